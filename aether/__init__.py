@@ -1,0 +1,1 @@
+"""Durable, event-sourced actors for Python on NATS JetStream."""

@@ -1,0 +1,163 @@
+"""Settings, one frozen keyword-only dataclass a component, checked when built.
+
+`from_environment` is the only place that knows the names of environment variables; it takes the mapping, so that only
+`aether/system` and the faces touch the real environment. Units are last in every name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from aether.errors import ConfigError
+
+NATS_URL_DEFAULT = "nats://127.0.0.1:4222"
+SERVER_VERSION_MIN = (2, 14, 0)
+"""Oldest nats-server whose streams have atomic publish, message schedules and per-message time to live together."""
+
+
+def _at_least(config: object, minimum: float, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value < minimum:
+            raise ConfigError(f"{name} must be at least {minimum}, not {value}", setting=name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionConfig:
+    """How to reach NATS.
+
+    `ping_interval_s` times two is how long a frozen server goes unnoticed. `credentials_file`, `user` and `password`,
+    `token` and the `tls_*` files are passed to the server as given; empty means unused.
+    """
+
+    url: str = NATS_URL_DEFAULT
+    name: str = "aether"
+    connect_timeout_s: float = 2.0
+    ping_interval_s: float = 1.0
+    credentials_file: str = ""
+    user: str = ""
+    password: str = ""
+    token: str = ""
+    tls_ca_file: str = ""
+    tls_cert_file: str = ""
+    tls_key_file: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.url.strip():
+            raise ConfigError("the NATS URL is empty", setting="url")
+        _at_least(self, 0.01, "connect_timeout_s", "ping_interval_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageConfig:
+    """What a namespace is created with. The create decides: later workers must agree on `shards`."""
+
+    shards: int = 256
+    replicas: int = 1
+    member_ttl_s: float = 15.0
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "shards", "replicas", "member_ttl_s")
+        if self.shards > 65_536:
+            raise ConfigError(f"shards must be at most 65536, not {self.shards}", setting="shards")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeConfig:
+    """Bounds and habits of one worker's runtime.
+
+    At a bound the caller gets `Overloaded`; nothing is dropped in silence.
+
+    - `mailbox_max`: commands waiting on one actor; `waiting_max`: on all actors of the worker.
+    - `active_vms_max`: actors in memory; the least recently used idle one goes first.
+    - `activations_max`: histories being read at once. `commits_in_flight_max`: unacknowledged commits.
+    - `turn_commands_max`: commands that share one commit.
+    - `idle_passivation_s`: an actor unused for so long leaves memory, with a snapshot; 0 never.
+    - `snapshot_every_events`, `snapshot_after_replay_s`: when a snapshot is written beside passivation; 0 never.
+    - `record_max`: command ids remembered for one actor; `record_margin_s`: how long beyond their deadline.
+    - `append_timeout_s`: an append without acknowledgement for so long has an unknown outcome.
+    - `follow_stored`: apply events appended from outside as they arrive (see docs/guarantees.md for its cost).
+    """
+
+    mailbox_max: int = 1_024
+    waiting_max: int = 16_384
+    active_vms_max: int = 100_000
+    activations_max: int = 256
+    commits_in_flight_max: int = 4_096
+    turn_commands_max: int = 512
+    idle_passivation_s: float = 600.0
+    snapshot_every_events: int = 500
+    snapshot_after_replay_s: float = 0.5
+    snapshots_in_flight_max: int = 64
+    record_max: int = 200_000
+    record_margin_s: float = 5.0
+    append_timeout_s: float = 5.0
+    drain_timeout_s: float = 25.0
+    follow_stored: bool = True
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "mailbox_max", "waiting_max", "active_vms_max", "activations_max", "commits_in_flight_max",
+                  "turn_commands_max", "snapshots_in_flight_max", "record_max")  # fmt: skip
+        _at_least(self, 0, "idle_passivation_s", "snapshot_every_events", "snapshot_after_replay_s",
+                  "record_margin_s", "drain_timeout_s")  # fmt: skip
+        _at_least(self, 0.01, "append_timeout_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallConfig:
+    """How a call behaves: its default deadline, how long one attempt waits, and how many may be in flight."""
+
+    deadline_s: float = 10.0
+    attempt_timeout_s: float = 3.0
+    in_flight_max: int = 4_096
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0.001, "deadline_s", "attempt_timeout_s")
+        _at_least(self, 1, "in_flight_max")
+        if self.deadline_s > 60:
+            raise ConfigError(f"deadline_s must be at most 60, not {self.deadline_s}", setting="deadline_s")
+
+
+ENVIRONMENT: Mapping[str, tuple[type, str]] = {
+    "AETHER_NATS_URL": (ConnectionConfig, "url"),
+    "AETHER_NATS_CREDENTIALS": (ConnectionConfig, "credentials_file"),
+    "AETHER_NATS_USER": (ConnectionConfig, "user"),
+    "AETHER_NATS_PASSWORD": (ConnectionConfig, "password"),
+    "AETHER_NATS_TOKEN": (ConnectionConfig, "token"),
+    "AETHER_NATS_TLS_CA": (ConnectionConfig, "tls_ca_file"),
+    "AETHER_NATS_TLS_CERT": (ConnectionConfig, "tls_cert_file"),
+    "AETHER_NATS_TLS_KEY": (ConnectionConfig, "tls_key_file"),
+    "AETHER_SHARDS": (StorageConfig, "shards"),
+    "AETHER_REPLICAS": (StorageConfig, "replicas"),
+    **{f"AETHER_{field.name.upper()}": (RuntimeConfig, field.name) for field in fields(RuntimeConfig)},
+    **{f"AETHER_{field.name.upper()}": (CallConfig, field.name) for field in fields(CallConfig)},
+}
+"""Every variable that fills a setting, with the component and field that it fills."""
+
+
+_Config = TypeVar("_Config")
+
+
+def from_environment(component: type[_Config], environment: Mapping[str, str], **overrides: Any) -> _Config:
+    """A component's settings: defaults, then the environment, then `overrides` that are not None.
+
+    Raises `ConfigError` naming the variable whose value is of the wrong type.
+    """
+    values: dict[str, Any] = {}
+    kinds = {field.name: field.type for field in fields(component)}  # type: ignore[arg-type]
+    for variable, (owner, field) in ENVIRONMENT.items():
+        if owner is component and variable in environment:
+            values[field] = _parsed(variable, environment[variable], kinds[field])
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    return component(**values)
+
+
+_PARSERS: Mapping[Any, Any] = {int: int, float: float, str: str}
+_TRUTH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def _parsed(variable: str, text: str, kind: Any) -> Any:
+    try:
+        return _TRUTH[text.strip().lower()] if kind is bool else _PARSERS[kind](text)
+    except (ValueError, KeyError):
+        raise ConfigError(f"{variable} must be {kind.__name__}, not {text!r}", setting=variable) from None

@@ -1,0 +1,227 @@
+"""Every error Aether raises, and how each one travels.
+
+One root, `AetherError`. A subclass has a stable `code` (its name on the wire), a message for people and fields for
+programs; `error_body` and `error_from_body` carry all three between processes. Nothing here knows how a fault
+came about: adapters translate their own faults into these.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class AetherError(Exception):
+    """Root of every error that Aether raises on purpose.
+
+    `code` names the class on the wire; `message` is for people; `details` are JSON values for programs.
+    """
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: dict[str, Any] = details
+
+
+class Rejected(AetherError):
+    """The actor decided no. Raised by a handler, it stores nothing of its command and reaches the caller whole."""
+
+    code = "rejected"
+
+
+class InvalidCommand(AetherError):
+    """The input cannot be a command: wrong type, missing or extra argument, out of bounds, too large, or expired form.
+
+    `path` names the field (`amount`, `lines[2].price`), or is empty when the whole is meant.
+    """
+
+    code = "invalid_command"
+
+    def __init__(self, message: str, path: str = "", **details: Any) -> None:
+        super().__init__(message, path=path, **details)
+        self.path = path
+
+
+class UnknownActor(AetherError):
+    """No actor kind of that name is part of the model."""
+
+    code = "unknown_actor"
+
+    def __init__(self, message: str, kind: str = "", **details: Any) -> None:
+        super().__init__(message, kind=kind, **details)
+        self.kind = kind
+
+
+class UnknownCommand(AetherError):
+    """The actor kind has no command or query of that name."""
+
+    code = "unknown_command"
+
+    def __init__(self, message: str, kind: str = "", command: str = "", **details: Any) -> None:
+        super().__init__(message, kind=kind, command=command, **details)
+        self.kind = kind
+        self.command = command
+
+
+class ActorFailed(AetherError):
+    """A handler raised something that is no decision. Its events are rolled back; the traceback is in the worker's
+    log under `command_id`."""
+
+    code = "actor_failed"
+
+    def __init__(self, message: str, actor: str = "", command_id: str = "", **details: Any) -> None:
+        super().__init__(message, actor=actor, command_id=command_id, **details)
+        self.actor = actor
+        self.command_id = command_id
+
+
+class StateChangedOutsideEvent(AetherError):
+    """A state field was assigned outside an `@event` method, so replay could not repeat it."""
+
+    code = "state_changed_outside_event"
+
+    def __init__(self, message: str, actor: str = "", field: str = "", **details: Any) -> None:
+        super().__init__(message, actor=actor, field=field, **details)
+        self.actor = actor
+        self.field = field
+
+
+class VersionConflict(AetherError):
+    """Another writer appended first: `expected` and `actual` are what the writer believed and what was found."""
+
+    code = "version_conflict"
+
+    def __init__(self, actor: str, expected: int, actual: int, message: str = "", **details: Any) -> None:
+        text = message or f"{actor} is at {actual}, the writer expected {expected}"
+        super().__init__(text, actor=actor, expected=expected, actual=actual, **details)
+        self.actor = actor
+        self.expected = expected
+        self.actual = actual
+
+
+class Overloaded(AetherError):
+    """A named bound is reached; nothing was done. Retrying later, with the same command id, is safe."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str, limit: str = "", **details: Any) -> None:
+        super().__init__(message, limit=limit, **details)
+        self.limit = limit
+
+
+class Unavailable(AetherError):
+    """Nobody can answer just now: no server, no owner, or the owner is going. Retrying is safe."""
+
+    code = "unavailable"
+
+
+class DeadlineExceeded(AetherError):
+    """The deadline passed first. With `outcome_known=False` the command may still have been committed."""
+
+    code = "deadline_exceeded"
+
+    def __init__(self, message: str, outcome_known: bool = False, **details: Any) -> None:
+        super().__init__(message, outcome_known=outcome_known, **details)
+        self.outcome_known = outcome_known
+
+
+class HistoryRegressed(AetherError):
+    """The stream went backwards (a lost disk, a restored backup). The actor stops; history is never rewritten."""
+
+    code = "history_regressed"
+
+    def __init__(self, message: str, actor: str = "", **details: Any) -> None:
+        super().__init__(message, actor=actor, **details)
+        self.actor = actor
+
+
+class UnreadableEvent(AetherError):
+    """A stored event cannot be read as its type. The actor stops at `position`; the event is never skipped."""
+
+    code = "unreadable_event"
+
+    def __init__(self, message: str, actor: str = "", position: int = 0, **details: Any) -> None:
+        super().__init__(message, actor=actor, position=position, **details)
+        self.actor = actor
+        self.position = position
+
+
+class ModelError(AetherError):
+    """A model that cannot be loaded: what is wrong, and the `file` and `line` where it is declared."""
+
+    code = "model_error"
+
+    def __init__(self, message: str, file: str = "", line: int = 0, **details: Any) -> None:
+        where = f"{file}:{line}: " if file else ""
+        super().__init__(f"{where}{message}", file=file, line=line, **details)
+        self.file = file
+        self.line = line
+
+
+class ConfigError(AetherError):
+    """A setting, flag or environment that cannot work; `setting` names it."""
+
+    code = "config_error"
+
+    def __init__(self, message: str, setting: str = "", **details: Any) -> None:
+        super().__init__(message, setting=setting, **details)
+        self.setting = setting
+
+
+ERRORS: Mapping[str, type[AetherError]] = {
+    kind.code: kind
+    for kind in (
+        Rejected,
+        InvalidCommand,
+        UnknownActor,
+        UnknownCommand,
+        ActorFailed,
+        StateChangedOutsideEvent,
+        VersionConflict,
+        Overloaded,
+        Unavailable,
+        DeadlineExceeded,
+        HistoryRegressed,
+        UnreadableEvent,
+        ModelError,
+        ConfigError,
+    )
+}
+
+
+def error_body(error: AetherError) -> dict[str, Any]:
+    """The error as the JSON object `{code, message, details}`."""
+    return {"code": error.code, "message": error.message, "details": error.details}
+
+
+def error_from_body(code: str, message: str, details: Mapping[str, Any]) -> AetherError:
+    """The error that `error_body` described; an unknown code gives the root class, with the code in its message.
+
+    Details of a class's own fields fill those fields, others stay in `details`: nothing is dropped.
+    """
+    kind = ERRORS.get(code)
+    if kind is None:
+        return AetherError(f"{code}: {message}", **{str(k): v for k, v in details.items() if k != "message"})
+    error = kind.__new__(kind)
+    Exception.__init__(error, message)
+    error.message = message
+    error.details = dict(details)
+    for field, default in _FIELDS.get(code, {}).items():
+        setattr(error, field, details.get(field, default))
+    return error
+
+
+_FIELDS: Mapping[str, Mapping[str, Any]] = {
+    "invalid_command": {"path": ""},
+    "unknown_actor": {"kind": ""},
+    "unknown_command": {"kind": "", "command": ""},
+    "actor_failed": {"actor": "", "command_id": ""},
+    "state_changed_outside_event": {"actor": "", "field": ""},
+    "version_conflict": {"actor": "", "expected": 0, "actual": 0},
+    "overloaded": {"limit": ""},
+    "deadline_exceeded": {"outcome_known": False},
+    "history_regressed": {"actor": ""},
+    "unreadable_event": {"actor": "", "position": 0},
+    "model_error": {"file": "", "line": 0},
+    "config_error": {"setting": ""},
+}

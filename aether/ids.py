@@ -1,0 +1,66 @@
+"""Identities and the numbers that must not be mixed up.
+
+An actor is `ActorId(kind, key)`. `Version` counts the events of one actor, `Position` is the stream sequence of its
+last commit, `Epoch` the revision of a lease row: three integers with a type each.
+"""
+
+import re
+from typing import NewType
+
+from msgspec import Struct
+
+from aether.errors import InvalidCommand
+
+Version = NewType("Version", int)
+"""Count of events in one actor's history; 0 before the first."""
+
+Position = NewType("Position", int)
+"""Stream sequence of an actor's last commit; opaque, grows, 0 before the first."""
+
+Epoch = NewType("Epoch", int)
+"""Revision of a shard's lease row: a later owner has a larger one."""
+
+CommandId = NewType("CommandId", str)
+"""The caller's name for one command; a retry carries the same one."""
+
+KEY_BYTES_MAX = 200
+KIND_CHARS_MAX = 64
+COMMAND_ID_CHARS_MAX = 128
+
+_KIND = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class ActorId(Struct, frozen=True, order=True):
+    """Which actor: its `kind` (snake_case, 1-64 characters) and its `key` (any Unicode, 1-200 bytes of UTF-8).
+
+    Raises `InvalidCommand` naming the field.
+    """
+
+    kind: str
+    key: str
+
+    def __post_init__(self) -> None:
+        check_kind(self.kind)
+        key = self.key
+        if not (key.isascii() and 0 < len(key) <= KEY_BYTES_MAX):
+            _check_key(key)
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.key}"
+
+
+def check_kind(kind: str) -> None:
+    """Raise `InvalidCommand` unless `kind` is 1-64 characters of snake_case."""
+    if len(kind) > KIND_CHARS_MAX or _KIND.fullmatch(kind) is None:
+        raise InvalidCommand(f"a kind is 1-{KIND_CHARS_MAX} characters of snake_case, not {kind!r}", path="kind")
+
+
+def _check_key(key: str) -> None:
+    if not key:
+        raise InvalidCommand("an actor's key cannot be empty", path="key")
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        raise InvalidCommand("an actor's key cannot hold a lone surrogate", path="key") from None
+    if size > KEY_BYTES_MAX:
+        raise InvalidCommand(f"an actor's key is at most {KEY_BYTES_MAX} bytes of UTF-8, this is {size}", path="key")

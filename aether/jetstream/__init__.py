@@ -1,0 +1,1 @@
+"""The adapters of the ports over NATS JetStream: the only room that imports nats."""

@@ -1,0 +1,1 @@
+"""What a user declares: actors, decorators, deciders, the model and its schemas."""

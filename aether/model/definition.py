@@ -1,0 +1,156 @@
+"""What the core and the runtime know of a declared actor, whether it was written as a class or as a `Decider`.
+
+An `ActorType` is the compiled declaration: how to make, fold, store and question a state, with every type check done
+once at load. It is stateless and shared by all actors of its kind; it knows no turn, no store and no clock.
+"""
+
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, TypeAlias
+
+from aether.ids import ActorId, Version
+
+State: TypeAlias = Any
+"""An actor's state: the instance of an `Actor` class, or whatever a `Decider` folds to."""
+
+JsonSchema: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Where a command came from: `self.context` in a handler. `deadline` is absolute, with its time zone."""
+
+    command_id: str
+    correlation_id: str
+    caller: str
+    deadline: datetime
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ActorState:
+    """An actor's state as others see it: typed values by field name, after `version` events."""
+
+    id: ActorId
+    version: Version
+    state: dict[str, Any]
+
+
+class Scope(Protocol):
+    """The turn that a handler runs in; given to a state when it is made, and alive as long as it."""
+
+    @property
+    def version(self) -> int:
+        """Events applied so far, those of this turn included."""
+        ...
+
+    @property
+    def context(self) -> Context:
+        """The command that runs now. Raises RuntimeError outside a handler."""
+        ...
+
+    def emit(self, event: object) -> None:
+        """Record the event and apply it at once. Raises `ActorFailed` in a query or for an event nobody takes."""
+        ...
+
+
+class CommandType(Protocol):
+    """One command or query of an actor kind."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - a field
+    @property
+    def query(self) -> bool: ...  # noqa: D102 - a field
+
+    def encode_args(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+        """Bind, validate and encode as a JSON object by name. Raises `InvalidCommand` with the field's path."""
+        ...
+
+    def decode_args(self, raw: bytes) -> Any:
+        """The validated arguments, in a form that `invoke` takes. Raises `InvalidCommand` with the field's path."""
+        ...
+
+    def invoke(self, state: State, scope: Scope, args: Any) -> Any | Awaitable[Any]:
+        """Run the handler; a coroutine handler gives an awaitable. What it emits goes to `scope.emit`."""
+        ...
+
+    def encode_reply(self, value: Any) -> bytes:
+        """The reply as JSON. Raises `ActorFailed` when the value is not of the declared type."""
+        ...
+
+    def decode_reply(self, raw: bytes) -> Any:
+        """The reply as the declared type."""
+        ...
+
+
+class EventType(Protocol):
+    """One event type of an actor kind."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - a field
+    @property
+    def schema_version(self) -> int: ...  # noqa: D102 - a field
+
+    def record(self, event: object) -> tuple[bytes, object]:
+        """The event as JSON, and the equal event that this JSON gives back: the one to apply.
+
+        Raises `ActorFailed` with the path of what would not come back equal.
+        """
+        ...
+
+    def decode(self, raw: bytes, schema_version: int = 1) -> object:
+        """The event of stored JSON. Raises `ValueError` saying what does not fit."""
+        ...
+
+
+class ActorType(Protocol):
+    """One actor kind, compiled."""
+
+    @property
+    def kind(self) -> str: ...  # noqa: D102 - a field
+    @property
+    def commands(self) -> Mapping[str, CommandType]: ...  # noqa: D102 - a field
+    @property
+    def events(self) -> Mapping[str, EventType]: ...  # noqa: D102 - a field
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever a stored state of the older type may not fit; the same in every process."""
+        ...
+
+    def event_type_of(self, event: object) -> EventType:
+        """The declared type of an event object. Raises `ActorFailed` for an event that no handler takes."""
+        ...
+
+    def initial(self, actor_id: ActorId, scope: Scope | None = None) -> State:
+        """The state before any event."""
+        ...
+
+    def evolve(self, state: State, event: object) -> State:
+        """The state after an event; may be the same object, changed."""
+        ...
+
+    def checkpoint(self, state: State) -> object | None:
+        """Something cheap from which `restore` undoes later events, or None when only a replay can."""
+        ...
+
+    def restore(self, state: State, checkpoint: object) -> State:
+        """The state as it was at the checkpoint."""
+        ...
+
+    def encode_state(self, state: State) -> bytes:
+        """The state as JSON, for snapshots and answers. Raises `ValueError` when a field is not of its type."""
+        ...
+
+    def decode_state(self, raw: bytes, actor_id: ActorId, scope: Scope | None = None) -> State:
+        """The state of a snapshot. Raises `ValueError` when it does not fit."""
+        ...
+
+    def state_values(self, raw: bytes) -> dict[str, Any]:
+        """What `encode_state` made, as typed values by field name."""
+        ...
+
+    def schema(self) -> JsonSchema:
+        """JSON Schemas: `{"commands": {name: {"query", "args", "reply"}}, "events": {name: ...}, "state": ...}`."""
+        ...

@@ -1,0 +1,171 @@
+"""Every subject, stream, bucket and key name, and nowhere else.
+
+A namespace is used as it is; kinds and keys are escaped so that any Unicode key is one subject token: every byte
+outside `[A-Za-z0-9_-]` becomes `=XX` in upper-case hex. `shard_of` is the only placement hash (CRC-32, the same in
+every process and language).
+"""
+
+import re
+from typing import NamedTuple
+from urllib.parse import quote
+from zlib import crc32
+
+from aether.errors import ConfigError, InvalidCommand
+from aether.ids import ActorId
+
+SHARDS_DEFAULT = 256
+LAYOUT_VERSION = "1"
+"""Version of this module's names and of the commit format, kept in the stream's metadata."""
+
+METADATA_SHARDS = "aether.shards"
+METADATA_LAYOUT = "aether.layout"
+
+STORED_PREFIX = "stored."
+"""The server repeats what it stored under this prefix."""
+
+_PLAIN = re.compile(rb"[A-Za-z0-9_-]+")
+_TOKEN = re.compile(r"(?:[A-Za-z0-9_-]|=[0-9A-F]{2})+")
+_NAMESPACE = re.compile(r"[a-z0-9-]{1,32}")
+_UNSAFE = re.compile(rb"[^A-Za-z0-9_-]")
+
+
+def check_namespace(namespace: str) -> str:
+    """The namespace itself, or `ConfigError`: `[a-z0-9-]`, 1-32 characters."""
+    if _NAMESPACE.fullmatch(namespace) is None:
+        raise ConfigError(f"a namespace is 1-32 characters of a-z, 0-9 and '-', not {namespace!r}", setting="namespace")
+    return namespace
+
+
+def encode_token(text: str) -> str:
+    """Any text as one subject token. Lone surrogates raise `InvalidCommand`."""
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError:
+        raise InvalidCommand("a key cannot hold a lone surrogate", path="key") from None
+    if _PLAIN.fullmatch(raw):
+        return text
+    return _UNSAFE.sub(lambda found: b"=%02X" % found.group()[0], raw).decode("ascii")
+
+
+def decode_token(token: str) -> str:
+    """The text that `encode_token` made into `token`; anything else raises `InvalidCommand`."""
+    if "=" not in token and _TOKEN.fullmatch(token):
+        return token
+    if _TOKEN.fullmatch(token) is None:
+        raise InvalidCommand(f"not a subject token: {token!r}", path="key")
+    try:
+        text = re.sub(rb"=(..)", lambda found: bytes.fromhex(found.group(1).decode()), token.encode()).decode()
+    except UnicodeDecodeError:
+        raise InvalidCommand(f"not the token of a UTF-8 text: {token!r}", path="key") from None
+    if encode_token(text) != token:
+        raise InvalidCommand(f"not the one spelling of {text!r}: {token!r}", path="key")
+    return text
+
+
+def shard_of(actor_id: ActorId, shards: int) -> int:
+    """The shard of an actor: CRC-32 of the UTF-8 of the raw `kind/key`, modulo the number of shards."""
+    return crc32(f"{actor_id.kind}/{actor_id.key}".encode()) % shards
+
+
+def event_source(namespace: str, actor_id: ActorId) -> str:
+    """The CloudEvents `source` of an actor's events: `/<namespace>/<kind>/<percent-encoded key>`."""
+    return f"/{namespace}/{actor_id.kind}/{quote(actor_id.key, safe='')}"
+
+
+def snapshot_key(actor_id: ActorId) -> str:
+    """The actor's key in the snapshot bucket."""
+    return f"{encode_token(actor_id.kind)}.{encode_token(actor_id.key)}"
+
+
+def member_key(node: str, slot: int) -> str:
+    """A worker's row in the table bucket."""
+    return f"member.{encode_token(node)}-{slot}"
+
+
+def lease_key(shard: int) -> str:
+    """A shard's lease row in the table bucket."""
+    return f"lease.{shard}"
+
+
+class ParsedSubject(NamedTuple):
+    """What a subject of `Names.event` or `Names.command` says."""
+
+    shard: int
+    actor_id: ActorId
+
+
+class Names:
+    """The names of one namespace.
+
+    Built once by each process; raises `ConfigError` for a namespace that cannot be one.
+    """
+
+    __slots__ = ("_command", "_event", "checkpoints", "events_all", "namespace", "shards", "snapshots", "stored_all",
+                 "stream", "table")  # fmt: skip
+
+    def __init__(self, namespace: str, shards: int = SHARDS_DEFAULT) -> None:
+        self.namespace = check_namespace(namespace)
+        self.shards = shards
+        self.stream = f"AETHER_{namespace}"
+        self.table = f"AETHER_{namespace}_TABLE"
+        self.snapshots = f"AETHER_{namespace}_SNAPSHOTS"
+        self.checkpoints = f"AETHER_{namespace}_CHECKPOINTS"
+        self._event = f"aether.{namespace}.evt."
+        self._command = f"aether.{namespace}.cmd."
+        self.events_all = f"{self._event}>"
+        self.stored_all = f"{STORED_PREFIX}aether.{namespace}.>"
+
+    def stream_subjects(self) -> list[str]:
+        """What the one stream stores: commits, durable commands, timers."""
+        return [f"aether.{self.namespace}.{room}.>" for room in ("evt", "inbox", "timer")]
+
+    def event(self, actor_id: ActorId) -> str:
+        """Where an actor's commits are."""
+        return self._event + self._tail(actor_id)
+
+    def command(self, actor_id: ActorId) -> str:
+        """Where an actor's commands are sent."""
+        return self._command + self._tail(actor_id)
+
+    def commands_of_shard(self, shard: int) -> str:
+        """What the owner of a shard subscribes to."""
+        return f"{self._command}{shard}.>"
+
+    def events_of_shard(self, shard: int) -> str:
+        """All commits of a shard."""
+        return f"{self._event}{shard}.>"
+
+    def stored(self, subject: str) -> str:
+        """Where the server repeats what it stored on `subject`."""
+        return STORED_PREFIX + subject
+
+    def info(self) -> str:
+        """Where the pool answers questions about itself: its model's schema."""
+        return f"aether.{self.namespace}.info"
+
+    def parse_event(self, subject: str) -> ParsedSubject:
+        """The shard and actor of a commit's subject, stored or broadcast; `InvalidCommand` for any other."""
+        return self._parse(subject.removeprefix(STORED_PREFIX), self._event)
+
+    def parse_command(self, subject: str) -> ParsedSubject:
+        """The shard and actor of a command's subject; `InvalidCommand` for any other subject."""
+        return self._parse(subject, self._command)
+
+    def _tail(self, actor_id: ActorId) -> str:
+        return f"{shard_of(actor_id, self.shards)}.{encode_token(actor_id.kind)}.{encode_token(actor_id.key)}"
+
+    def _parse(self, subject: str, prefix: str) -> ParsedSubject:
+        tokens = subject[len(prefix) :].split(".")
+        if not subject.startswith(prefix) or len(tokens) != 3:
+            raise InvalidCommand(f"not a subject below {prefix}: {subject!r}", path="subject")
+        actor_id = ActorId(decode_token(tokens[1]), decode_token(tokens[2]))
+        shard = shard_of(actor_id, self.shards)
+        if tokens[0] != str(shard):
+            raise InvalidCommand(f"{actor_id} is of shard {shard}, not of {tokens[0]!r}", path="subject")
+        return ParsedSubject(shard, actor_id)
+
+
+def namespace_of_stream(stream: str) -> str | None:
+    """The namespace whose stream this is, or None for a stream that is not one of Aether's."""
+    namespace = stream.removeprefix("AETHER_")
+    return namespace if stream.startswith("AETHER_") and _NAMESPACE.fullmatch(namespace) else None

@@ -1,0 +1,266 @@
+"""What the runtime asks of the world, as Protocols; adapters in `memory`, `jetstream` and `system` answer.
+
+Every adapter pair passes one contract suite. Outcomes that are expected are values (`Committed`, `Conflict`); an
+append without an acknowledgement is a third thing, `Unknown`, and never guessed. Callbacks given to a port are
+synchronous and must not raise.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeAlias
+
+from aether.ids import ActorId, Position, Version
+from aether.wire import Event
+
+START = Position(0)
+"""The position before an actor's first commit."""
+
+
+# ---------------------------------------------------------------------------------------------------- events
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The commit is stored, at `position`."""
+
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The commit is not stored: the actor's last position was another than expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nobody knows whether the commit is stored: read the history to find out."""
+
+    reason: str
+
+
+AppendOutcome: TypeAlias = Committed | Conflict | Unknown
+
+
+class StoredCommit(NamedTuple):
+    """One stored commit: a CloudEvents JSON batch at a position."""
+
+    actor_id: ActorId
+    position: Position
+    payload: bytes
+
+
+class EventStore(Protocol):
+    """The histories of all actors."""
+
+    @property
+    def commit_bytes_max(self) -> int:
+        """Largest payload of one commit, in bytes."""
+        ...
+
+    def publish(
+        self, actor_id: ActorId, payload: bytes, expected: Position, done: Callable[[AppendOutcome], None]
+    ) -> None:
+        """Append an encoded commit if the actor's last position is `expected`; `done` gets the outcome, once.
+
+        The hot path: never blocks, never raises; `done` may be called before this returns.
+        """
+        ...
+
+    async def append(self, actor_id: ActorId, events: Sequence[Event], expected: Position) -> AppendOutcome:
+        """`publish` for events, awaited. Raises `InvalidCommand` when they are over `commit_bytes_max` or none."""
+        ...
+
+    def read(
+        self, actor_id: ActorId, after: Position = START, until: Position | None = None
+    ) -> AsyncIterator[StoredCommit]:
+        """Commits after a position, in order, complete up to `until` (default: the leader's last position now).
+
+        Raises `Unavailable` when that cannot be reached.
+        """
+        ...
+
+    async def last(self, actor_id: ActorId) -> StoredCommit | None:
+        """The actor's last commit, as the leader of the stream knows it; None for an actor without history."""
+        ...
+
+    async def latest_version(self, actor_id: ActorId) -> Version:
+        """The actor's version, from the version cache where stored-event notices keep it current, else from `last`."""
+        ...
+
+
+class SnapshotStore(Protocol):
+    """One value an actor, the last writer wins; never authoritative."""
+
+    @property
+    def snapshot_bytes_max(self) -> int:
+        """Largest snapshot, in bytes; a larger one raises `InvalidCommand`."""
+        ...
+
+    async def load(self, actor_id: ActorId) -> bytes | None:
+        """The last saved snapshot."""
+        ...
+
+    async def save(self, actor_id: ActorId, value: bytes) -> None:
+        """Replace the snapshot."""
+        ...
+
+    async def delete(self, actor_id: ActorId) -> None:
+        """Remove the snapshot; nothing happens when there is none."""
+        ...
+
+
+# ---------------------------------------------------------------------------------------------------- bus
+
+
+@dataclass(frozen=True, slots=True)
+class EventStored:
+    """Notice that a commit was stored: after it the actor is at `version` and `position`."""
+
+    actor_id: ActorId
+    version: Version
+    position: Position
+
+
+class Subscription(Protocol):
+    """Something that goes on until stopped."""
+
+    async def stop(self) -> None:
+        """End it. What was already delivered has been handed over when this returns. Idempotent."""
+        ...
+
+
+class EventBus(Protocol):
+    """Every stored commit, on every node, in stream order; gaps are noticed and filled from the store."""
+
+    async def subscribe(
+        self, receive: Callable[[StoredCommit], None], *, kind: str | None = None, key: str | None = None
+    ) -> Subscription:
+        """Deliver commits stored from now on, of all actors, of one kind, or of one actor."""
+        ...
+
+    async def subscribe_to_event_stored(self, receive: Callable[[EventStored], None]) -> Subscription:
+        """Deliver a notice for each commit stored from now on."""
+        ...
+
+
+# ---------------------------------------------------------------------------------------------------- table
+
+
+class Row(NamedTuple):
+    """A row of the table: `value` is None when it was deleted or expired; `revision` orders all rows."""
+
+    key: str
+    value: bytes | None
+    revision: int
+
+
+class Table(Protocol):
+    """Compare-and-set key-value with time to live and one ordered watch."""
+
+    async def create(self, key: str, value: bytes, ttl_s: float | None = None) -> int | None:
+        """The new row's revision, or None when the key already has a row. Raises `Unavailable` when unknown."""
+        ...
+
+    async def update(self, key: str, value: bytes, revision: int, ttl_s: float | None = None) -> int | None:
+        """The row's next revision, or None when it is no longer at `revision`. Raises `Unavailable` when unknown."""
+        ...
+
+    async def delete(self, key: str, revision: int) -> bool:
+        """Whether the row was still at `revision` and is now gone. Raises `Unavailable` when unknown."""
+        ...
+
+    async def get(self, key: str) -> Row | None:
+        """The live row, for display and tests; ownership is never decided from it."""
+        ...
+
+    async def rows(self, prefix: str = "") -> list[Row]:
+        """All live rows whose key starts with `prefix`, by key."""
+        ...
+
+    async def watch(self, receive: Callable[[Row], None]) -> Subscription:
+        """First every live row, then every change, in revision order; an expiry or deletion has the value None."""
+        ...
+
+
+# ---------------------------------------------------------------------------------------------------- transport
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A command that reached its owner: `payload` is a `wire.Command`; `respond` sends one `wire.Answer`, at once."""
+
+    shard: int
+    actor_id: ActorId
+    payload: bytes
+    respond: Callable[[bytes], None]
+
+
+class Transport(Protocol):
+    """Commands that wait for an answer."""
+
+    @property
+    def request_bytes_max(self) -> int:
+        """Largest command, in bytes."""
+        ...
+
+    async def serve(self, shard: int, receive: Callable[[Delivery], None]) -> Subscription:
+        """Receive the commands of a shard. After `stop`, all that were delivered have been received."""
+        ...
+
+    async def request(self, actor_id: ActorId, payload: bytes, timeout_s: float) -> bytes:
+        """The answer of the shard's owner. Raises `Unavailable` for no owner, a lost connection or a time-out."""
+        ...
+
+
+# ---------------------------------------------------------------------------------------------------- the rest
+
+
+class Clock(Protocol):
+    """Time as arguments: two clocks and nothing else."""
+
+    def wall_s(self) -> float:
+        """Unix time in seconds, for deadlines and records."""
+        ...
+
+    def boot_s(self) -> float:
+        """Seconds that count on while the machine sleeps (`CLOCK_BOOTTIME`), for leases."""
+        ...
+
+
+class Lease(Protocol):
+    """The right to answer for a shard."""
+
+    def valid(self, shard: int, boot_s: float) -> bool:
+        """Whether an answer may leave at this instant."""
+        ...
+
+
+class Connection(Protocol):
+    """The adapters made over one connection to the outside: what a Runtime needs beside its event store."""
+
+    @property
+    def namespace(self) -> str: ...  # noqa: D102 - a field
+    @property
+    def shards(self) -> int: ...  # noqa: D102 - a field
+    @property
+    def transport(self) -> Transport: ...  # noqa: D102 - a field
+    @property
+    def snapshots(self) -> SnapshotStore: ...  # noqa: D102 - a field
+    @property
+    def bus(self) -> EventBus: ...  # noqa: D102 - a field
+    @property
+    def table(self) -> Table: ...  # noqa: D102 - a field
+    @property
+    def clock(self) -> Clock: ...  # noqa: D102 - a field
+
+
+class VMProvider(Protocol):
+    """How the cluster asks a runtime for its active VMs and stops them."""
+
+    def get_active_vms(self, shard: int | None = None) -> Sequence[ActorId]:
+        """The active actors, of one shard or of all."""
+        ...
+
+    def stop_vm(self, actor_id: ActorId) -> Awaitable[None]:
+        """Finish, snapshot and forget one active actor."""
+        ...

@@ -1,0 +1,1 @@
+"""The asyncio shell of one worker: virtual machines, their registry, and the runtime around them."""

@@ -1,0 +1,1 @@
+"""The real clock, the environment, and the launcher of the embedded server."""

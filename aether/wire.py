@@ -1,0 +1,221 @@
+"""The envelopes: a command, its answer, and a commit of CloudEvents, as JSON.
+
+Typed values travel inside them as raw JSON (`msgspec.Raw`), so an envelope is decoded in one pass and its contents by
+whoever knows their type. A commit is a JSON array of CloudEvents 1.0 (their JSON batch format), readable by any
+language; the extension attributes keep CloudEvents' own types, so `reply` is JSON text and `inboxseq` a string.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from msgspec import DecodeError, Raw, Struct, ValidationError
+from msgspec.json import Decoder, Encoder
+
+from aether.errors import AetherError, InvalidCommand, UnreadableEvent, error_body, error_from_body
+from aether.ids import COMMAND_ID_CHARS_MAX, ActorId, Position, Version
+
+DEADLINE_AHEAD_MAX_S = 60.0
+"""A command's deadline is at most this far ahead, so that ids need not be remembered for longer."""
+
+SYSTEM_EVENT_PREFIX = "aether."
+"""Event types with this prefix are Aether's own: they count in the version and change no state."""
+
+SYSTEM_COMMAND_PREFIX = "aether."
+"""Commands with this prefix are answered by the runtime itself."""
+
+STATE_COMMAND = "aether.state"
+"""Reads an actor's state; `args` may hold `version`."""
+
+NULL = b"null"
+_EMPTY_ARGS = Raw(b"{}")
+
+
+class Command(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A command on the wire. `deadline` is absolute, RFC 3339, at most 60 s ahead."""
+
+    id: str
+    command: str
+    args: Raw = _EMPTY_ARGS
+    deadline: datetime
+    correlationid: str = ""
+    traceparent: str = ""
+    caller: str = ""
+    chain: tuple[str, ...] = ()
+
+
+class ErrorBody(Struct, frozen=True):
+    """An error on the wire: see `aether.errors.error_body`."""
+
+    code: str
+    message: str
+    details: dict[str, Any] = {}
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """An answer on the wire: `ok` with value, version and position, or `error`."""
+
+    ok: bool = False
+    value: Raw = Raw(NULL)
+    version: int = 0
+    position: int = 0
+    error: ErrorBody | None = None
+
+
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One stored event, a CloudEvent. `id` is its version as text; `data` is the event itself.
+
+    `reply` (JSON text) is on the last event of each command, so a commit says which commands it answered and how.
+    """
+
+    specversion: str = "1.0"
+    id: str
+    source: str
+    type: str
+    time: datetime
+    data: Raw
+    commandid: str = ""
+    deadline: datetime | None = None
+    correlationid: str = ""
+    causationid: str = ""
+    schemaversion: int = 1
+    traceparent: str = ""
+    inboxseq: str = ""
+    reply: str | None = None
+
+    @property
+    def version(self) -> Version:
+        """The event's place in its actor's history, from 1."""
+        return Version(int(self.id))
+
+
+class _StoredEvent(Event, frozen=True, kw_only=True):
+    """What encodes: `specversion` is required by CloudEvents, so it is never omitted as a default."""
+
+    specversion: str
+
+
+_encoder = Encoder()
+_command_decoder = Decoder(Command)
+_answer_decoder = Decoder(Answer)
+_commit_decoder = Decoder(list[Event])
+
+
+def encode_command(command: Command) -> bytes:
+    """The command as JSON."""
+    return _encoder.encode(command)
+
+
+def decode_command(payload: bytes) -> Command:
+    """The command in `payload`. Raises `InvalidCommand` with the path of the field."""
+    try:
+        command = _command_decoder.decode(payload)
+    except ValidationError as error:
+        message, path = split_path(str(error))
+        raise InvalidCommand(message, path=path) from None
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise InvalidCommand(f"the command is not JSON: {error}") from None
+    if not 0 < len(command.id) <= COMMAND_ID_CHARS_MAX:
+        raise InvalidCommand(f"a command id is 1-{COMMAND_ID_CHARS_MAX} characters", path="id")
+    if command.deadline.tzinfo is None:
+        raise InvalidCommand("a deadline needs a time zone", path="deadline")
+    return command
+
+
+def encode_answer(value: bytes, version: int, position: int) -> bytes:
+    """An answer that carries `value`, already JSON."""
+    return b'{"ok":true,"value":%b,"version":%d,"position":%d}' % (value, version, position)
+
+
+def encode_error(error: AetherError) -> bytes:
+    """An answer that carries an error. Details that are no JSON travel as text."""
+    return orjson.dumps({"error": error_body(error)}, default=str, option=orjson.OPT_NON_STR_KEYS)
+
+
+def decode_answer(payload: bytes) -> Answer:
+    """The answer in `payload`. Raises `AetherError` for bytes that are none."""
+    try:
+        return _answer_decoder.decode(payload)
+    except (ValidationError, DecodeError, UnicodeDecodeError) as error:
+        raise AetherError(f"the answer cannot be read: {error}") from None
+
+
+def answer_error(body: ErrorBody) -> AetherError:
+    """The error an answer carries."""
+    return error_from_body(body.code, body.message, body.details)
+
+
+def new_event(
+    *,
+    version: int,
+    source: str,
+    type: str,
+    time: datetime,
+    data: bytes,
+    commandid: str = "",
+    deadline: datetime | None = None,
+    correlationid: str = "",
+    causationid: str = "",
+    schemaversion: int = 1,
+    traceparent: str = "",
+    inboxseq: str = "",
+    reply: str | None = None,
+) -> Event:
+    """One event as it is stored: `version` counts from 1, `data` is the event as JSON."""
+    return _StoredEvent(
+        specversion="1.0",
+        id=str(version),
+        source=source,
+        type=type,
+        time=time,
+        data=Raw(data),
+        commandid=commandid,
+        deadline=deadline,
+        correlationid=correlationid,
+        causationid=causationid,
+        schemaversion=schemaversion,
+        traceparent=traceparent,
+        inboxseq=inboxseq,
+        reply=reply,
+    )
+
+
+def encode_commit(events: Sequence[Event]) -> bytes:
+    """The events of one commit as a CloudEvents JSON batch. Events come from `new_event` or `decode_commit`."""
+    return _encoder.encode([e if type(e) is _StoredEvent else _restored(e) for e in events])
+
+
+def decode_commit(payload: bytes, actor_id: ActorId, position: Position) -> list[Event]:
+    """The events of one stored commit, in order.
+
+    Raises `UnreadableEvent` with the position for bytes that are no commit: not JSON, no CloudEvents, empty, or with
+    ids that do not count up by one.
+    """
+    try:
+        events = _commit_decoder.decode(payload)
+        first = int(events[0].id) if events else 0
+    except (ValidationError, DecodeError, ValueError) as error:
+        raise UnreadableEvent(f"the commit of {actor_id} at position {position} cannot be read: {error}",
+                              actor=str(actor_id), position=position) from None  # fmt: skip
+    if first < 1 or any(event.id != str(first + i) for i, event in enumerate(events)):
+        raise UnreadableEvent(f"the commit of {actor_id} at position {position} holds no run of versions",
+                              actor=str(actor_id), position=position)  # fmt: skip
+    return events
+
+
+def instant(wall_s: float) -> datetime:
+    """A wall-clock time in Unix seconds as the datetime that envelopes hold."""
+    return datetime.fromtimestamp(wall_s, UTC)
+
+
+def split_path(message: str) -> tuple[str, str]:
+    """msgspec's `Expected int, got str - at $.a[0].b` as its text and the path `a[0].b`."""
+    text, found, path = message.rpartition(" - at `")
+    if not found:
+        return message, ""
+    return text.replace("`", "'"), path.rstrip("`").removeprefix("$").removeprefix(".")
+
+
+def _restored(event: Event) -> _StoredEvent:
+    return _StoredEvent(**{field: getattr(event, field) for field in event.__struct_fields__})
