@@ -118,6 +118,36 @@ class CallConfig:
             raise ConfigError(f"deadline_s must be at most 60, not {self.deadline_s}", setting="deadline_s")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSpec:
+    """What a supervisor tells a worker it forks: which process of the pool it is.
+
+    - `slot`: its place, from 0; `slots`: how many there are at the fork. `node`: the supervisor's name in the cluster.
+    - `incarnation`: unique to this process. `replaces`: the incarnation that held the slot before and that the
+      supervisor has reaped, so it is certainly dead; None when there was none.
+    - `status_fd`: the worker writes `WORKER_READY` when it serves, then `WORKER_ALIVE` every second from its loop.
+    - `parent_fd`: at end-of-file the supervisor is gone and the worker must go too.
+    """
+
+    slot: int
+    slots: int
+    node: str
+    incarnation: str
+    replaces: str | None
+    status_fd: int
+    parent_fd: int
+
+
+WORKER_READY = b"R"
+WORKER_ALIVE = b"."
+WORKER_ALIVE_EVERY_S = 1.0
+
+EXIT_DRAINED = 0
+EXIT_NOT_DRAINED = 1
+EXIT_CANNOT_BOOT = 3
+EXIT_CONFIGURATION = 4
+
+
 ENVIRONMENT: Mapping[str, tuple[type, str]] = {
     "AETHER_NATS_URL": (ConnectionConfig, "url"),
     "AETHER_NATS_CREDENTIALS": (ConnectionConfig, "credentials_file"),

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
+from aether.errors import Unavailable
 from aether.ids import ActorId, Position, Version
 from aether.wire import Event
 
@@ -142,6 +143,10 @@ class EventBus(Protocol):
         """Deliver a notice for each commit stored from now on."""
         ...
 
+    async def follow_shards(self, shards: Sequence[int], receive: Callable[[StoredCommit], None]) -> Subscription:
+        """Deliver the commits of some shards as they are stored, cheaply: a lost one is not noticed here."""
+        ...
+
 
 # ---------------------------------------------------------------------------------------------------- table
 
@@ -195,6 +200,10 @@ class Delivery:
     respond: Callable[[bytes], None]
 
 
+class NotSent(Unavailable):
+    """The request never reached anybody (no owner, no connection to send it on), so it has changed nothing."""
+
+
 class Transport(Protocol):
     """Commands that wait for an answer."""
 
@@ -208,7 +217,10 @@ class Transport(Protocol):
         ...
 
     async def request(self, actor_id: ActorId, payload: bytes, timeout_s: float) -> bytes:
-        """The answer of the shard's owner. Raises `Unavailable` for no owner, a lost connection or a time-out."""
+        """The answer of the shard's owner.
+
+        Raises `NotSent` for no owner or no connection, plain `Unavailable` for a lost connection or a time-out.
+        """
         ...
 
 
@@ -254,10 +266,19 @@ class Connection(Protocol):
     def clock(self) -> Clock: ...  # noqa: D102 - a field
 
 
+class ActiveVM(Protocol):
+    """An actor in memory, as the cluster sees it."""
+
+    @property
+    def actor_id(self) -> ActorId: ...  # noqa: D102 - a field
+    @property
+    def shard(self) -> int: ...  # noqa: D102 - a field
+
+
 class VMProvider(Protocol):
     """How the cluster asks a runtime for its active VMs and stops them."""
 
-    def get_active_vms(self, shard: int | None = None) -> Sequence[ActorId]:
+    def get_active_vms(self, shard: int | None = None) -> Sequence[ActiveVM]:
         """The active actors, of one shard or of all."""
         ...
 

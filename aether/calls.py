@@ -1,0 +1,116 @@
+"""One call with its retries, deadline and command id. The client uses it, and whoever asks another actor.
+
+The same bytes are sent again with the same command id until the deadline: for no owner, a lost reply, `Unavailable`
+and `Overloaded`. What comes of a call is therefore known, or said to be unknown.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from msgspec import Raw
+
+from aether.config import CallConfig
+from aether.core.backoff import Backoff
+from aether.errors import AetherError, DeadlineExceeded, InvalidCommand, Overloaded, Unavailable
+from aether.ids import ActorId
+from aether.ports import Clock, NotSent, Transport
+from aether.wire import DEADLINE_AHEAD_MAX_S, Answer, Command, answer_error, decode_answer, encode_command, instant
+
+RETRY = Backoff(first_s=0.02, cap_s=0.5)
+
+
+class Caller:
+    """Sends commands over a transport; at most `in_flight_max` at once, further callers wait their turn."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        clock: Clock,
+        config: CallConfig,
+        *,
+        new_id: Callable[[], str],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._config = config
+        self._new_id = new_id
+        self._jitter = jitter
+        self._room = asyncio.Semaphore(config.in_flight_max)
+
+    async def call(
+        self,
+        actor_id: ActorId,
+        command: str,
+        args: bytes,
+        *,
+        deadline_s: float | None = None,
+        command_id: str | None = None,
+        correlation_id: str = "",
+        caller: str = "",
+    ) -> Answer:
+        """The answer to a command; `deadline_s` is relative, at most 60.
+
+        Raises what the actor answers; `DeadlineExceeded(outcome_known=False)` when the last word is missing;
+        `Unavailable` or `Overloaded` when the deadline passed and nothing was done.
+        """
+        for_s = self._config.deadline_s if deadline_s is None else deadline_s
+        if not 0 < for_s <= DEADLINE_AHEAD_MAX_S:
+            message = f"deadline_s is more than 0 and at most {DEADLINE_AHEAD_MAX_S:.0f}, not {for_s}"
+            raise InvalidCommand(message, path="deadline_s")
+        ends_s = self._clock.wall_s() + for_s
+        payload = encode_command(
+            Command(
+                id=command_id or self._new_id(),
+                command=command,
+                args=Raw(args),
+                deadline=instant(ends_s),
+                correlationid=correlation_id,
+                caller=caller,
+            )
+        )
+        if len(payload) > self._transport.request_bytes_max:
+            raise InvalidCommand(
+                f"the command takes {len(payload)} bytes, at most {self._transport.request_bytes_max} can be sent"
+            )
+        room = self._room
+        if not room.locked():
+            async with room:
+                return await self._attempts(actor_id, command, payload, ends_s)
+        try:
+            async with asyncio.timeout(for_s):
+                await room.acquire()
+        except TimeoutError:
+            message = f"{self._config.in_flight_max} calls were in flight until the deadline of {command}"
+            raise Overloaded(message, limit="in_flight_max") from None
+        try:
+            return await self._attempts(actor_id, command, payload, ends_s)
+        finally:
+            room.release()
+
+    async def _attempts(self, actor_id: ActorId, command: str, payload: bytes, ends_s: float) -> Answer:
+        attempt, maybe_done = 0, False
+        last: AetherError | None = None
+        while (left_s := ends_s - self._clock.wall_s()) > 0:
+            try:
+                timeout_s = min(left_s, self._config.attempt_timeout_s)
+                answer = decode_answer(await self._transport.request(actor_id, payload, timeout_s))
+            except Unavailable as error:
+                maybe_done = maybe_done or not isinstance(error, NotSent)
+                last = error
+            else:
+                if answer.error is None:
+                    return answer
+                last = answer_error(answer.error)
+                if not isinstance(last, Unavailable | Overloaded):
+                    raise last
+            left_s = ends_s - self._clock.wall_s()
+            await asyncio.sleep(max(0.0, min(RETRY.delay_s(attempt, self._jitter()), left_s)))
+            attempt += 1
+        if last is None or maybe_done:
+            raise DeadlineExceeded(
+                f"no answer to {command} of {actor_id} before the deadline, after {attempt} attempts"
+                + (f"; the last: {last}" if last else ""),
+                outcome_known=False,
+            )
+        raise last

@@ -1,0 +1,123 @@
+"""What can go wrong on the way to a server, as values that a test decides from outside.
+
+At each step the plan is asked once and answers with a fault or None, so a run with the same plan is the same run:
+nothing here is random. `FAULTS_OF` says which fault can happen where; the adapters say what each one does there.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum, unique
+from typing import TypeAlias
+
+
+@unique
+class Step(Enum):
+    """Where the plan is asked."""
+
+    APPEND = "append"
+    LAST = "last"
+    READ = "read"
+    SNAPSHOT_READ = "snapshot read"
+    SNAPSHOT_WRITE = "snapshot write"
+    TABLE_READ = "table read"
+    TABLE_WRITE = "table write"
+    NOTICE = "notice"
+    REQUEST = "request"
+    ANSWER = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """It happens; word of it comes `delay_s` seconds later."""
+
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """It does not happen, and nobody can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredUnknown:
+    """It happens; the acknowledgement is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLater:
+    """The acknowledgement is lost at once, and the write lands `delay_s` seconds after."""
+
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """A direct read is answered by a replica that has not heard of the last write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A request is delivered twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoResponders:
+    """A request finds nobody, as between two owners."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A notice does not arrive; the gap shows at the next one, or at the rescan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The connection breaks before the step: all in flight is unknown; it is back after `down_s` seconds."""
+
+    down_s: float
+
+
+Fault: TypeAlias = (
+    Late | Lost | StoredUnknown | StoredLater | Stale | Again | NoResponders | Dropped | Disconnected
+)  # fmt: skip
+
+FAULTS_OF: Mapping[Step, frozenset[type[Fault]]] = {
+    Step.APPEND: frozenset({Late, Lost, StoredUnknown, StoredLater, Disconnected}),
+    Step.LAST: frozenset({Late, Lost, Disconnected}),
+    Step.READ: frozenset({Late, Lost, Stale, Disconnected}),
+    Step.SNAPSHOT_READ: frozenset({Late, Lost, Stale, Disconnected}),
+    Step.SNAPSHOT_WRITE: frozenset({Late, Lost, StoredUnknown, Disconnected}),
+    Step.TABLE_READ: frozenset({Late, Lost, Disconnected}),
+    Step.TABLE_WRITE: frozenset({Late, Lost, StoredUnknown, Disconnected}),
+    Step.NOTICE: frozenset({Late, Dropped}),
+    Step.REQUEST: frozenset({Late, Lost, Again, NoResponders, Disconnected}),
+    Step.ANSWER: frozenset({Late, Lost}),
+}
+"""Which fault can happen at which step."""
+
+
+class Faults:
+    """A plan: `decide` is asked once at each step."""
+
+    def __init__(self, decide: Callable[[Step], Fault | None]) -> None:
+        self._decide = decide
+
+    @classmethod
+    def none(cls) -> "Faults":
+        """Nothing goes wrong."""
+        return cls(lambda step: None)
+
+    @classmethod
+    def script(cls, script: Iterable[tuple[Step, Fault]]) -> "Faults":
+        """Each fault once, at the first occurrence of its step that no earlier fault of that step took."""
+        waiting: dict[Step, list[Fault]] = {}
+        for step, fault in script:
+            waiting.setdefault(step, []).append(fault)
+        return cls(lambda step: waiting[step].pop(0) if waiting.get(step) else None)
+
+    def at(self, step: Step) -> Fault | None:
+        """The fault of this occurrence of `step`. Raises ValueError for one that cannot happen there."""
+        fault = self._decide(step)
+        if fault is not None and type(fault) not in FAULTS_OF[step]:
+            raise ValueError(f"{fault} cannot happen at {step.value}")
+        return fault

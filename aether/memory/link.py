@@ -1,0 +1,98 @@
+"""One node's way to the server: up or down, with the faults that happen on it.
+
+Owns the node's waiters: whatever waits for word over a connection hears of its end at once. Runs in one event loop.
+It must not know what travels: the adapters bring the operation, the link brings its fate.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from aether.errors import Unavailable
+from aether.memory.clock import AlarmClock
+from aether.memory.faults import Disconnected, Fault, Faults, Late, Lost, Stale, Step, StoredUnknown
+from aether.memory.server import InMemoryServer
+
+T = TypeVar("T")
+
+
+class Link:
+    """A connection without its adapters; each adapter takes one."""
+
+    def __init__(self, server: InMemoryServer, namespace: str, shards: int, faults: Faults | None = None) -> None:
+        self.space = server.space(namespace, shards)
+        self.namespace = namespace
+        self.shards = shards
+        self.clock: AlarmClock = server.clock
+        self.payload_bytes_max = server.payload_bytes_max
+        self.up = True
+        self.on_down: dict[Callable[[], None], None] = {}
+        self.on_up: dict[Callable[[], None], None] = {}
+        self._faults = faults or server.faults
+
+    def disconnect(self) -> None:
+        """Break the connection: all that waits on it hears so, nothing arrives until `reconnect`. Idempotent."""
+        if self.up:
+            self.up = False
+            for broken in list(self.on_down):
+                broken()
+
+    def reconnect(self) -> None:
+        """A new generation of the connection: subscriptions go on and catch up. Idempotent."""
+        if not self.up:
+            self.up = True
+            for resync in list(self.on_up):
+                resync()
+
+    def fault(self, step: Step) -> Fault | None:
+        """What goes wrong at this step; a `Disconnected` has broken the connection when this returns."""
+        fault = self._faults.at(step)
+        if isinstance(fault, Disconnected):
+            self.disconnect()
+            self.clock.call_after(fault.down_s, self.reconnect)
+        return fault
+
+    async def call(self, step: Step, operation: Callable[[bool], T]) -> T:
+        """Do `operation` at the server and await word of it; its argument says whether a stale replica answers.
+
+        Others run before the word arrives, as over any network. Raises `Unavailable` when it does not arrive.
+        """
+        fault = self.fault(step)
+        if not self.up:
+            raise Unavailable("not connected")
+        if isinstance(fault, Lost):
+            raise Unavailable(f"a {step.value} was lost")
+        answer = operation(isinstance(fault, Stale))
+        await self._word(fault.delay_s if isinstance(fault, Late) else 0.0)
+        if isinstance(fault, StoredUnknown):
+            raise Unavailable(f"a {step.value} was not acknowledged")
+        return answer
+
+    async def _word(self, delay_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Future[bool] = loop.create_future()
+        waiter = Waiter(self, lambda word: arrived.done() or arrived.set_result(word), broken=False)
+        if delay_s:
+            self.clock.call_after(delay_s, lambda: waiter.tell(True))
+        else:
+            loop.call_soon(waiter.tell, True)
+        if not await arrived:
+            raise Unavailable("the connection was lost")
+
+
+class Waiter(Generic[T]):
+    """One who waits for word over a link: told once, by the word or by the connection's end."""
+
+    def __init__(self, link: Link, told: Callable[[T], object], broken: T) -> None:
+        self._link = link
+        self._told = told
+        self._broken = broken
+        link.on_down[self._break] = None
+
+    def tell(self, word: T) -> None:
+        """Pass the word on, unless something was said before."""
+        if self._link.on_down.pop(self._break, self) is None:
+            self._told(word)
+
+    def _break(self) -> None:
+        self.tell(self._broken)

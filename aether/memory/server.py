@@ -1,0 +1,119 @@
+"""What a server holds: for each namespace one stream, one table, the snapshots, and who listens.
+
+`InMemoryServer` is shared by the connections of several nodes in one process and one event loop. Each method of `Space`
+is one synchronous step, so it is atomic. Nothing here knows of nodes, faults or awaiting: that is `Link` and the adapters.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aether.errors import ConfigError
+from aether.ids import ActorId, Position
+from aether.memory.clock import AlarmClock, LoopClock
+from aether.memory.faults import Faults
+from aether.memory.feed import Feed
+from aether.names import check_namespace
+from aether.ports import START, AppendOutcome, Committed, Conflict, Delivery, Row, StoredCommit
+
+PAYLOAD_BYTES_MAX = 1_000_000
+"""Largest message unless said otherwise: a NATS server's default limit, less room for headers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshots:
+    """An actor's snapshot now and the one before, which a stale replica still gives."""
+
+    now: bytes | None = None
+    before: bytes | None = None
+
+
+class Space:
+    """One namespace's content."""
+
+    def __init__(self, shards: int, clock: AlarmClock) -> None:
+        self.shards = shards
+        self.commits: list[StoredCommit] = []
+        self.histories: dict[ActorId, list[StoredCommit]] = {}
+        self.snapshots: dict[ActorId, Snapshots] = {}
+        self.rows: dict[str, Row] = {}
+        self.bells: dict[Callable[[], None], None] = {}
+        self.watchers: dict[Feed[Row], None] = {}
+        self.serving: dict[int, dict[Feed[Delivery], None]] = {}
+        self._clock = clock
+        self._revision = 0
+
+    def last(self, actor_id: ActorId) -> StoredCommit | None:
+        """The actor's last commit."""
+        history = self.histories.get(actor_id)
+        return history[-1] if history else None
+
+    def after(self, actor_id: ActorId, position: Position) -> list[StoredCommit]:
+        """The actor's commits after `position`."""
+        history = self.histories.get(actor_id, [])
+        return history[bisect_right(history, position, key=lambda commit: commit.position) :]
+
+    def append(self, actor_id: ActorId, payload: bytes, expected: Position) -> AppendOutcome:
+        """Store the commit at the next position of the stream if the actor's last one is `expected`."""
+        last = self.last(actor_id)
+        if expected != (last.position if last else START):
+            return Conflict()
+        commit = StoredCommit(actor_id, Position(len(self.commits) + 1), payload)
+        self.commits.append(commit)
+        self.histories.setdefault(actor_id, []).append(commit)
+        for ring in list(self.bells):
+            ring()
+        return Committed(commit.position)
+
+    def live(self, key: str) -> Row | None:
+        """The row of `key`, unless there is none or it is gone."""
+        row = self.rows.get(key)
+        return row if row is not None and row.value is not None else None
+
+    def put(self, key: str, value: bytes | None, ttl_s: float | None = None) -> int:
+        """Write a row, or with None its end, at the next revision; every watcher gets it. Returns the revision."""
+        self._revision += 1
+        row = Row(key, value, self._revision)
+        self.rows[key] = row
+        for watcher in list(self.watchers):
+            watcher.push(row)
+        if ttl_s is not None:
+            self._clock.call_after(ttl_s, lambda: self._expire(row))
+        return row.revision
+
+    def rows_after(self, revision: int) -> list[Row]:
+        """The last word on each row that changed after `revision`, ended rows included, in revision order."""
+        return sorted((row for row in self.rows.values() if row.revision > revision), key=lambda row: row.revision)
+
+    def _expire(self, row: Row) -> None:
+        if self.rows[row.key] == row:
+            self.put(row.key, None)
+
+
+class InMemoryServer:
+    """Namespaces, isolated from each other.
+
+    `clock` defaults to the running time of this machine. `faults` is the plan of every connection that brings none.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: AlarmClock | None = None,
+        faults: Faults | None = None,
+        payload_bytes_max: int = PAYLOAD_BYTES_MAX,
+    ) -> None:
+        self.clock: AlarmClock = clock or LoopClock()
+        self.faults = faults or Faults.none()
+        self.payload_bytes_max = payload_bytes_max
+        self._spaces: dict[str, Space] = {}
+
+    def space(self, namespace: str, shards: int) -> Space:
+        """The namespace's content; the first to ask decides its `shards`.
+
+        Raises `ConfigError` for a namespace that cannot be one, or when it has another number of shards.
+        """
+        found = self._spaces.setdefault(check_namespace(namespace), Space(shards, self.clock))
+        if found.shards != shards:
+            raise ConfigError(f"namespace {namespace} has {found.shards} shards, not {shards}", setting="shards")
+        return found

@@ -1,0 +1,143 @@
+"""Histories in memory: `EventStore`, with the version cache that notices keep current.
+
+The server's step decides, the link's fault decides what the writer hears of it. Never decodes a commit but the last one
+that a version is asked of.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from aether.errors import InvalidCommand, Unavailable
+from aether.ids import ActorId, Position, Version
+from aether.memory.faults import Disconnected, Late, Lost, Step, StoredLater, StoredUnknown
+from aether.memory.link import Link, Waiter
+from aether.ports import (
+    START,
+    AppendOutcome,
+    Committed,
+    EventBus,
+    EventStored,
+    StoredCommit,
+    Subscription,
+    Unknown,
+)
+from aether.wire import Event, decode_commit, encode_commit
+
+READ_ROUNDS_MAX = 5
+"""How often a read that a stale replica cut short is taken up again."""
+
+
+class InMemoryEventStore:
+    """The histories of a namespace, as one node sees them."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._space = link.space
+        self._versions: dict[ActorId, Version] = {}
+        self._following = False
+        link.on_down[self._versions.clear] = None
+
+    @property
+    def commit_bytes_max(self) -> int:
+        """Largest payload of one commit, in bytes."""
+        return self._link.payload_bytes_max
+
+    def publish(
+        self, actor_id: ActorId, payload: bytes, expected: Position, done: Callable[[AppendOutcome], None]
+    ) -> None:
+        """Append a commit; `done` gets the outcome from the event loop, or at once when nothing can be sent."""
+        fault = self._link.fault(Step.APPEND)
+        if not self._link.up:
+            return done(Unknown("the connection was lost" if isinstance(fault, Disconnected) else "not connected"))
+        if len(payload) > self.commit_bytes_max:
+            return done(Unknown(f"{len(payload)} bytes are more than a message holds"))
+        waiter: Waiter[AppendOutcome] = Waiter(self._link, done, broken=Unknown("the connection was lost"))
+        clock, soon = self._link.clock, asyncio.get_running_loop().call_soon
+        match fault:
+            case Late(delay_s):
+                outcome = self._store(actor_id, payload, expected)
+                clock.call_after(delay_s, lambda: waiter.tell(outcome))
+            case StoredUnknown():
+                self._store(actor_id, payload, expected)
+                soon(waiter.tell, Unknown("no acknowledgement"))
+            case StoredLater(delay_s):
+                clock.call_after(delay_s, lambda: _ignore(self._store(actor_id, payload, expected)))
+                soon(waiter.tell, Unknown("no acknowledgement"))
+            case Lost():
+                soon(waiter.tell, Unknown("no acknowledgement"))
+            case _:
+                soon(waiter.tell, self._store(actor_id, payload, expected))
+        return None
+
+    async def append(self, actor_id: ActorId, events: Sequence[Event], expected: Position) -> AppendOutcome:
+        """`publish` for events, awaited. Raises `InvalidCommand` when they are over `commit_bytes_max` or none."""
+        if not events:
+            raise InvalidCommand("a commit holds at least one event", path="events")
+        payload = encode_commit(events)
+        if len(payload) > self.commit_bytes_max:
+            text = f"a commit is at most {self.commit_bytes_max} bytes, this is {len(payload)}"
+            raise InvalidCommand(text, path="events")
+        outcome: asyncio.Future[AppendOutcome] = asyncio.get_running_loop().create_future()
+        self.publish(actor_id, payload, expected, lambda told: outcome.done() or outcome.set_result(told))
+        return await outcome
+
+    async def read(
+        self, actor_id: ActorId, after: Position = START, until: Position | None = None
+    ) -> AsyncIterator[StoredCommit]:
+        """Commits after a position, complete up to `until`; raises `Unavailable` when that is not reached."""
+        if until is None:
+            last = await self.last(actor_id)
+            until = last.position if last else START
+        for _ in range(READ_ROUNDS_MAX):
+            if after >= until:
+                return
+            seen = await self._link.call(Step.READ, lambda stale, after=after: self._seen(actor_id, after, stale))
+            reached = bool(seen) and seen[-1].position >= until
+            for commit in seen:
+                if commit.position <= until:
+                    yield commit
+                    after = commit.position
+            if reached:
+                return
+        if after < until:
+            raise Unavailable(f"the history of {actor_id} was not read up to position {until}")
+
+    async def last(self, actor_id: ActorId) -> StoredCommit | None:
+        """The actor's last commit. Raises `Unavailable`."""
+        return await self._link.call(Step.LAST, lambda _: self._space.last(actor_id))
+
+    async def latest_version(self, actor_id: ActorId) -> Version:
+        """The actor's version: from the cache while `follow` keeps it, else from its last commit."""
+        if actor_id not in self._versions:
+            last = await self.last(actor_id)
+            version = decode_commit(last.payload, actor_id, last.position)[-1].version if last else Version(0)
+            if not self._following:
+                return version
+            self._remember(actor_id, version)
+        return self._versions[actor_id]
+
+    async def follow(self, bus: EventBus) -> Subscription:
+        """Keep the version cache current by the stored-event notices of `bus`, until stopped."""
+        subscription = await bus.subscribe_to_event_stored(lambda notice: self._hear(notice))
+        self._following = True
+        return _Following(subscription, self._unfollow)
+
+    def _store(self, actor_id: ActorId, payload: bytes, expected: Position) -> AppendOutcome:
+        outcome = self._space.append(actor_id, payload, expected)
+        if isinstance(outcome, Committed):
+            self._versions.pop(actor_id, None)
+        return outcome
+
+    def _seen(self, actor_id: ActorId, after: Position, stale: bool) -> list[StoredCommit]:
+        commits = self._space.after(actor_id, after)
+        return commits[:-1] if stale else commits
+
+    def _hear(self, notice: EventStored) -> None:
+        self._remember(notice.actor_id, notice.version)
+
+    def _remember(self, actor_id: ActorId, version: Version) -> None:
+        self._versions[actor_id] = max(version, self._versions.get(actor_id, version))
+
+    def _unfollow(self) -> None:
+        self._following = False
+        self._versions.clear()

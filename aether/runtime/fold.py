@@ -1,0 +1,81 @@
+"""The fold of one actor's history: state, version, position, and the record of its commands.
+
+Replay and stored-event notices go through the same `apply`, so a state is the fold of the history however it came
+about. It does no input or output.
+"""
+
+from collections.abc import Sequence
+
+from aether.core.record import CommandRecord
+from aether.core.turn import recall
+from aether.errors import ActorFailed, HistoryRegressed, UnreadableEvent
+from aether.ids import ActorId, Position, Version
+from aether.model.definition import ActorType, Scope, State
+from aether.wire import SYSTEM_EVENT_PREFIX, Event
+
+
+class Fold:
+    """What one actor's history comes to so far."""
+
+    __slots__ = ("actor_id", "actor_type", "position", "record", "state", "version")
+
+    def __init__(self, actor_id: ActorId, actor_type: ActorType, scope: Scope | None = None) -> None:
+        self.actor_id = actor_id
+        self.actor_type = actor_type
+        self.state: State = actor_type.initial(actor_id, scope)
+        self.version = Version(0)
+        self.position = Position(0)
+        self.record: CommandRecord | None = None
+
+    def apply(self, events: Sequence[Event], position: Position) -> None:
+        """Add the next commit.
+
+        Raises `HistoryRegressed` when it is not the next, `UnreadableEvent` when an event cannot be read,
+        `ActorFailed` when its handler fails.
+        """
+        first = events[0].version
+        if first != self.version + 1:
+            raise HistoryRegressed(
+                f"the history of {self.actor_id} goes on at position {position} with version {first}, "
+                f"after version {self.version}",
+                actor=str(self.actor_id),
+            )
+        for event in events:
+            if not event.type.startswith(SYSTEM_EVENT_PREFIX):
+                self._evolve(event, position)
+        self.version = events[-1].version
+        self.position = position
+
+    def remember(
+        self, events: Sequence[Event], position: Position, after: Position, now_s: float, margin_s: float
+    ) -> None:
+        """Record the commands of a stored commit that may still be retried; `after` is the position before it."""
+        for command_id, answer, deadline_s in recall(events, position):
+            expires_s = deadline_s + margin_s
+            if expires_s > now_s:
+                if self.record is None:
+                    self.record = CommandRecord()
+                self.record.add(command_id, answer, expires_s, after)
+
+    def _evolve(self, event: Event, position: Position) -> None:
+        event_type = self.actor_type.events.get(event.type)
+        if event_type is None:
+            raise self._unreadable(f"no event type {event.type!r} in the model", event, position)
+        try:
+            read = event_type.decode(bytes(event.data), event.schemaversion)
+        except ValueError as error:
+            raise self._unreadable(str(error), event, position) from error
+        try:
+            self.state = self.actor_type.evolve(self.state, read)
+        except Exception as error:
+            raise ActorFailed(
+                f"the handler of {event.type} failed on version {event.id} of {self.actor_id}: {error!r}",
+                actor=str(self.actor_id),
+            ) from error
+
+    def _unreadable(self, why: str, event: Event, position: Position) -> UnreadableEvent:
+        return UnreadableEvent(
+            f"version {event.id} of {self.actor_id} at position {position} cannot be read: {why}",
+            actor=str(self.actor_id),
+            position=position,
+        )

@@ -1,0 +1,69 @@
+"""What a virtual machine may touch of its worker, and nothing else.
+
+One object a runtime, shared by all its machines, so that a machine itself stays small.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
+
+from aether.config import RuntimeConfig
+from aether.core.backoff import Backoff
+from aether.ports import Clock, Delivery, Lease
+from aether.runtime.committer import Committer
+from aether.runtime.counters import Counters
+from aether.runtime.replay import Replayer
+from aether.runtime.snapshots import SnapshotWriter
+
+Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+"""Starts a task that the runtime owns, and gives it back to who wants to wait for it."""
+
+RETRY = Backoff(first_s=0.05, cap_s=2.0)
+
+
+class Host:
+    """The worker as its machines see it. `random` gives jitter in [0, 1); `discard` takes a stopped machine out."""
+
+    def __init__(
+        self,
+        *,
+        namespace: str,
+        config: RuntimeConfig,
+        clock: Clock,
+        lease: Lease,
+        committer: Committer,
+        replayer: Replayer,
+        snapshots: SnapshotWriter,
+        counters: Counters,
+        commit_bytes_max: int,
+        random: Callable[[], float],
+        spawn: Spawn,
+        discard: Callable[[Any], None],
+    ) -> None:
+        self.namespace = namespace
+        self.config = config
+        self.clock = clock
+        self.lease = lease
+        self.committer = committer
+        self.replayer = replayer
+        self.snapshots = snapshots
+        self.counters = counters
+        self.commit_bytes_max = commit_bytes_max
+        self.random = random
+        self.spawn = spawn
+        self.discard = discard
+        self.loop = asyncio.get_running_loop()
+        self.activations = asyncio.Semaphore(config.activations_max)
+        self.waiting = 0
+
+    def respond(self, delivery: Delivery, answer: bytes) -> None:
+        """Send an answer if the shard's lease is valid at this instant, else drop it: the client retries.
+
+        The reply fence. It is called in the same synchronous step in which the state was read or the commit became
+        known, so a stale owner never answers.
+        """
+        if self.lease.valid(delivery.shard, self.clock.boot_s()):
+            self.counters.answers += 1
+            delivery.respond(answer)
+        else:
+            self.counters.answers_fenced += 1

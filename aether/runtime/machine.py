@@ -1,0 +1,366 @@
+"""The virtual machine: one active actor, one turn at a time.
+
+It owns the actor's mailbox and fold, and runs entirely on the event loop: every step between awaits is synchronous, so
+it is atomic. `aether.core.lifecycle` says which steps there are. It never decides what is stored: a conflict or an
+unknown outcome sends it back to the history.
+"""
+
+import asyncio
+import logging
+from collections import deque
+
+from aether.core.lifecycle import Happening, Phase, advance
+from aether.core.record import CommandRecord, Remembered
+from aether.errors import ActorFailed, AetherError, DeadlineExceeded, Overloaded, Unavailable
+from aether.ids import ActorId, Position, Version
+from aether.model.definition import ActorType, Context, State
+from aether.names import event_source
+from aether.ports import AppendOutcome, Committed, Conflict, StoredCommit, Unknown
+from aether.runtime.fold import Fold
+from aether.runtime.host import RETRY, Host
+from aether.runtime.open_turn import OpenTurn, Waiting
+from aether.wire import Event, decode_commit, encode_answer, encode_error
+
+log = logging.getLogger("aether.machine")
+
+
+class VirtualMachine:
+    """One active actor. Made by a `Runtime`; `id` is unique in the worker's life, `actor_id` says which actor.
+
+    It is the `Scope` of its actor's handlers: what `self.emit`, `self.context` and `self.version` reach.
+    """
+
+    __slots__ = (
+        "_attempts",
+        "_fold",
+        "_host",
+        "_idle",
+        "_known",
+        "_mailbox",
+        "_number",
+        "_phase",
+        "_seen",
+        "_turn",
+        "actor_id",
+        "actor_type",
+        "last_used_s",
+        "shard",
+        "snapshot_version",
+    )
+
+    def __init__(self, number: int, actor_id: ActorId, actor_type: ActorType, shard: int, host: Host) -> None:
+        self.actor_id = actor_id
+        self.actor_type = actor_type
+        self.shard = shard
+        self.last_used_s = 0.0
+        self.snapshot_version = Version(0)
+        self._number = number
+        self._host = host
+        self._phase = Phase.REPLAYING
+        self._fold: Fold | None = None
+        self._mailbox: deque[Waiting] = deque()
+        self._known: dict[str, Waiting] = {}
+        self._turn: OpenTurn | None = None
+        self._attempts = 0
+        self._seen = 0
+        self._idle: list[asyncio.Future[None]] | None = None
+
+    # ------------------------------------------------------------------------------------------ what others see
+
+    @property
+    def id(self) -> str:
+        """The machine's own name: an actor that is passivated and used again gets another machine."""
+        return f"{self.actor_id}#{self._number}"
+
+    @property
+    def source(self) -> str:
+        """The CloudEvents source of the actor's events."""
+        return event_source(self._host.namespace, self.actor_id)
+
+    @property
+    def fold(self) -> Fold:
+        """The fold of the history, with the state of an open turn. Raises `Unavailable` before the first replay."""
+        if self._fold is None:
+            raise Unavailable(f"{self.actor_id} has not been replayed yet")
+        return self._fold
+
+    @property
+    def state(self) -> State:
+        """The actor's state now, events of an open turn included. Do not change it."""
+        return self.fold.state
+
+    @property
+    def version(self) -> int:
+        """Events applied so far, those of an open turn included."""
+        return self._turn.turn.version if self._turn is not None else self.fold.version
+
+    @property
+    def position(self) -> Position:
+        """The position of the last commit."""
+        return self.fold.position
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is open: no turn, no commit, no replay, nothing waiting."""
+        return self._phase is Phase.IDLE and not self._mailbox
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the machine has ended; another one may serve the actor."""
+        return self._phase is Phase.STOPPED
+
+    @property
+    def context(self) -> Context:
+        """The command that runs now. Raises RuntimeError outside a handler."""
+        if self._turn is None:
+            raise RuntimeError("there is no command to tell of outside a command handler")
+        return self._turn.context
+
+    def emit(self, event: object) -> None:
+        """Record the event and apply it at once. Raises `ActorFailed` in a query or for an event nobody takes."""
+        if self._turn is None:
+            raise RuntimeError("an event can only be emitted by a running command handler")
+        self._turn.emit(event)
+
+    # ------------------------------------------------------------------------------------------ commands
+
+    def receive(self, waiting: Waiting) -> None:
+        """Take a command: it is answered once, after whatever came before it. At a bound: `Overloaded`."""
+        host, config = self._host, self._host.config
+        command_id = waiting.command.id
+        twin = self._known.get(command_id)
+        if twin is not None:
+            host.counters.duplicates += 1
+            twin.deliveries.extend(waiting.deliveries)
+        elif len(self._mailbox) >= config.mailbox_max:
+            self._refuse(waiting, f"{self.actor_id} has {config.mailbox_max} commands waiting", "mailbox_max")
+        elif host.waiting >= config.waiting_max:
+            self._refuse(waiting, f"the worker has {config.waiting_max} commands waiting", "waiting_max")
+        else:
+            host.waiting += 1
+            self._known[command_id] = waiting
+            self._mailbox.append(waiting)
+            self._pump()
+
+    def answer(self, waiting: Waiting, answer: bytes) -> None:
+        """Answer a command for good, to everybody who sent it."""
+        host = self._host
+        host.waiting -= 1
+        del self._known[waiting.command.id]
+        for delivery in waiting.deliveries:
+            host.respond(delivery, answer)
+
+    def _refuse(self, waiting: Waiting, message: str, limit: str) -> None:
+        self._host.counters.overloaded += 1
+        self._host.respond(waiting.deliveries[0], encode_error(Overloaded(message, limit=limit)))
+
+    # ------------------------------------------------------------------------------------------ turns
+
+    def _pump(self) -> None:
+        """Begin a turn if there is something to do and nothing is open."""
+        if self._phase is not Phase.IDLE:
+            return
+        fold = self.fold
+        if self._seen > fold.position:
+            self._replay_again()
+        elif self._mailbox:
+            self._phase = advance(self._phase, Happening.TURN_BEGUN)
+            self._turn = OpenTurn(self, self._host, fold, self._mailbox)
+            self._turn.run()
+        else:
+            self._wake()
+
+    def turn_over(self, turn: OpenTurn) -> None:
+        """Called by the open turn when its handlers have run: commit what they emitted, or go on."""
+        if turn.turn.stores:
+            self._phase = advance(self._phase, Happening.COMMIT_SENT)
+            self._host.committer.commit(self.actor_id, turn.turn.payload(), self.fold.position, self._settled)
+            return
+        self._turn = None
+        if turn.rebuild:
+            self._replay_again()
+            return
+        self._phase = advance(self._phase, Happening.TURN_EMPTY)
+        if self._mailbox:
+            self._host.loop.call_soon(self._pump)
+        else:
+            self._pump()
+
+    # ------------------------------------------------------------------------------------------ outcomes
+
+    def _settled(self, outcome: AppendOutcome) -> None:
+        turn, self._turn = self._turn, None
+        assert turn is not None
+        if isinstance(outcome, Committed):
+            self._attempts = 0
+            self._committed(turn, outcome.position)
+            return
+        if isinstance(outcome, Conflict):
+            self._host.counters.conflicts += 1
+        else:
+            self._host.counters.unknown_outcomes += 1
+            log.warning("an append has no known outcome", extra={"actor": str(self.actor_id), "reason": outcome.reason})
+        self._mailbox.extendleft(answered.waiting for answered in reversed(turn.turn.answered))
+        self._attempts += 1
+        self._replay_again(wait=isinstance(outcome, Unknown) or self._attempts > 1)
+
+    def _committed(self, turn: OpenTurn, position: Position) -> None:
+        fold, config = self.fold, self._host.config
+        before = fold.position
+        fold.version, fold.position = Version(turn.turn.version), position
+        record = fold.record
+        if record is None:
+            record = fold.record = CommandRecord()
+        for waiting, version, reply, error, stored in turn.turn.answered:
+            if reply is None:
+                assert error is not None
+                self.answer(waiting, error)
+                continue
+            if stored:
+                expires_s = waiting.expires_s + config.record_margin_s
+                record.add(waiting.command.id, Remembered(reply, version, position), expires_s, before)
+            self.answer(waiting, encode_answer(reply, version, position))
+        if turn.rebuild:
+            self._replay_again()
+            return
+        self._phase = advance(self._phase, Happening.COMMITTED)
+        every = config.snapshot_every_events
+        if every and fold.version - self.snapshot_version >= every:
+            self.snapshot()
+        self._pump()
+
+    # ------------------------------------------------------------------------------------------ replay
+
+    def begin(self) -> None:
+        """Start the first replay. Called once, by the registry."""
+        self._host.spawn(self._replay(0.0))
+
+    def _replay_again(self, wait: bool = False) -> None:
+        self._phase = advance(self._phase, Happening.REPLAY_NEEDED)
+        host = self._host
+        host.spawn(self._replay(RETRY.delay_s(self._attempts - 1, host.random()) if wait else 0.0))
+
+    async def _replay(self, delay_s: float) -> None:
+        """Replay until it succeeds, or nobody waits any more, or the history says that it cannot."""
+        host, attempt, started_s, seen = self._host, 0, 0.0, 0
+        replayed: tuple[Fold, Version] | None = None
+        while replayed is None:
+            if delay_s:
+                await asyncio.sleep(delay_s)
+            try:
+                async with host.activations:
+                    started_s, seen = host.clock.boot_s(), self._seen
+                    replayed = await host.replayer.replay(self.actor_id, self.actor_type, self)
+            except Unavailable as error:
+                self._expire_waiting(error)
+                if not self._mailbox:
+                    self._fail(error)
+                    return
+                delay_s = RETRY.delay_s(attempt, host.random())
+                attempt += 1
+            except Exception as error:  # whatever it is, everybody who waits hears of it
+                self._fail(error)
+                return
+        self._fold, self.snapshot_version = replayed
+        if self._seen == seen:
+            self._seen = 0
+        self._phase = advance(self._phase, Happening.REPLAYED)
+        slow_s = host.config.snapshot_after_replay_s
+        if slow_s and host.clock.boot_s() - started_s > slow_s:
+            self.snapshot()
+        self._pump()
+
+    def _expire_waiting(self, why: AetherError) -> None:
+        now_s = self._host.clock.wall_s()
+        waiting, kept = list(self._mailbox), [one for one in self._mailbox if one.expires_s > now_s]
+        self._mailbox = deque(kept)
+        for one in waiting:
+            if one.expires_s <= now_s:
+                self.answer(one, encode_error(DeadlineExceeded(f"the history could not be read in time: {why}")))
+
+    def _fail(self, error: Exception) -> None:
+        """The history cannot be folded: answer everybody and end. The next command tries again with a new machine."""
+        self._host.counters.actors_failed += 1
+        log.error("an actor cannot be activated", exc_info=error, extra={"actor": str(self.actor_id)})
+        described = error if isinstance(error, AetherError) else ActorFailed(repr(error), actor=str(self.actor_id))
+        answer = encode_error(described)
+        self._phase = advance(self._phase, Happening.REPLAY_FAILED)
+        self._host.discard(self)
+        mailbox, self._mailbox = self._mailbox, deque()
+        for waiting in mailbox:
+            self.answer(waiting, answer)
+        self._wake()
+
+    # ------------------------------------------------------------------------------------------ events from outside
+
+    def stored(self, commit: StoredCommit) -> None:
+        """A commit of this actor was stored, by this machine or by another writer: apply it if it is news."""
+        fold = self._fold
+        if fold is not None and commit.position <= fold.position:
+            return
+        if self._phase is not Phase.IDLE or fold is None:
+            self._seen = max(self._seen, commit.position)
+            return
+        before = fold.position
+        try:
+            events = decode_commit(commit.payload, commit.actor_id, commit.position)
+            fold.apply(events, commit.position)
+        except AetherError:
+            self._replay_again()
+            return
+        fold.remember(events, commit.position, before, self._host.clock.wall_s(), self._host.config.record_margin_s)
+        self._host.counters.events_followed += len(events)
+
+    async def process_event(self, event: Event) -> None:
+        """Bring the machine to at least the version of a stored event: it replays when it is behind."""
+        await self.settled()
+        if self._phase is Phase.IDLE and self.fold.version < event.version:
+            self._replay_again()
+            await self.settled()
+
+    # ------------------------------------------------------------------------------------------ start and stop
+
+    async def start(self) -> None:
+        """Wait until the machine has replayed and nothing is open. Raises `Unavailable` when it could not."""
+        await self.settled()
+        if self.stopped:
+            raise Unavailable(f"{self.actor_id} could not be activated; a command to it says why")
+
+    async def settled(self) -> None:
+        """Wait until the machine is idle or has stopped."""
+        while not (self.idle or self.stopped):
+            waiter: asyncio.Future[None] = self._host.loop.create_future()
+            self._idle = [*(self._idle or ()), waiter]
+            await waiter
+
+    def snapshot(self) -> "asyncio.Task[None] | None":
+        """Write a snapshot of the fold in the background; None when there is nothing new, no room, or an open turn."""
+        fold = self.fold
+        if self._turn is not None or fold.version == self.snapshot_version:
+            return None
+        task = self._host.snapshots.write(fold)
+        if task is not None:
+            self.snapshot_version = fold.version
+        return task
+
+    def retire(self) -> "asyncio.Task[None] | None":
+        """End an idle machine at once, with a snapshot in the background."""
+        assert self.idle, f"{self.id} is not idle"
+        task = self.snapshot()
+        self._phase = advance(self._phase, Happening.STOPPED)
+        self._host.discard(self)
+        self._wake()
+        return task
+
+    async def stop(self) -> None:
+        """Answer everything taken, snapshot, and end."""
+        await self.settled()
+        task = None if self.stopped else self.retire()
+        if task is not None:
+            await task
+
+    def _wake(self) -> None:
+        waiters, self._idle = self._idle, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)

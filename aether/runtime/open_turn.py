@@ -1,0 +1,251 @@
+"""The open turn of one machine: runs the handlers of the commands that wait, and keeps what they decided.
+
+Made when a turn begins, gone when it is over. It runs on the event loop; a synchronous handler runs within one step,
+an asynchronous one holds the turn, and with it the actor. It never stores anything: its machine commits it. This is
+the only place where users' command handlers run.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable
+from typing import Any, Protocol
+
+from aether.core.turn import Emitted, Turn
+from aether.errors import (
+    ActorFailed,
+    AetherError,
+    DeadlineExceeded,
+    InvalidCommand,
+    Overloaded,
+    StateChangedOutsideEvent,
+    Unavailable,
+)
+from aether.ids import ActorId
+from aether.model.definition import ActorType, CommandType, Context, Scope
+from aether.ports import Delivery
+from aether.runtime.fold import Fold
+from aether.runtime.host import Host
+from aether.wire import Command, encode_answer, encode_error, instant
+
+log = logging.getLogger("aether.turn")
+
+TURN_BYTES_MAX = 128 * 1024
+"""A turn of several commands ends when its commit has grown to this; one command may take all the store allows."""
+
+
+class Waiting:
+    """A command in a mailbox or an open turn, and everybody who waits for its answer."""
+
+    __slots__ = ("args", "command", "deliveries", "expires_s", "type")
+
+    def __init__(self, command: Command, type_: CommandType, args: Any, delivery: Delivery) -> None:
+        self.command = command
+        self.type = type_
+        self.args = args
+        self.deliveries = [delivery]
+        self.expires_s = command.deadline.timestamp()
+
+
+class Owner(Scope, Protocol):
+    """What a turn asks of its machine."""
+
+    actor_id: ActorId
+    actor_type: ActorType
+
+    @property
+    def source(self) -> str:
+        """The CloudEvents source of the actor's events."""
+        ...
+
+    def answer(self, waiting: Waiting, answer: bytes) -> None:
+        """Answer a command for good."""
+        ...
+
+    def turn_over(self, turn: "OpenTurn") -> None:
+        """The handlers have run: commit, or go on."""
+        ...
+
+
+class OpenTurn:
+    """One turn. `rebuild` says that the state must be replayed after it: a handler was undone the slow way."""
+
+    __slots__ = ("_checkpoint", "_fold", "_handler", "_host", "_mailbox", "_owner", "_running", "_touched", "rebuild",
+                 "turn")  # fmt: skip
+
+    def __init__(self, owner: Owner, host: Host, fold: Fold, mailbox: deque[Waiting]) -> None:
+        self.turn: Turn[Waiting] = Turn(owner.source, fold.version)
+        self.rebuild = False
+        self._owner = owner
+        self._host = host
+        self._fold = fold
+        self._mailbox = mailbox
+        self._running: Waiting | None = None
+        self._handler: asyncio.Task[Any] | None = None
+        self._checkpoint: object | None = None
+        self._touched = False
+
+    @property
+    def context(self) -> Context:
+        """The command that runs now. Raises RuntimeError outside a handler."""
+        if self._running is None:
+            raise RuntimeError("there is no command to tell of outside a command handler")
+        command = self._running.command
+        return Context(
+            command_id=command.id,
+            correlation_id=command.correlationid or command.id,
+            caller=command.caller,
+            deadline=command.deadline,
+            traceparent=command.traceparent,
+        )
+
+    def emit(self, event: object) -> None:
+        """Record the event and apply it at once. Raises `ActorFailed` in a query or for an event nobody takes."""
+        running, fold = self._running, self._fold
+        if running is None:
+            raise RuntimeError("an event can only be emitted by a running command handler")
+        if running.type.query:
+            raise ActorFailed(f"the query {running.type.name} emitted an event", actor=str(self._owner.actor_id))
+        event_type = self._owner.actor_type.event_type_of(event)
+        body, same = event_type.record(event)
+        if not self._touched:
+            self._checkpoint = self._owner.actor_type.checkpoint(fold.state)
+            self._touched = True
+        fold.state = self._owner.actor_type.evolve(fold.state, same)
+        self.turn.emit(Emitted(event_type.name, event_type.schema_version, body))
+
+    def run(self) -> None:
+        """Run the commands that wait, then tell the owner; returns early while an asynchronous handler runs."""
+        turn, mailbox = self.turn, self._mailbox
+        commands_max = self._host.config.turn_commands_max
+        while mailbox and commands_max > 0 and turn.bytes < TURN_BYTES_MAX and not self.rebuild:
+            commands_max -= 1
+            if not self._begin(mailbox.popleft()):
+                return
+        self._owner.turn_over(self)
+
+    def _begin(self, waiting: Waiting) -> bool:
+        """Run one command; False when its handler has to be awaited, and `_handler_done` goes on with the turn."""
+        now_s = self._host.clock.wall_s()
+        if not waiting.type.query and (answer := self._answered_before(waiting, now_s)) is not None:
+            self._owner.answer(waiting, answer)
+            return True
+        if waiting.expires_s <= now_s:
+            expired = DeadlineExceeded(f"the deadline of {waiting.type.name} passed before its turn")
+            self._owner.answer(waiting, encode_error(expired))
+            return True
+        self._running = waiting
+        self._touched = False
+        try:
+            result = waiting.type.invoke(self._fold.state, self._owner, waiting.args)
+        except Exception as error:
+            self._failed(waiting, error)
+            return True
+        if hasattr(result, "__await__"):
+            self._await_handler(waiting, result, waiting.expires_s - now_s)
+            return False
+        self._succeeded(waiting, result)
+        return True
+
+    def _answered_before(self, waiting: Waiting, now_s: float) -> bytes | None:
+        record = self._fold.record
+        if record is None:
+            return None
+        record.forget_expired(now_s)
+        known = record.get(waiting.command.id)
+        if known is not None:
+            self._host.counters.duplicates += 1
+            return encode_answer(known.reply, known.version, known.position)
+        if len(record) + len(self.turn.answered) >= self._host.config.record_max:
+            self._host.counters.overloaded += 1
+            message = f"{self._owner.actor_id} remembers {len(record)} commands, the most it may"
+            return encode_error(Overloaded(message, limit="record_max"))
+        return None
+
+    def _await_handler(self, waiting: Waiting, result: Awaitable[Any], timeout_s: float) -> None:
+        async def bounded() -> Any:
+            async with asyncio.timeout(timeout_s):
+                return await result
+
+        self._handler = self._host.loop.create_task(bounded(), name=f"{self._owner.actor_id}.{waiting.type.name}")
+        self._handler.add_done_callback(self._handler_done)
+
+    def _handler_done(self, task: "asyncio.Task[Any]") -> None:
+        waiting = self._running
+        self._handler = None
+        assert waiting is not None
+        if task.cancelled():
+            self._failed(waiting, Unavailable(f"{waiting.type.name} was cancelled"))
+        elif (error := task.exception()) is None:
+            self._succeeded(waiting, task.result())
+        elif isinstance(error, TimeoutError) and waiting.expires_s <= self._host.clock.wall_s():
+            late = DeadlineExceeded(f"{waiting.type.name} did not finish before its deadline", outcome_known=True)
+            self._failed(waiting, late)
+        else:
+            self._failed(waiting, error)
+        self.run()
+
+    def _succeeded(self, waiting: Waiting, result: Any) -> None:
+        turn = self.turn
+        try:
+            reply = waiting.type.encode_reply(result)
+        except Exception as error:
+            self._failed(waiting, error)
+            return
+        if turn.emitted:
+            self._join_commit(waiting, reply)
+            return
+        self._running = None
+        if turn.stores:
+            turn.accept(waiting, reply, b"")
+        else:
+            self._owner.answer(waiting, encode_answer(reply, turn.version, self._fold.position))
+
+    def _join_commit(self, waiting: Waiting, reply: bytes) -> None:
+        turn = self.turn
+        chunk = turn.encoded(waiting.command, reply, instant(self._host.clock.wall_s()))
+        bytes_max = self._host.commit_bytes_max
+        if len(chunk) + 2 > bytes_max:
+            message = f"the events of {waiting.type.name} take {len(chunk)} bytes, a commit at most {bytes_max}"
+            self._failed(waiting, InvalidCommand(message))
+        elif turn.bytes + len(chunk) + 1 > bytes_max:
+            self._undo()
+            self._mailbox.appendleft(waiting)
+            self.rebuild = True
+        else:
+            self._running = None
+            turn.accept(waiting, reply, chunk)
+
+    def _failed(self, waiting: Waiting, error: BaseException) -> None:
+        self._undo()
+        answer = encode_error(self._described(waiting, error))
+        if self.turn.stores:
+            self.turn.refuse(waiting, answer)
+        else:
+            self._owner.answer(waiting, answer)
+
+    def _undo(self) -> None:
+        """Take back what the running command did to the state: from the checkpoint, else by a replay."""
+        self._running = None
+        self.turn.discard()
+        if self._touched:
+            checkpoint, self._checkpoint = self._checkpoint, None
+            if checkpoint is None:
+                self.rebuild = True
+            else:
+                self._fold.state = self._owner.actor_type.restore(self._fold.state, checkpoint)
+
+    def _described(self, waiting: Waiting, error: BaseException) -> AetherError:
+        if isinstance(error, AetherError) and not isinstance(error, ActorFailed | StateChangedOutsideEvent):
+            return error
+        self._host.counters.actors_failed += 1
+        command = waiting.command
+        log.error(
+            "a handler failed",
+            exc_info=error,
+            extra={"actor": str(self._owner.actor_id), "command": command.command, "command_id": command.id},
+        )
+        if isinstance(error, StateChangedOutsideEvent):
+            return error
+        what = error.message if isinstance(error, ActorFailed) else f"{type(error).__name__}: {error}"
+        return ActorFailed(f"{command.command} failed: {what}", actor=str(self._owner.actor_id), command_id=command.id)

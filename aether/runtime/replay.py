@@ -1,0 +1,115 @@
+"""Replay: from a snapshot and the history after it to a fold that has reached the stream's last position.
+
+Snapshot and last commit are asked for at once; when they match, or the history is that one commit, nothing more is
+read. The last position comes from the stream's leader, and a replay is complete only when it has reached it.
+"""
+
+import asyncio
+import logging
+
+from aether.errors import AetherError, HistoryRegressed
+from aether.ids import ActorId, Position, Version
+from aether.model.definition import ActorType, Scope
+from aether.ports import START, Clock, EventStore, SnapshotStore, StoredCommit
+from aether.runtime.counters import Counters
+from aether.runtime.fold import Fold
+from aether.runtime.snapshots import Snapshot, decode_snapshot
+from aether.wire import Event, decode_commit
+
+log = logging.getLogger("aether.replay")
+
+
+class Replayer:
+    """Replays actors of one runtime."""
+
+    def __init__(
+        self, store: EventStore, snapshots: SnapshotStore, clock: Clock, counters: Counters, record_margin_s: float
+    ) -> None:
+        self._store = store
+        self._snapshots = snapshots
+        self._clock = clock
+        self._counters = counters
+        self._margin_s = record_margin_s
+
+    async def replay(self, actor_id: ActorId, actor_type: ActorType, scope: Scope | None) -> tuple[Fold, Version]:
+        """The actor's fold at the stream's last position, and the version of the snapshot it started from.
+
+        Raises `HistoryRegressed`, `UnreadableEvent`, `ActorFailed`, or `Unavailable` when the store cannot answer.
+        """
+        raw, last = await asyncio.gather(self._load(actor_id), self._store.last(actor_id))
+        snapshot = decode_snapshot(raw, actor_type.fingerprint) if raw else None
+        fold = Fold(actor_id, actor_type, scope)
+        if raw and (snapshot is None or not self._restore(fold, snapshot, scope)):
+            self._counters.snapshots_ignored += 1
+            snapshot = None
+        if last is None:
+            if snapshot is not None:
+                raise self._regressed(fold, "has no history but a snapshot")
+            return fold, Version(0)
+        events = decode_commit(last.payload, actor_id, last.position)
+        if snapshot is not None:
+            self._check(fold, last.position, events)
+        await self._read(fold, snapshot, last, events)
+        return fold, Version(snapshot.version if snapshot else 0)
+
+    async def _load(self, actor_id: ActorId) -> bytes | None:
+        try:
+            return await self._snapshots.load(actor_id)
+        except AetherError as error:
+            log.warning("a snapshot was not read", extra={"actor": str(actor_id), "error": str(error)})
+            return None
+
+    def _restore(self, fold: Fold, snapshot: Snapshot, scope: Scope | None) -> bool:
+        try:
+            fold.state = fold.actor_type.decode_state(bytes(snapshot.state), fold.actor_id, scope)
+        except ValueError:
+            return False
+        fold.version = Version(snapshot.version)
+        fold.position = Position(snapshot.position)
+        return True
+
+    def _check(self, fold: Fold, last_position: Position, last_events: list[Event]) -> None:
+        if fold.position > last_position:
+            raise self._regressed(fold, f"ends at position {last_position}, before its snapshot")
+        if fold.position == last_position and fold.version != last_events[-1].version:
+            raise self._regressed(fold, f"has another version at position {last_position} than its snapshot")
+
+    async def _read(self, fold: Fold, snapshot: Snapshot | None, last: StoredCommit, events: list[Event]) -> None:
+        now_s = self._clock.wall_s()
+        rebuild = snapshot is not None and snapshot.record_until_s > now_s
+        after = Position(snapshot.record_after) if snapshot is not None and rebuild else fold.position
+        if after >= last.position:
+            return
+        previous = after
+        if events[0].version == fold.version + 1 and after == fold.position:
+            self._add(fold, events, last.position, previous, now_s)
+            return
+        async for commit in self._store.read(fold.actor_id, after=after, until=last.position):
+            found = events if commit.position == last.position else None
+            found = found or decode_commit(commit.payload, fold.actor_id, commit.position)
+            self._add(fold, found, commit.position, previous, now_s)
+            previous = commit.position
+        if fold.position < last.position:
+            raise self._regressed(fold, f"cannot be read up to position {last.position}")
+
+    def _add(self, fold: Fold, events: list[Event], position: Position, previous: Position, now_s: float) -> None:
+        if position > fold.position:
+            fold.apply(events, position)
+            self._counters.events_replayed += len(events)
+        fold.remember(events, position, previous, now_s, self._margin_s)
+
+    def _regressed(self, fold: Fold, what: str) -> HistoryRegressed:
+        return HistoryRegressed(f"the history of {fold.actor_id} {what}", actor=str(fold.actor_id))
+
+
+async def fold_until(store: EventStore, actor_id: ActorId, actor_type: ActorType, version: int) -> Fold:
+    """The actor's fold at an earlier version, from its history alone; at most as far as the history goes."""
+    fold = Fold(actor_id, actor_type)
+    async for commit in store.read(actor_id, after=START):
+        events = decode_commit(commit.payload, actor_id, commit.position)
+        wanted = [event for event in events if event.version <= version]
+        if wanted:
+            fold.apply(wanted, commit.position)
+        if len(wanted) < len(events):
+            break
+    return fold

@@ -1,0 +1,349 @@
+"""The runtime of one worker: receives commands, finds or activates their actors, and keeps everything bounded.
+
+It owns the registry, the committer and every background task. It runs on one event loop, over any adapters: alone in
+one process over memory, or in a pool over JetStream. It does not know how shards come and go.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from types import TracebackType
+from typing import Any
+from uuid import uuid4
+
+from msgspec import Raw
+
+from aether.config import RuntimeConfig
+from aether.errors import AetherError, ConfigError, DeadlineExceeded, InvalidCommand, Unavailable, UnknownCommand
+from aether.ids import ActorId
+from aether.model.definition import ActorType, CommandType
+from aether.model.model import Model
+from aether.model.proxy import ActorProxy
+from aether.names import shard_of
+from aether.ports import Connection, Delivery, EventStore, Lease, StoredCommit, Subscription
+from aether.runtime.committer import Committer
+from aether.runtime.counters import Counters
+from aether.runtime.host import Host
+from aether.runtime.local import Message, local_delivery
+from aether.runtime.machine import VirtualMachine
+from aether.runtime.open_turn import Waiting
+from aether.runtime.registry import Registry
+from aether.runtime.replay import Replayer, fold_until
+from aether.runtime.snapshots import SnapshotWriter
+from aether.runtime.state_query import StateQuery, decode_state_args, encode_state_reply
+from aether.wire import (
+    DEADLINE_AHEAD_MAX_S,
+    STATE_COMMAND,
+    SYSTEM_COMMAND_PREFIX,
+    Answer,
+    Command,
+    answer_error,
+    decode_answer,
+    decode_command,
+    encode_answer,
+    encode_command,
+    encode_error,
+    instant,
+)
+
+log = logging.getLogger("aether.runtime")
+
+SWEEP_S = 1.0
+CLOCK_SKEW_S = 5.0
+"""How far a client's clock may be ahead before its deadlines are refused as too late."""
+
+
+class AlwaysValid:
+    """The lease of a runtime that nobody shares its shards with."""
+
+    def valid(self, shard: int, boot_s: float) -> bool:
+        """Always."""
+        return True
+
+
+class Runtime:
+    """Runs the actors of a model over a connection and an event store.
+
+    `shards` are the ones it serves (default: all); `lease` is asked before every answer. Used as an async context
+    manager it starts and stops itself. Raises `ConfigError` when started without a model.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        event_store: EventStore,
+        config: RuntimeConfig | None = None,
+        *,
+        shards: Iterable[int] | None = None,
+        lease: Lease | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.config = config or RuntimeConfig()
+        self.connection = connection
+        self.event_store = event_store
+        self.counters = Counters()
+        self._shards = sorted(set(shards)) if shards is not None else list(range(connection.shards))
+        self._lease = lease or AlwaysValid()
+        self._jitter = jitter
+        self._model: Model | None = None
+        self._host: Host | None = None
+        self._registry = Registry(self._make, self.config.active_vms_max)
+        self._state_queries: dict[str, StateQuery] = {}
+        self._services: list[Subscription] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._made = 0
+        self._refusing = True
+
+    # ------------------------------------------------------------------------------------------ start and stop
+
+    def load_model(self, model: Model) -> None:
+        """Take the model whose actors are run. Before `start`."""
+        self._model = model
+        self._state_queries = {kind: StateQuery(type_) for kind, type_ in model.actor_types.items()}
+
+    async def start(self) -> None:
+        """Begin to serve. Raises `ConfigError` without a model, `Unavailable` when the connection cannot."""
+        if self._model is None:
+            raise ConfigError("a runtime needs a model: call load_model first", setting="model")
+        if self._host is not None:
+            return
+        connection, config = self.connection, self.config
+        self._host = Host(
+            namespace=connection.namespace,
+            config=config,
+            clock=connection.clock,
+            lease=self._lease,
+            committer=Committer(self.event_store, self.counters, config.commits_in_flight_max),
+            replayer=Replayer(
+                self.event_store, connection.snapshots, connection.clock, self.counters, config.record_margin_s
+            ),
+            snapshots=SnapshotWriter(connection.snapshots, self.counters, config.snapshots_in_flight_max, self._spawn),
+            counters=self.counters,
+            commit_bytes_max=self.event_store.commit_bytes_max,
+            random=self._jitter,
+            spawn=self._spawn,
+            discard=self._registry.discard,
+        )
+        self._refusing = False
+        if config.follow_stored:
+            self._services.append(await connection.bus.follow_shards(self._shards, self._stored))
+        for shard in self._shards:
+            self._services.append(await connection.transport.serve(shard, self.receive))
+        self._spawn(self._sweep())
+
+    async def stop(self) -> None:
+        """Drain: stop receiving, answer everything taken, snapshot every actor, end. Bounded by `drain_timeout_s`."""
+        if self._host is None:
+            return
+        try:
+            async with asyncio.timeout(self.config.drain_timeout_s):
+                await self._drain()
+        except TimeoutError:
+            log.error("the drain took too long", extra={"open": self._host.waiting, "active": len(self._registry)})
+        finally:
+            self._refusing = True
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._host = None
+
+    async def _drain(self) -> None:
+        services, self._services = self._services, []
+        await asyncio.gather(*(service.stop() for service in services))
+        while self._registry:
+            for machine in self._registry:
+                await machine.settled()
+                if not machine.stopped:
+                    await self._room_for_snapshot()
+                    machine.retire()
+        writing = [task for task in self._tasks if task.get_name() == "snapshot"]
+        await asyncio.gather(*writing)
+
+    async def _room_for_snapshot(self) -> None:
+        assert self._host is not None
+        while not self._host.snapshots.room:
+            await asyncio.wait(
+                [task for task in self._tasks if task.get_name() == "snapshot"], return_when=asyncio.FIRST_COMPLETED
+            )
+
+    async def __aenter__(self) -> "Runtime":
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    # ------------------------------------------------------------------------------------------ commands
+
+    def receive(self, delivery: Delivery) -> None:
+        """Take one command from the transport; it is answered once, or dropped by the reply fence."""
+        self.counters.commands += 1
+        try:
+            self._route(delivery)
+        except AetherError as error:
+            self._respond(delivery, encode_error(error))
+        except Exception:
+            log.exception("a command could not be taken", extra={"actor": str(delivery.actor_id)})
+            self._respond(delivery, encode_error(AetherError("the worker could not take the command; see its log")))
+
+    def _route(self, delivery: Delivery) -> None:
+        host = self._host
+        if self._refusing or host is None:
+            raise Unavailable("the worker is stopping")
+        command = decode_command(delivery.payload)
+        actor_type = self._actor_type(delivery.actor_id.kind)
+        self._check_deadline(command, host)
+        if command.command.startswith(SYSTEM_COMMAND_PREFIX):
+            self._route_system(delivery, command, actor_type, host)
+            return
+        command_type = actor_type.commands.get(command.command)
+        if command_type is None:
+            raise self._unknown_command(command.command, actor_type)
+        args = command_type.decode_args(bytes(command.args))
+        machine = self._registry.use(delivery.actor_id, host.clock.boot_s())
+        machine.receive(Waiting(command, command_type, args, delivery))
+
+    def _route_system(self, delivery: Delivery, command: Command, actor_type: ActorType, host: Host) -> None:
+        if command.command != STATE_COMMAND:
+            raise self._unknown_command(command.command, actor_type)
+        version = decode_state_args(bytes(command.args))
+        if version is not None:
+            self._spawn(self._answer_earlier_state(delivery, actor_type, version, host))
+            return
+        machine = self._registry.use(delivery.actor_id, host.clock.boot_s())
+        machine.receive(Waiting(command, self._state_queries[actor_type.kind], delivery.actor_id, delivery))
+
+    async def _answer_earlier_state(self, delivery: Delivery, actor_type: ActorType, version: int, host: Host) -> None:
+        try:
+            async with host.activations:
+                fold = await fold_until(self.event_store, delivery.actor_id, actor_type, version)
+            reply = encode_state_reply(delivery.actor_id, fold.version, actor_type.encode_state(fold.state))
+            answer = encode_answer(reply, fold.version, fold.position)
+        except AetherError as error:
+            answer = encode_error(error)
+        host.respond(delivery, answer)
+
+    def _check_deadline(self, command: Command, host: Host) -> None:
+        ahead_s = command.deadline.timestamp() - host.clock.wall_s()
+        if ahead_s <= 0:
+            raise DeadlineExceeded(f"the deadline of {command.command} has passed")
+        if ahead_s > DEADLINE_AHEAD_MAX_S + CLOCK_SKEW_S:
+            raise InvalidCommand(f"a deadline is at most {DEADLINE_AHEAD_MAX_S:.0f} s ahead", path="deadline")
+
+    def _respond(self, delivery: Delivery, answer: bytes) -> None:
+        if self._host is not None:
+            self._host.respond(delivery, answer)
+        else:
+            delivery.respond(answer)
+
+    def _actor_type(self, kind: str) -> ActorType:
+        if self._model is None:
+            raise Unavailable("the runtime has no model")
+        return self._model.actor_type(kind)
+
+    def _unknown_command(self, command: str, actor_type: ActorType) -> UnknownCommand:
+        known = ", ".join(sorted(actor_type.commands))
+        message = f"{actor_type.kind} has no command {command!r}; it has: {known}"
+        return UnknownCommand(message, kind=actor_type.kind, command=command)
+
+    async def send_message(self, message: Message) -> Any:
+        """Send a command to an actor of this runtime and give back its reply, typed.
+
+        Raises what the actor answers, `InvalidCommand` for bad arguments, `DeadlineExceeded` without an answer in time.
+        """
+        actor_type = self._actor_type(message.to.kind)
+        command_type = actor_type.commands.get(message.command)
+        if command_type is None:
+            raise self._unknown_command(message.command, actor_type)
+        args = command_type.encode_args((), message.args)
+        answer = await self._ask(message, args)
+        return command_type.decode_reply(bytes(answer.value))
+
+    def actor(self, kind: str | type, key: str, *, deadline_s: float = 10.0, command_id: str | None = None) -> Any:
+        """A proxy of an actor of this runtime: `await runtime.actor(Account, "alice").deposit(10)`."""
+        assert self._model is not None, "load_model first"
+        actor_type = self._model.actor_type(kind)
+        actor_id = ActorId(actor_type.kind, key)
+
+        async def send(command_type: CommandType, args: bytes) -> Any:
+            message = Message(actor_id, command_type.name, id=command_id, deadline_s=deadline_s)
+            return command_type.decode_reply(bytes((await self._ask(message, args)).value))
+
+        return ActorProxy(actor_type, actor_id, send)
+
+    async def _ask(self, message: Message, args: bytes) -> Answer:
+        deadline = instant(self.connection.clock.wall_s() + message.deadline_s)
+        command = Command(
+            id=message.id or uuid4().hex,
+            command=message.command,
+            args=Raw(args),
+            deadline=deadline,
+            correlationid=message.correlation_id,
+        )
+        shard = shard_of(message.to, self.connection.shards)
+        delivery, answered = local_delivery(message.to, shard, encode_command(command))
+        self.receive(delivery)
+        try:
+            async with asyncio.timeout(message.deadline_s):
+                answer = decode_answer(await answered)
+        except TimeoutError:
+            raise DeadlineExceeded(f"no answer to {message.command} within {message.deadline_s} s") from None
+        if answer.error is not None:
+            raise answer_error(answer.error)
+        return answer
+
+    # ------------------------------------------------------------------------------------------ machines
+
+    async def create_vm(self, actor_id: ActorId) -> VirtualMachine:
+        """The actor's machine, activated and replayed. Raises what its history says when it cannot be."""
+        if self._host is None:
+            raise Unavailable("the runtime is not started")
+        machine = self._registry.use(actor_id, self._host.clock.boot_s())
+        await machine.start()
+        return machine
+
+    async def stop_vm(self, actor_id: ActorId) -> None:
+        """Finish, snapshot and forget one active actor; nothing happens when it is not active."""
+        machine = self._registry.get(actor_id)
+        if machine is not None:
+            await machine.stop()
+
+    def get_active_vms(self, shard: int | None = None) -> Sequence[VirtualMachine]:
+        """The active machines, of one shard or of all, least recently used first."""
+        return [machine for machine in self._registry if shard is None or machine.shard == shard]
+
+    def _make(self, actor_id: ActorId) -> VirtualMachine:
+        assert self._host is not None
+        actor_type = self._actor_type(actor_id.kind)
+        self._made += 1
+        self.counters.activations += 1
+        shard = shard_of(actor_id, self.connection.shards)
+        return VirtualMachine(self._made, actor_id, actor_type, shard, self._host)
+
+    def _stored(self, commit: StoredCommit) -> None:
+        machine = self._registry.get(commit.actor_id)
+        if machine is not None:
+            machine.stored(commit)
+
+    async def _sweep(self) -> None:
+        """Passivate what has been idle for long, a bounded number at a time."""
+        idle_s = self.config.idle_passivation_s
+        while idle_s:
+            await asyncio.sleep(min(SWEEP_S, idle_s / 4))
+            assert self._host is not None
+            since_s = self._host.clock.boot_s() - idle_s
+            for machine in self._registry.unused_since(since_s, most=1_000):
+                if not self._host.snapshots.room:
+                    break
+                machine.retire()
+                self.counters.passivations += 1
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.get_running_loop().create_task(work, name=getattr(work, "__name__", "task").strip("_"))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,114 @@
+"""Snapshots: what one holds, and writing them in the background. Never authoritative: the history is.
+
+A snapshot that cannot be read, or was made by another shape of the state, is as good as none.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from msgspec import DecodeError, Raw, Struct
+from msgspec.json import Decoder, Encoder
+
+from aether.errors import AetherError
+from aether.ids import ActorId
+from aether.ports import SnapshotStore
+from aether.runtime.counters import Counters
+from aether.runtime.fold import Fold
+
+log = logging.getLogger("aether.snapshots")
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """A fold at one position.
+
+    The record of commands is not in it: history after `record_after` gives it back, and after `record_until_s`
+    (Unix seconds) there is nothing to give back.
+    """
+
+    version: int
+    position: int
+    fingerprint: str
+    state: Raw
+    inboxseq: int = 0
+    record_after: int
+    record_until_s: float
+
+
+_encoder = Encoder()
+_decoder = Decoder(Snapshot)
+
+
+def encode_snapshot(fold: Fold) -> bytes:
+    """The fold as a snapshot. Raises ValueError when the state is not of its declared types."""
+    record_after, record_until_s = fold.record.rebuild_from(fold.position) if fold.record else (fold.position, 0.0)
+    return _encoder.encode(
+        Snapshot(
+            version=fold.version,
+            position=fold.position,
+            fingerprint=fold.actor_type.fingerprint,
+            state=Raw(fold.actor_type.encode_state(fold.state)),
+            record_after=record_after,
+            record_until_s=record_until_s,
+        )
+    )
+
+
+def decode_snapshot(raw: bytes, fingerprint: str) -> Snapshot | None:
+    """The snapshot, or None when it cannot be read or the state's shape has changed since."""
+    try:
+        snapshot = _decoder.decode(raw)
+    except (DecodeError, ValueError):
+        return None
+    return snapshot if snapshot.fingerprint == fingerprint and snapshot.version >= 1 else None
+
+
+class SnapshotWriter:
+    """Writes snapshots in the background, a bounded number at once; beyond that they are left out and counted."""
+
+    def __init__(
+        self,
+        store: SnapshotStore,
+        counters: Counters,
+        in_flight_max: int,
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+    ) -> None:
+        self._store = store
+        self._counters = counters
+        self._in_flight_max = in_flight_max
+        self._in_flight = 0
+        self._spawn = spawn
+
+    @property
+    def room(self) -> bool:
+        """Whether another snapshot may be written now."""
+        return self._in_flight < self._in_flight_max
+
+    def write(self, fold: Fold) -> asyncio.Task[None] | None:
+        """Encode the fold now and store it in the background. None when it was left out, which is counted."""
+        if not self.room:
+            self._counters.snapshots_left_out += 1
+            return None
+        try:
+            raw = encode_snapshot(fold)
+        except Exception:
+            self._counters.snapshots_failed += 1
+            log.exception("a state cannot be snapshotted", extra={"actor": str(fold.actor_id)})
+            return None
+        if len(raw) > self._store.snapshot_bytes_max:
+            self._counters.snapshots_too_large += 1
+            log.warning("a snapshot is over the limit", extra={"actor": str(fold.actor_id), "bytes": len(raw)})
+            return None
+        self._in_flight += 1
+        return self._spawn(self._save(fold.actor_id, raw))
+
+    async def _save(self, actor_id: ActorId, raw: bytes) -> None:
+        try:
+            await self._store.save(actor_id, raw)
+            self._counters.snapshots_written += 1
+        except AetherError as error:
+            self._counters.snapshots_failed += 1
+            log.warning("a snapshot was not stored", extra={"actor": str(actor_id), "error": str(error)})
+        finally:
+            self._in_flight -= 1

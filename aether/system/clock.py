@@ -1,0 +1,17 @@
+"""The real clock. Stateless, safe from any thread; nothing else in the package reads the time."""
+
+import time
+
+
+class SystemClock:
+    """`ports.Clock` over the operating system."""
+
+    __slots__ = ()
+
+    def wall_s(self) -> float:
+        """Unix time in seconds; it may jump."""
+        return time.time()
+
+    def boot_s(self) -> float:
+        """Seconds since boot, counting on while the machine sleeps; it never goes back."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)

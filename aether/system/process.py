@@ -1,0 +1,120 @@
+"""Child processes that cannot outlive their parent, by pid.
+
+Owns the few Linux calls that Python lacks. Call from the main thread of a process without other threads: the kernel
+ties `PR_SET_PDEATHSIG` to the thread that forked, and a forked child runs Python before it executes a program. It does
+not reap behind anyone's back: whoever started a child waits for it.
+"""
+
+import ctypes
+import errno
+import os
+import select
+import signal
+from collections.abc import Sequence
+from typing import NoReturn
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_EXEC_FAILED = 127
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Have the kernel kill this process when its parent dies; leave at once when it is dead already."""
+    if _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    if os.getppid() != parent_pid:
+        os._exit(_EXEC_FAILED)
+
+
+def set_process_name(name: str) -> None:
+    """Show as `name` in `ps -o comm` and `top`; the kernel keeps 15 bytes."""
+    _libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+
+
+def spawn(arguments: Sequence[str], *, output_fd: int | None = None, new_session: bool = False,
+          keep_fds: Sequence[int] = ()) -> int:  # fmt: skip
+    """Start a program that dies with this process; the pid.
+
+    With `output_fd` its stdout and stderr go there. With `new_session` signals to this process's group or terminal do
+    not reach it. Its signals are unblocked and at their defaults; `keep_fds` stay open in it, all other descriptors
+    above 2 that are not inheritable are closed. A program that cannot be executed exits with 127.
+    """
+    parent_pid = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _become(arguments, parent_pid, output_fd, new_session, keep_fds)
+    return pid
+
+
+def _become(arguments: Sequence[str], parent_pid: int, output_fd: int | None, new_session: bool,
+            keep_fds: Sequence[int]) -> NoReturn:  # fmt: skip
+    try:
+        reset_signals()
+        if new_session:
+            os.setsid()
+        die_with_parent(parent_pid)
+        null_fd = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null_fd, 0)
+        if output_fd is not None:
+            os.dup2(output_fd, 1)
+            os.dup2(output_fd, 2)
+        for fd in keep_fds:
+            os.set_inheritable(fd, True)
+        os.execv(arguments[0], list(arguments))  # noqa: S606 - no shell is the point; callers give a full path
+    finally:
+        os._exit(_EXEC_FAILED)
+
+
+def reset_signals() -> None:
+    """Default action for every signal that had a Python handler, and none blocked; for a child just forked."""
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def wait_exit(pid: int, timeout_s: float) -> int | None:
+    """Reap a child: its exit code (negative for the signal that killed it), or None when it runs on.
+
+    A child that someone else has reaped counts as exited with 0.
+    """
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno == errno.ESRCH:
+            return 0
+        raise
+    try:
+        poller = select.poll()
+        poller.register(pidfd, select.POLLIN)
+        poller.poll(max(0, round(timeout_s * 1000)))
+    finally:
+        os.close(pidfd)
+    try:
+        reaped, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return 0
+    return os.waitstatus_to_exitcode(status) if reaped else None
+
+
+def stop(pid: int, timeout_s: float) -> int:
+    """Ask a child to end, kill it after `timeout_s`; its exit code once it is reaped."""
+    send_signal(pid, signal.SIGTERM)
+    code = wait_exit(pid, timeout_s)
+    while code is None:
+        send_signal(pid, signal.SIGKILL)
+        code = wait_exit(pid, timeout_s=1.0)
+    return code
+
+
+def send_signal(pid: int, number: int) -> bool:
+    """Signal a process that has not been reaped; False when it is gone."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,58 @@
+"""The command-id record against a plain dictionary."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aether.core.record import CommandRecord, Remembered
+from aether.ids import Position, Version
+
+ADDS = st.lists(st.tuples(st.integers(0, 40), st.floats(0, 100), st.integers(0, 5)), max_size=60)
+
+
+def answer(n: int) -> Remembered:
+    return Remembered(b"%d" % n, Version(n), Position(n))
+
+
+@given(ADDS, st.floats(0, 120))
+def test_a_command_is_remembered_until_its_time_and_at_most_a_second_longer(
+    adds: list[tuple[int, float, int]], now_s: float
+) -> None:
+    record, model = CommandRecord(), dict[str, float]()
+    for n, (name, expires_s, _) in enumerate(adds):
+        record.add(str(name), answer(n), expires_s, Position(n))
+        model.setdefault(str(name), expires_s)
+    record.forget_expired(now_s)
+    for key, ends_s in model.items():
+        if ends_s > now_s:
+            assert record.get(key) is not None
+        elif ends_s + 1 <= now_s:
+            assert record.get(key) is None
+    assert len(record) == sum(record.get(key) is not None for key in model)
+
+
+@given(ADDS, st.floats(0, 120))
+def test_history_after_the_rebuild_position_holds_every_remembered_command(
+    adds: list[tuple[int, float, int]], now_s: float
+) -> None:
+    record, position = CommandRecord(), 0
+    at: dict[str, int] = {}
+    for n, (_, expires_s, step) in enumerate(adds):
+        record.add(str(n), answer(n), expires_s, Position(position))
+        position += 1 + step
+        at[str(n)] = position
+    record.forget_expired(now_s)
+    after, until_s = record.rebuild_from(Position(position))
+    for name, its_position in at.items():
+        if record.get(name) is not None:
+            assert its_position > after
+            assert until_s > now_s
+    if not len(record):
+        assert (after, until_s) == (position, 0.0)
+
+
+@given(ADDS)
+def test_the_first_answer_of_a_command_stays(adds: list[tuple[int, float, int]]) -> None:
+    record, first = CommandRecord(), dict[str, Remembered]()
+    for n, (name, expires_s, _) in enumerate(adds):
+        record.add(str(name), answer(n), expires_s, Position(n))
+        assert record.get(str(name)) == first.setdefault(str(name), answer(n))

@@ -1,0 +1,31 @@
+"""The life of a machine: the table is total where it must be and illegal input changes nothing."""
+
+import pytest
+
+from aether.core.lifecycle import TRANSITIONS, Happening, Phase, advance
+
+
+def test_every_phase_but_the_last_can_be_left_and_every_phase_can_be_reached() -> None:
+    left = {phase for phase, _ in TRANSITIONS}
+    reached = set(TRANSITIONS.values()) | {Phase.REPLAYING}
+    assert left == set(Phase) - {Phase.STOPPED}
+    assert reached == set(Phase)
+
+
+def test_an_open_turn_or_commit_cannot_be_stopped() -> None:
+    for phase in (Phase.RUNNING, Phase.COMMITTING):
+        with pytest.raises(AssertionError, match="cannot happen"):
+            advance(phase, Happening.STOPPED)
+
+
+def test_only_the_history_makes_a_machine_idle_after_anything_but_a_plain_yes() -> None:
+    into_idle = {happening for (_, happening), phase in TRANSITIONS.items() if phase is Phase.IDLE}
+    assert into_idle == {Happening.REPLAYED, Happening.TURN_EMPTY, Happening.COMMITTED}
+
+
+def test_what_is_not_in_the_table_raises() -> None:
+    for phase in Phase:
+        for happening in Happening:
+            if (phase, happening) not in TRANSITIONS:
+                with pytest.raises(AssertionError):
+                    advance(phase, happening)

@@ -1,0 +1,49 @@
+"""What one turn makes of its commands."""
+
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from aether.core.turn import Emitted, Turn, recall
+from aether.ids import ActorId, Position, Version
+from aether.wire import Command, decode_commit
+
+NOW = datetime(2030, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+ALICE = ActorId("account", "alice")
+
+
+def command(name: str) -> Command:
+    return Command(id=name, command="deposit", args=Raw(b"{}"), deadline=NOW)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=12), st.integers(0, 1000))
+def test_a_turn_stores_what_succeeded_once_and_contiguous(runs: list[tuple[int, bool]], start: int) -> None:
+    turn: Turn[str] = Turn("/bank/account/alice", Version(start))
+    wanted = []
+    for n, (emits, succeeds) in enumerate(runs):
+        for e in range(emits):
+            turn.emit(Emitted("Deposited", 1, b'{"amount":%d}' % e))
+        if succeeds:
+            chunk = turn.encoded(command(str(n)), b"%d" % n, NOW) if emits else b""
+            turn.accept(f"waiting {n}", b"%d" % n, chunk)
+            wanted += [(str(n), e) for e in range(emits)]
+        else:
+            assert turn.discard() == emits
+            turn.refuse(f"waiting {n}", b"{}")
+    assert turn.version == start + len(wanted)
+    assert [answered.waiting for answered in turn.answered] == [f"waiting {n}" for n in range(len(runs))]
+    assert turn.stores == bool(wanted)
+    if wanted:
+        payload = turn.payload()
+        assert len(payload) == turn.bytes
+        events = decode_commit(payload, ALICE, Position(9))
+        assert [(e.commandid, bytes(e.data)) for e in events] == [(c, b'{"amount":%d}' % e) for c, e in wanted]
+        assert [e.version for e in events] == list(range(start + 1, start + 1 + len(wanted)))
+        recalled = {r.command_id: r.answer for r in recall(events, Position(9))}
+        for answered in turn.answered:
+            if answered.stored and answered.reply is not None:
+                known = recalled.pop(answered.reply.decode())
+                assert known == (answered.reply, answered.version, Position(9))
+        assert not recalled
