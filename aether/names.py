@@ -20,6 +20,9 @@ LAYOUT_VERSION = "1"
 METADATA_SHARDS = "aether.shards"
 METADATA_LAYOUT = "aether.layout"
 
+MEMBER_PREFIX = "member."
+"""Rows of the table whose keys start so are workers."""
+
 STORED_PREFIX = "stored."
 """The server repeats what it stored under this prefix."""
 
@@ -79,7 +82,7 @@ def snapshot_key(actor_id: ActorId) -> str:
 
 def member_key(node: str, slot: int) -> str:
     """A worker's row in the table bucket."""
-    return f"member.{encode_token(node)}-{slot}"
+    return f"{MEMBER_PREFIX}{encode_token(node)}-{slot}"
 
 
 def lease_key(shard: int) -> str:

@@ -114,7 +114,7 @@ def decode_command(payload: bytes) -> Command:
     except ValidationError as error:
         message, path = split_path(str(error))
         raise InvalidCommand(message, path=path) from None
-    except (DecodeError, UnicodeDecodeError) as error:
+    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidCommand(f"the command is not JSON: {error}") from None
     if not 0 < len(command.id) <= COMMAND_ID_CHARS_MAX:
         raise InvalidCommand(f"a command id is 1-{COMMAND_ID_CHARS_MAX} characters", path="id")
@@ -130,14 +130,19 @@ def encode_answer(value: bytes, version: int, position: int) -> bytes:
 
 def encode_error(error: AetherError) -> bytes:
     """An answer that carries an error. Details that are no JSON travel as text."""
-    return orjson.dumps({"error": error_body(error)}, default=str, option=orjson.OPT_NON_STR_KEYS)
+    body = error_body(error)
+    try:
+        return orjson.dumps({"error": body}, default=str, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        details = {_printable(name): _printable(value) for name, value in error.details.items()}
+        return orjson.dumps({"error": {**body, "message": _printable(error.message), "details": details}})
 
 
 def decode_answer(payload: bytes) -> Answer:
     """The answer in `payload`. Raises `AetherError` for bytes that are none."""
     try:
         return _answer_decoder.decode(payload)
-    except (ValidationError, DecodeError, UnicodeDecodeError) as error:
+    except (ValidationError, DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise AetherError(f"the answer cannot be read: {error}") from None
 
 
@@ -195,11 +200,11 @@ def decode_commit(payload: bytes, actor_id: ActorId, position: Position) -> list
     try:
         events = _commit_decoder.decode(payload)
         first = int(events[0].id) if events else 0
-    except (ValidationError, DecodeError, ValueError) as error:
+    except (ValidationError, DecodeError, ValueError, RecursionError) as error:
         raise UnreadableEvent(f"the commit of {actor_id} at position {position} cannot be read: {error}",
                               actor=str(actor_id), position=position) from None  # fmt: skip
-    if first < 1 or any(event.id != str(first + i) for i, event in enumerate(events)):
-        raise UnreadableEvent(f"the commit of {actor_id} at position {position} holds no run of versions",
+    if first < 1 or any(e.id != str(first + i) or e.specversion != "1.0" for i, e in enumerate(events)):
+        raise UnreadableEvent(f"the commit of {actor_id} at position {position} is no run of CloudEvents 1.0",
                               actor=str(actor_id), position=position)  # fmt: skip
     return events
 
@@ -215,6 +220,10 @@ def split_path(message: str) -> tuple[str, str]:
     if not found:
         return message, ""
     return text.replace("`", "'"), path.rstrip("`").removeprefix("$").removeprefix(".")
+
+
+def _printable(value: object) -> str:
+    return str(value).encode(errors="replace").decode()
 
 
 def _restored(event: Event) -> _StoredEvent:

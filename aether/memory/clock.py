@@ -17,7 +17,7 @@ from aether.ports import Clock
 class AlarmClock(Clock, Protocol):
     """A clock that also wakes: what the memory adapters need of time."""
 
-    def call_after(self, delay_s: float, wake: Callable[[], None]) -> None:
+    def call_after(self, delay_s: float, wake: Callable[[], object]) -> None:
         """Call `wake` once, `delay_s` seconds from now, in the event loop's thread."""
         ...
 
@@ -33,7 +33,7 @@ class LoopClock:
         """Monotonic seconds, the same that the event loop's timers count."""
         return time.monotonic()
 
-    def call_after(self, delay_s: float, wake: Callable[[], None]) -> None:
+    def call_after(self, delay_s: float, wake: Callable[[], object]) -> None:
         """Call `wake` once from the running event loop. Raises RuntimeError outside one."""
         asyncio.get_running_loop().call_later(delay_s, wake)
 
@@ -45,7 +45,7 @@ class ManualClock:
         self._wall_s = wall_s
         self._boot_s = boot_s
         self._order = count()
-        self._alarms: list[tuple[float, int, Callable[[], None]]] = []
+        self._alarms: list[tuple[float, int, Callable[[], object]]] = []
 
     def wall_s(self) -> float:
         """Unix time in seconds, as set."""
@@ -55,7 +55,7 @@ class ManualClock:
         """Seconds since boot, as set."""
         return self._boot_s
 
-    def call_after(self, delay_s: float, wake: Callable[[], None]) -> None:
+    def call_after(self, delay_s: float, wake: Callable[[], object]) -> None:
         """Call `wake` inside the `advance` that reaches `delay_s` seconds from now."""
         heapq.heappush(self._alarms, (self._boot_s + delay_s, next(self._order), wake))
 

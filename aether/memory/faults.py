@@ -4,6 +4,7 @@ At each step the plan is asked once and answers with a fault or None, so a run w
 nothing here is random. `FAULTS_OF` says which fault can happen where; the adapters say what each one does there.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, unique
@@ -108,12 +109,12 @@ class Faults:
         return cls(lambda step: None)
 
     @classmethod
-    def script(cls, script: Iterable[tuple[Step, Fault]]) -> "Faults":
-        """Each fault once, at the first occurrence of its step that no earlier fault of that step took."""
-        waiting: dict[Step, list[Fault]] = {}
+    def script(cls, script: Iterable[tuple[Step, Fault | None]]) -> "Faults":
+        """The nth entry of a step is the fate of its nth occurrence, None lets it pass; afterwards all goes well."""
+        waiting: dict[Step, deque[Fault | None]] = {}
         for step, fault in script:
-            waiting.setdefault(step, []).append(fault)
-        return cls(lambda step: waiting[step].pop(0) if waiting.get(step) else None)
+            waiting.setdefault(step, deque()).append(fault)
+        return cls(lambda step: waiting[step].popleft() if waiting.get(step) else None)
 
     def at(self, step: Step) -> Fault | None:
         """The fault of this occurrence of `step`. Raises ValueError for one that cannot happen there."""

@@ -26,6 +26,7 @@ class Link:
         self.clock: AlarmClock = server.clock
         self.payload_bytes_max = server.payload_bytes_max
         self.up = True
+        self._closed = False
         self.on_down: dict[Callable[[], None], None] = {}
         self.on_up: dict[Callable[[], None], None] = {}
         self._faults = faults or server.faults
@@ -39,10 +40,15 @@ class Link:
 
     def reconnect(self) -> None:
         """A new generation of the connection: subscriptions go on and catch up. Idempotent."""
-        if not self.up:
+        if not self.up and not self._closed:
             self.up = True
             for resync in list(self.on_up):
                 resync()
+
+    def close(self) -> None:
+        """Break the connection for good. Idempotent."""
+        self._closed = True
+        self.disconnect()
 
     def fault(self, step: Step) -> Fault | None:
         """What goes wrong at this step; a `Disconnected` has broken the connection when this returns."""
@@ -71,13 +77,19 @@ class Link:
     async def _word(self, delay_s: float) -> None:
         loop = asyncio.get_running_loop()
         arrived: asyncio.Future[bool] = loop.create_future()
-        waiter = Waiter(self, lambda word: arrived.done() or arrived.set_result(word), broken=False)
+        waiter = Waiter(self, lambda word: settle(arrived, word), broken=False)
         if delay_s:
             self.clock.call_after(delay_s, lambda: waiter.tell(True))
         else:
             loop.call_soon(waiter.tell, True)
         if not await arrived:
             raise Unavailable("the connection was lost")
+
+
+def settle(future: asyncio.Future[T], word: T) -> None:
+    """Give the future its result, unless whoever awaited it is gone."""
+    if not future.done():
+        future.set_result(word)
 
 
 class Waiter(Generic[T]):

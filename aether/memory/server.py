@@ -1,12 +1,14 @@
 """What a server holds: for each namespace one stream, one table, the snapshots, and who listens.
 
-`InMemoryServer` is shared by the connections of several nodes in one process and one event loop. Each method of `Space`
-is one synchronous step, so it is atomic. Nothing here knows of nodes, faults or awaiting: that is `Link` and the adapters.
+`InMemoryServer` is shared by the connections of several nodes in one process and one event loop. Each method of
+`Space` is one synchronous step, so it is atomic. Nothing here knows of nodes, faults or awaiting: that is `Link` and
+the adapters.
 """
 
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from aether.errors import ConfigError
 from aether.ids import ActorId, Position
@@ -14,10 +16,13 @@ from aether.memory.clock import AlarmClock, LoopClock
 from aether.memory.faults import Faults
 from aether.memory.feed import Feed
 from aether.names import check_namespace
-from aether.ports import START, AppendOutcome, Committed, Conflict, Delivery, Row, StoredCommit
+from aether.ports import START, AppendOutcome, Committed, Conflict, Row, StoredCommit
 
 PAYLOAD_BYTES_MAX = 1_000_000
 """Largest message unless said otherwise: a NATS server's default limit, less room for headers."""
+
+Deliver: TypeAlias = Callable[[ActorId, bytes, Callable[[bytes], None]], None]
+"""Takes a command, and where its answer goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class Space:
         self.rows: dict[str, Row] = {}
         self.bells: dict[Callable[[], None], None] = {}
         self.watchers: dict[Feed[Row], None] = {}
-        self.serving: dict[int, dict[Feed[Delivery], None]] = {}
+        self.serving: dict[int, dict[Deliver, None]] = {}
         self._clock = clock
         self._revision = 0
 

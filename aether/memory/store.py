@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId, Position, Version
-from aether.memory.faults import Disconnected, Late, Lost, Step, StoredLater, StoredUnknown
-from aether.memory.link import Link, Waiter
+from aether.memory.faults import Disconnected, Fault, Late, Lost, Step, StoredLater, StoredUnknown
+from aether.memory.link import Link, Waiter, settle
 from aether.ports import (
     START,
     AppendOutcome,
@@ -22,6 +22,8 @@ from aether.ports import (
     Unknown,
 )
 from aether.wire import Event, decode_commit, encode_commit
+
+NO_WORD = Unknown("no acknowledgement")
 
 READ_ROUNDS_MAX = 5
 """How often a read that a stale replica cut short is taken up again."""
@@ -48,26 +50,31 @@ class InMemoryEventStore:
         """Append a commit; `done` gets the outcome from the event loop, or at once when nothing can be sent."""
         fault = self._link.fault(Step.APPEND)
         if not self._link.up:
-            return done(Unknown("the connection was lost" if isinstance(fault, Disconnected) else "not connected"))
-        if len(payload) > self.commit_bytes_max:
-            return done(Unknown(f"{len(payload)} bytes are more than a message holds"))
+            done(Unknown("the connection was lost" if isinstance(fault, Disconnected) else "not connected"))
+        elif len(payload) > self.commit_bytes_max:
+            done(Unknown(f"{len(payload)} bytes are more than a message holds"))
+        else:
+            self._send(fault, lambda: self._store(actor_id, payload, expected), done)
+
+    def _send(
+        self, fault: Fault | None, store: Callable[[], AppendOutcome], done: Callable[[AppendOutcome], None]
+    ) -> None:
         waiter: Waiter[AppendOutcome] = Waiter(self._link, done, broken=Unknown("the connection was lost"))
         clock, soon = self._link.clock, asyncio.get_running_loop().call_soon
         match fault:
             case Late(delay_s):
-                outcome = self._store(actor_id, payload, expected)
+                outcome = store()
                 clock.call_after(delay_s, lambda: waiter.tell(outcome))
             case StoredUnknown():
-                self._store(actor_id, payload, expected)
-                soon(waiter.tell, Unknown("no acknowledgement"))
+                store()
+                soon(waiter.tell, NO_WORD)
             case StoredLater(delay_s):
-                clock.call_after(delay_s, lambda: _ignore(self._store(actor_id, payload, expected)))
-                soon(waiter.tell, Unknown("no acknowledgement"))
+                clock.call_after(delay_s, store)
+                soon(waiter.tell, NO_WORD)
             case Lost():
-                soon(waiter.tell, Unknown("no acknowledgement"))
+                soon(waiter.tell, NO_WORD)
             case _:
-                soon(waiter.tell, self._store(actor_id, payload, expected))
-        return None
+                soon(waiter.tell, store())
 
     async def append(self, actor_id: ActorId, events: Sequence[Event], expected: Position) -> AppendOutcome:
         """`publish` for events, awaited. Raises `InvalidCommand` when they are over `commit_bytes_max` or none."""
@@ -78,7 +85,7 @@ class InMemoryEventStore:
             text = f"a commit is at most {self.commit_bytes_max} bytes, this is {len(payload)}"
             raise InvalidCommand(text, path="events")
         outcome: asyncio.Future[AppendOutcome] = asyncio.get_running_loop().create_future()
-        self.publish(actor_id, payload, expected, lambda told: outcome.done() or outcome.set_result(told))
+        self.publish(actor_id, payload, expected, lambda told: settle(outcome, told))
         return await outcome
 
     async def read(
@@ -91,7 +98,7 @@ class InMemoryEventStore:
         for _ in range(READ_ROUNDS_MAX):
             if after >= until:
                 return
-            seen = await self._link.call(Step.READ, lambda stale, after=after: self._seen(actor_id, after, stale))
+            seen = await self._link.call(Step.READ, self._reader(actor_id, after))
             reached = bool(seen) and seen[-1].position >= until
             for commit in seen:
                 if commit.position <= until:
@@ -118,9 +125,9 @@ class InMemoryEventStore:
 
     async def follow(self, bus: EventBus) -> Subscription:
         """Keep the version cache current by the stored-event notices of `bus`, until stopped."""
-        subscription = await bus.subscribe_to_event_stored(lambda notice: self._hear(notice))
+        subscription = await bus.subscribe_to_event_stored(self._hear)
         self._following = True
-        return _Following(subscription, self._unfollow)
+        return _CacheFollow(subscription, self._unfollow)
 
     def _store(self, actor_id: ActorId, payload: bytes, expected: Position) -> AppendOutcome:
         outcome = self._space.append(actor_id, payload, expected)
@@ -128,9 +135,12 @@ class InMemoryEventStore:
             self._versions.pop(actor_id, None)
         return outcome
 
-    def _seen(self, actor_id: ActorId, after: Position, stale: bool) -> list[StoredCommit]:
-        commits = self._space.after(actor_id, after)
-        return commits[:-1] if stale else commits
+    def _reader(self, actor_id: ActorId, after: Position) -> Callable[[bool], list[StoredCommit]]:
+        def seen(stale: bool) -> list[StoredCommit]:
+            commits = self._space.after(actor_id, after)
+            return commits[:-1] if stale else commits
+
+        return seen
 
     def _hear(self, notice: EventStored) -> None:
         self._remember(notice.actor_id, notice.version)
@@ -141,3 +151,13 @@ class InMemoryEventStore:
     def _unfollow(self) -> None:
         self._following = False
         self._versions.clear()
+
+
+class _CacheFollow:
+    def __init__(self, subscription: Subscription, unfollow: Callable[[], None]) -> None:
+        self._subscription = subscription
+        self._unfollow = unfollow
+
+    async def stop(self) -> None:
+        self._unfollow()
+        await self._subscription.stop()

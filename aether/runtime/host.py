@@ -18,8 +18,6 @@ from aether.runtime.snapshots import SnapshotWriter
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 """Starts a task that the runtime owns, and gives it back to who wants to wait for it."""
 
-RETRY = Backoff(first_s=0.05, cap_s=2.0)
-
 
 class Host:
     """The worker as its machines see it. `random` gives jitter in [0, 1); `discard` takes a stopped machine out."""
@@ -37,6 +35,7 @@ class Host:
         counters: Counters,
         commit_bytes_max: int,
         random: Callable[[], float],
+        retry: Backoff,
         spawn: Spawn,
         discard: Callable[[Any], None],
     ) -> None:
@@ -49,12 +48,17 @@ class Host:
         self.snapshots = snapshots
         self.counters = counters
         self.commit_bytes_max = commit_bytes_max
-        self.random = random
+        self._random = random
+        self._retry = retry
         self.spawn = spawn
         self.discard = discard
         self.loop = asyncio.get_running_loop()
         self.activations = asyncio.Semaphore(config.activations_max)
         self.waiting = 0
+
+    def retry_delay_s(self, attempt: int) -> float:
+        """Seconds to wait before retry `attempt`, from 0."""
+        return self._retry.delay_s(attempt, self._random())
 
     def respond(self, delivery: Delivery, answer: bytes) -> None:
         """Send an answer if the shard's lease is valid at this instant, else drop it: the client retries.

@@ -17,7 +17,7 @@ from aether.model.definition import ActorType, Context, State
 from aether.names import event_source
 from aether.ports import AppendOutcome, Committed, Conflict, StoredCommit, Unknown
 from aether.runtime.fold import Fold
-from aether.runtime.host import RETRY, Host
+from aether.runtime.host import Host
 from aether.runtime.open_turn import OpenTurn, Waiting
 from aether.wire import Event, decode_commit, encode_answer, encode_error
 
@@ -238,7 +238,7 @@ class VirtualMachine:
     def _replay_again(self, wait: bool = False) -> None:
         self._phase = advance(self._phase, Happening.REPLAY_NEEDED)
         host = self._host
-        host.spawn(self._replay(RETRY.delay_s(self._attempts - 1, host.random()) if wait else 0.0))
+        host.spawn(self._replay(host.retry_delay_s(self._attempts - 1) if wait else 0.0))
 
     async def _replay(self, delay_s: float) -> None:
         """Replay until it succeeds, or nobody waits any more, or the history says that it cannot."""
@@ -256,7 +256,7 @@ class VirtualMachine:
                 if not self._mailbox:
                     self._fail(error)
                     return
-                delay_s = RETRY.delay_s(attempt, host.random())
+                delay_s = host.retry_delay_s(attempt)
                 attempt += 1
             except Exception as error:  # whatever it is, everybody who waits hears of it
                 self._fail(error)

@@ -15,6 +15,7 @@ from uuid import uuid4
 from msgspec import Raw
 
 from aether.config import RuntimeConfig
+from aether.core.backoff import Backoff
 from aether.errors import AetherError, ConfigError, DeadlineExceeded, InvalidCommand, Unavailable, UnknownCommand
 from aether.ids import ActorId
 from aether.model.definition import ActorType, CommandType
@@ -50,6 +51,7 @@ from aether.wire import (
 log = logging.getLogger("aether.runtime")
 
 SWEEP_S = 1.0
+RETRY = Backoff(first_s=0.05, cap_s=2.0)
 CLOCK_SKEW_S = 5.0
 """How far a client's clock may be ahead before its deadlines are refused as too late."""
 
@@ -78,6 +80,7 @@ class Runtime:
         shards: Iterable[int] | None = None,
         lease: Lease | None = None,
         jitter: Callable[[], float] = random.random,
+        retry: Backoff = RETRY,
     ) -> None:
         self.config = config or RuntimeConfig()
         self.connection = connection
@@ -86,6 +89,7 @@ class Runtime:
         self._shards = sorted(set(shards)) if shards is not None else list(range(connection.shards))
         self._lease = lease or AlwaysValid()
         self._jitter = jitter
+        self._retry = retry
         self._model: Model | None = None
         self._host: Host | None = None
         self._registry = Registry(self._make, self.config.active_vms_max)
@@ -122,6 +126,7 @@ class Runtime:
             counters=self.counters,
             commit_bytes_max=self.event_store.commit_bytes_max,
             random=self._jitter,
+            retry=self._retry,
             spawn=self._spawn,
             discard=self._registry.discard,
         )

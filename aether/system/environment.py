@@ -30,6 +30,11 @@ def environment() -> Mapping[str, str]:
     return dict(os.environ)
 
 
+def take_variable(name: str) -> str | None:
+    """The value of a variable, which is then gone from the environment, so that no child inherits it."""
+    return os.environ.pop(name, None)
+
+
 def host_name() -> str:
     """The machine's name."""
     return socket.gethostname()

@@ -63,7 +63,7 @@ def _become(arguments: Sequence[str], parent_pid: int, output_fd: int | None, ne
             os.dup2(output_fd, 2)
         for fd in keep_fds:
             os.set_inheritable(fd, True)
-        os.execv(arguments[0], list(arguments))  # noqa: S606 - no shell is the point; callers give a full path
+        os.execv(arguments[0], list(arguments))
     finally:
         os._exit(_EXEC_FAILED)
 

@@ -1,0 +1,292 @@
+"""The commands as they are typed: each reads its options, asks the pool, prints.
+
+Typer calls one function for each command line, in the one thread. The world comes in as `context.obj`.
+"""
+
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from aether.cli import help_texts, options, pool, render
+from aether.cli.arguments import read_arguments
+from aether.cli.board import Board
+from aether.cli.outside import LoadedModel, Outside
+from aether.cli.target import Asked, Target, find_target
+from aether.errors import InvalidCommand
+from aether.ids import COMMAND_ID_CHARS_MAX, ActorId
+from aether.wire import Event
+from workers.run import RunOptions
+
+# Plain help: examples keep their line breaks, and a pipe gets text.
+app = typer.Typer(name="aether", rich_markup_mode=None, pretty_exceptions_enable=False)
+model_app = typer.Typer(rich_markup_mode=None)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"aether {installed_version('aether')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True, help=help_texts.ROOT)
+def root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Print the help when no command was given."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command("run", help=help_texts.RUN)
+def run_command(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model, as module:name.")],
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Worker processes. Default: one a processor, at most 4.", show_default=False),
+    ] = None,
+    nats: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="'embedded' or a URL. Default: AETHER_NATS_URL, else embedded.", show_default=False
+        ),
+    ] = None,
+    namespace: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Default: the model's name.", show_default=False)
+    ] = None,
+    node: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="This supervisor's name in the cluster. Default: made once, kept with the data.",
+            show_default=False,
+        ),
+    ] = None,
+    data_dir: Annotated[Path, typer.Option(metavar="PATH", help="Data and locks.")] = options.DATA_DIRECTORY,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Of the embedded server. Default: its last one, 4222, or a free one.", show_default=False),
+    ] = None,
+    replicas: Annotated[
+        int | None, typer.Option(help="Copies of a new namespace's data. Default: 1.", show_default=False)
+    ] = None,
+    shards: Annotated[
+        int | None, typer.Option(help="Shards of a new namespace. Default: 256.", show_default=False)
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout", metavar="SECONDS", help="How long draining may take before it is forced.", show_default=False
+        ),
+    ] = None,
+    hang_timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--hang-timeout",
+            metavar="SECONDS",
+            help="How long a worker may be silent before it is killed.",
+            show_default=False,
+        ),
+    ] = None,
+) -> int:
+    """Start the supervisor; its exit code."""
+    asked: dict[str, Any] = {
+        "workers": workers,
+        "nats": nats,
+        "namespace": namespace,
+        "node": node,
+        "port": port,
+        "replicas": replicas,
+        "shards": shards,
+        "drain_timeout_s": timeout,
+        "hang_timeout_s": hang_timeout,
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    return _outside(context).run(RunOptions(model=model, data_dir=data_dir, **given))
+
+
+@app.command("call", help=help_texts.CALL)
+def call_command(
+    context: typer.Context,
+    kind: options.Kind,
+    key: options.Key,
+    command: Annotated[str, typer.Argument(metavar="COMMAND", help="The command or query.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME=VALUE", help="Its arguments.", show_default=False)
+    ] = None,
+    json_text: Annotated[
+        str | None,
+        typer.Option(
+            "--json", metavar="OBJECT", help="Arguments as a JSON object; - reads it from stdin.", show_default=False
+        ),
+    ] = None,
+    model: options.ModelReference = None,
+    command_id: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="The command's id: repeating it while it is remembered gives the first answer again.",
+            show_default=False,
+        ),
+    ] = None,
+    timeout: options.Timeout = None,
+    nats: options.Nats = None,
+    namespace: options.Namespace = None,
+    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
+) -> None:
+    """Send one command."""
+    given = read_arguments(arguments or (), _stdin() if json_text == "-" else json_text)
+    actor_id = ActorId(kind, key)
+    if command_id is not None and not 0 < len(command_id) <= COMMAND_ID_CHARS_MAX:
+        raise InvalidCommand(f"a command id is 1-{COMMAND_ID_CHARS_MAX} characters", path="--command-id")
+    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    target, loaded = _find(context, asked, model)
+    render.write_json(
+        pool.in_pool(_outside(context), target, loaded, lambda at: pool.call(at, actor_id, command, given, command_id))
+    )
+
+
+@app.command("state", help=help_texts.STATE)
+def state_command(
+    context: typer.Context,
+    kind: options.Kind,
+    key: options.Key,
+    version: Annotated[
+        int | None,
+        typer.Option(
+            "--version",
+            metavar="N",
+            min=0,
+            help="The state after its first N events. Default: now.",
+            show_default=False,
+        ),
+    ] = None,
+    model: options.ModelReference = None,
+    timeout: options.Timeout = None,
+    nats: options.Nats = None,
+    namespace: options.Namespace = None,
+    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
+) -> None:
+    """Read one state."""
+    actor_id = ActorId(kind, key)
+    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    target, loaded = _find(context, asked, model)
+    render.write_json(pool.in_pool(_outside(context), target, loaded, lambda at: pool.state(at, actor_id, version)))
+
+
+@app.command("history", help=help_texts.HISTORY)
+def history_command(
+    context: typer.Context,
+    kind: options.Kind,
+    key: options.Key,
+    after: Annotated[int, typer.Option("--after", metavar="N", min=0, help="Only events after version N.")] = 0,
+    model: options.ModelReference = None,
+    timeout: options.Timeout = None,
+    nats: options.Nats = None,
+    namespace: options.Namespace = None,
+    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
+) -> None:
+    """Read one history."""
+    outside, actor_id = _outside(context), ActorId(kind, key)
+    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    target, loaded = _find(context, asked, model)
+    shown: list[Event] = []
+
+    def receive(event: Event) -> None:
+        if outside.terminal:
+            shown.append(event)
+        else:
+            render.write_json(render.event_json(event))
+
+    pool.in_pool(outside, target, loaded, lambda at: pool.history(at, actor_id, after, receive))
+    if outside.terminal:
+        render.write_history(str(actor_id), shown)
+
+
+@app.command("ps", help=help_texts.PS)
+def ps_command(
+    context: typer.Context,
+    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a line, also on a terminal.")] = False,
+    timeout: options.Timeout = None,
+    nats: options.Nats = None,
+    namespace: options.Namespace = None,
+    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
+) -> None:
+    """List the workers."""
+    outside = _outside(context)
+    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    target, loaded = _find(context, asked, None)
+    found, rows = pool.in_pool(outside, target, loaded, pool.members)
+    if outside.terminal and not json_lines:
+        render.write_members(f"namespace {found}: {len(rows)} worker{'s' * (len(rows) != 1)}", rows)
+        return
+    for row in rows:
+        render.write_value(row)
+
+
+app.add_typer(model_app, name="model", help="Look at a model: its actors, commands, events and JSON Schema.")
+
+_Reference = Annotated[
+    str | None,
+    typer.Argument(metavar="MODEL", help="module:name; without it the running pool is asked.", show_default=False),
+]
+
+
+@model_app.command("show", help=help_texts.SHOW)
+def show_command(
+    context: typer.Context,
+    model: _Reference = None,
+    timeout: options.Timeout = None,
+    nats: options.Nats = None,
+    namespace: options.Namespace = None,
+    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
+) -> None:
+    """Show a model."""
+    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    render.write_board(_board(context, model, asked))
+
+
+@model_app.command("schema", help=help_texts.SCHEMA)
+def schema_command(
+    context: typer.Context,
+    model: _Reference = None,
+    timeout: options.Timeout = None,
+    nats: options.Nats = None,
+    namespace: options.Namespace = None,
+    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
+) -> None:
+    """Print a model's schema."""
+    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    render.write_value(_board(context, model, asked).document)
+
+
+def _outside(context: typer.Context) -> Outside:
+    world = context.obj
+    assert isinstance(world, Outside)
+    return world
+
+
+def _find(context: typer.Context, asked: Asked, reference: str | None) -> tuple[Target, LoadedModel | None]:
+    outside = _outside(context)
+    loaded = None if reference is None else outside.load_model(reference)
+    return find_target(asked, outside.variables, None if loaded is None else loaded.name), loaded
+
+
+def _board(context: typer.Context, reference: str | None, asked: Asked) -> Board:
+    if reference is not None:
+        return Board(_outside(context).load_model(reference).schema())
+    target, loaded = _find(context, asked, None)
+    return pool.in_pool(_outside(context), target, loaded, pool.schema)
+
+
+def _stdin() -> str:
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError:
+        raise InvalidCommand("what stdin holds is not UTF-8", path="--json") from None

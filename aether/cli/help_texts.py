@@ -1,0 +1,80 @@
+"""What `--help` says, an example with each command. A "\\b" line keeps the line breaks of what follows."""
+
+ROOT = """Durable, event-sourced actors on NATS JetStream.
+
+\b
+Start a pool, then talk to its actors:
+  aether run bank:model --workers 2
+  aether call account alice deposit amount=10
+  aether state account alice
+  aether history account alice
+
+Exit codes: 0 done, 1 rejected or failed in the actor, 2 bad input, 3 unavailable, overloaded or past the deadline,
+4 configuration.
+"""
+
+RUN = """Run a pool of workers for a model, until it is stopped.
+
+\b
+  aether run bank:model --workers 2
+  aether run bank:model --nats nats://10.0.0.5:4222 --replicas 3
+
+MODEL is module:name, found from the current directory. Without --nats and AETHER_NATS_URL it brings its own NATS
+server, with its data in .aether/, every message on disk before it is acknowledged.
+
+\b
+Signals: TERM or INT drains, HUP restarts the workers one by one with fresh code,
+TTIN and TTOU add and remove a worker, USR1 dumps all stacks.
+
+Exit codes: 0 drained, 1 killed before it had drained, 3 cannot boot, 4 configuration.
+"""
+
+CALL = """Send a command or query to an actor and print its reply as JSON.
+
+\b
+  aether call account alice deposit amount=10
+  aether call order 4711 place --json '{"lines": [{"item": "tea", "count": 2}]}'
+  echo '{"amount": 10}' | aether call account alice deposit --json -
+
+Values are read by the argument's type: a string stays as it is typed (007 stays "007"), as do decimals, dates, UUIDs
+and enumerations; numbers, true, false, null, arrays and objects are JSON. Where a type leaves a choice ("int or
+string") JSON comes first; --json says exactly what is meant.
+
+Exit codes: 0 answered, 1 rejected or failed in the actor, 2 bad input, 3 unavailable, overloaded or past the deadline,
+4 configuration.
+"""
+
+STATE = """Print an actor's state as JSON: id, version, state. An actor never used has version 0.
+
+\b
+  aether state account alice
+  aether state account alice --version 17
+"""
+
+HISTORY = """Print an actor's events: a table on a terminal, else one JSON CloudEvent a line.
+
+\b
+  aether history account alice
+  aether history account alice --after 100 | jq .data
+"""
+
+PS = """List the workers of a pool: a table on a terminal, else one JSON object a line.
+
+\b
+  aether ps
+  aether ps --json | jq .pid
+"""
+
+SHOW = """Show a model's actors with their commands, queries, events and state as a tree.
+
+\b
+  aether model show bank:model
+  aether model show                 # of the running pool
+"""
+
+SCHEMA = """Print a model's JSON Schema: every command, reply, event and state.
+
+\b
+  aether model schema bank:model
+  aether model schema | jq .actors  # of the running pool
+"""

@@ -1,0 +1,56 @@
+"""The options and arguments that several commands share, declared once, with the words that explain them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aether.system.environment import DATA_DIRECTORY_DEFAULT
+
+Nats = Annotated[
+    str | None,
+    typer.Option(
+        "--nats",
+        metavar="URL",
+        help="Where NATS is. Default: AETHER_NATS_URL, else the embedded server of this directory's pool, "
+        "else nats://127.0.0.1:4222.",
+        show_default=False,
+    ),
+]
+Namespace = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace",
+        metavar="NAME",
+        help="Which pool. Default: AETHER_NAMESPACE, else the name of --model, else the only one the server has.",
+        show_default=False,
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        help="How long the command may take, at most 60. Default: AETHER_DEADLINE_S, else 10.",
+        show_default=False,
+    ),
+]
+DataDirectory = Annotated[
+    Path,
+    typer.Option(
+        "--data-dir", metavar="PATH", help="The data directory of a pool with an embedded server: finds its address."
+    ),
+]
+ModelReference = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODULE:NAME",
+        help="Take commands and types from this model instead of asking the running pool.",
+        show_default=False,
+    ),
+]
+Kind = Annotated[str, typer.Argument(metavar="KIND", help="The actor's kind, such as account.")]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="The actor's key: any text of 1-200 bytes.")]
+
+DATA_DIRECTORY = DATA_DIRECTORY_DEFAULT

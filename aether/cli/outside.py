@@ -1,0 +1,109 @@
+"""Everything the commands ask of the world, in one value, so that a test can stand in for the pool.
+
+`Outside.real` is the process as it is; what it imports is imported when it is used, so that `--help` is quick.
+"""
+
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from aether.cli.target import Target
+from aether.ids import ActorId, Position
+from aether.model.definition import ActorType
+from aether.system.environment import environment
+from aether.wire import Answer, Event
+from workers.run import RunOptions, run
+
+
+class Session(Protocol):
+    """A namespace of a running pool: `aether.client.Session`."""
+
+    @property
+    def namespace(self) -> str: ...  # noqa: D102 - a field
+
+    async def call(
+        self,
+        actor_id: ActorId,
+        command: str,
+        args: bytes = b"{}",
+        *,
+        deadline_s: float | None = None,
+        command_id: str | None = None,
+    ) -> Answer:
+        """The answer to a command, or the typed error it carries."""
+        ...
+
+    async def state(self, actor_id: ActorId, version: int | None = None) -> bytes:
+        """`{"id", "version", "state"}` as JSON."""
+        ...
+
+    def history(self, actor_id: ActorId, after_version: int = 0) -> AsyncIterator[tuple[Event, Position]]:
+        """Every stored event after a version."""
+        ...
+
+    async def schema(self) -> dict[str, Any]:
+        """The running pool's `model.schema()`."""
+        ...
+
+    async def members(self) -> list[dict[str, Any]]:
+        """The workers' own rows."""
+        ...
+
+
+class LoadedModel(Protocol):
+    """A model that was imported: `aether.model.model.Model`."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - a field
+
+    def actor_type(self, kind: str) -> ActorType:
+        """One compiled actor kind."""
+        ...
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of every message and state."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """The world: its environment variables, whether stdout is a terminal, and the ways to a pool and to a model."""
+
+    variables: Mapping[str, str]
+    terminal: bool
+    open_session: Callable[[Target], AbstractAsyncContextManager[Session]]
+    load_model: Callable[[str], LoadedModel]
+    run: Callable[[RunOptions], int]
+
+    @classmethod
+    def real(cls) -> "Outside":
+        """This process."""
+        return cls(
+            variables=environment(),
+            terminal=sys.stdout.isatty(),
+            open_session=_open_session,
+            load_model=_load_model,
+            run=run,
+        )
+
+
+def _open_session(target: Target) -> AbstractAsyncContextManager[Session]:
+    from aether.client import open_session  # noqa: PLC0415 - see above
+
+    return open_session(
+        namespace=target.namespace, calls=target.calls, connection=target.connection, wait_s=target.timeout_s
+    )
+
+
+def _load_model(reference: str) -> LoadedModel:
+    from aether.model.model import load_model  # noqa: PLC0415 - see above
+
+    directory = str(Path.cwd())
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    with contextlib.redirect_stdout(sys.stderr):  # what a module prints when imported is not the answer
+        return load_model(reference)

@@ -1,0 +1,115 @@
+"""What the commands do with a running pool: each a coroutine over a session, bounded by the command's time-out.
+
+Opens one session, asks, and gives values back; it prints nothing. Raises the typed errors of `aether.errors`.
+"""
+
+import asyncio
+import shlex
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from aether.cli.arguments import GivenArguments, encode_arguments
+from aether.cli.board import Board
+from aether.cli.outside import LoadedModel, Outside, Session
+from aether.cli.target import Target
+from aether.errors import DeadlineExceeded, Unavailable
+from aether.ids import ActorId
+from aether.wire import Event
+
+_LEFT_MIN_S = 0.001
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """An open session, the command's time limit, and the model where the user named one."""
+
+    session: Session
+    limit: asyncio.Timeout
+    timeout_s: float
+    model: LoadedModel | None
+
+    async def board(self) -> Board:
+        """The model, as named by the user or as the pool has it."""
+        return Board(await self.session.schema() if self.model is None else self.model.schema())
+
+    def left_s(self) -> float:
+        """Seconds until the command's time is up; from now on the caller bounds itself."""
+        ends_s = self.limit.when() or 0.0
+        self.limit.reschedule(None)
+        return max(ends_s - asyncio.get_running_loop().time(), _LEFT_MIN_S)
+
+    def start_again(self) -> None:
+        """Progress was made: the time runs from now."""
+        self.limit.reschedule(asyncio.get_running_loop().time() + self.timeout_s)
+
+
+def in_pool(
+    outside: Outside, target: Target, model: LoadedModel | None, use: Callable[[Reached], Awaitable[Value]]
+) -> Value:
+    """Open a session, use it, close it. Raises `Unavailable` when the time is up."""
+
+    async def whole() -> Value:
+        async with _reach(outside, target, model) as reached:
+            return await use(reached)
+
+    return asyncio.run(whole())
+
+
+@asynccontextmanager
+async def _reach(outside: Outside, target: Target, model: LoadedModel | None) -> AsyncIterator[Reached]:
+    try:
+        async with asyncio.timeout(target.timeout_s) as limit, outside.open_session(target) as session:
+            yield Reached(session, limit, target.timeout_s, model)
+    except TimeoutError:
+        raise Unavailable(f"no answer from the pool within {target.timeout_s:g} s") from None
+
+
+async def call(
+    reached: Reached, actor_id: ActorId, command: str, given: GivenArguments, command_id: str | None
+) -> bytes:
+    """The reply as JSON. When the outcome is unknown the error says how to find it out."""
+    board = await reached.board()
+    declared = board.command(actor_id.kind, command)
+    args = encode_arguments(given, command, declared.get("args", {}), board.document)
+    if reached.model is not None:
+        reached.model.actor_type(actor_id.kind).commands[command].decode_args(args)
+    named = command_id or uuid4().hex
+    try:
+        answer = await reached.session.call(actor_id, command, args, deadline_s=reached.left_s(), command_id=named)
+    except DeadlineExceeded as error:
+        if error.outcome_known:
+            raise
+        look = shlex.join(["aether", "history", actor_id.kind, actor_id.key])
+        text = f"{error.message}; whether command id {named} was committed, `{look}` shows"
+        raise DeadlineExceeded(text, outcome_known=False) from None
+    return bytes(answer.value)
+
+
+async def state(reached: Reached, actor_id: ActorId, version: int | None) -> bytes:
+    """`{"id", "version", "state"}` as JSON. Raises `UnknownActor` for a kind that the model has not."""
+    (await reached.board()).actor(actor_id.kind)
+    return await reached.session.state(actor_id, version)
+
+
+async def history(reached: Reached, actor_id: ActorId, after_version: int, receive: Callable[[Event], None]) -> None:
+    """Hand each event on as it is read. Raises `UnknownActor` for a kind that the model has not."""
+    (await reached.board()).actor(actor_id.kind)
+    async for event, _position in reached.session.history(actor_id, after_version):
+        reached.start_again()
+        receive(event)
+
+
+async def members(reached: Reached) -> tuple[str, list[dict[str, Any]]]:
+    """The namespace, and the workers' rows in order of node and slot."""
+    rows = await reached.session.members()
+    return reached.session.namespace, sorted(rows, key=lambda row: (str(row.get("node")), row.get("slot") or 0))
+
+
+async def schema(reached: Reached) -> Board:
+    """The model of the running pool."""
+    return await reached.board()

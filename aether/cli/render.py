@@ -1,0 +1,121 @@
+"""What commands print: JSON lines for programs, tables and a tree for people.
+
+Owns stdout. JSON is written as UTF-8 bytes, whatever the locale says; what came from actors is shown as text, never
+read as markup.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec.json import encode, format
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from aether.cli.board import Board
+from aether.cli.exits import one_line
+from aether.cli.schemas import Schema, resolve, signature_text, type_text
+from aether.wire import Event, encode_commit
+
+_MEMBER_COLUMNS = ("node", "slot", "state", "pid", "host", "shards", "model", "started_at")
+
+
+def write_json(value: bytes) -> None:
+    """One JSON value on one line of stdout, at once."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(format(value, indent=-1) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def event_json(event: Event) -> bytes:
+    """The event as one CloudEvent."""
+    return encode_commit([event])[1:-1]
+
+
+def write_value(value: object) -> None:
+    """A value of plain JSON types as one line of stdout."""
+    write_json(encode(value))
+
+
+def write_history(title: str, events: Iterable[Event]) -> None:
+    """A table of events."""
+    table = _table(title, ("version", "time", "event", "values", "command id"))
+    for event in events:
+        values = format(bytes(event.data), indent=-1).decode()
+        shown = event.time.isoformat(sep=" ", timespec="milliseconds")
+        table.add_row(*_cells(event.id, shown, event.type, values, event.commandid))
+    _print(table)
+
+
+def write_members(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table of workers."""
+    columns = [column for column in _MEMBER_COLUMNS if any(column in row for row in rows)]
+    table = _table(title, [column.replace("_", " ") for column in columns])
+    for row in rows:
+        table.add_row(*_cells(*(row.get(column, "") for column in columns)))
+    _print(table)
+
+
+def write_board(board: Board) -> None:
+    """A tree of the actors with their commands, queries, events and state."""
+    tree = Tree(Text(f"model {board.name}", style="bold"))
+    for kind, actor in board.actors.items():
+        branch = tree.add(_described(kind, actor))
+        commands: Mapping[str, Schema] = actor.get("commands", {})
+        for title, query in (("commands", False), ("queries", True)):
+            lines = [_command(n, c, board) for n, c in commands.items() if bool(c.get("query")) is query]
+            _add_group(branch, title, lines)
+        events: Mapping[str, Schema] = actor.get("events", {})
+        _add_group(branch, "events", [_event(name, event, board) for name, event in events.items()])
+        _add_group(branch, "state", _fields(actor.get("state", {}), board))
+    _print(tree)
+
+
+def _command(name: str, command: Schema, board: Board) -> Text:
+    arguments = signature_text(command.get("args", {}), board.document)
+    line = f"{name}({arguments}) -> {type_text(command.get('reply', True), board.document)}"
+    return _described(line, command)
+
+
+def _event(name: str, event: Schema, board: Board) -> Text:
+    return _described(f"{name}({signature_text(event, board.document)})", resolve(event, board.document))
+
+
+def _fields(state: Schema, board: Board) -> list[Text]:
+    properties: Mapping[str, Schema] = resolve(state, board.document).get("properties", {})
+    return [
+        Text(one_line(signature_text({"properties": {name: field}}, board.document).removesuffix(" (optional)")))
+        for name, field in properties.items()
+    ]
+
+
+def _add_group(branch: Tree, title: str, lines: Sequence[Text]) -> None:
+    if lines:
+        group = branch.add(Text(title, style="dim"))
+        for line in lines:
+            group.add(line)
+
+
+def _described(line: str, described: Schema) -> Text:
+    about = str(described.get("description") or "").strip().partition("\n")[0]
+    text = Text(one_line(line))
+    return text.append(f"  {one_line(about)}", style="dim") if about else text
+
+
+def _table(title: str, columns: Iterable[str]) -> Table:
+    table = Table(title=Text(one_line(title)), title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _cells(*values: object) -> list[Text]:
+    return [Text(one_line(str(value))) for value in values]
+
+
+def _print(renderable: Table | Tree) -> None:
+    # Folding is for screens: a pipe gets whole lines.
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(renderable, soft_wrap=not console.is_terminal and isinstance(renderable, Tree))

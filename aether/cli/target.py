@@ -1,0 +1,60 @@
+"""Which pool a command talks to: flags, then the environment, then the embedded server of the data directory.
+
+Pure but for reading that server's address file.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aether.config import CallConfig, ConnectionConfig, from_environment
+from aether.errors import InvalidCommand
+from aether.names import check_namespace
+from aether.system.environment import DATA_DIRECTORY_DEFAULT, nats_url
+from aether.wire import DEADLINE_AHEAD_MAX_S
+
+NAMESPACE_VARIABLE = "AETHER_NAMESPACE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the user said of the pool; None where nothing was said. `timeout_s` is for the whole command."""
+
+    nats: str | None = None
+    namespace: str | None = None
+    timeout_s: float | None = None
+    data_dir: Path = DATA_DIRECTORY_DEFAULT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The pool to talk to; `namespace` None is the only one that its server has."""
+
+    connection: ConnectionConfig
+    calls: CallConfig
+    namespace: str | None
+
+    @property
+    def timeout_s(self) -> float:
+        """How long the whole command may take, in seconds."""
+        return self.calls.deadline_s
+
+
+def find_target(asked: Asked, variables: Mapping[str, str], model_name: str | None = None) -> Target:
+    """The pool meant by what was asked, in an environment, with a model of some name or none.
+
+    Raises `InvalidCommand` for a time-out that no deadline can have, `ConfigError` for every other setting.
+    """
+    timeout_s = asked.timeout_s
+    if timeout_s is not None and not 0 < timeout_s <= DEADLINE_AHEAD_MAX_S:
+        text = f"seconds are more than 0 and at most {DEADLINE_AHEAD_MAX_S:.0f}, not {timeout_s:g}"
+        raise InvalidCommand(text, path="--timeout")
+    url = asked.nats if asked.nats is not None else nats_url(variables, asked.data_dir)
+    namespace = asked.namespace
+    if namespace is None:
+        namespace = variables.get(NAMESPACE_VARIABLE) or model_name
+    return Target(
+        connection=from_environment(ConnectionConfig, variables, url=url),
+        calls=from_environment(CallConfig, variables, deadline_s=timeout_s),
+        namespace=None if namespace is None else check_namespace(namespace),
+    )

@@ -1,0 +1,245 @@
+"""The client: typed proxies, states and histories over one connection.
+
+`connect` knows the model and gives typed values; `open_session` knows only names and gives JSON, for tools. Both read
+the number of shards from the stream, so a client needs no routing table and no configuration beside a URL. A client
+belongs to one event loop.
+"""
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Generator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar, overload
+from uuid import uuid4
+
+import orjson
+
+from aether.calls import Caller
+from aether.config import CallConfig, ConnectionConfig, from_environment
+from aether.errors import ConfigError, Unavailable, UnreadableEvent
+from aether.ids import ActorId, Position, Version
+from aether.jetstream.bundle import JetStreamConnection, connect_client
+from aether.jetstream.connection import connect as connect_nats
+from aether.jetstream.layout import namespaces
+from aether.model.definition import ActorState, ActorType, CommandType
+from aether.model.model import Model
+from aether.model.proxy import ActorProxy
+from aether.names import MEMBER_PREFIX
+from aether.ports import START
+from aether.runtime.state_query import decode_state_reply
+from aether.system.clock import SystemClock
+from aether.system.environment import environment, nats_url
+from aether.wire import STATE_COMMAND, SYSTEM_EVENT_PREFIX, Answer, Event, decode_commit
+
+LAYOUT_WAIT_S = 10.0
+"""How long a client waits for a namespace whose pool is only just starting."""
+
+ActorClass = TypeVar("ActorClass")
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEvent:
+    """One event of an actor's history: `event` is typed, or None for Aether's own events."""
+
+    version: Version
+    position: Position
+    type: str
+    time: datetime
+    event: Any
+    command_id: str
+    correlation_id: str
+
+
+class Session:
+    """A connection to one namespace, without a model: JSON in, JSON out."""
+
+    def __init__(self, node: JetStreamConnection, calls: CallConfig) -> None:
+        self._node = node
+        self._caller = Caller(node.transport, node.clock, calls, new_id=lambda: uuid4().hex, jitter=random.random)
+
+    @property
+    def namespace(self) -> str:
+        """The namespace it talks to."""
+        return self._node.namespace
+
+    async def call(
+        self,
+        actor_id: ActorId,
+        command: str,
+        args: bytes = b"{}",
+        *,
+        deadline_s: float | None = None,
+        command_id: str | None = None,
+    ) -> Answer:
+        """The answer to a command whose arguments are a JSON object by name. Raises what `Caller.call` raises."""
+        return await self._caller.call(actor_id, command, args, deadline_s=deadline_s, command_id=command_id)
+
+    async def state(self, actor_id: ActorId, version: int | None = None, *, deadline_s: float | None = None) -> bytes:
+        """`{"id", "version", "state"}` as JSON, now or at an earlier version."""
+        args = orjson.dumps({} if version is None else {"version": version})
+        return bytes((await self.call(actor_id, STATE_COMMAND, args, deadline_s=deadline_s)).value)
+
+    async def history(self, actor_id: ActorId, after_version: int = 0) -> AsyncIterator[tuple[Event, Position]]:
+        """Every stored event after a version, with the position of its commit."""
+        async for commit in self._node.event_store.read(actor_id, after=START):
+            for event in decode_commit(commit.payload, actor_id, commit.position):
+                if event.version > after_version:
+                    yield event, commit.position
+
+    async def schema(self) -> dict[str, Any]:
+        """The running pool's `model.schema()`. Raises `Unavailable` when no worker answers."""
+        found = orjson.loads(await self._node.transport.ask_info())
+        if not isinstance(found, dict):
+            raise Unavailable("the pool's answer is no schema")
+        return found
+
+    async def members(self) -> list[dict[str, Any]]:
+        """The rows that the workers keep in the table: node, slot, pid, state, shards, model and more."""
+        return [orjson.loads(row.value) for row in await self._node.table.rows(MEMBER_PREFIX) if row.value]
+
+
+class Client:
+    """A typed client of one model; made by `connect`."""
+
+    def __init__(self, session: Session, model: Model) -> None:
+        self._session = session
+        self._model = model
+
+    @property
+    def namespace(self) -> str:
+        """The namespace it talks to."""
+        return self._session.namespace
+
+    @overload
+    def actor(
+        self, kind: type[ActorClass], key: str, deadline_s: float | None = None, command_id: str | None = None
+    ) -> ActorClass: ...
+
+    @overload
+    def actor(
+        self, kind: str, key: str, deadline_s: float | None = None, command_id: str | None = None
+    ) -> ActorProxy: ...
+
+    def actor(
+        self, kind: type[Any] | str, key: str, deadline_s: float | None = None, command_id: str | None = None
+    ) -> Any:
+        """A proxy: its commands and queries are coroutines, `await client.actor(Account, "alice").deposit(10)`.
+
+        Every error is raised when the call is awaited: `Rejected`, `InvalidCommand`, `UnknownActor`, `UnknownCommand`,
+        `ActorFailed`, `Overloaded`, `Unavailable`, `DeadlineExceeded`. For type checkers a class stands for its own
+        proxy, so names and arguments are checked.
+        """
+        session = self._session
+
+        async def send(command_type: CommandType, args: bytes) -> Any:
+            answer = await session.call(
+                ActorId(actor_type.kind, key), command_type.name, args, deadline_s=deadline_s, command_id=command_id
+            )
+            return command_type.decode_reply(bytes(answer.value))
+
+        actor_type = self._model.actor_type(kind)
+        return ActorProxy(actor_type, key, send)
+
+    async def state(
+        self, kind: type[Any] | str, key: str, version: int | None = None, deadline_s: float | None = None
+    ) -> ActorState:
+        """The actor's state as typed values, now or at an earlier version; version 0 and defaults when never used."""
+        actor_type = self._model.actor_type(kind)
+        raw = await self._session.state(ActorId(actor_type.kind, key), version, deadline_s=deadline_s)
+        return decode_state_reply(raw, actor_type)
+
+    def history(self, kind: type[Any] | str, key: str, after_version: int = 0) -> "History":
+        """The actor's events: `await` it for a list, or iterate with `async for`."""
+        actor_type = self._model.actor_type(kind)
+        return History(self._session, ActorId(actor_type.kind, key), actor_type, after_version)
+
+
+class History(Awaitable[list[HistoryEvent]]):
+    """An actor's events, read when awaited or iterated. Raises `UnreadableEvent` for one the model cannot read."""
+
+    def __init__(self, session: Session, actor_id: ActorId, actor_type: ActorType, after_version: int) -> None:
+        self._session = session
+        self._actor_id = actor_id
+        self._actor_type = actor_type
+        self._after_version = after_version
+
+    def __await__(self) -> Generator[Any, None, list[HistoryEvent]]:
+        return self._all().__await__()
+
+    async def __aiter__(self) -> AsyncIterator[HistoryEvent]:
+        async for event, position in self._session.history(self._actor_id, self._after_version):
+            yield self._typed(event, position)
+
+    async def _all(self) -> list[HistoryEvent]:
+        return [event async for event in self]
+
+    def _typed(self, event: Event, position: Position) -> HistoryEvent:
+        return HistoryEvent(
+            version=event.version,
+            position=position,
+            type=event.type,
+            time=event.time,
+            event=None if event.type.startswith(SYSTEM_EVENT_PREFIX) else self._read(event, position),
+            command_id=event.commandid,
+            correlation_id=event.correlationid,
+        )
+
+    def _read(self, event: Event, position: Position) -> object:
+        event_type = self._actor_type.events.get(event.type)
+        try:
+            if event_type is None:
+                raise ValueError(f"the model has no event {event.type}")
+            return event_type.decode(bytes(event.data), event.schemaversion)
+        except ValueError as error:
+            message = f"version {event.id} of {self._actor_id} at position {position} cannot be read: {error}"
+            raise UnreadableEvent(message, actor=str(self._actor_id), position=position) from error
+
+
+@asynccontextmanager
+async def connect(
+    url: str | None = None,
+    *,
+    model: Model,
+    namespace: str | None = None,
+    calls: CallConfig | None = None,
+    connection: ConnectionConfig | None = None,
+) -> AsyncIterator[Client]:
+    """A client of `model`'s pool; the namespace defaults to the model's name.
+
+    Without a `url`: `AETHER_NATS_URL`, else the embedded server of this directory, else the usual port. Raises
+    `Unavailable` when the server cannot be reached or the namespace does not appear, `ConfigError` for bad settings.
+    """
+    async with open_session(url, namespace=namespace or model.name, calls=calls, connection=connection) as session:
+        yield Client(session, model)
+
+
+@asynccontextmanager
+async def open_session(
+    url: str | None = None,
+    *,
+    namespace: str | None = None,
+    calls: CallConfig | None = None,
+    connection: ConnectionConfig | None = None,
+    wait_s: float = LAYOUT_WAIT_S,
+) -> AsyncIterator[Session]:
+    """A session without a model; the namespace defaults to the only one that the server has.
+
+    Raises `ConfigError` when there is none or are several, and what `connect` raises.
+    """
+    variables = environment()
+    chosen = url or (None if connection else nats_url(variables))
+    config = connection or from_environment(ConnectionConfig, variables, url=chosen)
+    settings = calls or from_environment(CallConfig, variables)
+    chosen_namespace = namespace or variables.get("AETHER_NAMESPACE") or await _only_namespace(config)
+    async with connect_client(config, chosen_namespace, SystemClock(), timeout_s=wait_s) as node:
+        yield Session(node, settings)
+
+
+async def _only_namespace(config: ConnectionConfig) -> str:
+    async with connect_nats(config) as nats:
+        found = await namespaces(nats)
+    if len(found) != 1:
+        what = f"the server has several: {', '.join(found)}" if found else "the server has none yet"
+        raise ConfigError(f"name the namespace: {what}", setting="namespace", namespaces=found)
+    return found[0]

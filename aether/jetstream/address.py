@@ -1,0 +1,97 @@
+"""Where NATS is and who we are there: settings as nats-py takes them, and its faults as errors that name a setting.
+
+Files are read when a connection is opened, so that rotated credentials are used by the next generation. Secrets never
+reach a message.
+"""
+
+import asyncio
+import ssl
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from nats.errors import Error as NatsError
+
+from aether.config import ConnectionConfig
+from aether.errors import ConfigError, Unavailable
+from aether.jetstream.generation import Generation
+
+SCHEMES = ("nats", "tls", "ws", "wss")
+
+
+class Address:
+    """One server or several of a cluster: `url` may list them with commas. Raises `ConfigError` naming the setting."""
+
+    def __init__(self, config: ConnectionConfig) -> None:
+        self._config = config
+        self._urls = [_checked(url.strip()) for url in config.url.split(",") if url.strip()]
+        self.shown = ", ".join(_without_secret(url) for url in self._urls)
+
+    async def open(self, number: int) -> Generation:
+        """A new generation. Raises `Unavailable` naming the URL, `ConfigError` naming the setting."""
+        config = self._config
+        tls = self._tls()
+        _readable(config.credentials_file, "credentials_file")
+        try:
+            # Name resolution and the handshake have no limit of their own.
+            async with asyncio.timeout(config.connect_timeout_s * (1 + len(self._urls))):
+                return await Generation.open(config, number, self._urls, tls)
+        except ssl.SSLError as error:
+            raise ConfigError(f"TLS with {self.shown} fails: {error}", setting="tls_ca_file") from None
+        except (OSError, NatsError, TimeoutError, Unavailable) as error:
+            if "authorization" in str(error).lower() or "authentication" in str(error).lower():
+                text = f"{self.shown} refuses the credentials"
+                raise ConfigError(text, setting=self._credentials_setting()) from None
+            reason = str(error) or "no answer in time"
+            raise Unavailable(f"NATS cannot be reached at {self.shown}: {reason}", url=self.shown) from None
+        except ValueError as error:
+            raise ConfigError(f"the credentials cannot be used: {error}", setting="credentials_file") from None
+
+    def _credentials_setting(self) -> str:
+        config = self._config
+        given = {"credentials_file": config.credentials_file, "token": config.token, "user": config.user}
+        return next((setting for setting, value in given.items() if value), "url" if "@" in config.url else "user")
+
+    def _tls(self) -> ssl.SSLContext | None:
+        config = self._config
+        if not (config.tls_ca_file or config.tls_cert_file or config.tls_key_file):
+            return None
+        for setting in ("tls_ca_file", "tls_cert_file", "tls_key_file"):
+            _readable(getattr(config, setting), setting)
+        try:
+            context = ssl.create_default_context(cafile=config.tls_ca_file or None)
+        except ssl.SSLError as error:
+            raise ConfigError(f"the certificate authority cannot be read: {error}", setting="tls_ca_file") from None
+        if config.tls_cert_file:
+            try:
+                context.load_cert_chain(config.tls_cert_file, config.tls_key_file or None)
+            except ssl.SSLError as error:
+                raise ConfigError(f"the certificate cannot be read: {error}", setting="tls_cert_file") from None
+        return context
+
+
+def _checked(url: str) -> str:
+    full = url if "://" in url else f"nats://{url}"
+    try:
+        parts = urlsplit(full)
+        usable = parts.scheme in SCHEMES and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = None
+    if not usable:
+        text = f"not a NATS URL: {_without_secret(url)!r}; expected nats://host:port"
+        raise ConfigError(text, setting="url")
+    return full
+
+
+def _without_secret(url: str) -> str:
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+def _readable(path: str, setting: str) -> None:
+    if not path:
+        return
+    try:
+        with Path(path).open("rb"):
+            return
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", setting=setting) from None

@@ -1,0 +1,216 @@
+"""Requests to the JetStream API and messages read from a stream, decoded and no more.
+
+A refusal that nobody expects is `ApiRefused`, an `Unavailable` with the server's words. Direct gets are answered by any
+replica and may be stale; `leader_last` and `leader_next` are answered by the stream's leader. Stateless.
+"""
+
+import asyncio
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from msgspec import Struct
+from msgspec.json import Decoder, Encoder
+from nats.aio.msg import Msg
+
+from aether.errors import Unavailable
+from aether.jetstream.connection import NatsConnection
+from aether.jetstream.generation import set_once
+from aether.jetstream.headers import (
+    ERROR_MESSAGE_NOT_FOUND,
+    KV_OPERATION,
+    MARKER_REASON,
+    PENDING,
+    SEQUENCE,
+    STATUS,
+    STATUS_END_OF_BATCH,
+    STATUS_NOT_FOUND,
+    SUBJECT,
+    is_marker,
+)
+from aether.jetstream.inbox import NoReply, Reply
+from aether.ports import NotSent
+
+API = "$JS.API."
+API_TIMEOUT_S = 5.0
+BATCH_MESSAGES = 256
+BATCH_BYTES = 1024 * 1024
+"""What one batched direct get asks for: several may be in flight at once."""
+
+
+class Refusal(Struct):
+    """The `error` of a JetStream answer."""
+
+    code: int
+    err_code: int = 0
+    description: str = ""
+
+
+class Answered(Struct):
+    """What every JetStream answer has."""
+
+    error: Refusal | None = None
+
+
+class ApiRefused(Unavailable):
+    """JetStream refused; `err_code` is the server's number for why."""
+
+    def __init__(self, refusal: Refusal, subject: str) -> None:
+        super().__init__(f"JetStream refuses {subject}: {refusal.description}", err_code=refusal.err_code)
+        self.err_code = refusal.err_code
+
+
+class StreamState(Struct):
+    """How far a stream has come."""
+
+    last_seq: int = 0
+
+
+class StreamConfig(Struct):
+    """What is read back of a stream's configuration."""
+
+    metadata: dict[str, str] = {}
+    num_replicas: int = 1
+
+
+class StreamInfo(Answered):
+    """The answer to STREAM.INFO and STREAM.CREATE."""
+
+    config: StreamConfig | None = None
+    state: StreamState | None = None
+
+
+class _StoredStruct(Struct):
+    subject: str
+    seq: int
+    data: bytes = b""
+    hdrs: bytes = b""
+
+
+class _MessageAnswer(Answered):
+    message: _StoredStruct | None = None
+
+
+class StoredMessage(NamedTuple):
+    """A message of a stream; `marker` says that a KV key has no value any more."""
+
+    subject: str
+    sequence: int
+    payload: bytes
+    marker: bool
+
+
+class Batch(NamedTuple):
+    """Some messages in stream order, and whether the replica has more that match."""
+
+    messages: list[StoredMessage]
+    more: bool
+
+
+AnswerT = TypeVar("AnswerT", bound=Answered)
+
+
+class Method(Generic[AnswerT]):
+    """One API subject (`STREAM.INFO.{}` and the like) and the type of its answer."""
+
+    def __init__(self, subject: str, answer: type[AnswerT]) -> None:
+        self._subject = API + subject
+        self._decoder = Decoder(answer)
+
+    async def __call__(self, connection: NatsConnection, name: str = "", body: dict[str, Any] | None = None) -> AnswerT:
+        """The answer. Raises `ApiRefused`, `NotSent` when JetStream is not there, `Unavailable`."""
+        subject = self._subject.format(name)
+        message = await connection.request(subject, encode(body) if body else b"", API_TIMEOUT_S)
+        answer = self._decoder.decode(message.data)
+        if answer.error is not None:
+            raise ApiRefused(answer.error, subject)
+        return answer
+
+
+encode = Encoder().encode
+
+stream_info = Method("STREAM.INFO.{}", StreamInfo)
+_message_get = Method("STREAM.MSG.GET.{}", _MessageAnswer)
+
+
+async def last_sequence(connection: NatsConnection, stream: str) -> int:
+    """The stream's last sequence, by its leader. Raises `Unavailable`."""
+    state = (await stream_info(connection, stream)).state
+    return state.last_seq if state is not None else 0
+
+
+async def leader_last(connection: NatsConnection, stream: str, subject: str) -> StoredMessage | None:
+    """The last message of a subject, by the stream's leader. Raises `Unavailable`."""
+    return await _leader_get(connection, stream, {"last_by_subj": subject})
+
+
+async def leader_next(
+    connection: NatsConnection, stream: str, subject_filter: str, sequence: int
+) -> StoredMessage | None:
+    """The first message of a filter at or after a sequence, by the stream's leader. Raises `Unavailable`."""
+    return await _leader_get(connection, stream, {"seq": sequence, "next_by_subj": subject_filter})
+
+
+async def direct_last(connection: NatsConnection, stream: str, subject: str) -> StoredMessage | None:
+    """The last message of a subject, by any replica. Raises `Unavailable`."""
+    message = await connection.request(f"{API}DIRECT.GET.{stream}.{subject}", b"", API_TIMEOUT_S)
+    headers = message.headers or {}
+    if STATUS not in headers:
+        return _stored(message, headers)
+    if headers[STATUS] == STATUS_NOT_FOUND:
+        return None
+    raise Unavailable(f"the read of {subject} was refused with status {headers[STATUS]}")
+
+
+async def direct_batch(connection: NatsConnection, stream: str, subject_filter: str, sequence: int) -> Batch:
+    """Messages of a filter at or after a sequence, in order, by any replica. Raises `Unavailable`.
+
+    At most `BATCH_MESSAGES` and about `BATCH_BYTES`, at least one when there is one.
+    """
+    generation = connection.generation or await connection.ready()
+    found: list[StoredMessage] = []
+    ended: asyncio.Future[bool | Unavailable] = asyncio.get_running_loop().create_future()
+
+    def receive(reply: Reply) -> None:
+        if isinstance(reply, NoReply):
+            error = NotSent if reply is NoReply.NO_RESPONDERS else Unavailable
+            set_once(ended, error(f"{reply.value}: a read of {stream}"))
+            return
+        headers = reply.headers or {}
+        status = headers.get(STATUS)
+        if status is None:
+            found.append(_stored(reply, headers))
+        elif status == STATUS_END_OF_BATCH:
+            set_once(ended, int(headers.get(PENDING, "0")) > 0)
+        elif status == STATUS_NOT_FOUND:
+            set_once(ended, False)
+        else:
+            set_once(ended, Unavailable(f"the read of {stream} was refused with status {status}"))
+
+    body = {"seq": sequence, "next_by_subj": subject_filter, "batch": BATCH_MESSAGES, "max_bytes": BATCH_BYTES}
+    reply_to = generation.send(f"{API}DIRECT.GET.{stream}", encode(body), receive, API_TIMEOUT_S, many=True)
+    try:
+        more = await ended
+    finally:
+        generation.forget(reply_to)
+    if isinstance(more, Unavailable):
+        raise more
+    return Batch(found, more)
+
+
+def _stored(message: Msg, headers: dict[str, str]) -> StoredMessage:
+    return StoredMessage(headers[SUBJECT], int(headers[SEQUENCE]), message.data, is_marker(headers))
+
+
+_MARKER_NAMES = (f"{KV_OPERATION}:".encode(), f"{MARKER_REASON}:".encode())
+
+
+async def _leader_get(connection: NatsConnection, stream: str, body: dict[str, Any]) -> StoredMessage | None:
+    try:
+        message = (await _message_get(connection, stream, body)).message
+    except ApiRefused as refused:
+        if refused.err_code == ERROR_MESSAGE_NOT_FOUND:
+            return None
+        raise
+    if message is None:
+        return None
+    marker = any(name in message.hdrs for name in _MARKER_NAMES) if message.hdrs else False
+    return StoredMessage(message.subject, message.seq, message.data, marker)

@@ -1,0 +1,81 @@
+"""All adapters of one namespace over one NATS connection: what a worker or a client is given.
+
+It owns the connection it opened and closes it; the adapters are made once and share it.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aether.config import ConnectionConfig, StorageConfig
+from aether.jetstream.bus import BusConfig, NATSEventBus
+from aether.jetstream.connection import NatsConnection, connect
+from aether.jetstream.layout import Layout, create_layout, open_layout
+from aether.jetstream.snapshots import JetStreamSnapshotStore
+from aether.jetstream.store import APPEND_TIMEOUT_S, JetStreamEventStore
+from aether.jetstream.table import JetStreamTable
+from aether.jetstream.transport import NatsTransport
+from aether.jetstream.watch import WatchConfig
+from aether.ports import Clock
+
+
+class JetStreamConnection:
+    """`ports.Connection` on NATS, with its event store beside."""
+
+    def __init__(
+        self,
+        connection: NatsConnection,
+        layout: Layout,
+        clock: Clock,
+        *,
+        append_timeout_s: float = APPEND_TIMEOUT_S,
+        bus: BusConfig | None = None,
+        watch: WatchConfig | None = None,
+    ) -> None:
+        names = layout.names
+        self.nats = connection
+        self.layout = layout
+        self.names = names
+        self.namespace = names.namespace
+        self.shards = names.shards
+        self.clock = clock
+        self.transport = NatsTransport(connection, names)
+        self.snapshots = JetStreamSnapshotStore(connection, names)
+        self.bus = NATSEventBus(connection, names, bus)
+        self.table = JetStreamTable(connection, names, watch)
+        self.event_store = JetStreamEventStore(connection, names, append_timeout_s=append_timeout_s)
+
+
+@asynccontextmanager
+async def connect_worker(
+    config: ConnectionConfig,
+    namespace: str,
+    storage: StorageConfig,
+    clock: Clock,
+    *,
+    append_timeout_s: float = APPEND_TIMEOUT_S,
+) -> AsyncIterator[JetStreamConnection]:
+    """The adapters of a namespace that is made when it is not there. Raises `ConfigError`, `Unavailable`."""
+    async with connect(config) as connection:
+        layout = await create_layout(connection, namespace, storage)
+        bundle = JetStreamConnection(connection, layout, clock, append_timeout_s=append_timeout_s)
+        try:
+            yield bundle
+        finally:
+            await bundle.bus.close()
+
+
+@asynccontextmanager
+async def connect_client(
+    config: ConnectionConfig, namespace: str, clock: Clock, *, timeout_s: float
+) -> AsyncIterator[JetStreamConnection]:
+    """The adapters of a namespace that a worker has made or makes within `timeout_s`.
+
+    Raises `ConfigError`, `Unavailable`.
+    """
+    async with connect(config) as connection:
+        layout = await open_layout(connection, namespace, timeout_s)
+        bundle = JetStreamConnection(connection, layout, clock)
+        try:
+            yield bundle
+        finally:
+            await bundle.bus.close()

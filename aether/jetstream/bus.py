@@ -1,0 +1,341 @@
+"""Every stored commit, from the server's own broadcast, with its gaps filled.
+
+The server repeats what the stream stores, and the stream's sequence is contiguous, so a jump is a gap. Gaps are filled
+in order from the store before anything later is delivered: after a jump, on every new connection, and when nothing was
+heard for a while. The leader has the last word on whether a gap is full. Receivers are synchronous and run in stream
+order; what one raises is logged and harms nobody. One task fills; all else runs in the connection's callbacks.
+"""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from nats.aio.msg import Msg
+
+from aether.core.backoff import Backoff
+from aether.errors import AetherError, ConfigError, InvalidCommand, Unavailable
+from aether.ids import ActorId, Position
+from aether.jetstream.api import direct_batch, last_sequence, leader_next
+from aether.jetstream.connection import NatsConnection, StandingSubscription
+from aether.jetstream.generation import Generation
+from aether.jetstream.headers import SEQUENCE
+from aether.jetstream.versions import last_version
+from aether.names import STORED_PREFIX, Names
+from aether.ports import EventStored, StoredCommit, Subscription
+
+RETRY = Backoff(first_s=0.05, cap_s=1.0)
+LEAVE_TIMEOUT_S = 5.0
+"""How long a receiver that leaves waits for a gap to be filled."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusConfig:
+    """How the bus looks for what it missed.
+
+    - `idle_scan_s`: with nothing heard for so long, the leader is asked whether anything was stored.
+    - `held_max`: later commits kept while a gap is filled; beyond it they are dropped and become a gap themselves.
+    """
+
+    idle_scan_s: float = 3.0
+    held_max: int = 10_000
+
+    def __post_init__(self) -> None:
+        if self.idle_scan_s <= 0:
+            raise ConfigError(f"idle_scan_s must be more than 0, not {self.idle_scan_s}", setting="idle_scan_s")
+        if self.held_max < 1:
+            raise ConfigError(f"held_max must be at least 1, not {self.held_max}", setting="held_max")
+
+
+class _Handler:
+    """One receiver: the commits after `since` that match, whole or as notices."""
+
+    def __init__(
+        self,
+        bus: "NATSEventBus",
+        kind: str | None = None,
+        key: str | None = None,
+        *,
+        commits: Callable[[StoredCommit], None] | None = None,
+        notices: Callable[[EventStored], None] | None = None,
+    ) -> None:
+        self.since = 0
+        self.kind = kind
+        self.key = key
+        self.commits = commits
+        self.notices = notices
+        self._bus = bus
+
+    def wants(self, sequence: int, actor_id: ActorId) -> bool:
+        """Whether a commit is for this receiver."""
+        return (
+            sequence > self.since
+            and (self.kind is None or self.kind == actor_id.kind)
+            and (self.key is None or self.key == actor_id.key)
+        )
+
+    def give(self, commit: StoredCommit) -> None:
+        """Hand a commit over."""
+        if self.commits is not None:
+            self.commits(commit)
+        if self.notices is not None:
+            version = last_version(commit.payload, commit.actor_id, commit.position)
+            self.notices(EventStored(commit.actor_id, version, commit.position))
+
+    async def stop(self) -> None:
+        """Hand over what was delivered, then nothing more. Idempotent."""
+        await self._bus.leave(self)
+
+
+class _Together:
+    """Several subscriptions as one."""
+
+    def __init__(self, subscriptions: Sequence[Subscription]) -> None:
+        self._subscriptions = subscriptions
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(subscription.stop() for subscription in self._subscriptions))
+
+
+class NATSEventBus:
+    """`EventBus` of one namespace; it listens while somebody is subscribed."""
+
+    def __init__(self, connection: NatsConnection, names: Names, config: BusConfig | None = None) -> None:
+        self._connection = connection
+        self._names = names
+        self._config = config or BusConfig()
+        self._handlers: dict[_Handler, None] = {}
+        self._changing = asyncio.Lock()
+        self._standing: StandingSubscription | None = None
+        self._unlisten: Callable[[], None] | None = None
+        self._filler: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._whole = asyncio.Event()
+        self._last = 0
+        self._heard_count = 0
+        self._held: deque[tuple[int, str, bytes]] = deque()
+        self._overflowed = False
+
+    @property
+    def synced(self) -> bool:
+        """Whether all that was heard of is delivered and no connection was lost since."""
+        return self._whole.is_set()
+
+    async def subscribe(
+        self, receive: Callable[[StoredCommit], None], *, kind: str | None = None, key: str | None = None
+    ) -> Subscription:
+        """Deliver commits stored from now on. Raises `Unavailable`."""
+        return await self._join(_Handler(self, kind, key, commits=receive))
+
+    async def subscribe_to_event_stored(self, receive: Callable[[EventStored], None]) -> Subscription:
+        """Deliver a notice for each commit stored from now on. Raises `Unavailable`."""
+        return await self._join(_Handler(self, notices=receive))
+
+    async def follow_shards(self, shards: Sequence[int], receive: Callable[[StoredCommit], None]) -> Subscription:
+        """Deliver the commits of some shards as they are stored; a lost one is not noticed. Raises `Unavailable`."""
+
+        def heard(message: Msg, _: Generation) -> None:
+            commit = self._commit(int((message.headers or {})[SEQUENCE]), message.subject, message.data)
+            if commit is not None:
+                receive(commit)
+
+        standing: list[StandingSubscription] = []
+        try:
+            for shard in shards:
+                subject = self._names.stored(self._names.events_of_shard(shard))
+                standing.append(await self._connection.subscribe(subject, heard))
+        except BaseException:
+            await _Together(standing).stop()
+            raise
+        return _Together(standing)
+
+    async def close(self) -> None:
+        """Stop listening, whoever is still subscribed. Idempotent."""
+        self._handlers.clear()
+        async with self._changing:
+            await self._end()
+
+    async def leave(self, handler: _Handler) -> None:
+        """Hand over to a receiver what the server has delivered, then remove it."""
+        standing = self._standing
+        if handler in self._handlers and standing is not None:
+            await standing.settle()
+            # What was delivered may wait behind a gap.
+            if self._connection.generation is not None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                        await self._whole.wait()
+        self._handlers.pop(handler, None)
+        async with self._changing:
+            if not self._handlers:
+                await self._end()
+
+    async def _join(self, handler: _Handler) -> Subscription:
+        async with self._changing:
+            if self._standing is None:
+                await self._begin()
+            try:
+                handler.since = await last_sequence(self._connection, self._names.stream)
+            except BaseException:
+                if not self._handlers:
+                    await self._end()
+                raise
+            self._handlers[handler] = None
+        return handler
+
+    async def _begin(self) -> None:
+        self._standing = await self._connection.subscribe(self._names.stored_all, self._hear)
+        try:
+            # Broadcasts of now and later are held until the filler has compared this with the first of them.
+            self._last = await last_sequence(self._connection, self._names.stream)
+        except BaseException:
+            await self._end()
+            raise
+        self._unlisten = self._connection.listen(self._changed)
+        self._filler = asyncio.get_running_loop().create_task(self._fill_forever(), name="aether event bus")
+        self._wake.set()
+
+    async def _end(self) -> None:
+        filler, self._filler = self._filler, None
+        if filler is not None:
+            filler.cancel()
+            await asyncio.wait((filler,))
+        if self._unlisten is not None:
+            self._unlisten()
+        standing, self._standing = self._standing, None
+        if standing is not None:
+            await standing.stop()
+        self._forget_held()
+
+    def _changed(self, generation: Generation | None) -> None:
+        if generation is None:
+            self._forget_held()
+        else:
+            self._wake.set()
+
+    def _forget_held(self) -> None:
+        self._whole.clear()
+        self._held.clear()
+        self._overflowed = False
+
+    def _hear(self, message: Msg, _: Generation) -> None:
+        self._heard_count += 1
+        sequence = int((message.headers or {})[SEQUENCE])
+        if self._whole.is_set() and sequence == self._last + 1:
+            self._last = sequence
+            self._deliver(sequence, message.subject, message.data)
+        elif sequence > self._last:
+            self._whole.clear()
+            self._hold(sequence, message)
+            self._wake.set()
+
+    def _hold(self, sequence: int, message: Msg) -> None:
+        if len(self._held) < self._config.held_max:
+            self._held.append((sequence, message.subject, message.data))
+        else:
+            self._overflowed = True
+
+    async def _fill_forever(self) -> None:
+        attempt = 0
+        while True:
+            heard_before = self._heard_count
+            try:
+                async with asyncio.timeout(self._config.idle_scan_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                if self._heard_count != heard_before:
+                    continue
+            self._wake.clear()
+            try:
+                await self._catch_up()
+                attempt = 0
+            except Unavailable as error:
+                _log.info("stored events cannot be looked for yet", extra={"error": str(error)})
+                # Spreads the retries of many nodes; nothing depends on the value.
+                await asyncio.sleep(RETRY.delay_s(attempt, random.random()))  # noqa: S311 - no secret
+                attempt += 1
+                self._wake.set()
+
+    async def _catch_up(self) -> None:
+        """Deliver all up to what is held or, with nothing held, up to the stream's end."""
+        while True:
+            generation = self._connection.generation
+            if self._held:
+                await self._fill(self._held[0][0] - 1)
+            else:
+                await self._fill(await self._end_of_stream())
+            if generation is None or generation is not self._connection.generation:
+                raise Unavailable("the connection was lost meanwhile")
+            if self._release():
+                self._whole.set()
+                return
+
+    async def _end_of_stream(self) -> int:
+        before = self._last
+        end = await last_sequence(self._connection, self._names.stream)
+        if end < before:
+            _log.error("the stream went backwards", extra={"stream": self._names.stream, "from": before, "to": end})
+            self._last = end
+        return end
+
+    async def _fill(self, until: int) -> None:
+        stream, subjects = self._names.stream, self._names.events_all
+        while self._last < until:
+            batch = await direct_batch(self._connection, stream, subjects, self._last + 1)
+            found = batch.messages
+            if not found or (not batch.more and found[-1].sequence <= until):
+                # The replica has no more; only the leader knows whether there is no more.
+                next_sequence = (found[-1].sequence if found else self._last) + 1
+                following = await leader_next(self._connection, stream, subjects, next_sequence)
+                if following is None or following.sequence > until:
+                    self._take([(m.sequence, m.subject, m.payload) for m in found], until)
+                    self._last = max(self._last, until)
+                    return
+                found = [*found, following]
+            self._take([(m.sequence, m.subject, m.payload) for m in found], until)
+            if found and found[-1].sequence > until:
+                self._last = max(self._last, until)
+
+    def _take(self, found: Sequence[tuple[int, str, bytes]], until: int) -> None:
+        for sequence, subject, payload in found:
+            if self._last < sequence <= until:
+                self._last = sequence
+                self._deliver(sequence, subject, payload)
+
+    def _release(self) -> bool:
+        """Deliver what is held up to the next gap; whether nothing is missing now."""
+        while self._held and self._held[0][0] <= self._last + 1:
+            sequence, subject, payload = self._held.popleft()
+            self._take([(sequence, subject, payload)], sequence)
+        if self._held:
+            return False
+        overflowed, self._overflowed = self._overflowed, False
+        return not overflowed
+
+    def _deliver(self, sequence: int, subject: str, payload: bytes) -> None:
+        commit = self._commit(sequence, subject, payload)
+        if commit is None:
+            return
+        for handler in list(self._handlers):
+            if handler.wants(sequence, commit.actor_id):
+                try:
+                    handler.give(commit)
+                except AetherError as error:
+                    _log.error("a stored commit cannot be read", extra={"position": sequence, "error": str(error)})
+                except Exception:
+                    _log.exception("a receiver of stored events raised", extra={"position": sequence})
+
+    def _commit(self, sequence: int, subject: str, payload: bytes) -> StoredCommit | None:
+        stored = subject.removeprefix(STORED_PREFIX)
+        if not stored.startswith(self._names.events_all[:-1]):
+            return None
+        try:
+            return StoredCommit(self._names.parse_event(stored).actor_id, Position(sequence), payload)
+        except InvalidCommand as error:
+            _log.warning("a stored message is of no actor", extra={"subject": stored, "error": error.message})
+            return None

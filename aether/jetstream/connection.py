@@ -1,0 +1,238 @@
+"""NATS as it is over time: a sequence of generations, and the subscriptions that outlive them.
+
+While there is no generation, requests wait a little for one and then raise `NotSent`; nothing is kept to be sent later.
+A lost generation is replaced in the background, with back-off; on the new one every standing subscription is made again
+and then the listeners are called, so that whoever follows something can look for what it missed. One event loop, one
+task; listeners are synchronous.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from aether.config import SERVER_VERSION_MIN, ConnectionConfig
+from aether.core.backoff import Backoff
+from aether.errors import AetherError, ConfigError, Unavailable
+from aether.jetstream.address import Address
+from aether.jetstream.generation import Generation
+from aether.ports import NotSent
+
+RECONNECT = Backoff(first_s=0.05, cap_s=1.0)
+GENERATION_WAIT_MAX_S = 2.0
+"""How long a request waits for a connection before it is refused, if its own time-out is not shorter."""
+
+Receive: TypeAlias = Callable[[Msg, Generation], None]
+
+_log = logging.getLogger(__name__)
+
+
+class StandingSubscription:
+    """A subscription on whatever generation there is."""
+
+    def __init__(self, connection: "NatsConnection", subject: str, receive: Receive, queue: str) -> None:
+        self._connection = connection
+        self._subject = subject
+        self._receive = receive
+        self._queue = queue
+        self._on: tuple[Generation, Subscription] | None = None
+
+    async def begin(self, generation: Generation) -> None:
+        """Subscribe on a generation. Raises `Unavailable`."""
+        receive = self._receive
+        self._on = (generation, await generation.subscribe(self._subject, lambda message: receive(message, generation),
+                                                           self._queue))  # fmt: skip
+
+    async def settle(self) -> None:
+        """Return when all that the server had sent when this was called has been received."""
+        if self._on is None:
+            return
+        generation, subscription = self._on
+        try:
+            await generation.barrier()
+        except Unavailable:
+            return
+        # The receiver is synchronous, so what has left nats-py's queue has been received.
+        while generation.alive and subscription.pending_msgs:  # noqa: ASYNC110 - nats-py signals nothing
+            await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        """Unsubscribe; what the server sent before it knew has been received when this returns. Idempotent."""
+        self._connection.drop(self)
+        if self._on is None:
+            return
+        (generation, subscription), self._on = self._on, None
+        if generation.alive:
+            try:
+                await generation.drain(subscription)
+            except Unavailable:
+                return
+
+
+class NatsConnection:
+    """A connection to NATS that comes back. Open it with `connect`."""
+
+    def __init__(self, config: ConnectionConfig) -> None:
+        self.config = config
+        self.generation: Generation | None = None
+        self._address = Address(config)
+        self._standing: dict[StandingSubscription, None] = {}
+        self._listeners: dict[Callable[[Generation | None], None], None] = {}
+        self._opened = asyncio.Event()
+        self._count = 0
+        self._keeper: asyncio.Task[None] | None = None
+        self._payload_bytes_max = 0
+
+    async def open(self) -> None:
+        """Connect for the first time. Raises `Unavailable` naming the URL, `ConfigError` naming the setting."""
+        generation = await self._new_generation()
+        try:
+            _check_version(generation.server_version)
+        except ConfigError:
+            await generation.close()
+            raise
+        await self._adopt(generation)
+        self._keeper = asyncio.get_running_loop().create_task(self._keep(generation), name="aether nats connection")
+
+    async def close(self) -> None:
+        """Send what is queued and end. Idempotent."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.wait((keeper,))
+        generation = self.generation
+        if generation is not None:
+            await generation.close()
+            self._lost()
+
+    @property
+    def payload_bytes_max(self) -> int:
+        """Largest message with its headers, in bytes, as the last server said."""
+        return self._payload_bytes_max
+
+    async def ready(self, timeout_s: float = GENERATION_WAIT_MAX_S) -> Generation:
+        """The generation, waiting a little for one. Raises `NotSent`."""
+        if self.generation is None:
+            try:
+                async with asyncio.timeout(min(timeout_s, GENERATION_WAIT_MAX_S)):
+                    await self._opened.wait()
+            except TimeoutError:
+                pass
+        if self.generation is None:
+            raise NotSent(f"there is no connection to {self._address.shown}")
+        return self.generation
+
+    async def request(
+        self, subject: str, payload: bytes, timeout_s: float, headers: Mapping[str, str] | None = None
+    ) -> Msg:
+        """The reply. Raises `NotSent` for no connection and nobody there, `Unavailable` for loss and time-out."""
+        generation = self.generation or await self.ready(timeout_s)
+        return await generation.request(subject, payload, timeout_s, headers)
+
+    async def subscribe(self, subject: str, receive: Receive, queue: str = "") -> StandingSubscription:
+        """Receive the messages of a subject, on this and later generations; returns when the server knows of it.
+
+        Raises `Unavailable`, and then nothing is subscribed.
+        """
+        standing = StandingSubscription(self, subject, receive, queue)
+        generation = await self.ready()
+        await standing.begin(generation)
+        await generation.barrier()
+        if not generation.alive:
+            raise Unavailable(f"there is no connection to {self._address.shown}")
+        # Only now, in one step with the check: a generation that comes later finds it, this one has it.
+        self._standing[standing] = None
+        return standing
+
+    def drop(self, standing: StandingSubscription) -> None:
+        """Make a subscription on no further generation."""
+        self._standing.pop(standing, None)
+
+    def listen(self, changed: Callable[[Generation | None], None]) -> Callable[[], None]:
+        """Call `changed` with each new generation, subscriptions made, and with None when it is lost.
+
+        Returns what ends it.
+        """
+        self._listeners[changed] = None
+
+        def end() -> None:
+            self._listeners.pop(changed, None)
+
+        return end
+
+    async def _keep(self, generation: Generation) -> None:
+        while True:
+            reason = await asyncio.shield(generation.ended)
+            self._lost()
+            _log.warning("the NATS connection is lost", extra={"reason": reason, "generation": generation.number})
+            generation = await self._next_generation()
+            _log.info("the NATS connection is back", extra={"generation": generation.number})
+
+    async def _next_generation(self) -> Generation:
+        attempt = 0
+        while True:
+            try:
+                generation = await self._new_generation()
+                await self._adopt(generation)
+            except AetherError as error:
+                _log.info("NATS is not there yet", extra={"error": str(error), "attempt": attempt})
+            else:
+                return generation
+            # Many workers must not come back in step; nothing depends on the value.
+            await asyncio.sleep(RECONNECT.delay_s(attempt, random.random()))  # noqa: S311 - no secret
+            attempt += 1
+
+    async def _new_generation(self) -> Generation:
+        self._count += 1
+        return await self._address.open(self._count)
+
+    async def _adopt(self, generation: Generation) -> None:
+        try:
+            for standing in list(self._standing):
+                await standing.begin(generation)
+                if standing not in self._standing:
+                    await standing.stop()
+            await generation.barrier()
+        except BaseException:
+            await generation.close()
+            raise
+        if not generation.alive:
+            raise Unavailable(f"the connection to {self._address.shown} was lost again")
+        self._payload_bytes_max = generation.payload_bytes_max
+        self.generation = generation
+        generation.on_end = self._lost
+        self._opened.set()
+        self._tell(generation)
+
+    def _lost(self) -> None:
+        if self.generation is not None:
+            self.generation = None
+            self._opened.clear()
+            self._tell(None)
+
+    def _tell(self, generation: Generation | None) -> None:
+        for changed in list(self._listeners):
+            changed(generation)
+
+
+@asynccontextmanager
+async def connect(config: ConnectionConfig) -> AsyncIterator[NatsConnection]:
+    """A connection, closed at the end. Raises `Unavailable` naming the URL, `ConfigError` naming the setting."""
+    connection = NatsConnection(config)
+    await connection.open()
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def _check_version(found: str) -> None:
+    numbers = tuple(int(part) for part in found.partition("-")[0].split(".")[:3] if part.isdigit())
+    if numbers < SERVER_VERSION_MIN:
+        needed = ".".join(map(str, SERVER_VERSION_MIN))
+        raise ConfigError(f"nats-server {needed} or later is needed, this is {found}", setting="url", found=found)

@@ -1,0 +1,93 @@
+"""Replies that somebody waits for: one subject prefix, a token for each, and a certain end.
+
+Every receiver is called exactly once for a single reply: with the message, or with the `NoReply` that took its place
+(time-out, lost connection, nobody there). A receiver of many replies is called for each until it is forgotten or ended.
+Single-threaded and synchronous; it sends nothing and owns no timer: `sweep` is called by the generation's tick.
+"""
+
+import logging
+from collections.abc import Callable
+from enum import Enum, unique
+from typing import NamedTuple, TypeAlias
+
+from nats.aio.msg import Msg
+
+from aether.jetstream.headers import STATUS, STATUS_NO_RESPONDERS
+
+_log = logging.getLogger(__name__)
+
+
+@unique
+class NoReply(Enum):
+    """Why there is no reply. The value is for people."""
+
+    LOST = "the connection was lost before the answer"
+    TIMED_OUT = "no answer in time"
+    NO_RESPONDERS = "nobody listens"
+
+
+Reply: TypeAlias = Msg | NoReply
+ReceiveReply: TypeAlias = Callable[[Reply], None]
+
+
+class _Waiting(NamedTuple):
+    receive: ReceiveReply
+    deadline_s: float
+    many: bool
+
+
+class Inbox:
+    """The waiting receivers of one connection; `prefix` ends with a dot."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._prefix_length = len(prefix)
+        self._waiting: dict[str, _Waiting] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def expect(self, receive: ReceiveReply, deadline_s: float, *, many: bool = False) -> str:
+        """Register a receiver until a time of the event loop's clock; the subject to reply to."""
+        self._count += 1
+        token = str(self._count)
+        self._waiting[token] = _Waiting(receive, deadline_s, many)
+        return self._prefix + token
+
+    def forget(self, reply_to: str) -> bool:
+        """Stop waiting; False when the receiver was called for the last time already."""
+        return self._waiting.pop(reply_to[self._prefix_length :], None) is not None
+
+    def deliver(self, message: Msg) -> None:
+        """Hand a message to its receiver; one that nobody waits for any more is dropped."""
+        token = message.subject[self._prefix_length :]
+        waiting = self._waiting.get(token)
+        if waiting is None:
+            return
+        headers = message.headers
+        nobody = headers is not None and not message.data and headers.get(STATUS) == STATUS_NO_RESPONDERS
+        if nobody or not waiting.many:
+            del self._waiting[token]
+        _tell(waiting.receive, NoReply.NO_RESPONDERS if nobody else message)
+
+    def sweep(self, now_s: float) -> None:
+        """End the receivers whose deadline has passed."""
+        for token in [token for token, waiting in self._waiting.items() if waiting.deadline_s <= now_s]:
+            ended = self._waiting.pop(token, None)
+            if ended is not None:
+                _tell(ended.receive, NoReply.TIMED_OUT)
+
+    def end(self) -> None:
+        """End every receiver: no reply can come any more."""
+        waiting, self._waiting = self._waiting, {}
+        for ended in waiting.values():
+            _tell(ended.receive, NoReply.LOST)
+
+
+def _tell(receive: ReceiveReply, reply: Reply) -> None:
+    try:
+        receive(reply)
+    except Exception:
+        # One receiver's bug must not keep the others from being told.
+        _log.exception("a receiver of a reply raised")

@@ -1,0 +1,202 @@
+"""What a namespace is made of on the server: one stream and three KV buckets, as `names` calls them.
+
+Whoever creates first decides; an identical create is fine, another one is refused by the server and read back here. A
+worker never updates a stream. The stream is created last, so where it exists everything does. Stateless.
+"""
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import Struct
+
+from aether.config import StorageConfig
+from aether.core.backoff import Backoff
+from aether.errors import ConfigError, Unavailable
+from aether.jetstream.api import Answered, ApiRefused, Method, StreamInfo, stream_info
+from aether.jetstream.connection import NatsConnection
+from aether.jetstream.headers import (
+    ERROR_JETSTREAM_NOT_ENABLED,
+    ERROR_JETSTREAM_NOT_ENABLED_FOR_ACCOUNT,
+    ERROR_NO_SUITABLE_PEERS,
+    ERROR_REPLICAS_NOT_SUPPORTED,
+    ERROR_STREAM_EXISTS_OTHERWISE,
+    ERROR_STREAM_NOT_FOUND,
+)
+from aether.names import (
+    LAYOUT_VERSION,
+    METADATA_LAYOUT,
+    METADATA_SHARDS,
+    STORED_PREFIX,
+    Names,
+    check_namespace,
+    namespace_of_stream,
+)
+from aether.ports import NotSent
+
+MARKER_TTL_S = 60
+"""How long the sign that a row is gone stays in the table; a watch that was away longer compares the whole table."""
+
+WAIT = Backoff(first_s=0.05, cap_s=1.0)
+_NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a namespace turned out to be."""
+
+    names: Names
+    replicas: int
+
+
+class _StreamNames(Answered):
+    total: int = 0
+    streams: list[str] | None = None
+
+
+class _Limits(Struct):
+    max_streams: int = -1
+
+
+class _AccountInfo(Answered):
+    limits: _Limits | None = None
+
+
+_stream_create = Method("STREAM.CREATE.{}", StreamInfo)
+_stream_names = Method("STREAM.NAMES", _StreamNames)
+_account_info = Method("INFO", _AccountInfo)
+
+
+async def check_jetstream(connection: NatsConnection) -> None:
+    """Raise `ConfigError` when the server has no JetStream, for anybody or for this account."""
+    try:
+        await _account_info(connection)
+    except NotSent:
+        if connection.generation is None:
+            raise
+        raise ConfigError("the NATS server runs without JetStream; start it with -js", setting="url") from None
+    except ApiRefused as refused:
+        if refused.err_code in (ERROR_JETSTREAM_NOT_ENABLED, ERROR_JETSTREAM_NOT_ENABLED_FOR_ACCOUNT):
+            raise ConfigError(f"JetStream cannot be used here: {refused.message}", setting="url") from None
+        raise
+
+
+async def create_layout(connection: NatsConnection, namespace: str, storage: StorageConfig) -> Layout:
+    """Make what is missing of a namespace.
+
+    Raises `ConfigError` when it exists with another number of shards or another layout, or cannot be made as wanted;
+    `Unavailable` when the server does not answer.
+    """
+    names = Names(namespace, storage.shards)
+    await check_jetstream(connection)
+    for bucket in (names.table, names.snapshots, names.checkpoints):
+        await _create(connection, bucket_config(bucket, storage.replicas, expiring=bucket == names.table))
+    found = await _create(connection, stream_config(names, storage.replicas))
+    return _agreed(found, namespace, storage.shards)
+
+
+async def open_layout(connection: NatsConnection, namespace: str, timeout_s: float) -> Layout:
+    """What a namespace is, once some worker has made it; waits at most `timeout_s`.
+
+    Raises `Unavailable` when it is not there by then, `ConfigError` when it is of another layout.
+    """
+    stream = Names(check_namespace(namespace)).stream
+    ends_s = asyncio.get_running_loop().time() + timeout_s
+    attempt = 0
+    while True:
+        try:
+            return _agreed(await stream_info(connection, stream), namespace, None)
+        except Unavailable as error:
+            missing = isinstance(error, ApiRefused) and error.err_code == ERROR_STREAM_NOT_FOUND
+            last = f"there is no namespace {namespace!r}: no worker has started in it" if missing else str(error)
+        left_s = ends_s - asyncio.get_running_loop().time()
+        if left_s <= 0:
+            raise Unavailable(last, namespace=namespace)
+        # Many clients must not ask in step; nothing depends on the value.
+        delay_s = WAIT.delay_s(attempt, random.random())  # noqa: S311 - no secret
+        await asyncio.sleep(min(delay_s, left_s))
+        attempt += 1
+
+
+async def namespaces(connection: NatsConnection) -> list[str]:
+    """The namespaces present, in alphabetical order. Raises `Unavailable`."""
+    found: list[str] = []
+    total = 1
+    while len(found) < total:
+        page = await _stream_names(connection, "", {"subject": "aether.*.evt.>", "offset": len(found)})
+        if not page.streams:
+            break
+        found += page.streams
+        total = page.total
+    return sorted(namespace for stream in found if (namespace := namespace_of_stream(stream)) is not None)
+
+
+def stream_config(names: Names, replicas: int) -> dict[str, Any]:
+    """The stream of a namespace: commits, durable commands and timers, none of which may ever be discarded."""
+    return {
+        **_unlimited(names.stream, names.stream_subjects(), replicas),
+        "discard": "old",
+        "max_msgs_per_subject": -1,
+        "allow_atomic": True,
+        "allow_msg_schedules": True,
+        "allow_msg_ttl": True,
+        "republish": {
+            "src": f"aether.{names.namespace}.>",
+            "dest": f"{STORED_PREFIX}aether.{names.namespace}.>",
+        },
+        "metadata": {METADATA_SHARDS: str(names.shards), METADATA_LAYOUT: LAYOUT_VERSION},
+    }
+
+
+def bucket_config(bucket: str, replicas: int, *, expiring: bool) -> dict[str, Any]:
+    """A KV bucket as every NATS client knows it (ADR-8); an `expiring` one has rows with a time to live (ADR-48)."""
+    return {
+        **_unlimited(f"KV_{bucket}", [f"$KV.{bucket}.>"], replicas),
+        "discard": "new",
+        "deny_delete": True,
+        "max_msgs_per_subject": 1,
+        **({"allow_msg_ttl": True, "subject_delete_marker_ttl": MARKER_TTL_S * _NANOSECONDS} if expiring else {}),
+    }
+
+
+def _unlimited(name: str, subjects: list[str], replicas: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "subjects": subjects,
+        "retention": "limits",
+        "storage": "file",
+        "num_replicas": replicas,
+        "max_consumers": -1,
+        "max_msgs": -1,
+        "max_bytes": -1,
+        "max_age": 0,
+        "max_msg_size": -1,
+        "allow_direct": True,
+        "allow_rollup_hdrs": True,
+    }
+
+
+async def _create(connection: NatsConnection, config: dict[str, Any]) -> StreamInfo:
+    try:
+        return await _stream_create(connection, config["name"], config)
+    except ApiRefused as refused:
+        if refused.err_code == ERROR_STREAM_EXISTS_OTHERWISE:
+            return await stream_info(connection, config["name"])
+        if refused.err_code in (ERROR_REPLICAS_NOT_SUPPORTED, ERROR_NO_SUITABLE_PEERS):
+            text = f"{config['num_replicas']} replicas cannot be made here: {refused.message}"
+            raise ConfigError(text, setting="replicas") from None
+        raise
+
+
+def _agreed(found: StreamInfo, namespace: str, shards: int | None) -> Layout:
+    config = found.config
+    metadata = config.metadata if config is not None else {}
+    layout, found_shards = metadata.get(METADATA_LAYOUT), metadata.get(METADATA_SHARDS, "")
+    if layout != LAYOUT_VERSION or not found_shards.isdecimal():
+        text = f"namespace {namespace!r} has layout {layout!r}, this program knows {LAYOUT_VERSION!r}"
+        raise ConfigError(text, setting="namespace", found=layout)
+    if shards is not None and int(found_shards) != shards:
+        text = f"namespace {namespace!r} was created with {found_shards} shards, not {shards}"
+        raise ConfigError(text, setting="shards", found=int(found_shards))
+    return Layout(Names(namespace, int(found_shards)), config.num_replicas if config is not None else 1)

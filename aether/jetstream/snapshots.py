@@ -1,0 +1,64 @@
+"""Snapshots in a KV bucket, one key an actor, read from any replica and never believed more than the history.
+
+Stateless: the bucket holds everything.
+"""
+
+from typing import Any
+
+from msgspec.json import Decoder
+
+from aether.errors import InvalidCommand, Unavailable
+from aether.ids import ActorId
+from aether.jetstream.api import API_TIMEOUT_S, Answered, ApiRefused, Method, direct_last
+from aether.jetstream.connection import NatsConnection
+from aether.names import Names, snapshot_key
+
+HEADERS_BYTES = 1024
+"""Room in a message for the headers that the server adds to what it stored."""
+
+
+class _Saved(Answered):
+    seq: int = 0
+
+
+_decode_saved = Decoder(_Saved).decode
+_purge: Method[Answered] = Method("STREAM.PURGE.{}", Answered)
+
+
+class JetStreamSnapshotStore:
+    """`SnapshotStore` of one namespace."""
+
+    def __init__(self, connection: NatsConnection, names: Names) -> None:
+        self._connection = connection
+        self._stream = f"KV_{names.snapshots}"
+        self._prefix = f"$KV.{names.snapshots}."
+
+    @property
+    def snapshot_bytes_max(self) -> int:
+        """Largest snapshot, in bytes."""
+        return self._connection.payload_bytes_max - HEADERS_BYTES
+
+    async def load(self, actor_id: ActorId) -> bytes | None:
+        """The last saved snapshot, or an older one that a replica still has. Raises `Unavailable`."""
+        found = await direct_last(self._connection, self._stream, self._subject(actor_id))
+        return None if found is None or found.marker else found.payload
+
+    async def save(self, actor_id: ActorId, value: bytes) -> None:
+        """Replace the snapshot. Raises `InvalidCommand` for one that is too large, `Unavailable`."""
+        if len(value) > self.snapshot_bytes_max:
+            text = f"a snapshot is at most {self.snapshot_bytes_max} bytes, this is {len(value)}"
+            raise InvalidCommand(text, path="snapshot")
+        subject = self._subject(actor_id)
+        answer = _decode_saved((await self._connection.request(subject, value, API_TIMEOUT_S)).data)
+        if answer.error is not None:
+            raise ApiRefused(answer.error, subject)
+        if answer.seq <= 0:
+            raise Unavailable(f"the snapshot of {actor_id} was not acknowledged")
+
+    async def delete(self, actor_id: ActorId) -> None:
+        """Remove the snapshot, without a trace. Raises `Unavailable`."""
+        body: dict[str, Any] = {"filter": self._subject(actor_id)}
+        await _purge(self._connection, self._stream, body)
+
+    def _subject(self, actor_id: ActorId) -> str:
+        return self._prefix + snapshot_key(actor_id)

@@ -1,0 +1,201 @@
+"""Histories on JetStream: one commit is one message, published if its subject's last sequence is the expected one.
+
+`publish` is the hot path: a plain publish whose acknowledgement comes to the connection's own inbox. What the server
+answers is mapped to an outcome in one place, by its error code; everything that is not certain is `Unknown`. Reads come
+from any replica and are complete only when they have reached the position that the stream's leader knows.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from msgspec import DecodeError
+from msgspec.json import Decoder
+
+from aether.core.backoff import Backoff
+from aether.errors import AetherError, InvalidCommand, Unavailable
+from aether.ids import ActorId, Position, Version
+from aether.jetstream.api import Answered, StoredMessage, direct_batch, leader_last, leader_next
+from aether.jetstream.bus import NATSEventBus
+from aether.jetstream.connection import NatsConnection
+from aether.jetstream.generation import set_once
+from aether.jetstream.headers import ERROR_WRONG_LAST_SEQUENCE, EXPECTED_LAST_ON_SUBJECT
+from aether.jetstream.inbox import NoReply, Reply
+from aether.jetstream.versions import VERSIONS_MAX, Versions, last_version
+from aether.names import Names
+from aether.ports import (
+    START,
+    AppendOutcome,
+    Committed,
+    Conflict,
+    EventStored,
+    StoredCommit,
+    Subscription,
+    Unknown,
+)
+from aether.wire import Event, encode_commit
+
+APPEND_TIMEOUT_S = 5.0
+COMMIT_HEADERS_BYTES = 1024
+"""Room in a message for the header that every commit carries and those the server adds when it repeats it."""
+
+STALE_READS_MAX = 4
+"""How often a read of a replica that lags is taken up again before the leader is asked message by message."""
+
+STALE = Backoff(first_s=0.01, cap_s=0.1)
+
+
+class _Acknowledgement(Answered):
+    seq: int = 0
+
+
+_decode_acknowledgement = Decoder(_Acknowledgement).decode
+
+
+class JetStreamEventStore:
+    """`EventStore` of one namespace."""
+
+    def __init__(
+        self,
+        connection: NatsConnection,
+        names: Names,
+        *,
+        append_timeout_s: float = APPEND_TIMEOUT_S,
+        versions_max: int = VERSIONS_MAX,
+    ) -> None:
+        self._connection = connection
+        self._names = names
+        self._append_timeout_s = append_timeout_s
+        self._versions = Versions(versions_max)
+        self._followed: NATSEventBus | None = None
+
+    @property
+    def commit_bytes_max(self) -> int:
+        """Largest payload of one commit, in bytes: it must also fit when the server repeats it with its headers."""
+        return self._connection.payload_bytes_max - COMMIT_HEADERS_BYTES
+
+    def publish(
+        self, actor_id: ActorId, payload: bytes, expected: Position, done: Callable[[AppendOutcome], None]
+    ) -> None:
+        """Append a commit; `done` gets the outcome from the event loop, or at once when nothing can be sent."""
+        generation = self._connection.generation
+        if generation is None:
+            return done(Unknown("there is no connection"))
+        if len(payload) > self.commit_bytes_max:
+            return done(Unknown(f"{len(payload)} bytes are more than a commit holds"))
+        try:
+            generation.send(
+                self._names.event(actor_id),
+                payload,
+                lambda reply: done(self._outcome(actor_id, reply)),
+                self._append_timeout_s,
+                headers={EXPECTED_LAST_ON_SUBJECT: str(expected)},
+            )
+        except AetherError as error:
+            done(Unknown(error.message))
+        return None
+
+    async def append(self, actor_id: ActorId, events: Sequence[Event], expected: Position) -> AppendOutcome:
+        """`publish` for events, awaited. Raises `InvalidCommand` when they are over `commit_bytes_max` or none."""
+        if not events:
+            raise InvalidCommand("a commit holds at least one event", path="events")
+        payload = encode_commit(events)
+        if self._connection.payload_bytes_max and len(payload) > self.commit_bytes_max:
+            text = f"a commit is at most {self.commit_bytes_max} bytes, this is {len(payload)}"
+            raise InvalidCommand(text, path="events")
+        outcome: asyncio.Future[AppendOutcome] = asyncio.get_running_loop().create_future()
+        self.publish(actor_id, payload, expected, lambda told: set_once(outcome, told))
+        return await outcome
+
+    async def read(
+        self, actor_id: ActorId, after: Position = START, until: Position | None = None
+    ) -> AsyncIterator[StoredCommit]:
+        """Commits after a position, complete up to `until`; raises `Unavailable` when that is not reached."""
+        if until is None:
+            last = await self.last(actor_id)
+            until = last.position if last is not None else START
+        subject = self._names.event(actor_id)
+        stale = 0
+        while after < until:
+            if stale > STALE_READS_MAX:
+                found, more = [await self._next(actor_id, subject, after, until)], True
+            else:
+                found, more = await direct_batch(self._connection, self._names.stream, subject, after + 1)
+            for message in found:
+                if message.sequence > until:
+                    return
+                after = Position(message.sequence)
+                yield StoredCommit(actor_id, after, message.payload)
+            if not more and after < until:
+                # Spreads the questions to a replica that lags; nothing depends on the value.
+                await asyncio.sleep(STALE.delay_s(stale, random.random()))  # noqa: S311 - no secret
+                stale += 1
+
+    async def last(self, actor_id: ActorId) -> StoredCommit | None:
+        """The actor's last commit, by the stream's leader. Raises `Unavailable`."""
+        message = await leader_last(self._connection, self._names.stream, self._names.event(actor_id))
+        return None if message is None else StoredCommit(actor_id, Position(message.sequence), message.payload)
+
+    async def latest_version(self, actor_id: ActorId) -> Version:
+        """The actor's version: from the cache while the followed bus keeps it current, else from its last commit."""
+        bus = self._followed
+        current = bus is not None and bus.synced
+        if current:
+            known = self._versions.get(actor_id)
+            if known is not None:
+                return known
+            # Before the read, so that a notice which overtakes its answer is not lost.
+            self._versions.note(actor_id)
+        last = await self.last(actor_id)
+        version = last_version(last.payload, actor_id, last.position) if last is not None else Version(0)
+        if current:
+            self._versions.learn(actor_id, last.position if last is not None else START, version)
+        return version
+
+    async def follow(self, bus: NATSEventBus) -> Subscription:
+        """Keep the version cache current by the stored-event notices of `bus`, until stopped."""
+        subscription = await bus.subscribe_to_event_stored(self._hear)
+        self._followed = bus
+        return _Following(self, subscription)
+
+    def unfollow(self) -> None:
+        """Trust the version cache no more."""
+        self._followed = None
+        self._versions.clear()
+
+    def _hear(self, notice: EventStored) -> None:
+        self._versions.update(notice.actor_id, notice.position, notice.version)
+
+    def _outcome(self, actor_id: ActorId, reply: Reply) -> AppendOutcome:
+        """The one table of outcomes: stored, refused for the expected position, or not known."""
+        if isinstance(reply, NoReply):
+            return Unknown(reply.value)
+        try:
+            acknowledgement = _decode_acknowledgement(reply.data)
+        except DecodeError as error:
+            return Unknown(f"the acknowledgement cannot be read: {error}")
+        refusal = acknowledgement.error
+        if refusal is None and acknowledgement.seq > 0:
+            position = Position(acknowledgement.seq)
+            if self._followed is not None:
+                self._versions.update(actor_id, position, None)
+            return Committed(position)
+        if refusal is not None and refusal.err_code == ERROR_WRONG_LAST_SEQUENCE:
+            return Conflict()
+        return Unknown(f"{refusal.description} ({refusal.err_code})" if refusal else "no sequence was acknowledged")
+
+    async def _next(self, actor_id: ActorId, subject: str, after: Position, until: Position) -> StoredMessage:
+        message = await leader_next(self._connection, self._names.stream, subject, after + 1)
+        if message is None:
+            raise Unavailable(f"the history of {actor_id} ends before position {until}", actor=str(actor_id))
+        return message
+
+
+class _Following:
+    def __init__(self, store: JetStreamEventStore, subscription: Subscription) -> None:
+        self._store = store
+        self._subscription = subscription
+
+    async def stop(self) -> None:
+        self._store.unfollow()
+        await self._subscription.stop()

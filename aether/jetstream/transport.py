@@ -1,0 +1,106 @@
+"""Commands that wait for an answer, as requests on core NATS: only a shard's owner listens to its subjects.
+
+A command that is none, or not of the subject's shard, is answered here. An answer leaves at once, on the connection
+that brought the command; when that is gone it is dropped, and the client asks again. Nothing is kept between calls.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from nats.aio.msg import Msg
+
+from aether.errors import AetherError, InvalidCommand, Unavailable
+from aether.ids import ActorId
+from aether.jetstream.connection import NatsConnection
+from aether.jetstream.generation import Generation
+from aether.names import Names
+from aether.ports import Delivery, Subscription
+from aether.wire import encode_error
+
+HEADERS_BYTES = 1024
+"""Room that a request leaves below the server's largest message."""
+
+INFO_GROUP = "workers"
+INFO_TIMEOUT_S = 2.0
+
+Inform: TypeAlias = Callable[[], bytes]
+Ask: TypeAlias = Callable[[], Awaitable[bytes]]
+
+_log = logging.getLogger(__name__)
+
+
+class NatsTransport:
+    """`Transport` of one namespace."""
+
+    def __init__(self, connection: NatsConnection, names: Names) -> None:
+        self._connection = connection
+        self._names = names
+
+    @property
+    def request_bytes_max(self) -> int:
+        """Largest command, in bytes."""
+        return self._connection.payload_bytes_max - HEADERS_BYTES
+
+    async def serve(self, shard: int, receive: Callable[[Delivery], None]) -> Subscription:
+        """Receive the commands of a shard; the server knows of it when this returns. Raises `Unavailable`."""
+
+        def received(message: Msg, generation: Generation) -> None:
+            respond = _Respond(generation, message.reply)
+            try:
+                parsed = self._names.parse_command(message.subject)
+                if parsed.shard != shard:
+                    raise InvalidCommand(f"{message.subject} is not of shard {shard}", path="subject")
+            except InvalidCommand as error:
+                respond(encode_error(error))
+            else:
+                receive(Delivery(shard, parsed.actor_id, message.data, respond))
+
+        return await self._connection.subscribe(self._names.commands_of_shard(shard), received)
+
+    async def request(self, actor_id: ActorId, payload: bytes, timeout_s: float) -> bytes:
+        """The owner's answer. Raises `NotSent` for no owner or no connection, `Unavailable` for loss or a time-out.
+
+        Raises `InvalidCommand` for a payload over `request_bytes_max`.
+        """
+        return (await self._connection.request(self._names.command(actor_id), payload, timeout_s)).data
+
+    async def info(self, inform: Inform) -> Subscription:
+        """Answer questions about the pool; one of the workers that do so answers each. Raises `Unavailable`."""
+
+        def received(message: Msg, generation: Generation) -> None:
+            _Respond(generation, message.reply)(inform())
+
+        return await self._connection.subscribe(self._names.info(), received, INFO_GROUP)
+
+    async def ask_info(self, timeout_s: float = INFO_TIMEOUT_S) -> bytes:
+        """What some worker of the pool says of it. Raises `NotSent` when there is none, `Unavailable`."""
+        return (await self._connection.request(self._names.info(), b"", timeout_s)).data
+
+
+class _Respond:
+    """Sends one answer on the connection that the question came by."""
+
+    __slots__ = ("_generation", "_reply_to")
+
+    def __init__(self, generation: Generation, reply_to: str) -> None:
+        self._generation = generation
+        self._reply_to = reply_to
+
+    def __call__(self, answer: bytes) -> None:
+        if not self._reply_to:
+            return
+        try:
+            self._generation.publish(self._reply_to, answer)
+        except Unavailable:
+            _log.debug("an answer had no connection to leave by", extra={"reply_to": self._reply_to})
+        except InvalidCommand as error:
+            self._refuse(error, len(answer))
+
+    def _refuse(self, error: AetherError, size: int) -> None:
+        _log.error("an answer is too large to be sent", extra={"bytes": size})
+        too_large = AetherError(f"the command was carried out, but its answer cannot be sent: {error.message}")
+        try:
+            self._generation.publish(self._reply_to, encode_error(too_large))
+        except Unavailable:
+            _log.debug("an answer had no connection to leave by", extra={"reply_to": self._reply_to})

@@ -1,0 +1,48 @@
+"""One node's connection with all its adapters: what a Runtime takes instead of a NATS connection."""
+
+from types import TracebackType
+
+from aether.memory.bus import InMemoryEventBus
+from aether.memory.clock import AlarmClock
+from aether.memory.faults import Faults
+from aether.memory.link import Link
+from aether.memory.server import InMemoryServer
+from aether.memory.snapshots import InMemorySnapshotStore
+from aether.memory.store import InMemoryEventStore
+from aether.memory.table import InMemoryTable
+from aether.memory.transport import InMemoryTransport
+from aether.names import SHARDS_DEFAULT
+
+
+class InMemoryConnection(Link):
+    """A node of `namespace`: alone with a server of its own, or with others that share `server`.
+
+    Raises `ConfigError` for a namespace that cannot be one or has another number of shards, and ValueError when both a
+    server and a clock are given: a server brings its clock. `disconnect` and `reconnect` break and mend it.
+    """
+
+    def __init__(
+        self,
+        server: InMemoryServer | None = None,
+        namespace: str = "memory",
+        *,
+        shards: int = SHARDS_DEFAULT,
+        clock: AlarmClock | None = None,
+        faults: Faults | None = None,
+    ) -> None:
+        if server is not None and clock is not None:
+            raise ValueError("a server brings its clock")
+        super().__init__(server or InMemoryServer(clock=clock), namespace, shards, faults)
+        self.event_store = InMemoryEventStore(self)
+        self.snapshots = InMemorySnapshotStore(self)
+        self.bus = InMemoryEventBus(self)
+        self.table = InMemoryTable(self)
+        self.transport = InMemoryTransport(self)
+
+    async def __aenter__(self) -> "InMemoryConnection":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,42 @@
+"""Snapshots in memory: `SnapshotStore`. Keeps the one before the last, for a stale replica to give."""
+
+from aether.errors import InvalidCommand
+from aether.ids import ActorId
+from aether.memory.faults import Step
+from aether.memory.link import Link
+from aether.memory.server import Snapshots
+
+
+class InMemorySnapshotStore:
+    """One value an actor, the last writer wins; never authoritative."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._held = link.space.snapshots
+
+    @property
+    def snapshot_bytes_max(self) -> int:
+        """Largest snapshot, in bytes."""
+        return self._link.payload_bytes_max
+
+    async def load(self, actor_id: ActorId) -> bytes | None:
+        """The last saved snapshot, or with `Stale` the one before. Raises `Unavailable`."""
+        return await self._link.call(Step.SNAPSHOT_READ, lambda stale: self._of(actor_id, stale))
+
+    async def save(self, actor_id: ActorId, value: bytes) -> None:
+        """Replace the snapshot. Raises `InvalidCommand` when it is too large, `Unavailable` when unknown."""
+        if len(value) > self.snapshot_bytes_max:
+            text = f"a snapshot is at most {self.snapshot_bytes_max} bytes, this is {len(value)}"
+            raise InvalidCommand(text, path="value")
+        await self._link.call(Step.SNAPSHOT_WRITE, lambda _: self._put(actor_id, value))
+
+    async def delete(self, actor_id: ActorId) -> None:
+        """Remove the snapshot, if there is one. Raises `Unavailable` when unknown."""
+        await self._link.call(Step.SNAPSHOT_WRITE, lambda _: self._put(actor_id, None))
+
+    def _of(self, actor_id: ActorId, stale: bool) -> bytes | None:
+        held = self._held.get(actor_id, Snapshots())
+        return held.before if stale else held.now
+
+    def _put(self, actor_id: ActorId, value: bytes | None) -> None:
+        self._held[actor_id] = Snapshots(now=value, before=self._of(actor_id, stale=False))

@@ -1,0 +1,121 @@
+"""Commands that wait for an answer: `Transport`, as core NATS does it.
+
+A request goes to everyone who serves its shard (two owners for a moment are a fact of life) and takes the first
+answer. Nothing is queued for an absent owner.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from aether.errors import InvalidCommand, Unavailable
+from aether.ids import ActorId
+from aether.memory.faults import Again, Fault, Late, Lost, NoResponders, Step
+from aether.memory.feed import Feed
+from aether.memory.link import Link, Waiter, settle
+from aether.names import shard_of
+from aether.ports import Delivery, Subscription
+
+
+class InMemoryTransport:
+    """The commands of a namespace, as one node sends and receives them."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    @property
+    def request_bytes_max(self) -> int:
+        """Largest command, in bytes."""
+        return self._link.payload_bytes_max
+
+    async def serve(self, shard: int, receive: Callable[[Delivery], None]) -> Subscription:
+        """Receive the commands of a shard. After `stop`, all that were delivered have been received."""
+        return ShardService(self._link, shard, receive)
+
+    async def request(self, actor_id: ActorId, payload: bytes, timeout_s: float) -> bytes:
+        """The first answer.
+
+        Raises `Unavailable` for no owner, a lost connection or a time-out; `InvalidCommand` over `request_bytes_max`.
+        """
+        if len(payload) > self.request_bytes_max:
+            text = f"a command is at most {self.request_bytes_max} bytes, this is {len(payload)}"
+            raise InvalidCommand(text)
+        fault = self._link.fault(Step.REQUEST)
+        if not self._link.up:
+            raise Unavailable("not connected")
+        word: asyncio.Future[bytes | Unavailable] = asyncio.get_running_loop().create_future()
+        waiter: Waiter[bytes | Unavailable] = Waiter(
+            self._link,
+            lambda told: settle(word, told),
+            broken=Unavailable("the connection was lost"),
+        )
+        self._link.clock.call_after(timeout_s, lambda: waiter.tell(Unavailable(f"no answer within {timeout_s} s")))
+        self._send(actor_id, payload, waiter, fault)
+        answer = await word
+        if isinstance(answer, Unavailable):
+            raise answer
+        return answer
+
+    def _send(
+        self, actor_id: ActorId, payload: bytes, waiter: Waiter[bytes | Unavailable], fault: Fault | None
+    ) -> None:
+        match fault:
+            case Late(delay_s):
+                self._link.clock.call_after(delay_s, lambda: self._route(actor_id, payload, waiter))
+            case Again():
+                self._route(actor_id, payload, waiter)
+                self._route(actor_id, payload, waiter)
+            case NoResponders():
+                waiter.tell(Unavailable("nobody serves the shard"))
+            case Lost():
+                pass
+            case _:
+                self._route(actor_id, payload, waiter)
+
+    def _route(self, actor_id: ActorId, payload: bytes, waiter: Waiter[bytes | Unavailable]) -> None:
+        shard = shard_of(actor_id, self._link.shards)
+        services = list(self._link.space.serving.get(shard, ()))
+        if not services:
+            waiter.tell(Unavailable("nobody serves the shard"))
+        for deliver in services:
+            deliver(actor_id, payload, waiter.tell)
+
+
+class ShardService:
+    """One node's serving of one shard."""
+
+    def __init__(self, link: Link, shard: int, receive: Callable[[Delivery], None]) -> None:
+        self._link = link
+        self._shard = shard
+        self._feed = Feed(receive, lambda feed: self._pause())
+        link.on_down[self._break] = None
+        link.on_up[self._resume] = None
+        if link.up:
+            self._resume()
+
+    async def stop(self) -> None:
+        """Take no more; what was delivered has been received. Idempotent."""
+        self._link.on_down.pop(self._break, None)
+        self._link.on_up.pop(self._resume, None)
+        await self._feed.stop()
+
+    def _deliver(self, actor_id: ActorId, payload: bytes, answer: Callable[[bytes], None]) -> None:
+        self._feed.push(Delivery(self._shard, actor_id, payload, lambda told: self._respond(answer, told)))
+
+    def _respond(self, answer: Callable[[bytes], None], payload: bytes) -> None:
+        fault = self._link.fault(Step.ANSWER)
+        if not self._link.up or isinstance(fault, Lost):
+            return
+        if isinstance(fault, Late):
+            self._link.clock.call_after(fault.delay_s, lambda: answer(payload))
+        else:
+            asyncio.get_running_loop().call_soon(answer, payload)
+
+    def _resume(self) -> None:
+        self._link.space.serving.setdefault(self._shard, {})[self._deliver] = None
+
+    def _pause(self) -> None:
+        self._link.space.serving[self._shard].pop(self._deliver, None)
+
+    def _break(self) -> None:
+        self._pause()
+        self._feed.discard()

@@ -1,0 +1,145 @@
+"""`Actor`, the base class of what users write, and the guard that keeps its state equal to its history.
+
+An instance holds one actor's state. It is made by its `ActorType`, never by users, and lives on one event loop.
+Assignments reach the state only while it is open (`set_open`), that is within an `@event` method.
+"""
+
+import inspect
+import re
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from aether.errors import ActorFailed, StateChangedOutsideEvent
+from aether.ids import ActorId
+from aether.model.declared import Place, caller_frame, local_names, place_of_frame
+from aether.model.definition import Context, Scope
+from aether.model.handlers import role_of
+
+CLOSED: frozenset[str] = frozenset()
+"""The fields that may be assigned outside an `@event` method: none."""
+
+_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def snake_case(name: str) -> str:
+    """`HTTPServer` as `http_server`."""
+    return _WORD_START.sub("_", name).lower()
+
+
+class Actor:
+    """One actor: annotated fields are its state, marked methods its commands, events and queries.
+
+    Every field needs a default, because an actor starts from nothing; mutable defaults are copied for each actor.
+    `kind` defaults to the class's name in snake_case; set it with `class Account(Actor, kind="account")`.
+    """
+
+    __slots__ = ("__weakref__", "_aether_id", "_aether_open", "_aether_scope")
+
+    kind: ClassVar[str] = ""
+    _aether_place: ClassVar[Place] = Place("", 0)
+    _aether_names: ClassVar[dict[str, Any]] = {}
+
+    _aether_id: ActorId
+    _aether_scope: Scope | None
+    _aether_open: frozenset[str]
+
+    def __init_subclass__(cls, kind: str | None = None, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if kind is not None:
+            cls.kind = kind
+        elif "kind" not in cls.__dict__:
+            cls.kind = snake_case(cls.__name__)
+        frame = caller_frame(1, skip="__init_subclass__")
+        cls._aether_place = place_of_frame(frame)
+        cls._aether_names = local_names(frame, _annotations(cls))
+
+    def __init__(self) -> None:
+        raise TypeError(
+            f"a {type(self).__name__} is not made by calling it: a client or a test kit reaches it by its key"
+        )
+
+    @property
+    def id(self) -> ActorId:
+        """Which actor this is."""
+        return self._aether_id
+
+    @property
+    def version(self) -> int:
+        """Events applied so far, those of this command included. Raises RuntimeError where no turn is open."""
+        return self._aether_turn("version").version
+
+    @property
+    def context(self) -> Context:
+        """The command that runs now. Raises RuntimeError outside a command or query."""
+        return self._aether_turn("context").context
+
+    def emit(self, event: object) -> None:
+        """Record what happened and apply it at once; it is durable before the caller hears of it.
+
+        Raises `ActorFailed` in a query, in an `@event` method, for an event that no `@event` method takes, and for one
+        that would not come back equal from its JSON. Raises RuntimeError where no turn is open.
+        """
+        self._aether_turn("emit").emit(event)
+
+    def _aether_turn(self, what: str) -> Scope:
+        if self._aether_open:
+            raise ActorFailed(
+                f"self.{what} is used in an @event method: replay has only the event", str(self._aether_id)
+            )
+        scope = self._aether_scope
+        if scope is None:
+            raise RuntimeError(
+                f"self.{what} needs a running command: this {self.kind} was only folded from its history"
+            )
+        return scope
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in self._aether_open:
+            set_field(self, name, value)
+        else:
+            raise self._aether_refusal(name, "assigned")
+
+    def __delattr__(self, name: str) -> None:
+        raise self._aether_refusal(name, "deleted")
+
+    def _aether_refusal(self, name: str, how: str) -> StateChangedOutsideEvent:
+        actor = str(self._aether_id)
+        if self._aether_open:
+            why = (
+                "a state field cannot be deleted"
+                if how == "deleted"
+                else "it is not a declared field and would be lost"
+            )
+            return StateChangedOutsideEvent(f"{actor}: {name} was {how}; {why}", actor=actor, field=name)
+        why = "only an @event method changes state, so that replay can repeat it"
+        return StateChangedOutsideEvent(f"{actor}: {name} was {how} outside an @event method; {why}", actor, name)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._aether_id}>"
+
+
+set_field = object.__setattr__
+"""Assigns past the guard."""
+
+set_open = Actor.__dict__["_aether_open"].__set__
+"""`set_open(state, fields)` lets these fields be assigned; `set_open(state, CLOSED)` ends it."""
+
+_set_id = Actor.__dict__["_aether_id"].__set__
+_set_scope = Actor.__dict__["_aether_scope"].__set__
+
+
+def new_state(cls: type[Actor], actor_id: ActorId, scope: Scope | None) -> Actor:
+    """An instance whose fields are still the class's defaults, closed."""
+    state = cls.__new__(cls)
+    _set_id(state, actor_id)
+    _set_scope(state, scope)
+    set_open(state, CLOSED)
+    return state
+
+
+def _annotations(cls: type) -> Iterable[Any]:
+    """Every annotation of a class that may be a string: its fields' and its handlers'."""
+    yield from inspect.get_annotations(cls).values()
+    for member in cls.__dict__.values():
+        if role_of(member) is not None:
+            yield from member.__annotations__.values()

@@ -1,0 +1,133 @@
+"""Where a declaration stands and what its annotations mean.
+
+Annotations may be strings (`from __future__ import annotations`) and name what is local to the function that holds the
+declaration; only those names are kept from its frame, nothing else. Used while classes are made and a model is
+built, never later.
+"""
+
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from types import FrameType, FunctionType
+from typing import Any, NamedTuple
+
+from aether.codec import Codec, Unsupported
+from aether.errors import ModelError
+
+_NAME = re.compile(r"[A-Za-z_]\w*")
+
+
+class Place(NamedTuple):
+    """A line of a file; `file` is empty when nobody knows."""
+
+    file: str
+    line: int
+
+    def error(self, message: str) -> ModelError:
+        """The model error of this place."""
+        return ModelError(message, file=self.file, line=self.line)
+
+
+def place_of_frame(frame: FrameType) -> Place:
+    """Where a frame is now."""
+    return Place(frame.f_code.co_filename, frame.f_lineno)
+
+
+def place_of_function(function: Callable[..., Any]) -> Place:
+    """Where a function is declared, its decorators included; no place for what has no Python code."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return Place(code.co_filename, code.co_firstlineno) if code is not None else Place("", 0)
+
+
+def place_of_class(cls: type, otherwise: Place) -> Place:
+    """Where a class is declared; `otherwise` when its source is not there (a notebook, a generated class)."""
+    try:
+        return Place(inspect.getsourcefile(cls) or otherwise.file, inspect.getsourcelines(cls)[1])
+    except (OSError, TypeError, IndexError):
+        return otherwise
+
+
+def place_of_field(cls: type, name: str, otherwise: Place) -> Place:
+    """Where a class annotates a name; the class's own place when its source is not there."""
+    try:
+        lines, first = inspect.getsourcelines(cls)
+        file = inspect.getsourcefile(cls)
+    except (OSError, TypeError, IndexError):
+        return otherwise
+    annotated = re.compile(rf"\s+{re.escape(name)}\s*:")
+    found = next((n for n, line in enumerate(lines) if annotated.match(line)), None)
+    return Place(file or otherwise.file, first + found) if found is not None else otherwise
+
+
+def caller_frame(depth: int, skip: str = "") -> FrameType:
+    """The frame `depth` calls above the caller of this, and above any function named `skip`."""
+    frame = sys._getframe(depth + 1)
+    while frame.f_code.co_name == skip and frame.f_back is not None:
+        frame = frame.f_back
+    return frame
+
+
+def local_names(frame: FrameType, annotations: Iterable[Any]) -> dict[str, Any]:
+    """What string annotations may mean by names local to the function, or classes in a function, that `frame` runs."""
+    wanted = {name for text in annotations if isinstance(text, str) for name in _NAME.findall(text)}
+    found: dict[str, Any] = {}
+    around: FrameType | None = frame
+    while around is not None and around.f_locals is not around.f_globals:
+        for name in wanted & around.f_locals.keys():
+            found.setdefault(name, around.f_locals[name])
+        in_class_body = not around.f_code.co_flags & inspect.CO_OPTIMIZED
+        around = around.f_back if in_class_body else None
+    return found
+
+
+def resolve(annotation: Any, module: str, names: Mapping[str, Any], place: Place, what: str) -> Any:
+    """The type that an annotation means. Raises `ModelError` when a name in it is unknown."""
+    holder = type("annotated", (), {"__annotations__": {"it": annotation}, "__module__": module})
+    module_names = getattr(sys.modules.get(module), "__dict__", {})
+    try:
+        hints = typing.get_type_hints(holder, dict(module_names), dict(names), include_extras=True)
+    except Exception as error:  # an annotation is any expression
+        raise place.error(f"the annotation of {what}, {annotation!r}, cannot be evaluated: {error}") from error
+    return hints["it"]
+
+
+def resolve_signature(
+    function: FunctionType, names: Mapping[str, Any], place: Place
+) -> tuple[list[inspect.Parameter], Any]:
+    """A function's parameters and return type, resolved; `inspect.Parameter.empty` stays for what is not annotated.
+
+    Raises `ModelError` when a name in an annotation is unknown.
+    """
+    signature = inspect.signature(function)
+    scope = {**names, **closure_names(function)}
+
+    def resolved(annotation: Any, what: str) -> Any:
+        if annotation is inspect.Parameter.empty:
+            return annotation
+        return resolve(annotation, function.__module__, scope, place, what)
+
+    parameters = [
+        parameter.replace(annotation=resolved(parameter.annotation, f"{function.__name__}({name})"))
+        for name, parameter in signature.parameters.items()
+    ]
+    return parameters, resolved(signature.return_annotation, f"what {function.__name__} returns")
+
+
+def closure_names(function: FunctionType) -> dict[str, Any]:
+    """The variables that a function closes over and that are set."""
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # a variable that is not set yet
+            found[name] = cell.cell_contents
+    return found
+
+
+def codec_of(type_: Any, place: Place, what: str) -> Codec:
+    """The codec of a declared type. Raises `ModelError` when JSON cannot carry it."""
+    try:
+        return Codec(type_)
+    except Unsupported as error:
+        raise place.error(f"the type of {what} cannot be stored as JSON: {error}") from error

@@ -1,0 +1,104 @@
+"""From the annotated signature of a handler to a compiled command: argument types, reply type, how to call it."""
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from types import FunctionType
+from typing import Any, TypeAlias
+
+import msgspec
+
+from aether.codec import Misfit, is_immutable
+from aether.model.declared import Place, codec_of, place_of_function, resolve_signature
+from aether.model.definition import Scope, State
+from aether.model.messages import Arguments, Invoke, TypedCommand
+from aether.model.schema import GENERATED
+
+Parameters: TypeAlias = list[inspect.Parameter]
+
+_VARIADIC = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+
+
+def compile_handler(
+    kind: str, function: FunctionType, names: Mapping[str, Any], *, query: bool, name: str | None = None
+) -> TypedCommand:
+    """The command or query that a function `(state, ...) -> reply` is.
+
+    Raises `ModelError` with the function's place for what is untyped, variadic, or not to be carried by JSON.
+    """
+    place = place_of_function(function)
+    name = name or function.__name__
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise place.error(f"{kind}.{name} is a generator; a command returns one reply")
+    parameters, returns = resolve_signature(function, names, place)
+    parameters = _without_self(f"{kind}.{name}", parameters, place)
+    if returns is inspect.Parameter.empty:
+        raise place.error(f"{kind}.{name} does not say what it returns; write `-> None` when it answers nothing")
+    return TypedCommand(
+        kind,
+        name,
+        query=query,
+        arguments=_arguments(kind, name, parameters, place),
+        reply=codec_of(returns, place, f"the reply of {kind}.{name}"),
+        invoke=_invoke(function, parameters),
+        description=inspect.cleandoc(function.__doc__ or ""),
+    )
+
+
+def _without_self(where: str, parameters: Parameters, place: Place) -> Parameters:
+    if not parameters or parameters[0].kind not in (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    ):
+        raise place.error(f"{where} takes no actor: its first parameter is `self`")
+    for parameter in parameters[1:]:
+        if parameter.kind in _VARIADIC:
+            stars = _VARIADIC[parameter.kind]
+            raise place.error(f"{where}({stars}{parameter.name}) is untyped; name each argument")
+        if parameter.annotation is inspect.Parameter.empty:
+            raise place.error(f"{where}({parameter.name}) has no type; annotate it")
+    return parameters[1:]
+
+
+def _arguments(kind: str, name: str, parameters: Parameters, place: Place) -> Arguments:
+    fields = [_field(f"{kind}.{name}", parameter, place) for parameter in parameters]
+    struct = msgspec.defstruct(
+        f"{GENERATED}{kind}.{name}", fields, kw_only=True, frozen=True, forbid_unknown_fields=True, module=__name__
+    )
+    codec = codec_of(struct, place, f"the arguments of {kind}.{name}")
+    positional = tuple(one.name for one in parameters if one.kind is not inspect.Parameter.KEYWORD_ONLY)
+    return Arguments(name, codec, positional, {one.name: one.name for one in parameters})
+
+
+def _field(where: str, parameter: inspect.Parameter, place: Place) -> tuple[str, Any] | tuple[str, Any, Any]:
+    what = f"{where}({parameter.name})"
+    codec = codec_of(parameter.annotation, place, what)
+    if parameter.default is inspect.Parameter.empty:
+        return parameter.name, parameter.annotation
+    try:
+        default = codec.record(parameter.default)[1]
+    except Misfit as error:
+        raise place.error(f"the default of {what} is not of its type: {error}") from error
+    if is_immutable(codec.info):
+        return parameter.name, parameter.annotation, default
+    return parameter.name, parameter.annotation, msgspec.field(default_factory=lambda: copy.deepcopy(default))
+
+
+def _invoke(function: Callable[..., Any], parameters: Parameters) -> Invoke:
+    """How to call the handler with its decoded arguments, without naming them where that is not needed."""
+    by_name = [one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY]
+    by_place = len(parameters) - len(by_name)
+
+    def alone(state: State, _scope: Scope, _args: Any) -> Any:
+        return function(state)
+
+    def placed(state: State, _scope: Scope, args: Any) -> Any:
+        return function(state, *msgspec.structs.astuple(args))
+
+    def named(state: State, _scope: Scope, args: Any) -> Any:
+        values = msgspec.structs.astuple(args)
+        return function(state, *values[:by_place], **dict(zip(by_name, values[by_place:], strict=True)))
+
+    if by_name:
+        return named
+    return placed if by_place else alone

@@ -1,0 +1,173 @@
+"""The laws of `EventStore`: a history grows only from where the writer saw it, and is read as it was written."""
+
+import asyncio
+
+import pytest
+
+from aether.errors import InvalidCommand, Unavailable
+from aether.ids import ActorId, Position
+from aether.ports import START, AppendOutcome, Committed, Conflict, EventStore, EventStored, StoredCommit
+from tests.contract.harness import LOOKALIKES, Received, World, commit, events_of, payload_of, publish
+
+ALICE = ActorId("account", "alice")
+BOB = ActorId("account", "bob")
+
+
+async def history(
+    store: EventStore, actor_id: ActorId, after: Position = START, until: Position | None = None
+) -> list[StoredCommit]:
+    return [stored async for stored in store.read(actor_id, after, until)]
+
+
+async def test_an_actor_without_history_has_none(world: World) -> None:
+    store = (await world.node()).store
+    assert await store.last(ALICE) is None
+    assert await store.latest_version(ALICE) == 0
+    assert await history(store, ALICE) == []
+
+
+async def test_a_commit_is_read_back_as_it_was_written_at_the_position_that_was_told(world: World) -> None:
+    store = (await world.node()).store
+    payload = payload_of(ALICE, 1, 3)
+    outcome = await publish(store, ALICE, payload, START)
+    assert isinstance(outcome, Committed)
+    stored = StoredCommit(ALICE, outcome.position, payload)
+    assert outcome.position > START
+    assert await store.last(ALICE) == stored
+    assert await history(store, ALICE) == [stored]
+    assert await store.latest_version(ALICE) == 3
+
+
+async def test_positions_grow_over_all_actors_and_nodes(world: World) -> None:
+    one, other = (await world.node()).store, (await world.node()).store
+    first = await commit(one, ALICE, 1, START)
+    second = await commit(other, BOB, 1, START)
+    third = await commit(one, ALICE, 2, first.position)
+    assert first.position < second.position < third.position
+
+
+@pytest.mark.parametrize("wrong", ["behind", "at the start", "ahead", "another actor's"])
+async def test_a_commit_expected_elsewhere_is_a_conflict_and_stores_nothing(world: World, wrong: str) -> None:
+    store = (await world.node()).store
+    first = await commit(store, ALICE, 1, START)
+    second = await commit(store, ALICE, 2, first.position)
+    others = await commit(store, BOB, 1, START)
+    expected = {
+        "behind": first.position,
+        "at the start": START,
+        "ahead": Position(others.position + 1),
+        "another actor's": others.position,
+    }[wrong]
+    assert await publish(store, ALICE, payload_of(ALICE, 3), expected) == Conflict()
+    assert await store.append(ALICE, events_of(ALICE, 3), expected) == Conflict()
+    assert await history(store, ALICE) == [first, second]
+
+
+async def test_of_many_writers_at_one_position_exactly_one_commits(world: World) -> None:
+    nodes = [await world.node() for _ in range(3)]
+    writers = [nodes[i % 3].store for i in range(12)]
+    payloads = [payload_of(ALICE, 1, data=b"%d" % i) for i in range(12)]
+    outcomes: list[AppendOutcome] = await asyncio.gather(
+        *(publish(store, ALICE, payload, START) for store, payload in zip(writers, payloads, strict=True))
+    )
+    winners = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Committed)]
+    assert len(winners) == 1
+    assert outcomes.count(Conflict()) == 11
+    assert [stored.payload for stored in await history(nodes[0].store, ALICE)] == [payloads[winners[0]]]
+
+
+async def test_keys_that_look_alike_have_histories_of_their_own(world: World) -> None:
+    store = (await world.node()).store
+    written = {key: await commit(store, ActorId("account", key), 1, START) for key in LOOKALIKES}
+    for key, stored in written.items():
+        assert await history(store, ActorId("account", key)) == [stored]
+        assert await store.last(ActorId("account", key)) == stored
+
+
+async def test_read_begins_after_and_ends_with_the_positions_it_is_given(world: World) -> None:
+    store = (await world.node()).store
+    commits: list[StoredCommit] = []
+    for version in range(1, 6):
+        commits.append(await commit(store, ALICE, version, commits[-1].position if commits else START))
+        await commit(store, ActorId("account", f"noise-{version}"), 1, START)
+    positions = [START, *(stored.position for stored in commits)]
+    for low, after in enumerate(positions):
+        assert await history(store, ALICE, after) == commits[low:]
+        for high, until in enumerate(positions):
+            assert await history(store, ALICE, after, until) == commits[low:high]
+
+
+async def test_what_was_stored_while_reading_is_not_needed_for_the_end(world: World) -> None:
+    store = (await world.node()).store
+    first = await commit(store, ALICE, 1, START)
+    second = await commit(store, ALICE, 2, first.position)
+    read: list[StoredCommit] = []
+    async for stored in store.read(ALICE, START, first.position):
+        await publish(store, ALICE, payload_of(ALICE, 3), second.position)
+        read.append(stored)
+    assert read == [first]
+
+
+async def test_a_read_that_cannot_reach_its_end_is_unavailable_not_short(world: World) -> None:
+    store = (await world.node()).store
+    first = await commit(store, ALICE, 1, START)
+    with pytest.raises(Unavailable):
+        await history(store, ALICE, START, Position(first.position + 1000))
+
+
+async def test_an_append_that_is_too_large_or_empty_is_refused_and_harms_nothing(world: World) -> None:
+    store = (await world.node()).store
+    large = b'"' + b"x" * store.commit_bytes_max + b'"'
+    with pytest.raises(InvalidCommand):
+        await store.append(ALICE, events_of(ALICE, 1, data=large), START)
+    with pytest.raises(InvalidCommand):
+        await store.append(ALICE, [], START)
+    refused = await publish(store, ALICE, payload_of(ALICE, 1, data=large), START)
+    assert not isinstance(refused, Committed)
+    assert await history(store, ALICE) == []
+    assert isinstance(await store.append(ALICE, events_of(ALICE, 1), START), Committed)
+
+
+async def test_the_largest_commit_is_stored_whole(world: World) -> None:
+    store = (await world.node()).store
+    room = store.commit_bytes_max - len(payload_of(ALICE, 1, data=b'""'))
+    payload = payload_of(ALICE, 1, data=b'"' + b"x" * room + b'"')
+    assert len(payload) == store.commit_bytes_max
+    assert isinstance(await publish(store, ALICE, payload, START), Committed)
+    assert [stored.payload for stored in await history(store, ALICE)] == [payload]
+
+
+async def test_namespaces_do_not_see_each_other(world: World) -> None:
+    one, other = (await world.node("one")).store, (await world.node("other")).store
+    mine = await commit(one, ALICE, 1, START)
+    assert await other.last(ALICE) is None
+    theirs = await commit(other, ALICE, 1, START)
+    assert await history(one, ALICE) == [mine]
+    assert await history(other, ALICE) == [theirs]
+
+
+async def test_a_node_knows_the_version_of_its_own_appends(world: World) -> None:
+    node = await world.node()
+    await node.follow()
+    expected = START
+    for version in range(1, 6):
+        outcome = await node.store.append(ALICE, events_of(ALICE, version), expected)
+        assert isinstance(outcome, Committed)
+        assert await node.store.latest_version(ALICE) == version
+        expected = outcome.position
+
+
+async def test_the_version_cache_follows_what_other_nodes_store(world: World) -> None:
+    writer, reader = await world.node(), await world.node()
+    following = await reader.follow()
+    heard: Received[EventStored] = Received()
+    await reader.bus.subscribe_to_event_stored(heard.receive)
+    expected = START
+    for version in range(1, 6):
+        assert await reader.store.latest_version(ALICE) == version - 1
+        expected = (await commit(writer.store, ALICE, version, expected)).position
+        await heard.count(version)
+        assert await reader.store.latest_version(ALICE) == version
+    await following.stop()
+    await commit(writer.store, ALICE, 6, expected)
+    assert await reader.store.latest_version(ALICE) == 6

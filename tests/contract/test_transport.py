@@ -1,0 +1,154 @@
+"""The laws of `Transport`: a command reaches who serves its shard or nobody, and its answer comes back."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aether.errors import InvalidCommand, Unavailable
+from aether.ids import ActorId
+from aether.names import shard_of
+from aether.ports import Delivery, Transport
+from tests.contract.harness import SHARDS, Received, Side, Stage, World, actor_ids, budget
+
+ALICE = ActorId("account", "alice")
+SHARD = shard_of(ALICE, SHARDS)
+PATIENT_S = 60.0
+"""Longer than any guard: an answer that is lost fails the test."""
+
+
+def echo(delivery: Delivery) -> None:
+    delivery.respond(b"echo " + delivery.payload)
+
+
+async def test_nobody_serves_a_shard_until_someone_does(world: World) -> None:
+    client, owner = await world.node(), await world.node()
+    with pytest.raises(Unavailable):
+        await client.transport.request(ALICE, b"x", PATIENT_S)
+    await owner.transport.serve(SHARD, echo)
+    assert await client.transport.request(ALICE, b"x", PATIENT_S) == b"echo x"
+
+
+def test_any_command_to_any_actor_arrives_whole_at_its_shard(adapters: Side) -> None:
+    @budget(adapters)
+    @given(actor_id=actor_ids, payload=st.binary(min_size=1, max_size=200), answer=st.binary(max_size=200))
+    def law(actor_id: ActorId, payload: bytes, answer: bytes) -> None:
+        with Stage(adapters) as stage:
+            stage.run(ask(stage.world, actor_id, payload, answer))
+
+    law()
+
+
+async def ask(world: World, actor_id: ActorId, payload: bytes, answer: bytes) -> None:
+    client, owner = await world.node(), await world.node()
+    received: Received[Delivery] = Received()
+
+    def serve(delivery: Delivery) -> None:
+        received.receive(delivery)
+        delivery.respond(answer)
+
+    for shard in range(SHARDS):
+        await owner.transport.serve(shard, serve)
+    assert await client.transport.request(actor_id, payload, PATIENT_S) == answer
+    assert [(d.shard, d.actor_id, d.payload) for d in received.items] == [
+        (shard_of(actor_id, SHARDS), actor_id, payload)
+    ]
+
+
+async def test_the_owner_of_another_shard_does_not_receive_it(world: World) -> None:
+    client, owner = await world.node(), await world.node()
+    received: Received[Delivery] = Received()
+    for shard in range(SHARDS):
+        if shard != SHARD:
+            await owner.transport.serve(shard, received.receive)
+    with pytest.raises(Unavailable):
+        await client.transport.request(ALICE, b"x", PATIENT_S)
+    assert received.items == []
+
+
+async def test_each_request_gets_its_own_answer(world: World) -> None:
+    client, owner = await world.node(), await world.node()
+    received: Received[Delivery] = Received()
+    await owner.transport.serve(SHARD, received.receive)
+    requests = [asyncio.create_task(client.transport.request(ALICE, b"%d" % n, PATIENT_S)) for n in range(20)]
+    for delivery in reversed(await received.count(20)):
+        echo(delivery)
+    assert await asyncio.gather(*requests) == [b"echo %d" % n for n in range(20)]
+
+
+async def test_two_owners_both_receive_and_the_first_answer_counts(world: World) -> None:
+    client, one, other = await world.node(), await world.node(), await world.node()
+    first, second = Received[Delivery](), Received[Delivery]()
+    await one.transport.serve(SHARD, first.receive)
+    await other.transport.serve(SHARD, second.receive)
+    request = asyncio.create_task(client.transport.request(ALICE, b"x", PATIENT_S))
+    [delivery] = await second.count(1)
+    delivery.respond(b"second")
+    assert await request == b"second"
+    (await first.count(1))[0].respond(b"first")
+    assert await one.store.last(ALICE) is None
+
+
+async def test_without_an_answer_in_time_it_is_unavailable(world: World) -> None:
+    client, owner = await world.node(), await world.node()
+    received: Received[Delivery] = Received()
+    await owner.transport.serve(SHARD, received.receive)
+    request = asyncio.create_task(client.transport.request(ALICE, b"x", 0.1))
+    [delivery] = await received.count(1)
+    world.pass_time(0.1)
+    with pytest.raises(Unavailable):
+        await request
+    delivery.respond(b"too late")
+    again = asyncio.create_task(client.transport.request(ALICE, b"y", PATIENT_S))
+    echo((await received.count(2))[1])
+    assert await again == b"echo y"
+
+
+async def outcome(transport: Transport, payload: bytes) -> bytes | None:
+    try:
+        return await transport.request(ALICE, payload, PATIENT_S)
+    except Unavailable:
+        return None
+
+
+async def test_stop_hands_over_what_was_delivered_and_the_rest_hears_that_nobody_is_there(world: World) -> None:
+    client, owner = await world.node(), await world.node()
+    received: Received[Delivery] = Received()
+    service = await owner.transport.serve(SHARD, received.receive)
+    requests = [asyncio.create_task(outcome(client.transport, b"%d" % n)) for n in range(200)]
+    await received.count(1)
+    await service.stop()
+    delivered = list(received.items)
+    for delivery in delivered:
+        echo(delivery)
+    answers = [answer for answer in await asyncio.gather(*requests) if answer is not None]
+    assert sorted(answers) == sorted(b"echo " + delivery.payload for delivery in delivered)
+    await service.stop()
+    assert await outcome(client.transport, b"after") is None
+    assert received.items == delivered
+
+
+async def test_a_shard_is_served_by_the_next_owner_after_a_handoff(world: World) -> None:
+    client, one, other = await world.node(), await world.node(), await world.node()
+    service = await one.transport.serve(SHARD, lambda delivery: delivery.respond(b"one"))
+    assert await client.transport.request(ALICE, b"x", PATIENT_S) == b"one"
+    await service.stop()
+    await other.transport.serve(SHARD, lambda delivery: delivery.respond(b"other"))
+    assert await client.transport.request(ALICE, b"x", PATIENT_S) == b"other"
+
+
+async def test_a_command_that_is_too_large_is_refused_and_the_largest_arrives(world: World) -> None:
+    client, owner = await world.node(), await world.node()
+    await owner.transport.serve(SHARD, lambda delivery: delivery.respond(b"%d" % len(delivery.payload)))
+    largest = client.transport.request_bytes_max
+    with pytest.raises(InvalidCommand):
+        await client.transport.request(ALICE, b"x" * (largest + 1), PATIENT_S)
+    assert await client.transport.request(ALICE, b"x" * largest, PATIENT_S) == b"%d" % largest
+
+
+async def test_namespaces_do_not_serve_each_other(world: World) -> None:
+    one, other = await world.node("one"), await world.node("other")
+    await one.transport.serve(SHARD, echo)
+    with pytest.raises(Unavailable):
+        await other.transport.request(ALICE, b"x", PATIENT_S)

@@ -1,0 +1,62 @@
+"""An event store whose acknowledgements wait for the test: to look at what happens while a commit is in flight."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from aether.ids import ActorId, Position, Version
+from aether.ports import START, AppendOutcome, EventStore, StoredCommit
+from aether.wire import Event
+
+
+class GatedStore:
+    """Passes everything on; outcomes of `publish` are held back until `release` while `hold` is set."""
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+        self.hold = False
+        self.held: list[Callable[[], None]] = []
+        self.published: list[bytes] = []
+
+    @property
+    def commit_bytes_max(self) -> int:
+        """As the store's."""
+        return self._store.commit_bytes_max
+
+    def publish(
+        self, actor_id: ActorId, payload: bytes, expected: Position, done: Callable[[AppendOutcome], None]
+    ) -> None:
+        """Append; the outcome may be held back."""
+        self.published.append(payload)
+
+        def settled(outcome: AppendOutcome) -> None:
+            if self.hold:
+                self.held.append(lambda: done(outcome))
+            else:
+                done(outcome)
+
+        self._store.publish(actor_id, payload, expected, settled)
+
+    def release(self) -> None:
+        """Hand out every outcome that is held back, and hold no more."""
+        self.hold = False
+        held, self.held = self.held, []
+        for tell in held:
+            tell()
+
+    async def append(self, actor_id: ActorId, events: Sequence[Event], expected: Position) -> AppendOutcome:
+        """As the store's."""
+        return await self._store.append(actor_id, events, expected)
+
+    async def read(
+        self, actor_id: ActorId, after: Position = START, until: Position | None = None
+    ) -> AsyncIterator[StoredCommit]:
+        """As the store's."""
+        async for commit in self._store.read(actor_id, after, until):
+            yield commit
+
+    async def last(self, actor_id: ActorId) -> StoredCommit | None:
+        """As the store's."""
+        return await self._store.last(actor_id)
+
+    async def latest_version(self, actor_id: ActorId) -> Version:
+        """As the store's."""
+        return await self._store.latest_version(actor_id)

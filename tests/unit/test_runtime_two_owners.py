@@ -1,0 +1,80 @@
+"""Two runtimes that both believe they own every shard: no fork, and no stale answer from the one without a lease."""
+
+import asyncio
+
+from aether import ActorId
+from aether.config import RuntimeConfig
+from aether.memory.server import InMemoryServer
+from tests.support.actors import Account
+from tests.support.nodes import QUIET, command, history, node, send
+
+ALICE = ActorId("account", "alice")
+
+
+class RevocableLease:
+    """A lease that the test takes away."""
+
+    def __init__(self) -> None:
+        self.held = True
+
+    def valid(self, shard: int, boot_s: float) -> bool:
+        """As the test has set it."""
+        return self.held
+
+
+async def test_two_owners_do_not_fork_a_history() -> None:
+    server = InMemoryServer()
+    blind = RuntimeConfig(idle_passivation_s=0, follow_stored=False)
+    async with node(server, config=blind) as one, node(server, config=blind) as other:
+        sent = [send(n, ALICE, command("deposit", amount=1)) for _ in range(50) for n in (one, other)]
+        answers = await asyncio.gather(*sent)
+        events = await history(one, ALICE)
+        assert [e.version for e in events] == list(range(1, 101))
+        assert sorted(int(bytes(a.value)) for a in answers) == list(range(1, 101))
+        assert len({e.commandid for e in events}) == 100
+        assert one.counters.conflicts + other.counters.conflicts > 0
+
+
+async def test_a_command_sent_to_both_owners_has_its_effect_once() -> None:
+    server = InMemoryServer()
+    blind = RuntimeConfig(idle_passivation_s=0, follow_stored=False)
+    async with node(server, config=blind) as one, node(server, config=blind) as other:
+        made = [command("deposit", amount=1) for _ in range(20)]
+        answers = await asyncio.gather(*(send(n, ALICE, m) for m in made for n in (one, other)))
+        assert len(await history(one, ALICE)) == 20
+        assert answers[0::2] == answers[1::2]
+
+
+async def test_an_owner_without_a_lease_never_answers() -> None:
+    server, lease = InMemoryServer(), RevocableLease()
+    async with node(server, config=QUIET) as owner, node(server, config=QUIET, lease=lease) as stale:
+        await owner.actor(Account, "alice").deposit(1)
+        assert bytes((await send(stale, ALICE, command("statement"))).value) == b"1"
+        lease.held = False
+        unanswered = [
+            asyncio.ensure_future(send(stale, ALICE, command(name, **args)))
+            for name, args in (("statement", {}), ("deposit", {"amount": 5}), ("withdraw", {"amount": 999}))
+        ]
+        vm = await stale.create_vm(ALICE)
+        await vm.settled()
+        assert not any(answer.done() for answer in unanswered)
+        assert stale.counters.answers_fenced == 3
+        lease.held = True
+        for answer in unanswered:
+            answer.cancel()
+
+
+async def test_a_commit_whose_lease_ended_in_flight_is_not_answered() -> None:
+    server, lease = InMemoryServer(), RevocableLease()
+    async with node(server, config=QUIET, lease=lease) as stale:
+        await stale.create_vm(ALICE)
+        made = command("deposit", amount=5)
+        unanswered = asyncio.ensure_future(send(stale, ALICE, made))
+        await asyncio.sleep(0)
+        lease.held = False
+        vm = await stale.create_vm(ALICE)
+        assert vm.version == 1
+        assert not unanswered.done()
+        lease.held = True
+        assert bytes((await send(stale, ALICE, made)).value) == b"5"
+        unanswered.cancel()

@@ -1,0 +1,64 @@
+"""The first and last moments of a worker process: between the fork and the work, between the work and the exit.
+
+Runs in the child only, on its one thread, and never returns. Its terminal's signals are the supervisor's business:
+SIGINT, SIGHUP, SIGTTIN and SIGTTOU are ignored; SIGTERM keeps its default until the work takes it over.
+"""
+
+import faulthandler
+import gc
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from typing import NoReturn, TypeAlias
+
+from aether.config import EXIT_CONFIGURATION, EXIT_NOT_DRAINED, WorkerSpec
+from aether.errors import ConfigError, ModelError
+from aether.system.process import die_with_parent, reset_signals, set_process_name
+
+Work: TypeAlias = Callable[[WorkerSpec], int]
+"""What a worker does: it runs until it has drained after SIGTERM; its exit code."""
+
+IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
+
+
+def become_worker(spec: WorkerSpec, work: Work, supervisor_pid: int, close_fds: Iterable[int]) -> NoReturn:
+    """Do the work in the process just forked and leave with its exit code."""
+    code = EXIT_NOT_DRAINED
+    try:
+        _settle(spec, supervisor_pid, close_fds)
+        code = work(spec)
+    except (ConfigError, ModelError) as error:
+        code = EXIT_CONFIGURATION
+        print(f"aether: worker {spec.slot}: {error}", file=sys.stderr)
+    except SystemExit as leave:
+        code = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+    except BaseException:  # the supervisor must see an exit code, whatever it was
+        traceback.print_exc()
+    finally:
+        _flush()
+        os._exit(code)
+
+
+def _settle(spec: WorkerSpec, supervisor_pid: int, close_fds: Iterable[int]) -> None:
+    faulthandler.unregister(signal.SIGUSR1)
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    reset_signals()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    die_with_parent(supervisor_pid)
+    # Only the supervisor's own: the model may have opened files while it was imported. Above all the write end of the
+    # parent pipe, whose end-of-file would never come while a worker holds it.
+    for fd in close_fds:
+        os.close(fd)
+    set_process_name(f"aether-slot-{spec.slot}")
+    gc.enable()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue

@@ -1,0 +1,52 @@
+"""When things are due: restarts, patience with workers, the next wake-up.
+
+Pure; functions of the state, the settings and the time. They decide when, `workers.plan` decides what.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from workers.state import Phase, Slot, State, SupervisorConfig
+
+
+def next_wake_s(state: State, config: SupervisorConfig) -> float:
+    """When a `Tick` will have something to do; infinity when only other inputs will."""
+    return min(_wakes(state, config), default=float("inf"))
+
+
+def restart_delay_s(failures: int, config: SupervisorConfig) -> float:
+    """Seconds before the restart after so many failures in a row: none at first, then doubling up to the cap."""
+    if failures == 0:
+        return 0.0
+    return float(min(config.restart_cap_s, config.restart_first_s * 2 ** min(failures - 1, 32)))
+
+
+def overdue_s(slot: Slot, config: SupervisorConfig) -> float:
+    """When a worker has been booting, silent or draining for too long."""
+    if slot.stopping_at_s is not None:
+        return slot.stopping_at_s + config.drain_timeout_s
+    return slot.heard_at_s + (config.boot_timeout_s if slot.ready_at_s is None else config.hang_timeout_s)
+
+
+def forgive_pause(state: State, config: SupervisorConfig, now_s: float) -> State:
+    """The state now, with a time in which the supervisor did not run taken off the silence of its workers."""
+    pause_s = now_s - state.seen_at_s
+    if pause_s < config.pause_s:
+        return replace(state, seen_at_s=now_s)
+    heard_later = tuple(replace(slot, heard_at_s=min(now_s, slot.heard_at_s + pause_s)) for slot in state.slots)
+    return replace(state, seen_at_s=now_s, slots=heard_later)
+
+
+def _wakes(state: State, config: SupervisorConfig) -> Iterator[float]:
+    for slot in state.slots:
+        if slot.pid is not None and not slot.killed:
+            dumped_at_s = slot.dumped_at_s
+            yield overdue_s(slot, config) if dumped_at_s is None else dumped_at_s + config.dump_grace_s
+        elif not slot.alive and state.phase is Phase.RUNNING:
+            yield slot.fork_at_s
+    if state.phase is Phase.DRAINING and any(slot.pid is not None and not slot.killed for slot in state.slots):
+        yield state.drain_deadline_s
+    if state.server is not None and state.server.pid is None and not state.server.starting:
+        yield state.server.start_at_s
+    if config.watchdog_s is not None:
+        yield state.watchdog_at_s

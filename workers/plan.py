@@ -1,0 +1,391 @@
+"""What the supervisor decides, as a fold: `step(state, input) -> (state, effects)`.
+
+Pure: no process, clock or randomness is touched here. One writer, the supervisor's loop. The order of a step: the
+pause is forgiven, the input is taken in, then `_advance` does all that is due by now, whatever the input was; so a
+missed `Tick` costs time and never a decision. The shape is gunicorn's arbiter (reap, check, act), with its decisions
+taken out of its system calls.
+"""
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from aether.config import EXIT_CANNOT_BOOT, EXIT_CONFIGURATION, EXIT_DRAINED, EXIT_NOT_DRAINED
+from workers.due import forgive_pause, overdue_s, restart_delay_s
+from workers.state import (
+    WORKERS_MAX,
+    Asked,
+    CheckStarted,
+    Dump,
+    Effect,
+    Exit,
+    Exited,
+    Fork,
+    Forked,
+    GaveUp,
+    Heard,
+    Input,
+    Kill,
+    Notify,
+    Phase,
+    Renew,
+    RenewFailed,
+    Request,
+    Say,
+    Server,
+    ServerStarted,
+    Slot,
+    StartCheck,
+    StartServer,
+    State,
+    SupervisorConfig,
+    Terminate,
+    Tick,
+)
+
+INTERRUPTS_TO_KILL = 2
+
+
+def initial(config: SupervisorConfig, run: str, now_s: float, server_pid: int | None = None) -> State:
+    """The state before the first fork; `run` is unique to this start of the supervisor."""
+    return State(
+        run=run,
+        slots=tuple(Slot(number=number, fork_at_s=now_s) for number in range(config.workers)),
+        server=None if server_pid is None else Server(pid=server_pid),
+        seen_at_s=now_s,
+        watchdog_at_s=now_s,
+    )
+
+
+def step(state: State, event: Input, config: SupervisorConfig, now_s: float) -> tuple[State, list[Effect]]:
+    """The next state and what is to be done, in order. A state that is done stays as it is."""
+    if state.phase is Phase.DONE:
+        return state, []
+    turn = _Turn(forgive_pause(state, config, now_s), config, now_s)
+    turn.take(event)
+    turn.advance()
+    return turn.state, turn.effects
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One step in the making: the state so far and the effects so far."""
+
+    state: State
+    config: SupervisorConfig
+    now_s: float
+    effects: list[Effect] = field(default_factory=list)
+
+    # ------------------------------------------------------------------------------------------------ inputs
+
+    def take(self, event: Input) -> None:
+        match event:
+            case Asked(request):
+                self._asked(request)
+            case Heard(pid, ready):
+                self._heard(pid, ready)
+            case Exited(pid, code):
+                self._exited(pid, code)
+            case Forked(number, pid):
+                self._forked(number, pid)
+            case ServerStarted(pid):
+                self._server_started(pid)
+            case CheckStarted(pid):
+                self._check_started(pid)
+            case RenewFailed():
+                self._each_slot(lambda slot: replace(slot, stale=False))
+            case GaveUp(code, reason):
+                self._drain(code, reason)
+            case Tick():
+                pass
+            case _:
+                assert_never(event)
+
+    def _asked(self, request: Request) -> None:
+        match request:
+            case Request.DRAIN:
+                self._drain(EXIT_DRAINED, "draining")
+            case Request.INTERRUPT:
+                self.state = replace(self.state, interrupts=self.state.interrupts + 1)
+                self._drain(EXIT_DRAINED, "draining; interrupt again to kill the workers")
+            case Request.RELOAD:
+                self._reload()
+            case Request.MORE:
+                self._one_more()
+            case Request.LESS:
+                self._one_less()
+            case Request.DUMP:
+                self.effects += [Dump(slot.pid) for slot in self.state.slots if slot.pid is not None]
+            case _:
+                assert_never(request)
+
+    def _heard(self, pid: int, ready: bool) -> None:
+        slot = self._slot_of(pid)
+        if slot is None:
+            return
+        ready_at_s = self.now_s if ready and slot.ready_at_s is None else slot.ready_at_s
+        dumped_at_s = slot.dumped_at_s if slot.killed or slot.stopping_at_s is not None else None
+        self._put(replace(slot, heard_at_s=self.now_s, ready_at_s=ready_at_s, dumped_at_s=dumped_at_s))
+
+    def _forked(self, number: int, pid: int | None) -> None:
+        slot = next(slot for slot in self.state.slots if slot.number == number)
+        if pid is not None:
+            self._put(replace(slot, forking=False, pid=pid, heard_at_s=self.now_s))
+        else:
+            self._empty(replace(slot, forking=False), "cannot be forked", None)
+
+    def _exited(self, pid: int, code: int) -> None:
+        slot = self._slot_of(pid)
+        if slot is not None:
+            self._empty(slot, f"(pid {pid}) {_ended(code)}", code)
+        elif pid == self.state.check_pid:
+            self._checked(code == 0)
+        elif self.state.server is not None and pid == self.state.server.pid:
+            self._server_died(self.state.server, code)
+
+    def _empty(self, slot: Slot, how: str, code: int | None) -> None:
+        """The slot's worker is gone; `code` is None when it never came to be."""
+        expected = slot.stopping_at_s is not None and not slot.killed
+        was_ready = slot.ready_at_s is not None
+        if self.state.phase is Phase.DRAINING:
+            if slot.killed or (was_ready and code != 0):
+                self._worsen_exit()
+        elif code == EXIT_CONFIGURATION and not was_ready:
+            self._drain(EXIT_CONFIGURATION, f"worker {slot.number} refuses its configuration")
+        if not expected or code != 0:
+            self._say(f"worker {slot.number} {how}")
+        if slot.retired:
+            self.state = replace(self.state, slots=tuple(s for s in self.state.slots if s.number != slot.number))
+            return
+        failures, boot_failures_s = self._failures(slot, expected, was_ready)
+        self._put(
+            Slot(
+                number=slot.number,
+                replaces=slot.incarnation if code is not None else slot.replaces,
+                fork_at_s=self.now_s + restart_delay_s(max(0, failures - 1), self.config),
+                failures=failures,
+                boot_failures_s=boot_failures_s,
+            )
+        )
+        someone_ready = any(other.ready for other in self.state.slots)
+        if len(boot_failures_s) >= self.config.crash_limit and not someone_ready:
+            self._drain(
+                EXIT_CANNOT_BOOT, f"worker {slot.number} ended {len(boot_failures_s)} times before it was ready"
+            )
+
+    def _failures(self, slot: Slot, expected: bool, was_ready: bool) -> tuple[int, tuple[float, ...]]:
+        if expected:
+            return 0, ()
+        if not was_ready:
+            return slot.failures + 1, _recent((*slot.boot_failures_s, self.now_s), self.config, self.now_s)
+        stable = slot.ready_at_s is not None and self.now_s - slot.ready_at_s >= self.config.stable_s
+        return (1 if stable else slot.failures + 1), ()
+
+    # ------------------------------------------------------------------------------------------------ the server
+
+    def _server_died(self, server: Server, code: int) -> None:
+        exits_s = _recent((*server.exits_s, self.now_s), self.config, self.now_s)
+        start_at_s = self.now_s + restart_delay_s(len(exits_s) - 1, self.config)
+        self.state = replace(self.state, server=Server(pid=None, start_at_s=start_at_s, exits_s=exits_s))
+        self._say(f"the embedded nats-server {_ended(code)}; it is started again")
+        if len(exits_s) >= self.config.crash_limit:
+            self._drain(EXIT_CANNOT_BOOT, "the embedded nats-server keeps dying")
+
+    def _server_started(self, pid: int | None) -> None:
+        server = self.state.server
+        assert server is not None
+        if pid is None:
+            self._server_died(server, EXIT_CANNOT_BOOT)
+        else:
+            self.state = replace(self.state, server=replace(server, pid=pid, starting=False))
+
+    # ------------------------------------------------------------------------------------------------ requests
+
+    def _drain(self, code: int, reason: str) -> None:
+        if self.state.phase is Phase.DRAINING:
+            if self.state.exit_code in (EXIT_DRAINED, EXIT_NOT_DRAINED) and code != EXIT_DRAINED:
+                self.state = replace(self.state, exit_code=code)
+            return
+        deadline_s = self.now_s + self.config.drain_timeout_s
+        self.state = replace(self.state, phase=Phase.DRAINING, exit_code=code, drain_deadline_s=deadline_s)
+        self._say(reason)
+        self.effects.append(Notify("STOPPING=1"))
+
+    def _worsen_exit(self) -> None:
+        if self.state.exit_code == EXIT_DRAINED:
+            self.state = replace(self.state, exit_code=EXIT_NOT_DRAINED)
+
+    def _reload(self) -> None:
+        # A reload asked for during a check is part of it: the code is read once more after the check.
+        if self.state.phase is not Phase.RUNNING or self.state.checking:
+            return
+        self.state = replace(self.state, announced=False, checking=True)
+        self.effects.append(Notify(f"RELOADING=1\nMONOTONIC_USEC={int(self.now_s * 1_000_000)}"))
+        self.effects.append(StartCheck())
+
+    def _check_started(self, pid: int | None) -> None:
+        self.state = replace(self.state, check_pid=pid)
+        if pid is None:
+            self._checked(False)
+
+    def _checked(self, passed: bool) -> None:
+        self.state = replace(self.state, checking=False, check_pid=None)
+        if self.state.phase is not Phase.RUNNING:
+            return
+        if not passed:
+            self._say("the reload is called off: the new code does not load; the old code goes on")
+            return
+        self._say("reloading, one worker after the other")
+        self._each_slot(lambda slot: replace(slot, stale=True))
+        self.effects.append(Renew())
+
+    def _one_more(self) -> None:
+        if self.state.phase is not Phase.RUNNING:
+            return
+        taken = {slot.number for slot in self.state.slots if not slot.retired}
+        number = next(number for number in range(WORKERS_MAX + 1) if number not in taken)
+        if any(slot.number == number for slot in self.state.slots):
+            self._each_slot(lambda slot: replace(slot, retired=slot.retired and slot.number != number))
+        elif number < WORKERS_MAX:
+            slots = (*self.state.slots, Slot(number=number, fork_at_s=self.now_s))
+            self.state = replace(self.state, slots=tuple(sorted(slots, key=lambda slot: slot.number)))
+
+    def _one_less(self) -> None:
+        staying = [slot for slot in self.state.slots if not slot.retired]
+        if self.state.phase is not Phase.RUNNING or len(staying) < 2:
+            return
+        last = staying[-1]
+        if last.alive:
+            self._put(replace(last, retired=True))
+        else:
+            self.state = replace(self.state, slots=tuple(s for s in self.state.slots if s is not last))
+
+    # ------------------------------------------------------------------------------------------------ what is due
+
+    def advance(self) -> None:
+        renewing = bool(self.effects) and self.effects[-1] == Renew()
+        self._watch_workers()
+        self._start_server()
+        if self.state.phase is Phase.DRAINING:
+            self._finish_draining()
+        elif not renewing:
+            self._roll()
+            self._stop_retired()
+            self._fork_due()
+            self._announce()
+        if self.config.watchdog_s is not None and self.now_s >= self.state.watchdog_at_s:
+            self.state = replace(self.state, watchdog_at_s=self.now_s + self.config.watchdog_s)
+            self.effects.append(Notify("WATCHDOG=1"))
+        if renewing:  # nothing after it would be done
+            self.effects.remove(Renew())
+            self.effects.append(Renew())
+
+    def _watch_workers(self) -> None:
+        for slot in self.state.slots:
+            if slot.pid is None or slot.killed:
+                continue
+            if slot.dumped_at_s is None and self.now_s >= overdue_s(slot, self.config):
+                self._say(
+                    f"worker {slot.number} (pid {slot.pid}) {_overdue_why(slot)}: dumping its stack, then killing it"
+                )
+                self._put(replace(slot, dumped_at_s=self.now_s))
+                self.effects.append(Dump(slot.pid))
+            elif slot.dumped_at_s is not None and self.now_s >= slot.dumped_at_s + self.config.dump_grace_s:
+                self._put(replace(slot, killed=True))
+                self.effects.append(Kill(slot.pid))
+
+    def _start_server(self) -> None:
+        server = self.state.server
+        if server is None or server.pid is not None or server.starting or self.now_s < server.start_at_s:
+            return
+        if any(slot.alive for slot in self.state.slots) or self.state.phase is Phase.RUNNING:
+            self.state = replace(self.state, server=replace(server, starting=True))
+            self.effects.append(StartServer())
+
+    def _finish_draining(self) -> None:
+        forced = self.state.interrupts >= INTERRUPTS_TO_KILL or self.now_s >= self.state.drain_deadline_s
+        for slot in self.state.slots:
+            if slot.pid is None:
+                continue
+            if forced and not slot.killed:
+                self._put(replace(slot, killed=True, stopping_at_s=slot.stopping_at_s or self.now_s))
+                self.effects.append(Kill(slot.pid))
+            elif slot.stopping_at_s is None:
+                self._stop(slot)
+        if not any(slot.alive for slot in self.state.slots):
+            self.state = replace(self.state, phase=Phase.DONE)
+            self.effects.append(Exit(self.state.exit_code))
+
+    def _roll(self) -> None:
+        """Replace the next worker of old code, once all of new code are ready."""
+        settled = all(slot.ready or (slot.stale and slot.stopping_at_s is None) for slot in self.state.slots)
+        stale = next((slot for slot in self.state.slots if slot.stale and slot.pid is not None), None)
+        if settled and stale is not None:
+            self._stop(stale)
+
+    def _stop_retired(self) -> None:
+        for slot in self.state.slots:
+            if slot.retired and slot.pid is not None and slot.stopping_at_s is None:
+                self._stop(slot)
+
+    def _fork_due(self) -> None:
+        slots = sum(not slot.retired for slot in self.state.slots)
+        for slot in self.state.slots:
+            if slot.alive or slot.retired or self.now_s < slot.fork_at_s:
+                continue
+            incarnation = f"{self.state.run}-{self.state.forks}"
+            self.state = replace(self.state, forks=self.state.forks + 1)
+            self._put(replace(slot, forking=True, incarnation=incarnation, stale=False))
+            self.effects.append(Fork(slot.number, slots, incarnation, slot.replaces))
+
+    def _announce(self) -> None:
+        if self.state.announced or self.state.checking:
+            return
+        if all(slot.ready and not slot.stale for slot in self.state.slots):
+            self.state = replace(self.state, announced=True)
+            ready = len(self.state.slots)
+            self._say(f"{ready} worker{'s' * (ready > 1)} ready")
+            self.effects.append(Notify(f"READY=1\nSTATUS={ready} workers ready"))
+
+    # ------------------------------------------------------------------------------------------------ small words
+
+    def _stop(self, slot: Slot) -> None:
+        assert slot.pid is not None
+        self._put(replace(slot, stopping_at_s=self.now_s))
+        self.effects.append(Terminate(slot.pid))
+
+    def _slot_of(self, pid: int) -> Slot | None:
+        return next((slot for slot in self.state.slots if slot.pid == pid), None)
+
+    def _put(self, slot: Slot) -> None:
+        self._each_slot(lambda old: slot if old.number == slot.number else old)
+
+    def _each_slot(self, change: Callable[[Slot], Slot]) -> None:
+        self.state = replace(self.state, slots=tuple(change(slot) for slot in self.state.slots))
+
+    def _say(self, text: str) -> None:
+        self.effects.append(Say(text))
+
+
+def _recent(times_s: tuple[float, ...], config: SupervisorConfig, now_s: float) -> tuple[float, ...]:
+    return tuple(at_s for at_s in times_s if at_s > now_s - config.crash_window_s)[-config.crash_limit :]
+
+
+def _ended(code: int) -> str:
+    if code >= 0:
+        return f"exited with {code}"
+    return f"was killed by {_signal_name(-code)}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _overdue_why(slot: Slot) -> str:
+    if slot.stopping_at_s is not None:
+        return "does not finish draining"
+    return "does not become ready" if slot.ready_at_s is None else "is silent: its event loop hangs"

@@ -1,0 +1,216 @@
+"""`run`: from options to a running pool and its exit code; both command lines, `aether run` and `python -m workers`.
+
+Called once, from the main thread of a process that then exits. It imports the model before the first fork, so that all
+workers share it, and runs again in the fresh interpreter of a reload.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from aether.config import (
+    EXIT_CANNOT_BOOT,
+    EXIT_CONFIGURATION,
+    ConnectionConfig,
+    RuntimeConfig,
+    StorageConfig,
+    WorkerSpec,
+    from_environment,
+)  # fmt: skip
+from aether.errors import AetherError, ConfigError, ModelError
+from aether.names import check_namespace
+from aether.system.embedded import EmbeddedConfig, EmbeddedServer, shut_down, start
+from aether.system.environment import (
+    DATA_DIRECTORY_DEFAULT,
+    NodeClaim,
+    claim_node,
+    environment,
+    take_variable,
+    usable_processors,
+)  # fmt: skip
+from workers.handover import VARIABLE, Handover, take_over
+from workers.notify import watchdog_s
+from workers.state import GaveUp, SupervisorConfig
+from workers.supervisor import Surroundings, say_to_stderr, supervise
+
+EMBEDDED = "embedded"
+EMBEDDED_MEMBER_TTL_S = 5.0
+WORKERS_DEFAULT_MAX = 4
+
+
+def workers_default() -> int:
+    """Workers when none are asked for: one for each usable processor, at most four."""
+    return min(WORKERS_DEFAULT_MAX, usable_processors())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What to run; None leaves a setting to the environment and then to its default.
+
+    - `model`: `module:attribute`. `namespace`: default the model's name.
+    - `nats`: `embedded` or a URL; default `AETHER_NATS_URL`, else embedded. `port`: of the embedded server.
+    - `data_dir`: what the embedded server stores, and the locks of node names. `node`: this supervisor's name.
+    - `shards`, `replicas`: what a new namespace is created with. Time-outs in seconds: see `SupervisorConfig`.
+    """
+
+    model: str
+    workers: int = field(default_factory=workers_default)
+    nats: str | None = None
+    namespace: str | None = None
+    data_dir: Path = DATA_DIRECTORY_DEFAULT
+    port: int | None = None
+    node: str | None = None
+    shards: int | None = None
+    replicas: int | None = None
+    drain_timeout_s: float = SupervisorConfig().drain_timeout_s
+    hang_timeout_s: float = SupervisorConfig().hang_timeout_s
+    check: bool = False
+
+    def to_arguments(self) -> tuple[str, ...]:
+        """The same options as the command line of `python -m workers`."""
+        given = [self.model]
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if option.name not in ("model", "check") and value is not None:
+                given.append(f"--{option.name.removesuffix('_s').replace('_', '-')}={value}")
+        return tuple([*given, "--check"] if self.check else given)
+
+
+def run(options: RunOptions) -> int:
+    """Run the pool until it is asked to stop: 0 drained, 1 killed before it had, 3 cannot boot, 4 configuration."""
+    try:
+        return _check(options) if options.check else _run(options)
+    except (ConfigError, ModelError) as error:
+        say_to_stderr(str(error))
+        return EXIT_CONFIGURATION
+    except AetherError as error:
+        say_to_stderr(str(error))
+        return EXIT_CANNOT_BOOT
+
+
+def _check(options: RunOptions) -> int:
+    _load(options)
+    return 0
+
+
+def _run(options: RunOptions) -> int:
+    handover = take_over(take_variable(VARIABLE))
+    variables = environment()
+    config = SupervisorConfig(
+        workers=options.workers,
+        drain_timeout_s=options.drain_timeout_s,
+        hang_timeout_s=options.hang_timeout_s,
+        watchdog_s=watchdog_s(variables.get("WATCHDOG_USEC", ""), variables.get("WATCHDOG_PID", ""), os.getpid()),
+    )
+    if handover is not None:
+        return _continue(options, config, variables, handover)
+    work = _Work(options, variables, _load(options))
+    claim = claim_node(options.data_dir, options.node or variables.get("AETHER_NODE"))
+    server = _embedded(options) if work.embedded else None
+    try:
+        work.settle(None if server is None else server.url)
+        say_to_stderr(_promises(work, server))
+    except BaseException:
+        if server is not None:
+            shut_down(server)
+        raise
+    return supervise(config, work, _surroundings(options, variables, claim, server))
+
+
+def _continue(options: RunOptions, config: SupervisorConfig, variables: Mapping[str, str], handover: Handover) -> int:
+    """Go on as the fresh interpreter of a reload. Its workers live, so whatever fails now must drain them."""
+    claim = NodeClaim(handover.node, handover.node_lock_fd)
+    surroundings = _surroundings(options, variables, claim, handover.server)
+    try:
+        work = _Work(options, variables, _load(options))
+        work.settle(None if handover.server is None else handover.server.url)
+    except AetherError as error:
+        failed = GaveUp(EXIT_CONFIGURATION, f"the new code loaded a moment ago and does not now: {error}")
+        return supervise(config, _no_work, surroundings, handover, failed)
+    return supervise(config, work, surroundings, handover)
+
+
+def _no_work(_spec: WorkerSpec) -> int:
+    return EXIT_CONFIGURATION
+
+
+class _Work:
+    """What each worker does, with the settings that all share; made before the fork."""
+
+    def __init__(self, options: RunOptions, variables: Mapping[str, str], model: Any) -> None:
+        worker = import_module("aether.worker")  # the whole stack: a wrong option should not cost its import
+        self._run_worker: Callable[..., int] = worker.run_worker
+        self._settings_type: Callable[..., object] = worker.WorkerSettings
+        self._options = options
+        self._variables = variables
+        self._model = model
+        self.namespace = check_namespace(options.namespace or variables.get("AETHER_NAMESPACE") or model.name)
+        given = options.nats or variables.get("AETHER_NATS_URL") or EMBEDDED
+        self.embedded = given == EMBEDDED
+        ttl_s = EMBEDDED_MEMBER_TTL_S if self.embedded else None
+        self.storage = from_environment(StorageConfig, variables, shards=options.shards, replicas=options.replicas,
+                                        member_ttl_s=ttl_s)  # fmt: skip
+        if self.embedded and self.storage.replicas > 1:
+            raise ConfigError("one embedded server holds one replica; --replicas needs a cluster", setting="replicas")
+        self.url = given
+
+    def settle(self, embedded_url: str | None) -> None:
+        """Make the settings, now that the server's URL is known."""
+        self.url = embedded_url or self.url
+        self._settings = self._settings_type(
+            namespace=self.namespace,
+            connection=from_environment(ConnectionConfig, self._variables, url=self.url),
+            storage=self.storage,
+            runtime=from_environment(RuntimeConfig, self._variables),
+        )
+
+    def __call__(self, spec: WorkerSpec) -> int:
+        return self._run_worker(self._model, spec, self._settings)
+
+
+def _load(options: RunOptions) -> Any:
+    directory = str(Path.cwd())
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    return import_module("aether.model.model").load_model(options.model)
+
+
+def _embedded(options: RunOptions) -> EmbeddedServer:
+    return start(EmbeddedConfig(data_dir=options.data_dir, port=options.port))
+
+
+def _surroundings(
+    options: RunOptions, variables: Mapping[str, str], claim: NodeClaim, server: EmbeddedServer | None
+) -> Surroundings:
+    # -P: the current directory may hold a package of the same name as ours, and must come after it.
+    program = (sys.executable, "-P", "-m", "workers", *options.to_arguments())
+    return Surroundings(
+        node=claim.name,
+        node_lock_fd=claim.lock_fd,
+        server=server,
+        check=(*program, "--check"),
+        fresh=program,
+        variables=variables,
+    )
+
+
+def _promises(work: _Work, server: EmbeddedServer | None) -> str:
+    replicas = work.storage.replicas
+    if server is not None:
+        return (
+            f"namespace {work.namespace}, embedded nats-server {server.version} at {server.url}, data in "
+            f"{server.directory}; sync_interval always: what is acknowledged is on this machine's disk (1 replica)"
+        )
+    lasting = "a lost disk is lost history" if replicas == 1 else f"it outlives {(replicas - 1) // 2} lost servers"
+    return (
+        f"namespace {work.namespace}, NATS at {_without_password(work.url)}, {replicas} replica{'s' * (replicas > 1)}: "
+        f"{lasting}; the server's sync_interval cannot be seen from here (its default flushes every 2 minutes)"
+    )
+
+
+def _without_password(url: str) -> str:
+    return ",".join(part.rpartition("@")[2] if "@" in part else part for part in url.split(","))

@@ -1,0 +1,277 @@
+"""The words of the supervisor's plan: what it knows, what can happen to it, what it can do.
+
+Values only; `workers.plan` is the one writer of `State`, `workers.supervisor` performs the effects. Times are seconds
+of `CLOCK_MONOTONIC`, which goes on over an exec of the same supervisor. Knows processes, not actors.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from aether.config import EXIT_DRAINED
+from aether.errors import ConfigError
+
+WORKERS_MAX = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisorConfig:
+    """The supervisor's habits.
+
+    - `drain_timeout_s`: how long workers may take to drain before they are killed.
+    - `boot_timeout_s`: how long a worker may take to become ready; `hang_timeout_s`: how long a ready one may be
+      silent. Then its stack is dumped, and `dump_grace_s` later it is killed.
+    - `restart_first_s`, `restart_cap_s`: the delays of restarts: the first is at once, then doubling up to the cap.
+      A worker that was ready for `stable_s` starts that anew.
+    - `crash_limit`: exits of one slot without becoming ready, within `crash_window_s`, after which the supervisor
+      gives up, unless another worker is ready. The embedded server has the same limit, without exception.
+    - `pause_s`: when the supervisor itself did not run for so long, that time is not held against the workers.
+    - `watchdog_s`: how often systemd wants to hear of us; None when it does not.
+    """
+
+    workers: int = 1
+    drain_timeout_s: float = 30.0
+    boot_timeout_s: float = 60.0
+    hang_timeout_s: float = 15.0
+    dump_grace_s: float = 1.0
+    restart_first_s: float = 0.25
+    restart_cap_s: float = 30.0
+    stable_s: float = 30.0
+    crash_limit: int = 5
+    crash_window_s: float = 60.0
+    pause_s: float = 3.0
+    watchdog_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.workers <= WORKERS_MAX:
+            raise ConfigError(f"workers must be 1-{WORKERS_MAX}, not {self.workers}", setting="workers")
+        for name in ("drain_timeout_s", "boot_timeout_s", "hang_timeout_s", "dump_grace_s", "restart_first_s",
+                     "restart_cap_s", "stable_s", "crash_limit", "crash_window_s", "pause_s"):  # fmt: skip
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}", setting=name)
+
+
+# ---------------------------------------------------------------------------------------------------- state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """One place for a worker. `pid` is None while none lives in it; `incarnation` is of the live one.
+
+    `stale` marks old code that a rolling restart will replace, `retired` a slot that goes when its worker does.
+    """
+
+    number: int
+    pid: int | None = None
+    forking: bool = False
+    incarnation: str = ""
+    replaces: str | None = None
+    heard_at_s: float = 0.0
+    ready_at_s: float | None = None
+    stopping_at_s: float | None = None
+    dumped_at_s: float | None = None
+    killed: bool = False
+    fork_at_s: float = 0.0
+    failures: int = 0
+    boot_failures_s: tuple[float, ...] = ()
+    stale: bool = False
+    retired: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether a worker is in it, or on its way."""
+        return self.forking or self.pid is not None
+
+    @property
+    def ready(self) -> bool:
+        """Whether its worker serves and nobody asked it to stop."""
+        return self.pid is not None and self.ready_at_s is not None and self.stopping_at_s is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """The embedded server as a process; `exits_s` are the times it died unasked."""
+
+    pid: int | None
+    starting: bool = False
+    start_at_s: float = 0.0
+    exits_s: tuple[float, ...] = ()
+
+
+class Phase(Enum):
+    """Running, draining towards an exit, or done."""
+
+    RUNNING = "running"
+    DRAINING = "draining"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """All the supervisor knows. `run` makes its workers' incarnations unique, `forks` counts them."""
+
+    run: str
+    slots: tuple[Slot, ...]
+    server: Server | None = None
+    forks: int = 0
+    phase: Phase = Phase.RUNNING
+    exit_code: int = EXIT_DRAINED
+    drain_deadline_s: float = 0.0
+    interrupts: int = 0
+    check_pid: int | None = None
+    checking: bool = False
+    announced: bool = False
+    seen_at_s: float = 0.0
+    watchdog_at_s: float = 0.0
+
+
+# ---------------------------------------------------------------------------------------------------- inputs
+
+
+class Request(Enum):
+    """What a signal asks for."""
+
+    DRAIN = "drain"
+    INTERRUPT = "interrupt"
+    RELOAD = "reload"
+    MORE = "more"
+    LESS = "less"
+    DUMP = "dump"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Somebody sent the supervisor a signal."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A worker wrote to its status pipe: ready now, or only alive."""
+
+    pid: int
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """A child was reaped: its exit code, or minus the signal that killed it."""
+
+    pid: int
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """The outcome of `Fork`: the new worker's pid, or None when the system refused."""
+
+    slot: int
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStarted:
+    """The outcome of `StartServer`; None when the system refused."""
+
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckStarted:
+    """The outcome of `StartCheck`; None when the system refused."""
+
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RenewFailed:
+    """The outcome of a `Renew` that came back: the old code goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    """Something outside the plan makes going on pointless: drain, then exit with `code`."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed."""
+
+
+Input: TypeAlias = Asked | Heard | Exited | Forked | ServerStarted | CheckStarted | RenewFailed | GaveUp | Tick
+
+# ---------------------------------------------------------------------------------------------------- effects
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Fork a worker into a slot; the outcome comes back as `Forked`. `slots` counts the slots there are."""
+
+    slot: int
+    slots: int
+    incarnation: str
+    replaces: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """Ask a worker to drain and exit."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """Have a worker write the stacks of its threads."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End a worker without asking."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartServer:
+    """Start the embedded server that died again; the outcome comes back as `ServerStarted`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartCheck:
+    """Import the model in a fresh interpreter; the outcome comes back as `CheckStarted`, then `Exited`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Become a fresh interpreter with this state; only when that fails does `RenewFailed` come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Tell systemd."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Tell people."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """No worker lives: stop the embedded server and leave with this code."""
+
+    code: int
+
+
+Effect: TypeAlias = Fork | Terminate | Dump | Kill | StartServer | StartCheck | Renew | Notify | Say | Exit

@@ -1,0 +1,341 @@
+"""The supervisor's shell: performs what `workers.plan` decides. No event loop, no NATS connection, no threads.
+
+Owns the worker processes, their pipes and the embedded server's process. Signal handlers only enqueue (the interpreter
+writes the signal's number into a pipe); one loop waits, takes in requests, what workers say and who died, in this
+order, plans, and acts. Workers hold the read end of one pipe whose write end only the supervisor has: its end-of-file,
+beside PR_SET_PDEATHSIG, is how they learn that it died.
+"""
+
+import faulthandler
+import gc
+import os
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from secrets import token_hex
+from typing import assert_never
+
+from aether.config import WORKER_READY, WorkerSpec
+from aether.system.embedded import EmbeddedServer, respawn, shut_down
+from aether.system.process import send_signal, set_process_name, spawn
+from workers.child import Work, become_worker
+from workers.due import next_wake_s
+from workers.handover import Handover, hand_over
+from workers.notify import notify
+from workers.plan import initial, step
+from workers.state import (
+    Asked,
+    CheckStarted,
+    Dump,
+    Effect,
+    Exit,
+    Exited,
+    Fork,
+    Forked,
+    Heard,
+    Input,
+    Kill,
+    Notify,
+    Renew,
+    RenewFailed,
+    Request,
+    Say,
+    ServerStarted,
+    StartCheck,
+    StartServer,
+    SupervisorConfig,
+    Terminate,
+    Tick,
+)
+
+REQUESTS: Mapping[int, Request] = {
+    signal.SIGTERM: Request.DRAIN,
+    signal.SIGINT: Request.INTERRUPT,
+    signal.SIGHUP: Request.RELOAD,
+    signal.SIGTTIN: Request.MORE,
+    signal.SIGTTOU: Request.LESS,
+    signal.SIGUSR1: Request.DUMP,
+}
+_HANDLED = frozenset({*REQUESTS, signal.SIGCHLD})
+_WAIT_MAX_S = 1.0
+_READ_BYTES = 4_096
+
+
+def say_to_stderr(text: str) -> None:
+    """The supervisor's words for people, one line each."""
+    try:
+        print(f"aether: {text}", file=sys.stderr, flush=True)
+    except OSError:
+        return  # a closed terminal must not end a supervisor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What one supervisor works with.
+
+    `check` is a program that exits with 0 when fresh code loads; `fresh` is this supervisor's own command line, which
+    must reach `supervise` again with the handover. `variables` is the environment they run in.
+    """
+
+    node: str
+    node_lock_fd: int | None
+    server: EmbeddedServer | None
+    check: tuple[str, ...]
+    fresh: tuple[str, ...]
+    variables: Mapping[str, str]
+    say: Callable[[str], None] = say_to_stderr
+
+
+def supervise(
+    config: SupervisorConfig,
+    work: Work,
+    surroundings: Surroundings,
+    handover: Handover | None = None,
+    first: Input | None = None,
+) -> int:
+    """Run workers that do `work` until asked to stop; the exit code. Call from the main thread of a process that then
+    exits: its signals stay blocked.
+
+    A `handover` continues what an earlier interpreter of this process began; `first` is told to the plan before all.
+    """
+    supervisor = _Supervisor(config, work, surroundings, handover)
+    with supervisor.signals:
+        return supervisor.run(first or Tick())
+
+
+def block_signals() -> None:
+    """Hold back the supervisor's signals, until `supervise` handles them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+
+
+@dataclass(slots=True)
+class _Signals:
+    """The pipe in which signals queue."""
+
+    read_fd: int = -1
+    write_fd: int = -1
+
+    def __enter__(self) -> None:
+        block_signals()
+        self.read_fd, self.write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        for number in _HANDLED:
+            signal.signal(number, _only_enqueue)
+        signal.set_wakeup_fd(self.write_fd, warn_on_full_buffer=False)
+        faulthandler.register(signal.SIGUSR1, all_threads=True, chain=True)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+
+    def __exit__(self, *_: object) -> None:
+        block_signals()
+        faulthandler.unregister(signal.SIGUSR1)
+        signal.set_wakeup_fd(-1)
+        os.close(self.read_fd)
+        os.close(self.write_fd)
+
+    def requests(self) -> list[Request]:
+        return [REQUESTS[number] for number in _read(self.read_fd) or b"" if number in REQUESTS]
+
+
+def _only_enqueue(_number: int, _frame: object) -> None:
+    """The interpreter has written the number into the pipe; there is nothing else to do."""
+
+
+@dataclass(slots=True)
+class _Pipes:
+    """The status pipes by worker, and the pipe that ends with the supervisor."""
+
+    parent_read_fd: int
+    parent_write_fd: int
+    status: dict[int, int] = field(default_factory=dict)
+
+    def hear(self, pid: int) -> bytes:
+        """What a worker wrote since; at end-of-file its pipe is closed, so that waiting does not spin on it."""
+        if pid not in self.status:
+            return b""
+        said = _read(self.status[pid])
+        if said == b"":
+            self.forget(pid)
+        return said or b""
+
+    def forget(self, pid: int) -> None:
+        fd = self.status.pop(pid, None)
+        if fd is not None:
+            os.close(fd)
+
+
+class _Supervisor:
+    """One run: the only writer of its state."""
+
+    def __init__(self, config: SupervisorConfig, work: Work, surroundings: Surroundings, handover: Handover | None):
+        self._config = config
+        self._work = work
+        self._around = surroundings
+        self._server = surroundings.server
+        self._exit_code: int | None = None
+        self.signals = _Signals()
+        if handover is None:
+            self._pipes = _Pipes(*os.pipe2(os.O_CLOEXEC))
+            server_pid = None if self._server is None else self._server.pid
+            self._state = initial(config, token_hex(4), time.monotonic(), server_pid)
+        else:
+            status = {int(pid): fd for pid, fd in handover.status_fds.items()}
+            self._pipes = _Pipes(handover.parent_read_fd, handover.parent_write_fd, status)
+            self._state = handover.state
+
+    def run(self, first: Input) -> int:
+        set_process_name("aether")
+        gc.collect()
+        gc.freeze()  # forked workers then share these pages, which no collection writes to
+        self._take(first)
+        while self._exit_code is None:
+            self._wait()
+            for request in self.signals.requests():
+                self._take(Asked(request))
+            for pid in list(self._pipes.status):
+                self._listen(pid)
+            self._reap()
+            self._take(Tick())
+        return self._exit_code
+
+    def _wait(self) -> None:
+        timeout_s = min(_WAIT_MAX_S, next_wake_s(self._state, self._config) - time.monotonic())
+        # A poll object, made anew: it has no descriptor of its own that a fork would share.
+        with selectors.PollSelector() as waiting:
+            for fd in (self.signals.read_fd, *self._pipes.status.values()):
+                waiting.register(fd, selectors.EVENT_READ)
+            waiting.select(max(0.0, timeout_s))
+
+    def _listen(self, pid: int) -> None:
+        said = self._pipes.hear(pid)
+        if said:
+            self._take(Heard(pid, ready=WORKER_READY in said))
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._listen(pid)
+            self._pipes.forget(pid)
+            self._take(Exited(pid, os.waitstatus_to_exitcode(status)))
+
+    def _take(self, event: Input) -> None:
+        """Plan and act until nothing follows: the outcome of an effect is an input of its own."""
+        events = [event]
+        while events:
+            self._state, effects = step(self._state, events.pop(0), self._config, time.monotonic())
+            events += [outcome for effect in effects for outcome in self._perform(effect)]
+
+    def _perform(self, effect: Effect) -> list[Input]:
+        match effect:
+            case Fork():
+                return [Forked(effect.slot, self._fork(effect))]
+            case Terminate(pid):
+                send_signal(pid, signal.SIGTERM)
+            case Dump(pid):
+                send_signal(pid, signal.SIGUSR1)
+            case Kill(pid):
+                send_signal(pid, signal.SIGKILL)
+            case StartServer():
+                return [ServerStarted(self._start_server())]
+            case StartCheck():
+                return [CheckStarted(self._spawn_check())]
+            case Renew():
+                return [self._renew()]
+            case Notify(text):
+                notify(self._around.variables.get("NOTIFY_SOCKET", ""), text)
+            case Say(text):
+                self._around.say(text)
+            case Exit(code):
+                self._leave(code)
+            case _:
+                assert_never(effect)
+        return []
+
+    def _fork(self, effect: Fork) -> int | None:
+        supervisor_pid = os.getpid()
+        try:
+            status_read_fd, status_write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            self._around.say(f"no pipe for worker {effect.slot}: {error.strerror}")
+            return None
+        sys.stdout.flush()
+        sys.stderr.flush()
+        block_signals()  # a signal in the child before its handlers are reset would be written into our own pipe
+        try:
+            pid = os.fork()
+            if pid == 0:
+                ours = (status_read_fd, self._pipes.parent_write_fd, self.signals.read_fd, self.signals.write_fd)
+                spec = WorkerSpec(
+                    slot=effect.slot, slots=effect.slots, node=self._around.node, incarnation=effect.incarnation,
+                    replaces=effect.replaces, status_fd=status_write_fd, parent_fd=self._pipes.parent_read_fd,
+                )  # fmt: skip
+                become_worker(spec, self._work, supervisor_pid, (*ours, *self._pipes.status.values()))
+        except OSError as error:
+            os.close(status_read_fd)
+            self._around.say(f"worker {effect.slot} cannot be forked: {error.strerror}")
+            return None
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+            os.close(status_write_fd)
+        self._pipes.status[pid] = status_read_fd
+        return pid
+
+    def _start_server(self) -> int | None:
+        assert self._server is not None
+        try:
+            self._server = respawn(self._server)
+        except OSError as error:
+            self._around.say(f"the embedded nats-server cannot be started: {error.strerror}")
+            return None
+        return self._server.pid
+
+    def _spawn_check(self) -> int | None:
+        try:
+            return spawn(self._around.check)
+        except OSError as error:
+            self._around.say(f"the new code cannot be checked: {error.strerror}")
+            return None
+
+    def _renew(self) -> Input:
+        handover = Handover(
+            state=self._state,
+            node=self._around.node,
+            node_lock_fd=self._around.node_lock_fd,
+            status_fds={str(pid): fd for pid, fd in self._pipes.status.items()},
+            parent_read_fd=self._pipes.parent_read_fd,
+            parent_write_fd=self._pipes.parent_write_fd,
+            server=self._server,
+        )
+        block_signals()
+        try:
+            hand_over(handover, list(self._around.fresh), self._around.variables)
+        except OSError as error:
+            self._around.say(f"the fresh interpreter cannot be started: {error.strerror}")
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+        return RenewFailed()
+
+    def _leave(self, code: int) -> None:
+        if self._server is not None:
+            server = self._state.server
+            if server is not None and server.pid is not None:
+                shut_down(replace(self._server, pid=server.pid))
+            else:
+                os.close(self._server.lock_fd)
+        os.close(self._pipes.parent_write_fd)
+        os.close(self._pipes.parent_read_fd)
+        self._exit_code = code
+
+
+def _read(fd: int) -> bytes | None:
+    """What is in a pipe: None for nothing now, no bytes at its end."""
+    try:
+        return os.read(fd, _READ_BYTES)
+    except BlockingIOError:
+        return None
