@@ -37,9 +37,10 @@ from aether.memory.snapshots import InMemorySnapshotStore
 from aether.memory.store import InMemoryEventStore
 from aether.memory.table import InMemoryTable
 from aether.memory.transport import InMemoryTransport
-from aether.model.actor import Actor, command, event, query
+from aether.model.actor import Actor
 from aether.model.decider import Decider
 from aether.model.definition import ActorState, Context
+from aether.model.handlers import command, event, query
 from aether.model.model import Model
 from aether.runtime.local import Message
 from aether.runtime.machine import VirtualMachine

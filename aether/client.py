@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar, overload
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 import orjson
@@ -22,9 +22,10 @@ from aether.ids import ActorId, Position, Version
 from aether.jetstream.bundle import JetStreamConnection, connect_client
 from aether.jetstream.connection import connect as connect_nats
 from aether.jetstream.layout import namespaces
+from aether.model.decider import Decider
 from aether.model.definition import ActorState, ActorType, CommandType
 from aether.model.model import Model
-from aether.model.proxy import ActorProxy
+from aether.model.proxy import Send, proxy_of
 from aether.names import MEMBER_PREFIX
 from aether.ports import START
 from aether.runtime.state_query import decode_state_reply
@@ -35,7 +36,8 @@ from aether.wire import STATE_COMMAND, SYSTEM_EVENT_PREFIX, Answer, Event, decod
 LAYOUT_WAIT_S = 10.0
 """How long a client waits for a namespace whose pool is only just starting."""
 
-ActorClass = TypeVar("ActorClass")
+ActorRef: TypeAlias = str | type[Any] | Decider
+"""An actor kind: its name, its `Actor` class, or its `Decider`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,45 +113,34 @@ class Client:
         """The namespace it talks to."""
         return self._session.namespace
 
-    @overload
-    def actor(
-        self, kind: type[ActorClass], key: str, deadline_s: float | None = None, command_id: str | None = None
-    ) -> ActorClass: ...
-
-    @overload
-    def actor(
-        self, kind: str, key: str, deadline_s: float | None = None, command_id: str | None = None
-    ) -> ActorProxy: ...
-
-    def actor(
-        self, kind: type[Any] | str, key: str, deadline_s: float | None = None, command_id: str | None = None
-    ) -> Any:
+    def actor(self, kind: ActorRef, key: str, deadline_s: float | None = None, command_id: str | None = None) -> Any:
         """A proxy: its commands and queries are coroutines, `await client.actor(Account, "alice").deposit(10)`.
 
         Every error is raised when the call is awaited: `Rejected`, `InvalidCommand`, `UnknownActor`, `UnknownCommand`,
-        `ActorFailed`, `Overloaded`, `Unavailable`, `DeadlineExceeded`. For type checkers a class stands for its own
-        proxy, so names and arguments are checked.
+        `ActorFailed`, `Overloaded`, `Unavailable`, `DeadlineExceeded`. A `command_id` is for one call.
         """
         session = self._session
 
-        async def send(command_type: CommandType, args: bytes) -> Any:
-            answer = await session.call(
-                ActorId(actor_type.kind, key), command_type.name, args, deadline_s=deadline_s, command_id=command_id
-            )
-            return command_type.decode_reply(bytes(answer.value))
+        def bind(actor_type: ActorType, actor_id: ActorId) -> Send:
+            async def send(command_type: CommandType, args: bytes) -> Any:
+                answer = await session.call(
+                    actor_id, command_type.name, args, deadline_s=deadline_s, command_id=command_id
+                )
+                return command_type.decode_reply(bytes(answer.value))
 
-        actor_type = self._model.actor_type(kind)
-        return ActorProxy(actor_type, key, send)
+            return send
+
+        return proxy_of(self._model, kind, key, bind)
 
     async def state(
-        self, kind: type[Any] | str, key: str, version: int | None = None, deadline_s: float | None = None
+        self, kind: ActorRef, key: str, version: int | None = None, deadline_s: float | None = None
     ) -> ActorState:
         """The actor's state as typed values, now or at an earlier version; version 0 and defaults when never used."""
         actor_type = self._model.actor_type(kind)
         raw = await self._session.state(ActorId(actor_type.kind, key), version, deadline_s=deadline_s)
         return decode_state_reply(raw, actor_type)
 
-    def history(self, kind: type[Any] | str, key: str, after_version: int = 0) -> "History":
+    def history(self, kind: ActorRef, key: str, after_version: int = 0) -> "History":
         """The actor's events: `await` it for a list, or iterate with `async for`."""
         actor_type = self._model.actor_type(kind)
         return History(self._session, ActorId(actor_type.kind, key), actor_type, after_version)

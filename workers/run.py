@@ -6,11 +6,9 @@ workers share it, and runs again in the fresh interpreter of a reload.
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from aether.config import (
     EXIT_CANNOT_BOOT,
@@ -20,8 +18,10 @@ from aether.config import (
     StorageConfig,
     WorkerSpec,
     from_environment,
-)  # fmt: skip
+)
 from aether.errors import AetherError, ConfigError, ModelError
+from aether.model.loading import load_model
+from aether.model.model import Model
 from aether.names import check_namespace
 from aether.system.embedded import EmbeddedConfig, EmbeddedServer, shut_down, start
 from aether.system.environment import (
@@ -31,7 +31,8 @@ from aether.system.environment import (
     environment,
     take_variable,
     usable_processors,
-)  # fmt: skip
+)
+from aether.worker import WorkerSettings, run_worker
 from workers.handover import VARIABLE, Handover, take_over
 from workers.notify import watchdog_s
 from workers.state import GaveUp, SupervisorConfig
@@ -141,10 +142,7 @@ def _no_work(_spec: WorkerSpec) -> int:
 class _Work:
     """What each worker does, with the settings that all share; made before the fork."""
 
-    def __init__(self, options: RunOptions, variables: Mapping[str, str], model: Any) -> None:
-        worker = import_module("aether.worker")  # the whole stack: a wrong option should not cost its import
-        self._run_worker: Callable[..., int] = worker.run_worker
-        self._settings_type: Callable[..., object] = worker.WorkerSettings
+    def __init__(self, options: RunOptions, variables: Mapping[str, str], model: Model) -> None:
         self._options = options
         self._variables = variables
         self._model = model
@@ -161,7 +159,7 @@ class _Work:
     def settle(self, embedded_url: str | None) -> None:
         """Make the settings, now that the server's URL is known."""
         self.url = embedded_url or self.url
-        self._settings = self._settings_type(
+        self._settings = WorkerSettings(
             namespace=self.namespace,
             connection=from_environment(ConnectionConfig, self._variables, url=self.url),
             storage=self.storage,
@@ -169,14 +167,14 @@ class _Work:
         )
 
     def __call__(self, spec: WorkerSpec) -> int:
-        return self._run_worker(self._model, spec, self._settings)
+        return run_worker(self._model, spec, self._settings)
 
 
-def _load(options: RunOptions) -> Any:
+def _load(options: RunOptions) -> Model:
     directory = str(Path.cwd())
     if directory not in sys.path:
         sys.path.insert(0, directory)
-    return import_module("aether.model.model").load_model(options.model)
+    return load_model(options.model)
 
 
 def _embedded(options: RunOptions) -> EmbeddedServer:

@@ -21,6 +21,7 @@ from aether.cli.exits import (
     one_line,
 )
 from aether.cli.outside import Outside
+from aether.cli.render import ReaderGone
 from aether.config import EXIT_CONFIGURATION
 from aether.errors import AetherError
 
@@ -33,7 +34,6 @@ def execute(arguments: Sequence[str], outside: Outside | None = None) -> int:
     world = outside or Outside.real()
     try:
         result = get_command(app).main(list(arguments), prog_name="aether", standalone_mode=False, obj=world)
-        sys.stdout.flush()
     except AetherError as error:
         _say(error_line(error))
         return exit_code(error)
@@ -41,7 +41,7 @@ def execute(arguments: Sequence[str], outside: Outside | None = None) -> int:
         return _misused(error)
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
+    except ReaderGone:
         # The interpreter flushes stdout once more at exit, and must not fail there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE_CLOSED

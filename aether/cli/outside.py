@@ -18,6 +18,8 @@ from aether.system.environment import environment
 from aether.wire import Answer, Event
 from workers.run import RunOptions, run
 
+_NAMESPACE_WAIT = 0.8
+
 
 class Session(Protocol):
     """A namespace of a running pool: `aether.client.Session`."""
@@ -94,13 +96,13 @@ class Outside:
 def _open_session(target: Target) -> AbstractAsyncContextManager[Session]:
     from aether.client import open_session  # noqa: PLC0415 - see above
 
-    return open_session(
-        namespace=target.namespace, calls=target.calls, connection=target.connection, wait_s=target.timeout_s
-    )
+    # Who waits for a namespace knows why it is not there, and must say so before the command's own time is up.
+    wait_s = target.timeout_s * _NAMESPACE_WAIT
+    return open_session(namespace=target.namespace, calls=target.calls, connection=target.connection, wait_s=wait_s)
 
 
 def _load_model(reference: str) -> LoadedModel:
-    from aether.model.model import load_model  # noqa: PLC0415 - see above
+    from aether.model.loading import load_model  # noqa: PLC0415 - see above
 
     directory = str(Path.cwd())
     if directory not in sys.path:

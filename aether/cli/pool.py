@@ -15,11 +15,13 @@ from aether.cli.arguments import GivenArguments, encode_arguments
 from aether.cli.board import Board
 from aether.cli.outside import LoadedModel, Outside, Session
 from aether.cli.target import Target
+from aether.core.backoff import Backoff
 from aether.errors import DeadlineExceeded, Unavailable
 from aether.ids import ActorId
 from aether.wire import Event
 
 _LEFT_MIN_S = 0.001
+_ASK_AGAIN = Backoff(first_s=0.05, cap_s=0.5)
 
 Value = TypeVar("Value")
 
@@ -34,18 +36,35 @@ class Reached:
     model: LoadedModel | None
 
     async def board(self) -> Board:
-        """The model, as named by the user or as the pool has it."""
-        return Board(await self.session.schema() if self.model is None else self.model.schema())
+        """The model, as named by the user or as the pool has it; a pool that is only starting is waited for.
+
+        Raises the last `Unavailable` when the time is nearly up.
+        """
+        if self.model is not None:
+            return Board(self.model.schema())
+        attempt = 0
+        while True:
+            try:
+                return Board(await self.session.schema())
+            except Unavailable:
+                delay_s = _ASK_AGAIN.delay_s(attempt, jitter=0.5)
+                if self._ends_s() - asyncio.get_running_loop().time() <= delay_s:
+                    raise
+            await asyncio.sleep(delay_s)
+            attempt += 1
 
     def left_s(self) -> float:
         """Seconds until the command's time is up; from now on the caller bounds itself."""
-        ends_s = self.limit.when() or 0.0
+        ends_s = self._ends_s()
         self.limit.reschedule(None)
         return max(ends_s - asyncio.get_running_loop().time(), _LEFT_MIN_S)
 
     def start_again(self) -> None:
         """Progress was made: the time runs from now."""
         self.limit.reschedule(asyncio.get_running_loop().time() + self.timeout_s)
+
+    def _ends_s(self) -> float:
+        return self.limit.when() or 0.0
 
 
 def in_pool(

@@ -17,16 +17,23 @@ from rich.tree import Tree
 from aether.cli.board import Board
 from aether.cli.exits import one_line
 from aether.cli.schemas import Schema, resolve, signature_text, type_text
-from aether.wire import Event, encode_commit
+from aether.wire import Event, encode_commit, instant
 
-_MEMBER_COLUMNS = ("node", "slot", "state", "pid", "host", "shards", "model", "started_at")
+_MEMBER_COLUMNS = ("node", "slot", "state", "pid", "host", "shards", "active", "model", "started_at")
+
+
+class ReaderGone(Exception):
+    """Whoever read stdout has stopped, as `head` does."""
 
 
 def write_json(value: bytes) -> None:
-    """One JSON value on one line of stdout, at once."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(format(value, indent=-1) + b"\n")
-    sys.stdout.buffer.flush()
+    """One JSON value on one line of stdout, at once. Raises `ReaderGone`."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(format(value, indent=-1) + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise ReaderGone from None
 
 
 def event_json(event: Event) -> bytes:
@@ -54,7 +61,7 @@ def write_members(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     columns = [column for column in _MEMBER_COLUMNS if any(column in row for row in rows)]
     table = _table(title, [column.replace("_", " ") for column in columns])
     for row in rows:
-        table.add_row(*_cells(*(row.get(column, "") for column in columns)))
+        table.add_row(*_cells(*(_member_cell(column, row.get(column, "")) for column in columns)))
     _print(table)
 
 
@@ -104,6 +111,12 @@ def _described(line: str, described: Schema) -> Text:
     return text.append(f"  {one_line(about)}", style="dim") if about else text
 
 
+def _member_cell(column: str, value: object) -> object:
+    if column == "started_at" and isinstance(value, int | float):
+        return instant(value).isoformat(sep=" ", timespec="seconds")
+    return value
+
+
 def _table(title: str, columns: Iterable[str]) -> Table:
     table = Table(title=Text(one_line(title)), title_justify="left", box=None, pad_edge=False)
     for column in columns:
@@ -115,7 +128,12 @@ def _cells(*values: object) -> list[Text]:
     return [Text(one_line(str(value))) for value in values]
 
 
+class _Screen(Console):
+    def on_broken_pipe(self) -> None:
+        raise ReaderGone
+
+
 def _print(renderable: Table | Tree) -> None:
     # Folding is for screens: a pipe gets whole lines.
-    console = Console(file=sys.stdout, highlight=False)
-    console.print(renderable, soft_wrap=not console.is_terminal and isinstance(renderable, Tree))
+    screen = _Screen(file=sys.stdout, highlight=False)
+    screen.print(renderable, soft_wrap=not screen.is_terminal and isinstance(renderable, Tree))

@@ -86,7 +86,7 @@ def type_text(schema: Schema | bool, document: Schema) -> str:
     reference = schema.get("$ref")
     if isinstance(reference, str):
         target = resolve(schema, document)
-        return _members_text(target) or _reference_name(reference)
+        return _members_text(target) or str(target.get("title") or _reference_name(reference))
     return _members_text(schema) or _branches_text(schema, document) or _plain_text(schema, document)
 
 

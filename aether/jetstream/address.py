@@ -43,8 +43,13 @@ class Address:
                 raise ConfigError(text, setting=self._credentials_setting()) from None
             reason = str(error) or "no answer in time"
             raise Unavailable(f"NATS cannot be reached at {self.shown}: {reason}", url=self.shown) from None
-        except ValueError as error:
-            raise ConfigError(f"the credentials cannot be used: {error}", setting="credentials_file") from None
+        except Exception as error:
+            # nats-py and the library it reads credentials with raise what they like about such a file.
+            if not config.credentials_file:
+                raise
+            reason = str(error) or type(error).__name__
+            text = f"the credentials in {config.credentials_file} cannot be used: {reason}"
+            raise ConfigError(text, setting="credentials_file") from None
 
     def _credentials_setting(self) -> str:
         config = self._config

@@ -3,24 +3,195 @@
 Everything that can be wrong with the class is found here, when a model is built, as a `ModelError` with its place.
 """
 
-import copy
-import dataclasses
 import inspect
-import typing
-from collections.abc import Callable, Iterator
-from types import FunctionType, MappingProxyType, NoneType, UnionType
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
+from types import FunctionType
+from typing import Any
 
 import msgspec
 
-from aether.codec import Codec, Misfit, is_immutable, is_pydantic
 from aether.errors import InvalidCommand
 from aether.ids import ActorId, check_kind
 from aether.model.actor import CLOSED, Actor, new_state, set_field, set_open
 from aether.model.compiled import CompiledKind
-from aether.model.declared import Place, codec_of, place_of_class, place_of_field, place_of_function, resolve, resolve_signature
+from aether.model.declared import Place, codec_of, place_of_function, resolve_signature
 from aether.model.definition import Scope
+from aether.model.event_types import compile_events, members_of
 from aether.model.handlers import Role, role_of
-from aether.model.messages import TypedCommand, TypedEvent
+from aether.model.messages import TypedCommand
 from aether.model.schema import GENERATED
 from aether.model.signature import compile_handler
+from aether.model.state_fields import StateField, state_fields
+
+_OWN_MEMBERS = ("id", "version", "context", "emit", "__init__", "__new__", "__setattr__", "__delattr__", "__getattr__",
+                "__getattribute__")  # fmt: skip
+"""What an actor's class must leave as `Actor` made it."""
+
+
+class ActorKind(CompiledKind):
+    """A compiled `Actor` class: the `ActorType` of its kind."""
+
+    def __init__(self, cls: type[Actor]) -> None:
+        kind = checked_kind(cls.kind, cls._aether_place)
+        _check_members(cls)
+        names = {
+            name: one for base in reversed(cls.__mro__) for name, one in vars(base).get("_aether_names", {}).items()
+        }
+        handlers = list(_handlers(cls))
+        appliers = [(type_, one) for one in _of(handlers, "event") for type_ in _event_types(kind, one, names)]
+        if not appliers:
+            raise cls._aether_place.error(f"{kind} has no @event method, so it could not remember anything")
+        fields = state_fields(cls, names)
+        self.actor_class = cls
+        self.place = cls._aether_place
+        self._struct = _state_struct(kind, fields)
+        super().__init__(
+            kind,
+            commands=_commands(kind, handlers, names),
+            events=compile_events(kind, [(type_, place_of_function(one)) for type_, one in appliers]),
+            state=codec_of(self._struct, cls._aether_place, f"the state of {kind}"),
+            folding={one for _, one in appliers},
+            description=inspect.cleandoc(cls.__dict__.get("__doc__") or ""),
+        )
+        self._appliers: dict[type, Callable[[Any, Any], object]] = dict(appliers)
+        self._names = tuple(field.name for field in fields)
+        self._open = frozenset(self._names) | {""}
+        self._made = [(field.name, field.make) for field in fields if field.make is not None]
+        self._values = _values_getter(self._names)
+        self._undoable = all(field.immutable for field in fields)
+
+    def initial(self, actor_id: ActorId, scope: Scope | None = None) -> Actor:
+        """The state before any event: the fields' defaults."""
+        state = new_state(self.actor_class, actor_id, scope)
+        for name, make in self._made:
+            set_field(state, name, make())
+        return state
+
+    def evolve(self, state: Actor, event: object) -> Actor:
+        """The same state, changed by its `@event` method. Raises `ActorFailed` for an event that no method takes."""
+        applier = self._appliers.get(type(event))
+        if applier is None:
+            applier = self._appliers[self.event_type_of(event).type]
+        set_open(state, self._open)
+        try:
+            applier(state, event)
+        finally:
+            set_open(state, CLOSED)
+        return state
+
+    def checkpoint(self, state: Actor) -> object | None:
+        """The fields' values when none of them can change inside, else None."""
+        return self._values(state) if self._undoable else None
+
+    def restore(self, state: Actor, checkpoint: object) -> Actor:
+        """The same state with the values of the checkpoint."""
+        assert isinstance(checkpoint, tuple)
+        for name, value in zip(self._names, checkpoint, strict=True):
+            set_field(state, name, value)
+        return state
+
+    def encode_state(self, state: Actor) -> bytes:
+        """The fields as a JSON object. Raises ValueError when one is not of its type or would not come back equal."""
+        return self.state_codec.record(self._struct(*self._values(state)))[0]
+
+    def decode_state(self, raw: bytes, actor_id: ActorId, scope: Scope | None = None) -> Actor:
+        """The state of a snapshot. Raises ValueError when it does not fit."""
+        return self.restore(new_state(self.actor_class, actor_id, scope), self._decoded(raw))
+
+    def state_values(self, raw: bytes) -> dict[str, Any]:
+        """What `encode_state` made, as typed values by field name."""
+        return dict(zip(self._names, self._decoded(raw), strict=True))
+
+    def _decoded(self, raw: bytes) -> tuple[Any, ...]:
+        return msgspec.structs.astuple(self.state_codec.decode(raw))
+
+
+def checked_kind(kind: Any, place: Place) -> str:
+    """The kind itself. Raises `ModelError` unless it is snake_case."""
+    try:
+        check_kind(kind)
+    except (InvalidCommand, TypeError) as error:
+        raise place.error(f"{error}; name it with `kind=`") from None
+    return str(kind)
+
+
+def check_command_name(kind: str, name: str, place: Place) -> None:
+    """Raise `ModelError` for a name that no command can have."""
+    if name.startswith(("_", "aether")):
+        raise place.error(f"{kind}.{name} cannot be a command: names that begin with '_' or 'aether' are not callable")
+
+
+def _check_members(cls: type[Actor]) -> None:
+    for base in cls.__mro__[: cls.__mro__.index(Actor)]:
+        for name in _OWN_MEMBERS:
+            member = vars(base).get(name)
+            if member is not None and name not in inspect.get_annotations(base):
+                raise _place_of_member(member, cls).error(_own_member_message(cls, name))
+
+
+def _own_member_message(cls: type[Actor], name: str) -> str:
+    if name == "__init__":
+        return f"{cls.__name__} has an __init__; an actor is made from its fields' defaults and its events"
+    return f"{cls.__name__}.{name} hides what every actor has under this name; choose another"
+
+
+def _place_of_member(member: Any, cls: type[Actor]) -> Place:
+    function = member.fget if isinstance(member, property) else member
+    return place_of_function(function) if isinstance(function, FunctionType) else cls._aether_place
+
+
+def _handlers(cls: type[Actor]) -> Iterator[tuple[Role, FunctionType]]:
+    names = dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base))
+    for name in names:
+        member = inspect.getattr_static(cls, name)
+        role = role_of(member)
+        if role is not None:
+            yield role, member
+            continue
+        hidden = next((role for base in cls.__mro__ if (role := role_of(vars(base).get(name)))), None)
+        if hidden is not None and member is not None:
+            raise _place_of_member(member, cls).error(
+                f"{cls.__name__}.{name} overrides a method marked @{hidden}; mark it as well, or set it to None"
+            )
+
+
+def _of(handlers: Sequence[tuple[Role, FunctionType]], *roles: Role) -> list[FunctionType]:
+    return [function for role, function in handlers if role in roles]
+
+
+def _commands(
+    kind: str, handlers: Sequence[tuple[Role, FunctionType]], names: dict[str, Any]
+) -> Iterator[TypedCommand]:
+    for role, function in handlers:
+        if role == "event":
+            continue
+        check_command_name(kind, function.__name__, place_of_function(function))
+        yield compile_handler(kind, function, names, query=role == "query")
+
+
+def _event_types(kind: str, function: FunctionType, names: dict[str, Any]) -> tuple[Any, ...]:
+    place = place_of_function(function)
+    where = f"{kind}.{function.__name__}"
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise place.error(f"{where} applies an event, so it is a plain method: neither `async` nor a generator")
+    parameters, _ = resolve_signature(function, names, place)
+    if len(parameters) != 2 or any(one.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD for one in parameters):
+        raise place.error(f"{where} applies an event, so it takes `self` and the event")
+    if parameters[1].annotation is inspect.Parameter.empty:
+        raise place.error(f"{where}({parameters[1].name}) has no type; annotate which event it applies")
+    return members_of(parameters[1].annotation)
+
+
+def _state_struct(kind: str, fields: Sequence[StateField]) -> type[msgspec.Struct]:
+    declared = [(field.name, field.annotation) for field in fields]
+    return msgspec.defstruct(f"{GENERATED}{kind}.state", declared, forbid_unknown_fields=True, module=__name__)
+
+
+def _values_getter(names: tuple[str, ...]) -> Callable[[Actor], tuple[Any, ...]]:
+    if len(names) > 1:
+        return attrgetter(*names)
+    if not names:
+        return lambda _state: ()
+    only = attrgetter(names[0])
+    return lambda state: (only(state),)

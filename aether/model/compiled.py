@@ -49,7 +49,7 @@ class CompiledKind:
         return found
 
     def schema_types(self) -> dict[tuple[str, ...], Any]:
-        """Every type that has a schema, by what it is: `("args", name)`, `("reply", name)`, `("event", name)`, `("state",)`."""
+        """Every type that has a schema, by `("args" | "reply" | "event", name)`, or `("state",)`."""
         types: dict[tuple[str, ...], Any] = {("state",): self.state_codec.type}
         for command in self.commands.values():
             types["args", command.name] = command.arguments.codec.type

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from aether.model.declared import caller_frame, place_of_frame
 
 Role: TypeAlias = Literal["command", "event", "query"]
+"""What a method of an actor is."""
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 

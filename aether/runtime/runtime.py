@@ -20,7 +20,7 @@ from aether.errors import AetherError, ConfigError, DeadlineExceeded, InvalidCom
 from aether.ids import ActorId
 from aether.model.definition import ActorType, CommandType
 from aether.model.model import Model
-from aether.model.proxy import ActorProxy
+from aether.model.proxy import Send, proxy_of
 from aether.names import shard_of
 from aether.ports import Connection, Delivery, EventStore, Lease, StoredCommit, Subscription
 from aether.runtime.committer import Committer
@@ -155,23 +155,17 @@ class Runtime:
             self._host = None
 
     async def _drain(self) -> None:
+        assert self._host is not None
+        snapshots = self._host.snapshots
         services, self._services = self._services, []
         await asyncio.gather(*(service.stop() for service in services))
         while self._registry:
             for machine in self._registry:
                 await machine.settled()
-                if not machine.stopped:
-                    await self._room_for_snapshot()
+                await snapshots.until_room()
+                if machine.idle:
                     machine.retire()
-        writing = [task for task in self._tasks if task.get_name() == "snapshot"]
-        await asyncio.gather(*writing)
-
-    async def _room_for_snapshot(self) -> None:
-        assert self._host is not None
-        while not self._host.snapshots.room:
-            await asyncio.wait(
-                [task for task in self._tasks if task.get_name() == "snapshot"], return_when=asyncio.FIRST_COMPLETED
-            )
+        await snapshots.settled()
 
     async def __aenter__(self) -> "Runtime":
         await self.start()
@@ -271,14 +265,15 @@ class Runtime:
     def actor(self, kind: str | type, key: str, *, deadline_s: float = 10.0, command_id: str | None = None) -> Any:
         """A proxy of an actor of this runtime: `await runtime.actor(Account, "alice").deposit(10)`."""
         assert self._model is not None, "load_model first"
-        actor_type = self._model.actor_type(kind)
-        actor_id = ActorId(actor_type.kind, key)
 
-        async def send(command_type: CommandType, args: bytes) -> Any:
-            message = Message(actor_id, command_type.name, id=command_id, deadline_s=deadline_s)
-            return command_type.decode_reply(bytes((await self._ask(message, args)).value))
+        def bind(actor_type: ActorType, actor_id: ActorId) -> Send:
+            async def send(command_type: CommandType, args: bytes) -> Any:
+                message = Message(actor_id, command_type.name, id=command_id, deadline_s=deadline_s)
+                return command_type.decode_reply(bytes((await self._ask(message, args)).value))
 
-        return ActorProxy(actor_type, actor_id, send)
+            return send
+
+        return proxy_of(self._model, kind, key, bind)
 
     async def _ask(self, message: Message, args: bytes) -> Answer:
         deadline = instant(self.connection.clock.wall_s() + message.deadline_s)
@@ -348,7 +343,7 @@ class Runtime:
                 self.counters.passivations += 1
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        task = asyncio.get_running_loop().create_task(work, name=getattr(work, "__name__", "task").strip("_"))
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

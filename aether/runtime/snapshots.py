@@ -77,13 +77,23 @@ class SnapshotWriter:
         self._store = store
         self._counters = counters
         self._in_flight_max = in_flight_max
-        self._in_flight = 0
         self._spawn = spawn
+        self._writing: set[asyncio.Task[None]] = set()
 
     @property
     def room(self) -> bool:
         """Whether another snapshot may be written now."""
-        return self._in_flight < self._in_flight_max
+        return len(self._writing) < self._in_flight_max
+
+    async def until_room(self) -> None:
+        """Wait until another snapshot may be written."""
+        while not self.room:
+            await asyncio.wait(self._writing, return_when=asyncio.FIRST_COMPLETED)
+
+    async def settled(self) -> None:
+        """Wait until none is being written."""
+        if self._writing:
+            await asyncio.wait(self._writing)
 
     def write(self, fold: Fold) -> asyncio.Task[None] | None:
         """Encode the fold now and store it in the background. None when it was left out, which is counted."""
@@ -100,8 +110,10 @@ class SnapshotWriter:
             self._counters.snapshots_too_large += 1
             log.warning("a snapshot is over the limit", extra={"actor": str(fold.actor_id), "bytes": len(raw)})
             return None
-        self._in_flight += 1
-        return self._spawn(self._save(fold.actor_id, raw))
+        task = self._spawn(self._save(fold.actor_id, raw))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+        return task
 
     async def _save(self, actor_id: ActorId, raw: bytes) -> None:
         try:
@@ -110,5 +122,3 @@ class SnapshotWriter:
         except AetherError as error:
             self._counters.snapshots_failed += 1
             log.warning("a snapshot was not stored", extra={"actor": str(actor_id), "error": str(error)})
-        finally:
-            self._in_flight -= 1

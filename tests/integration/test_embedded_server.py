@@ -147,7 +147,7 @@ def test_a_data_directory_that_cannot_be_written_is_named() -> None:
 def test_a_server_that_dies_at_boot_shows_the_end_of_its_log(directory: Path, free_port: int) -> None:
     directory.mkdir()
     (directory / "jetstream").write_text("a file where the store should be")
-    with pytest.raises(Unavailable, match=r"ended with 1 while starting:(?s:.*)jetstream"):
+    with pytest.raises(Unavailable, match=r"ended with 1 while starting:(?s:.*)storage directory"):
         start(EmbeddedConfig(data_dir=directory, port=free_port))
     assert start_after_repair(directory, free_port)
 

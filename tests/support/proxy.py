@@ -1,7 +1,7 @@
 """A TCP proxy between a client and a server that can swallow what the server says.
 
 It passes bytes on as they are. `mute` drops everything towards the client from then on: what was sent is done, and
-nobody hears of it. `cut` closes every connection. All on one event loop.
+nobody hears of it. `cut` closes every connection and refuses new ones until `mend`. All on one event loop.
 """
 
 import asyncio
@@ -11,7 +11,8 @@ class Proxy:
     """Listens on a free port of loopback and connects each client to `port`."""
 
     def __init__(self, port: int) -> None:
-        self.muted = False
+        self._muted = False
+        self._refusing = False
         self._to_port = port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -23,12 +24,17 @@ class Proxy:
         return f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def mute(self) -> None:
-        """Let the client hear nothing more until `cut`."""
-        self.muted = True
+        """Let the client hear nothing more until `mend`."""
+        self._muted = True
+
+    def mend(self) -> None:
+        """Take connections again, and let them hear."""
+        self._muted = False
+        self._refusing = False
 
     def cut(self) -> None:
-        """Close every connection; new ones are heard again."""
-        self.muted = False
+        """Close every connection and refuse new ones until `mend`."""
+        self._refusing = True
         for writer in list(self._writers):
             writer.transport.abort()
 
@@ -49,6 +55,9 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if self._refusing:
+            to_client.transport.abort()
+            return
         try:
             from_server, to_server = await asyncio.open_connection("127.0.0.1", self._to_port)
         except OSError:
@@ -68,7 +77,7 @@ class Proxy:
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, mutable: bool) -> None:
         try:
             while chunk := await reader.read(65_536):
-                if not (mutable and self.muted):
+                if not (mutable and self._muted):
                     writer.write(chunk)
                     await writer.drain()
         except OSError:

@@ -93,12 +93,12 @@ def test_each_append_is_told_once_and_what_it_is_told_is_true(
         stored = {each.payload: each.position for each in connection.space.commits}
         assert [len(each) for each in told] == [1] * len(expected)
         for n, [outcome] in enumerate(told):
-            position = stored.get(payload_of(ALICE, 1, data=b"%d" % n))
+            found = stored.get(payload_of(ALICE, 1, data=b"%d" % n))
             match outcome:
                 case Committed(at):
-                    assert position == at
+                    assert found == at
                 case Conflict():
-                    assert position is None
+                    assert found is None
                 case Unknown(reason):
                     assert reason
 
@@ -171,9 +171,7 @@ def test_a_read_is_complete_or_unavailable(plan: list[tuple[Step, Fault | None]]
         server = InMemoryServer(clock=clock)
         writer = InMemoryConnection(server)
         reader = InMemoryConnection(server, faults=Faults.script(plan))
-        written: list[StoredCommit] = []
-        for n in range(count):
-            written.append(await commit(writer.event_store, ALICE, n + 1, Position(n)))
+        written = [await commit(writer.event_store, ALICE, n + 1, Position(n)) for n in range(count)]
         reading = asyncio.create_task(read(reader, Position(after)))
         while not reading.done():
             await turn()
@@ -250,12 +248,10 @@ def test_after_the_faults_every_listener_has_every_commit_in_order(
     run(law())
 
 
-@given(
-    steps=st.lists(
-        st.tuples(st.sampled_from(["write", "end", "down", "up", "pass"]), st.sampled_from(["a", "b", "c"])),
-        max_size=25,
-    )
-)
+table_steps = st.tuples(st.sampled_from(["write", "end", "down", "up", "pass"]), st.sampled_from(["a", "b", "c"]))
+
+
+@given(steps=st.lists(table_steps, max_size=25))
 def test_a_watch_that_was_away_ends_with_the_rows_there_are(steps: list[tuple[str, str]]) -> None:
     async def law() -> None:
         clock = ManualClock()

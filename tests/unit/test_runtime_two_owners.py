@@ -6,7 +6,7 @@ from aether import ActorId
 from aether.config import RuntimeConfig
 from aether.memory.server import InMemoryServer
 from tests.support.actors import Account
-from tests.support.nodes import QUIET, command, history, node, send
+from tests.support.nodes import QUIET, command, history, node, send, until
 
 ALICE = ActorId("account", "alice")
 
@@ -55,10 +55,8 @@ async def test_an_owner_without_a_lease_never_answers() -> None:
             asyncio.ensure_future(send(stale, ALICE, command(name, **args)))
             for name, args in (("statement", {}), ("deposit", {"amount": 5}), ("withdraw", {"amount": 999}))
         ]
-        vm = await stale.create_vm(ALICE)
-        await vm.settled()
+        await until(lambda: stale.counters.answers_fenced == 3)
         assert not any(answer.done() for answer in unanswered)
-        assert stale.counters.answers_fenced == 3
         lease.held = True
         for answer in unanswered:
             answer.cancel()
@@ -72,8 +70,8 @@ async def test_a_commit_whose_lease_ended_in_flight_is_not_answered() -> None:
         unanswered = asyncio.ensure_future(send(stale, ALICE, made))
         await asyncio.sleep(0)
         lease.held = False
-        vm = await stale.create_vm(ALICE)
-        assert vm.version == 1
+        await until(lambda: stale.counters.answers_fenced == 1)
+        assert stale.get_active_vms()[0].version == 1
         assert not unanswered.done()
         lease.held = True
         assert bytes((await send(stale, ALICE, made)).value) == b"5"

@@ -71,6 +71,8 @@ class World:
             for effect in effects:
                 events += self._perform(effect)
             told += effects
+        staying = [slot.number for slot in self.state.slots if not slot.retired]
+        assert staying == list(range(len(staying))), "slots count up from 0"
         self.effects += told
         return told
 
@@ -107,6 +109,7 @@ class World:
         assert fork.incarnation not in self.dead, "an incarnation comes once"
         assert fork.replaces is None or fork.replaces in self.dead, "a replaced worker is certainly dead"
         assert 0 <= fork.slot < fork.slots
+        assert not any(slot.stale for slot in self.state.slots if slot.number == fork.slot), "what is forked is fresh"
         if self.forks_fail:
             return Forked(fork.slot, None)
         pid = self._new_pid()
@@ -154,6 +157,7 @@ def happen(world: World, what: int, which: int, code: int) -> None:
     elif what == 3:
         world.tell(Asked(list(Request)[which % len(Request)]))
     elif what == 4 and world.checks:
+        world.now_s += which  # no tick has seen this time pass
         world.tell(Exited(world.checks.pop(), code))
     elif what == 5 and world.server_pid is not None:
         pid, world.server_pid = world.server_pid, None
@@ -183,6 +187,7 @@ def test_whatever_happens_the_world_stays_sound_and_a_drain_ends(history: list[t
             break
         happen(world, what, which, code)
     world.tell(Asked(Request.DRAIN))
+    assert set(world.live) <= world.terminated, "a drain asks every worker at once"
     for _ in range(200):
         if world.exit_code is not None:
             break
@@ -217,7 +222,7 @@ def test_waking_when_told_is_as_good_as_waking_always(history: list[tuple[int, i
             return
         happen(world, what, which, code)
         until_s = next_wake_s(world.state, CONFIG)
-        if world.exit_code is None and until_s > world.now_s:
+        if world.exit_code is None and until_s > world.now_s + 0.001:
             early_s = min((world.now_s + until_s) / 2, world.now_s + 1.0)
             _, effects = step(world.state, Tick(), CONFIG, early_s)
             assert effects == []
@@ -237,7 +242,7 @@ def test_a_reload_takes_one_slot_at_a_time_and_waits_for_each(workers: int) -> N
     world = World(SupervisorConfig(workers=workers))
     world.all_ready()
     world.tell(Asked(Request.RELOAD))
-    assert world.tell(Exited(world.checks.pop(), 0))[-1] == Renew()
+    assert Renew() in world.tell(Exited(world.checks.pop(), 0))
     world.pass_time(0.1)
     for slot in range(workers):
         old = world.in_slot(slot)
@@ -339,3 +344,36 @@ def test_the_server_is_started_again_after_growing_delays_and_given_up_in_the_en
     assert world.state.phase is Phase.DRAINING
     world.die(world.in_slot(0), 0)
     assert world.exit_code == 3
+
+
+def test_what_is_due_with_a_renewal_comes_before_it() -> None:
+    world = World()
+    world.all_ready()
+    world.tell(Asked(Request.RELOAD))
+    world.now_s += 2 * (CONFIG.watchdog_s or 0)
+    effects = world.tell(Exited(world.checks.pop(), 0))
+    assert effects.index(Notify("WATCHDOG=1")) < effects.index(Renew())
+
+
+def test_a_fork_that_the_system_refuses_keeps_the_proof_of_the_last_death() -> None:
+    world = World(SupervisorConfig(workers=1))
+    world.all_ready()
+    dead = world.live[world.in_slot(0)].incarnation
+    world.forks_fail = True
+    world.die(world.in_slot(0), -9)
+    world.forks_fail = False
+    world.pass_time(1.0)
+    assert world.live[world.in_slot(0)].replaces == dead
+
+
+def test_a_slot_that_waits_for_its_restart_at_a_reload_is_forked_once() -> None:
+    world = World(SupervisorConfig(workers=1))
+    world.die(world.in_slot(0), 1)
+    world.die(world.in_slot(0), 1)
+    assert not world.live
+    world.tell(Asked(Request.RELOAD))
+    world.tell(Exited(world.checks.pop(), 0))
+    world.pass_time(60.0)
+    world.all_ready()
+    world.pass_time(1.0)
+    assert not world.terminated

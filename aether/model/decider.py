@@ -1,0 +1,71 @@
+"""`Decider`: an actor as three functions, after Jérémie Chassaing's pattern of that name.
+
+`decide(state, command)` gives the events, `evolve(state, event)` the next state, `initial` the first. It is what an
+`Actor` class is sugar for, and compiles to the same kind. States are values: `evolve` returns a new one and never
+changes the old, which is what a failed command goes back to.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any, TypeAlias
+
+from aether.model.declared import Place, caller_frame, local_names, place_of_frame
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What `decide` may return instead of plain events, when the command has a reply."""
+
+    events: Iterable[object] = ()
+    reply: Any = None
+
+
+DecideResult: TypeAlias = Iterable[object] | Decision
+
+
+class Decider:
+    """An actor kind made of functions.
+
+    `initial` is the first state, or a function without arguments that makes it. `decide(state, command)` returns an
+    iterable of events, or a `Decision` with a reply, or raises `Rejected`; it may be async. `evolve(state, event)`
+    returns the next state. A command is called by its class's name in snake_case, its fields are the arguments.
+
+    Commands, events and the state's type are read from the annotations of `decide` and `evolve` (unions), or given:
+    `commands` and `events` as classes, `state` as a type. `replies` maps a command's class to its reply type (default
+    None), `queries` are functions `(state, ...) -> reply`, called by their names. Everything is checked when a `Model`
+    is built.
+    """
+
+    def __init__(
+        self,
+        initial: Any,
+        decide: Callable[[Any, Any], DecideResult | Awaitable[DecideResult]],
+        evolve: Callable[[Any, Any], Any],
+        *,
+        kind: str,
+        commands: Sequence[type] | None = None,
+        events: Sequence[type] | None = None,
+        state: Any = None,
+        replies: Mapping[type, Any] | None = None,
+        queries: Sequence[Callable[..., Any]] = (),
+        description: str = "",
+    ) -> None:
+        self.initial = initial
+        self.decide = decide
+        self.evolve = evolve
+        self.kind = kind
+        self.commands = commands
+        self.events = events
+        self.state = state
+        self.replies = dict(replies or {})
+        self.queries = tuple(queries)
+        self.description = description
+        frame = caller_frame(1)
+        self.place: Place = place_of_frame(frame)
+        functions = [one for one in (decide, evolve, *queries) if isinstance(one, FunctionType)]
+        self.names = local_names(frame, [text for one in functions for text in inspect.get_annotations(one).values()])
+
+    def __repr__(self) -> str:
+        return f"<Decider {self.kind}>"

@@ -1,0 +1,113 @@
+"""`Model`: the actors of one application, checked and compiled when it is built.
+
+A model is immutable, knows no connection, and is the same in every process that imports it: `fingerprint` says whether
+two are. Everything wrong with what it declares is a `ModelError` with file and line.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import orjson
+
+from aether.errors import ConfigError, UnknownActor
+from aether.model.actor import Actor
+from aether.model.class_kind import ActorKind
+from aether.model.decider import Decider
+from aether.model.decider_kind import DeciderKind
+from aether.model.declared import Place, caller_frame, place_of_frame
+from aether.model.definition import ActorType, JsonSchema
+from aether.model.schema import DIALECT, kind_schema, schemas_of
+from aether.names import check_namespace
+
+Declared: TypeAlias = type[Actor] | Decider
+"""An actor as it was declared."""
+
+Kind: TypeAlias = ActorKind | DeciderKind
+
+
+class Model:
+    """The actors of one application. `name` is also the default namespace: 1-32 characters of a-z, 0-9 and '-'.
+
+    Raises `ModelError` with file and line for whatever in it could not run.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        actors: Sequence[Declared] = (),
+        policies: Sequence[object] = (),
+        projections: Sequence[object] = (),
+    ) -> None:
+        place = place_of_frame(caller_frame(1))
+        self.name = _checked_name(name, place)
+        for what, given in (("policies", policies), ("projections", projections)):
+            if given:
+                raise place.error(f"{what} are not supported yet; leave them out")
+        self._kinds: dict[str, Kind] = {}
+        self._by_declared: dict[Any, Kind] = {}
+        for declared in actors:
+            self._add(declared, place)
+        if not self._kinds:
+            raise place.error(f"the model {name!r} has no actors")
+        self._schema = self._described()
+        self.fingerprint = hashlib.sha256(orjson.dumps(self._fingerprints())).hexdigest()[:16]
+        self.actor_types: Mapping[str, ActorType] = MappingProxyType(self._kinds)
+
+    def actor_type(self, kind: "str | Declared | type") -> ActorType:
+        """The compiled actor of a kind, or of an `Actor` class or `Decider`. Raises `UnknownActor`."""
+        found = self._kinds.get(kind) if isinstance(kind, str) else self._by_declared.get(kind)
+        if found is None:
+            shown = (
+                kind if isinstance(kind, str) else getattr(kind, "kind", "") or getattr(kind, "__name__", repr(kind))
+            )
+            known = ", ".join(sorted(self._kinds))
+            raise UnknownActor(f"the model {self.name} has no actor {shown!r}; it has: {known}", kind=str(shown))
+        return found
+
+    def schema(self) -> JsonSchema:
+        """JSON Schemas of every message and state: `{"$schema", "model", "actors": {kind: ...}, "$defs"}`, a copy."""
+        copy: JsonSchema = orjson.loads(orjson.dumps(self._schema))
+        return copy
+
+    def _add(self, declared: Any, place: Place) -> None:
+        kind: Kind
+        if isinstance(declared, type) and issubclass(declared, Actor) and declared is not Actor:
+            kind = ActorKind(declared)
+        elif isinstance(declared, Decider):
+            kind = DeciderKind(declared)
+        else:
+            raise place.error(f"the actors of a model are Actor classes and Deciders, not {declared!r}")
+        twin = self._kinds.get(kind.kind)
+        if twin is not None:
+            where = f"{twin.place.file}:{twin.place.line}"
+            raise kind.place.error(f"a second actor of kind {kind.kind!r}; the first is at {where}")
+        self._kinds[kind.kind] = self._by_declared[declared] = kind
+
+    def _described(self) -> JsonSchema:
+        types = {(kind, *key): type_ for kind, one in self._kinds.items() for key, type_ in one.schema_types().items()}
+        schemas, definitions = schemas_of(types)
+        actors = {
+            kind: kind_schema(one, {key[1:]: schema for key, schema in schemas.items() if key[0] == kind})
+            for kind, one in self._kinds.items()
+        }
+        return {"$schema": DIALECT, "model": self.name, "actors": actors, "$defs": definitions}
+
+    def _fingerprints(self) -> list[Any]:
+        folds = {kind: one.fingerprint for kind, one in sorted(self._kinds.items())}
+        return [orjson.dumps(self._schema, option=orjson.OPT_SORT_KEYS).decode(), folds]
+
+    def __iter__(self) -> Iterator[ActorType]:
+        return iter(self._kinds.values())
+
+    def __repr__(self) -> str:
+        return f"<Model {self.name}: {', '.join(self._kinds)}>"
+
+
+def _checked_name(name: Any, place: Place) -> str:
+    try:
+        return check_namespace(name)
+    except (ConfigError, TypeError):
+        message = f"a model's name is its namespace, 1-32 characters of a-z, 0-9 and '-', not {name!r}"
+        raise place.error(message) from None

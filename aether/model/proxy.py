@@ -1,0 +1,94 @@
+"""Proxies: actors as objects whose methods are the commands, given a function that sends.
+
+`await proxy.deposit(10)`. A call only makes an awaitable; validation and every error happen when it is awaited, and a
+call that is never awaited does nothing. Proxies hold no connection of their own and may be kept.
+
+Attributes are `Any` to a type checker: the class itself would promise `deposit` to return an int where an awaitable of
+it comes, and no static type turns one into the other.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeAlias
+
+from aether.errors import AetherError, UnknownCommand
+from aether.ids import ActorId
+from aether.model.decider import Decider
+from aether.model.definition import ActorType, CommandType
+from aether.model.model import Model
+
+Send: TypeAlias = Callable[[CommandType, bytes], Awaitable[Any]]
+"""Sends a command's encoded arguments to the actor and gives back its typed reply."""
+
+
+class ActorProxy:
+    """One actor of a known type. Attributes are its commands and queries; each call gives an awaitable of the reply.
+
+    Awaiting raises `UnknownCommand`, `InvalidCommand` with the argument's path, and whatever `send` raises.
+    """
+
+    __slots__ = ("_actor_id", "_actor_type", "_send")
+
+    def __init__(self, actor_type: ActorType, actor_id: ActorId, send: Send) -> None:
+        self._actor_type = actor_type
+        self._actor_id = actor_id
+        self._send = send
+
+    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        _refuse_private(name)
+        actor_type, send = self._actor_type, self._send
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            command_type = actor_type.commands.get(name)
+            if command_type is None:
+                known = ", ".join(sorted(actor_type.commands))
+                message = f"{actor_type.kind} has no command {name!r}; it has: {known}"
+                raise UnknownCommand(message, kind=actor_type.kind, command=name)
+            return await send(command_type, command_type.encode_args(args, kwargs))
+
+        return _named(call, f"{actor_type.kind}.{name}")
+
+    def __repr__(self) -> str:
+        return f"<proxy of {self._actor_id}>"
+
+
+class RefusedProxy:
+    """Stands for an actor that cannot be (an unknown kind, a bad key): awaiting any call raises why."""
+
+    __slots__ = ("_error",)
+
+    def __init__(self, error: AetherError) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        _refuse_private(name)
+        error = self._error
+
+        async def call(*_args: Any, **_kwargs: Any) -> Any:
+            raise error
+
+        return _named(call, name)
+
+    def __repr__(self) -> str:
+        return f"<proxy refused: {self._error}>"
+
+
+def proxy_of(model: Model, kind: str | type | Decider, key: str, bind: Callable[[ActorType, ActorId], Send]) -> Any:
+    """The proxy of an actor of the model; `bind` gives the function that sends to it. Never raises: awaiting does."""
+    try:
+        actor_type = model.actor_type(kind)
+        actor_id = ActorId(actor_type.kind, key)
+        return ActorProxy(actor_type, actor_id, bind(actor_type, actor_id))
+    except AetherError as error:
+        return RefusedProxy(error)
+
+
+def _refuse_private(name: str) -> None:
+    """No command begins with '_', but Python and notebooks probe objects for such names."""
+    if name.startswith("_"):
+        raise AttributeError(name)
+
+
+def _named(call: Callable[..., Coroutine[Any, Any, Any]], name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """With a name of its own, so that Python's warning about a call never awaited says which."""
+    call.__name__ = call.__qualname__ = name
+    return call

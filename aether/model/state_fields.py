@@ -1,0 +1,80 @@
+"""The state fields of an `Actor` class: every annotated name that is not a ClassVar, inherited ones too.
+
+Each has a default, checked against its type when the model is built. A mutable default is copied for each actor.
+"""
+
+import copy
+import dataclasses
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from aether.codec import Misfit, is_immutable
+from aether.model.actor import Actor
+from aether.model.declared import Place, codec_of, place_of_field, resolve
+
+
+class StateField:
+    """One field. `make` gives each new actor its value; None when the class's own attribute is that value."""
+
+    __slots__ = ("annotation", "immutable", "make", "name")
+
+    def __init__(self, name: str, annotation: Any, immutable: bool, make: Callable[[], Any] | None) -> None:
+        self.name = name
+        self.annotation = annotation
+        self.immutable = immutable
+        self.make = make
+
+
+def state_fields(cls: type[Actor], names: Mapping[str, Any]) -> list[StateField]:
+    """The fields of a class, those of its bases first. Raises `ModelError` with the line of a field that cannot be."""
+    found: dict[str, StateField] = {}
+    for base in reversed(cls.__mro__):
+        if base in (Actor, object, typing.Generic):
+            continue
+        for name, annotation in inspect.get_annotations(base).items():
+            place = place_of_field(base, name, cls._aether_place)
+            type_ = resolve(annotation, base.__module__, _names_in(base, names), place, f"{cls.__name__}.{name}")
+            if type_ is ClassVar or typing.get_origin(type_) is ClassVar:
+                continue
+            found[name] = _field(cls, name, type_, place)
+    return list(found.values())
+
+
+def _names_in(base: type, names: Mapping[str, Any]) -> dict[str, Any]:
+    """Classes declared within a class are known to its annotations, behind the module's names."""
+    module = getattr(sys.modules.get(base.__module__), "__dict__", {})
+    nested = {name: one for name, one in vars(base).items() if isinstance(one, type) and name not in module}
+    return {**nested, **names}
+
+
+def _field(cls: type[Actor], name: str, type_: Any, place: Place) -> StateField:
+    where = f"{cls.__name__}.{name}"
+    if hasattr(Actor, name):
+        hint = "; write `kind: ClassVar[str]`" if name == "kind" else ""
+        raise place.error(f"{where} hides an attribute of every actor; give the state field another name{hint}")
+    codec = codec_of(type_, place, where)
+    default = inspect.getattr_static(cls, name, dataclasses.MISSING)
+    factory: Callable[[], Any] | None = None
+    declared = isinstance(default, dataclasses.Field)
+    if isinstance(default, dataclasses.Field):
+        factory = None if default.default_factory is dataclasses.MISSING else default.default_factory
+        default = default.default
+    if factory is None and default is dataclasses.MISSING:
+        raise place.error(
+            f"{where} has no default, and an actor starts from nothing: write `{name}: ... = value` "
+            "or `= dataclasses.field(default_factory=...)`"
+        )
+    try:
+        value = codec.record(factory() if factory is not None else default)[1]
+    except Misfit as error:
+        raise place.error(f"the default of {where} is not of its type: {error}") from error
+    immutable = is_immutable(codec.info)
+    if factory is not None:
+        return StateField(name, type_, immutable, factory)
+    if not immutable:
+        return StateField(name, type_, immutable, lambda: copy.deepcopy(value))
+    same = not declared and type(value) is type(default)
+    return StateField(name, type_, immutable, None if same else lambda: value)

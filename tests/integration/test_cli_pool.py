@@ -1,0 +1,264 @@
+"""The command line as users have it: processes, a real pool with its embedded server, and what they print."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+BANK = '''
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated
+
+from msgspec import Meta
+
+from aether import Actor, Model, Rejected, command, event, query
+
+print("a model may print when it is imported")
+
+
+@dataclass(frozen=True, slots=True)
+class Deposited:
+    """Money came in."""
+
+    amount: Decimal
+    note: str
+
+
+class Account(Actor):
+    """A bank account."""
+
+    balance: Decimal = Decimal(0)
+
+    @command
+    def deposit(self, amount: Decimal, note: str = "") -> Decimal:
+        """Add money."""
+        self.emit(Deposited(amount, note))
+        return self.balance
+
+    @command
+    def count_to(self, number: Annotated[int, Meta(gt=0, le=10)]) -> list[int]:
+        return list(range(1, number + 1))
+
+    @command
+    def withdraw(self, amount: Decimal) -> None:
+        raise Rejected("insufficient funds", balance=str(self.balance))
+
+    @command
+    def fail(self) -> None:
+        raise ZeroDivisionError("a bug")
+
+    @query
+    def statement(self) -> Decimal:
+        return self.balance
+
+    @event
+    def deposited(self, e: Deposited) -> None:
+        self.balance += e.amount
+
+
+model = Model("bank", actors=[Account])
+'''
+
+
+def command_line(*arguments: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "aether.cli", *arguments]
+
+
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("AETHER_")}
+
+
+@dataclass
+class Ran:
+    """How a process went."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ran]
+
+
+def run_in(directory: Path) -> Run:
+    def run(*arguments: str, stdin: bytes = b"") -> Ran:
+        done = subprocess.run(
+            command_line(*arguments), cwd=directory, env=environment(), input=stdin, capture_output=True,
+            check=False,
+        )  # fmt: skip
+        return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return run
+
+
+def free_port() -> int:
+    with socket.socket() as any_free:
+        any_free.bind(("127.0.0.1", 0))
+        return int(any_free.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def aether(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """The command line in a directory whose pool runs."""
+    directory = tmp_path_factory.mktemp("bank")
+    (directory / "bank.py").write_text(BANK)
+    arguments = command_line("run", "bank:model", "--workers", "1", "--port", str(free_port()))
+    with subprocess.Popen(
+        arguments, cwd=directory, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as pool:
+        assert pool.stderr is not None
+        try:
+            said = []
+            for line in pool.stderr:
+                said.append(line)
+                if "1 worker ready" in line:
+                    break
+            else:
+                pytest.fail("the pool did not start:\n" + "".join(said))
+            yield run_in(directory)
+        finally:
+            pool.send_signal(signal.SIGTERM)
+            pool.stderr.read()
+            code = pool.wait()
+    assert code == 0
+
+
+def test_call_state_and_history_agree(aether: Run) -> None:
+    assert aether("state", "account", "alice").out == (
+        '{"id":{"kind":"account","key":"alice"},"version":0,"state":{"balance":"0"}}\n'
+    )
+    assert aether("history", "account", "alice") == Ran(0, "", "")
+
+    assert aether("call", "account", "alice", "deposit", "amount=10.50", "note=007") == Ran(0, '"10.50"\n', "")
+    assert aether("call", "account", "alice", "deposit", "--json", "-", stdin=b'{"amount": "1"}').out == '"11.50"\n'
+    assert aether("call", "account", "alice", "statement", "--model", "bank:model").out == '"11.50"\n'
+
+    assert json.loads(aether("state", "account", "alice").out)["state"] == {"balance": "11.50"}
+    assert json.loads(aether("state", "account", "alice", "--version", "1").out)["state"] == {"balance": "10.50"}
+    events = [json.loads(line) for line in aether("history", "account", "alice").out.splitlines()]
+    assert [(event["id"], event["data"]) for event in events] == [
+        ("1", {"amount": "10.50", "note": "007"}),
+        ("2", {"amount": "1", "note": ""}),
+    ]
+    assert len(aether("history", "account", "alice", "--after", "1").out.splitlines()) == 1
+
+
+def test_a_repeated_command_id_has_its_effect_once(aether: Run) -> None:
+    call = ("call", "account", "twice", "deposit", "amount=5", "--command-id", "one")
+
+    assert [aether(*call).out, aether(*call).out] == ['"5"\n', '"5"\n']
+    assert json.loads(aether("state", "account", "twice").out)["version"] == 1
+
+
+ERRORS = [
+    (("withdraw", "amount=1"), 1, 'rejected: insufficient funds (balance="0")'),
+    (("fail",), 1, "actor failed: "),
+    (("deposi", "amount=1"), 2, "its commands are count_to, deposit, fail, statement, withdraw"),
+    (("count_to", "number=11"), 2, "invalid command: number: "),
+    (("count_to", "number=ten"), 2, "number: expected integer > 0 <= 10, got 'ten'"),
+    (("count_to",), 2, "number: the argument is missing"),
+    (("deposit", "amount=ten"), 2, "invalid command: amount: "),
+    (("deposit", "amount=1", "tip=1"), 2, "tip: deposit has no such argument"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "said"), ERRORS)
+@pytest.mark.parametrize("named_model", [(), ("--model", "bank:model")])
+def test_an_error_is_one_line_and_its_code(
+    aether: Run, words: tuple[str, ...], code: int, said: str, named_model: tuple[str, ...]
+) -> None:
+    ran = aether("call", "account", "wrong", *words, *named_model)
+
+    assert (ran.code, ran.out) == (code, "")
+    line = ran.err.removeprefix("a model may print when it is imported\n")
+    assert said in line
+    assert line.count("\n") == 1
+    assert "Traceback" not in line
+
+
+def test_a_command_over_the_payload_limit_is_refused(aether: Run) -> None:
+    ran = aether("call", "account", "big", "deposit", "--json", "-",
+                 stdin=json.dumps({"amount": "1", "note": "n" * 2_000_000}).encode())  # fmt: skip
+
+    assert (ran.code, ran.out) == (2, "")
+    assert "1048576" in ran.err
+    assert len(ran.err) < 500
+
+
+def test_the_pool_is_seen(aether: Run) -> None:
+    (worker,) = [json.loads(line) for line in aether("ps").out.splitlines()]
+    assert worker["slot"] == 0
+    assert list(json.loads(aether("model", "schema").out)["actors"]) == ["account"]
+    shown = aether("model", "show")
+    assert shown.out == aether("model", "show", "bank:model").out
+    assert 'deposit(amount: decimal, note: string = "") -> decimal  Add money.' in shown.out
+    assert "Deposited(amount: decimal, note: string)  Money came in." in shown.out
+
+
+def test_another_namespace_is_not_there(aether: Run) -> None:
+    ran = aether("ps", "--namespace", "other", "--timeout", "0.5")
+
+    assert (ran.code, ran.out) == (3, "")
+    assert "other" in ran.err
+
+
+def test_a_server_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
+    url = f"nats://127.0.0.1:{free_port()}"
+
+    for arguments in (("call", "account", "a", "deposit"), ("state", "account", "a"), ("ps",), ("model", "show")):
+        ran = run_in(tmp_path)(*arguments, "--nats", url)
+        assert (ran.code, ran.out) == (3, "")
+        assert url in ran.err
+        assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("", "model"),
+        ("import there_is_no_such_module", "there_is_no_such_module"),
+        ("model = 1", "model"),
+        ("def broken(:", "broken.py"),
+    ],
+)
+def test_a_model_that_does_not_import_is_exit_4(tmp_path: Path, source: str, words: str) -> None:
+    (tmp_path / "broken.py").write_text(source)
+
+    for arguments in (("model", "show", "broken:model"), ("call", "a", "b", "c", "--model", "broken:model")):
+        ran = run_in(tmp_path)(*arguments)
+        assert (ran.code, ran.out) == (4, "")
+        assert words in ran.err
+        assert ran.err.count("\n") == 1
+    assert run_in(tmp_path)("run", "broken:model").code == 4
+    assert not (tmp_path / ".aether").exists()
+
+
+def test_a_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "bank.py").write_text(BANK)
+    read_fd, write_fd = os.pipe()
+    os.close(read_fd)
+
+    done = subprocess.run(command_line("model", "schema", "bank:model"), cwd=tmp_path, env=environment(),
+                          stdout=write_fd, stderr=subprocess.PIPE, check=False)  # fmt: skip
+    os.close(write_fd)
+
+    assert done.returncode == 141
+    assert done.stderr == b"a model may print when it is imported\n"
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_a_missing_extra_is_named(missing: str) -> None:
+    program = f"import sys; sys.modules[{missing!r}] = None; from aether.cli import main; sys.exit(main(['ps']))"
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+
+    assert (done.returncode, done.stdout) == (4, b"")
+    assert done.stderr.decode() == f"the command line needs {missing}: `pip install 'aether[cli]'` brings it\n"

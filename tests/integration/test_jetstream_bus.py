@@ -1,0 +1,128 @@
+"""The bus on a real server: whatever broadcast is lost, everything arrives, once and in order."""
+
+import asyncio
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from nats.aio.msg import Msg
+
+from aether.ids import ActorId, Position
+from aether.jetstream.bundle import JetStreamConnection
+from aether.jetstream.headers import SEQUENCE
+from aether.names import shard_of
+from aether.ports import START, EventStored, StoredCommit
+from tests.contract.harness import Received, commit, guarded
+from tests.support.jetstream import SHARDS, Generations, fresh_namespace, node
+from tests.support.nats_server import NatsServer
+from tests.support.proxy import Proxy
+
+ACTORS = [ActorId("account", "alice"), ActorId("account", "bob"), ActorId("order", "alice")]
+
+
+async def commits(one: JetStreamConnection, count: int) -> list[StoredCommit]:
+    """`count` commits, round the actors."""
+    stored: list[StoredCommit] = []
+    last: dict[ActorId, tuple[int, Position]] = {}
+    for number in range(count):
+        actor_id = ACTORS[number % len(ACTORS)]
+        version, position = last.get(actor_id, (0, START))
+        stored.append(await commit(one.event_store, actor_id, version + 1, position))
+        last[actor_id] = (version + 1, stored[-1].position)
+    return stored
+
+
+@given(lost=st.sets(st.integers(1, 12)), held_max=st.sampled_from([1, 3, 100]))
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_lost_broadcasts_are_filled_in_order(nats_server: NatsServer, lost: set[int], held_max: int) -> None:
+    def loses(message: Msg) -> bool:
+        return int((message.headers or {}).get(SEQUENCE, "0")) in lost
+
+    async def run() -> None:
+        namespace = fresh_namespace()
+        async with (
+            node(nats_server.url, namespace, loses=loses, idle_scan_s=0.1, held_max=held_max) as one,
+            node(nats_server.url, namespace) as other,
+        ):
+            received, of_kind = Received[StoredCommit](), Received[StoredCommit]()
+            await one.bus.subscribe(received.receive)
+            await one.bus.subscribe(of_kind.receive, kind="order")
+            stored = await commits(other, 12)
+            assert await received.count(12) == stored
+            assert of_kind.items == [c for c in stored if c.actor_id.kind == "order"]
+
+    asyncio.run(guarded(run()))
+
+
+async def test_what_was_stored_while_away_is_delivered_on_return(own_server: NatsServer, namespace: str) -> None:
+    async with (
+        Proxy(own_server.port) as proxy,
+        node(proxy.url, namespace) as away,
+        node(own_server.url, namespace) as other,
+    ):
+        received, notices = Received[StoredCommit](), Received[EventStored]()
+        await away.bus.subscribe(received.receive)
+        await away.bus.subscribe_to_event_stored(notices.receive)
+        generations = Generations(away.nats)
+        proxy.cut()
+        await generations.lost()
+        assert not away.bus.synced
+        stored = await commits(other, 30)
+        proxy.mend()
+        assert await received.count(30) == stored
+        assert [(n.actor_id, n.position) for n in notices.items] == [(c.actor_id, c.position) for c in stored]
+        assert [n.version for n in notices.items if n.actor_id == ACTORS[0]] == list(range(1, 11))
+
+
+async def test_a_late_subscriber_hears_only_what_comes_after(nats_server: NatsServer, namespace: str) -> None:
+    async with node(nats_server.url, namespace) as one:
+        early, late = Received[StoredCommit](), Received[StoredCommit]()
+        await one.bus.subscribe(early.receive)
+        first = await commit(one.event_store, ACTORS[0], 1, START)
+        await one.bus.subscribe(late.receive)
+        second = await commit(one.event_store, ACTORS[1], 1, START)
+        assert await late.count(1) == [second]
+        assert early.items == [first, second]
+
+
+async def test_a_receiver_that_raises_harms_nobody(nats_server: NatsServer, namespace: str) -> None:
+    def raises(_: object) -> None:
+        raise RuntimeError("a bug")
+
+    async with node(nats_server.url, namespace) as one:
+        received = Received[StoredCommit]()
+        await one.bus.subscribe(raises)
+        await one.bus.subscribe_to_event_stored(raises)
+        await one.bus.subscribe(received.receive)
+        stored = await commits(one, 5)
+        assert await received.count(5) == stored
+
+
+async def test_stopping_hands_over_what_was_delivered(nats_server: NatsServer, namespace: str) -> None:
+    async with node(nats_server.url, namespace) as one:
+        received, shard = Received[StoredCommit](), Received[StoredCommit]()
+        followed = await one.bus.follow_shards(range(SHARDS), shard.receive)
+        subscription = await one.bus.subscribe(received.receive)
+        stored = await commits(one, 9)
+        await subscription.stop()
+        await followed.stop()
+        assert received.items == stored
+        assert sorted(shard.items) == sorted(stored)
+        await commits_more(one, stored)
+        await subscription.stop()
+        assert len(received.items) == len(shard.items) == 9
+
+
+async def commits_more(one: JetStreamConnection, stored: list[StoredCommit]) -> None:
+    """One commit more on the last actor."""
+    last = stored[-1]
+    await commit(one.event_store, last.actor_id, 4, last.position)
+
+
+async def test_following_shards_hears_those_alone(nats_server: NatsServer, namespace: str) -> None:
+    async with node(nats_server.url, namespace) as one:
+        wanted = shard_of(ACTORS[0], SHARDS)
+        received = Received[StoredCommit]()
+        followed = await one.bus.follow_shards([wanted], received.receive)
+        stored = await commits(one, 9)
+        await followed.stop()
+        assert received.items == [c for c in stored if shard_of(c.actor_id, SHARDS) == wanted]

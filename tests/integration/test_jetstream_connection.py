@@ -1,0 +1,105 @@
+"""Connecting, and what a namespace is made of: every refusal names what is wrong."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+import aether.jetstream.connection as connection_room
+from aether.config import ConnectionConfig, StorageConfig
+from aether.errors import ConfigError, Unavailable
+from aether.jetstream.connection import connect
+from aether.jetstream.layout import create_layout, namespaces, open_layout
+from tests.support.jetstream import SHARDS, fresh_namespace
+from tests.support.nats_server import NatsServer, free_port
+
+STORAGE = StorageConfig(shards=SHARDS)
+
+
+async def refused(config: ConnectionConfig) -> ConfigError:
+    with pytest.raises(ConfigError) as raised:
+        async with connect(config):
+            pass
+    return raised.value
+
+
+async def test_no_server_names_the_url_without_its_password() -> None:
+    port = free_port()
+    with pytest.raises(Unavailable, match=f"127.0.0.1:{port}") as raised:
+        async with connect(ConnectionConfig(url=f"nats://me:secret@127.0.0.1:{port}")):
+            pass
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1", "nats://", "nats://host:port", "nats://host:0", "nats://[::1"])
+async def test_a_bad_url_is_a_setting(url: str) -> None:
+    assert (await refused(ConnectionConfig(url=url))).setting == "url"
+
+
+async def test_the_first_server_that_answers_is_taken(nats_server: NatsServer) -> None:
+    dead = f"nats://127.0.0.1:{free_port()}"
+    async with connect(ConnectionConfig(url=f"{dead}, {nats_server.url}")) as connection:
+        assert connection.generation is not None
+        assert connection.payload_bytes_max == 1 << 20
+
+
+async def test_wrong_credentials_name_their_setting() -> None:
+    with NatsServer(options=("--user", "me", "--pass", "right")) as server:
+        wrong = await refused(ConnectionConfig(url=server.url, user="me", password="wrong"))
+        assert wrong.setting == "user"
+        assert (await refused(ConnectionConfig(url=server.url))).setting == "user"
+        assert (await refused(ConnectionConfig(url=server.url, token="wrong"))).setting == "token"
+        async with connect(ConnectionConfig(url=server.url, user="me", password="right")):
+            pass
+
+
+async def test_files_that_are_not_there_name_their_setting(nats_server: NatsServer, tmp_path: Path) -> None:
+    missing, garbage = str(tmp_path / "missing"), tmp_path / "garbage"
+    garbage.write_text("garbage")
+    for setting in ("credentials_file", "tls_ca_file", "tls_cert_file"):
+        for path in (missing, str(garbage)):
+            config = ConnectionConfig(url=nats_server.url, **{setting: path})  # type: ignore[arg-type]  # all are str
+            assert (await refused(config)).setting == setting
+
+
+async def test_an_old_server_is_refused_with_both_versions(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_room, "SERVER_VERSION_MIN", (99, 1, 0))
+    error = await refused(ConnectionConfig(url=nats_server.url))
+    assert "99.1.0" in error.message
+    assert error.details["found"] in error.message
+
+
+async def test_a_server_without_jetstream_is_refused() -> None:
+    with NatsServer(jetstream=False) as server:
+        async with connect(ConnectionConfig(url=server.url)) as connection:
+            with pytest.raises(ConfigError, match="without JetStream"):
+                await create_layout(connection, fresh_namespace(), STORAGE)
+
+
+async def test_the_create_decides(nats_server: NatsServer, namespace: str) -> None:
+    async with connect(ConnectionConfig(url=nats_server.url)) as connection:
+        layouts = await asyncio.gather(*(create_layout(connection, namespace, STORAGE) for _ in range(4)))
+        assert {layout.names.shards for layout in layouts} == {SHARDS}
+        with pytest.raises(ConfigError, match="8 shards, not 16") as raised:
+            await create_layout(connection, namespace, StorageConfig(shards=16))
+        assert raised.value.setting == "shards"
+        assert (await open_layout(connection, namespace, 5)).names.shards == SHARDS
+        assert namespace in await namespaces(connection)
+
+
+async def test_replicas_that_one_server_cannot_have(nats_server: NatsServer, namespace: str) -> None:
+    async with connect(ConnectionConfig(url=nats_server.url)) as connection:
+        with pytest.raises(ConfigError) as raised:
+            await create_layout(connection, namespace, StorageConfig(shards=SHARDS, replicas=3))
+        assert raised.value.setting == "replicas"
+
+
+async def test_a_client_waits_for_its_namespace(nats_server: NatsServer, namespace: str) -> None:
+    async with connect(ConnectionConfig(url=nats_server.url)) as connection:
+        with pytest.raises(Unavailable, match="no worker has started"):
+            await open_layout(connection, namespace, 0)
+        waiting = asyncio.create_task(open_layout(connection, namespace, 20))
+        await create_layout(connection, namespace, STORAGE)
+        assert (await waiting).names.shards == SHARDS

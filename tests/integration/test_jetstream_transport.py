@@ -1,0 +1,118 @@
+"""Requests on a real server: the owner answers, nobody does, and what was delivered is received."""
+
+import asyncio
+
+import pytest
+
+from aether.errors import InvalidCommand, Unavailable
+from aether.ids import ActorId
+from aether.names import shard_of
+from aether.ports import Delivery, NotSent
+from aether.wire import decode_answer
+from tests.contract.harness import Received
+from tests.support.jetstream import SHARDS, Generations, node
+from tests.support.nats_server import NatsServer
+
+ALICE = ActorId("account", "alice \u2603")
+SHARD = shard_of(ALICE, SHARDS)
+
+
+def echo(delivery: Delivery) -> None:
+    delivery.respond(delivery.payload)
+
+
+async def test_the_owner_answers_and_nobody_does(nats_server: NatsServer, namespace: str) -> None:
+    async with node(nats_server.url, namespace) as one, node(nats_server.url, namespace) as other:
+        with pytest.raises(NotSent, match="nobody listens"):
+            await other.transport.request(ALICE, b"x", 5)
+        serving = await one.transport.serve(SHARD, echo)
+        assert await other.transport.request(ALICE, b"hello", 5) == b"hello"
+        await serving.stop()
+        await serving.stop()
+        with pytest.raises(NotSent, match="nobody listens"):
+            await other.transport.request(ALICE, b"x", 5)
+
+
+async def test_a_time_out_is_not_not_sent(nats_server: NatsServer, namespace: str) -> None:
+    async with node(nats_server.url, namespace) as one:
+        received = Received[Delivery]()
+        await one.transport.serve(SHARD, received.receive)
+        with pytest.raises(Unavailable, match="no answer in time") as raised:
+            await one.transport.request(ALICE, b"x", 0.1)
+        assert not isinstance(raised.value, NotSent)
+        assert len(received.items) == 1
+
+
+async def test_what_was_delivered_before_stop_is_received(nats_server: NatsServer, namespace: str) -> None:
+    async with node(nats_server.url, namespace) as one, node(nats_server.url, namespace) as other:
+        received = Received[Delivery]()
+        serving = await one.transport.serve(SHARD, received.receive)
+        generation = other.nats.generation
+        assert generation is not None
+        for number in range(500):
+            generation.publish(other.names.command(ALICE), b"%d" % number)
+        await generation.barrier()
+        await serving.stop()
+        assert [delivery.payload for delivery in received.items] == [b"%d" % number for number in range(500)]
+
+
+async def test_a_command_of_no_actor_is_answered_here(nats_server: NatsServer, namespace: str) -> None:
+    async with node(nats_server.url, namespace) as one:
+        received = Received[Delivery]()
+        await one.transport.serve(SHARD, received.receive)
+        generation = one.nats.generation
+        assert generation is not None
+        other_shard = (SHARD + 1) % SHARDS
+        await one.transport.serve(other_shard, received.receive)
+        wrong_shard = one.names.command(ALICE).replace(f".cmd.{SHARD}.", f".cmd.{other_shard}.")
+        for subject in (one.names.commands_of_shard(SHARD)[:-1] + "x", wrong_shard):
+            answer = decode_answer((await generation.request(subject, b"{}", 5)).data)
+            assert answer.error is not None
+            assert answer.error.code == "invalid_command"
+        assert received.items == []
+
+
+async def test_sizes_at_the_bound(nats_server: NatsServer, namespace: str) -> None:
+    async with node(nats_server.url, namespace) as one:
+        transport, generation = one.transport, one.nats.generation
+        await transport.serve(SHARD, lambda delivery: delivery.respond(b"x" * (1 << 21)))
+        answer = decode_answer(await transport.request(ALICE, b"x" * transport.request_bytes_max, 5))
+        assert answer.error is not None
+        assert "cannot be sent" in answer.error.message
+        with pytest.raises(InvalidCommand, match="at most"):
+            await transport.request(ALICE, b"x" * (1 << 20) + b"x", 5)
+        assert one.nats.generation is generation
+
+
+async def test_any_worker_informs(nats_server: NatsServer, namespace: str) -> None:
+    async with node(nats_server.url, namespace) as one, node(nats_server.url, namespace) as other:
+        with pytest.raises(NotSent):
+            await other.transport.ask_info()
+        serving = [await worker.transport.info(lambda: b"{}") for worker in (one, other)]
+        assert await other.transport.ask_info() == b"{}"
+        await asyncio.gather(*(subscription.stop() for subscription in serving))
+
+
+async def test_serving_goes_on_after_a_restart_and_old_answers_are_dropped(
+    own_server: NatsServer, namespace: str
+) -> None:
+    async with node(own_server.url, namespace) as one, node(own_server.url, namespace) as other:
+        received = Received[Delivery]()
+        await one.transport.serve(SHARD, received.receive)
+        asked = asyncio.create_task(other.transport.request(ALICE, b"first", 60))
+        (first,) = await received.count(1)
+        generations = [Generations(worker.nats) for worker in (one, other)]
+        own_server.kill()
+        with pytest.raises(Unavailable, match="lost"):
+            await asked
+        for generation in generations:
+            await generation.lost()
+        first.respond(b"nobody hears this")
+        own_server.start()
+        for generation in generations:
+            await generation.back()
+        asked = asyncio.create_task(other.transport.request(ALICE, b"second", 60))
+        (_, second) = await received.count(2)
+        first.respond(b"nor this")
+        second.respond(b"answer")
+        assert await asked == b"answer"
