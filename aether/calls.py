@@ -113,4 +113,6 @@ class Caller:
                 + (f"; the last: {last}" if last else ""),
                 outcome_known=False,
             )
+        if isinstance(last, NotSent):
+            raise Unavailable(f"no worker serves {actor_id} now: {last}")
         raise last

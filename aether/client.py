@@ -5,7 +5,9 @@ the number of shards from the stream, so a client needs no routing table and no 
 belongs to one event loop.
 """
 
+import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,7 +21,8 @@ from aether.calls import Caller
 from aether.config import CallConfig, ConnectionConfig, from_environment
 from aether.errors import ConfigError, Unavailable, UnreadableEvent
 from aether.ids import ActorId, Position, Version
-from aether.jetstream.bundle import JetStreamConnection, connect_client
+from aether.jetstream.bundle import JetStreamConnection, client_bundle
+from aether.jetstream.connection import NatsConnection
 from aether.jetstream.connection import connect as connect_nats
 from aether.jetstream.layout import namespaces
 from aether.model.decider import Decider
@@ -33,6 +36,7 @@ from aether.system.clock import SystemClock
 from aether.system.environment import environment, nats_url
 from aether.wire import STATE_COMMAND, SYSTEM_EVENT_PREFIX, Answer, Event, decode_commit
 
+LOOK_AGAIN_S = 0.1
 LAYOUT_WAIT_S = 10.0
 """How long a client waits for a namespace whose pool is only just starting."""
 
@@ -216,21 +220,25 @@ async def open_session(
 ) -> AsyncIterator[Session]:
     """A session without a model; the namespace defaults to the only one that the server has.
 
-    Raises `ConfigError` when there is none or are several, and what `connect` raises.
+    Waits `wait_s` for a pool that is just starting. Raises `ConfigError` when there are several namespaces,
+    `Unavailable` when there is none, and what `connect` raises.
     """
     variables = environment()
-    chosen = url or (None if connection else nats_url(variables))
-    config = connection or from_environment(ConnectionConfig, variables, url=chosen)
+    where = url or (None if connection else nats_url(variables))
+    config = connection or from_environment(ConnectionConfig, variables, url=where)
     settings = calls or from_environment(CallConfig, variables)
-    chosen_namespace = namespace or variables.get("AETHER_NAMESPACE") or await _only_namespace(config)
-    async with connect_client(config, chosen_namespace, SystemClock(), timeout_s=wait_s) as node:
-        yield Session(node, settings)
-
-
-async def _only_namespace(config: ConnectionConfig) -> str:
     async with connect_nats(config) as nats:
-        found = await namespaces(nats)
-    if len(found) != 1:
-        what = f"the server has several: {', '.join(found)}" if found else "the server has none yet"
-        raise ConfigError(f"name the namespace: {what}", setting="namespace", namespaces=found)
+        chosen = namespace or variables.get("AETHER_NAMESPACE") or await _only_namespace(nats, wait_s)
+        async with client_bundle(nats, chosen, SystemClock(), timeout_s=wait_s) as node:
+            yield Session(node, settings)
+
+
+async def _only_namespace(nats: NatsConnection, wait_s: float) -> str:
+    ends_s = time.monotonic() + wait_s
+    while not (found := await namespaces(nats)):
+        if time.monotonic() > ends_s:
+            raise Unavailable("the server has no namespace: no pool has started on it")
+        await asyncio.sleep(LOOK_AGAIN_S)
+    if len(found) > 1:
+        raise ConfigError(f"name the namespace, the server has several: {', '.join(found)}", setting="namespace")
     return found[0]

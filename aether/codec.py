@@ -229,7 +229,7 @@ def _refuse(search: Callable[..., _Found | None], *values: Any) -> None:
 
 def _to_builtins(value: Any) -> Any:
     if is_pydantic(type(value)):
-        return value.model_dump(mode="json", by_alias=True, round_trip=True)
+        return value.model_dump(mode="json", by_alias=True, round_trip=True, warnings="none")
     raise TypeError(f"values of {_name_of(type(value))} have no JSON form")
 
 

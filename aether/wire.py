@@ -13,6 +13,7 @@ import orjson
 from msgspec import DecodeError, Raw, Struct, ValidationError
 from msgspec.json import Decoder, Encoder
 
+from aether.codec import split_path
 from aether.errors import AetherError, InvalidCommand, UnreadableEvent, error_body, error_from_body
 from aether.ids import COMMAND_ID_CHARS_MAX, ActorId, Position, Version
 
@@ -212,18 +213,6 @@ def decode_commit(payload: bytes, actor_id: ActorId, position: Position) -> list
 def instant(wall_s: float) -> datetime:
     """A wall-clock time in Unix seconds as the datetime that envelopes hold."""
     return datetime.fromtimestamp(wall_s, UTC)
-
-
-def split_path(message: str) -> tuple[str, str]:
-    """msgspec's `Expected int, got str - at $.a[0].b` as its text and the path `a[0].b`."""
-    text, found, path = message.rpartition(" - at `")
-    if not found:
-        return message, ""
-    return text.replace("`", "'"), path.rstrip("`").removeprefix("$").removeprefix(".")
-
-
-def _printable(value: object) -> str:
-    return str(value).encode(errors="replace").decode()
 
 
 def _restored(event: Event) -> _StoredEvent:

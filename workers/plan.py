@@ -270,6 +270,7 @@ class _Turn:
         if self.state.phase is Phase.DRAINING:
             self._finish_draining()
         elif not renewing:
+            self._stop_split_otherwise()
             self._roll()
             self._stop_retired()
             self._fork_due()
@@ -329,14 +330,23 @@ class _Turn:
             if slot.retired and slot.pid is not None and slot.stopping_at_s is None:
                 self._stop(slot)
 
+    def _stop_split_otherwise(self) -> None:
+        """Workers split the shards by the number of slots: when that changes, all of them start anew."""
+        slots = self._wanted()
+        for slot in self.state.slots:
+            if slot.pid is not None and slot.split != slots and slot.stopping_at_s is None:
+                self._stop(slot)
+
     def _fork_due(self) -> None:
-        slots = sum(not slot.retired for slot in self.state.slots)
+        slots = self._wanted()
+        if any(slot.alive and slot.split != slots for slot in self.state.slots):
+            return
         for slot in self.state.slots:
             if slot.alive or slot.retired or self.now_s < slot.fork_at_s:
                 continue
             incarnation = f"{self.state.run}-{self.state.forks}"
             self.state = replace(self.state, forks=self.state.forks + 1)
-            self._put(replace(slot, forking=True, incarnation=incarnation, stale=False))
+            self._put(replace(slot, forking=True, incarnation=incarnation, split=slots, stale=False))
             self.effects.append(Fork(slot.number, slots, incarnation, slot.replaces))
 
     def _announce(self) -> None:
@@ -349,6 +359,9 @@ class _Turn:
             self.effects.append(Notify(f"READY=1\nSTATUS={ready} workers ready"))
 
     # ------------------------------------------------------------------------------------------------ small words
+
+    def _wanted(self) -> int:
+        return sum(not slot.retired for slot in self.state.slots)
 
     def _stop(self, slot: Slot) -> None:
         assert slot.pid is not None

@@ -59,12 +59,14 @@ class Slot:
     """One place for a worker. `pid` is None while none lives in it; `incarnation` is of the live one.
 
     `stale` marks old code that a rolling restart will replace, `retired` a slot that goes when its worker does.
+    `split` is how many slots the live worker was told that the shards are split over.
     """
 
     number: int
     pid: int | None = None
     forking: bool = False
     incarnation: str = ""
+    split: int = 0
     replaces: str | None = None
     heard_at_s: float = 0.0
     ready_at_s: float | None = None

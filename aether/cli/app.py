@@ -5,7 +5,6 @@ Typer calls one function for each command line, in the one thread. The world com
 
 import sys
 from importlib.metadata import version as installed_version
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -47,53 +46,16 @@ def root(
 def run_command(
     context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="The model, as module:name.")],
-    workers: Annotated[
-        int | None,
-        typer.Option(help="Worker processes. Default: one a processor, at most 4.", show_default=False),
-    ] = None,
-    nats: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", help="'embedded' or a URL. Default: AETHER_NATS_URL, else embedded.", show_default=False
-        ),
-    ] = None,
-    namespace: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Default: the model's name.", show_default=False)
-    ] = None,
-    node: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="This supervisor's name in the cluster. Default: made once, kept with the data.",
-            show_default=False,
-        ),
-    ] = None,
-    data_dir: Annotated[Path, typer.Option(metavar="PATH", help="Data and locks.")] = options.DATA_DIRECTORY,
-    port: Annotated[
-        int | None,
-        typer.Option(help="Of the embedded server. Default: its last one, 4222, or a free one.", show_default=False),
-    ] = None,
-    replicas: Annotated[
-        int | None, typer.Option(help="Copies of a new namespace's data. Default: 1.", show_default=False)
-    ] = None,
-    shards: Annotated[
-        int | None, typer.Option(help="Shards of a new namespace. Default: 256.", show_default=False)
-    ] = None,
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            "--timeout", metavar="SECONDS", help="How long draining may take before it is forced.", show_default=False
-        ),
-    ] = None,
-    hang_timeout: Annotated[
-        float | None,
-        typer.Option(
-            "--hang-timeout",
-            metavar="SECONDS",
-            help="How long a worker may be silent before it is killed.",
-            show_default=False,
-        ),
-    ] = None,
+    workers: options.Workers = None,
+    nats: options.RunNats = None,
+    namespace: options.RunNamespace = None,
+    node: options.Node = None,
+    data_dir: options.RunDataDirectory = options.DATA_DIRECTORY,
+    port: options.Port = None,
+    replicas: options.Replicas = None,
+    shards: options.Shards = None,
+    timeout: options.DrainTimeout = None,
+    hang_timeout: options.HangTimeout = None,
 ) -> int:
     """Start the supervisor; its exit code."""
     asked: dict[str, Any] = {

@@ -4,7 +4,7 @@ Pure. One table maps every class of `aether.errors`; the line is the error's nam
 that the message does not already say. Nothing of it can move the terminal's cursor or break the line.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msgspec import MsgspecError
@@ -58,7 +58,18 @@ EXIT_CODES: Mapping[type[AetherError], int] = {
     AetherError: EXIT_REFUSED,
 }
 
-_SAID_ALREADY = {"path", "kind", "command", "file", "line", "setting", "outcome_known", "expected", "actual"}
+_SAID_ALREADY = {
+    "path",
+    "kind",
+    "command",
+    "file",
+    "line",
+    "setting",
+    "outcome_known",
+    "expected",
+    "actual",
+    "namespaces",
+}
 
 
 def exit_code(error: AetherError) -> int:
@@ -70,9 +81,8 @@ def error_line(error: AetherError) -> str:
     """The error as one printable line: `rejected: insufficient funds (balance=10)`."""
     name = error.code.replace("_", " ")
     path = f"{error.path}: " if isinstance(error, InvalidCommand) and error.path else ""
-    own = () if type(error) is Rejected else _SAID_ALREADY
-    details = {key: value for key, value in error.details.items() if key not in own and value not in ("", None)}
-    shown = ", ".join(f"{key}={_json_text(value)}" for key, value in details.items())
+    details = error.details.items() if isinstance(error, Rejected) else _unsaid(error)
+    shown = ", ".join(f"{key}={_json_text(value)}" for key, value in details)
     return one_line(f"{name}: {path}{error.message}" + (f" ({shown})" if shown else ""))
 
 
@@ -80,6 +90,13 @@ def one_line(text: str) -> str:
     """The text without line breaks, and with everything that is not printable written as an escape."""
     joined = " ".join(text.split())
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in joined)
+
+
+def _unsaid(error: AetherError) -> Iterator[tuple[str, Any]]:
+    for key, value in error.details.items():
+        said = key in _SAID_ALREADY or value in ("", None) or (isinstance(value, str) and value in error.message)
+        if not said:
+            yield key, value
 
 
 def _json_text(value: Any) -> str:

@@ -53,4 +53,68 @@ ModelReference = Annotated[
 Kind = Annotated[str, typer.Argument(metavar="KIND", help="The actor's kind, such as account.")]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The actor's key: any text of 1-200 bytes.")]
 
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", help="Worker processes. Default: one a processor, at most 4.", show_default=False),
+]
+RunNats = Annotated[
+    str | None,
+    typer.Option(
+        "--nats",
+        metavar="URL",
+        help="'embedded' or a URL. Default: AETHER_NATS_URL, else embedded.",
+        show_default=False,
+    ),
+]
+RunNamespace = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace",
+        metavar="NAME",
+        help="Default: AETHER_NAMESPACE, else the model's name.",
+        show_default=False,
+    ),
+]
+Node = Annotated[
+    str | None,
+    typer.Option(
+        "--node",
+        metavar="NAME",
+        help="This supervisor's name in the cluster. Default: AETHER_NODE, else one made once and kept with the data.",
+        show_default=False,
+    ),
+]
+RunDataDirectory = Annotated[Path, typer.Option("--data-dir", metavar="PATH", help="Data and locks.")]
+Port = Annotated[
+    int | None,
+    typer.Option(
+        "--port", help="Of the embedded server. Default: its last one, 4222, or a free one.", show_default=False
+    ),
+]
+Replicas = Annotated[
+    int | None,
+    typer.Option(
+        "--replicas", help="Copies of a new namespace's data. Default: AETHER_REPLICAS, else 1.", show_default=False
+    ),
+]
+Shards = Annotated[
+    int | None,
+    typer.Option("--shards", help="Shards of a new namespace. Default: AETHER_SHARDS, else 256.", show_default=False),
+]
+DrainTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout", metavar="SECONDS", help="How long draining may take before it is forced.", show_default=False
+    ),
+]
+HangTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--hang-timeout",
+        metavar="SECONDS",
+        help="How long a worker may be silent before it is killed.",
+        show_default=False,
+    ),
+]
+
 DATA_DIRECTORY = DATA_DIRECTORY_DEFAULT

@@ -6,6 +6,7 @@ read as markup.
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC
 from typing import Any
 
 from msgspec.json import encode, format
@@ -19,7 +20,9 @@ from aether.cli.exits import one_line
 from aether.cli.schemas import Schema, resolve, signature_text, type_text
 from aether.wire import Event, encode_commit, instant
 
-_MEMBER_COLUMNS = ("node", "slot", "state", "pid", "host", "shards", "active", "model", "started_at")
+_MEMBER_COLUMNS = ("node", "slot", "state", "pid", "shards", "active", "model", "started_at")
+_MEMBER_TITLES = {"started_at": "started at (UTC)"}
+_LONG_COLUMNS = ("values", "command id")
 
 
 class ReaderGone(Exception):
@@ -48,10 +51,10 @@ def write_value(value: object) -> None:
 
 def write_history(title: str, events: Iterable[Event]) -> None:
     """A table of events."""
-    table = _table(title, ("version", "time", "event", "values", "command id"))
+    table = _table(title, ("version", "time (UTC)", "event", "values", "command id"))
     for event in events:
         values = format(bytes(event.data), indent=-1).decode()
-        shown = event.time.isoformat(sep=" ", timespec="milliseconds")
+        shown = event.time.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")
         table.add_row(*_cells(event.id, shown, event.type, values, event.commandid))
     _print(table)
 
@@ -59,7 +62,7 @@ def write_history(title: str, events: Iterable[Event]) -> None:
 def write_members(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """A table of workers."""
     columns = [column for column in _MEMBER_COLUMNS if any(column in row for row in rows)]
-    table = _table(title, [column.replace("_", " ") for column in columns])
+    table = _table(title, [_MEMBER_TITLES.get(column, column) for column in columns])
     for row in rows:
         table.add_row(*_cells(*(_member_cell(column, row.get(column, "")) for column in columns)))
     _print(table)
@@ -113,14 +116,14 @@ def _described(line: str, described: Schema) -> Text:
 
 def _member_cell(column: str, value: object) -> object:
     if column == "started_at" and isinstance(value, int | float):
-        return instant(value).isoformat(sep=" ", timespec="seconds")
+        return f"{instant(value):%Y-%m-%d %H:%M:%S}"
     return value
 
 
 def _table(title: str, columns: Iterable[str]) -> Table:
     table = Table(title=Text(one_line(title)), title_justify="left", box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column not in _LONG_COLUMNS)
     return table
 
 

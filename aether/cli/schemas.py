@@ -157,7 +157,8 @@ def _plain_text(schema: Schema, document: Schema) -> str:
         kind = _array_text(schema, document)
     elif kind == "object":
         kind = _object_text(schema, document)
-    return " ".join([kind, *_bounds(schema)])
+    bounds = " and ".join(_bounds(schema))
+    return f"{kind} {bounds}" if bounds else kind
 
 
 def _array_text(schema: Schema, document: Schema) -> str:

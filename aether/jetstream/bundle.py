@@ -65,17 +65,16 @@ async def connect_worker(
 
 
 @asynccontextmanager
-async def connect_client(
-    config: ConnectionConfig, namespace: str, clock: Clock, *, timeout_s: float
+async def client_bundle(
+    connection: NatsConnection, namespace: str, clock: Clock, *, timeout_s: float
 ) -> AsyncIterator[JetStreamConnection]:
     """The adapters of a namespace that a worker has made or makes within `timeout_s`.
 
     Raises `ConfigError`, `Unavailable`.
     """
-    async with connect(config) as connection:
-        layout = await open_layout(connection, namespace, timeout_s)
-        bundle = JetStreamConnection(connection, layout, clock)
-        try:
-            yield bundle
-        finally:
-            await bundle.bus.close()
+    layout = await open_layout(connection, namespace, timeout_s)
+    bundle = JetStreamConnection(connection, layout, clock)
+    try:
+        yield bundle
+    finally:
+        await bundle.bus.close()

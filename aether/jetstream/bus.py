@@ -230,9 +230,10 @@ class NATSEventBus:
             self._last = sequence
             self._deliver(sequence, message.subject, message.data)
         elif sequence > self._last:
-            self._whole.clear()
             self._hold(sequence, message)
-            self._wake.set()
+            if self._whole.is_set():
+                self._whole.clear()
+                self._wake.set()
 
     def _hold(self, sequence: int, message: Msg) -> None:
         if len(self._held) < self._config.held_max:

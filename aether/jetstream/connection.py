@@ -231,8 +231,7 @@ async def connect(config: ConnectionConfig) -> AsyncIterator[NatsConnection]:
         await connection.close()
 
 
-def _check_version(found: str) -> None:
-    numbers = tuple(int(part) for part in found.partition("-")[0].split(".")[:3] if part.isdigit())
-    if numbers < SERVER_VERSION_MIN:
-        needed = ".".join(map(str, SERVER_VERSION_MIN))
+def _check_version(version: tuple[int, int, int]) -> None:
+    if version < SERVER_VERSION_MIN:
+        needed, found = (".".join(map(str, numbers)) for numbers in (SERVER_VERSION_MIN, version))
         raise ConfigError(f"nats-server {needed} or later is needed, this is {found}", setting="url", found=found)

@@ -122,9 +122,10 @@ class Generation:
         return not self.ended.done()
 
     @property
-    def server_version(self) -> str:
-        """The server's version as it says it."""
-        return str(self._client.connected_server_version)
+    def server_version(self) -> tuple[int, int, int]:
+        """The server's version."""
+        version = self._client.connected_server_version
+        return (version.major, version.minor, version.patch)
 
     def publish(
         self, subject: str, payload: bytes, reply_to: str = "", headers: Mapping[str, str] | None = None

@@ -48,9 +48,8 @@ class NatsTransport:
         def received(message: Msg, generation: Generation) -> None:
             respond = _Respond(generation, message.reply)
             try:
+                # Refuses an actor of another shard than the subject names, so the shard is the one subscribed to.
                 parsed = self._names.parse_command(message.subject)
-                if parsed.shard != shard:
-                    raise InvalidCommand(f"{message.subject} is not of shard {shard}", path="subject")
             except InvalidCommand as error:
                 respond(encode_error(error))
             else:
@@ -63,6 +62,9 @@ class NatsTransport:
 
         Raises `InvalidCommand` for a payload over `request_bytes_max`.
         """
+        if len(payload) > self.request_bytes_max:
+            text = f"a command is at most {self.request_bytes_max} bytes, this is {len(payload)}"
+            raise InvalidCommand(text)
         return (await self._connection.request(self._names.command(actor_id), payload, timeout_s)).data
 
     async def info(self, inform: Inform) -> Subscription:

@@ -13,7 +13,7 @@ from aether.memory.faults import Again, Fault, Late, Lost, NoResponders, Step
 from aether.memory.feed import Feed
 from aether.memory.link import Link, Waiter, settle
 from aether.names import shard_of
-from aether.ports import Delivery, Subscription
+from aether.ports import Delivery, NotSent, Subscription
 
 
 class InMemoryTransport:
@@ -34,14 +34,15 @@ class InMemoryTransport:
     async def request(self, actor_id: ActorId, payload: bytes, timeout_s: float) -> bytes:
         """The first answer.
 
-        Raises `Unavailable` for no owner, a lost connection or a time-out; `InvalidCommand` over `request_bytes_max`.
+        Raises `NotSent` for no owner or no connection, plain `Unavailable` for a lost connection or a time-out, and
+        `InvalidCommand` over `request_bytes_max`.
         """
         if len(payload) > self.request_bytes_max:
             text = f"a command is at most {self.request_bytes_max} bytes, this is {len(payload)}"
             raise InvalidCommand(text)
         fault = self._link.fault(Step.REQUEST)
         if not self._link.up:
-            raise Unavailable("not connected")
+            raise NotSent("not connected")
         word: asyncio.Future[bytes | Unavailable] = asyncio.get_running_loop().create_future()
         waiter: Waiter[bytes | Unavailable] = Waiter(
             self._link,
@@ -65,7 +66,7 @@ class InMemoryTransport:
                 self._route(actor_id, payload, waiter)
                 self._route(actor_id, payload, waiter)
             case NoResponders():
-                waiter.tell(Unavailable("nobody serves the shard"))
+                waiter.tell(NotSent("nobody serves the shard"))
             case Lost():
                 pass
             case _:
@@ -75,7 +76,7 @@ class InMemoryTransport:
         shard = shard_of(actor_id, self._link.shards)
         services = list(self._link.space.serving.get(shard, ()))
         if not services:
-            waiter.tell(Unavailable("nobody serves the shard"))
+            waiter.tell(NotSent("nobody serves the shard"))
         for deliver in services:
             deliver(actor_id, payload, waiter.tell)
 

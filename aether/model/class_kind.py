@@ -4,6 +4,7 @@ Everything that can be wrong with the class is found here, when a model is built
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from types import FunctionType
@@ -35,9 +36,7 @@ class ActorKind(CompiledKind):
     def __init__(self, cls: type[Actor]) -> None:
         kind = checked_kind(cls.kind, cls._aether_place)
         _check_members(cls)
-        names = {
-            name: one for base in reversed(cls.__mro__) for name, one in vars(base).get("_aether_names", {}).items()
-        }
+        names = _local_names(cls)
         handlers = list(_handlers(cls))
         appliers = [(type_, one) for one in _of(handlers, "event") for type_ in _event_types(kind, one, names)]
         if not appliers:
@@ -105,6 +104,16 @@ class ActorKind(CompiledKind):
 
     def _decoded(self, raw: bytes) -> tuple[Any, ...]:
         return msgspec.structs.astuple(self.state_codec.decode(raw))
+
+
+def _local_names(cls: type[Actor]) -> dict[str, Any]:
+    """What annotations of the class may mean beyond its module: names of the function around it, classes within it."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        module = getattr(sys.modules.get(base.__module__), "__dict__", {})
+        found |= {name: one for name, one in vars(base).items() if isinstance(one, type) and name not in module}
+        found |= vars(base).get("_aether_names", {})
+    return found
 
 
 def checked_kind(kind: Any, place: Place) -> str:

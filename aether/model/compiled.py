@@ -3,6 +3,7 @@
 A kind is its messages, found by name, and the events' types, found by class. Stateless after it was built.
 """
 
+import dis
 import hashlib
 from collections.abc import Iterable, Mapping
 from types import CodeType, FunctionType
@@ -67,25 +68,18 @@ def _fingerprint(state: Codec, folding: Iterable[FunctionType]) -> str:
     """A hash of the state's shape and of the code that folds it: a snapshot of another fold is no snapshot."""
     schemas, definitions = schemas_of({("state",): state.type})
     shape = orjson.dumps([schemas[("state",)], definitions], option=orjson.OPT_SORT_KEYS)
-    code = sorted(f"{function.__name__} {_function_text(function)}" for function in folding)
+    code = sorted(f"{function.__name__} {_code_text(function.__code__)}" for function in folding)
     return hashlib.sha256(b"\n".join([shape, *(text.encode() for text in code)])).hexdigest()[:16]
 
 
-def _function_text(function: FunctionType) -> str:
-    """What a function does, without where it stands: neither comments nor line numbers nor its docstring count."""
-    code = function.__code__
-    documented = function.__doc__ is not None and code.co_consts[:1] == (function.__doc__,)
-    return _code_text(code, code.co_consts[1:] if documented else code.co_consts)
-
-
-def _code_text(code: CodeType, constants: tuple[object, ...]) -> str:
-    texts = [_constant_text(constant) for constant in constants]
-    return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {texts}"
+def _code_text(code: CodeType) -> str:
+    """What a function does, not where it stands: comments, line numbers and docstrings do not count."""
+    return " ".join(f"{step.opname} {_constant_text(step.argval)}" for step in dis.get_instructions(code))
 
 
 def _constant_text(constant: object) -> str:
     if isinstance(constant, CodeType):
-        return _code_text(constant, constant.co_consts)
+        return _code_text(constant)
     if isinstance(constant, frozenset):
         return str(sorted(map(_constant_text, constant)))
     if isinstance(constant, tuple):

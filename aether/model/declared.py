@@ -76,7 +76,7 @@ def local_names(frame: FrameType, annotations: Iterable[Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     around: FrameType | None = frame
     while around is not None and around.f_locals is not around.f_globals:
-        for name in wanted & around.f_locals.keys():
+        for name in wanted.intersection(around.f_locals):
             found.setdefault(name, around.f_locals[name])
         in_class_body = not around.f_code.co_flags & inspect.CO_OPTIMIZED
         around = around.f_back if in_class_body else None

@@ -68,8 +68,12 @@ class Model:
 
     def schema(self) -> JsonSchema:
         """JSON Schemas of every message and state: `{"$schema", "model", "actors": {kind: ...}, "$defs"}`, a copy."""
-        copy: JsonSchema = orjson.loads(orjson.dumps(self._schema))
+        copy: JsonSchema = orjson.loads(self.schema_json())
         return copy
+
+    def schema_json(self) -> bytes:
+        """`schema()` as JSON."""
+        return orjson.dumps(self._schema)
 
     def _add(self, declared: Any, place: Place) -> None:
         kind: Kind

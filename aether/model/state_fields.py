@@ -6,7 +6,6 @@ Each has a default, checked against its type when the model is built. A mutable 
 import copy
 import dataclasses
 import inspect
-import sys
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -36,18 +35,11 @@ def state_fields(cls: type[Actor], names: Mapping[str, Any]) -> list[StateField]
             continue
         for name, annotation in inspect.get_annotations(base).items():
             place = place_of_field(base, name, cls._aether_place)
-            type_ = resolve(annotation, base.__module__, _names_in(base, names), place, f"{cls.__name__}.{name}")
+            type_ = resolve(annotation, base.__module__, names, place, f"{cls.__name__}.{name}")
             if type_ is ClassVar or typing.get_origin(type_) is ClassVar:
                 continue
             found[name] = _field(cls, name, type_, place)
     return list(found.values())
-
-
-def _names_in(base: type, names: Mapping[str, Any]) -> dict[str, Any]:
-    """Classes declared within a class are known to its annotations, behind the module's names."""
-    module = getattr(sys.modules.get(base.__module__), "__dict__", {})
-    nested = {name: one for name, one in vars(base).items() if isinstance(one, type) and name not in module}
-    return {**nested, **names}
 
 
 def _field(cls: type[Actor], name: str, type_: Any, place: Place) -> StateField:

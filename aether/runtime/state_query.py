@@ -7,10 +7,10 @@ import orjson
 from msgspec import DecodeError, Raw, Struct, ValidationError
 from msgspec.json import Decoder
 
+from aether.codec import split_path
 from aether.errors import InvalidCommand
 from aether.ids import ActorId, Version
 from aether.model.definition import ActorState, ActorType, Scope, State
-from aether.wire import split_path
 
 
 class _Args(Struct, forbid_unknown_fields=True):

@@ -3,7 +3,8 @@
 A row is told to its origin, and to its destination when it arrived there. An airport sees up to 120,835 rows of the
 year and must know each of them again. A set of their texts would be 3 MB; but a flight number leaves once a day and
 comes back on most days, so the exact set is small as a bitmap of the days of the year for each line: 3,013 lines at
-Newark, at most 46 bytes each, and one short `bytes` replaced for each event.
+Newark, at most 46 bytes each, 187 kB of JSON when the year is full. A command replaces one short `bytes` and costs
+12 us with all its checks and encodings, at the end of the year as at its beginning.
 
 The refusal is decided before anything is emitted and is an ordinary answer, False, so there is nothing to undo.
 """

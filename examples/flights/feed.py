@@ -27,11 +27,12 @@ from examples.flights.play import Report, for_each, reports_of, send
 from examples.flights.report import progress, show_busiest, show_verdict
 from examples.flights.source import ORIGINS, ROWS_OF_JANUARY, ROWS_OF_THE_YEAR, read_rows
 
-IN_FLIGHT = 512
+IN_FLIGHT = 1_000
+"""Below the 1,024 commands that may wait on one actor, so that even Newark's mailbox never overflows."""
 DEADLINE_S = 30.0
 POOL_WAIT_S = 60.0
 POOL_RETRY_S = 0.2
-LOG_WIDTH = 110
+LOG_WIDTH = 120
 
 EXIT_AGREES = 0
 EXIT_DIFFERS = 1
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class Feed:
-    """One run of the feed. Reads the file as a stream, three times, so the year takes no more memory than a day."""
+    """One run of the feed. The file is read as a stream, to feed and again to check: the year needs no more memory."""
 
     def __init__(self, options: argparse.Namespace, console: Console) -> None:
         everything = ROWS_OF_THE_YEAR if options.all else ROWS_OF_JANUARY
@@ -106,11 +107,14 @@ class Feed:
                 return client
 
     def _url(self) -> str | None:
-        """The URL given, else that which the embedded server of the data directory wrote down, else the usual one."""
+        """The URL given, else that which the data directory's pool wrote down; None leaves it to the client."""
         given: str | None = self._options.nats
         if given is None and self._options.data_dir is not None:
-            recorded = self._options.data_dir / "nats.url"
-            return recorded.read_text().strip() if recorded.exists() else None
+            recorded = Path(self._options.data_dir, "nats.url")
+            # Never the usual URL meanwhile: another pool could live there.
+            if not recorded.exists():
+                raise Unavailable(f"no pool has started in {self._options.data_dir}")
+            return recorded.read_text().strip()
         return given
 
     async def _recorded(self, client: Client) -> int:
@@ -179,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--all", action="store_true", help="the year, 336,776 rows, instead of January's 27,004")
     parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N rows of the year")
-    parser.add_argument("--in-flight", type=_positive, default=IN_FLIGHT, metavar="N", help="commands at once (512)")
+    parser.add_argument("--in-flight", type=_positive, default=IN_FLIGHT, metavar="N", help="commands at once (1,000)")
     parser.add_argument(
         "--nats", metavar="URL", help="where the pool is; else AETHER_NATS_URL, or the pool started here"
     )

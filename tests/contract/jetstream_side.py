@@ -42,7 +42,7 @@ class JetStreamSide:
 
     name = "jetstream"
     manual_time = False
-    examples = 10
+    examples = 30
     steps = 20
 
     def __init__(self, url: str) -> None:

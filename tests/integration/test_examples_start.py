@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -26,10 +27,10 @@ class Starts:
         self.directory = directory
         self._running: list[subprocess.Popen[str]] = []
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, rows: int = ROWS) -> "subprocess.Popen[str]":
         """Start it and let it run."""
         process = subprocess.Popen(
-            ["scripts/start", f"--limit={ROWS}", "--workers=1", *arguments],
+            ["scripts/start", f"--limit={rows}", "--workers=1", *arguments],
             cwd=CLONE,
             env={**os.environ, "AETHER_DATA_DIR": str(self.directory)},
             stdout=subprocess.PIPE,
@@ -48,8 +49,9 @@ class Starts:
     def end(self) -> None:
         """Stop what a failed test left, and wait for it."""
         for process in self._running:
-            process.send_signal(signal.SIGINT)
-            process.communicate()
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.communicate()
 
     def living(self) -> list[str]:
         """The command lines of all processes whose environment or command line names the directory."""
@@ -90,14 +92,7 @@ def test_a_second_start_finds_everything_and_changes_nothing(starts: Starts) -> 
 
 def test_it_stays_up_until_interrupted_and_a_wrong_total_fails_the_next_start(starts: Starts) -> None:
     process = starts.start()
-    assert process.stdout is not None
-    shown = []
-    for line in process.stdout:
-        shown.append(line)
-        if "aether ps" in line:
-            break
-    else:
-        pytest.fail("".join(shown))
+    wait_for_the_verdict(process)
     status, output = starts.once()
     assert status == 4, output
     assert "runs in" in output
@@ -109,6 +104,43 @@ def test_it_stays_up_until_interrupted_and_a_wrong_total_fails_the_next_start(st
     status, output = starts.once()
     assert status == 1, output
     assert "airport/JFK departures" in output
+
+
+def test_the_totals_are_exact_though_the_worker_is_killed_while_it_counts(starts: Starts) -> None:
+    process = starts.start("--once", rows=2_000)
+    assert process.stdout is not None
+    shown, worker_pid, killed = [], 0, 0
+    for line in process.stdout:
+        shown.append(line)
+        serving = re.search(r"-0\[(\d+)\] INFO aether.worker: serving", line)
+        if serving:
+            worker_pid = int(serving[1])
+        elif "rows fed:" in line and worker_pid and killed < 3:
+            os.kill(worker_pid, signal.SIGKILL)
+            worker_pid, killed = 0, killed + 1
+    assert process.wait() == 0, "".join(shown)
+    assert killed
+    assert any("are equal to a direct pass over the file (2,000 rows fed)" in line for line in shown)
+
+
+def test_a_closed_terminal_leaves_nothing_behind(starts: Starts) -> None:
+    process = starts.start()
+    wait_for_the_verdict(process)
+    process.send_signal(signal.SIGHUP)
+    process.communicate()
+    assert process.returncode == 143
+    assert starts.living() == []
+
+
+def wait_for_the_verdict(process: "subprocess.Popen[str]") -> None:
+    """Read until the last of the commands to try; fail when the output ends before."""
+    assert process.stdout is not None
+    shown = []
+    for line in process.stdout:
+        shown.append(line)
+        if "aether ps" in line:
+            return
+    pytest.fail("".join(shown))
 
 
 async def record_a_flight_that_never_was(url: str) -> None:

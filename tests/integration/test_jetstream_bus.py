@@ -2,12 +2,16 @@
 
 import asyncio
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nats.aio.msg import Msg
 
+import aether.jetstream.bus as bus_room
 from aether.ids import ActorId, Position
+from aether.jetstream.api import Batch, direct_batch
 from aether.jetstream.bundle import JetStreamConnection
+from aether.jetstream.connection import NatsConnection
 from aether.jetstream.headers import SEQUENCE
 from aether.names import shard_of
 from aether.ports import START, EventStored, StoredCommit
@@ -56,7 +60,7 @@ def test_lost_broadcasts_are_filled_in_order(nats_server: NatsServer, lost: set[
 async def test_what_was_stored_while_away_is_delivered_on_return(own_server: NatsServer, namespace: str) -> None:
     async with (
         Proxy(own_server.port) as proxy,
-        node(proxy.url, namespace) as away,
+        node(proxy.url, namespace, idle_scan_s=1_000) as away,
         node(own_server.url, namespace) as other,
     ):
         received, notices = Received[StoredCommit](), Received[EventStored]()
@@ -82,6 +86,43 @@ async def test_a_late_subscriber_hears_only_what_comes_after(nats_server: NatsSe
         second = await commit(one.event_store, ACTORS[1], 1, START)
         assert await late.count(1) == [second]
         assert early.items == [first, second]
+
+
+class GatedBatches:
+    """Direct gets that wait until the gate is open, and whose replica is one message behind."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.asked = asyncio.Event()
+
+    async def batch(self, connection: NatsConnection, stream: str, subjects: str, sequence: int) -> Batch:
+        self.asked.set()
+        await self.gate.wait()
+        found = (await direct_batch(connection, stream, subjects, sequence)).messages
+        return Batch(found[:-1], more=False)
+
+
+async def test_a_slow_fill_from_a_stale_replica_with_little_room(
+    nats_server: NatsServer, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loses(message: Msg) -> bool:
+        return (message.headers or {}).get(SEQUENCE) == "3"
+
+    gated = GatedBatches()
+    monkeypatch.setattr(bus_room, "direct_batch", gated.batch)
+    async with node(nats_server.url, namespace, loses=loses, idle_scan_s=1_000, held_max=2) as one:
+        early, late = Received[StoredCommit](), Received[StoredCommit]()
+        await one.bus.subscribe(early.receive)
+        stored = await commits(one, 9)
+        await gated.asked.wait()
+        await one.bus.subscribe(late.receive)
+        assert early.items == stored[:2]
+        gated.gate.set()
+        assert await early.count(9) == stored
+        assert late.items == []
+        stored.append(await commits_more(one, stored))
+        assert await late.count(1) == stored[-1:]
+        assert await early.count(10) == stored
 
 
 async def test_a_receiver_that_raises_harms_nobody(nats_server: NatsServer, namespace: str) -> None:
@@ -112,10 +153,10 @@ async def test_stopping_hands_over_what_was_delivered(nats_server: NatsServer, n
         assert len(received.items) == len(shard.items) == 9
 
 
-async def commits_more(one: JetStreamConnection, stored: list[StoredCommit]) -> None:
+async def commits_more(one: JetStreamConnection, stored: list[StoredCommit]) -> StoredCommit:
     """One commit more on the last actor."""
     last = stored[-1]
-    await commit(one.event_store, last.actor_id, 4, last.position)
+    return await commit(one.event_store, last.actor_id, 4, last.position)
 
 
 async def test_following_shards_hears_those_alone(nats_server: NatsServer, namespace: str) -> None:

@@ -1,14 +1,17 @@
 """The event store and the snapshots on a real server: outcomes, reading, sizes, keys."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+import aether.jetstream.store as store_room
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId, Position, Version
+from aether.jetstream.api import Batch, direct_batch
+from aether.jetstream.connection import NatsConnection
 from aether.jetstream.versions import Versions
 from aether.ports import START, AppendOutcome, Committed, Conflict, EventStore, Unknown
-from tests.contract.harness import LOOKALIKES, commit, events_of, payload_of, publish
+from tests.contract.harness import LOOKALIKES, Received, commit, events_of, payload_of, publish
 from tests.support.jetstream import fresh_namespace, node
 from tests.support.nats_server import NatsServer
 
@@ -23,11 +26,10 @@ async def test_a_stale_first_commit_stores_nothing_of_what_follows(nats_server: 
     async with node(nats_server.url, namespace) as one:
         store = one.event_store
         first = await commit(store, ALICE, 1, START)
-        outcomes: list[AppendOutcome] = []
+        outcomes = Received[AppendOutcome]()
         for guessed in (Position(first.position - 1), Position(first.position + 1), Position(first.position + 2)):
-            store.publish(ALICE, payload_of(ALICE, 2), guessed, outcomes.append)
-        await store.last(ALICE)
-        assert outcomes == [Conflict()] * 3
+            store.publish(ALICE, payload_of(ALICE, 2), guessed, outcomes.receive)
+        assert await outcomes.count(3) == [Conflict()] * 3
         assert await history(store, ALICE) == [(first.position, first.payload)]
 
 
@@ -125,21 +127,54 @@ async def test_the_version_cache_hears_of_other_nodes(nats_server: NatsServer, n
         assert await one.event_store.latest_version(ALICE) == 7
 
 
+async def test_an_own_commit_is_known_before_its_notice(nats_server: NatsServer, namespace: str) -> None:
+    async with node(nats_server.url, namespace, loses=lambda message: b"Happened" in message.data) as deaf:
+        await deaf.event_store.follow(deaf.bus)
+        assert await deaf.event_store.latest_version(ALICE) == 0
+        await commit(deaf.event_store, ALICE, 1, START)
+        assert await deaf.event_store.latest_version(ALICE) == 1
+
+
+async def test_a_replica_that_stays_behind_is_passed_over(
+    nats_server: NatsServer, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stale(connection: NatsConnection, stream: str, subjects: str, sequence: int) -> Batch:
+        found = (await direct_batch(connection, stream, subjects, sequence)).messages
+        return Batch([message for message in found if message.sequence < 3], more=False)
+
+    monkeypatch.setattr(store_room, "direct_batch", stale)
+    async with node(nats_server.url, namespace) as one:
+        position = START
+        for version in range(1, 6):
+            position = (await commit(one.event_store, ALICE, version, position)).position
+        assert [position for position, _ in await history(one.event_store, ALICE)] == [1, 2, 3, 4, 5]
+
+
 updates = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 9), st.booleans()), max_size=40)
 
 
-@given(updates, st.integers(1, 4))
-@settings(max_examples=200)
-def test_the_version_cache_is_bounded_and_never_goes_back(heard: list[tuple[int, int, bool]], entries_max: int) -> None:
-    versions = Versions(entries_max)
-    newest: dict[ActorId, int] = {}
+@given(updates)
+def test_the_version_cache_never_goes_back(heard: list[tuple[int, int, bool]]) -> None:
+    versions = Versions(4)
+    newest: dict[ActorId, tuple[int, bool]] = {}
     for number, position, told in heard:
         actor_id = ActorId("account", str(number))
-        if versions.get(actor_id) is None:
-            newest.pop(actor_id, None)
         versions.note(actor_id)
         versions.update(actor_id, Position(position), Version(position) if told else None)
-        newest[actor_id] = max(newest.get(actor_id, 0), position)
-        known = versions.get(actor_id)
-        assert known is None or known == newest[actor_id] or known >= position
-        assert len(versions) <= entries_max
+        before, known = newest.get(actor_id, (0, False))
+        if position >= before:
+            newest[actor_id] = (position, told or (known and position == before))
+        last, known = newest[actor_id]
+        assert versions.get(actor_id) == (last if known else None)
+
+
+@given(st.lists(st.integers(1, 9)), st.integers(1, 4))
+def test_the_version_cache_keeps_the_last_used(used: list[int], entries_max: int) -> None:
+    versions = Versions(entries_max)
+    order: list[int] = []
+    for number in used:
+        actor_id = ActorId("account", str(number))
+        assert (versions.get(actor_id) is not None) == (number in order)
+        versions.learn(actor_id, Position(1), Version(1))
+        order = [*(other for other in order if other != number), number][-entries_max:]
+        assert len(versions) == len(order)

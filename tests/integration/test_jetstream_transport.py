@@ -12,6 +12,7 @@ from aether.wire import decode_answer
 from tests.contract.harness import Received
 from tests.support.jetstream import SHARDS, Generations, node
 from tests.support.nats_server import NatsServer
+from tests.support.proxy import Proxy
 
 ALICE = ActorId("account", "alice \u2603")
 SHARD = shard_of(ALICE, SHARDS)
@@ -54,6 +55,14 @@ async def test_what_was_delivered_before_stop_is_received(nats_server: NatsServe
         await generation.barrier()
         await serving.stop()
         assert [delivery.payload for delivery in received.items] == [b"%d" % number for number in range(500)]
+
+
+async def test_whether_all_was_received_is_asked_after_unsubscribing(nats_server: NatsServer, namespace: str) -> None:
+    async with Proxy(nats_server.port) as proxy, node(proxy.url, namespace) as one:
+        serving = await one.transport.serve(SHARD, echo)
+        proxy.sent.clear()
+        await serving.stop()
+        assert 0 <= proxy.sent.find(b"UNSUB ") < proxy.sent.rfind(b"PUB _INBOX.")
 
 
 async def test_a_command_of_no_actor_is_answered_here(nats_server: NatsServer, namespace: str) -> None:

@@ -1,7 +1,8 @@
 """A TCP proxy between a client and a server that can swallow what the server says.
 
 It passes bytes on as they are. `mute` drops everything towards the client from then on: what was sent is done, and
-nobody hears of it. `cut` closes every connection and refuses new ones until `mend`. All on one event loop.
+nobody hears of it. `cut` closes every connection and refuses new ones until `mend`. `sent` is what the clients have
+sent. All on one event loop.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ class Proxy:
     def __init__(self, port: int) -> None:
         self._muted = False
         self._refusing = False
+        self.sent = bytearray()
         self._to_port = port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -67,17 +69,19 @@ class Proxy:
         self._writers |= writers
         try:
             await asyncio.gather(
-                self._pass(from_client, to_server, mutable=False), self._pass(from_server, to_client, mutable=True)
+                self._pass(from_client, to_server, to_client=False), self._pass(from_server, to_client, to_client=True)
             )
         finally:
             self._writers -= writers
             for writer in writers:
                 writer.transport.abort()
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, mutable: bool) -> None:
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, to_client: bool) -> None:
         try:
             while chunk := await reader.read(65_536):
-                if not (mutable and self._muted):
+                if not to_client:
+                    self.sent += chunk
+                if not (to_client and self._muted):
                     writer.write(chunk)
                     await writer.drain()
         except OSError:

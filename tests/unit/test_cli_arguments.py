@@ -213,7 +213,7 @@ def test_misused_arguments_are_named(pairs: tuple[str, ...], json_text: str | No
 
 SAID = [
     (int, "integer"),
-    (Annotated[int, Meta(gt=0, le=9)], "integer > 0 <= 9"),
+    (Annotated[int, Meta(gt=0, le=9)], "integer > 0 and <= 9"),
     (Decimal, "decimal"),
     (bytes, "bytes in base64"),
     (str | None, "string or null"),

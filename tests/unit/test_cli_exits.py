@@ -24,21 +24,24 @@ from aether.ports import NotSent
 
 LINES = [
     (Rejected("insufficient funds", balance=10), 1, "rejected: insufficient funds (balance=10)"),
-    (Rejected("no", command="x", path=""), 1, 'rejected: no (command="x")'),
+    (Rejected("no x", command="x", path=""), 1, 'rejected: no x (command="x", path="")'),
     (ActorFailed("a bug", actor="account/a", command_id="c1"), 1,
      'actor failed: a bug (actor="account/a", command_id="c1")'),
     (VersionConflict("account/a", 1, 2), 1,
-     'version conflict: account/a is at 2, the writer expected 1 (actor="account/a")'),
+     "version conflict: account/a is at 2, the writer expected 1"),
     (InvalidCommand("expected integer", path="amount"), 2, "invalid command: amount: expected integer"),
     (UnknownActor("no such kind", kind="acount"), 2, "unknown actor: no such kind"),
     (UnknownCommand("no such command", kind="account", command="x"), 2, "unknown command: no such command"),
     (Overloaded("the mailbox is full", limit="mailbox_max"), 3,
      'overloaded: the mailbox is full (limit="mailbox_max")'),
     (Unavailable("nobody there", url="nats://x"), 3, 'unavailable: nobody there (url="nats://x")'),
+    (Unavailable("nobody at nats://x", url="nats://x"), 3, "unavailable: nobody at nats://x"),
     (NotSent("no owner"), 3, "unavailable: no owner"),
     (DeadlineExceeded("too late"), 3, "deadline exceeded: too late"),
     (ModelError("untyped", file="bank.py", line=3), 4, "model error: bank.py:3: untyped"),
     (ConfigError("shards must be at least 1", setting="shards"), 4, "config error: shards must be at least 1"),
+    (ConfigError("name the namespace: the server has several: a, b", setting="namespace", namespaces=["a", "b"]), 4,
+     "config error: name the namespace: the server has several: a, b"),
 ]  # fmt: skip
 
 

@@ -172,28 +172,29 @@ async def test_an_asynchronous_handler_ends_with_its_deadline() -> None:
 
 
 @pytest.mark.parametrize(
-    ("actor_id", "made", "error", "path"),
+    ("actor_id", "name", "args", "for_s", "error", "path"),
     [
-        (ActorId("nobody", "x"), command("deposit", amount=1), UnknownActor, None),
-        (ALICE, command("depositt", amount=1), UnknownCommand, None),
-        (ALICE, command("deposit", amount="ten"), InvalidCommand, "amount"),
-        (ALICE, command("deposit", amount=0), InvalidCommand, "amount"),
-        (ALICE, command("deposit"), InvalidCommand, "amount"),
-        (ALICE, command("deposit", amount=1, note="x"), InvalidCommand, "note"),
-        (ALICE, command("deposit", amount=1, for_s=-1), DeadlineExceeded, None),
-        (ALICE, command("deposit", amount=1, for_s=100), InvalidCommand, "deadline"),
-        (ALICE, command("aether.nothing"), UnknownCommand, None),
-        (ALICE, command("aether.state", version=-1), InvalidCommand, "version"),
+        (ActorId("nobody", "x"), "deposit", {"amount": 1}, 10, UnknownActor, None),
+        (ALICE, "depositt", {"amount": 1}, 10, UnknownCommand, None),
+        (ALICE, "deposit", {"amount": "ten"}, 10, InvalidCommand, "amount"),
+        (ALICE, "deposit", {"amount": 0}, 10, InvalidCommand, "amount"),
+        (ALICE, "deposit", {}, 10, InvalidCommand, "amount"),
+        (ALICE, "deposit", {"amount": 1, "note": "x"}, 10, InvalidCommand, "note"),
+        (ALICE, "deposit", {"amount": 1}, -1, DeadlineExceeded, None),
+        (ALICE, "deposit", {"amount": 1}, 100, InvalidCommand, "deadline"),
+        (ALICE, "aether.nothing", {}, 10, UnknownCommand, None),
+        (ALICE, "aether.state", {"version": -1}, 10, InvalidCommand, "version"),
+        (ALICE, "aether.state", {"versoin": 1}, 10, InvalidCommand, "versoin"),
     ],
 )
 async def test_bad_input_is_named_and_writes_nothing(
-    actor_id: ActorId, made: object, error: type[AetherError], path: str | None
+    actor_id: ActorId, name: str, args: dict[str, object], for_s: float, error: type[AetherError], path: str | None
 ) -> None:
     async with node() as runtime:
         with pytest.raises(error) as refused:
-            await send(runtime, actor_id, made)  # type: ignore[arg-type]  # a Command, behind parametrize
+            await send(runtime, actor_id, command(name, for_s=for_s, **args))
         if path is not None:
-            assert path in getattr(refused.value, "path", "")
+            assert getattr(refused.value, "path", "") == path
         assert runtime.get_active_vms() == []
         assert await history(runtime, actor_id) == []
 

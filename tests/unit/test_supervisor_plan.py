@@ -106,6 +106,7 @@ class World:
     def _fork(self, fork: Fork) -> Input:
         assert self.state.phase is Phase.RUNNING, "nothing is forked while draining"
         assert all(other.slot != fork.slot for other in self.live.values()), "two workers in one slot"
+        assert all(other.slots == fork.slots for other in self.live.values()), "live workers split the shards alike"
         assert fork.incarnation not in self.dead, "an incarnation comes once"
         assert fork.replaces is None or fork.replaces in self.dead, "a replaced worker is certainly dead"
         assert 0 <= fork.slot < fork.slots

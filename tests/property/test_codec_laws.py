@@ -1,0 +1,120 @@
+"""Laws of the codec: decode after encode is the identity, and garbage is a typed error."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aether.codec import Codec, Misfit
+
+
+class Side(Enum):
+    """An enum."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One field of each scalar type."""
+
+    number: int
+    ratio: float
+    price: Decimal
+    text: str
+    blob: bytes
+    at: datetime
+    day: date
+    clock: time
+    span: timedelta
+    id: UUID
+    side: Side | None
+
+
+@dataclass
+class Tree:
+    """One field of each kind of container."""
+
+    leaves: list[Leaf]
+    by_name: dict[str, Leaf]
+    pairs: tuple[tuple[int, str], ...]
+    words: frozenset[str]
+    either: int | str | None
+    anything: Any
+
+
+offsets = st.builds(timezone, st.integers(-23 * 60, 23 * 60).map(lambda minutes: timedelta(minutes=minutes)))
+integers = st.integers(-(2**63), 2**64 - 1)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+leaves = st.builds(
+    Leaf,
+    number=integers,
+    ratio=finite,
+    price=st.decimals(allow_nan=False, allow_infinity=False),
+    text=texts,
+    blob=st.binary(max_size=20),
+    at=st.datetimes(timezones=st.none() | offsets),
+    day=st.dates(),
+    clock=st.times(),
+    span=st.timedeltas(),
+    id=st.uuids(),
+    side=st.none() | st.sampled_from(Side),
+)
+json_values = st.recursive(
+    st.none() | st.booleans() | integers | finite | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+trees = st.builds(
+    Tree,
+    leaves=st.lists(leaves, max_size=2),
+    by_name=st.dictionaries(texts, leaves, max_size=2),
+    pairs=st.lists(st.tuples(integers, texts), max_size=3).map(tuple),
+    words=st.frozensets(texts, max_size=4),
+    either=st.none() | integers | texts,
+    anything=json_values,
+)
+CODECS = [Codec(Leaf), Codec(Tree), Codec(Any), Codec(dict[int, list[Decimal]]), Codec(int), Codec(float | None)]
+
+
+@given(trees)
+def test_decode_after_encode_is_the_identity(tree: Tree) -> None:
+    codec = Codec(Tree)
+    raw, back = codec.record(tree)
+    assert back == tree
+    assert codec.decode(raw) == tree
+    assert codec.convert(tree) == raw
+    for leaf, leaf_back in zip(tree.leaves, back.leaves, strict=True):
+        assert leaf.price.as_tuple() == leaf_back.price.as_tuple()
+        assert leaf.at.utcoffset() == leaf_back.at.utcoffset()
+        assert repr(leaf.ratio) == repr(leaf_back.ratio)
+
+
+@given(st.sampled_from(CODECS), st.binary(max_size=60) | json_values.map(lambda value: Codec(Any).convert(value)))
+def test_any_bytes_are_a_value_that_encodes_again_or_a_misfit(codec: Codec, raw: bytes) -> None:
+    try:
+        value = codec.decode(raw)
+    except Misfit:
+        return
+    assert codec.record(value)[1] == value
+
+
+@given(st.one_of(st.integers(max_value=-(2**63) - 1), st.integers(min_value=2**64)), st.lists(st.integers(0, 1)))
+def test_an_integer_over_64_bits_is_refused_both_ways_wherever_it_is(number: int, path: list[int]) -> None:
+    value: Any = number
+    text = str(number)
+    for step in path:
+        value = [value] if step else {"a": value}
+        text = f"[{text}]" if step else f'{{"a":{text}}}'
+    codec = Codec(Any)
+    for refused in (lambda: codec.record(value), lambda: codec.convert(value), lambda: codec.decode(text.encode())):
+        with pytest.raises(Misfit, match="64 bits"):
+            refused()

@@ -1,0 +1,169 @@
+"""A stand-in for the pool behind the command line, and what runs a command line over it."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from aether.cli.execute import execute
+from aether.cli.outside import LoadedModel, Outside
+from aether.cli.target import Target
+from aether.errors import AetherError, InvalidCommand
+from aether.ids import ActorId, Position
+from aether.wire import Answer, Event, instant, new_event
+from workers.run import RunOptions
+
+DEPOSIT = ("call", "account", "alice", "deposit")
+
+SCHEMA: dict[str, Any] = {
+    "model": "bank",
+    "actors": {
+        "account": {
+            "description": "A bank account.\nMore about it.",
+            "commands": {
+                "deposit": {
+                    "query": False,
+                    "description": "Add money.",
+                    "args": {
+                        "type": "object",
+                        "properties": {"amount": {"type": "integer", "exclusiveMinimum": 0}},
+                        "required": ["amount"],
+                        "additionalProperties": False,
+                    },
+                    "reply": {"type": "integer"},
+                },
+                "statement": {"query": True, "args": {"type": "object", "properties": {}}, "reply": {"type": "null"}},
+            },
+            "events": {"Deposited": {"$ref": "#/$defs/Deposited"}},
+            "state": {"type": "object", "properties": {"balance": {"type": "integer", "default": 0}}},
+        }
+    },
+    "$defs": {
+        "Deposited": {
+            "title": "Deposited",
+            "type": "object",
+            "properties": {"amount": {"type": "integer"}},
+            "required": ["amount"],
+            "description": "Money came in.",
+        }
+    },
+}
+MEMBERS = [
+    {"node": "b", "slot": 0, "pid": 12, "state": "active", "shards": 128},
+    {"node": "a", "slot": 1, "pid": 11, "state": "active"},
+    {"node": "a", "slot": 0, "pid": 10, "state": "draining"},
+]
+
+
+def stored(version: int) -> Event:
+    return new_event(version=version, source="/bank/account/alice", type="Deposited", time=instant(0),
+                     data=b'{\n "amount": 10.50 }', commandid=f"c{version}")  # fmt: skip
+
+
+@dataclass
+class Pool:
+    """A pool that remembers what it was asked, and answers or raises as it was told."""
+
+    error: AetherError | None = None
+    refusal: AetherError | None = None
+    reply: bytes = b"10"
+    asked: list[tuple[Any, ...]] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+
+    namespace = "bank"
+
+    async def call(
+        self,
+        actor_id: ActorId,
+        command: str,
+        args: bytes = b"{}",
+        *,
+        deadline_s: float | None = None,
+        command_id: str | None = None,
+    ) -> Answer:
+        self.asked.append((str(actor_id), command, json.loads(args), command_id))
+        assert deadline_s is not None
+        assert 0 < deadline_s <= 60
+        if self.error is not None:
+            raise self.error
+        return Answer(ok=True, value=Raw(self.reply), version=1, position=1)
+
+    async def state(self, actor_id: ActorId, version: int | None = None) -> bytes:
+        self.asked.append((str(actor_id), version))
+        if self.error is not None:
+            raise self.error
+        return b'{"id": {"kind": "account", "key": "alice"}, "version": 1, "state": {"balance": 10.50}}'
+
+    async def history(self, actor_id: ActorId, after_version: int = 0) -> AsyncIterator[tuple[Event, Position]]:
+        for version in range(after_version + 1, 4):
+            yield stored(version), Position(version)
+        if self.error is not None:
+            raise self.error
+
+    async def schema(self) -> dict[str, Any]:
+        return SCHEMA
+
+    async def members(self) -> list[dict[str, Any]]:
+        return list(MEMBERS)
+
+
+class Declared:
+    """A model that was imported."""
+
+    name = "shop"
+
+    def actor_type(self, kind: str) -> Any:
+        raise InvalidCommand("checked against the model", path=kind)
+
+    def schema(self) -> dict[str, Any]:
+        return {**SCHEMA, "model": "shop"}
+
+
+@dataclass
+class Ran:
+    """How a command line went."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ran]
+
+
+def runner(capfd: pytest.CaptureFixture[str]) -> Run:
+    """What runs a command line in this process, over a pool of the test."""
+
+    def run(
+        *arguments: str,
+        pool: Pool | None = None,
+        variables: Mapping[str, str] | None = None,
+        terminal: bool = False,
+        load_model: Callable[[str], LoadedModel] | None = None,
+        run_pool: Callable[[RunOptions], int] = lambda _: 0,
+    ) -> Ran:
+        used = pool or Pool()
+
+        @asynccontextmanager
+        async def open_session(target: Target) -> AsyncIterator[Pool]:
+            used.targets.append(target)
+            if used.refusal is not None:
+                raise used.refusal
+            yield used
+
+        outside = Outside(
+            variables=variables or {},
+            terminal=terminal,
+            open_session=open_session,
+            load_model=load_model or (lambda _: Declared()),
+            run=run_pool,
+        )
+        code = execute(arguments, outside)
+        out, err = capfd.readouterr()
+        return Ran(code, out, err)
+
+    return run

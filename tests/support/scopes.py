@@ -1,0 +1,40 @@
+"""A turn without a runtime: what a state emits is checked, recorded and applied at once."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from aether.ids import ActorId
+from aether.model.definition import ActorType, Context
+
+
+class Turn:
+    """The `Scope` of one actor; `events` holds what was stored as `(type, JSON)`."""
+
+    def __init__(self, actor_type: ActorType, key: str = "alice") -> None:
+        self.actor_type = actor_type
+        self.events: list[tuple[str, bytes]] = []
+        self.state: Any = actor_type.initial(ActorId(actor_type.kind, key), self)
+
+    @property
+    def version(self) -> int:
+        """Events applied so far."""
+        return len(self.events)
+
+    @property
+    def context(self) -> Context:
+        """Always the same command."""
+        return Context(command_id="c1", correlation_id="c0", caller="", deadline=datetime(2030, 1, 1, tzinfo=UTC))
+
+    def emit(self, event: object) -> None:
+        """Record and apply."""
+        event_type = self.actor_type.event_type_of(event)
+        raw, same = event_type.record(event)
+        self.state = self.actor_type.evolve(self.state, same)
+        self.events.append((event_type.name, raw))
+
+    def run(self, command: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a command as a client would; what it returns, through its JSON. Not for asynchronous handlers."""
+        command_type = self.actor_type.commands[command]
+        decoded = command_type.decode_args(command_type.encode_args(args, kwargs))
+        reply = command_type.encode_reply(command_type.invoke(self.state, self, decoded))
+        return command_type.decode_reply(reply)

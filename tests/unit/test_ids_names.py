@@ -1,0 +1,88 @@
+"""Names as they are written, and what is no name."""
+
+import pytest
+
+from aether.errors import ConfigError, InvalidCommand
+from aether.ids import ActorId
+from aether.names import (
+    Names,
+    check_namespace,
+    decode_token,
+    encode_token,
+    event_source,
+    lease_key,
+    member_key,
+    namespace_of_stream,
+    shard_of,
+    snapshot_key,
+)
+
+NAMES = Names("shop")
+ALICE = ActorId("account", "alice")
+
+
+@pytest.mark.parametrize(
+    ("key", "token"),
+    [("alice", "alice"), ("a.b", "a=2Eb"), ("*", "=2A"), (">", "=3E"), ("=", "=3D"), ("é", "=C3=A9"), (" ", "=20"),
+     ("a/b", "a=2Fb"), ("\x00", "=00"), ("🙂", "=F0=9F=99=82"), ("A-_9", "A-_9")],
+)  # fmt: skip
+def test_a_key_is_written_as_one_token(key: str, token: str) -> None:
+    assert encode_token(key) == token
+    assert decode_token(token) == key
+
+
+@pytest.mark.parametrize("token", ["", "=", "=2", "=2e", "=41", "=FF", "=C3", "a.b", "a b", "=GG", "é", "a\n"])
+def test_what_no_key_is_written_as_is_refused(token: str) -> None:
+    with pytest.raises(InvalidCommand):
+        decode_token(token)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "path"),
+    [("account", "", "key"), ("account", "é" * 101, "key"), ("account", "a" * 201, "key"), ("account", "\ud800", "key"),
+     ("Account", "a", "kind"), ("", "a", "kind"), ("a" * 65, "a", "kind"), ("1a", "a", "kind"), ("a\n", "a", "kind")],
+)  # fmt: skip
+def test_what_is_no_actor_is_invalid_at_its_field(kind: str, key: str, path: str) -> None:
+    with pytest.raises(InvalidCommand) as refused:
+        ActorId(kind, key)
+    assert refused.value.path == path
+
+
+def test_the_longest_key_is_200_bytes() -> None:
+    assert ActorId("account", "é" * 100).key == "é" * 100
+
+
+@pytest.mark.parametrize("namespace", ["", "Shop", "a" * 33, "a.b", "a_b", "a\n"])
+def test_what_is_no_namespace_is_refused(namespace: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        check_namespace(namespace)
+    assert refused.value.setting == "namespace"
+
+
+def test_the_layout_is_as_documented() -> None:
+    shard = shard_of(ALICE, 256)
+    assert (NAMES.stream, NAMES.table) == ("AETHER_shop", "AETHER_shop_TABLE")
+    assert (NAMES.snapshots, NAMES.checkpoints) == ("AETHER_shop_SNAPSHOTS", "AETHER_shop_CHECKPOINTS")
+    assert NAMES.event(ALICE) == f"aether.shop.evt.{shard}.account.alice"
+    assert NAMES.command(ALICE) == f"aether.shop.cmd.{shard}.account.alice"
+    assert NAMES.commands_of_shard(7) == "aether.shop.cmd.7.>"
+    assert NAMES.events_of_shard(7) == "aether.shop.evt.7.>"
+    assert event_source("shop", ActorId("account", "a/é")) == "/shop/account/a%2F%C3%A9"
+    assert snapshot_key(ActorId("account", "a.b")) == "account.a=2Eb"
+    assert (member_key("host.1", 2), lease_key(9)) == ("member.host=2E1-2", "lease.9")
+    assert namespace_of_stream("AETHER_shop") == "shop"
+    assert namespace_of_stream("AETHER_shop_TABLE") is namespace_of_stream("ORDERS") is None
+
+
+def test_placement_never_changes() -> None:
+    assert [shard_of(ActorId("account", key), 256) for key in ("alice", "bob", "é")] == [247, 130, 132]
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["", "aether.shop.evt", "aether.other.evt.1.account.alice", "aether.shop.evt.300.account.alice",
+     "aether.shop.evt.1.account", "aether.shop.evt.1.account.a.b", "aether.shop.evt.x.account.alice"],
+)  # fmt: skip
+def test_other_subjects_are_refused(subject: str) -> None:
+    with pytest.raises(InvalidCommand):
+        NAMES.parse_event(subject)

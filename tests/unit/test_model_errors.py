@@ -1,0 +1,557 @@
+"""Everything that cannot be a model is a `ModelError` with the file and line of what is wrong (marked `# wrong`)."""
+
+import dataclasses
+import inspect
+import linecache
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pytest
+
+from aether.errors import ModelError
+from aether.model.actor import Actor
+from aether.model.decider import Decider
+from aether.model.handlers import command, event, query
+from aether.model.model import Model
+
+
+@dataclass(frozen=True)
+class Happened:
+    """The event of most actors here."""
+
+    what: str = ""
+
+
+class Fine(Actor):
+    """An actor without fault."""
+
+    @event
+    def happened(self, e: Happened) -> None:
+        """Apply."""
+
+
+class Strange:
+    """A class that JSON cannot carry."""
+
+
+def bad_model_name() -> None:
+    Model("Bank Of Bank", actors=[Fine])  # wrong
+
+
+def model_name_is_no_text() -> None:
+    Model(None, actors=[Fine])  # type: ignore[arg-type]  # wrong
+
+
+def no_actors() -> None:
+    Model("bank")  # wrong
+
+
+def policies() -> None:
+    Model("bank", actors=[Fine], policies=[object()])  # wrong
+
+
+def projections() -> None:
+    Model("bank", actors=[Fine], projections=[object()])  # wrong
+
+
+def no_actor_class() -> None:
+    Model("bank", actors=[Strange])  # type: ignore[list-item]  # wrong
+
+
+def the_base_class_itself() -> None:
+    Model("bank", actors=[Actor])  # wrong
+
+
+def bad_kind() -> None:
+    class Account(Fine, kind="Bank-Account"):  # wrong
+        pass
+
+    Model("bank", actors=[Account])
+
+
+def bad_class_name_for_a_kind() -> None:
+    class _Hidden(Fine):  # wrong
+        pass
+
+    Model("bank", actors=[_Hidden])
+
+
+def duplicate_kind() -> None:
+    class Account(Fine):
+        pass
+
+    class Other(Fine, kind="account"):  # wrong
+        pass
+
+    Model("bank", actors=[Account, Other])
+
+
+def no_events() -> None:
+    class Account(Actor):  # wrong
+        @query
+        def ask(self) -> int:
+            return 1
+
+    Model("bank", actors=[Account])
+
+
+def field_without_default() -> None:
+    class Account(Fine):
+        total: int = 0
+        balance: int  # wrong
+
+    Model("bank", actors=[Account])
+
+
+def field_without_default_or_factory() -> None:
+    class Account(Fine):
+        balance: int = dataclasses.field(repr=False)  # wrong
+
+    Model("bank", actors=[Account])
+
+
+def default_of_another_type() -> None:
+    class Account(Fine):
+        balance: int = None  # type: ignore[assignment]  # wrong
+
+    Model("bank", actors=[Account])
+
+
+def factory_of_another_type() -> None:
+    class Account(Fine):
+        names: list[str] = dataclasses.field(default_factory=lambda: [1])  # type: ignore[list-item]  # wrong
+
+    Model("bank", actors=[Account])
+
+
+def state_that_is_no_json() -> None:
+    class Account(Fine):
+        strange: Strange = Strange()  # wrong
+
+    Model("bank", actors=[Account])
+
+
+def state_that_hides_an_attribute() -> None:
+    class Account(Fine):
+        version: int = 0  # wrong
+
+    Model("bank", actors=[Account])
+
+
+def annotated_kind() -> None:
+    class Account(Fine):
+        kind: str = "account"  # type: ignore[misc]  # wrong
+
+    Model("bank", actors=[Account])
+
+
+def unknown_name_in_a_field() -> None:
+    class Account(Fine):
+        balance: "Nowhere" = 0  # type: ignore[name-defined]  # noqa: F821  # wrong
+
+    Model("bank", actors=[Account])
+
+
+def own_init() -> None:
+    class Account(Fine):
+        def __init__(self) -> None:  # wrong
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def own_emit() -> None:
+    class Account(Fine):
+        @command  # wrong
+        def emit(self) -> None:  # type: ignore[override]
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def own_property() -> None:
+    class Account(Fine):
+        @property  # wrong
+        def context(self) -> Any:
+            return 1
+
+    Model("bank", actors=[Account])
+
+
+def untyped_argument() -> None:
+    class Account(Fine):
+        @command  # wrong
+        def deposit(self, amount) -> None:  # type: ignore[no-untyped-def]
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def untyped_reply() -> None:
+    class Account(Fine):
+        @query  # wrong
+        def deposit(self):  # type: ignore[no-untyped-def]
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def variadic_places() -> None:
+    class Account(Fine):
+        @command  # wrong
+        def deposit(self, *amounts: int) -> None:
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def variadic_names() -> None:
+    class Account(Fine):
+        @command  # wrong
+        def deposit(self, **amounts: int) -> None:
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def argument_that_is_no_json() -> None:
+    class Account(Fine):
+        @command  # wrong
+        def deposit(self, amount: Strange) -> None:
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def reply_that_is_no_json() -> None:
+    class Account(Fine):
+        @query  # wrong
+        def deposit(self) -> Iterable[int]:
+            return []
+
+    Model("bank", actors=[Account])
+
+
+def default_of_an_argument() -> None:
+    class Account(Fine):
+        @command  # wrong
+        def deposit(self, amount: int = None) -> None:  # type: ignore[assignment]  # noqa: RUF013 - the fault is the point
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def unknown_name_in_an_argument() -> None:
+    class Account(Fine):
+        @command  # wrong
+        def deposit(self, amount: "Nowhere") -> None:  # type: ignore[name-defined]  # noqa: F821
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def generator() -> None:
+    class Account(Fine):
+        @command  # wrong
+        def deposit(self) -> Iterator[int]:
+            yield 1
+
+    Model("bank", actors=[Account])
+
+
+def asynchronous_generator() -> None:
+    class Account(Fine):
+        @query  # wrong
+        async def deposit(self) -> AsyncIterator[int]:
+            yield 1
+
+    Model("bank", actors=[Account])
+
+
+def no_self() -> None:
+    class Account(Fine):
+        @command  # wrong
+        def deposit() -> None:  # type: ignore[misc]
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def private_command() -> None:
+    class Account(Fine):
+        @command  # wrong
+        def _deposit(self) -> None:
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def reserved_command() -> None:
+    class Account(Fine):
+        @command  # wrong
+        def aether_deposit(self) -> None:
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def two_roles() -> None:
+    @query  # wrong
+    @command
+    def deposit(self: Any) -> None:
+        pass
+
+
+def mark_on_no_function() -> None:
+    command(property(lambda self: 1))  # type: ignore[type-var]  # wrong
+
+
+def unmarked_override() -> None:
+    class Account(Fine):
+        def happened(self, e: Happened) -> None:  # wrong
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def asynchronous_event() -> None:
+    class Account(Actor):
+        @event  # wrong
+        async def happened(self, e: Happened) -> None:
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def untyped_event() -> None:
+    class Account(Actor):
+        @event  # wrong
+        def happened(self, e) -> None:  # type: ignore[no-untyped-def]
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def event_without_argument() -> None:
+    class Account(Actor):
+        @event  # wrong
+        def happened(self) -> None:
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def event_that_is_no_class() -> None:
+    class Account(Actor):
+        @event  # wrong
+        def happened(self, e: int) -> None:
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def event_or_none() -> None:
+    class Account(Actor):
+        @event  # wrong
+        def happened(self, e: Happened | None) -> None:
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def event_that_is_no_json() -> None:
+    @dataclass  # wrong
+    class Odd:
+        strange: Strange
+
+    class Account(Actor):
+        @event
+        def odd(self, e: Odd) -> None:
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def event_twice() -> None:
+    class Account(Fine):
+        @event  # wrong
+        def again(self, e: Happened) -> None:
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def two_events_of_one_name() -> None:
+    other = dataclasses.make_dataclass("Happened", [("more", int, 0)])
+
+    class Account(Fine):
+        @event  # wrong
+        def again(self, e: "other") -> None:  # type: ignore[valid-type]
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def bad_schema_version() -> None:
+    class Odd(msgspec.Struct):  # wrong
+        schema_version = "two"
+
+    class Account(Actor):
+        @event
+        def odd(self, e: Odd) -> None:
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def decide(state: int, command: Happened) -> list[Happened]:
+    return [command]
+
+
+def evolve(state: int, event: Happened) -> int:
+    return state
+
+
+def decider_kind() -> None:
+    wrong = Decider(0, decide, evolve, kind="Bad")  # wrong
+    Model("bank", actors=[wrong])
+
+
+def decider_without_commands() -> None:
+    def decided(state, command):  # type: ignore[no-untyped-def]  # wrong
+        return []
+
+    Model("bank", actors=[Decider(0, decided, evolve, kind="bad")])
+
+
+def decider_without_events() -> None:
+    def evolved(state, event):  # type: ignore[no-untyped-def]  # wrong
+        return state
+
+    Model("bank", actors=[Decider(0, decide, evolved, kind="bad")])
+
+
+def decider_with_three_arguments() -> None:
+    def evolved(state: int, event: Happened, more: int) -> int:  # wrong
+        return state
+
+    Model("bank", actors=[Decider(0, decide, evolved, kind="bad")])  # type: ignore[arg-type]
+
+
+def decider_with_an_asynchronous_fold() -> None:
+    async def evolved(state: int, event: Happened) -> int:  # wrong
+        return state
+
+    Model("bank", actors=[Decider(0, decide, evolved, kind="bad")])
+
+
+def decider_with_another_initial() -> None:
+    wrong = Decider("zero", decide, evolve, kind="bad")  # wrong
+    Model("bank", actors=[wrong])
+
+
+def decider_of_no_function() -> None:
+    wrong = Decider(0, decide, max, kind="bad")  # wrong
+    Model("bank", actors=[wrong])
+
+
+def decider_command_that_is_no_class() -> None:
+    def decided(state: int, command: int) -> list[Happened]:  # wrong
+        return []
+
+    Model("bank", actors=[Decider(0, decided, evolve, kind="bad")])
+
+
+def decider_reply_of_no_command() -> None:
+    wrong = Decider(0, decide, evolve, kind="bad", replies={Strange: int})  # wrong
+    Model("bank", actors=[wrong])
+
+
+def decider_query_named_as_a_command() -> None:
+    def happened(state: int) -> int:  # wrong
+        return state
+
+    Model("bank", actors=[Decider(0, decide, evolve, kind="bad", queries=[happened])])
+
+
+CASES = [
+    (bad_model_name, "namespace"),
+    (model_name_is_no_text, "namespace"),
+    (no_actors, "no actors"),
+    (policies, "policies are not supported yet"),
+    (projections, "projections are not supported yet"),
+    (no_actor_class, "Actor classes and Deciders"),
+    (the_base_class_itself, "Actor classes and Deciders"),
+    (bad_kind, "snake_case"),
+    (bad_class_name_for_a_kind, "snake_case.*kind="),
+    (duplicate_kind, "second actor of kind 'account'"),
+    (no_events, "no @event method"),
+    (field_without_default, "starts from nothing"),
+    (field_without_default_or_factory, "starts from nothing"),
+    (default_of_another_type, "default of Account.balance"),
+    (factory_of_another_type, "default of Account.names"),
+    (state_that_is_no_json, "cannot be stored as JSON"),
+    (state_that_hides_an_attribute, "hides an attribute"),
+    (annotated_kind, "ClassVar"),
+    (unknown_name_in_a_field, "Nowhere"),
+    (own_init, "has an __init__"),
+    (own_emit, "hides what every actor has"),
+    (own_property, "hides what every actor has"),
+    (untyped_argument, r"deposit\(amount\) has no type"),
+    (untyped_reply, "does not say what it returns"),
+    (variadic_places, r"\*amounts"),
+    (variadic_names, r"\*\*amounts"),
+    (argument_that_is_no_json, "cannot be stored as JSON.*Strange"),
+    (reply_that_is_no_json, "the reply of account.deposit"),
+    (default_of_an_argument, r"default of account.deposit\(amount\)"),
+    (unknown_name_in_an_argument, "Nowhere"),
+    (generator, "generator"),
+    (asynchronous_generator, "generator"),
+    (no_self, "takes no actor"),
+    (private_command, "begin with '_'"),
+    (reserved_command, "begin with '_' or 'aether'"),
+    (two_roles, "@command and as @query"),
+    (mark_on_no_function, "directly on a method"),
+    (unmarked_override, "overrides a method marked @event"),
+    (asynchronous_event, "plain method"),
+    (untyped_event, "annotate which event"),
+    (event_without_argument, "takes `self` and the event"),
+    (event_that_is_no_class, "cannot have int as an event"),
+    (event_or_none, "NoneType"),
+    (event_that_is_no_json, "the event Odd of account"),
+    (event_twice, "two @event methods for Happened"),
+    (two_events_of_one_name, "two event types named Happened"),
+    (bad_schema_version, "schema_version"),
+    (decider_kind, "snake_case"),
+    (decider_without_commands, "no command types"),
+    (decider_without_events, "no event types"),
+    (decider_with_three_arguments, "two arguments"),
+    (decider_with_an_asynchronous_fold, "neither `async`"),
+    (decider_with_another_initial, "initial state"),
+    (decider_of_no_function, "plain functions"),
+    (decider_command_that_is_no_class, "a command is a dataclass"),
+    (decider_reply_of_no_command, "no command of it"),
+    (decider_query_named_as_a_command, "two commands named happened"),
+]
+
+
+@pytest.mark.parametrize(("build", "message"), CASES, ids=lambda one: getattr(one, "__name__", ""))
+def test_what_cannot_be_a_model_is_a_model_error_at_its_line(build: Callable[[], None], message: str) -> None:
+    lines, first = inspect.getsourcelines(build)
+    wrong = next(number for number, line in enumerate(lines, first) if line.rstrip().endswith("# wrong"))
+    with pytest.raises(ModelError, match=message) as refused:
+        build()
+    assert (refused.value.file, refused.value.line) == (__file__, wrong)
+    assert str(refused.value).startswith(f"{__file__}:{wrong}: ")
+
+
+def test_a_class_without_a_source_file_still_gets_a_clear_error() -> None:
+    source = "class Account(Fine):\n    balance: int\n"
+    names: dict[str, Any] = {"Fine": Fine, "__name__": "notebook"}
+    exec(compile(source, "<cell 7>", "exec"), names)  # noqa: S102 - what a notebook does
+    linecache.clearcache()
+    with pytest.raises(ModelError, match="starts from nothing") as refused:
+        Model("bank", actors=[names["Account"]])
+    assert (refused.value.file, refused.value.line) == ("<cell 7>", 1)
