@@ -215,5 +215,9 @@ def instant(wall_s: float) -> datetime:
     return datetime.fromtimestamp(wall_s, UTC)
 
 
+def _printable(value: object) -> str:
+    return str(value).encode(errors="replace").decode()
+
+
 def _restored(event: Event) -> _StoredEvent:
     return _StoredEvent(**{field: getattr(event, field) for field in event.__struct_fields__})

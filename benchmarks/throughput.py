@@ -14,9 +14,10 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import nats
 import uvloop
@@ -28,7 +29,7 @@ from benchmarks.load import Measured, children_of, closed_loop
 from benchmarks.server import nats_server
 
 Options = argparse.Namespace
-Contestant = Callable[[str, int, Options, int], Awaitable[Measured]]
+Contestant = Callable[[str, int, Options, int], Coroutine[Any, Any, Measured]]
 
 
 def main() -> None:

@@ -2,7 +2,9 @@
 
 Each attempt is a consumer of its own: every key's last message, then every change, with heartbeats. A hole in the
 consumer's numbering, missing heartbeats or a new connection end the attempt; the next one reads everything anew and its
-rows replace the view: what changed is told, and what vanished is told as gone. Receivers are synchronous; one task.
+rows replace the view: what changed is told, and what vanished is told as gone. The bucket keeps one message a key, so a
+change that is overwritten before the server has sent it is skipped; the last one never is. Receivers are synchronous;
+one task.
 """
 
 import asyncio
@@ -107,16 +109,16 @@ class View:
             self.change(Row(key, None, self._revision))
         for row in sorted(rows, key=lambda row: row.revision):
             known = self._rows.get(row.key)
-            if known is None or known.revision != row.revision:
+            if (known is None and row.value is not None) or (known is not None and known.revision != row.revision):
                 self.change(row)
 
     def change(self, row: Row) -> None:
-        """Tell one change; the end of a row that was never told is none."""
+        """Tell one change, the end of a row that was overwritten before it could be told included."""
         self._revision = max(self._revision, row.revision)
         if row.value is not None:
             self._rows[row.key] = row
-        elif self._rows.pop(row.key, None) is None:
-            return
+        else:
+            self._rows.pop(row.key, None)
         try:
             self._receive(row)
         except Exception:

@@ -127,6 +127,16 @@ async def play(world: World, drawn: list[Append | Listen | Stop]) -> None:
     await board.settle()
 
 
+async def test_each_selection_receives_its_own_commits_and_nothing_else(world: World) -> None:
+    board = Board([await world.node(), await world.node()])
+    for selected in FILTERS:
+        await board.listen(1, selected)
+    for actor_id in [*ACTORS, *ACTORS]:
+        await board.append(0, actor_id)
+    assert [len(listener.due) for listener in board.listeners] == [8, 6, 2, 2, 2, 0]
+    await board.settle()
+
+
 async def test_commits_in_flight_together_arrive_on_every_node_in_one_order(world: World) -> None:
     nodes = [await world.node() for _ in range(3)]
     heard: list[Received[StoredCommit]] = [Received() for _ in nodes]

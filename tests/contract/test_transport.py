@@ -117,7 +117,9 @@ async def test_stop_hands_over_what_was_delivered_and_the_rest_hears_that_nobody
     client, owner = await world.node(), await world.node()
     received: Received[Delivery] = Received()
     service = await owner.transport.serve(SHARD, received.receive)
-    requests = [asyncio.create_task(outcome(client.transport, b"%d" % n)) for n in range(200)]
+    # Large enough that the first is received while others are still on their way.
+    payloads = [b"%d" % n + b"x" * 50_000 for n in range(100)]
+    requests = [asyncio.create_task(outcome(client.transport, payload)) for payload in payloads]
     await received.count(1)
     await service.stop()
     delivered = list(received.items)

@@ -342,12 +342,16 @@ def test_a_reload_of_code_that_does_not_load_leaves_the_old_workers_alone(pool: 
 
 def test_one_worker_more_and_one_less(pool: Starts) -> None:
     running = pool("serve")
-    running.next("ready")
+    first = running.next("ready")
     running.signal(signal.SIGTTIN)
-    second = running.next("ready")
-    assert (second["slot"], second["slots"]) == (1, 2)
+    assert running.next("drained")["incarnation"] == first["incarnation"], "the shards are split anew"
+    both = [running.next("ready"), running.next("ready")]
+    assert sorted((one["slot"], one["slots"]) for one in both) == [(0, 2), (1, 2)]
     running.signal(signal.SIGTTOU)
-    assert running.next("drained")["incarnation"] == second["incarnation"]
+    drained = {running.next("drained")["incarnation"] for _ in both}
+    assert drained == {one["incarnation"] for one in both}
+    alone = running.next("ready")
+    assert (alone["slot"], alone["slots"]) == (0, 1)
     running.signal(signal.SIGTERM)
     assert running.next("drained")["slot"] == 0
     assert running.exit_code() == 0

@@ -28,6 +28,8 @@ def test_every_public_name_says_what_it_is() -> None:
 
 
 def test_errors_have_one_root_and_a_code_each() -> None:
-    errors = [v for v in vars(aether).values() if isinstance(v, type) and issubclass(v, BaseException)]
-    assert all(issubclass(error, aether.AetherError) for error in errors)
+    public = [getattr(aether, name) for name in aether.__all__]
+    raised = [one for one in public if isinstance(one, type) and issubclass(one, BaseException)]
+    errors = [one for one in raised if issubclass(one, aether.AetherError)]
+    assert errors == raised
     assert len({error.code for error in errors}) == len(errors)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 
@@ -159,7 +160,7 @@ async def test_an_asynchronous_handler_holds_its_actor_and_no_other() -> None:
         assert not held.done()
         assert not behind.done()
         GATES["g"].set()
-        assert await asyncio.gather(held, behind) == [1, 2]
+        assert [await held, await behind] == [1, 2]
 
 
 async def test_an_asynchronous_handler_ends_with_its_deadline() -> None:
@@ -188,7 +189,7 @@ async def test_an_asynchronous_handler_ends_with_its_deadline() -> None:
     ],
 )
 async def test_bad_input_is_named_and_writes_nothing(
-    actor_id: ActorId, name: str, args: dict[str, object], for_s: float, error: type[AetherError], path: str | None
+    actor_id: ActorId, name: str, args: dict[str, Any], for_s: float, error: type[AetherError], path: str | None
 ) -> None:
     async with node() as runtime:
         with pytest.raises(error) as refused:

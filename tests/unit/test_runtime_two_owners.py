@@ -52,8 +52,8 @@ async def test_an_owner_without_a_lease_never_answers() -> None:
         assert bytes((await send(stale, ALICE, command("statement"))).value) == b"1"
         lease.held = False
         unanswered = [
-            asyncio.ensure_future(send(stale, ALICE, command(name, **args)))
-            for name, args in (("statement", {}), ("deposit", {"amount": 5}), ("withdraw", {"amount": 999}))
+            asyncio.ensure_future(send(stale, ALICE, made))
+            for made in (command("statement"), command("deposit", amount=5), command("withdraw", amount=999))
         ]
         await until(lambda: stale.counters.answers_fenced == 3)
         assert not any(answer.done() for answer in unanswered)

@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from aether.codec import split_path
 from aether.errors import InvalidCommand, UnreadableEvent
 from aether.ids import ActorId, Position
-from aether.wire import decode_command, decode_commit, encode_answer, encode_commit, instant, new_event, split_path
+from aether.wire import decode_command, decode_commit, encode_answer, encode_commit, instant, new_event
 
 ALICE = ActorId("account", "alice")
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
