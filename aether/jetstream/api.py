@@ -5,11 +5,11 @@ replica and may be stale; `leader_last` and `leader_next` are answered by the st
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from msgspec import Struct
 from msgspec.json import Decoder, Encoder
-from nats.aio.msg import Msg
 
 from aether.errors import Unavailable
 from aether.jetstream.connection import NatsConnection
@@ -27,6 +27,7 @@ from aether.jetstream.headers import (
     is_marker,
 )
 from aether.jetstream.inbox import NoReply, Reply
+from aether.jetstream.message import Message
 from aether.ports import NotSent
 
 API = "$JS.API."
@@ -196,7 +197,7 @@ async def direct_batch(connection: NatsConnection, stream: str, subject_filter: 
     return Batch(found, more)
 
 
-def _stored(message: Msg, headers: dict[str, str]) -> StoredMessage:
+def _stored(message: Message, headers: Mapping[str, str]) -> StoredMessage:
     return StoredMessage(headers[SUBJECT], int(headers[SEQUENCE]), message.data, is_marker(headers))
 
 

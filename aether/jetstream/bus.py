@@ -14,8 +14,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from nats.aio.msg import Msg
-
 from aether.core.backoff import Backoff
 from aether.errors import AetherError, ConfigError, InvalidCommand, Unavailable
 from aether.ids import ActorId, Position
@@ -23,6 +21,7 @@ from aether.jetstream.api import direct_batch, last_sequence, leader_next
 from aether.jetstream.connection import NatsConnection, StandingSubscription
 from aether.jetstream.generation import Generation
 from aether.jetstream.headers import SEQUENCE
+from aether.jetstream.message import Message
 from aether.jetstream.versions import last_version
 from aether.names import STORED_PREFIX, Names
 from aether.ports import EventStored, StoredCommit, Subscription
@@ -139,7 +138,7 @@ class NATSEventBus:
     async def follow_shards(self, shards: Sequence[int], receive: Callable[[StoredCommit], None]) -> Subscription:
         """Deliver the commits of some shards as they are stored; a lost one is not noticed. Raises `Unavailable`."""
 
-        def heard(message: Msg, _: Generation) -> None:
+        def heard(message: Message, _: Generation) -> None:
             commit = self._commit(int((message.headers or {})[SEQUENCE]), message.subject, message.data)
             if commit is not None:
                 receive(commit)
@@ -223,7 +222,7 @@ class NATSEventBus:
         self._held.clear()
         self._overflowed = False
 
-    def _hear(self, message: Msg, _: Generation) -> None:
+    def _hear(self, message: Message, _: Generation) -> None:
         self._heard_count += 1
         sequence = int((message.headers or {})[SEQUENCE])
         if self._whole.is_set() and sequence == self._last + 1:
@@ -235,7 +234,7 @@ class NATSEventBus:
                 self._whole.clear()
                 self._wake.set()
 
-    def _hold(self, sequence: int, message: Msg) -> None:
+    def _hold(self, sequence: int, message: Message) -> None:
         if len(self._held) < self._config.held_max:
             self._held.append((sequence, message.subject, message.data))
         else:

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from aether.config import SERVER_VERSION_MIN, ConnectionConfig
@@ -21,13 +20,14 @@ from aether.core.backoff import Backoff
 from aether.errors import AetherError, ConfigError, Unavailable
 from aether.jetstream.address import Address
 from aether.jetstream.generation import Generation
+from aether.jetstream.message import Message
 from aether.ports import NotSent
 
 RECONNECT = Backoff(first_s=0.05, cap_s=1.0)
 GENERATION_WAIT_MAX_S = 2.0
 """How long a request waits for a connection before it is refused, if its own time-out is not shorter."""
 
-Receive: TypeAlias = Callable[[Msg, Generation], None]
+Receive: TypeAlias = Callable[[Message, Generation], None]
 
 _log = logging.getLogger(__name__)
 
@@ -42,11 +42,11 @@ class StandingSubscription:
         self._queue = queue
         self._on: tuple[Generation, Subscription] | None = None
 
-    async def begin(self, generation: Generation) -> None:
+    def begin(self, generation: Generation) -> None:
         """Subscribe on a generation. Raises `Unavailable`."""
         receive = self._receive
-        self._on = (generation, await generation.subscribe(self._subject, lambda message: receive(message, generation),
-                                                           self._queue))  # fmt: skip
+        subscription = generation.subscribe(self._subject, lambda message: receive(message, generation), self._queue)
+        self._on = (generation, subscription)
 
     async def settle(self) -> None:
         """Return when all that the server had sent when this was called has been received."""
@@ -129,7 +129,7 @@ class NatsConnection:
 
     async def request(
         self, subject: str, payload: bytes, timeout_s: float, headers: Mapping[str, str] | None = None
-    ) -> Msg:
+    ) -> Message:
         """The reply. Raises `NotSent` for no connection and nobody there, `Unavailable` for loss and time-out."""
         generation = self.generation or await self.ready(timeout_s)
         return await generation.request(subject, payload, timeout_s, headers)
@@ -141,7 +141,7 @@ class NatsConnection:
         """
         standing = StandingSubscription(self, subject, receive, queue)
         generation = await self.ready()
-        await standing.begin(generation)
+        standing.begin(generation)
         await generation.barrier()
         if not generation.alive:
             raise Unavailable(f"there is no connection to {self._address.shown}")
@@ -194,7 +194,7 @@ class NatsConnection:
     async def _adopt(self, generation: Generation) -> None:
         try:
             for standing in list(self._standing):
-                await standing.begin(generation)
+                standing.begin(generation)
                 if standing not in self._standing:
                     await standing.stop()
             await generation.barrier()

@@ -6,6 +6,7 @@ From ADR-8 (KV), ADR-31 (direct get), ADR-43 (message TTL), ADR-48 (KV TTL) and 
 from collections.abc import Mapping
 
 STATUS = "Status"
+DESCRIPTION = "Description"
 STATUS_HEARTBEAT = "100"
 STATUS_END_OF_BATCH = "204"
 STATUS_NOT_FOUND = "404"

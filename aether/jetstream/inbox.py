@@ -10,9 +10,7 @@ from collections.abc import Callable
 from enum import Enum, unique
 from typing import NamedTuple, TypeAlias
 
-from nats.aio.msg import Msg
-
-from aether.jetstream.headers import STATUS, STATUS_NO_RESPONDERS
+from aether.jetstream.message import Message
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +24,7 @@ class NoReply(Enum):
     NO_RESPONDERS = "nobody listens"
 
 
-Reply: TypeAlias = Msg | NoReply
+Reply: TypeAlias = Message | NoReply
 ReceiveReply: TypeAlias = Callable[[Reply], None]
 
 
@@ -59,14 +57,13 @@ class Inbox:
         """Stop waiting; False when the receiver was called for the last time already."""
         return self._waiting.pop(reply_to[self._prefix_length :], None) is not None
 
-    def deliver(self, message: Msg) -> None:
+    def deliver(self, message: Message) -> None:
         """Hand a message to its receiver; one that nobody waits for any more is dropped."""
         token = message.subject[self._prefix_length :]
         waiting = self._waiting.get(token)
         if waiting is None:
             return
-        headers = message.headers
-        nobody = headers is not None and not message.data and headers.get(STATUS) == STATUS_NO_RESPONDERS
+        nobody = message.nobody_listens
         if nobody or not waiting.many:
             del self._waiting[token]
         _tell(waiting.receive, NoReply.NO_RESPONDERS if nobody else message)

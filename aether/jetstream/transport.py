@@ -8,12 +8,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from nats.aio.msg import Msg
-
 from aether.errors import AetherError, InvalidCommand, Unavailable
 from aether.ids import ActorId
 from aether.jetstream.connection import NatsConnection
 from aether.jetstream.generation import Generation
+from aether.jetstream.message import Message
 from aether.names import Names
 from aether.ports import Delivery, Subscription
 from aether.wire import encode_error
@@ -45,7 +44,7 @@ class NatsTransport:
     async def serve(self, shard: int, receive: Callable[[Delivery], None]) -> Subscription:
         """Receive the commands of a shard; the server knows of it when this returns. Raises `Unavailable`."""
 
-        def received(message: Msg, generation: Generation) -> None:
+        def received(message: Message, generation: Generation) -> None:
             respond = _Respond(generation, message.reply)
             try:
                 # Refuses an actor of another shard than the subject names, so the shard is the one subscribed to.
@@ -70,7 +69,7 @@ class NatsTransport:
     async def info(self, inform: Inform) -> Subscription:
         """Answer questions about the pool; one of the workers that do so answers each. Raises `Unavailable`."""
 
-        def received(message: Msg, generation: Generation) -> None:
+        def received(message: Message, generation: Generation) -> None:
             _Respond(generation, message.reply)(inform())
 
         return await self._connection.subscribe(self._names.info(), received, INFO_GROUP)

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from secrets import token_hex
 
 from msgspec import Struct
-from nats.aio.msg import Msg
 
 from aether.core.backoff import Backoff
 from aether.errors import ConfigError, Unavailable
 from aether.jetstream.api import Answered, Method
 from aether.jetstream.connection import NatsConnection, StandingSubscription
 from aether.jetstream.headers import LAST_CONSUMER, STATUS, STATUS_HEARTBEAT, is_marker
+from aether.jetstream.message import Message
 from aether.ports import Row
 
 RETRY = Backoff(first_s=0.05, cap_s=1.0)
@@ -243,7 +243,7 @@ class Watch:
         if not self._synced:
             raise Unavailable(f"the rows of {self._stream} did not arrive")
 
-    def _hear(self, attempt: Attempt, message: Msg) -> None:
+    def _hear(self, attempt: Attempt, message: Message) -> None:
         if attempt is not self._attempt:
             return
         self._heard_s = asyncio.get_running_loop().time()

@@ -38,6 +38,9 @@ GUARD_S = 10.0
 
 SHARDS = 8
 
+EXAMPLES_USUAL = 100
+"""The examples of the profile that a side's own numbers are meant for."""
+
 
 # ------------------------------------------------------------------------------------------------ the sides
 
@@ -174,10 +177,10 @@ async def guarded(step: Coroutine[Any, Any, T]) -> T:
         return await step
 
 
-def budget(side: Side, share: float = 1.0) -> settings:
-    """How many examples and steps a machine or property gets on this side."""
+def budget(side: Side) -> settings:
+    """How many examples and steps a machine or property gets on this side; a longer profile gives more."""
     return settings(
-        max_examples=max(1, round(side.examples * share)),
+        max_examples=max(1, side.examples * settings().max_examples // EXAMPLES_USUAL),
         stateful_step_count=side.steps,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
