@@ -183,7 +183,10 @@ class Table(Protocol):
         ...
 
     async def watch(self, receive: Callable[[Row], None]) -> Subscription:
-        """First every live row, then every change, in revision order; an expiry or deletion has the value None."""
+        """First every live row, then changes in revision order; an expiry or deletion has the value None.
+
+        A change that a later one of the same row overtook may be left out: the last word on every row always comes.
+        """
         ...
 
 

@@ -183,7 +183,7 @@ def _boot(config: EmbeddedConfig, program: Path, directory: Path, lock_fd: int, 
         raise ConfigError(f"{error.filename} cannot be written: {error.strerror}", setting="data_dir") from None
     pid = _spawn(program, directory, lock_fd)
     info = _wait_until_it_answers(pid, port, name, directory, config.boot_timeout_s)
-    if info.version[:2] < SERVER_VERSION_MIN:
+    if info.version < SERVER_VERSION_MIN:
         stop(pid, timeout_s=1.0)
         found, wanted = (".".join(map(str, version)) for version in (info.version, SERVER_VERSION_MIN))
         raise ConfigError(f"{program} is nats-server {found}, Aether needs {wanted} or later: "

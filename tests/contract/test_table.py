@@ -27,7 +27,7 @@ class Held:
 
 @dataclass
 class Watcher:
-    """A watch, and the keys and values that it must be told, in order."""
+    """A watch, and the changes since its beginning, in order."""
 
     subscription: Subscription
     received: Received[Row]
@@ -48,6 +48,7 @@ class TableMachine(SideMachine):
         self.model: dict[str, Held] = {}
         self.revision = 0
         self.now_s = 0.0
+        self.fence_revision: int | None = None
         self.watchers: list[Watcher] = []
 
     @rule(key=some_key, node=which_node, value=some_value, ttl_s=some_ttl)
@@ -107,8 +108,8 @@ class TableMachine(SideMachine):
     def watch(self, node: int) -> None:
         received: Received[Row] = Received()
         subscription = self.stage.run(self.tables[node].watch(received.receive))
-        live = sorted(self.model.items(), key=lambda each: each[1].revision)
-        self.watchers.append(Watcher(subscription, received, [(key, row.value) for key, row in live]))
+        rows = sorted(self.model.items(), key=lambda each: each[1].revision)
+        self.watchers.append(Watcher(subscription, received, [(key, row.value) for key, row in rows]))
 
     @rule()
     def compare(self) -> None:
@@ -137,19 +138,31 @@ class TableMachine(SideMachine):
             watcher.due.append((key, value))
 
     async def fence(self) -> None:
-        """A row that comes and goes: all before it has arrived when it has."""
-        revision = await self.tables[0].create(FENCE, b"fence")
+        """A write that every watcher must hear of: when it has, it has heard what came before."""
+        if self.fence_revision is None:
+            self.fence_revision = await self.tables[0].create(FENCE, b"fence")
+        else:
+            self.fence_revision = await self.tables[0].update(FENCE, b"fence", self.fence_revision)
+        revision = self.fence_revision
         assert revision is not None
-        assert await self.tables[1].delete(FENCE, revision)
         for watcher in self.watchers:
-            rows = await watcher.received.until(lambda rows: passed(rows, revision))
-            assert [(row.key, row.value) for row in rows if row.key != FENCE] == watcher.due
+            rows = await watcher.received.until(lambda rows: any(row.revision >= revision for row in rows))
             revisions = [row.revision for row in rows]
             assert revisions == sorted(set(revisions))
+            told = [(row.key, row.value) for row in rows if row.key != FENCE]
+            assert is_subsequence(told, watcher.due)
+            assert live(told) == live(watcher.due)
 
 
-def passed(rows: list[Row], revision: int) -> bool:
-    return any(row.key == FENCE and row.value is None and row.revision > revision for row in rows)
+def is_subsequence(told: list[tuple[str, bytes | None]], due: list[tuple[str, bytes | None]]) -> bool:
+    """Whether what was told happened, in this order. What is overwritten at once may be skipped."""
+    remaining = iter(due)
+    return all(change in remaining for change in told)
+
+
+def live(changes: list[tuple[str, bytes | None]]) -> dict[str, bytes]:
+    """The rows after the changes."""
+    return {key: value for key, value in dict(changes).items() if value is not None}
 
 
 def test_the_table_equals_its_model(adapters: Side) -> None:
@@ -206,8 +219,8 @@ async def test_a_renewed_row_outlives_its_first_time_to_live(world: World) -> No
     kept = await table.update("member.kept-0", b"2", kept, LONG_TTL_S)
     assert await table.create("member.gone-0", b"1", TTL_S) is not None
     world.pass_time(TTL_S)
-    rows = await received.count(4)
-    assert [(row.key, row.value) for row in rows[3:]] == [("member.gone-0", None)]
+    rows = await received.until(lambda rows: rows[-1].value is None if rows else False)
+    assert rows[-1].key == "member.gone-0"
     assert await table.get("member.kept-0") == Row("member.kept-0", b"2", kept or 0)
 
 

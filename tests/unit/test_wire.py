@@ -32,7 +32,7 @@ def test_the_bytes_of_an_answer() -> None:
 @pytest.mark.parametrize(
     ("payload", "path"),
     [
-        (b'{"command":"c","deadline":"2030-01-01T00:00:00Z"}', ""),
+        (b'{"command":"c","deadline":"2030-01-01T00:00:00Z"}', "id"),
         (b'{"id":1,"command":"c","deadline":"2030-01-01T00:00:00Z"}', "id"),
         (b'{"id":"","command":"c","deadline":"2030-01-01T00:00:00Z"}', "id"),
         (b'{"id":"%b","command":"c","deadline":"2030-01-01T00:00:00Z"}' % (b"x" * 129), "id"),
