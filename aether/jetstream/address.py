@@ -31,6 +31,7 @@ class Address:
         config = self._config
         tls = self._tls()
         _readable(config.credentials_file, "credentials_file")
+        _holds_credentials(config.credentials_file)
         try:
             # Name resolution and the handshake have no limit of their own.
             async with asyncio.timeout(config.connect_timeout_s * (1 + len(self._urls))):
@@ -100,3 +101,9 @@ def _readable(path: str, setting: str) -> None:
             return
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", setting=setting) from None
+
+
+def _holds_credentials(path: str) -> None:
+    # nats-py reads the file only when the server asks, and a server that asks nobody would let a wrong file pass.
+    if path and b"BEGIN NATS USER JWT" not in Path(path).read_bytes():
+        raise ConfigError(f"{path} holds no NATS credentials", setting="credentials_file")

@@ -5,7 +5,6 @@ import asyncio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from nats.aio.msg import Msg
 
 import aether.jetstream.bus as bus_room
 from aether.ids import ActorId, Position
@@ -13,6 +12,7 @@ from aether.jetstream.api import Batch, direct_batch
 from aether.jetstream.bundle import JetStreamConnection
 from aether.jetstream.connection import NatsConnection
 from aether.jetstream.headers import SEQUENCE
+from aether.jetstream.message import Message
 from aether.names import shard_of
 from aether.ports import START, EventStored, StoredCommit
 from tests.contract.harness import Received, commit, guarded
@@ -38,7 +38,7 @@ async def commits(one: JetStreamConnection, count: int) -> list[StoredCommit]:
 @given(lost=st.sets(st.integers(1, 12)), held_max=st.sampled_from([1, 3, 100]))
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_lost_broadcasts_are_filled_in_order(nats_server: NatsServer, lost: set[int], held_max: int) -> None:
-    def loses(message: Msg) -> bool:
+    def loses(message: Message) -> bool:
         return int((message.headers or {}).get(SEQUENCE, "0")) in lost
 
     async def run() -> None:
@@ -105,7 +105,7 @@ class GatedBatches:
 async def test_a_slow_fill_from_a_stale_replica_with_little_room(
     nats_server: NatsServer, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def loses(message: Msg) -> bool:
+    def loses(message: Message) -> bool:
         return (message.headers or {}).get(SEQUENCE) == "3"
 
     gated = GatedBatches()

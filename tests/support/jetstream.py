@@ -4,14 +4,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from secrets import token_hex
 
-from nats.aio.msg import Msg
-
 from aether.config import ConnectionConfig, StorageConfig
 from aether.jetstream.bundle import JetStreamConnection
 from aether.jetstream.bus import BusConfig
 from aether.jetstream.connection import NatsConnection, Receive, StandingSubscription
 from aether.jetstream.generation import Generation
 from aether.jetstream.layout import create_layout
+from aether.jetstream.message import Message
 from aether.jetstream.watch import WatchConfig
 from aether.system.clock import SystemClock
 from tests.contract.harness import Received
@@ -29,12 +28,12 @@ def fresh_namespace() -> str:
 class LossyConnection(NatsConnection):
     """A connection that does not hear the messages `loses` says, as after a dropped broadcast."""
 
-    def __init__(self, config: ConnectionConfig, loses: Callable[[Msg], bool]) -> None:
+    def __init__(self, config: ConnectionConfig, loses: Callable[[Message], bool]) -> None:
         super().__init__(config)
         self._loses = loses
 
     async def subscribe(self, subject: str, receive: Receive, queue: str = "") -> StandingSubscription:
-        def heard(message: Msg, generation: Generation) -> None:
+        def heard(message: Message, generation: Generation) -> None:
             if not self._loses(message):
                 receive(message, generation)
 
@@ -50,7 +49,7 @@ async def node(
     idle_scan_s: float = 3.0,
     held_max: int = 10_000,
     heartbeat_s: float = 0.2,
-    loses: Callable[[Msg], bool] = lambda _: False,
+    loses: Callable[[Message], bool] = lambda _: False,
 ) -> AsyncIterator[JetStreamConnection]:
     """A node whose connection is closed at the end."""
     connection = LossyConnection(ConnectionConfig(url=url, ping_interval_s=PING_INTERVAL_S), loses)
