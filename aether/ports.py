@@ -50,6 +50,15 @@ class StoredCommit(NamedTuple):
     payload: bytes
 
 
+class Append(NamedTuple):
+    """An encoded commit to append if the actor's last position is `expected`; `done` gets the outcome, once."""
+
+    actor_id: ActorId
+    payload: bytes
+    expected: Position
+    done: Callable[[AppendOutcome], None]
+
+
 class EventStore(Protocol):
     """The histories of all actors."""
 
@@ -64,6 +73,18 @@ class EventStore(Protocol):
         """Append an encoded commit if the actor's last position is `expected`; `done` gets the outcome, once.
 
         The hot path: never blocks, never raises; `done` may be called before this returns.
+        """
+        ...
+
+    @property
+    def together_max(self) -> int:
+        """How many commits `publish_together` takes at most; 1 where it has no advantage."""
+        ...
+
+    def publish_together(self, appends: Sequence[Append]) -> None:
+        """Append commits of different actors in one go, at most `together_max`; each has its own outcome.
+
+        Like `publish`, and one commit's conflict does not keep the others from being stored.
         """
         ...
 

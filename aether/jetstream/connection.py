@@ -24,6 +24,7 @@ from aether.jetstream.message import Message
 from aether.ports import NotSent
 
 RECONNECT = Backoff(first_s=0.05, cap_s=1.0)
+CANCEL_AGAIN_S = 0.1
 GENERATION_WAIT_MAX_S = 2.0
 """How long a request waits for a connection before it is refused, if its own time-out is not shorter."""
 
@@ -103,8 +104,9 @@ class NatsConnection:
         """Send what is queued and end. Idempotent."""
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
-            keeper.cancel()
-            await asyncio.wait((keeper,))
+            while not keeper.done():  # nats-py swallows a cancellation while it connects
+                keeper.cancel()
+                await asyncio.wait((keeper,), timeout=CANCEL_AGAIN_S)
         generation = self.generation
         if generation is not None:
             await generation.close()

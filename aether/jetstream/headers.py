@@ -1,6 +1,7 @@
 """The NATS header names, statuses and error codes this room reads or writes, and nothing else.
 
-From ADR-8 (KV), ADR-31 (direct get), ADR-43 (message TTL), ADR-48 (KV TTL) and the server's `errors.json`.
+From ADR-8 (KV), ADR-31 (direct get), ADR-43 (message TTL), ADR-48 (KV TTL), ADR-50 (atomic batch) and the server's
+`errors.json`.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,9 @@ STATUS_NOT_FOUND = "404"
 STATUS_NO_RESPONDERS = "503"
 
 EXPECTED_LAST_ON_SUBJECT = "Nats-Expected-Last-Subject-Sequence"
+BATCH_ID = "Nats-Batch-Id"
+BATCH_SEQUENCE = "Nats-Batch-Sequence"
+BATCH_COMMIT = "Nats-Batch-Commit"
 MESSAGE_TTL = "Nats-TTL"
 SEQUENCE = "Nats-Sequence"
 SUBJECT = "Nats-Subject"

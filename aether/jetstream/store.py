@@ -8,6 +8,7 @@ from any replica and are complete only when they have reached the position that 
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
+from secrets import token_hex
 
 from msgspec import DecodeError
 from msgspec.json import Decoder
@@ -19,12 +20,19 @@ from aether.jetstream.api import Answered, StoredMessage, direct_batch, leader_l
 from aether.jetstream.bus import NATSEventBus
 from aether.jetstream.connection import NatsConnection
 from aether.jetstream.generation import set_once
-from aether.jetstream.headers import ERROR_WRONG_LAST_SEQUENCE, EXPECTED_LAST_ON_SUBJECT
+from aether.jetstream.headers import (
+    BATCH_COMMIT,
+    BATCH_ID,
+    BATCH_SEQUENCE,
+    ERROR_WRONG_LAST_SEQUENCE,
+    EXPECTED_LAST_ON_SUBJECT,
+)
 from aether.jetstream.inbox import NoReply, Reply
 from aether.jetstream.versions import VERSIONS_MAX, Versions, last_version
 from aether.names import Names
 from aether.ports import (
     START,
+    Append,
     AppendOutcome,
     Committed,
     Conflict,
@@ -45,8 +53,13 @@ STALE_READS_MAX = 4
 STALE = Backoff(first_s=0.01, cap_s=0.1)
 
 
+TOGETHER_MAX = 500
+"""Commits of one atomic batch; the server takes 1,000."""
+
+
 class _Acknowledgement(Answered):
     seq: int = 0
+    count: int = 0
 
 
 _decode_acknowledgement = Decoder(_Acknowledgement).decode
@@ -68,6 +81,8 @@ class JetStreamEventStore:
         self._append_timeout_s = append_timeout_s
         self._versions = Versions(versions_max)
         self._followed: NATSEventBus | None = None
+        self._batch_prefix = f"{token_hex(8)}."
+        self._batches = 0
 
     @property
     def commit_bytes_max(self) -> int:
@@ -94,6 +109,49 @@ class JetStreamEventStore:
         except AetherError as error:
             done(Unknown(error.message))
         return None
+
+    @property
+    def together_max(self) -> int:
+        """Commits of one atomic batch (ADR-50)."""
+        return TOGETHER_MAX
+
+    def publish_together(self, appends: Sequence[Append]) -> None:
+        """Append commits of different actors as one atomic batch: one sync of the disk for all of them.
+
+        A refused batch has stored nothing and names no culprit, so its commits are then published one by one.
+        """
+        generation = self._connection.generation
+        if generation is None:
+            for append in appends:
+                append.done(Unknown("there is no connection"))
+            return
+        self._batches += 1
+        batch = {BATCH_ID: f"{self._batch_prefix}{self._batches}"}
+        try:
+            for number, append in enumerate(appends, 1):
+                subject = self._names.event(append.actor_id)
+                headers = {**batch, BATCH_SEQUENCE: str(number), EXPECTED_LAST_ON_SUBJECT: str(append.expected)}
+                if number < len(appends):
+                    generation.publish(subject, append.payload, headers=headers)
+                else:
+                    headers[BATCH_COMMIT] = "1"
+                    generation.send(subject, append.payload, lambda reply: self._batch_settled(appends, reply),
+                                    self._append_timeout_s, headers=headers)  # fmt: skip
+        except AetherError as error:
+            for append in appends:
+                append.done(Unknown(error.message))
+
+    def _batch_settled(self, appends: Sequence[Append], reply: Reply) -> None:
+        acknowledgement = _acknowledged(reply)
+        if isinstance(acknowledgement, _Acknowledgement) and acknowledgement.error is not None:
+            for append in appends:
+                self.publish(*append)
+            return
+        whole = isinstance(acknowledgement, _Acknowledgement) and acknowledgement.count == len(appends)
+        first = acknowledgement.seq - len(appends) + 1 if isinstance(acknowledgement, _Acknowledgement) else 0
+        why = acknowledgement if isinstance(acknowledgement, str) else "a part of the batch was acknowledged"
+        for place, append in enumerate(appends):
+            append.done(self._stored(append.actor_id, Position(first + place)) if whole else Unknown(why))
 
     async def append(self, actor_id: ActorId, events: Sequence[Event], expected: Position) -> AppendOutcome:
         """`publish` for events, awaited. Raises `InvalidCommand` when they are over `commit_bytes_max` or none."""
@@ -168,27 +226,36 @@ class JetStreamEventStore:
 
     def _outcome(self, actor_id: ActorId, reply: Reply) -> AppendOutcome:
         """The one table of outcomes: stored, refused for the expected position, or not known."""
-        if isinstance(reply, NoReply):
-            return Unknown(reply.value)
-        try:
-            acknowledgement = _decode_acknowledgement(reply.data)
-        except DecodeError as error:
-            return Unknown(f"the acknowledgement cannot be read: {error}")
+        acknowledgement = _acknowledged(reply)
+        if isinstance(acknowledgement, str):
+            return Unknown(acknowledgement)
         refusal = acknowledgement.error
         if refusal is None and acknowledgement.seq > 0:
-            position = Position(acknowledgement.seq)
-            if self._followed is not None:
-                self._versions.update(actor_id, position, None)
-            return Committed(position)
+            return self._stored(actor_id, Position(acknowledgement.seq))
         if refusal is not None and refusal.err_code == ERROR_WRONG_LAST_SEQUENCE:
             return Conflict()
         return Unknown(f"{refusal.description} ({refusal.err_code})" if refusal else "no sequence was acknowledged")
+
+    def _stored(self, actor_id: ActorId, position: Position) -> Committed:
+        if self._followed is not None:
+            self._versions.update(actor_id, position, None)
+        return Committed(position)
 
     async def _next(self, actor_id: ActorId, subject: str, after: Position, until: Position) -> StoredMessage:
         message = await leader_next(self._connection, self._names.stream, subject, after + 1)
         if message is None:
             raise Unavailable(f"the history of {actor_id} ends before position {until}", actor=str(actor_id))
         return message
+
+
+def _acknowledged(reply: Reply) -> "_Acknowledgement | str":
+    """What the server answered to a publish, or why that is not known."""
+    if isinstance(reply, NoReply):
+        return reply.value
+    try:
+        return _decode_acknowledgement(reply.data)
+    except DecodeError as error:
+        return f"the acknowledgement cannot be read: {error}"
 
 
 class _Following:

@@ -13,6 +13,7 @@ from aether.memory.faults import Disconnected, Fault, Late, Lost, Step, StoredLa
 from aether.memory.link import Link, Waiter, settle
 from aether.ports import (
     START,
+    Append,
     AppendOutcome,
     Committed,
     EventBus,
@@ -24,6 +25,9 @@ from aether.ports import (
 from aether.wire import Event, decode_commit, encode_commit
 
 NO_WORD = Unknown("no acknowledgement")
+
+TOGETHER_MAX = 1_000
+"""As on a server, so that what is simulated here groups as it does there."""
 
 READ_ROUNDS_MAX = 5
 """How often a read that a stale replica cut short is taken up again."""
@@ -75,6 +79,16 @@ class InMemoryEventStore:
                 soon(waiter.tell, NO_WORD)
             case _:
                 soon(waiter.tell, store())
+
+    @property
+    def together_max(self) -> int:
+        """As many as anybody wants; nothing is gained by it here."""
+        return TOGETHER_MAX
+
+    def publish_together(self, appends: Sequence[Append]) -> None:
+        """`publish` for each."""
+        for append in appends:
+            self.publish(append.actor_id, append.payload, append.expected, append.done)
 
     async def append(self, actor_id: ActorId, events: Sequence[Event], expected: Position) -> AppendOutcome:
         """`publish` for events, awaited. Raises `InvalidCommand` when they are over `commit_bytes_max` or none."""

@@ -1,48 +1,100 @@
 """The Committer: hands commits to the event store, a bounded number in flight, in the order they came.
 
 Each actor has at most one commit in flight (its machine sees to that), so commits of different actors need no order.
+They are published each on its own, or, while there is a backlog and the store is faster that way, together: one batch
+is in flight and whatever comes meanwhile is the next (`aether.core.grouping` decides). It never blocks, owns no task.
 """
 
 from collections import deque
 from collections.abc import Callable
 
+from aether.core.grouping import Grouping, Way
 from aether.ids import ActorId, Position
-from aether.ports import AppendOutcome, EventStore
+from aether.ports import Append, AppendOutcome, EventStore
 from aether.runtime.counters import Counters
 
-Done = Callable[[AppendOutcome], None]
+TOGETHER_MIN = 8
+"""Fewer commits than this are published each on its own."""
+
+TOGETHER_BYTES_MAX = 4 * 1024 * 1024
+"""A batch is staged in the server's memory: it ends when it has grown to this."""
 
 
 class Committer:
-    """One a runtime. Never blocks: beyond the bound commits wait in line, each actor with one at most."""
+    """One a runtime. Beyond the bound commits wait in line, each actor with one at most."""
 
-    def __init__(self, store: EventStore, counters: Counters, in_flight_max: int) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        counters: Counters,
+        in_flight_max: int,
+        now_s: Callable[[], float],
+        grouping: Grouping | None = None,
+    ) -> None:
         self._store = store
         self._counters = counters
         self._in_flight_max = in_flight_max
+        self._now_s = now_s
+        self._grouping = grouping or Grouping()
         self._in_flight = 0
-        self._line: deque[tuple[ActorId, bytes, Position, Done]] = deque()
+        self._line: deque[Append] = deque()
 
     @property
     def open(self) -> int:
         """Commits in flight or in line."""
         return self._in_flight + len(self._line)
 
-    def commit(self, actor_id: ActorId, payload: bytes, expected: Position, done: Done) -> None:
+    def commit(
+        self, actor_id: ActorId, payload: bytes, expected: Position, done: Callable[[AppendOutcome], None]
+    ) -> None:
         """Append `payload` after `expected`; `done` gets the outcome, once."""
-        if self._in_flight >= self._in_flight_max:
-            self._line.append((actor_id, payload, expected, done))
-            return
-        self._publish(actor_id, payload, expected, done)
-
-    def _publish(self, actor_id: ActorId, payload: bytes, expected: Position, done: Done) -> None:
-        self._in_flight += 1
         self._counters.commits += 1
+        self._line.append(Append(actor_id, payload, expected, done))
+        self._send()
 
+    def _send(self) -> None:
+        """Publish as much of the line as may go now."""
+        if self._grouping.way is Way.TOGETHER and self._store.together_max > 1:
+            self._send_together()
+        else:
+            while self._line and self._in_flight < self._in_flight_max:
+                self._send_one(self._line.popleft())
+
+    def _send_together(self) -> None:
+        if self._in_flight:
+            return  # what comes until the answer is the next batch
+        if len(self._line) < TOGETHER_MIN:
+            while self._line:
+                self._send_one(self._line.popleft())
+            return
+        batch: list[Append] = []
+        room = TOGETHER_BYTES_MAX
+        while self._line and room > 0 and len(batch) < min(self._store.together_max, self._in_flight_max):
+            batch.append(self._line.popleft())
+            room -= len(batch[-1].payload)
+        self._in_flight = len(batch)
+        self._counters.batches += 1
+        self._store.publish_together([self._member(append, len(batch)) for append in batch])
+
+    def _member(self, append: Append, size: int) -> Append:
         def settled(outcome: AppendOutcome) -> None:
             self._in_flight -= 1
-            if self._line and self._in_flight < self._in_flight_max:
-                self._publish(*self._line.popleft())
-            done(outcome)
+            if self._in_flight == 0:
+                self._grouping.settled(size, size, self._now_s())
+            self._hand_over(append, outcome)
 
-        self._store.publish(actor_id, payload, expected, settled)
+        return append._replace(done=settled)
+
+    def _send_one(self, append: Append) -> None:
+        def settled(outcome: AppendOutcome) -> None:
+            self._grouping.settled(1, self.open, self._now_s())
+            self._in_flight -= 1
+            self._hand_over(append, outcome)
+
+        self._in_flight += 1
+        self._store.publish(append.actor_id, append.payload, append.expected, settled)
+
+    def _hand_over(self, append: Append, outcome: AppendOutcome) -> None:
+        append.done(outcome)
+        if self._line:
+            self._send()

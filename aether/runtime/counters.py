@@ -13,6 +13,7 @@ class Counters:
     duplicates: int = 0
     overloaded: int = 0
     commits: int = 0
+    batches: int = 0
     conflicts: int = 0
     unknown_outcomes: int = 0
     activations: int = 0

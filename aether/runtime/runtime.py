@@ -118,7 +118,7 @@ class Runtime:
             config=config,
             clock=connection.clock,
             lease=self._lease,
-            committer=Committer(self.event_store, self.counters, config.commits_in_flight_max),
+            committer=Committer(self.event_store, self.counters, config.commits_in_flight_max, connection.clock.boot_s),
             replayer=Replayer(
                 self.event_store, connection.snapshots, connection.clock, self.counters, config.record_margin_s
             ),

@@ -1,13 +1,15 @@
 """The laws of `EventStore`: a history grows only from where the writer saw it, and is read as it was written."""
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId, Position
-from aether.ports import START, AppendOutcome, Committed, Conflict, EventStore, EventStored, StoredCommit
-from tests.contract.harness import LOOKALIKES, Received, World, commit, events_of, payload_of, publish
+from aether.ports import START, Append, AppendOutcome, Committed, Conflict, EventStore, EventStored, StoredCommit
+from tests.contract.harness import GUARD_S, LOOKALIKES, Received, World, commit, events_of, payload_of, publish
 
 ALICE = ActorId("account", "alice")
 BOB = ActorId("account", "bob")
@@ -171,3 +173,59 @@ async def test_the_version_cache_follows_what_other_nodes_store(world: World) ->
     await following.stop()
     await commit(writer.store, ALICE, 6, expected)
     assert await reader.store.latest_version(ALICE) == 6
+
+
+async def together(store: EventStore, commits: Sequence[tuple[ActorId, bytes, Position]]) -> list[AppendOutcome]:
+    outcomes: dict[ActorId, AppendOutcome] = {}
+    told = asyncio.Event()
+
+    def settle(actor_id: ActorId, outcome: AppendOutcome) -> None:
+        assert actor_id not in outcomes, "an outcome comes once"
+        outcomes[actor_id] = outcome
+        if len(outcomes) == len(commits):
+            told.set()
+
+    store.publish_together(
+        [Append(actor_id, payload, expected, partial(settle, actor_id)) for actor_id, payload, expected in commits]
+    )
+    async with asyncio.timeout(GUARD_S):
+        await told.wait()
+    return [outcomes[actor_id] for actor_id, _, _ in commits]
+
+
+async def test_commits_stored_together_are_as_if_stored_one_by_one(world: World) -> None:
+    store = (await world.node()).store
+    first = await commit(store, ALICE, 1, START)
+    actors = [ALICE, *(ActorId("account", f"n{n}") for n in range(40))]
+    expected = [first.position, *(START for _ in actors[1:])]
+    payloads = [payload_of(ALICE, 2, 2), *(payload_of(actor_id, 1) for actor_id in actors[1:])]
+    outcomes = await together(store, list(zip(actors, payloads, expected, strict=True)))
+    positions = []
+    for actor_id, payload, outcome in zip(actors, payloads, outcomes, strict=True):
+        assert isinstance(outcome, Committed)
+        assert await store.last(actor_id) == StoredCommit(actor_id, outcome.position, payload)
+        positions.append(outcome.position)
+    assert positions == sorted(set(positions))
+    following = await commit(store, ALICE, 4, outcomes[0].position)  # type: ignore[union-attr]  # all are committed
+    assert following.position > positions[-1]
+
+
+async def test_one_conflict_among_commits_stored_together_keeps_no_other_from_being_stored(world: World) -> None:
+    store = (await world.node()).store
+    await commit(store, BOB, 1, START)
+    carol = ActorId("account", "carol")
+    commits = [
+        (ALICE, payload_of(ALICE, 1), START),
+        (BOB, payload_of(BOB, 1), START),
+        (carol, payload_of(carol, 1), START),
+    ]
+    outcomes = await together(store, commits)
+    assert [type(outcome) for outcome in outcomes] == [Committed, Conflict, Committed]
+    assert [len(await history(store, actor_id)) for actor_id in (ALICE, BOB, carol)] == [1, 1, 1]
+
+
+async def test_one_commit_can_be_stored_together_with_none(world: World) -> None:
+    store = (await world.node()).store
+    (outcome,) = await together(store, [(ALICE, payload_of(ALICE, 1), START)])
+    assert isinstance(outcome, Committed)
+    assert len(await history(store, ALICE)) == 1

@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
+from aether.config import ConnectionConfig
 from aether.errors import Unavailable
 from aether.ids import ActorId
+from aether.jetstream.connection import connect
 from aether.ports import START, AppendOutcome, Committed, Conflict, NotSent, StoredCommit, Unknown
 from tests.contract.harness import Received, commit, payload_of, publish
 from tests.support.jetstream import Generations, node
@@ -91,6 +93,18 @@ async def test_without_a_connection_requests_are_not_sent(own_server: NatsServer
         await generations.lost()
         with pytest.raises(NotSent, match="no connection"):
             await one.transport.request(ALICE, b"x", 0.05)
+
+
+async def test_closing_while_it_reconnects_comes_to_an_end(own_server: NatsServer) -> None:
+    for yields in range(30):
+        async with connect(ConnectionConfig(url=own_server.url)) as connection:
+            own_server.kill()
+            while connection.generation is not None:  # noqa: ASYNC110 - the loss has no event of its own
+                await asyncio.sleep(0)
+            for _ in range(yields):
+                await asyncio.sleep(0)
+        assert connection.generation is None
+        own_server.start()
 
 
 async def test_a_flood_is_received_whole_and_in_order(nats_server: NatsServer, namespace: str) -> None:

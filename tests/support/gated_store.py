@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from aether.ids import ActorId, Position, Version
-from aether.ports import START, AppendOutcome, EventStore, StoredCommit
+from aether.ports import START, Append, AppendOutcome, EventStore, StoredCommit
 from aether.wire import Event
 
 
@@ -34,6 +34,16 @@ class GatedStore:
                 done(outcome)
 
         self._store.publish(actor_id, payload, expected, settled)
+
+    @property
+    def together_max(self) -> int:
+        """As the store's."""
+        return self._store.together_max
+
+    def publish_together(self, appends: Sequence[Append]) -> None:
+        """`publish` for each."""
+        for append in appends:
+            self.publish(append.actor_id, append.payload, append.expected, append.done)
 
     def release(self) -> None:
         """Hand out every outcome that is held back, and hold no more."""

@@ -1,0 +1,236 @@
+"""Users' code that misbehaves: its actor undoes it, says so, and goes on. No command stays without an answer."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from aether import Actor, ActorFailed, ActorId, Model, Rejected, Runtime, command, event, query
+from aether.errors import AetherError, DeadlineExceeded
+from aether.ids import Position
+from aether.memory.clock import ManualClock
+from aether.memory.server import InMemoryServer
+from aether.names import shard_of
+from aether.ports import Delivery
+from aether.wire import encode_command, instant, new_event
+from tests.support.nodes import append_from_outside, history, node, send
+from tests.support.nodes import command as made
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A number was added; a negative one breaks its handler half way."""
+
+    amount: int
+
+
+class TooMuch(Rejected):
+    """A rejection that forgot to initialise its base."""
+
+    def __init__(self, amount: int) -> None:
+        self.amount = amount
+
+
+class Unspeakable(Exception):  # noqa: N818 - it is what it says
+    """An error that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+class Tally(Actor):
+    """Scalar state, undone from a checkpoint."""
+
+    total: int = 0
+    count: int = 0
+
+    @command
+    def add(self, amount: int) -> int:
+        """Add."""
+        self.emit(Added(amount))
+        return self.total
+
+    @command
+    def add_anyway(self, amount: int) -> int:
+        """Add, and look away when it fails."""
+        try:
+            self.emit(Added(amount))
+        except Exception:
+            return -1
+        return self.total
+
+    @command
+    def add_anyway_then(self, amount: int, then: int) -> int:
+        """Add, look away when it fails, and add something else."""
+        self.add_anyway(amount)
+        self.emit(Added(then))
+        return self.total
+
+    @command
+    def fail(self, how: str) -> None:
+        """Emit, then raise what cannot be described or is no `Exception`."""
+        self.emit(Added(1))
+        raise FAILURES[how]
+
+    @command
+    async def fail_later(self, how: str) -> None:
+        """The same from an asynchronous handler."""
+        self.emit(Added(1))
+        await asyncio.sleep(0)
+        raise FAILURES[how]
+
+    @command
+    async def wait(self) -> int:
+        """Wait for nothing."""
+        self.emit(Added(1))
+        await asyncio.Event().wait()
+        return self.total
+
+    @query
+    def tell(self) -> int:
+        """The total."""
+        return self.total
+
+    @event
+    def added(self, e: Added) -> None:
+        """Count half, check, count the other half."""
+        self.total += e.amount
+        if e.amount < 0:
+            raise ValueError("negative")
+        self.count += 1
+
+
+class Sheet(Actor):
+    """Container state, undone by a replay."""
+
+    lines: list[int] = field(default_factory=list)
+
+    @command
+    def add_anyway(self, amount: int) -> int:
+        """Add, and look away when it fails."""
+        try:
+            self.emit(Added(amount))
+        except Exception:
+            return -1
+        return len(self.lines)
+
+    @query
+    def tell(self) -> list[int]:
+        """All lines."""
+        return list(self.lines)
+
+    @event
+    def added(self, e: Added) -> None:
+        """Write it down before looking at it."""
+        self.lines.append(e.amount)
+        if e.amount < 0:
+            raise ValueError("negative")
+
+
+FAILURES: dict[str, BaseException] = {
+    "uninitialised": TooMuch(5),
+    "unspeakable": Unspeakable(),
+    "unspeakable details": Rejected("no", thing=Unspeakable()),
+    "message is no text": Rejected(404),  # type: ignore[arg-type]  # what a user may do
+    "cancelled": asyncio.CancelledError(),
+    "no exception": BaseException("neither fish nor fowl"),
+}
+
+model = Model("tests", actors=[Tally, Sheet])
+TALLY = ActorId("tally", "t")
+SHEET = ActorId("sheet", "s")
+
+
+async def goes_on(runtime: Runtime, actor_id: ActorId, value: bytes, version: int) -> None:
+    """The actor answers, with the state that its history has, and nothing waits."""
+    answer = await send(runtime, actor_id, made("tell"))
+    assert (bytes(answer.value), answer.version) == (value, version)
+    assert len(await history(runtime, actor_id)) == version
+    vm = await runtime.create_vm(actor_id)
+    assert vm.idle
+
+
+@pytest.mark.parametrize("how", [how for how in FAILURES if how != "no exception"])
+@pytest.mark.parametrize("name", ["fail", "fail_later"])
+async def test_whatever_a_handler_raises_is_answered_and_undone(name: str, how: str) -> None:
+    async with node(model=model) as runtime:
+        with pytest.raises(AetherError):
+            await asyncio.wait_for(send(runtime, TALLY, made(name, how=how)), 5)
+        await goes_on(runtime, TALLY, b"0", 0)
+
+
+async def test_what_is_no_exception_is_answered_and_undone() -> None:
+    async with node(model=model) as runtime:
+        with pytest.raises(ActorFailed, match="fish"):
+            await asyncio.wait_for(send(runtime, TALLY, made("fail", how="no exception")), 5)
+        await goes_on(runtime, TALLY, b"0", 0)
+
+
+@pytest.mark.parametrize(("actor_id", "value"), [(TALLY, b"0"), (SHEET, b"[]")])
+async def test_an_event_that_failed_fails_its_command_even_if_the_handler_looks_away(
+    actor_id: ActorId, value: bytes
+) -> None:
+    async with node(model=model) as runtime:
+        with pytest.raises(ActorFailed, match="negative"):
+            await send(runtime, actor_id, made("add_anyway", amount=-5))
+        await goes_on(runtime, actor_id, value, 0)
+
+
+async def test_no_event_follows_one_that_failed() -> None:
+    async with node(model=model) as runtime:
+        await send(runtime, TALLY, made("add", amount=1))
+        with pytest.raises(ActorFailed, match="negative"):
+            await send(runtime, TALLY, made("add_anyway_then", amount=-5, then=3))
+        await goes_on(runtime, TALLY, b"1", 1)
+
+
+async def test_a_handler_past_its_deadline_says_so_whatever_the_wall_clock_says() -> None:
+    clock = ManualClock()
+    async with node(InMemoryServer(clock=clock), model=model) as runtime:
+        late = made("wait", for_s=0.01, now_s=clock.wall_s())
+        with pytest.raises(DeadlineExceeded) as exceeded:
+            await send(runtime, TALLY, late)
+        assert exceeded.value.outcome_known
+        answer = await send(runtime, TALLY, made("add", now_s=clock.wall_s(), amount=2))
+        assert bytes(answer.value) == b"2"
+
+
+async def test_a_way_back_that_fails_holds_up_nobody() -> None:
+    def broken(answer: bytes) -> None:
+        raise OSError("the way back is gone")
+
+    async with node(model=model) as runtime:
+        payload = encode_command(made("add", amount=2))
+        runtime.receive(Delivery(shard_of(TALLY, 256), TALLY, payload, broken))
+        runtime.receive(Delivery(shard_of(TALLY, 256), TALLY, b"{", broken))
+        await goes_on(runtime, TALLY, b"2", 1)
+
+
+async def test_a_followed_event_whose_handler_breaks_stops_the_actor_and_is_not_skipped() -> None:
+    async with node(model=model) as runtime:
+        await send(runtime, TALLY, made("add", amount=1))
+        await append_from_outside(runtime, TALLY, model.actor_type("tally"), Added(-1))
+        with pytest.raises(ActorFailed, match="version 2"):
+            await send(runtime, TALLY, made("tell"))
+
+
+async def test_a_state_that_cannot_be_shown_is_an_answer_too() -> None:
+    async with node(model=model) as runtime:
+        await send(runtime, TALLY, made("add", amount=1))
+        kept: Any = new_event(version=2, source="/x", type="Added", time=instant(0), data=b'{"amount":7}')
+        assert await runtime.event_store.append(TALLY, [kept], Position(1))
+        actor_type: Any = runtime.get_active_vms()[0].actor_type
+        actor_type.encode_state = _unencodable
+        try:
+            for args in ({}, {"version": 1}):
+                with pytest.raises(AetherError, match="not of its type"):
+                    await asyncio.wait_for(send(runtime, TALLY, made("aether.state", **args)), 5)
+        finally:
+            del actor_type.encode_state
+
+
+def _unencodable(state: Any) -> bytes:
+    raise ValueError("total is not of its type")
