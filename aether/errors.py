@@ -191,7 +191,7 @@ ERRORS: Mapping[str, type[AetherError]] = {
 
 def error_body(error: AetherError) -> dict[str, Any]:
     """The error as the JSON object `{code, message, details}`."""
-    return {"code": error.code, "message": error.message, "details": error.details}
+    return {"code": error.code, "message": str(error.message), "details": error.details}
 
 
 def error_from_body(code: str, message: str, details: Mapping[str, Any]) -> AetherError:

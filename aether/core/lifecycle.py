@@ -11,7 +11,8 @@ waiting stays in the mailbox meanwhile.
         |                                           |                     |
         +-------------------REPLAY_NEEDED-----------+----------<----------+--(conflict, unknown, undo)
 
-`STOPPED` ends it from any phase in which no turn and no commit is open.
+`STOPPED` ends it from any phase in which no turn and no commit is open. `ABANDONED` ends it from any phase: nothing
+more of it is answered, and whoever waits asks again elsewhere.
 """
 
 from enum import Enum
@@ -38,6 +39,7 @@ class Happening(Enum):
     COMMIT_SENT = "commit sent"
     COMMITTED = "committed"
     STOPPED = "stopped"
+    ABANDONED = "abandoned"
 
 
 TRANSITIONS: dict[tuple[Phase, Happening], Phase] = {
@@ -52,6 +54,7 @@ TRANSITIONS: dict[tuple[Phase, Happening], Phase] = {
     (Phase.RUNNING, Happening.REPLAY_NEEDED): Phase.REPLAYING,
     (Phase.COMMITTING, Happening.COMMITTED): Phase.IDLE,
     (Phase.COMMITTING, Happening.REPLAY_NEEDED): Phase.REPLAYING,
+    **{(phase, Happening.ABANDONED): Phase.STOPPED for phase in Phase if phase is not Phase.STOPPED},
 }
 
 

@@ -5,6 +5,7 @@ They are published each on its own, or, while there is a backlog and the store i
 is in flight and whatever comes meanwhile is the next (`aether.core.grouping` decides). It never blocks, owns no task.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable
 
@@ -12,6 +13,8 @@ from aether.core.grouping import Grouping, Way
 from aether.ids import ActorId, Position
 from aether.ports import Append, AppendOutcome, EventStore
 from aether.runtime.counters import Counters
+
+log = logging.getLogger("aether.committer")
 
 TOGETHER_MIN = 8
 """Fewer commits than this are published each on its own."""
@@ -21,7 +24,10 @@ TOGETHER_BYTES_MAX = 4 * 1024 * 1024
 
 
 class Committer:
-    """One a runtime. Beyond the bound commits wait in line, each actor with one at most."""
+    """One a runtime. Beyond the bound commits wait in line, each actor with one at most.
+
+    `soon` calls back in the event loop's next turn.
+    """
 
     def __init__(
         self,
@@ -29,12 +35,15 @@ class Committer:
         counters: Counters,
         in_flight_max: int,
         now_s: Callable[[], float],
+        soon: Callable[[Callable[[], None]], object],
         grouping: Grouping | None = None,
     ) -> None:
         self._store = store
         self._counters = counters
         self._in_flight_max = in_flight_max
         self._now_s = now_s
+        self._soon = soon
+        self._waking = False
         self._grouping = grouping or Grouping()
         self._in_flight = 0
         self._line: deque[Append] = deque()
@@ -55,12 +64,15 @@ class Committer:
     def _send(self) -> None:
         """Publish as much of the line as may go now."""
         if self._grouping.way is Way.TOGETHER and self._store.together_max > 1:
-            self._send_together()
+            if not self._in_flight and not self._waking:
+                self._waking = True
+                self._soon(self._send_together)  # what else arrives in this turn of the loop belongs to the batch
         else:
             while self._line and self._in_flight < self._in_flight_max:
                 self._send_one(self._line.popleft())
 
     def _send_together(self) -> None:
+        self._waking = False
         if self._in_flight:
             return  # what comes until the answer is the next batch
         if len(self._line) < TOGETHER_MIN:
@@ -95,6 +107,9 @@ class Committer:
         self._store.publish(append.actor_id, append.payload, append.expected, settled)
 
     def _hand_over(self, append: Append, outcome: AppendOutcome) -> None:
-        append.done(outcome)
+        try:
+            append.done(outcome)
+        except Exception:  # one machine's bug must not keep the others' commits in line
+            log.exception("an outcome could not be taken", extra={"actor": str(append.actor_id)})
         if self._line:
             self._send()

@@ -4,6 +4,7 @@ One object a runtime, shared by all its machines, so that a machine itself stays
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
@@ -15,7 +16,9 @@ from aether.runtime.counters import Counters
 from aether.runtime.replay import Replayer
 from aether.runtime.snapshots import SnapshotWriter
 
-Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+log = logging.getLogger("aether.host")
+
+Spawn: TypeAlias = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 """Starts a task that the runtime owns, and gives it back to who wants to wait for it."""
 
 
@@ -64,10 +67,13 @@ class Host:
         """Send an answer if the shard's lease is valid at this instant, else drop it: the client retries.
 
         The reply fence. It is called in the same synchronous step in which the state was read or the commit became
-        known, so a stale owner never answers.
+        known, so a stale owner never answers. Never raises: an answer that cannot leave must not stop its machine.
         """
         if self.lease.valid(delivery.shard, self.clock.boot_s()):
             self.counters.answers += 1
-            delivery.respond(answer)
+            try:
+                delivery.respond(answer)
+            except Exception:
+                log.exception("an answer could not be sent", extra={"actor": str(delivery.actor_id)})
         else:
             self.counters.answers_fenced += 1

@@ -11,7 +11,7 @@ from collections import deque
 
 from aether.core.lifecycle import Happening, Phase, advance
 from aether.core.record import CommandRecord, Remembered
-from aether.errors import ActorFailed, AetherError, DeadlineExceeded, Overloaded, Unavailable
+from aether.errors import ActorFailed, AetherError, DeadlineExceeded, HistoryRegressed, Overloaded, Unavailable
 from aether.ids import ActorId, Position, Version
 from aether.model.definition import ActorType, Context, State
 from aether.names import event_source
@@ -129,7 +129,9 @@ class VirtualMachine:
         host, config = self._host, self._host.config
         command_id = waiting.command.id
         twin = self._known.get(command_id)
-        if twin is not None:
+        if twin is not None and len(twin.deliveries) >= config.mailbox_max:
+            self._refuse(waiting, f"{config.mailbox_max} deliveries of one command wait for its answer", "mailbox_max")
+        elif twin is not None:
             host.counters.duplicates += 1
             twin.deliveries.extend(waiting.deliveries)
         elif len(self._mailbox) >= config.mailbox_max:
@@ -189,6 +191,8 @@ class VirtualMachine:
     # ------------------------------------------------------------------------------------------ outcomes
 
     def _settled(self, outcome: AppendOutcome) -> None:
+        if self.stopped:
+            return
         turn, self._turn = self._turn, None
         assert turn is not None
         if isinstance(outcome, Committed):
@@ -251,6 +255,7 @@ class VirtualMachine:
                 async with host.activations:
                     started_s, seen = host.clock.boot_s(), self._seen
                     replayed = await host.replayer.replay(self.actor_id, self.actor_type, self)
+                    self._check_no_regress(replayed[0])
             except Unavailable as error:
                 self._expire_waiting(error)
                 if not self._mailbox:
@@ -269,6 +274,15 @@ class VirtualMachine:
         if slow_s and host.clock.boot_s() - started_s > slow_s:
             self.snapshot()
         self._pump()
+
+    def _check_no_regress(self, fold: Fold) -> None:
+        known = self._fold
+        if known is not None and (fold.position < known.position or fold.version < known.version):
+            raise HistoryRegressed(
+                f"the history of {self.actor_id} ends at version {fold.version}, position {fold.position}; "
+                f"it had version {known.version} at position {known.position}",
+                actor=str(self.actor_id),
+            )
 
     def _expire_waiting(self, why: AetherError) -> None:
         now_s = self._host.clock.wall_s()
@@ -305,10 +319,10 @@ class VirtualMachine:
         try:
             events = decode_commit(commit.payload, commit.actor_id, commit.position)
             fold.apply(events, commit.position)
-        except AetherError:
+            fold.remember(events, commit.position, before, self._host.clock.wall_s(), self._host.config.record_margin_s)
+        except Exception:  # the replay says what it is
             self._replay_again()
             return
-        fold.remember(events, commit.position, before, self._host.clock.wall_s(), self._host.config.record_margin_s)
         self._host.counters.events_followed += len(events)
 
     async def process_event(self, event: Event) -> None:
@@ -351,6 +365,11 @@ class VirtualMachine:
         self._host.discard(self)
         self._wake()
         return task
+
+    def abandon(self) -> None:
+        """End at once and answer nobody: what is open has no known outcome here, and its callers ask again."""
+        self._phase = advance(self._phase, Happening.ABANDONED)
+        self._wake()
 
     async def stop(self) -> None:
         """Answer everything taken, snapshot, and end."""

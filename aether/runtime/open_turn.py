@@ -62,6 +62,11 @@ class Owner(Scope, Protocol):
         """Answer a command for good."""
         ...
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the machine has ended without waiting for the turn."""
+        ...
+
     def turn_over(self, turn: "OpenTurn") -> None:
         """The handlers have run: commit, or go on."""
         ...
@@ -70,8 +75,8 @@ class Owner(Scope, Protocol):
 class OpenTurn:
     """One turn. `rebuild` says that the state must be replayed after it: a handler was undone the slow way."""
 
-    __slots__ = ("_checkpoint", "_fold", "_handler", "_host", "_mailbox", "_owner", "_running", "_touched", "rebuild",
-                 "turn")  # fmt: skip
+    __slots__ = ("_broken", "_checkpoint", "_fold", "_host", "_limit", "_mailbox", "_owner", "_running", "_touched",
+                 "rebuild", "turn")  # fmt: skip
 
     def __init__(self, owner: Owner, host: Host, fold: Fold, mailbox: deque[Waiting]) -> None:
         self.turn: Turn[Waiting] = Turn(owner.source, fold.version)
@@ -81,7 +86,8 @@ class OpenTurn:
         self._fold = fold
         self._mailbox = mailbox
         self._running: Waiting | None = None
-        self._handler: asyncio.Task[Any] | None = None
+        self._limit: asyncio.Timeout | None = None
+        self._broken: BaseException | None = None
         self._checkpoint: object | None = None
         self._touched = False
 
@@ -100,10 +106,23 @@ class OpenTurn:
         )
 
     def emit(self, event: object) -> None:
-        """Record the event and apply it at once. Raises `ActorFailed` in a query or for an event nobody takes."""
-        running, fold = self._running, self._fold
+        """Record the event and apply it at once. Raises `ActorFailed` in a query or for an event nobody takes.
+
+        An event that failed may be applied by half, so its command fails whatever the handler makes of the error.
+        """
+        running = self._running
         if running is None:
             raise RuntimeError("an event can only be emitted by a running command handler")
+        if self._broken is not None:
+            raise self._broken
+        try:
+            self._apply(running, event)
+        except BaseException as error:
+            self._broken = error
+            raise
+
+    def _apply(self, running: Waiting, event: object) -> None:
+        fold = self._fold
         if running.type.query:
             raise ActorFailed(f"the query {running.type.name} emitted an event", actor=str(self._owner.actor_id))
         event_type = self._owner.actor_type.event_type_of(event)
@@ -136,9 +155,12 @@ class OpenTurn:
             return True
         self._running = waiting
         self._touched = False
+        self._broken = None
         try:
             result = waiting.type.invoke(self._fold.state, self._owner, waiting.args)
-        except Exception as error:
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # also a CancelledError: in a synchronous handler it cancels nothing of ours
             self._failed(waiting, error)
             return True
         if hasattr(result, "__await__"):
@@ -163,22 +185,27 @@ class OpenTurn:
         return None
 
     def _await_handler(self, waiting: Waiting, result: Awaitable[Any], timeout_s: float) -> None:
+        limit = self._limit = asyncio.timeout(timeout_s)
+
         async def bounded() -> Any:
-            async with asyncio.timeout(timeout_s):
+            async with limit:
                 return await result
 
-        self._handler = self._host.loop.create_task(bounded(), name=f"{self._owner.actor_id}.{waiting.type.name}")
-        self._handler.add_done_callback(self._handler_done)
+        handler = self._host.spawn(bounded())
+        handler.set_name(f"{self._owner.actor_id}.{waiting.type.name}")
+        handler.add_done_callback(self._handler_done)
 
     def _handler_done(self, task: "asyncio.Task[Any]") -> None:
-        waiting = self._running
-        self._handler = None
+        waiting, limit = self._running, self._limit
         assert waiting is not None
+        assert limit is not None
+        if self._owner.stopped:
+            return
         if task.cancelled():
             self._failed(waiting, Unavailable(f"{waiting.type.name} was cancelled"))
         elif (error := task.exception()) is None:
             self._succeeded(waiting, task.result())
-        elif isinstance(error, TimeoutError) and waiting.expires_s <= self._host.clock.wall_s():
+        elif isinstance(error, TimeoutError) and limit.expired():
             late = DeadlineExceeded(f"{waiting.type.name} did not finish before its deadline", outcome_known=True)
             self._failed(waiting, late)
         else:
@@ -187,6 +214,9 @@ class OpenTurn:
 
     def _succeeded(self, waiting: Waiting, result: Any) -> None:
         turn = self.turn
+        if self._broken is not None:
+            self._failed(waiting, self._broken)
+            return
         try:
             reply = waiting.type.encode_reply(result)
         except Exception as error:
@@ -218,7 +248,7 @@ class OpenTurn:
 
     def _failed(self, waiting: Waiting, error: BaseException) -> None:
         self._undo()
-        answer = encode_error(self._described(waiting, error))
+        answer = self._failure(waiting, error)
         if self.turn.stores:
             self.turn.refuse(waiting, answer)
         else:
@@ -234,6 +264,15 @@ class OpenTurn:
                 self.rebuild = True
             else:
                 self._fold.state = self._owner.actor_type.restore(self._fold.state, checkpoint)
+
+    def _failure(self, waiting: Waiting, error: BaseException) -> bytes:
+        try:
+            return encode_error(self._described(waiting, error))
+        except Exception as unspeakable:  # users' code too: the error's text, its details, its class
+            name, why = type(error).__name__, type(unspeakable).__name__
+            message = f"{waiting.command.command} failed with {name}, which cannot be described: {why}"
+            log.error(message, exc_info=unspeakable, extra={"actor": str(self._owner.actor_id)})
+            return encode_error(ActorFailed(message, actor=str(self._owner.actor_id), command_id=waiting.command.id))
 
     def _described(self, waiting: Waiting, error: BaseException) -> AetherError:
         if isinstance(error, AetherError) and not isinstance(error, ActorFailed | StateChangedOutsideEvent):

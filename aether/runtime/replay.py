@@ -42,6 +42,9 @@ class Replayer:
         if raw and (snapshot is None or not self._restore(fold, snapshot, scope)):
             self._counters.snapshots_ignored += 1
             snapshot = None
+        if snapshot is not None and fold.position > (last.position if last else START):
+            # Both were asked for at once, so another owner may have committed and snapshotted between the answers.
+            last = await self._store.last(actor_id)
         if last is None:
             if snapshot is not None:
                 raise self._regressed(fold, "has no history but a snapshot")

@@ -25,14 +25,15 @@ from aether.names import shard_of
 from aether.ports import Connection, Delivery, EventStore, Lease, StoredCommit, Subscription
 from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
+from aether.runtime.earlier_state import EarlierStates
 from aether.runtime.host import Host
 from aether.runtime.local import Message, local_delivery
 from aether.runtime.machine import VirtualMachine
 from aether.runtime.open_turn import Waiting
 from aether.runtime.registry import Registry
-from aether.runtime.replay import Replayer, fold_until
+from aether.runtime.replay import Replayer
 from aether.runtime.snapshots import SnapshotWriter
-from aether.runtime.state_query import StateQuery, decode_state_args, encode_state_reply
+from aether.runtime.state_query import StateQuery, decode_state_args
 from aether.wire import (
     DEADLINE_AHEAD_MAX_S,
     STATE_COMMAND,
@@ -42,7 +43,6 @@ from aether.wire import (
     answer_error,
     decode_answer,
     decode_command,
-    encode_answer,
     encode_command,
     encode_error,
     instant,
@@ -52,6 +52,9 @@ log = logging.getLogger("aether.runtime")
 
 SWEEP_S = 1.0
 RETRY = Backoff(first_s=0.05, cap_s=2.0)
+CANCEL_TIMEOUT_S = 1.0
+"""How long a cancelled handler may take to end after a drain that took too long."""
+
 CLOCK_SKEW_S = 5.0
 """How far a client's clock may be ahead before its deadlines are refused as too late."""
 
@@ -95,7 +98,8 @@ class Runtime:
         self._registry = Registry(self._make, self.config.active_vms_max)
         self._state_queries: dict[str, StateQuery] = {}
         self._services: list[Subscription] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._earlier_states = EarlierStates(event_store)
         self._made = 0
         self._refusing = True
 
@@ -118,7 +122,13 @@ class Runtime:
             config=config,
             clock=connection.clock,
             lease=self._lease,
-            committer=Committer(self.event_store, self.counters, config.commits_in_flight_max, connection.clock.boot_s),
+            committer=Committer(
+                self.event_store,
+                self.counters,
+                config.commits_in_flight_max,
+                now_s=connection.clock.boot_s,
+                soon=asyncio.get_running_loop().call_soon,
+            ),
             replayer=Replayer(
                 self.event_store, connection.snapshots, connection.clock, self.counters, config.record_margin_s
             ),
@@ -131,34 +141,52 @@ class Runtime:
             discard=self._registry.discard,
         )
         self._refusing = False
-        if config.follow_stored:
+        try:
+            await self._serve()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _serve(self) -> None:
+        connection = self.connection
+        if self.config.follow_stored:
             self._services.append(await connection.bus.follow_shards(self._shards, self._stored))
         for shard in self._shards:
             self._services.append(await connection.transport.serve(shard, self.receive))
         self._spawn(self._sweep())
 
     async def stop(self) -> None:
-        """Drain: stop receiving, answer everything taken, snapshot every actor, end. Bounded by `drain_timeout_s`."""
-        if self._host is None:
+        """Drain: stop receiving, answer everything taken, snapshot every actor, end. Bounded by `drain_timeout_s`.
+
+        What is open at the bound is abandoned: its handlers are cancelled, its callers ask again elsewhere.
+        """
+        host = self._host
+        if host is None:
             return
         try:
             async with asyncio.timeout(self.config.drain_timeout_s):
                 await self._drain()
         except TimeoutError:
-            log.error("the drain took too long", extra={"open": self._host.waiting, "active": len(self._registry)})
+            log.error("the drain took too long", extra={"open": host.waiting, "active": len(self._registry)})
         finally:
             self._refusing = True
-            tasks = list(self._tasks)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             self._host = None
+            for machine in self._registry:
+                machine.abandon()
+            self._registry = Registry(self._make, self.config.active_vms_max)
+            for task in self._tasks:
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=CANCEL_TIMEOUT_S)
 
     async def _drain(self) -> None:
         assert self._host is not None
         snapshots = self._host.snapshots
         services, self._services = self._services, []
-        await asyncio.gather(*(service.stop() for service in services))
+        for stopped in await asyncio.gather(*(service.stop() for service in services), return_exceptions=True):
+            if isinstance(stopped, BaseException):
+                log.error("a subscription did not stop cleanly", exc_info=stopped)
+        await self._earlier_states.settled()
         while self._registry:
             for machine in self._registry:
                 await machine.settled()
@@ -211,20 +239,11 @@ class Runtime:
             raise self._unknown_command(command.command, actor_type)
         version = decode_state_args(bytes(command.args))
         if version is not None:
-            self._spawn(self._answer_earlier_state(delivery, actor_type, version, host))
+            left_s = command.deadline.timestamp() - host.clock.wall_s()
+            self._earlier_states.answer(delivery, actor_type, version, left_s, host)
             return
         machine = self._registry.use(delivery.actor_id, host.clock.boot_s())
         machine.receive(Waiting(command, self._state_queries[actor_type.kind], delivery.actor_id, delivery))
-
-    async def _answer_earlier_state(self, delivery: Delivery, actor_type: ActorType, version: int, host: Host) -> None:
-        try:
-            async with host.activations:
-                fold = await fold_until(self.event_store, delivery.actor_id, actor_type, version)
-            reply = encode_state_reply(delivery.actor_id, fold.version, actor_type.encode_state(fold.state))
-            answer = encode_answer(reply, fold.version, fold.position)
-        except AetherError as error:
-            answer = encode_error(error)
-        host.respond(delivery, answer)
 
     def _check_deadline(self, command: Command, host: Host) -> None:
         ahead_s = command.deadline.timestamp() - host.clock.wall_s()
@@ -342,7 +361,7 @@ class Runtime:
                 machine.retire()
                 self.counters.passivations += 1
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,61 @@
+"""Answers what an actor's state was at an earlier version: a fold of its history, beside its machine.
+
+Owns the readings that are under way. They count as waiting commands, so the worker's bound holds for them too, and a
+drain waits for them. They run on the event loop and touch no machine.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from aether.errors import ActorFailed, AetherError, DeadlineExceeded, Overloaded
+from aether.model.definition import ActorType
+from aether.ports import Delivery, EventStore
+from aether.runtime.host import Host
+from aether.runtime.replay import fold_until
+from aether.runtime.state_query import encode_state_reply
+from aether.wire import encode_answer, encode_error
+
+log = logging.getLogger("aether.state")
+
+
+class EarlierStates:
+    """The readings of one runtime."""
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+        self._readings: set[asyncio.Task[Any]] = set()
+
+    def answer(self, delivery: Delivery, actor_type: ActorType, version: int, within_s: float, host: Host) -> None:
+        """Answer with the state at `version`, in the background. Raises `Overloaded` at `waiting_max`."""
+        if host.waiting >= host.config.waiting_max:
+            host.counters.overloaded += 1
+            raise Overloaded(f"the worker has {host.config.waiting_max} commands waiting", limit="waiting_max")
+        host.waiting += 1
+        reading = host.spawn(self._answer(delivery, actor_type, version, within_s, host))
+        self._readings.add(reading)
+        reading.add_done_callback(self._readings.discard)
+
+    async def settled(self) -> None:
+        """Wait until none is under way."""
+        if self._readings:
+            await asyncio.wait(self._readings)
+
+    async def _answer(
+        self, delivery: Delivery, actor_type: ActorType, version: int, within_s: float, host: Host
+    ) -> None:
+        try:
+            async with asyncio.timeout(within_s), host.activations:
+                fold = await fold_until(self._store, delivery.actor_id, actor_type, version)
+            reply = encode_state_reply(delivery.actor_id, fold.version, actor_type.encode_state(fold.state))
+            answer = encode_answer(reply, fold.version, fold.position)
+        except TimeoutError:
+            answer = encode_error(DeadlineExceeded("the history was not read in time", outcome_known=True))
+        except AetherError as error:
+            answer = encode_error(error)
+        except Exception as error:
+            log.exception("an earlier state cannot be shown", extra={"actor": str(delivery.actor_id)})
+            answer = encode_error(ActorFailed(repr(error), actor=str(delivery.actor_id)))
+        finally:
+            host.waiting -= 1
+        host.respond(delivery, answer)
