@@ -6,9 +6,10 @@ belongs to one event loop.
 """
 
 import asyncio
+import itertools
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -62,7 +63,7 @@ class Session:
 
     def __init__(self, node: JetStreamConnection, calls: CallConfig) -> None:
         self._node = node
-        self._caller = Caller(node.transport, node.clock, calls, new_id=lambda: uuid4().hex, jitter=random.random)
+        self._caller = Caller(node.transport, node.clock, calls, new_id=_new_ids(), jitter=random.random)
 
     @property
     def namespace(self) -> str:
@@ -103,6 +104,12 @@ class Session:
     async def members(self) -> list[dict[str, Any]]:
         """The rows that the workers keep in the table: node, slot, pid, state, shards, model and more."""
         return [orjson.loads(row.value) for row in await self._node.table.rows(MEMBER_PREFIX) if row.value]
+
+
+def _new_ids() -> Callable[[], str]:
+    """Ids that nobody else makes: a random name for this session, and a count."""
+    prefix, count = uuid4().hex, itertools.count(1)
+    return lambda: f"{prefix}-{next(count)}"
 
 
 class Client:

@@ -6,6 +6,7 @@ every process and language).
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
 from zlib import crc32
@@ -19,6 +20,9 @@ LAYOUT_VERSION = "1"
 
 METADATA_SHARDS = "aether.shards"
 METADATA_LAYOUT = "aether.layout"
+
+NAMES_KEPT_MAX = 16_384
+"""Subjects of which what they say is kept, and actors whose subject is; the least recently used go."""
 
 MEMBER_PREFIX = "member."
 """Rows of the table whose keys start so are workers."""
@@ -103,9 +107,6 @@ class Names:
     Built once by each process; raises `ConfigError` for a namespace that cannot be one.
     """
 
-    __slots__ = ("_command", "_event", "checkpoints", "events_all", "namespace", "shards", "snapshots", "stored_all",
-                 "stream", "table")  # fmt: skip
-
     def __init__(self, namespace: str, shards: int = SHARDS_DEFAULT) -> None:
         self.namespace = check_namespace(namespace)
         self.shards = shards
@@ -117,6 +118,9 @@ class Names:
         self._command = f"aether.{namespace}.cmd."
         self.events_all = f"{self._event}>"
         self.stored_all = f"{STORED_PREFIX}aether.{namespace}.>"
+        # Escaping, hashing and checking a name costs more than a look-up, and a worker meets the same actors again.
+        self._tail = lru_cache(NAMES_KEPT_MAX)(self._tail_of)
+        self._parsed = lru_cache(NAMES_KEPT_MAX)(self._parse)
 
     def stream_subjects(self) -> list[str]:
         """What the one stream stores: commits, durable commands, timers."""
@@ -148,13 +152,13 @@ class Names:
 
     def parse_event(self, subject: str) -> ParsedSubject:
         """The shard and actor of a commit's subject, stored or broadcast; `InvalidCommand` for any other."""
-        return self._parse(subject.removeprefix(STORED_PREFIX), self._event)
+        return self._parsed(subject.removeprefix(STORED_PREFIX), self._event)
 
     def parse_command(self, subject: str) -> ParsedSubject:
         """The shard and actor of a command's subject; `InvalidCommand` for any other subject."""
-        return self._parse(subject, self._command)
+        return self._parsed(subject, self._command)
 
-    def _tail(self, actor_id: ActorId) -> str:
+    def _tail_of(self, actor_id: ActorId) -> str:
         return f"{shard_of(actor_id, self.shards)}.{encode_token(actor_id.kind)}.{encode_token(actor_id.key)}"
 
     def _parse(self, subject: str, prefix: str) -> ParsedSubject:
