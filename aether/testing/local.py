@@ -1,0 +1,30 @@
+"""A pool of one, in this process and in memory: for unit tests, notebooks and a first try.
+
+Everything a pool does happens here too (turns, commits, snapshots, passivation, repeated commands), over the memory
+adapters, which pass the same contract tests as the ones over NATS. Nothing outlives the context.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aether.config import RuntimeConfig
+from aether.memory.connection import InMemoryConnection
+from aether.memory.server import InMemoryServer
+from aether.model.model import Model
+from aether.runtime.runtime import Runtime
+
+
+@asynccontextmanager
+async def local_runtime(
+    model: Model, config: RuntimeConfig | None = None, *, server: InMemoryServer | None = None
+) -> AsyncIterator[Runtime]:
+    """A started runtime of `model`; give the same `server` again to find what an earlier one stored.
+
+        async with local_runtime(model) as runtime:
+            assert await runtime.actor(Account, "alice").deposit(10) == 10
+    """
+    async with InMemoryConnection(server, model.name) as connection:
+        runtime = Runtime(connection, connection.event_store, config)
+        runtime.load_model(model)
+        async with runtime:
+            yield runtime
