@@ -129,8 +129,9 @@ async def aether_round(url: str, in_flight: int, options: Options, seed: int) ->
 
 async def _warm_up(deposit: Callable[[str, int], Awaitable[int]], options: Options) -> int:
     """One deposit on every account, so that what is measured is commands and not activations; the sum."""
-    await asyncio.gather(*(deposit(f"a{n}", 1) for n in range(options.accounts)))
-    return options.accounts
+    accounts: int = options.accounts
+    await asyncio.gather(*(deposit(f"a{n}", 1) for n in range(accounts)))
+    return accounts
 
 
 def _load(options: Options, in_flight: int, seed: int) -> dict[str, int]:

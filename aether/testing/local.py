@@ -20,8 +20,8 @@ async def local_runtime(
 ) -> AsyncIterator[Runtime]:
     """A started runtime of `model`; give the same `server` again to find what an earlier one stored.
 
-        async with local_runtime(model) as runtime:
-            assert await runtime.actor(Account, "alice").deposit(10) == 10
+    async with local_runtime(model) as runtime:
+        assert await runtime.actor(Account, "alice").deposit(10) == 10
     """
     async with InMemoryConnection(server, model.name) as connection:
         runtime = Runtime(connection, connection.event_store, config)
