@@ -93,7 +93,7 @@ class Caller:
         last: AetherError | None = None
         while (left_s := ends_s - self._clock.wall_s()) > 0:
             try:
-                timeout_s = min(left_s, self._config.attempt_timeout_s)
+                timeout_s = min(left_s, self._config.attempt_timeout_s * 2 ** min(attempt, 6))
                 answer = decode_answer(await self._transport.request(actor_id, payload, timeout_s))
             except Unavailable as error:
                 maybe_done = maybe_done or not isinstance(error, NotSent)
@@ -102,15 +102,18 @@ class Caller:
                 if answer.error is None:
                     return answer
                 last = answer_error(answer.error)
+                if isinstance(last, DeadlineExceeded) and last.outcome_known and maybe_done:
+                    break  # known of this attempt only: an earlier one may have reached another owner
                 if not isinstance(last, Unavailable | Overloaded):
                     raise last
             left_s = ends_s - self._clock.wall_s()
             await asyncio.sleep(max(0.0, min(RETRY.delay_s(attempt, self._jitter()), left_s)))
             attempt += 1
-        if last is None or maybe_done:
+        if last is None:
+            raise DeadlineExceeded(f"the deadline of {command} of {actor_id} passed before it was sent", True)
+        if maybe_done:
             raise DeadlineExceeded(
-                f"no answer to {command} of {actor_id} before the deadline, after {attempt} attempts"
-                + (f"; the last: {last}" if last else ""),
+                f"no answer to {command} of {actor_id} before the deadline, after {attempt} attempts; the last: {last}",
                 outcome_known=False,
             )
         if isinstance(last, NotSent):

@@ -105,10 +105,13 @@ class RuntimeConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallConfig:
-    """How a call behaves: its default deadline, how long one attempt waits, and how many may be in flight."""
+    """How a call behaves: its default deadline, how long the first attempt waits, and how many may be in flight.
+
+    Each further attempt waits twice as long: an answer that is only late is not asked for ever more often.
+    """
 
     deadline_s: float = 10.0
-    attempt_timeout_s: float = 3.0
+    attempt_timeout_s: float = 1.0
     in_flight_max: int = 4_096
 
     def __post_init__(self) -> None:

@@ -39,8 +39,6 @@ class ActorKind(CompiledKind):
         names = _local_names(cls)
         handlers = list(_handlers(cls))
         appliers = [(type_, one) for one in _of(handlers, "event") for type_ in _event_types(kind, one, names)]
-        if not appliers:
-            raise cls._aether_place.error(f"{kind} has no @event method, so it could not remember anything")
         fields = state_fields(cls, names)
         self.actor_class = cls
         self.place = cls._aether_place

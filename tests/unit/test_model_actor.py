@@ -392,3 +392,15 @@ def test_an_older_event_is_upcast_and_a_newer_one_is_refused() -> None:
         old.decode(b'{"first":"Ada","last":"L"}', 2)
     with pytest.raises(ValueError, match="upcast"):
         new.decode(b"{}", 1)
+
+
+def test_an_actor_without_events_is_an_actor_that_only_answers() -> None:
+    class Echo(Actor):
+        @command
+        def say(self, text: str) -> str:
+            return text
+
+    echo = Model("echo", actors=[Echo]).actor_type("echo")
+    assert list(echo.commands) == ["say"]
+    assert not echo.events
+    assert echo.encode_state(echo.initial(ActorId("echo", "a"))) == b"{}"

@@ -88,15 +88,6 @@ def duplicate_kind() -> None:
     Model("bank", actors=[Account, Other])
 
 
-def no_events() -> None:
-    class Account(Actor):  # wrong
-        @query
-        def ask(self) -> int:
-            return 1
-
-    Model("bank", actors=[Account])
-
-
 def field_without_default() -> None:
     class Account(Fine):
         total: int = 0
@@ -487,7 +478,6 @@ CASES = [
     (bad_kind, "snake_case"),
     (bad_class_name_for_a_kind, "snake_case.*kind="),
     (duplicate_kind, "second actor of kind 'account'"),
-    (no_events, "no @event method"),
     (field_without_default, "starts from nothing"),
     (field_without_default_or_factory, "starts from nothing"),
     (default_of_another_type, "default of Account.balance"),
