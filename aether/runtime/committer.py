@@ -44,6 +44,7 @@ class Committer:
         self._now_s = now_s
         self._soon = soon
         self._waking = False
+        self._sending = False
         self._grouping = grouping or Grouping()
         self._in_flight = 0
         self._line: deque[Append] = deque()
@@ -67,9 +68,11 @@ class Committer:
             if not self._in_flight and not self._waking:
                 self._waking = True
                 self._soon(self._send_together)  # what else arrives in this turn of the loop belongs to the batch
-        else:
+        elif not self._sending:  # an outcome may come before `publish` returns: the loop below goes on, it never nests
+            self._sending = True
             while self._line and self._in_flight < self._in_flight_max:
                 self._send_one(self._line.popleft())
+            self._sending = False
 
     def _send_together(self) -> None:
         self._waking = False

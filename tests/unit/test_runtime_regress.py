@@ -9,31 +9,11 @@ import pytest
 from aether import ActorId, HistoryRegressed, Runtime
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
-from aether.memory.snapshots import InMemorySnapshotStore
 from tests.support.actors import Account, Deposited, model
 from tests.support.nodes import QUIET, append_from_outside, command, history, node, send, until
+from tests.support.slow_snapshots import SlowSnapshots
 
 ALICE = ActorId("account", "alice")
-
-
-class SlowToLoad:
-    """A snapshot store whose answers wait for the test."""
-
-    def __init__(self, store: InMemorySnapshotStore) -> None:
-        self._store = store
-        self.snapshot_bytes_max = store.snapshot_bytes_max
-        self.asked = asyncio.Event()
-        self.gate = asyncio.Event()
-
-    async def load(self, actor_id: ActorId) -> bytes | None:
-        """What is there when the test lets it."""
-        self.asked.set()
-        await self.gate.wait()
-        return await self._store.load(actor_id)
-
-    async def save(self, actor_id: ActorId, value: bytes) -> None:
-        """As the store's."""
-        await self._store.save(actor_id, value)
 
 
 @pytest.mark.parametrize("deposits_before", [0, 1])
@@ -42,7 +22,7 @@ async def test_a_snapshot_that_another_owner_wrote_while_the_history_was_looked_
 ) -> None:
     server = InMemoryServer()
     connection: Any = InMemoryConnection(server, "tests")
-    slow = connection.snapshots = SlowToLoad(connection.snapshots)
+    slow = connection.snapshots = SlowSnapshots(connection.snapshots)
     one = Runtime(connection, connection.event_store, QUIET)
     one.load_model(model)
     async with node(server) as other, one:
