@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import uvloop
@@ -17,6 +18,7 @@ from aether.config import (
     EXIT_CANNOT_BOOT,
     EXIT_CONFIGURATION,
     EXIT_DRAINED,
+    EXIT_NOT_DRAINED,
     ConnectionConfig,
     RuntimeConfig,
     StorageConfig,
@@ -47,16 +49,17 @@ class WorkerSettings:
 
 
 def run_worker(model: Model, spec: WorkerSpec, settings: WorkerSettings) -> int:
-    """Serve until SIGTERM, then drain. Returns 0 drained, 3 cannot boot, 4 configuration."""
+    """Serve until SIGTERM, then drain. Returns 0 drained, 1 not drained, 3 cannot boot, 4 configuration."""
     configure_logging(f"{spec.node}-{spec.slot}[{os.getpid()}]", settings.log_level)
+    worker = _Worker(model, spec, settings)
     try:
-        uvloop.run(_Worker(model, spec, settings).run())
+        uvloop.run(worker.run())
     except (ConfigError, ModelError) as error:
         log.error("the configuration cannot work: %s", error)
         return EXIT_CONFIGURATION
     except AetherError as error:
-        log.error("the worker cannot serve: %s", error)
-        return EXIT_CANNOT_BOOT
+        log.error("the worker cannot %s: %s", "drain" if worker.served else "serve", error)
+        return EXIT_NOT_DRAINED if worker.served else EXIT_CANNOT_BOOT
     return EXIT_DRAINED
 
 
@@ -67,6 +70,7 @@ class _Worker:
         self._settings = settings
         self._lifeline = Lifeline(spec)
         self._stopping = asyncio.Event()
+        self.served = False
 
     async def run(self) -> None:
         """Serve until SIGTERM; one that comes before anything was served ends the start."""
@@ -76,9 +80,10 @@ class _Worker:
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if not serving.done() and not self._lifeline.is_ready:
+            if not serving.done() and not self.served:
                 serving.cancel()
-            await asyncio.gather(serving, return_exceptions=self._stopping.is_set())
+            with suppress(asyncio.CancelledError):
+                await serving
         finally:
             stopping.cancel()
             self._lifeline.close()
@@ -105,6 +110,7 @@ class _Worker:
         async with runtime, presence.kept(runtime, len(shards)):
             info = await node.transport.info(lambda: schema)
             self._lifeline.ready()
+            self.served = True
             log.info("serving", extra={"shards": len(shards), "model": self._model.name})
             await self._stopping.wait()
             presence.draining = True

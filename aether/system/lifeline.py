@@ -30,11 +30,6 @@ class Lifeline:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._next: asyncio.TimerHandle | None = None
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether the supervisor was told that the worker serves."""
-        return self._next is not None
-
     def open(self) -> None:
         """Watch the supervisor, on the running loop."""
         self._loop = asyncio.get_running_loop()
