@@ -4,7 +4,7 @@ A user's whole vocabulary: declare actors and a model, connect to a pool, or run
 package nobody imports from here.
 """
 
-from aether.client import Client, HistoryEvent, connect
+from aether.client import Client, connect
 from aether.config import CallConfig, ConnectionConfig, RuntimeConfig, StorageConfig
 from aether.errors import (
     ActorFailed,
@@ -23,6 +23,7 @@ from aether.errors import (
     UnreadableEvent,
     VersionConflict,
 )
+from aether.history import EventStream, HistoryEvent
 from aether.ids import ActorId
 from aether.jetstream.bundle import JetStreamConnection
 from aether.jetstream.bus import NATSEventBus
@@ -59,6 +60,7 @@ __all__ = [
     "Context",
     "DeadlineExceeded",
     "Decider",
+    "EventStream",
     "HistoryEvent",
     "HistoryRegressed",
     "InMemoryConnection",

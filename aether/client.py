@@ -9,10 +9,8 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import uuid4
 
@@ -20,8 +18,9 @@ import orjson
 
 from aether.calls import Caller
 from aether.config import CallConfig, ConnectionConfig, from_environment
-from aether.errors import ConfigError, Unavailable, UnreadableEvent
-from aether.ids import ActorId, Position, Version
+from aether.errors import ConfigError, Unavailable
+from aether.history import EventStream, History
+from aether.ids import ActorId, Position
 from aether.jetstream.bundle import JetStreamConnection, client_bundle
 from aether.jetstream.connection import NatsConnection
 from aether.jetstream.connection import connect as connect_nats
@@ -31,11 +30,11 @@ from aether.model.definition import ActorState, ActorType, CommandType
 from aether.model.model import Model
 from aether.model.proxy import Send, proxy_of
 from aether.names import MEMBER_PREFIX
-from aether.ports import START
+from aether.ports import START, EventBus
 from aether.runtime.state_query import decode_state_reply
 from aether.system.clock import SystemClock
 from aether.system.environment import environment, nats_url
-from aether.wire import STATE_COMMAND, SYSTEM_EVENT_PREFIX, Answer, Event, decode_commit
+from aether.wire import STATE_COMMAND, Answer, Event, decode_commit
 
 LOOK_AGAIN_S = 0.1
 LAYOUT_WAIT_S = 10.0
@@ -43,19 +42,6 @@ LAYOUT_WAIT_S = 10.0
 
 ActorRef: TypeAlias = str | type[Any] | Decider
 """An actor kind: its name, its `Actor` class, or its `Decider`."""
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryEvent:
-    """One event of an actor's history: `event` is typed, or None for Aether's own events."""
-
-    version: Version
-    position: Position
-    type: str
-    time: datetime
-    event: Any
-    command_id: str
-    correlation_id: str
 
 
 class Session:
@@ -69,6 +55,11 @@ class Session:
     def namespace(self) -> str:
         """The namespace it talks to."""
         return self._node.namespace
+
+    @property
+    def bus(self) -> EventBus:
+        """What is stored in the namespace, as it is stored."""
+        return self._node.bus
 
     async def call(
         self,
@@ -151,51 +142,20 @@ class Client:
         raw = await self._session.state(ActorId(actor_type.kind, key), version, deadline_s=deadline_s)
         return decode_state_reply(raw, actor_type)
 
-    def history(self, kind: ActorRef, key: str, after_version: int = 0) -> "History":
+    def history(self, kind: ActorRef, key: str, after_version: int = 0) -> History:
         """The actor's events: `await` it for a list, or iterate with `async for`."""
         actor_type = self._model.actor_type(kind)
-        return History(self._session, ActorId(actor_type.kind, key), actor_type, after_version)
+        actor_id = ActorId(actor_type.kind, key)
+        return History(lambda: self._session.history(actor_id, after_version), actor_id, actor_type)
 
+    def subscribe(self, *event_types: type[Any]) -> EventStream:
+        """Events of these classes (none: of all) of every actor, as they are stored from now on.
 
-class History(Awaitable[list[HistoryEvent]]):
-    """An actor's events, read when awaited or iterated. Raises `UnreadableEvent` for one the model cannot read."""
-
-    def __init__(self, session: Session, actor_id: ActorId, actor_type: ActorType, after_version: int) -> None:
-        self._session = session
-        self._actor_id = actor_id
-        self._actor_type = actor_type
-        self._after_version = after_version
-
-    def __await__(self) -> Generator[Any, None, list[HistoryEvent]]:
-        return self._all().__await__()
-
-    async def __aiter__(self) -> AsyncIterator[HistoryEvent]:
-        async for event, position in self._session.history(self._actor_id, self._after_version):
-            yield self._typed(event, position)
-
-    async def _all(self) -> list[HistoryEvent]:
-        return [event async for event in self]
-
-    def _typed(self, event: Event, position: Position) -> HistoryEvent:
-        return HistoryEvent(
-            version=event.version,
-            position=position,
-            type=event.type,
-            time=event.time,
-            event=None if event.type.startswith(SYSTEM_EVENT_PREFIX) else self._read(event, position),
-            command_id=event.commandid,
-            correlation_id=event.correlationid,
-        )
-
-    def _read(self, event: Event, position: Position) -> object:
-        event_type = self._actor_type.events.get(event.type)
-        try:
-            if event_type is None:
-                raise ValueError(f"the model has no event {event.type}")
-            return event_type.decode(bytes(event.data), event.schemaversion)
-        except ValueError as error:
-            message = f"version {event.id} of {self._actor_id} at position {position} cannot be read: {error}"
-            raise UnreadableEvent(message, actor=str(self._actor_id), position=position) from error
+        `async with client.subscribe(Deposited) as events: async for event in events: ...`. Nothing that is stored after
+        it was entered is missed, in each actor's order, over lost
+        connections too; it raises `Overloaded` when its reader falls too far behind.
+        """
+        return EventStream(self._session.bus, self._model, frozenset(event_types))
 
 
 @asynccontextmanager

@@ -88,6 +88,8 @@ class EventType(Protocol):
     """One event type of an actor kind."""
 
     @property
+    def type(self) -> type: ...  # noqa: D102 - a field
+    @property
     def name(self) -> str: ...  # noqa: D102 - a field
     @property
     def schema_version(self) -> int: ...  # noqa: D102 - a field

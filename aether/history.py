@@ -1,0 +1,149 @@
+"""Events as a client sees them: typed, one actor's from the beginning, or everybody's as they are stored.
+
+Nothing here sends a command. A `History` reads when it is awaited or iterated; an `EventStream` holds what its reader
+has not taken yet, a bounded number, and belongs to one reader.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+from aether.errors import AetherError, Overloaded, UnreadableEvent
+from aether.ids import ActorId, Position, Version
+from aether.model.definition import ActorType
+from aether.model.model import Model
+from aether.ports import EventBus, StoredCommit, Subscription
+from aether.wire import SYSTEM_EVENT_PREFIX, Event, decode_commit
+
+STREAM_EVENTS_MAX = 65_536
+"""Events that an `EventStream` holds for its reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEvent:
+    """One stored event: `event` is typed, or None for Aether's own events. `position` is its commit's."""
+
+    actor_id: ActorId
+    version: Version
+    position: Position
+    type: str
+    time: datetime
+    event: Any
+    command_id: str
+    correlation_id: str
+
+
+def typed_event(event: Event, position: Position, actor_id: ActorId, actor_type: ActorType) -> HistoryEvent:
+    """The event as the model knows it. Raises `UnreadableEvent` for one that it cannot read."""
+    return HistoryEvent(
+        actor_id=actor_id,
+        version=event.version,
+        position=position,
+        type=event.type,
+        time=event.time,
+        event=None if event.type.startswith(SYSTEM_EVENT_PREFIX) else _read(event, position, actor_id, actor_type),
+        command_id=event.commandid,
+        correlation_id=event.correlationid,
+    )
+
+
+class History(Awaitable[list[HistoryEvent]]):
+    """An actor's events, read when awaited or iterated. Raises `UnreadableEvent` for one the model cannot read."""
+
+    def __init__(
+        self, read: Callable[[], AsyncIterator[tuple[Event, Position]]], actor_id: ActorId, actor_type: ActorType
+    ) -> None:
+        self._read = read
+        self._actor_id = actor_id
+        self._actor_type = actor_type
+
+    def __await__(self) -> Generator[Any, None, list[HistoryEvent]]:
+        return self._all().__await__()
+
+    async def __aiter__(self) -> AsyncIterator[HistoryEvent]:
+        async for event, position in self._read():
+            yield typed_event(event, position, self._actor_id, self._actor_type)
+
+    async def _all(self) -> list[HistoryEvent]:
+        return [event async for event in self]
+
+
+class EventStream:
+    """Events of some classes as they are stored, from when it was entered; iterating enters it by itself.
+
+    Iterating raises `UnreadableEvent` for an event that the model cannot read, and `Overloaded` when events had to be
+    left out because more than `STREAM_EVENTS_MAX` were waiting: `History` has them.
+    """
+
+    def __init__(self, bus: EventBus, model: Model, wanted: frozenset[type[Any]]) -> None:
+        self._bus = bus
+        self._model = model
+        self._wanted = wanted
+        self._waiting: asyncio.Queue[HistoryEvent | AetherError] = asyncio.Queue()
+        self._full = False
+        self._subscription: Subscription | None = None
+
+    async def __aenter__(self) -> "EventStream":
+        if self._subscription is None:
+            self._subscription = await self._bus.subscribe(self._receive)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Receive no more; what has been received can still be read. Idempotent."""
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            await subscription.stop()
+
+    def __aiter__(self) -> "EventStream":
+        return self
+
+    async def __anext__(self) -> HistoryEvent:
+        await self.__aenter__()
+        item = await self._waiting.get()
+        if isinstance(item, AetherError):
+            raise item
+        return item
+
+    def _receive(self, commit: StoredCommit) -> None:
+        actor_type = self._model.actor_types.get(commit.actor_id.kind)
+        if actor_type is None or self._full:
+            return
+        try:
+            for event in decode_commit(commit.payload, commit.actor_id, commit.position):
+                if self._wants(event, actor_type):
+                    self._put(typed_event(event, commit.position, commit.actor_id, actor_type))
+        except AetherError as error:
+            self._put(error)
+
+    def _wants(self, event: Event, actor_type: ActorType) -> bool:
+        if not self._wanted:
+            return True
+        event_type = actor_type.events.get(event.type)
+        return event_type is not None and event_type.type in self._wanted
+
+    def _put(self, item: HistoryEvent | AetherError) -> None:
+        if self._full:
+            return
+        if self._waiting.qsize() >= STREAM_EVENTS_MAX:
+            self._full = True
+            item = Overloaded(f"the reader is {STREAM_EVENTS_MAX} events behind", limit="STREAM_EVENTS_MAX")
+        self._waiting.put_nowait(item)
+
+
+def _read(event: Event, position: Position, actor_id: ActorId, actor_type: ActorType) -> object:
+    event_type = actor_type.events.get(event.type)
+    try:
+        if event_type is None:
+            raise ValueError(f"the model has no event {event.type}")
+        return event_type.decode(bytes(event.data), event.schemaversion)
+    except ValueError as error:
+        message = f"version {event.id} of {actor_id} at position {position} cannot be read: {error}"
+        raise UnreadableEvent(message, actor=str(actor_id), position=position) from error

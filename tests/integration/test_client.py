@@ -1,0 +1,78 @@
+"""The client against a real pool: states, histories, streams, and a namespace that starts late."""
+
+import asyncio
+
+import pytest
+
+import aether
+from aether.client import open_session
+from tests.support.actors import Account, Deposited, Noted, Withdrawn, model
+from tests.support.jetstream import fresh_namespace
+from tests.support.nats_server import NatsServer
+from tests.support.pool import Pool
+
+
+def pool_on(server: NatsServer, namespace: str) -> Pool:
+    return Pool("tests.support.actors:model", "--workers", "2", "--nats", server.url, "--namespace", namespace)
+
+
+async def test_states_and_histories_are_typed(nats_server: NatsServer) -> None:
+    namespace = fresh_namespace()
+    with pool_on(nats_server, namespace):
+        async with aether.connect(nats_server.url, model=model, namespace=namespace) as client:
+            account = client.actor(Account, "käse/🧀")
+            assert await account.deposit_twice(3, second=4) == 7
+            assert await account.withdraw(2) == 5
+            state = await client.state(Account, "käse/🧀")
+            assert (state.version, state.state) == (3, {"balance": 5, "deposits": 2})
+            assert (await client.state("account", "käse/🧀", version=1)).state["balance"] == 3
+            assert (await client.state(Account, "nobody")).version == 0
+            events = await client.history(Account, "käse/🧀")
+            assert [e.event for e in events] == [Deposited(3), Deposited(4), Withdrawn(2)]
+            assert events[0].position == events[1].position < events[2].position
+            assert [e.version async for e in client.history(Account, "käse/🧀", after_version=2)] == [3]
+            with pytest.raises(aether.Rejected) as refused:
+                await account.withdraw(50)
+            assert refused.value.details == {"balance": 5, "asked": 50}
+
+
+async def test_a_stream_has_what_is_stored_after_it_was_entered_and_what_was_asked_for(nats_server: NatsServer) -> None:
+    namespace = fresh_namespace()
+    with pool_on(nats_server, namespace):
+        async with aether.connect(nats_server.url, model=model, namespace=namespace) as client:
+            await client.actor(Account, "a").deposit(100)
+            async with client.subscribe(Withdrawn, Noted) as some, client.subscribe() as every:
+                await client.actor(Account, "a").withdraw(1)
+                await client.actor("notebook", "b").note("x")
+                await client.actor(Account, "a").deposit(5)
+                await client.actor(Account, "a").withdraw(2)
+                seen = [await anext(some) for _ in range(3)]
+                all_of_them = [await anext(every) for _ in range(4)]
+    assert [(e.actor_id.key, e.event) for e in seen if e.actor_id.kind == "account"] == [
+        ("a", Withdrawn(1)),
+        ("a", Withdrawn(2)),
+    ]
+    assert [e.event for e in seen if e.actor_id.kind == "notebook"] == [Noted("x")]
+    assert [e.version for e in all_of_them if e.actor_id.kind == "account"] == [2, 3, 4]
+
+
+async def test_a_client_waits_for_a_pool_that_is_just_starting(own_server: NatsServer) -> None:
+    async def call() -> int:
+        async with aether.connect(own_server.url, model=model, namespace="late") as client:
+            balance: int = await client.actor(Account, "a").deposit(1)
+            return balance
+
+    calling = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    with await asyncio.to_thread(pool_on(own_server, "late").__enter__):
+        assert await calling == 1
+        async with open_session(own_server.url) as session:
+            assert session.namespace == "late"
+            assert {member["slot"] for member in await session.members()} <= {0, 1}
+            assert (await session.schema())["model"] == "tests"
+
+
+async def test_without_a_pool_the_namespace_is_named(nats_server: NatsServer) -> None:
+    with pytest.raises(aether.Unavailable, match="nowhere"):
+        async with open_session(nats_server.url, namespace="nowhere", wait_s=0.05):
+            raise AssertionError("there is no such namespace")
