@@ -16,11 +16,11 @@ SERVING = re.compile(r"-(\d+)\[(\d+)\] INFO aether\.worker: serving")
 class Pool:
     """Used as a context manager: started and ready inside, drained after it. `lines` is its log so far."""
 
-    def __init__(self, model: str, *options: str) -> None:
+    def __init__(self, model: str, *options: str, directory: Path | None = None) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="aether-pool-")
         command = [sys.executable, "-P", "-m", "workers", model, "--data-dir", self._directory.name, *options]
         root = Path(__file__).parents[2]
-        self.process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, cwd=directory or root, stderr=subprocess.PIPE, text=True)
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
