@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 from aether.core.turn import Emitted, Turn
@@ -45,6 +46,10 @@ class Waiting:
         self.args = args
         self.deliveries = [delivery]
         self.expires_s = command.deadline.timestamp()
+
+
+_command: ContextVar[Waiting | None] = ContextVar("_command", default=None)
+"""The command on whose behalf code runs: a task that a handler left behind still has its own, and may not emit."""
 
 
 class Owner(Scope, Protocol):
@@ -111,8 +116,8 @@ class OpenTurn:
         An event that failed may be applied by half, so its command fails whatever the handler makes of the error.
         """
         running = self._running
-        if running is None:
-            raise RuntimeError("an event can only be emitted by a running command handler")
+        if running is None or _command.get() is not running:
+            raise RuntimeError("an event can only be emitted by the command handler that runs now")
         if self._broken is not None:
             raise self._broken
         try:
@@ -154,6 +159,7 @@ class OpenTurn:
             self._owner.answer(waiting, encode_error(expired))
             return True
         self._running = waiting
+        _command.set(waiting)
         self._touched = False
         self._broken = None
         try:

@@ -161,6 +161,15 @@ class Waiter(Actor):
         return self.count
 
     @command
+    async def leave_behind(self, gate: str) -> None:
+        """Start a task that emits when the test lets it, and do not wait for it."""
+        LEFT_BEHIND.append(asyncio.create_task(self._emit_after(gate)))
+
+    async def _emit_after(self, gate: str) -> None:
+        await GATES[gate].wait()
+        self.emit(Counted())
+
+    @command
     def count_now(self) -> int:
         """Count at once."""
         self.emit(Counted())
@@ -173,5 +182,6 @@ class Waiter(Actor):
 
 
 GATES: dict[str, asyncio.Event] = {}
+LEFT_BEHIND: list[asyncio.Task[None]] = []
 
 model = Model("tests", actors=[Account, Notebook, Waiter])

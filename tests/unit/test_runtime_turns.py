@@ -11,9 +11,9 @@ from aether.config import RuntimeConfig
 from aether.errors import AetherError, DeadlineExceeded, UnknownCommand
 from aether.ports import EventStore
 from aether.runtime.local import Message
-from tests.support.actors import GATES, Account, Notebook, Waiter
+from tests.support.actors import GATES, LEFT_BEHIND, Account, Notebook, Waiter
 from tests.support.gated_store import GatedStore
-from tests.support.nodes import command, history, node, send
+from tests.support.nodes import command, history, node, send, until
 
 ALICE = ActorId("account", "alice")
 BOB = ActorId("account", "bob")
@@ -232,3 +232,19 @@ async def test_a_full_mailbox_refuses_and_keeps_what_it_took() -> None:
         GATES["full"].set()
         assert [bytes(a.value) for a in await asyncio.gather(*taken)] == [b"1", b"2", b"3", b"4"]
         assert vm.version == 4
+
+
+async def test_a_task_that_a_handler_left_behind_cannot_emit_into_another_command() -> None:
+    GATES["left"], GATES["other"] = asyncio.Event(), asyncio.Event()
+    LEFT_BEHIND.clear()
+    async with node() as runtime:
+        waiter = runtime.actor(Waiter, "w")
+        await waiter.leave_behind("left")
+        holding = asyncio.ensure_future(waiter.wait_for("other"))
+        await until(lambda: runtime.counters.commands == 2)
+        GATES["left"].set()
+        with pytest.raises(RuntimeError, match="the command handler that runs now"):
+            await LEFT_BEHIND[0]
+        GATES["other"].set()
+        assert await holding == 1
+        assert len(await history(runtime, ActorId("waiter", "w"))) == 1
