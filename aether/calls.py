@@ -18,6 +18,9 @@ from aether.wire import DEADLINE_AHEAD_MAX_S, Answer, Command, answer_error, dec
 
 RETRY = Backoff(first_s=0.02, cap_s=0.5)
 
+PATIENCE_DOUBLINGS_MAX = 2
+"""How often an attempt that got no answer doubles how long the next one waits."""
+
 
 class Caller:
     """Sends commands over a transport; at most `in_flight_max` at once, further callers wait their turn."""
@@ -89,14 +92,17 @@ class Caller:
             room.release()
 
     async def _attempts(self, actor_id: ActorId, command: str, payload: bytes, ends_s: float) -> Answer:
-        attempt, maybe_done = 0, False
+        attempt, unanswered, maybe_done = 0, 0, False
         last: AetherError | None = None
         while (left_s := ends_s - self._clock.wall_s()) > 0:
             try:
-                timeout_s = min(left_s, self._config.attempt_timeout_s * 2 ** min(attempt, 6))
+                patience = 2 ** min(unanswered, PATIENCE_DOUBLINGS_MAX)
+                timeout_s = min(left_s, self._config.attempt_timeout_s * patience)
                 answer = decode_answer(await self._transport.request(actor_id, payload, timeout_s))
             except Unavailable as error:
-                maybe_done = maybe_done or not isinstance(error, NotSent)
+                if not isinstance(error, NotSent):
+                    maybe_done = True
+                    unanswered += 1
                 last = error
             else:
                 if answer.error is None:

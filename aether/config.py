@@ -107,7 +107,8 @@ class RuntimeConfig:
 class CallConfig:
     """How a call behaves: its default deadline, how long the first attempt waits, and how many may be in flight.
 
-    Each further attempt waits twice as long: an answer that is only late is not asked for ever more often.
+    An attempt after one that got no answer waits longer, up to four times, so that a late answer is not asked for ever
+    more often; an attempt that found nobody does not count.
     """
 
     deadline_s: float = 10.0

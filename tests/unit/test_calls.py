@@ -26,6 +26,7 @@ class ScriptedTransport:
     def __init__(self, say: Say) -> None:
         self._say = say
         self.sent: list[bytes] = []
+        self.timeouts_s: list[float] = []
 
     async def serve(self, shard: int, receive: Callable[[Delivery], None]) -> Subscription:
         """Not asked here."""
@@ -34,6 +35,7 @@ class ScriptedTransport:
     async def request(self, actor_id: ActorId, payload: bytes, timeout_s: float) -> bytes:
         """The script's word."""
         self.sent.append(payload)
+        self.timeouts_s.append(timeout_s)
         said = self._say(len(self.sent))
         if isinstance(said, AetherError):
             raise said
@@ -63,6 +65,13 @@ async def test_a_call_is_sent_again_with_the_same_bytes_until_it_is_answered() -
     assert len(transport.sent) == 5
     assert len(set(transport.sent)) == 1
     assert decode_command(transport.sent[0]).id == "made-up"
+
+
+async def test_only_answers_that_did_not_come_make_an_attempt_wait_longer() -> None:
+    troubles = [NotSent("nobody")] * 3 + [Unavailable("late")] * 4 + [NotSent("nobody")]
+    calls, transport = caller(lambda n: troubles[n - 1] if n <= len(troubles) else OK)
+    await calls.call(ALICE, "deposit", b"{}", deadline_s=60)
+    assert transport.timeouts_s == [1, 1, 1, 1, 2, 4, 4, 4, 4]
 
 
 async def test_a_decision_is_final() -> None:
