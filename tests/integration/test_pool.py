@@ -143,6 +143,7 @@ async def test_a_restarted_server_costs_a_wait_and_nothing_else(own_server: Nats
                 own_server.kill()
                 own_server.start()
             await load.until_acknowledged(100)
+        assert not load.unknown
     check(load, await raw_events(own_server.url, namespace))
 
 

@@ -1,143 +1,176 @@
-"""One call: its retries, its deadline, and what it says of the outcome."""
+"""Calls: the same bytes again until the deadline, and an outcome that is either known or said to be unknown."""
 
 import asyncio
 from collections.abc import Callable
 
 import pytest
 
-from aether import DeadlineExceeded, InvalidCommand, Overloaded, Rejected, Unavailable
+from aether import ActorId, DeadlineExceeded, InvalidCommand, Overloaded, Rejected, Unavailable
 from aether.calls import Caller
 from aether.config import CallConfig
 from aether.errors import AetherError
-from aether.ids import ActorId
-from aether.memory.clock import LoopClock
 from aether.ports import Delivery, NotSent, Subscription
 from aether.wire import decode_command, encode_answer, encode_error
 
 ALICE = ActorId("account", "alice")
-Say = Callable[[int], bytes | AetherError]
+DONE = encode_answer(b"7", 1, 1)
 
 
-class ScriptedTransport:
-    """A transport whose nth request is answered by a script: bytes, or an error that is raised."""
+class Ticking:
+    """A clock that moves by one second whenever it is read."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_700_000_000.0
+
+    def wall_s(self) -> float:
+        """One more second."""
+        self.now_s += 1.0
+        return self.now_s
+
+    def boot_s(self) -> float:
+        """Not used by calls."""
+        raise AssertionError("a call neither serves nor asks for the time since boot")
+
+
+class Scripted:
+    """A transport that does what the script says, its last line for ever."""
 
     request_bytes_max = 1_000
 
-    def __init__(self, say: Say) -> None:
-        self._say = say
-        self.sent: list[bytes] = []
+    def __init__(self, *script: bytes | AetherError) -> None:
+        self._script = list(script)
+        self.requests: list[bytes] = []
         self.timeouts_s: list[float] = []
+        self.gate: asyncio.Event | None = None
 
     async def serve(self, shard: int, receive: Callable[[Delivery], None]) -> Subscription:
-        """Not asked here."""
-        raise AssertionError("a caller serves nothing")
+        """Not used by calls."""
+        raise AssertionError("a call neither serves nor asks for the time since boot")
 
     async def request(self, actor_id: ActorId, payload: bytes, timeout_s: float) -> bytes:
-        """The script's word."""
-        self.sent.append(payload)
+        """The next line."""
+        self.requests.append(payload)
         self.timeouts_s.append(timeout_s)
-        said = self._say(len(self.sent))
-        if isinstance(said, AetherError):
-            raise said
-        return said
+        if self.gate is not None:
+            await self.gate.wait()
+        line = self._script.pop(0) if len(self._script) > 1 else self._script[0]
+        if isinstance(line, AetherError):
+            raise line
+        return line
 
 
-def caller(say: Say, in_flight_max: int = 10) -> tuple[Caller, ScriptedTransport]:
-    transport = ScriptedTransport(say)
+def caller(transport: Scripted, clock: Ticking | None = None, in_flight_max: int = 10) -> Caller:
+    """A caller whose retries come quickly."""
+    ids = iter(f"c-{n}" for n in range(100))
     config = CallConfig(in_flight_max=in_flight_max)
-    return Caller(transport, LoopClock(), config, new_id=lambda: "made-up", jitter=lambda: 0.0), transport
-
-
-OK = encode_answer(b"7", 3, 9)
-
-
-async def test_a_call_is_sent_again_with_the_same_bytes_until_it_is_answered() -> None:
-    troubles: list[bytes | AetherError] = [
-        NotSent("nobody"),
-        Unavailable("lost"),
-        encode_error(Overloaded("full")),
-        encode_error(Unavailable("stopping")),
-        OK,
-    ]
-    calls, transport = caller(lambda n: troubles[n - 1])
-    answer = await calls.call(ALICE, "deposit", b'{"amount":1}')
-    assert (bytes(answer.value), answer.version, answer.position) == (b"7", 3, 9)
-    assert len(transport.sent) == 5
-    assert len(set(transport.sent)) == 1
-    assert decode_command(transport.sent[0]).id == "made-up"
-
-
-async def test_only_answers_that_did_not_come_make_an_attempt_wait_longer() -> None:
-    troubles = [NotSent("nobody")] * 3 + [Unavailable("late")] * 4 + [NotSent("nobody")]
-    calls, transport = caller(lambda n: troubles[n - 1] if n <= len(troubles) else OK)
-    await calls.call(ALICE, "deposit", b"{}", deadline_s=60)
-    assert transport.timeouts_s == [1, 1, 1, 1, 2, 4, 4, 4, 4]
-
-
-async def test_a_decision_is_final() -> None:
-    calls, transport = caller(lambda n: encode_error(Rejected("no", balance=3)))
-    with pytest.raises(Rejected) as refused:
-        await calls.call(ALICE, "withdraw", b"{}", command_id="c-1")
-    assert refused.value.details == {"balance": 3}
-    assert decode_command(transport.sent[0]).id == "c-1"
-    assert len(transport.sent) == 1
+    return Caller(transport, clock or Ticking(), config, new_id=lambda: next(ids), jitter=lambda: 0.0)
 
 
 @pytest.mark.parametrize(
-    ("trouble", "error"),
+    "first", [NotSent("nobody"), Unavailable("lost"), encode_error(Unavailable("going")), encode_error(Overloaded("x"))]
+)
+async def test_what_may_be_retried_is_sent_again_as_the_same_command(first: bytes | AetherError) -> None:
+    transport = Scripted(first, DONE)
+    answer = await caller(transport).call(ALICE, "deposit", b"{}", deadline_s=60)
+    assert bytes(answer.value) == b"7"
+    assert len(transport.requests) == 2
+    assert transport.requests[0] == transport.requests[1]
+    assert decode_command(transport.requests[0]).id == "c-0"
+
+
+async def test_only_answers_that_did_not_come_make_an_attempt_wait_longer() -> None:
+    nobody, late = [NotSent("nobody")], [Unavailable("late")]
+    transport = Scripted(*nobody * 3, *late * 4, *nobody, DONE)
+    await caller(transport).call(ALICE, "deposit", b"{}", deadline_s=60)
+    assert transport.timeouts_s == [1, 1, 1, 1, 2, 4, 4, 4, 4]
+
+
+@pytest.mark.parametrize("error", [Rejected("no", balance=3), InvalidCommand("bad", path="amount")])
+async def test_an_answer_that_is_final_is_not_asked_for_again(error: AetherError) -> None:
+    transport = Scripted(encode_error(error))
+    with pytest.raises(type(error)) as final:
+        await caller(transport).call(ALICE, "deposit", b"{}", deadline_s=60, command_id="mine")
+    assert final.value.details == error.details
+    assert [decode_command(request).id for request in transport.requests] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("script", "raised"),
     [
-        (NotSent("nobody"), Unavailable),
-        (encode_error(Overloaded("full")), Overloaded),
-        (encode_error(Unavailable("stopping")), Unavailable),
+        ([NotSent("nobody")], Unavailable),
+        ([encode_error(Overloaded("full"))], Overloaded),
+        ([encode_error(Unavailable("going"))], Unavailable),
+        ([Unavailable("lost")], DeadlineExceeded),
+        ([Unavailable("lost"), NotSent("nobody")], DeadlineExceeded),
+        ([Unavailable("lost"), encode_error(Overloaded("full"))], DeadlineExceeded),
+        ([Unavailable("lost"), encode_error(DeadlineExceeded("cut", outcome_known=True))], DeadlineExceeded),
+        ([encode_error(DeadlineExceeded("late"))], DeadlineExceeded),
     ],
 )
-async def test_when_nothing_was_done_the_deadline_says_so(
-    trouble: bytes | AetherError, error: type[AetherError]
+async def test_at_the_deadline_nothing_was_done_or_nobody_knows(
+    script: list[bytes | AetherError], raised: type[AetherError]
 ) -> None:
-    calls, _ = caller(lambda n: trouble)
-    with pytest.raises(error):
-        await calls.call(ALICE, "deposit", b"{}", deadline_s=0.05)
+    with pytest.raises(raised) as error:
+        await caller(Scripted(*script)).call(ALICE, "deposit", b"{}", deadline_s=9)
+    assert type(error.value) is raised
+    if isinstance(error.value, DeadlineExceeded):
+        assert not error.value.outcome_known
 
 
-async def test_one_lost_answer_makes_the_outcome_unknown_whatever_comes_after() -> None:
-    calls, _ = caller(lambda n: Unavailable("lost") if n == 1 else NotSent("nobody"))
+async def test_a_handler_that_was_cut_short_at_the_only_attempt_has_a_known_outcome() -> None:
+    transport = Scripted(NotSent("nobody"), encode_error(DeadlineExceeded("cut", outcome_known=True)))
     with pytest.raises(DeadlineExceeded) as late:
-        await calls.call(ALICE, "deposit", b"{}", deadline_s=0.05)
-    assert not late.value.outcome_known
+        await caller(transport).call(ALICE, "deposit", b"{}", deadline_s=60)
+    assert late.value.outcome_known
+
+
+async def test_a_call_that_was_never_sent_has_done_nothing() -> None:
+    transport = Scripted(DONE)
+    with pytest.raises(DeadlineExceeded, match="before it was sent") as late:
+        await caller(transport).call(ALICE, "deposit", b"{}", deadline_s=0.5)
+    assert late.value.outcome_known
+    assert transport.requests == []
+
+
+async def test_calls_beyond_the_bound_wait_for_room_and_give_it_back() -> None:
+    transport = Scripted(DONE)
+    transport.gate = asyncio.Event()
+    calling = caller(transport, in_flight_max=2)
+    calls = [asyncio.ensure_future(calling.call(ALICE, "deposit", b"{}", deadline_s=60)) for _ in range(4)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(transport.requests) == 2
+    calls[0].cancel()
+    calls[2].cancel()
+    transport.gate.set()
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(answer).__name__ for answer in answers] == ["CancelledError", "Answer", "CancelledError", "Answer"]
+
+
+async def test_a_caller_without_room_until_its_deadline_is_told_so() -> None:
+    transport = Scripted(DONE)
+    transport.gate = asyncio.Event()
+    calling = caller(transport, in_flight_max=1)
+    first = asyncio.ensure_future(calling.call(ALICE, "deposit", b"{}", deadline_s=60))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded) as full:
+        await calling.call(ALICE, "deposit", b"{}", deadline_s=0.01)
+    assert full.value.limit == "in_flight_max"
+    transport.gate.set()
+    assert bytes((await first).value) == b"7"
 
 
 @pytest.mark.parametrize("deadline_s", [0, -1, 61, float("nan"), float("inf")])
-async def test_a_deadline_that_cannot_be_is_named(deadline_s: float) -> None:
-    calls, transport = caller(lambda n: OK)
+async def test_a_deadline_that_cannot_be_is_refused(deadline_s: float) -> None:
+    transport = Scripted(DONE)
     with pytest.raises(InvalidCommand) as refused:
-        await calls.call(ALICE, "deposit", b"{}", deadline_s=deadline_s)
+        await caller(transport).call(ALICE, "deposit", b"{}", deadline_s=deadline_s)
     assert refused.value.path == "deadline_s"
-    assert not transport.sent
+    assert transport.requests == []
 
 
-async def test_a_command_over_the_limit_is_not_sent() -> None:
-    calls, transport = caller(lambda n: OK)
+async def test_a_command_too_large_to_be_sent_is_refused() -> None:
+    transport = Scripted(DONE)
     with pytest.raises(InvalidCommand, match="bytes"):
-        await calls.call(ALICE, "note", b'{"line":"%b"}' % (b"x" * 2_000))
-    assert not transport.sent
-
-
-async def test_calls_beyond_the_limit_wait_their_turn() -> None:
-    gate = asyncio.Event()
-    calls, transport = caller(lambda n: OK, in_flight_max=2)
-    at_once = most = 0
-
-    async def slow(actor_id: ActorId, payload: bytes, timeout_s: float) -> bytes:
-        nonlocal at_once, most
-        at_once += 1
-        most = max(most, at_once)
-        await gate.wait()
-        at_once -= 1
-        return OK
-
-    transport.request = slow  # type: ignore[method-assign]  # the script, made slow
-    sent = [asyncio.ensure_future(calls.call(ALICE, "deposit", b"{}")) for _ in range(6)]
-    await asyncio.sleep(0)
-    gate.set()
-    assert len(await asyncio.gather(*sent)) == 6
-    assert most == 2
+        await caller(transport).call(ALICE, "deposit", b'"%b"' % (b"x" * 1_000))
+    assert transport.requests == []
