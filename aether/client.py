@@ -17,7 +17,9 @@ from uuid import uuid4
 import orjson
 
 from aether.calls import Caller
+from aether.cluster.heartbeat import row_for_people
 from aether.config import CallConfig, ConnectionConfig, from_environment
+from aether.core.membership import decode_lease, decode_member
 from aether.errors import ConfigError, Unavailable
 from aether.history import EventStream, History
 from aether.ids import ActorId, Position
@@ -29,7 +31,7 @@ from aether.model.decider import Decider
 from aether.model.definition import ActorState, ActorType, CommandType
 from aether.model.model import Model
 from aether.model.proxy import Send, proxy_of
-from aether.names import MEMBER_PREFIX
+from aether.names import LEASE_PREFIX, MEMBER_PREFIX, shard_of_lease_key
 from aether.ports import START, EventBus
 from aether.runtime.state_query import decode_state_reply
 from aether.system.clock import SystemClock
@@ -94,7 +96,23 @@ class Session:
 
     async def members(self) -> list[dict[str, Any]]:
         """The rows that the workers keep in the table: node, slot, pid, state, shards, model and more."""
-        return [orjson.loads(row.value) for row in await self._node.table.rows(MEMBER_PREFIX) if row.value]
+        rows = await self._node.table.rows(MEMBER_PREFIX)
+        return [row_for_people(member) for row in rows if (member := decode_member(row.value)) is not None]
+
+    async def leases(self) -> list[dict[str, Any]]:
+        """Every shard that was ever taken: its holder, empty when released, its epoch, and whether the holder lives."""
+        members = {}
+        for row in await self._node.table.rows(MEMBER_PREFIX):
+            member = decode_member(row.value)
+            if member is not None:
+                members[row.key.removeprefix(MEMBER_PREFIX)] = member.session or row.revision
+        found = []
+        for row in await self._node.table.rows(LEASE_PREFIX):
+            shard, lease = shard_of_lease_key(row.key), decode_lease(row.value)
+            if shard is not None and lease is not None:
+                live = members.get(lease.holder) == lease.session
+                found.append({"shard": shard, "holder": lease.holder, "epoch": row.revision, "live": live})
+        return sorted(found, key=lambda lease: lease["shard"])
 
 
 def _new_ids() -> Callable[[], str]:
@@ -197,6 +215,7 @@ async def open_session(
     async with connect_nats(config) as nats:
         chosen = namespace or variables.get("AETHER_NAMESPACE") or await _only_namespace(nats, wait_s)
         async with client_bundle(nats, chosen, SystemClock(), timeout_s=wait_s) as node:
+            await node.transport.follow_owners()
             yield Session(node, settings)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from aether.config import (
     EXIT_CANNOT_BOOT,
     EXIT_CONFIGURATION,
+    ClusterConfig,
     ConnectionConfig,
     RuntimeConfig,
     StorageConfig,
@@ -39,7 +40,9 @@ from workers.state import GaveUp, SupervisorConfig
 from workers.supervisor import Surroundings, say_to_stderr, supervise
 
 EMBEDDED = "embedded"
-EMBEDDED_MEMBER_TTL_S = 5.0
+EMBEDDED_MEMBER_TTL = "5"
+"""Seconds: nobody else decides when one server on this machine is away."""
+
 WORKERS_DEFAULT_MAX = 4
 
 
@@ -149,9 +152,10 @@ class _Work:
         self.namespace = check_namespace(options.namespace or variables.get("AETHER_NAMESPACE") or model.name)
         given = options.nats or variables.get("AETHER_NATS_URL") or EMBEDDED
         self.embedded = given == EMBEDDED
-        ttl_s = EMBEDDED_MEMBER_TTL_S if self.embedded else None
+        defaults = {"AETHER_MEMBER_TTL_S": EMBEDDED_MEMBER_TTL} if self.embedded else {}
+        self.cluster = from_environment(ClusterConfig, {**defaults, **variables})
         self.storage = from_environment(StorageConfig, variables, shards=options.shards, replicas=options.replicas,
-                                        member_ttl_s=ttl_s)  # fmt: skip
+                                        )  # fmt: skip
         if self.embedded and self.storage.replicas > 1:
             raise ConfigError("one embedded server holds one replica; --replicas needs a cluster", setting="replicas")
         self.url = given
@@ -164,6 +168,7 @@ class _Work:
             connection=from_environment(ConnectionConfig, self._variables, url=self.url),
             storage=self.storage,
             runtime=from_environment(RuntimeConfig, self._variables),
+            cluster=self.cluster,
         )
 
     def __call__(self, spec: WorkerSpec) -> int:

@@ -273,7 +273,7 @@ class _Supervisor:
                 ours = (status_read_fd, self._pipes.parent_write_fd, self.signals.read_fd, self.signals.write_fd)
                 spec = WorkerSpec(
                     slot=effect.slot, slots=effect.slots, node=self._around.node, incarnation=effect.incarnation,
-                    replaces=effect.replaces, status_fd=status_write_fd, parent_fd=self._pipes.parent_read_fd,
+                    replaces=effect.replaces, claim="", status_fd=status_write_fd, parent_fd=self._pipes.parent_read_fd,
                 )  # fmt: skip
                 become_worker(spec, self._work, supervisor_pid, (*ours, *self._pipes.status.values()))
         except OSError as error:

@@ -35,3 +35,7 @@ def assignment(members: Iterable[str], shards: int) -> dict[str, list[int]]:
 
 def _weight(shard: int, member: str) -> bytes:
     return blake2b(f"{shard}/{member}".encode(), digest_size=8).digest()
+
+
+def owners(members: Sequence[str], shards: int) -> Sequence[str]:
+    return [owner_of(shard, members) for shard in range(shards)] if members else []
