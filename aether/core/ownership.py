@@ -9,14 +9,14 @@ forked together, and members whose rows ended while the server could not be reac
 came back at different moments.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from aether.config import ClusterConfig
 from aether.core.handoff import ANSWERING, Happening, Phase, advance
 from aether.core.membership import Holder, LeaseRow, MemberRow, Membership, Word
-from aether.core.ring import owners
+from aether.core.ring import assignment, owners
 from aether.core.session import Change, OwnSession
 
 RUN_SEPARATOR = "-"
@@ -126,7 +126,7 @@ class Ownership:
         self._answering: set[int] = set()
         self._look: set[int] = set(range(shards))
         self._ring: tuple[str, ...] | None = None
-        self._wanted: Sequence[str] = ()
+        self._wanted: Mapping[int, str] = {}
         self._expected_s: dict[str, float] = {}
         self._ended_s: dict[str, float] = {}
         self._disturbed_until_s = 0.0
@@ -161,8 +161,8 @@ class Ownership:
         if self.own.session is None or not self._wanted:
             return False
         return all(
-            shard.phase is (Phase.HELD if wanted == self.own.name else Phase.AWAY)
-            for shard, wanted in zip(self._shards, self._wanted, strict=True)
+            shard.phase is (Phase.HELD if self._target(number) == self.own.name else Phase.AWAY)
+            for number, shard in enumerate(self._shards)
         )
 
     def moves(self) -> Moves:
@@ -268,7 +268,7 @@ class Ownership:
         members = tuple(sorted(ring))
         if members != self._ring:
             self._ring = members
-            self._wanted = owners(members, len(self._shards))
+            self._wanted = owners(assignment(members, len(self._shards)))
             self._look.update(range(len(self._shards)))
 
     def _next(self, number: int, now_s: float) -> Effect | None:
@@ -316,10 +316,10 @@ class Ownership:
 
     def _close(self, number: int) -> Effect | None:
         target = self._target(number)
-        if target is not None:
-            if target in self._expected_s or self._giving >= self._config.moves_in_flight_max:
-                self._look.add(number)
-                return None
+        busy = self._giving >= self._config.moves_in_flight_max
+        if target is not None and (busy or target in self._expected_s):
+            self._look.add(number)
+            return None
         return Close(number, self._move(number, Happening.CLOSE))
 
     def _release(self, number: int, now_s: float) -> Effect | None:
@@ -339,7 +339,7 @@ class Ownership:
     # ------------------------------------------------------------------------------------------ small words
 
     def _target(self, number: int) -> str | None:
-        return self._wanted[number] if self._wanted else None
+        return self._wanted.get(number)
 
     def _is_mine(self, shard: _Shard) -> bool:
         return shard.row is not None and (shard.row.holder, shard.row.session) == self.own.holder
