@@ -110,7 +110,7 @@ def test_a_given_name_needs_no_directory_and_a_missing_directory_gives_a_random_
 async def test_the_lifeline_says_ready_then_alive_and_ends_with_the_supervisor() -> None:
     status_read_fd, status_write_fd = os.pipe()
     parent_read_fd, parent_write_fd = os.pipe()
-    spec = WorkerSpec(slot=0, slots=1, node="n", incarnation="i", replaces=None, status_fd=status_write_fd,
+    spec = WorkerSpec(slot=0, slots=1, node="n", incarnation="i", replaces=None, claim="", status_fd=status_write_fd,
                       parent_fd=parent_read_fd)  # fmt: skip
     orphaned = asyncio.Event()
     lifeline = Lifeline(spec, orphaned.set)
