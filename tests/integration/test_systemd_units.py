@@ -119,10 +119,24 @@ def test_the_services_run_as_users_that_the_installation_makes(root: Path, units
 
 
 def test_everything_names_this_clone_and_secrets_are_for_root_alone(root: Path, units: Path) -> None:
-    for path in units.iterdir():
-        assert "/opt/aether" not in path.read_text()
-        assert str(CLONE) in path.read_text()
+    for unit in SERVICES:
+        assert "/opt/aether" not in (units / unit).read_text()
+        assert f"={CLONE}/.venv/bin/" in (units / unit).read_text()
+    assert settings(units / "aether.service")["WorkingDirectory"] == [str(CLONE)]
     assert (root / "etc/aether/aether.env").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_application_of_its_own_is_run_from_its_directory_with_its_own_programs(tmp_path: Path) -> None:
+    programs = tmp_path / "bank" / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("aether", "nats-server"):
+        (programs / name).symlink_to(CLONE / ".venv/bin" / name)
+    assert install(tmp_path / "root", str(tmp_path / "bank")).returncode == 0
+    units = tmp_path / "root/etc/systemd/system"
+    assert verify(units) == (0, "")
+    assert settings(units / "aether.service")["WorkingDirectory"] == [str(tmp_path / "bank")]
+    for unit in SERVICES:
+        assert settings(units / unit)["ExecStart"][0].startswith(f"{programs}/")
 
 
 def test_a_second_installation_keeps_what_was_edited(tmp_path: Path) -> None:
