@@ -17,9 +17,8 @@ from uuid import uuid4
 import orjson
 
 from aether.calls import Caller
-from aether.cluster.heartbeat import row_for_people
 from aether.config import CallConfig, ConnectionConfig, from_environment
-from aether.core.membership import decode_lease, decode_member
+from aether.core.overview import Overview, overview
 from aether.errors import ConfigError, Unavailable
 from aether.history import EventStream, History
 from aether.ids import ActorId, Position
@@ -31,7 +30,6 @@ from aether.model.decider import Decider
 from aether.model.definition import ActorState, ActorType, CommandType
 from aether.model.model import Model
 from aether.model.proxy import Send, proxy_of
-from aether.names import LEASE_PREFIX, MEMBER_PREFIX, shard_of_lease_key
 from aether.ports import START, EventBus
 from aether.runtime.state_query import decode_state_reply
 from aether.system.clock import SystemClock
@@ -94,25 +92,9 @@ class Session:
             raise Unavailable("the pool's answer is no schema")
         return found
 
-    async def members(self) -> list[dict[str, Any]]:
-        """The rows that the workers keep in the table: node, slot, pid, state, shards, model and more."""
-        rows = await self._node.table.rows(MEMBER_PREFIX)
-        return [row_for_people(member) for row in rows if (member := decode_member(row.value)) is not None]
-
-    async def leases(self) -> list[dict[str, Any]]:
-        """Every shard that was ever taken: its holder, empty when released, its epoch, and whether the holder lives."""
-        members = {}
-        for row in await self._node.table.rows(MEMBER_PREFIX):
-            member = decode_member(row.value)
-            if member is not None:
-                members[row.key.removeprefix(MEMBER_PREFIX)] = member.session or row.revision
-        found = []
-        for row in await self._node.table.rows(LEASE_PREFIX):
-            shard, lease = shard_of_lease_key(row.key), decode_lease(row.value)
-            if shard is not None and lease is not None:
-                live = members.get(lease.holder) == lease.session
-                found.append({"shard": shard, "holder": lease.holder, "epoch": row.revision, "live": live})
-        return sorted(found, key=lambda lease: lease["shard"])
+    async def overview(self) -> Overview:
+        """Members and shards as the table has them now: who is there, who holds what, what is on its way."""
+        return overview(await self._node.table.rows(), self._node.shards)
 
 
 def _new_ids() -> Callable[[], str]:

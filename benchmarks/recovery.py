@@ -14,7 +14,7 @@ import os
 import signal
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import uvloop
 
 from aether.client import Client, connect, open_session
 from aether.config import CallConfig, ConnectionConfig
+from aether.core.overview import ShardState
 from benchmarks.bank import Account, model
 from benchmarks.hosts import NAMESPACE, Host
 from benchmarks.server import Server
@@ -30,7 +31,6 @@ ACTORS = 512
 CALLERS = 16
 DEADLINE_S = 30.0
 TTL_S = 5
-SHARDS = 256
 
 
 def main() -> None:
@@ -104,19 +104,18 @@ async def under_load(client: Client, happen: Callable[[], Awaitable[None]], what
     await asyncio.sleep(0.3)
     load.latencies_s.clear()
     await happen()
+    await asyncio.sleep(0.3)
     load.stopped = True
     await asyncio.gather(*callers)
     return load.row(what)
 
 
-async def owned(url: str, hosts: Sequence[str], workers: int) -> None:
-    """Return when every shard is held by a living member and so many members are there."""
+async def owned(url: str, workers: int) -> None:
+    """Return when so many members share all the shards and nothing moves."""
     async with open_session(url, namespace=NAMESPACE) as session:
         while True:
-            leases = await session.leases()
-            members = await session.members()
-            held = sum(member["shards"] for member in members)
-            if sum(lease["live"] for lease in leases) == SHARDS and len(members) == workers and held >= 0:
+            found = await session.overview()
+            if len(found.members) == workers and all(shard.state is ShardState.HELD for shard in found.shards):
                 return
             await asyncio.sleep(0.02)
 
@@ -128,7 +127,7 @@ async def start(_: argparse.Namespace) -> list[tuple[str, str, str]]:
         with Server("always") as server:
             begun_s = time.monotonic()
             with Host(server.url, "a", workers, TTL_S) as host:
-                await owned(server.url, ["a"], workers)
+                await owned(server.url, workers)
                 owned_s = time.monotonic() - begun_s
                 await asyncio.to_thread(host.wait_ready)
                 ready_s = time.monotonic() - begun_s
@@ -179,14 +178,14 @@ async def frozen(_: argparse.Namespace) -> list[tuple[str, str, str]]:
         log = Path(host.log)
         begun_s = time.monotonic()
         server.signal(signal.SIGSTOP)
-        while "connection is lost" not in log.read_text():
+        while "connection is lost" not in await asyncio.to_thread(log.read_text):
             await asyncio.sleep(0.01)
         noticed_s = time.monotonic() - begun_s
         server.signal(signal.SIGCONT)
     return [("frozen server: noticed", f"{noticed_s:.2f} s", "4 s")]
 
 
-async def host(_: argparse.Namespace) -> list[tuple[str, str, str]]:
+async def host_lost(_: argparse.Namespace) -> list[tuple[str, str, str]]:
     """kill -9 of a whole supervisor, for good and with a restart at once."""
     rows = []
     with Server("always") as server, Host(server.url, "a", 1, TTL_S) as stays:
@@ -197,7 +196,7 @@ async def host(_: argparse.Namespace) -> list[tuple[str, str, str]]:
                 await asyncio.sleep(1)
                 begun_s = time.monotonic()
                 dies.kill()
-                _, all_s = await until_all_answer(client, begun_s)
+                all_s = (await until_all_answer(client, begun_s))[1]
                 rows.append(("loss of a host", f"{all_s:.2f} s with a ttl of {TTL_S} s", "ttl + 2 s"))
                 dies.again()
                 await asyncio.to_thread(dies.wait_ready, 2)
@@ -205,7 +204,7 @@ async def host(_: argparse.Namespace) -> list[tuple[str, str, str]]:
                 begun_s = time.monotonic()
                 dies.kill()
                 dies.again()
-                _, all_s = await until_all_answer(client, begun_s)
+                all_s = (await until_all_answer(client, begun_s))[1]
                 rows.append(("crash of a supervisor, started again at once", f"{all_s:.2f} s", ""))
     return rows
 
@@ -222,11 +221,11 @@ async def moves(_: argparse.Namespace) -> list[tuple[str, str, str]]:
 
             async def one_more() -> None:
                 stays.process.send_signal(signal.SIGTTIN)
-                await owned_by(server.url, 3)
+                await owned(server.url, 3)
 
             async def one_less() -> None:
                 stays.process.send_signal(signal.SIGTTOU)
-                await owned_by(server.url, 2)
+                await owned(server.url, 2)
 
             async def roll() -> None:
                 said = stays.said_ready()
@@ -247,19 +246,7 @@ async def moves(_: argparse.Namespace) -> list[tuple[str, str, str]]:
     return rows
 
 
-async def owned_by(url: str, workers: int) -> None:
-    """Return when so many members share all the shards and nothing moves."""
-    async with open_session(url, namespace=NAMESPACE) as session:
-        while True:
-            members = await session.members()
-            leases = await session.leases()
-            holders = {lease["holder"] for lease in leases if lease["live"]}
-            if len(members) == len(holders) == workers and sum(lease["live"] for lease in leases) == SHARDS:
-                return
-            await asyncio.sleep(0.05)
-
-
-MEASUREMENTS = {"start": start, "crash": crash, "restart": restart, "frozen": frozen, "host": host, "moves": moves}
+MEASUREMENTS = {"start": start, "crash": crash, "restart": restart, "frozen": frozen, "host": host_lost, "moves": moves}
 
 if __name__ == "__main__":
     main()

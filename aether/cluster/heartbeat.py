@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aether.config import ClusterConfig
-from aether.core.membership import MemberRow, encode_member
+from aether.core.membership import encode_member
 from aether.core.session import Create, OwnSession, Update, Wait
 from aether.errors import Unavailable
 from aether.names import member_row_key
@@ -89,14 +89,3 @@ class Heartbeat:
                 return await self._table.create(key, encode_member(row), ttl_s)
             case Update(row, revision):
                 return await self._table.update(key, encode_member(row), revision, ttl_s)
-
-
-def row_for_people(row: MemberRow) -> dict[str, Any]:
-    """A member's row as `aether ps` shows it."""
-    return {
-        "node": row.node,
-        "slot": row.slot,
-        "state": "serving" if row.active else "draining",
-        **row.about,
-        "incarnation": row.incarnation,
-    }

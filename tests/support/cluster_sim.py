@@ -25,6 +25,8 @@ CONFIG = ClusterConfig(ttl_s=TTL_S, moves_in_flight_max=3)
 
 @dataclass(frozen=True, slots=True)
 class Message:
+    """One stored row."""
+
     revision: int
     key: str
     value: bytes | None
