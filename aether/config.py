@@ -163,11 +163,14 @@ class CallConfig:
 class WorkerSpec:
     """What a supervisor tells a worker it forks: which process of the pool it is.
 
-    - `slot`: its place, from 0; `slots`: how many there are at the fork. `node`: the supervisor's name in the cluster.
-    - `incarnation`: unique to this process. `replaces`: the incarnation that held the slot before and that the
-      supervisor has reaped, so it is certainly dead; None when there was none.
-    - `claim`: identifies what the supervisor has locked on this boot of this machine, so every earlier process that had
-      the same claim is certainly dead; empty when nothing could be locked.
+    - `slot`: its place, from 0; `slots`: how many are to serve at the fork, a hint of how many siblings come. `node`:
+      the supervisor's name in the cluster.
+    - `incarnation`: unique to this process, `<run>-<count>`, where all workers of one start of a supervisor share the
+      run. `replaces`: the incarnation that held the slot before and that the supervisor has reaped, so it is certainly
+      dead; None when there was none.
+    - `claim`: names the lock of the node's name on this boot of this machine, which the supervisor and its workers hold
+      as long as they live; empty when nothing could be locked. So a process of another run with this claim is certainly
+      dead, and one of this run is dead when its slot is this worker's.
     - `status_fd`: the worker writes `WORKER_READY` when it serves, then `WORKER_ALIVE` every second from its loop.
     - `parent_fd`: at end-of-file the supervisor is gone and the worker must go too.
     """
@@ -177,7 +180,7 @@ class WorkerSpec:
     node: str
     incarnation: str
     replaces: str | None
-    claim: str
+    claim: str = ""
     status_fd: int
     parent_fd: int
 

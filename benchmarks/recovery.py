@@ -170,6 +170,12 @@ async def restart(_: argparse.Namespace) -> list[tuple[str, str, str]]:
     return rows
 
 
+def wait_for_words(log: Path, words: str) -> None:
+    """Wait until a log has them."""
+    while words not in log.read_text():
+        time.sleep(0.005)
+
+
 async def frozen(_: argparse.Namespace) -> list[tuple[str, str, str]]:
     """SIGSTOP of the server: how long until the workers have noticed."""
     with Server("always") as server, Host(server.url, "a", 1, TTL_S) as host:
@@ -178,8 +184,7 @@ async def frozen(_: argparse.Namespace) -> list[tuple[str, str, str]]:
         log = Path(host.log)
         begun_s = time.monotonic()
         server.signal(signal.SIGSTOP)
-        while "connection is lost" not in await asyncio.to_thread(log.read_text):
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(wait_for_words, log, "connection is lost")
         noticed_s = time.monotonic() - begun_s
         server.signal(signal.SIGCONT)
     return [("frozen server: noticed", f"{noticed_s:.2f} s", "4 s")]
