@@ -7,6 +7,7 @@ does blocks the event loop.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeAlias, assert_never
 
 from aether.config import ClusterConfig
@@ -111,6 +112,9 @@ class Hands:
 
     async def _close(self, shard: int, serial: int) -> None:
         provider = self._provider
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._config.prepare_timeout_s):
+                await provider.prepare_shard(shard)
         try:
             async with asyncio.timeout(self._config.close_timeout_s):
                 await provider.leave_shard(shard)
