@@ -87,7 +87,7 @@ class Cluster:
 
     def _about(self) -> dict[str, Any]:
         moves = self._core.moves()
-        return {**self.about(), "shards": moves.held, "taking": moves.taking, "giving": moves.giving}
+        return {**self.about(), "moving": moves.taking + moves.giving}
 
     # ------------------------------------------------------------------------------------------ start and stop
 
@@ -187,6 +187,8 @@ class Cluster:
                 return
             case Change.JOINED:
                 log.info("joined", extra={"member": self.name, "session": self._own.session})
+            case Change.LAPSED if self._core.leaving:
+                return
             case Change.LAPSED:
                 log.warning("our row has ended: the server was away, or we were stopped", extra={"member": self.name})
             case Change.REPLACED:
