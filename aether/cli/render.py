@@ -21,19 +21,7 @@ from aether.cli.schemas import Schema, resolve, signature_text, type_text
 from aether.core.overview import Overview, ShardOverview, ShardState
 from aether.wire import Event, encode_commit, instant
 
-_MEMBER_COLUMNS = (
-    "node",
-    "slot",
-    "state",
-    "host",
-    "pid",
-    "shards",
-    "taking",
-    "giving",
-    "active",
-    "model",
-    "started_at",
-)
+_MEMBER_COLUMNS = ("node", "slot", "state", "pid", "shards", "active", "model", "started_at")
 _SHARD_COLUMNS = ("shard", "state", "holder", "wanted", "epoch")
 _MEMBER_TITLES = {"started_at": "started at (UTC)"}
 _LONG_COLUMNS = ("values", "command id")
