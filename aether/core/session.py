@@ -92,6 +92,7 @@ class OwnSession:
         if word.row is not None and not self._is_mine(word) and not self._is_dead(word.row):
             return Wait()
         self._beat += 1
+        self._sent_s = {beat: sent_s for beat, sent_s in self._sent_s.items() if now_s < sent_s + self._answers_for_s}
         self._sent_s[self._beat] = now_s
         row = replace(self.me, beat=self._beat, active=active, about=about)
         if word.row is None:

@@ -129,6 +129,16 @@ def test_a_process_whose_name_is_alive_elsewhere_never_takes_it() -> None:
     assert isinstance(own.write(20.0, active=True, about={}), Wait)
 
 
+def test_writes_that_came_to_nothing_are_not_remembered_for_ever() -> None:
+    own = session()
+    joined(own, now_s=10.0)
+    for beat in range(1_000):
+        own.write(11.0 + beat, active=True, about={})
+    assert len(own._sent_s) <= 4
+    own.told(Word(9, replace(ME, beat=1_000)))
+    assert own.valid(1_010.0)
+
+
 def test_the_same_incarnation_seen_twice_is_not_yet_alive() -> None:
     own = session()
     mine, other = replace(ME, incarnation="x-0", claim=""), replace(ME, incarnation="y-0", claim="")
