@@ -142,5 +142,7 @@ def test_writes_that_came_to_nothing_are_not_remembered_for_ever() -> None:
 def test_the_same_incarnation_seen_twice_is_not_yet_alive() -> None:
     own = session()
     mine, other = replace(ME, incarnation="x-0", claim=""), replace(ME, incarnation="y-0", claim="")
-    assert [own.told(Word(n, row)) for n, row in ((3, mine), (6, mine), (9, other), (12, other))] == [Change.NOTHING] * 4
+    assert [own.told(Word(n, row)) for n, row in ((3, mine), (6, mine), (9, other), (12, other))] == [
+        Change.NOTHING
+    ] * 4
     assert own.told(Word(15, other)) is Change.ALIVE_ELSEWHERE
