@@ -12,7 +12,7 @@ from aether.config import ClusterConfig
 from aether.core.membership import Holder, Membership
 from aether.core.ownership import Ownership
 from aether.core.session import OwnSession
-from tests.support.cluster_sim import CONFIG, SHARDS, Simulation, Violation, play
+from tests.support.cluster_sim import CONFIG, SHARDS, Simulation, Violation, churn, play
 
 STEPS = 25
 ABLATION_SEEDS = range(400)
@@ -77,6 +77,17 @@ def test_a_session_must_be_over_for_us_before_it_is_over_for_the_server() -> Non
             return now_s < self.own.until_s + beyond_s and shard in self._answering
 
     assert finds_two_owners(lambda own, config: Overstaying(own, SHARDS, config))
+
+
+KNOWN_SEEDS = (279, 334)
+"""Members that left and came back while a release of theirs had no answer."""
+
+
+@pytest.mark.xfail(strict=True, reason="a shard whose release had no answer is opened again without a new row")
+def test_members_that_come_and_leave_quickly_never_answer_for_one_shard_at_once() -> None:
+    config = ClusterConfig(ttl_s=5, moves_in_flight_max=SHARDS, gather_s=0, regather_s=0)
+    for seed in (*KNOWN_SEEDS, *range(settings().max_examples // 2)):
+        churn(Simulation(seed, unknown=0.35, lost=0.05, slow=0.3, config=config), 40)
 
 
 DRIFT_MAX = 0.1

@@ -35,8 +35,9 @@ class Violation(AssertionError):
 
 
 class Simulation:
-    """`unknown`, `lost` and `slow` are probabilities; `make` builds a member's core, so that a test can leave a safeguard
-    out; `drift` is how much faster or slower than the server's a member's clock may run, as a fraction."""
+    """`unknown`, `lost` and `slow` are probabilities; `make` builds a member's core, so that a test can leave a
+    safeguard out; `drift` is how much faster or slower than the server's a member's clock may run, as a fraction.
+    """
 
     def __init__(
         self,
@@ -412,6 +413,27 @@ def play(sim: Simulation, steps: int) -> None:
     for _ in range(steps):
         next(chaos)
         sim.run_for(sim.random.choice([0.01, 0.1, 0.5, 1.0, 3.0, TTL_S * 1.5]))
+    sim.heal()
+    sim.run_for(6 * TTL_S)
+    sim.check_settled()
+
+
+def churn(sim: Simulation, steps: int) -> None:
+    """Nobody dies, but members come and leave faster than shards can follow; then the end that must be reached."""
+    sim.start("a")
+    sim.start("b")
+    for _ in range(steps):
+        alive = sim.alive()
+        free = [node for node in "abcdef" if f"{node}-0" not in {member.own.name for member in alive}]
+        chosen = sim.random.choice(["start", "start", "leave", "leave", "resync", "quiet"])
+        if chosen == "start" and free:
+            sim.start(sim.random.choice(free))
+        elif chosen == "leave" and len(alive) > 1:
+            sim.random.choice(alive).leave()
+        elif chosen == "resync" and alive:
+            member = sim.random.choice(alive)
+            member.act(member.resync)
+        sim.run_for(sim.random.choice([0.01, 0.05, 0.1, 0.3, 0.5, 1.0, 2.0]))
     sim.heal()
     sim.run_for(6 * TTL_S)
     sim.check_settled()
