@@ -103,6 +103,7 @@ class Cluster:
         self._core.expect_siblings(connection.clock.boot_s())
         self._watch = await connection.table.watch(self._told, self._completed)
         self._beating = asyncio.get_running_loop().create_task(self._heartbeat.run(), name="aether heartbeat")
+        self._beating.add_done_callback(self._beaten)
 
     async def settled(self, timeout_s: float) -> bool:
         """Wait until this member holds what it should; whether it did within the time. Raises what `failed` has."""
@@ -199,7 +200,11 @@ class Cluster:
                 self._fail(ConfigError(text, setting="node"))
         self._heartbeat.soon()
 
-    def _fail(self, error: AetherError) -> None:
+    def _beaten(self, beating: asyncio.Task[None]) -> None:
+        if not beating.cancelled() and (error := beating.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
         self._ended = True
         if not self.failed.done():
             self.failed.set_exception(error)

@@ -361,9 +361,11 @@ class Runtime:
 
     async def leave_shard(self, shard: int) -> None:
         """Take no more commands of the shard; all that were delivered have been taken when this returns."""
-        services = self._serving.pop(shard, ())
+        services = self._serving.get(shard, [])
         for service in reversed(services):  # commands first: what is stored is followed as long as one can come
             await _stopped(service)
+        if self._serving.get(shard) is services:  # cancelled, it leaves them to `abandon_shard`
+            del self._serving[shard]
 
     def abandon_shard(self, shard: int) -> None:
         """Drop all that is open of the shard, at once and without an answer to anybody."""
