@@ -114,10 +114,10 @@ class Hands:
 
     async def _close(self, shard: int, serial: int) -> None:
         provider = self._provider
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._config.prepare_timeout_s):
-                await provider.prepare_shard(shard)
         try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._config.prepare_timeout_s):
+                    await provider.prepare_shard(shard)
             async with asyncio.timeout(self._config.close_timeout_s):
                 await provider.leave_shard(shard)
                 while active := provider.get_active_vms(shard):

@@ -233,8 +233,12 @@ class RecordingProvider:
         self.serving(shard)
         self.active[shard] = RecordedVM(actor_of(shard), shard)
 
-    async def leave_shard(self, shard: int) -> None:
+    async def prepare_shard(self, shard: int) -> None:
         """Nothing changes yet."""
+        self.calls.append(("prepare", shard))
+
+    async def leave_shard(self, shard: int) -> None:
+        """Nor now."""
         self.calls.append(("leave", shard))
 
     def abandon_shard(self, shard: int) -> None:

@@ -341,16 +341,16 @@ async def test_a_provider_is_asked_in_order() -> None:
         async with member(server, "b") as b:
             await settled(a, b)
             for shard in b.answering():
-                assert provider.of(shard) == ["serve", "leave", "stop_vm", "abandon"]
+                assert provider.of(shard) == ["serve", "prepare", "leave", "stop_vm", "abandon"]
             for shard in a.answering():
                 assert provider.of(shard) == ["serve"]
             await b.cluster.leave()
         await soon(lambda: a.cluster.moves().held == SHARDS)
         for shard in shards_of("b-0", "a-0", "b-0"):
-            assert provider.of(shard) == ["serve", "leave", "stop_vm", "abandon", "serve"]
+            assert provider.of(shard) == ["serve", "prepare", "leave", "stop_vm", "abandon", "serve"]
         a.connection.disconnect()
         await soon(lambda: a.answering() == set())
-        assert len(provider.calls) == 16 + 4 * len(shards_of("b-0", "a-0", "b-0")), "what is held is kept meanwhile"
+        assert len(provider.calls) == 16 + 5 * len(shards_of("b-0", "a-0", "b-0")), "what is held is kept meanwhile"
 
 
 async def test_what_was_lost_meanwhile_is_abandoned_and_served_anew() -> None:
@@ -373,7 +373,7 @@ async def test_no_more_shards_are_given_away_at_once_than_may() -> None:
         await soon(lambda: a.cluster.moves().held == SHARDS)
         async with member(server, "b") as b:
             beats = len(provider.calls)
-            await soon(lambda: len(provider.calls) == beats + 6)
+            await soon(lambda: len(provider.calls) == beats + 9)
             await soon(lambda: b.cluster.moves().held == 0 and a.cluster.moves().giving == 3)
             assert [call for call, _ in provider.calls[beats:]].count("leave") == 3
             assert provider.gate is not None
@@ -405,7 +405,7 @@ async def test_a_shard_whose_closing_fails_goes_all_the_same(caplog: pytest.LogC
         async with member(server, "b") as b:
             await settled(a, b)
             for shard in b.answering():
-                assert provider.of(shard) == ["serve", "leave", "stop_vm", "abandon"]
+                assert provider.of(shard) == ["serve", "prepare", "leave", "stop_vm", "abandon"]
             assert "a shard is given away without having been closed" in caplog.text
 
 
