@@ -1,0 +1,126 @@
+"""A scenario: a setting and a list of faults, run under load and then checked. A seed is a scenario.
+
+The same seed gives the same setting, faults, lengths and dice; what the operating system schedules in between is not
+replayed.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aether.config import ENVIRONMENT
+from tests.chaos.checker import Limits, check
+from tests.chaos.faults import FAULTS, Fault, Needs
+from tests.chaos.raw_stream import RawStream, keep_stream, read_stream
+from tests.chaos.report import Report
+from tests.chaos.world import Setting, World, dice_of
+
+FAULTS_A_SEED = 4
+AT_ONCE_SHARE = 0.3
+"""How often the next fault comes before the world has healed from the last."""
+
+LIVE_MEMBERSHIP = "AETHER_MEMBER_TTL_S" in ENVIRONMENT
+"""Whether many supervisors may share a namespace: until then what needs it is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A fault, and whether the world heals before the next."""
+
+    fault: Fault
+    heal: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """What is run; `seed` also drives the load."""
+
+    setting: Setting
+    steps: Sequence[Step]
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What came of it. `broken` is what else went wrong: something that should have healed or ended and did not."""
+
+    scenario: Scenario
+    report: Report
+    broken: str
+    happened: Sequence[str]
+    directory: Path
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing went wrong at all."""
+        return self.report.ok and not self.broken
+
+    def text(self) -> str:
+        """What happened, and the table."""
+        lines = [*self.happened, self.report.table()]
+        return "\n".join([*lines, f"! broken: {self.broken}"] if self.broken else lines)
+
+
+def setting_of(*, cluster: bool, live: bool = LIVE_MEMBERSHIP) -> Setting:
+    """The usual setting: a host, and with live membership another of one worker whose connection can be cut."""
+    if live:
+        return Setting(cluster=cluster, hosts={"a": 2, "b": 1}, proxied="b")
+    return Setting(cluster=cluster, proxied=None if cluster else "a")
+
+
+def drawn(seed: int, *, cluster: bool = False, live: bool = LIVE_MEMBERSHIP, faults: int = FAULTS_A_SEED) -> Scenario:
+    """The scenario of a seed."""
+    chance = dice_of(seed)
+    setting = setting_of(cluster=cluster, live=live)
+    possible = possible_faults(setting, live)
+    kinds = chance.sample(possible, min(faults, len(possible)))
+    steps = [Step(kind.drawn(chance), chance.random() >= AT_ONCE_SHARE) for kind in kinds]
+    return Scenario(setting=setting, steps=steps, seed=seed)
+
+
+def possible_faults(setting: Setting, live: bool = LIVE_MEMBERSHIP) -> list[type[Fault]]:
+    """The faults whose needs are met."""
+    present = {Needs.CLUSTER if setting.cluster else Needs.SINGLE}
+    if setting.proxied is not None:
+        present.add(Needs.PROXY)
+    if live:
+        present.add(Needs.MEMBERSHIP)
+    return [kind for kind in FAULTS if kind.needs <= present]
+
+
+async def run(scenario: Scenario, directory: Path | None = None, limits: Limits | None = None) -> Result:
+    """Run it to its end. What it left is in `Result.directory`, unless all is well."""
+    kept = Path(tempfile.mkdtemp(prefix="aether-chaos-")) if directory is None else directory
+    kept.mkdir(parents=True, exist_ok=True)
+    namespace = f"chaos-{scenario.seed % 10**9}"
+    broken = ""
+    async with World(scenario.setting, namespace, kept, scenario.seed) as world:
+        try:
+            for step in scenario.steps:
+                world.note(str(step.fault))
+                await step.fault.strike(world)
+                if step.heal:
+                    await world.healed()
+            await world.healed()
+            await world.end_load()
+            await world.drain()
+        except AssertionError as error:
+            broken = str(error)
+            await world.end_load()
+        raw = await read_stream(world.servers.url, namespace)
+    result = _checked(scenario, world, raw, broken, limits)
+    if result.ok:
+        shutil.rmtree(kept)
+    else:
+        keep_stream(raw, kept / "stream.jsonl")
+        (kept / "report.txt").write_text(result.text() + "\n")
+    return result
+
+
+def _checked(scenario: Scenario, world: World, raw: RawStream, broken: str, limits: Limits | None) -> Result:
+    report = check(raw.stored, world.log.calls, namespace=world.namespace, shards=raw.shards, limits=limits)
+    return Result(
+        scenario=scenario, report=report, broken=broken, happened=world.happened, directory=world.directory
+    )  # fmt: skip
