@@ -48,6 +48,11 @@ def ledger_names(count: int) -> list[str]:
     return [f"käse/{n}" if n % 3 == 0 else f"ledger-{n}" for n in range(count)]
 
 
+def client_names(count: int) -> list[str]:
+    """The clients, each with a connection of its own."""
+    return [f"c{n}" for n in range(count)]
+
+
 class _Lane:
     """One client's calls to one ledger, one after the other."""
 
@@ -123,8 +128,7 @@ async def run_load(options: LoadOptions) -> None:
     async with AsyncExitStack() as clients:
         log = clients.enter_context(options.log.open("a", buffering=1))
         lanes = []
-        for n in range(options.clients):
-            name = f"c{n}"
+        for name in client_names(options.clients):
             client = await clients.enter_async_context(
                 aether.connect(options.url, model=model.model, namespace=options.namespace)
             )

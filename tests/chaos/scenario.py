@@ -95,28 +95,30 @@ async def run(scenario: Scenario, directory: Path | None = None, limits: Limits 
     kept = Path(tempfile.mkdtemp(prefix="aether-chaos-")) if directory is None else directory
     kept.mkdir(parents=True, exist_ok=True)
     namespace = f"chaos-{scenario.seed % 10**9}"
-    broken = ""
+    broken: list[str] = []
     async with World(scenario.setting, namespace, kept, scenario.seed) as world:
-        try:
-            for step in scenario.steps:
-                world.note(str(step.fault))
-                await step.fault.strike(world)
-                if step.heal:
-                    await world.healed()
-            await world.healed()
-            await world.end_load()
-            await world.drain()
-        except AssertionError as error:
-            broken = str(error)
-            await world.end_load()
+        for part in (_strike(world, scenario.steps), world.end_load(), world.drain()):
+            try:
+                await part
+            except (AssertionError, TimeoutError) as error:
+                broken.append(str(error) or repr(error))
         raw = await read_stream(world.servers.url, namespace)
-    result = _checked(scenario, world, raw, broken, limits)
+    result = _checked(scenario, world, raw, "; ".join(broken), limits)
     if result.ok:
         shutil.rmtree(kept)
     else:
         keep_stream(raw, kept / "stream.jsonl")
         (kept / "report.txt").write_text(result.text() + "\n")
     return result
+
+
+async def _strike(world: World, steps: Sequence[Step]) -> None:
+    for step in steps:
+        world.note(str(step.fault))
+        await step.fault.strike(world)
+        if step.heal:
+            await world.healed()
+    await world.healed()
 
 
 def _checked(scenario: Scenario, world: World, raw: RawStream, broken: str, limits: Limits | None) -> Result:

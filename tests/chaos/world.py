@@ -1,8 +1,8 @@
 """One run's processes and what can be observed of them: servers, hosts with their workers, the load and its log.
 
 The scenario's task is its only writer. Observations come from outside the runtime: /proc, the members' rows read with
-plain nats-py, and above all the clients' log: the world has healed when every ledger has answered a call that began
-after the fault.
+plain nats-py, and above all the clients' log: the world has healed when every client has had an answer of every ledger
+to a call that began after the fault.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import nats
 from nats.errors import Error as NatsError
 
 from tests.chaos.calls import CallLog, Outcome
-from tests.chaos.load import LoadOptions, ledger_names
+from tests.chaos.load import LoadOptions, client_names, ledger_names
 from tests.chaos.processes import Host, Process
 from tests.chaos.servers import ClusterServers, Servers, SingleServer
 from tests.chaos.waiting import NotObserved, until, until_answered
@@ -73,8 +73,10 @@ class World:
         self._began_s = time.monotonic()
         self._seed = seed
         self._load: Process | None = None
-        self._ledgers = ledger_names(setting.ledgers)
-        self._answered_s: dict[str, float] = {}
+        pairs = [
+            (client, ledger) for client in client_names(setting.clients) for ledger in ledger_names(setting.ledgers)
+        ]
+        self._answered_s = dict.fromkeys(pairs, 0.0)
 
     # ------------------------------------------------------------------------------------------------ hosts
 
@@ -114,29 +116,33 @@ class World:
     # ------------------------------------------------------------------------------------------------ the load
 
     async def healed(self) -> None:
-        """Return when every ledger has answered a call that began after this."""
+        """Return when every client has had an answer of every ledger to a call that began after this."""
         since_s = time.monotonic()
         guard_s = self.setting.heal_guard_s
         try:
-            await until(lambda: not self._silent(since_s), guard_s, "an answer of every ledger")
+            await until(lambda: not self._silent(since_s), guard_s, "an answer of every ledger to every client")
         except NotObserved as error:
-            raise NotObserved(f"{error}; silent: {', '.join(self._silent(since_s))}") from None
+            raise NotObserved(f"{error}; none between {self._silent(since_s)}") from None
         self.note(f"healed after {time.monotonic() - since_s:.1f} s")
 
-    def _silent(self, since_s: float) -> list[str]:
+    def _silent(self, since_s: float) -> list[tuple[str, str]]:
         for call in self.log.refresh():
             if call.outcome in (Outcome.REPLY, Outcome.REJECTED):
-                self._answered_s[call.actor] = max(self._answered_s.get(call.actor, 0.0), call.started_s)
-        return [ledger for ledger in self._ledgers if self._answered_s.get(ledger, 0.0) < since_s]
+                pair = (call.client, call.actor)
+                self._answered_s[pair] = max(self._answered_s[pair], call.started_s)
+        return [pair for pair, answered_s in self._answered_s.items() if answered_s < since_s]
 
     async def end_load(self) -> None:
         """Let every client finish its call; afterwards `log.calls` is all of it."""
-        load, self._load = self._load, None
-        if load is not None:
-            load.send(signal.SIGTERM)
+        load = self._load
+        assert load is not None
+        load.send(signal.SIGTERM)
+        try:
             code = await load.ended(self.setting.deadline_s + 30.0)
             assert code == 0, f"the load ended with {code}:\n{_tail(self.directory / 'load.log')}"
-        self.log.refresh()
+        finally:
+            load.kill()
+            self.log.refresh()
 
     def note(self, text: str) -> None:
         """Remember what happened, and when."""
