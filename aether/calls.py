@@ -95,6 +95,7 @@ class Caller:
         attempt, unanswered, maybe_done = 0, 0, False
         last: AetherError | None = None
         while (left_s := ends_s - self._clock.wall_s()) > 0:
+            sent_s = asyncio.get_running_loop().time()
             try:
                 patience = 2 ** min(unanswered, PATIENCE_DOUBLINGS_MAX)
                 timeout_s = min(left_s, self._config.attempt_timeout_s * patience)
@@ -113,7 +114,8 @@ class Caller:
                 if not isinstance(last, Unavailable | Overloaded):
                     raise last
             left_s = ends_s - self._clock.wall_s()
-            await asyncio.sleep(max(0.0, min(RETRY.delay_s(attempt, self._jitter()), left_s)))
+            delay_s = max(0.0, min(RETRY.delay_s(attempt, self._jitter()), left_s))
+            await self._transport.owner_announced(actor_id, sent_s, delay_s)
             attempt += 1
         if last is None:
             raise DeadlineExceeded(f"the deadline of {command} of {actor_id} passed before it was sent", True)

@@ -18,6 +18,7 @@ import orjson
 
 from aether.calls import Caller
 from aether.config import CallConfig, ConnectionConfig, from_environment
+from aether.core.overview import Overview, overview
 from aether.errors import ConfigError, Unavailable
 from aether.history import EventStream, History
 from aether.ids import ActorId, Position
@@ -29,7 +30,6 @@ from aether.model.decider import Decider
 from aether.model.definition import ActorState, ActorType, CommandType
 from aether.model.model import Model
 from aether.model.proxy import Send, proxy_of
-from aether.names import MEMBER_PREFIX
 from aether.ports import START, EventBus
 from aether.runtime.state_query import decode_state_reply
 from aether.system.clock import SystemClock
@@ -92,9 +92,9 @@ class Session:
             raise Unavailable("the pool's answer is no schema")
         return found
 
-    async def members(self) -> list[dict[str, Any]]:
-        """The rows that the workers keep in the table: node, slot, pid, state, shards, model and more."""
-        return [orjson.loads(row.value) for row in await self._node.table.rows(MEMBER_PREFIX) if row.value]
+    async def overview(self) -> Overview:
+        """Members and shards as the table has them now: who is there, who holds what, what is on its way."""
+        return overview(await self._node.table.rows(), self._node.shards)
 
 
 def _new_ids() -> Callable[[], str]:
@@ -197,6 +197,7 @@ async def open_session(
     async with connect_nats(config) as nats:
         chosen = namespace or variables.get("AETHER_NAMESPACE") or await _only_namespace(nats, wait_s)
         async with client_bundle(nats, chosen, SystemClock(), timeout_s=wait_s) as node:
+            await node.transport.follow_owners()
             yield Session(node, settings)
 
 

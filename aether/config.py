@@ -54,12 +54,49 @@ class StorageConfig:
 
     shards: int = 256
     replicas: int = 1
-    member_ttl_s: float = 15.0
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "shards", "replicas", "member_ttl_s")
+        _at_least(self, 1, "shards", "replicas")
         if self.shards > 65_536:
             raise ConfigError(f"shards must be at most 65536, not {self.shards}", setting="shards")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """How a worker keeps its place among the others, in seconds.
+
+    - `ttl_s`: how long a member's row outlives its last renewal on the server, whole seconds. It is renewed
+      `renewals_a_ttl` times in that time. `margin_s`: how much earlier the member itself stops to answer; None is a
+      fifth of `ttl_s`, which is more than the time between two renewals, so that rows that expire together, because
+      the server could not be reached, are not taken for dead members by the last of them.
+    - `gather_s`: how long a starting worker leaves their shards to siblings that are starting too.
+    - `regather_s`: how long after an outage of the server members may be missing before their shards are moved.
+    - `moves_in_flight_max`: shards that one worker gives away at once. `close_timeout_s`: how long giving one away may
+      take before what is open of it is abandoned; its callers ask again elsewhere.
+    - `retry_s`: before a write whose outcome is unknown is tried again.
+    """
+
+    ttl_s: float = 15.0
+    renewals_a_ttl: int = 7
+    margin_s: float | None = None
+    gather_s: float = 2.0
+    regather_s: float = 2.0
+    moves_in_flight_max: int = 8
+    close_timeout_s: float = 5.0
+    retry_s: float = 0.25
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "ttl_s", "renewals_a_ttl", "moves_in_flight_max")
+        _at_least(self, 0, "gather_s", "regather_s", "close_timeout_s", "retry_s")
+        if self.ttl_s != int(self.ttl_s):
+            raise ConfigError(f"ttl_s counts whole seconds, not {self.ttl_s}", setting="ttl_s")
+        if not 0 <= self.answers_for_s <= self.ttl_s:
+            raise ConfigError(f"margin_s must be between 0 and ttl_s, not {self.margin_s}", setting="margin_s")
+
+    @property
+    def answers_for_s(self) -> float:
+        """How long after the sending of a renewal a member may answer."""
+        return self.ttl_s - (self.ttl_s / 5 if self.margin_s is None else self.margin_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,9 +163,14 @@ class CallConfig:
 class WorkerSpec:
     """What a supervisor tells a worker it forks: which process of the pool it is.
 
-    - `slot`: its place, from 0; `slots`: how many there are at the fork. `node`: the supervisor's name in the cluster.
-    - `incarnation`: unique to this process. `replaces`: the incarnation that held the slot before and that the
-      supervisor has reaped, so it is certainly dead; None when there was none.
+    - `slot`: its place, from 0; `slots`: how many are to serve at the fork, a hint of how many siblings come. `node`:
+      the supervisor's name in the cluster.
+    - `incarnation`: unique to this process, `<run>-<count>`, where all workers of one start of a supervisor share the
+      run. `replaces`: the incarnation that held the slot before and that the supervisor has reaped, so it is certainly
+      dead; None when there was none.
+    - `claim`: names the lock of the node's name on this boot of this machine, which the supervisor and its workers hold
+      as long as they live; empty when nothing could be locked. So a process of another run with this claim is certainly
+      dead, and one of this run is dead when its slot is this worker's.
     - `status_fd`: the worker writes `WORKER_READY` when it serves, then `WORKER_ALIVE` every second from its loop.
     - `parent_fd`: at end-of-file the supervisor is gone and the worker must go too.
     """
@@ -138,6 +180,7 @@ class WorkerSpec:
     node: str
     incarnation: str
     replaces: str | None
+    claim: str = ""
     status_fd: int
     parent_fd: int
 
@@ -153,6 +196,7 @@ EXIT_CONFIGURATION = 4
 
 
 ENVIRONMENT: Mapping[str, tuple[type, str]] = {
+    "AETHER_MEMBER_TTL_S": (ClusterConfig, "ttl_s"),
     "AETHER_NATS_URL": (ConnectionConfig, "url"),
     "AETHER_NATS_CREDENTIALS": (ConnectionConfig, "credentials_file"),
     "AETHER_NATS_USER": (ConnectionConfig, "user"),

@@ -27,6 +27,9 @@ NAMES_KEPT_MAX = 16_384
 MEMBER_PREFIX = "member."
 """Rows of the table whose keys start so are workers."""
 
+LEASE_PREFIX = "lease."
+"""Rows of the table whose keys start so say who holds a shard."""
+
 STORED_PREFIX = "stored."
 """The server repeats what it stored under this prefix."""
 
@@ -84,14 +87,35 @@ def snapshot_key(actor_id: ActorId) -> str:
     return f"{encode_token(actor_id.kind)}.{encode_token(actor_id.key)}"
 
 
+def member_name(node: str, slot: int) -> str:
+    """A worker's name among the members."""
+    return f"{encode_token(node)}-{slot}"
+
+
 def member_key(node: str, slot: int) -> str:
     """A worker's row in the table bucket."""
-    return f"{MEMBER_PREFIX}{encode_token(node)}-{slot}"
+    return member_row_key(member_name(node, slot))
+
+
+def member_row_key(member: str) -> str:
+    """A member's row in the table bucket."""
+    return MEMBER_PREFIX + member
+
+
+def member_of_row_key(key: str) -> str | None:
+    """The member whose row has this key, or None for any other row."""
+    return key.removeprefix(MEMBER_PREFIX) if key.startswith(MEMBER_PREFIX) else None
 
 
 def lease_key(shard: int) -> str:
     """A shard's lease row in the table bucket."""
-    return f"lease.{shard}"
+    return f"{LEASE_PREFIX}{shard}"
+
+
+def shard_of_lease_key(key: str) -> int | None:
+    """The shard whose lease row has this key, or None for any other row."""
+    number = key.removeprefix(LEASE_PREFIX)
+    return int(number) if key.startswith(LEASE_PREFIX) and number.isdecimal() else None
 
 
 class ParsedSubject(NamedTuple):
@@ -145,6 +169,10 @@ class Names:
     def stored(self, subject: str) -> str:
         """Where the server repeats what it stored on `subject`."""
         return STORED_PREFIX + subject
+
+    def owners(self) -> str:
+        """Where a worker says which shards it has begun to serve."""
+        return f"aether.{self.namespace}.owners"
 
     def info(self) -> str:
         """Where the pool answers questions about itself: its model's schema."""

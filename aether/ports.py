@@ -203,10 +203,12 @@ class Table(Protocol):
         """All live rows whose key starts with `prefix`, by key."""
         ...
 
-    async def watch(self, receive: Callable[[Row], None]) -> Subscription:
+    async def watch(self, receive: Callable[[Row], None], completed: Callable[[], None] = lambda: None) -> Subscription:
         """First every live row, then changes in revision order; an expiry or deletion has the value None.
 
         A change that a later one of the same row overtook may be left out: the last word on every row always comes.
+        `completed` is called when every row has been told as of one revision: after the beginning, and again after
+        each time that the watch was interrupted and has caught up.
         """
         ...
 
@@ -229,7 +231,7 @@ class NotSent(Unavailable):
 
 
 class Transport(Protocol):
-    """Commands that wait for an answer."""
+    """Commands that wait for an answer, and word of who answers them now."""
 
     @property
     def request_bytes_max(self) -> int:
@@ -243,8 +245,21 @@ class Transport(Protocol):
     async def request(self, actor_id: ActorId, payload: bytes, timeout_s: float) -> bytes:
         """The answer of the shard's owner.
 
-        Raises `NotSent` for no owner or no connection, plain `Unavailable` for a lost connection or a time-out.
+        Raises `NotSent` for no owner or no connection, plain `Unavailable` for a lost connection, a time-out, or,
+        while owners are followed, when the shard has got another owner meanwhile.
         """
+        ...
+
+    def announce(self, shards: Sequence[int]) -> None:
+        """Tell whoever waits that these shards are served from here now. Best effort; never raises."""
+        ...
+
+    async def follow_owners(self) -> Subscription:
+        """Hear announcements, for the requests of this connection."""
+        ...
+
+    async def owner_announced(self, actor_id: ActorId, since_s: float, timeout_s: float) -> None:
+        """Return when an owner of the actor's shard was announced after `since_s` (event loop time), or in time."""
         ...
 
 
@@ -308,4 +323,16 @@ class VMProvider(Protocol):
 
     def stop_vm(self, actor_id: ActorId) -> Awaitable[None]:
         """Finish, snapshot and forget one active actor."""
+        ...
+
+    async def serve_shard(self, shard: int) -> None:
+        """Begin to take the shard's commands, with no actor of it in memory. Raises `Unavailable`."""
+        ...
+
+    async def leave_shard(self, shard: int) -> None:
+        """Take no more commands of the shard; all that were delivered have been taken when this returns."""
+        ...
+
+    def abandon_shard(self, shard: int) -> None:
+        """Drop all that is open of the shard, at once and without an answer to anybody."""
         ...

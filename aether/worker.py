@@ -1,38 +1,46 @@
 """One worker process: wires connection, storage and runtime, serves its slot's shards, and drains when told.
 
 It runs after the supervisor's fork, in a process of its own with one event loop, and returns an exit code. SIGTERM
-drains; the end of the parent pipe ends the process at once, because its supervisor is gone. Shards are split over the
-slots of one supervisor by rendezvous hashing, so a namespace has one supervisor.
+drains; the end of the parent pipe ends the process at once, because its supervisor is gone. It joins the namespace's
+cluster, which brings it shards and takes them away; it is ready when it holds its share.
 """
 
 import asyncio
 import logging
 import os
 import signal
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import uvloop
 
+from aether.cluster.cluster import Cluster
 from aether.config import (
     EXIT_CANNOT_BOOT,
     EXIT_CONFIGURATION,
     EXIT_DRAINED,
     EXIT_NOT_DRAINED,
+    ClusterConfig,
     ConnectionConfig,
     RuntimeConfig,
     StorageConfig,
     WorkerSpec,
 )
-from aether.core.ring import shards_of, slot_members
+from aether.core.membership import MemberRow
 from aether.errors import AetherError, ConfigError, ModelError
 from aether.jetstream.bundle import JetStreamConnection, connect_worker
 from aether.model.model import Model
+from aether.names import member_name
 from aether.runtime.runtime import Runtime
 from aether.system.clock import SystemClock
+from aether.system.environment import boot_id, host_name
 from aether.system.lifeline import Lifeline
 from aether.worker_log import configure_logging
-from aether.worker_row import Presence
+
+SETTLE_TIMEOUT_S = 5.0
+"""A worker whose share is held up by another, which may be dead, says that it is ready all the same."""
 
 log = logging.getLogger("aether.worker")
 
@@ -45,6 +53,7 @@ class WorkerSettings:
     connection: ConnectionConfig = field(default_factory=ConnectionConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
     log_level: str = "INFO"
 
 
@@ -97,24 +106,68 @@ class _Worker:
             SystemClock(),
             append_timeout_s=settings.runtime.append_timeout_s,
         ) as node:
-            presence = Presence(node.table, self._spec, self._model, settings.storage.member_ttl_s)
-            await presence.refuse_other_nodes()
-            await self._serve(node, presence)
+            await self._serve(node)
 
-    async def _serve(self, node: JetStreamConnection, presence: Presence) -> None:
-        members = slot_members(self._spec.slots)
-        shards = shards_of(members[self._spec.slot], members, node.shards)
-        runtime = Runtime(node, node.event_store, self._settings.runtime, shards=shards)
+    async def _serve(self, node: JetStreamConnection) -> None:
+        cluster = self._cluster(node)
+        runtime = Runtime(node, node.event_store, self._settings.runtime, shards=(), lease=cluster)
         runtime.load_model(self._model)
+        cluster.set_vm_provider(runtime)
+        cluster.about = _About(self._model, runtime)
         schema = self._model.schema_json()
-        async with runtime, presence.kept(runtime, len(shards)):
+        async with runtime, cluster:
             info = await node.transport.info(lambda: schema)
+            await cluster.settled(SETTLE_TIMEOUT_S)
             self._lifeline.ready()
             self.served = True
-            log.info("serving", extra={"shards": len(shards), "model": self._model.name})
-            await self._stopping.wait()
-            presence.draining = True
+            log.info("serving", extra={"shards": cluster.moves().held, "model": self._model.name})
+            await self._until_stopped(cluster)
             log.info("draining", extra={"active": len(runtime.get_active_vms())})
             await info.stop()
-            await runtime.stop()
+            await self._drain(cluster, runtime)
         log.info("drained", extra=runtime.counters.as_dict())
+
+    async def _until_stopped(self, cluster: Cluster) -> None:
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait((stopping, cluster.failed), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if cluster.failed.done():
+            cluster.failed.result()
+
+    async def _drain(self, cluster: Cluster, runtime: Runtime) -> None:
+        """Hand over, then stop; what cannot be handed over in time is given up, and taken when our row expires."""
+        try:
+            async with asyncio.timeout(self._settings.runtime.drain_timeout_s):
+                await cluster.leave()
+        except TimeoutError:
+            log.error("the shards were not handed over in time", extra={"held": cluster.moves().held})
+        await runtime.stop()
+
+    def _cluster(self, node: JetStreamConnection) -> Cluster:
+        spec = self._spec
+        me = MemberRow(node=spec.node, slot=spec.slot, incarnation=spec.incarnation, claim=spec.claim)
+        siblings = [member_name(spec.node, slot) for slot in range(spec.slots)]
+        return Cluster(node, me, self._settings.cluster, replaces=spec.replaces, siblings=siblings)
+
+
+class _About:
+    """What a worker's row says for people."""
+
+    def __init__(self, model: Model, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._always = {
+            "host": host_name(),
+            "boot_id": boot_id(),
+            "pid": os.getpid(),
+            "address": f"{host_name()}:{os.getpid()}",
+            "model": model.name,
+            "model_version": model.fingerprint,
+            "started_at": time.time(),
+        }
+
+    def __call__(self) -> dict[str, Any]:
+        return {
+            **self._always,
+            "active": len(self._runtime.get_active_vms()),
+            "counters": self._runtime.counters.as_dict(),
+        }

@@ -1,6 +1,7 @@
 """One nats-server for a benchmark, on loopback, with a temporary store."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -9,25 +10,71 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+
+START_TIMEOUT_S = 10.0
+
+
+class Server:
+    """A server whose `sync_interval` is "default" or "always"; it can be killed and started again on its store."""
+
+    def __init__(self, sync: str) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="aether-bench-"))
+        self._port = free_port()
+        interval = 'sync_interval: "always"' if sync == "always" else ""
+        self._config = self._folder / "nats.conf"
+        self._config.write_text(
+            f'listen: "127.0.0.1:{self._port}"\njetstream {{ store_dir: "{self._folder}/store"\n {interval} }}\n'
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"nats://127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it and wait until it listens."""
+        binary = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or "nats-server"
+        command = [binary, "-c", str(self._config)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _wait_for(self._port)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def __enter__(self) -> "Server":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 @contextmanager
 def nats_server(sync: str) -> Iterator[tuple[str, int]]:
-    """Run a server whose `sync_interval` is "default" or "always"; gives its URL and process id."""
-    folder = Path(tempfile.mkdtemp(prefix="aether-bench-"))
-    port = free_port()
-    interval = 'sync_interval: "always"' if sync == "always" else ""
-    config = folder / "nats.conf"
-    config.write_text(f'listen: "127.0.0.1:{port}"\njetstream {{ store_dir: "{folder}/store"\n {interval} }}\n')
-    binary = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or "nats-server"
-    with subprocess.Popen([binary, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            _wait_for(port)
-            yield f"nats://127.0.0.1:{port}", process.pid
-        finally:
-            process.terminate()
-            process.wait()
-            shutil.rmtree(folder, ignore_errors=True)
+    """Run a server; gives its URL and process id."""
+    with Server(sync) as server:
+        yield server.url, server.pid
 
 
 def free_port() -> int:
@@ -38,7 +85,7 @@ def free_port() -> int:
 
 
 def _wait_for(port: int) -> None:
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline_s:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1) as found:

@@ -19,7 +19,9 @@ def options_from(arguments: Sequence[str]) -> RunOptions:
     parser.add_argument("--namespace", help="default: the model's name")
     parser.add_argument("--data-dir", type=Path, help="data and locks (default: .aether)")
     parser.add_argument("--port", type=int, help="port of the embedded server (default: its last, 4222, or a free one)")
-    parser.add_argument("--node", help="this supervisor's name in the cluster (default: made once, kept in --data-dir)")
+    parser.add_argument(
+        "--node", help="this supervisor's name in the cluster (default: host name and id of --data-dir)"
+    )
     parser.add_argument("--shards", type=int, help="of a new namespace (default: 256)")
     parser.add_argument("--replicas", type=int, help="of a new namespace (default: 1)")
     parser.add_argument("--drain-timeout", type=float, dest="drain_timeout_s", help="seconds before draining is forced")

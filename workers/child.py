@@ -23,11 +23,12 @@ Work: TypeAlias = Callable[[WorkerSpec], int]
 IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
 
 
-def become_worker(spec: WorkerSpec, work: Work, supervisor_pid: int, close_fds: Iterable[int]) -> NoReturn:
-    """Do the work in the process just forked and leave with its exit code."""
+def become_worker(spec: WorkerSpec, title: str, work: Work, supervisor_pid: int, close_fds: Iterable[int]) -> NoReturn:
+    """Do the work in the process just forked, shown as `title`, and leave with its exit code."""
     code = EXIT_NOT_DRAINED
     try:
-        _settle(spec, supervisor_pid, close_fds)
+        _settle(supervisor_pid, close_fds)
+        set_process_name(f"aether-slot-{spec.slot}", title)
         code = work(spec)
     except (ConfigError, ModelError) as error:
         code = EXIT_CONFIGURATION
@@ -41,7 +42,7 @@ def become_worker(spec: WorkerSpec, work: Work, supervisor_pid: int, close_fds: 
         os._exit(code)
 
 
-def _settle(spec: WorkerSpec, supervisor_pid: int, close_fds: Iterable[int]) -> None:
+def _settle(supervisor_pid: int, close_fds: Iterable[int]) -> None:
     faulthandler.unregister(signal.SIGUSR1)
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
@@ -49,10 +50,9 @@ def _settle(spec: WorkerSpec, supervisor_pid: int, close_fds: Iterable[int]) -> 
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     die_with_parent(supervisor_pid)
     # Only the supervisor's own: the model may have opened files while it was imported. Above all the write end of the
-    # parent pipe, whose end-of-file would never come while a worker holds it.
+    # parent pipe, whose end-of-file would never come while a worker holds it. The node's lock stays open.
     for fd in close_fds:
         os.close(fd)
-    set_process_name(f"aether-slot-{spec.slot}")
     gc.enable()
 
 

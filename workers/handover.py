@@ -13,6 +13,7 @@ import msgspec
 
 from aether.errors import ConfigError
 from aether.system.embedded import EmbeddedServer
+from aether.system.node_claim import NodeClaim
 from workers.state import State
 
 VARIABLE = "AETHER_SUPERVISOR_HANDOVER"
@@ -21,11 +22,10 @@ _BYTES_MAX = 16 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handover:
-    """What the next interpreter takes over: state, node name, descriptors by the pid they listen to."""
+    """What the next interpreter takes over: state, node name with its lock, descriptors by the pid they listen to."""
 
     state: State
-    node: str
-    node_lock_fd: int | None
+    node: NodeClaim
     status_fds: dict[str, int]
     parent_read_fd: int
     parent_write_fd: int
@@ -33,7 +33,7 @@ class Handover:
 
     def descriptors(self) -> list[int]:
         """All that must stay open."""
-        locks = [] if self.node_lock_fd is None else [self.node_lock_fd]
+        locks = [] if self.node.lock_fd is None else [self.node.lock_fd]
         if self.server is not None:
             locks.append(self.server.lock_fd)
         return [*self.status_fds.values(), self.parent_read_fd, self.parent_write_fd, *locks]

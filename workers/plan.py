@@ -6,13 +6,14 @@ missed `Tick` costs time and never a decision. The shape is gunicorn's arbiter (
 taken out of its system calls.
 """
 
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from aether.config import EXIT_CANNOT_BOOT, EXIT_CONFIGURATION, EXIT_DRAINED, EXIT_NOT_DRAINED
 from workers.due import forgive_pause, overdue_s, restart_delay_s
+from workers.restarts import after_end, recent, was_asked_to_end
+from workers.roll import cover_is_over, is_covered, needs_cover, next_to_replace, staying
 from workers.state import (
     WORKERS_MAX,
     Asked,
@@ -43,6 +44,7 @@ from workers.state import (
     Terminate,
     Tick,
 )
+from workers.words import ended, overdue_why, status, workers
 
 INTERRUPTS_TO_KILL = 2
 
@@ -138,7 +140,7 @@ class _Turn:
     def _exited(self, pid: int, code: int) -> None:
         slot = self._slot_of(pid)
         if slot is not None:
-            self._empty(slot, f"(pid {pid}) {_ended(code)}", code)
+            self._empty(slot, f"(pid {pid}) {ended(code)}", code)
         elif pid == self.state.check_pid:
             self._checked(code == 0)
         elif self.state.server is not None and pid == self.state.server.pid:
@@ -146,49 +148,30 @@ class _Turn:
 
     def _empty(self, slot: Slot, how: str, code: int | None) -> None:
         """The slot's worker is gone; `code` is None when it never came to be."""
-        expected = slot.stopping_at_s is not None and not slot.killed
         was_ready = slot.ready_at_s is not None
         if self.state.phase is Phase.DRAINING:
             if slot.killed or (was_ready and code != 0):
                 self._worsen_exit()
         elif code == EXIT_CONFIGURATION and not was_ready:
             self._drain(EXIT_CONFIGURATION, f"worker {slot.number} refuses its configuration")
-        if not expected or code != 0:
+        if not was_asked_to_end(slot) or code != 0:
             self._say(f"worker {slot.number} {how}")
         if slot.retired:
-            self.state = replace(self.state, slots=tuple(s for s in self.state.slots if s.number != slot.number))
+            self._remove(slot)
             return
-        failures, boot_failures_s = self._failures(slot, expected, was_ready)
-        self._put(
-            Slot(
-                number=slot.number,
-                replaces=slot.incarnation if code is not None else slot.replaces,
-                fork_at_s=self.now_s + restart_delay_s(max(0, failures - 1), self.config),
-                failures=failures,
-                boot_failures_s=boot_failures_s,
-            )
-        )
-        someone_ready = any(other.ready for other in self.state.slots)
-        if len(boot_failures_s) >= self.config.crash_limit and not someone_ready:
-            self._drain(
-                EXIT_CANNOT_BOOT, f"worker {slot.number} ended {len(boot_failures_s)} times before it was ready"
-            )
-
-    def _failures(self, slot: Slot, expected: bool, was_ready: bool) -> tuple[int, tuple[float, ...]]:
-        if expected:
-            return 0, ()
-        if not was_ready:
-            return slot.failures + 1, _recent((*slot.boot_failures_s, self.now_s), self.config, self.now_s)
-        stable = slot.ready_at_s is not None and self.now_s - slot.ready_at_s >= self.config.stable_s
-        return (1 if stable else slot.failures + 1), ()
+        slot = after_end(slot, code, self.config, self.now_s)
+        self._put(slot)
+        boot_failures = len(slot.boot_failures_s)
+        if boot_failures >= self.config.crash_limit and not any(other.ready for other in self.state.slots):
+            self._drain(EXIT_CANNOT_BOOT, f"worker {slot.number} ended {boot_failures} times before it was ready")
 
     # ------------------------------------------------------------------------------------------------ the server
 
     def _server_died(self, server: Server, code: int) -> None:
-        exits_s = _recent((*server.exits_s, self.now_s), self.config, self.now_s)
+        exits_s = recent((*server.exits_s, self.now_s), self.config, self.now_s, self.config.crash_limit)
         start_at_s = self.now_s + restart_delay_s(len(exits_s) - 1, self.config)
         self.state = replace(self.state, server=Server(pid=None, start_at_s=start_at_s, exits_s=exits_s))
-        self._say(f"the embedded nats-server {_ended(code)}; it is started again")
+        self._say(f"the embedded nats-server {ended(code)}; it is started again")
         if len(exits_s) >= self.config.crash_limit:
             self._drain(EXIT_CANNOT_BOOT, "the embedded nats-server keeps dying")
 
@@ -210,7 +193,7 @@ class _Turn:
         deadline_s = self.now_s + self.config.drain_timeout_s
         self.state = replace(self.state, phase=Phase.DRAINING, exit_code=code, drain_deadline_s=deadline_s)
         self._say(reason)
-        self.effects.append(Notify("STOPPING=1"))
+        self._notify("STOPPING=1")
 
     def _worsen_exit(self) -> None:
         if self.state.exit_code == EXIT_DRAINED:
@@ -221,7 +204,7 @@ class _Turn:
         if self.state.phase is not Phase.RUNNING or self.state.checking:
             return
         self.state = replace(self.state, announced=False, checking=True)
-        self.effects.append(Notify(f"RELOADING=1\nMONOTONIC_USEC={int(self.now_s * 1_000_000)}"))
+        self._notify(f"RELOADING=1\nMONOTONIC_USEC={int(self.now_s * 1_000_000)}")
         self.effects.append(StartCheck())
 
     def _check_started(self, pid: int | None) -> None:
@@ -230,36 +213,36 @@ class _Turn:
             self._checked(False)
 
     def _checked(self, passed: bool) -> None:
-        self.state = replace(self.state, checking=False, check_pid=None)
+        self.state = replace(self.state, checking=False, check_pid=None, called_off=not passed)
         if self.state.phase is not Phase.RUNNING:
             return
         if not passed:
             self._say("the reload is called off: the new code does not load; the old code goes on")
             return
         self._say("reloading, one worker after the other")
-        self._each_slot(lambda slot: replace(slot, stale=True))
+        self._each_slot(self._outdated)
         self.effects.append(Renew())
+
+    def _outdated(self, slot: Slot) -> Slot:
+        if slot.alive:
+            return replace(slot, stale=True)
+        # What kept failing may be mended in the new code: it gets its chance at once.
+        return replace(slot, fork_at_s=self.now_s, failures=0, boot_failures_s=())
 
     def _one_more(self) -> None:
         if self.state.phase is not Phase.RUNNING:
             return
-        taken = {slot.number for slot in self.state.slots if not slot.retired}
-        number = next(number for number in range(WORKERS_MAX + 1) if number not in taken)
-        if any(slot.number == number for slot in self.state.slots):
-            self._each_slot(lambda slot: replace(slot, retired=slot.retired and slot.number != number))
+        number = len(staying(self.state.slots))
+        held = next((slot for slot in self.state.slots if slot.number == number), None)
+        if held is not None:  # by a worker that is leaving or temporary: it stays, or its place is filled again
+            self._put(replace(held, retired=False, temporary=False))
         elif number < WORKERS_MAX:
-            slots = (*self.state.slots, Slot(number=number, fork_at_s=self.now_s))
-            self.state = replace(self.state, slots=tuple(sorted(slots, key=lambda slot: slot.number)))
+            self._add(Slot(number=number, fork_at_s=self.now_s))
 
     def _one_less(self) -> None:
-        staying = [slot for slot in self.state.slots if not slot.retired]
-        if self.state.phase is not Phase.RUNNING or len(staying) < 2:
-            return
-        last = staying[-1]
-        if last.alive:
-            self._put(replace(last, retired=True))
-        else:
-            self.state = replace(self.state, slots=tuple(s for s in self.state.slots if s is not last))
+        asked_for = staying(self.state.slots)
+        if self.state.phase is Phase.RUNNING and len(asked_for) > 1:
+            self._retire(asked_for[-1])
 
     # ------------------------------------------------------------------------------------------------ what is due
 
@@ -270,12 +253,12 @@ class _Turn:
         if self.state.phase is Phase.DRAINING:
             self._finish_draining()
         elif not renewing:
-            self._stop_split_otherwise()
             self._roll()
             self._stop_retired()
             self._fork_due()
             self._announce()
-        if self.config.watchdog_s is not None and self.now_s >= self.state.watchdog_at_s:
+        # A fresh interpreter says nothing while it imports the model, so it gets the whole time.
+        if self.config.watchdog_s is not None and (renewing or self.now_s >= self.state.watchdog_at_s):
             self.state = replace(self.state, watchdog_at_s=self.now_s + self.config.watchdog_s)
             self.effects.append(Notify("WATCHDOG=1"))
         if renewing:  # nothing after it would be done
@@ -288,7 +271,7 @@ class _Turn:
                 continue
             if slot.dumped_at_s is None and self.now_s >= overdue_s(slot, self.config):
                 self._say(
-                    f"worker {slot.number} (pid {slot.pid}) {_overdue_why(slot)}: dumping its stack, then killing it"
+                    f"worker {slot.number} (pid {slot.pid}) {overdue_why(slot)}: dumping its stack, then killing it"
                 )
                 self._put(replace(slot, dumped_at_s=self.now_s))
                 self.effects.append(Dump(slot.pid))
@@ -319,49 +302,43 @@ class _Turn:
             self.effects.append(Exit(self.state.exit_code))
 
     def _roll(self) -> None:
-        """Replace the next worker of old code, once all of new code are ready."""
-        settled = all(slot.ready or (slot.stale and slot.stopping_at_s is None) for slot in self.state.slots)
-        stale = next((slot for slot in self.state.slots if slot.stale and slot.pid is not None), None)
-        if settled and stale is not None:
-            self._stop(stale)
+        """Replace the next worker of old code, once all of new code are ready and another one can take over."""
+        temporary = next((slot for slot in self.state.slots if slot.temporary), None)
+        if temporary is not None and cover_is_over(self.state.slots):
+            self._retire(temporary)
+        going = next_to_replace(self.state.slots)
+        if going is not None:
+            self._stop(going)
+        elif needs_cover(self.state.slots):
+            self._add(Slot(number=1, fork_at_s=self.now_s, temporary=True))
 
     def _stop_retired(self) -> None:
         for slot in self.state.slots:
-            if slot.retired and slot.pid is not None and slot.stopping_at_s is None:
-                self._stop(slot)
-
-    def _stop_split_otherwise(self) -> None:
-        """Workers split the shards by the number of slots: when that changes, all of them start anew."""
-        slots = self._wanted()
-        for slot in self.state.slots:
-            if slot.pid is not None and slot.split != slots and slot.stopping_at_s is None:
+            if not slot.retired or slot.pid is None or slot.stopping_at_s is not None:
+                continue
+            if not slot.ready or is_covered(slot, self.state.slots):
                 self._stop(slot)
 
     def _fork_due(self) -> None:
-        slots = self._wanted()
-        if any(slot.alive and slot.split != slots for slot in self.state.slots):
-            return
+        slots = sum(not slot.retired for slot in self.state.slots)
         for slot in self.state.slots:
             if slot.alive or slot.retired or self.now_s < slot.fork_at_s:
                 continue
             incarnation = f"{self.state.run}-{self.state.forks}"
             self.state = replace(self.state, forks=self.state.forks + 1)
-            self._put(replace(slot, forking=True, incarnation=incarnation, split=slots, stale=False))
+            self._put(replace(slot, forking=True, incarnation=incarnation, stale=False))
             self.effects.append(Fork(slot.number, slots, incarnation, slot.replaces))
 
     def _announce(self) -> None:
-        if self.state.announced or self.state.checking:
-            return
-        if all(slot.ready and not slot.stale for slot in self.state.slots):
+        asked_for = staying(self.state.slots)
+        if not self.state.announced and not self.state.checking and cover_is_over(asked_for):
             self.state = replace(self.state, announced=True)
-            ready = len(self.state.slots)
-            self._say(f"{ready} worker{'s' * (ready > 1)} ready")
-            self.effects.append(Notify(f"READY=1\nSTATUS={ready} workers ready"))
+            self._say(f"{workers(len(asked_for))} ready")
+            self._notify("READY=1")
+        elif self.state.status != status(self.state):
+            self._notify()
 
     # ------------------------------------------------------------------------------------------------ small words
-
-    def _wanted(self) -> int:
-        return sum(not slot.retired for slot in self.state.slots)
 
     def _stop(self, slot: Slot) -> None:
         assert slot.pid is not None
@@ -370,6 +347,20 @@ class _Turn:
 
     def _slot_of(self, pid: int) -> Slot | None:
         return next((slot for slot in self.state.slots if slot.pid == pid), None)
+
+    def _retire(self, slot: Slot) -> None:
+        """Have the slot go, with its worker when there is one."""
+        if slot.alive:
+            self._put(replace(slot, retired=True, temporary=False))
+        else:
+            self._remove(slot)
+
+    def _add(self, slot: Slot) -> None:
+        slots = (*self.state.slots, slot)
+        self.state = replace(self.state, slots=tuple(sorted(slots, key=lambda each: each.number)))
+
+    def _remove(self, slot: Slot) -> None:
+        self.state = replace(self.state, slots=tuple(s for s in self.state.slots if s.number != slot.number))
 
     def _put(self, slot: Slot) -> None:
         self._each_slot(lambda old: slot if old.number == slot.number else old)
@@ -380,25 +371,7 @@ class _Turn:
     def _say(self, text: str) -> None:
         self.effects.append(Say(text))
 
-
-def _recent(times_s: tuple[float, ...], config: SupervisorConfig, now_s: float) -> tuple[float, ...]:
-    return tuple(at_s for at_s in times_s if at_s > now_s - config.crash_window_s)[-config.crash_limit :]
-
-
-def _ended(code: int) -> str:
-    if code >= 0:
-        return f"exited with {code}"
-    return f"was killed by {_signal_name(-code)}"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _overdue_why(slot: Slot) -> str:
-    if slot.stopping_at_s is not None:
-        return "does not finish draining"
-    return "does not become ready" if slot.ready_at_s is None else "is silent: its event loop hangs"
+    def _notify(self, *lines: str) -> None:
+        """Tell systemd these lines and how things stand."""
+        self.state = replace(self.state, status=status(self.state))
+        self.effects.append(Notify("\n".join((*lines, f"STATUS={self.state.status}"))))

@@ -7,12 +7,13 @@ workers share it, and runs again in the fresh interpreter of a reload.
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from aether.config import (
     EXIT_CANNOT_BOOT,
     EXIT_CONFIGURATION,
+    ClusterConfig,
     ConnectionConfig,
     RuntimeConfig,
     StorageConfig,
@@ -26,12 +27,11 @@ from aether.names import check_namespace
 from aether.system.embedded import EmbeddedConfig, EmbeddedServer, shut_down, start
 from aether.system.environment import (
     DATA_DIRECTORY_DEFAULT,
-    NodeClaim,
-    claim_node,
     environment,
     take_variable,
     usable_processors,
 )
+from aether.system.node_claim import NodeClaim, claim_node
 from aether.worker import WorkerSettings, run_worker
 from workers.handover import VARIABLE, Handover, take_over
 from workers.notify import watchdog_s
@@ -39,7 +39,9 @@ from workers.state import GaveUp, SupervisorConfig
 from workers.supervisor import Surroundings, say_to_stderr, supervise
 
 EMBEDDED = "embedded"
-EMBEDDED_MEMBER_TTL_S = 5.0
+EMBEDDED_MEMBER_TTL = "5"
+"""Seconds: nobody else decides when one server on this machine is away."""
+
 WORKERS_DEFAULT_MAX = 4
 
 
@@ -54,7 +56,8 @@ class RunOptions:
 
     - `model`: `module:attribute`. `namespace`: default the model's name.
     - `nats`: `embedded` or a URL; default `AETHER_NATS_URL`, else embedded. `port`: of the embedded server.
-    - `data_dir`: what the embedded server stores, and the locks of node names. `node`: this supervisor's name.
+    - `data_dir`: what the embedded server stores, and the locks of node names. `node`: this supervisor's name, which
+      no other supervisor of the namespace may have; default one made once and kept there.
     - `shards`, `replicas`: what a new namespace is created with. Time-outs in seconds: see `SupervisorConfig`.
     """
 
@@ -110,7 +113,9 @@ def _run(options: RunOptions) -> int:
     if handover is not None:
         return _continue(options, config, variables, handover)
     work = _Work(options, variables, _load(options))
-    claim = claim_node(options.data_dir, options.node or variables.get("AETHER_NODE"))
+    node = claim_node(options.data_dir, work.namespace, options.node or variables.get("AETHER_NODE"))
+    if node.lock_fd is None:
+        say_to_stderr(f"nothing can be locked in {options.data_dir}: the node {node.name!r} goes without")
     server = _embedded(options) if work.embedded else None
     try:
         work.settle(None if server is None else server.url)
@@ -119,13 +124,12 @@ def _run(options: RunOptions) -> int:
         if server is not None:
             shut_down(server)
         raise
-    return supervise(config, work, _surroundings(options, variables, claim, server))
+    return supervise(config, work, _surroundings(options, variables, work.namespace, node, server))
 
 
 def _continue(options: RunOptions, config: SupervisorConfig, variables: Mapping[str, str], handover: Handover) -> int:
     """Go on as the fresh interpreter of a reload. Its workers live, so whatever fails now must drain them."""
-    claim = NodeClaim(handover.node, handover.node_lock_fd)
-    surroundings = _surroundings(options, variables, claim, handover.server)
+    surroundings = _surroundings(options, variables, options.namespace or "", handover.node, handover.server)
     try:
         work = _Work(options, variables, _load(options))
         work.settle(None if handover.server is None else handover.server.url)
@@ -149,9 +153,10 @@ class _Work:
         self.namespace = check_namespace(options.namespace or variables.get("AETHER_NAMESPACE") or model.name)
         given = options.nats or variables.get("AETHER_NATS_URL") or EMBEDDED
         self.embedded = given == EMBEDDED
-        ttl_s = EMBEDDED_MEMBER_TTL_S if self.embedded else None
+        defaults = {"AETHER_MEMBER_TTL_S": EMBEDDED_MEMBER_TTL} if self.embedded else {}
+        self.cluster = from_environment(ClusterConfig, {**defaults, **variables})
         self.storage = from_environment(StorageConfig, variables, shards=options.shards, replicas=options.replicas,
-                                        member_ttl_s=ttl_s)  # fmt: skip
+                                        )  # fmt: skip
         if self.embedded and self.storage.replicas > 1:
             raise ConfigError("one embedded server holds one replica; --replicas needs a cluster", setting="replicas")
         self.url = given
@@ -164,6 +169,7 @@ class _Work:
             connection=from_environment(ConnectionConfig, self._variables, url=self.url),
             storage=self.storage,
             runtime=from_environment(RuntimeConfig, self._variables),
+            cluster=self.cluster,
         )
 
     def __call__(self, spec: WorkerSpec) -> int:
@@ -182,13 +188,15 @@ def _embedded(options: RunOptions) -> EmbeddedServer:
 
 
 def _surroundings(
-    options: RunOptions, variables: Mapping[str, str], claim: NodeClaim, server: EmbeddedServer | None
+    options: RunOptions, variables: Mapping[str, str], namespace: str, node: NodeClaim, server: EmbeddedServer | None
 ) -> Surroundings:
+    # The namespace is settled once: the lock is for it, and the new code's model may be named otherwise.
+    options = replace(options, namespace=namespace)
     # -P: the current directory may hold a package of the same name as ours, and must come after it.
     program = (sys.executable, "-P", "-m", "workers", *options.to_arguments())
     return Surroundings(
-        node=claim.name,
-        node_lock_fd=claim.lock_fd,
+        namespace=namespace,
+        node=node,
         server=server,
         check=(*program, "--check"),
         fresh=program,

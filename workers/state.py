@@ -22,9 +22,11 @@ class SupervisorConfig:
     - `boot_timeout_s`: how long a worker may take to become ready; `hang_timeout_s`: how long a ready one may be
       silent. Then its stack is dumped, and `dump_grace_s` later it is killed.
     - `restart_first_s`, `restart_cap_s`: the delays of restarts: the first is at once, then doubling up to the cap.
-      A worker that was ready for `stable_s` starts that anew.
+      A worker that was ready for `stable_s` starts that anew, so one that lives longer is restarted at once each time.
     - `crash_limit`: exits of one slot without becoming ready, within `crash_window_s`, after which the supervisor
       gives up, unless another worker is ready. The embedded server has the same limit, without exception.
+    - `kills_max`: how many ready workers of one slot may be killed from outside within `crash_window_s` and are replaced
+      at once; from then on it is a loop, whoever kills.
     - `pause_s`: when the supervisor itself did not run for so long, that time is not held against the workers.
     - `watchdog_s`: how often systemd wants to hear of us; None when it does not.
     """
@@ -36,8 +38,9 @@ class SupervisorConfig:
     dump_grace_s: float = 1.0
     restart_first_s: float = 0.25
     restart_cap_s: float = 30.0
-    stable_s: float = 30.0
+    stable_s: float = 2.0
     crash_limit: int = 5
+    kills_max: int = 30
     crash_window_s: float = 60.0
     pause_s: float = 3.0
     watchdog_s: float | None = None
@@ -46,7 +49,8 @@ class SupervisorConfig:
         if not 1 <= self.workers <= WORKERS_MAX:
             raise ConfigError(f"workers must be 1-{WORKERS_MAX}, not {self.workers}", setting="workers")
         for name in ("drain_timeout_s", "boot_timeout_s", "hang_timeout_s", "dump_grace_s", "restart_first_s",
-                     "restart_cap_s", "stable_s", "crash_limit", "crash_window_s", "pause_s"):  # fmt: skip
+                     "restart_cap_s", "stable_s", "crash_limit", "kills_max", "crash_window_s",
+                     "pause_s"):  # fmt: skip
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}", setting=name)
 
@@ -58,15 +62,15 @@ class SupervisorConfig:
 class Slot:
     """One place for a worker. `pid` is None while none lives in it; `incarnation` is of the live one.
 
-    `stale` marks old code that a rolling restart will replace, `retired` a slot that goes when its worker does.
-    `split` is how many slots the live worker was told that the shards are split over.
+    `stale` marks old code that a rolling restart will replace, `retired` a slot that goes when its worker does,
+    `temporary` one that serves only while the one staying worker is replaced. `failures` are those in a row,
+    `boot_failures_s` and `kills_s` the times of recent ends before ready and of recent kills from outside.
     """
 
     number: int
     pid: int | None = None
     forking: bool = False
     incarnation: str = ""
-    split: int = 0
     replaces: str | None = None
     heard_at_s: float = 0.0
     ready_at_s: float | None = None
@@ -76,8 +80,10 @@ class Slot:
     fork_at_s: float = 0.0
     failures: int = 0
     boot_failures_s: tuple[float, ...] = ()
+    kills_s: tuple[float, ...] = ()
     stale: bool = False
     retired: bool = False
+    temporary: bool = False
 
     @property
     def alive(self) -> bool:
@@ -110,7 +116,11 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """All the supervisor knows. `run` makes its workers' incarnations unique, `forks` counts them."""
+    """All the supervisor knows.
+
+    `run` makes its workers' incarnations unique, `forks` counts them. `announced`: that all serve was said last;
+    `status` is what systemd shows.
+    """
 
     run: str
     slots: tuple[Slot, ...]
@@ -122,7 +132,9 @@ class State:
     interrupts: int = 0
     check_pid: int | None = None
     checking: bool = False
+    called_off: bool = False
     announced: bool = False
+    status: str = ""
     seen_at_s: float = 0.0
     watchdog_at_s: float = 0.0
 
@@ -211,7 +223,7 @@ Input: TypeAlias = Asked | Heard | Exited | Forked | ServerStarted | CheckStarte
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Fork a worker into a slot; the outcome comes back as `Forked`. `slots` counts the slots there are."""
+    """Fork a worker into a slot; the outcome comes back as `Forked`. `slots` counts those that are not retired."""
 
     slot: int
     slots: int

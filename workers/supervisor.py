@@ -3,7 +3,8 @@
 Owns the worker processes, their pipes and the embedded server's process. Signal handlers only enqueue (the interpreter
 writes the signal's number into a pipe); one loop waits, takes in requests, what workers say and who died, in this
 order, plans, and acts. Workers hold the read end of one pipe whose write end only the supervisor has: its end-of-file,
-beside PR_SET_PDEATHSIG, is how they learn that it died.
+beside PR_SET_PDEATHSIG, is how they learn that it died. They also inherit the node's lock, which no other child does,
+and must keep it as long as they live: it tells the next supervisor of this node that they do.
 """
 
 import faulthandler
@@ -20,6 +21,7 @@ from typing import assert_never
 
 from aether.config import WORKER_READY, WorkerSpec
 from aether.system.embedded import EmbeddedServer, respawn, shut_down
+from aether.system.node_claim import NodeClaim
 from aether.system.process import send_signal, set_process_name, spawn
 from workers.child import Work, become_worker
 from workers.due import next_wake_s
@@ -80,8 +82,8 @@ class Surroundings:
     must reach `supervise` again with the handover. `variables` is the environment they run in.
     """
 
-    node: str
-    node_lock_fd: int | None
+    namespace: str
+    node: NodeClaim
     server: EmbeddedServer | None
     check: tuple[str, ...]
     fresh: tuple[str, ...]
@@ -185,7 +187,7 @@ class _Supervisor:
             self._state = handover.state
 
     def run(self, first: Input) -> int:
-        set_process_name("aether")
+        set_process_name("aether", f"aether: supervisor {self._around.namespace} ({self._around.node.name})")
         gc.collect()
         gc.freeze()  # forked workers then share these pages, which no collection writes to
         self._take(first)
@@ -272,10 +274,12 @@ class _Supervisor:
             if pid == 0:
                 ours = (status_read_fd, self._pipes.parent_write_fd, self.signals.read_fd, self.signals.write_fd)
                 spec = WorkerSpec(
-                    slot=effect.slot, slots=effect.slots, node=self._around.node, incarnation=effect.incarnation,
-                    replaces=effect.replaces, status_fd=status_write_fd, parent_fd=self._pipes.parent_read_fd,
+                    slot=effect.slot, slots=effect.slots, node=self._around.node.name, incarnation=effect.incarnation,
+                    replaces=effect.replaces, claim=self._around.node.claim, status_fd=status_write_fd,
+                    parent_fd=self._pipes.parent_read_fd,
                 )  # fmt: skip
-                become_worker(spec, self._work, supervisor_pid, (*ours, *self._pipes.status.values()))
+                title = f"aether: worker {effect.slot} {self._around.namespace}"
+                become_worker(spec, title, self._work, supervisor_pid, (*ours, *self._pipes.status.values()))
         except OSError as error:
             os.close(status_read_fd)
             self._around.say(f"worker {effect.slot} cannot be forked: {error.strerror}")
@@ -306,7 +310,6 @@ class _Supervisor:
         handover = Handover(
             state=self._state,
             node=self._around.node,
-            node_lock_fd=self._around.node_lock_fd,
             status_fds={str(pid): fd for pid, fd in self._pipes.status.items()},
             parent_read_fd=self._pipes.parent_read_fd,
             parent_write_fd=self._pipes.parent_write_fd,

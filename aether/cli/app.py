@@ -174,22 +174,19 @@ def history_command(
 @app.command("ps", help=help_texts.PS)
 def ps_command(
     context: typer.Context,
+    shards: Annotated[bool, typer.Option("--shards", help="List the shards instead of the workers.")] = False,
     json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a line, also on a terminal.")] = False,
     timeout: options.Timeout = None,
     nats: options.Nats = None,
     namespace: options.Namespace = None,
     data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> None:
-    """List the workers."""
+    """List the workers, or the shards."""
     outside = _outside(context)
     asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = _find(context, asked, None)
-    found, rows = pool.in_pool(outside, target, loaded, pool.members)
-    if outside.terminal and not json_lines:
-        render.write_members(f"namespace {found}: {len(rows)} worker{'s' * (len(rows) != 1)}", rows)
-        return
-    for row in rows:
-        render.write_value(row)
+    namespace_found, found = pool.in_pool(outside, target, loaded, pool.overview)
+    render.write_overview(namespace_found, found, shards=shards, table=outside.terminal and not json_lines)
 
 
 app.add_typer(model_app, name="model", help="Look at a model: its actors, commands, events and JSON Schema.")

@@ -60,8 +60,11 @@ HISTORY = """Print an actor's events: a table on a terminal, else one JSON Cloud
 
 PS = """List the workers of a pool: a table on a terminal, else one JSON object a line.
 
+With --shards: who holds each shard, who should (the two differ while it moves), and the epoch of its lease.
+
 \b
   aether ps
+  aether ps --shards
   aether ps --json | jq .pid
 """
 

@@ -80,7 +80,8 @@ Node = Annotated[
     typer.Option(
         "--node",
         metavar="NAME",
-        help="This supervisor's name in the cluster. Default: AETHER_NODE, else one made once and kept with the data.",
+        help="This supervisor's name, which no other of the namespace may have. Default: AETHER_NODE, else the host's "
+        "name and an id kept in --data-dir.",
         show_default=False,
     ),
 ]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from aether.cli.target import Target
+from aether.core.overview import Overview
 from aether.ids import ActorId, Position
 from aether.model.definition import ActorType
 from aether.system.environment import environment
@@ -51,8 +52,8 @@ class Session(Protocol):
         """The running pool's `model.schema()`."""
         ...
 
-    async def members(self) -> list[dict[str, Any]]:
-        """The workers' own rows."""
+    async def overview(self) -> Overview:
+        """Members and shards."""
         ...
 
 

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import uuid4
 
 from aether.cli.arguments import GivenArguments, encode_arguments
@@ -16,6 +16,7 @@ from aether.cli.board import Board
 from aether.cli.outside import LoadedModel, Outside, Session
 from aether.cli.target import Target
 from aether.core.backoff import Backoff
+from aether.core.overview import Overview
 from aether.errors import DeadlineExceeded, Unavailable
 from aether.ids import ActorId
 from aether.wire import Event
@@ -123,10 +124,11 @@ async def history(reached: Reached, actor_id: ActorId, after_version: int, recei
         receive(event)
 
 
-async def members(reached: Reached) -> tuple[str, list[dict[str, Any]]]:
-    """The namespace, and the workers' rows in order of node and slot."""
-    rows = await reached.session.members()
-    return reached.session.namespace, sorted(rows, key=lambda row: (str(row.get("node")), row.get("slot") or 0))
+async def overview(reached: Reached) -> tuple[str, Overview]:
+    """The namespace, and its members in order of node and slot with its shards."""
+    found = await reached.session.overview()
+    members = sorted(found.members, key=lambda row: (str(row.get("node")), row.get("slot") or 0))
+    return reached.session.namespace, found._replace(members=members)
 
 
 async def schema(reached: Reached) -> Board:

@@ -18,9 +18,23 @@ from rich.tree import Tree
 from aether.cli.board import Board
 from aether.cli.exits import one_line
 from aether.cli.schemas import Schema, resolve, signature_text, type_text
+from aether.core.overview import Overview, ShardOverview, ShardState
 from aether.wire import Event, encode_commit, instant
 
-_MEMBER_COLUMNS = ("node", "slot", "state", "pid", "shards", "active", "model", "started_at")
+_MEMBER_COLUMNS = (
+    "node",
+    "slot",
+    "state",
+    "host",
+    "pid",
+    "shards",
+    "taking",
+    "giving",
+    "active",
+    "model",
+    "started_at",
+)
+_SHARD_COLUMNS = ("shard", "state", "holder", "wanted", "epoch")
 _MEMBER_TITLES = {"started_at": "started at (UTC)"}
 _LONG_COLUMNS = ("values", "command id")
 
@@ -59,9 +73,30 @@ def write_history(title: str, events: Iterable[Event]) -> None:
     _print(table)
 
 
-def write_members(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A table of workers."""
-    columns = [column for column in _MEMBER_COLUMNS if any(column in row for row in rows)]
+def write_overview(namespace: str, found: Overview, *, shards: bool, table: bool) -> None:
+    """The workers, or the shards, as a table or as JSON, one a line."""
+    rows = [_shard_row(one) for one in found.shards] if shards else found.members
+    if not table:
+        for row in rows:
+            write_value(row)
+        return
+    count = len(found.members)
+    title = f"namespace {namespace}: {count} worker{'s' * (count != 1)}, {_shards_in_words(found.shards)}"
+    _write_rows(title, rows, _SHARD_COLUMNS if shards else _MEMBER_COLUMNS)
+
+
+def _shard_row(shard: ShardOverview) -> dict[str, Any]:
+    return {**shard._asdict(), "state": shard.state.value}
+
+
+def _shards_in_words(shards: Sequence[ShardOverview]) -> str:
+    counts = {state: sum(shard.state is state for shard in shards) for state in ShardState}
+    shown = [f"{count} {state.value}" for state, count in counts.items() if count]
+    return f"{len(shards)} shards: {', '.join(shown)}"
+
+
+def _write_rows(title: str, rows: Sequence[Mapping[str, Any]], wanted: Sequence[str]) -> None:
+    columns = [column for column in wanted if any(column in row for row in rows)]
     table = _table(title, [_MEMBER_TITLES.get(column, column) for column in columns])
     for row in rows:
         table.add_row(*_cells(*(_member_cell(column, row.get(column, "")) for column in columns)))

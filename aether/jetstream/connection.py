@@ -85,6 +85,7 @@ class NatsConnection:
         self._standing: dict[StandingSubscription, None] = {}
         self._listeners: dict[Callable[[Generation | None], None], None] = {}
         self._opened = asyncio.Event()
+        self._undoing: set[asyncio.Task[None]] = set()
         self._count = 0
         self._keeper: asyncio.Task[None] | None = None
         self._payload_bytes_max = 0
@@ -144,12 +145,21 @@ class NatsConnection:
         standing = StandingSubscription(self, subject, receive, queue)
         generation = await self.ready()
         standing.begin(generation)
-        await generation.barrier()
+        try:
+            await generation.barrier()
+        except BaseException:  # cancelled, or lost: a subscription that nobody has must not take messages
+            self._undo(standing)
+            raise
         if not generation.alive:
             raise Unavailable(f"there is no connection to {self._address.shown}")
         # Only now, in one step with the check: a generation that comes later finds it, this one has it.
         self._standing[standing] = None
         return standing
+
+    def _undo(self, standing: StandingSubscription) -> None:
+        undoing = asyncio.get_running_loop().create_task(standing.stop())
+        self._undoing.add(undoing)
+        undoing.add_done_callback(self._undoing.discard)
 
     def drop(self, standing: StandingSubscription) -> None:
         """Make a subscription on no further generation."""

@@ -9,7 +9,7 @@ run between two reads of the socket. It retries nothing and remembers no subscri
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 from nats.aio.client import Client
@@ -190,13 +190,17 @@ class Generation:
 
         Raises like `publish`, and then `receive` is not called.
         """
-        reply_to = self._inbox.expect(receive, self._loop.time() + timeout_s, many=many)
+        reply_to = self._inbox.expect(receive, self._loop.time() + timeout_s, many=many, subject=subject)
         try:
             self.publish(subject, payload, reply_to, headers)
         except (InvalidCommand, Unavailable):
             if self._inbox.forget(reply_to):
                 raise
         return reply_to
+
+    def interrupt(self, subjects: Collection[str]) -> None:
+        """Expect no more replies to what was sent below these subjects, each of which ends with a dot."""
+        self._inbox.interrupt(subjects)
 
     def forget(self, reply_to: str) -> None:
         """Expect no more replies to a `send`."""

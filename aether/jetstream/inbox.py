@@ -6,7 +6,7 @@ Single-threaded and synchronous; it sends nothing and owns no timer: `sweep` is 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum, unique
 from typing import NamedTuple, TypeAlias
 
@@ -22,6 +22,7 @@ class NoReply(Enum):
     LOST = "the connection was lost before the answer"
     TIMED_OUT = "no answer in time"
     NO_RESPONDERS = "nobody listens"
+    MOVED = "somebody else answers now"
 
 
 Reply: TypeAlias = Message | NoReply
@@ -32,6 +33,7 @@ class _Waiting(NamedTuple):
     receive: ReceiveReply
     deadline_s: float
     many: bool
+    subject: str
 
 
 class Inbox:
@@ -46,11 +48,14 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def expect(self, receive: ReceiveReply, deadline_s: float, *, many: bool = False) -> str:
-        """Register a receiver until a time of the event loop's clock; the subject to reply to."""
+    def expect(self, receive: ReceiveReply, deadline_s: float, *, many: bool = False, subject: str = "") -> str:
+        """Register a receiver until a time of the event loop's clock; the subject to reply to.
+
+        `subject` is the one that was asked, for `interrupt`.
+        """
         self._count += 1
         token = str(self._count)
-        self._waiting[token] = _Waiting(receive, deadline_s, many)
+        self._waiting[token] = _Waiting(receive, deadline_s, many, subject)
         return self._prefix + token
 
     def forget(self, reply_to: str) -> bool:
@@ -74,6 +79,14 @@ class Inbox:
             ended = self._waiting.pop(token, None)
             if ended is not None:
                 _tell(ended.receive, NoReply.TIMED_OUT)
+
+    def interrupt(self, subjects: Collection[str]) -> None:
+        """End the receivers of what was asked below these subjects, each of which ends with a dot."""
+        prefixes = tuple(subjects)
+        for token in [token for token, waiting in self._waiting.items() if waiting.subject.startswith(prefixes)]:
+            ended = self._waiting.pop(token, None)
+            if ended is not None:
+                _tell(ended.receive, NoReply.MOVED)
 
     def end(self) -> None:
         """End every receiver: no reply can come any more."""

@@ -91,9 +91,9 @@ class JetStreamTable:
             more = more and bool(found)
         return sorted(row for row in rows.values() if row.value is not None and row.key.startswith(prefix))
 
-    async def watch(self, receive: Callable[[Row], None]) -> Subscription:
+    async def watch(self, receive: Callable[[Row], None], completed: Callable[[], None] = lambda: None) -> Subscription:
         """First every live row, then every change, in revision order. Raises `Unavailable` when it cannot begin."""
-        watch = Watch(self._connection, self._stream, self._prefix, receive, self._config)
+        watch = Watch(self._connection, self._stream, self._prefix, receive, completed, self._config)
         await watch.start()
         return watch
 

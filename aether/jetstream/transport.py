@@ -5,15 +5,20 @@ that brought the command; when that is gone it is dropped, and the client asks a
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
+from msgspec import DecodeError, ValidationError
+from msgspec.json import Decoder, Encoder
+
+from aether.announcements import Announcements
 from aether.errors import AetherError, InvalidCommand, Unavailable
 from aether.ids import ActorId
 from aether.jetstream.connection import NatsConnection
 from aether.jetstream.generation import Generation
 from aether.jetstream.message import Message
-from aether.names import Names
+from aether.names import Names, shard_of
 from aether.ports import Delivery, Subscription
 from aether.wire import encode_error
 
@@ -26,6 +31,9 @@ INFO_TIMEOUT_S = 2.0
 Inform: TypeAlias = Callable[[], bytes]
 Ask: TypeAlias = Callable[[], Awaitable[bytes]]
 
+_encode_shards = Encoder().encode
+_decode_shards = Decoder(list[int]).decode
+
 _log = logging.getLogger(__name__)
 
 
@@ -35,6 +43,7 @@ class NatsTransport:
     def __init__(self, connection: NatsConnection, names: Names) -> None:
         self._connection = connection
         self._names = names
+        self._announcements = Announcements()
 
     @property
     def request_bytes_max(self) -> int:
@@ -65,6 +74,30 @@ class NatsTransport:
             text = f"a command is at most {self.request_bytes_max} bytes, this is {len(payload)}"
             raise InvalidCommand(text)
         return (await self._connection.request(self._names.command(actor_id), payload, timeout_s)).data
+
+    def announce(self, shards: Sequence[int]) -> None:
+        """Tell whoever waits that these shards are served from here now; without a connection nobody hears it."""
+        generation = self._connection.generation
+        if generation is not None and shards:
+            with suppress(AetherError):
+                generation.publish(self._names.owners(), _encode_shards(list(shards)))
+
+    async def follow_owners(self) -> Subscription:
+        """Hear announcements, for the requests of this connection. Raises `Unavailable`."""
+        return await self._connection.subscribe(self._names.owners(), self._heard_owners)
+
+    async def owner_announced(self, actor_id: ActorId, since_s: float, timeout_s: float) -> None:
+        """Return when an owner of the actor's shard was announced after `since_s`, or in time."""
+        await self._announcements.wait(shard_of(actor_id, self._names.shards), since_s, timeout_s)
+
+    def _heard_owners(self, message: Message, generation: Generation) -> None:
+        try:
+            shards = _decode_shards(message.data)
+        except (DecodeError, ValidationError):
+            _log.warning("an announcement of owners cannot be read")
+            return
+        self._announcements.heard(shards)
+        generation.interrupt([self._names.commands_of_shard(shard).removesuffix(">") for shard in shards])
 
     async def info(self, inform: Inform) -> Subscription:
         """Answer questions about the pool; one of the workers that do so answers each. Raises `Unavailable`."""

@@ -134,6 +134,7 @@ class Watch:
         stream: str,
         prefix: str,
         receive: Callable[[Row], None],
+        completed: Callable[[], None],
         config: WatchConfig,
     ) -> None:
         self._connection = connection
@@ -141,6 +142,7 @@ class Watch:
         self._prefix = prefix
         self._config = config
         self._view = View(receive)
+        self._tell_completed = completed
         self._attempt = Attempt()
         self._synced = False
         self._consumer = ""
@@ -272,6 +274,7 @@ class Watch:
             self._view.replace(rows)
             self._synced = True
             self._complete.set()
+            self._tell_completed()
 
     async def _give_up(self) -> None:
         standing, self._standing = self._standing, None

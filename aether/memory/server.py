@@ -6,7 +6,7 @@ the adapters.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -43,8 +43,9 @@ class Space:
         self.snapshots: dict[ActorId, Snapshots] = {}
         self.rows: dict[str, Row] = {}
         self.bells: dict[Callable[[], None], None] = {}
-        self.watchers: dict[Feed[Row], None] = {}
+        self.watchers: dict[Feed[Row | None], None] = {}
         self.serving: dict[int, dict[Deliver, None]] = {}
+        self.hearers: dict[Callable[[Sequence[int]], None], None] = {}
         self._clock = clock
         self._revision = 0
 

@@ -50,9 +50,9 @@ class InMemoryTable:
             ),
         )
 
-    async def watch(self, receive: Callable[[Row], None]) -> Subscription:
+    async def watch(self, receive: Callable[[Row], None], completed: Callable[[], None] = lambda: None) -> Subscription:
         """First every live row, then every change, in revision order. Raises `Unavailable`."""
-        return await self._link.call(Step.TABLE_READ, lambda _: TableWatch(self._link, receive))
+        return await self._link.call(Step.TABLE_READ, lambda _: TableWatch(self._link, receive, completed))
 
     def _at(self, key: str, revision: int) -> bool:
         row = self._space.live(key)
@@ -60,18 +60,23 @@ class InMemoryTable:
 
 
 class TableWatch:
-    """A watch that survives its connection: back again, it hears the last word on each row that changed meanwhile."""
+    """A watch that survives its connection: back again, it hears the last word on each row that changed meanwhile.
 
-    def __init__(self, link: Link, receive: Callable[[Row], None]) -> None:
+    None in its feed stands for the end of such a catching up.
+    """
+
+    def __init__(self, link: Link, receive: Callable[[Row], None], completed: Callable[[], None]) -> None:
         self._link = link
         self._receive = receive
+        self._completed = completed
         self._revision = 0
-        self._feed: Feed[Row] = Feed(self._hand_over, lambda feed: link.space.watchers.pop(feed, None))
+        self._feed: Feed[Row | None] = Feed(self._hand_over, lambda feed: link.space.watchers.pop(feed, None))
         link.on_down[self._pause] = None
         link.on_up[self._resync] = None
         for row in link.space.rows_after(0):
             if row.value is not None:
                 self._feed.push(row)
+        self._feed.push(None)
         link.space.watchers[self._feed] = None
 
     async def stop(self) -> None:
@@ -80,7 +85,10 @@ class TableWatch:
         self._link.on_up.pop(self._resync, None)
         await self._feed.stop()
 
-    def _hand_over(self, row: Row) -> None:
+    def _hand_over(self, row: Row | None) -> None:
+        if row is None:
+            self._completed()
+            return
         self._revision = row.revision
         self._receive(row)
 
@@ -91,4 +99,5 @@ class TableWatch:
     def _resync(self) -> None:
         for row in self._link.space.rows_after(self._revision):
             self._feed.push(row)
+        self._feed.push(None)
         self._link.space.watchers[self._feed] = None

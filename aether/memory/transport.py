@@ -5,8 +5,9 @@ answer. Nothing is queued for an absent owner.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from aether.announcements import Announcements
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId
 from aether.memory.faults import Again, Fault, Late, Lost, NoResponders, Step
@@ -21,6 +22,8 @@ class InMemoryTransport:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._announcements = Announcements()
+        self._open: dict[Waiter[bytes | Unavailable], int] = {}
 
     @property
     def request_bytes_max(self) -> int:
@@ -50,11 +53,34 @@ class InMemoryTransport:
             broken=Unavailable("the connection was lost"),
         )
         self._link.clock.call_after(timeout_s, lambda: waiter.tell(Unavailable(f"no answer within {timeout_s} s")))
-        self._send(actor_id, payload, waiter, fault)
-        answer = await word
+        self._open[waiter] = shard_of(actor_id, self._link.shards)
+        try:
+            self._send(actor_id, payload, waiter, fault)
+            answer = await word
+        finally:
+            del self._open[waiter]
         if isinstance(answer, Unavailable):
             raise answer
         return answer
+
+    def announce(self, shards: Sequence[int]) -> None:
+        """Tell every node that follows owners; nobody when this one is cut off."""
+        if self._link.up:
+            for hear in list(self._link.space.hearers):
+                hear(shards)
+
+    async def follow_owners(self) -> "OwnersFollowed":
+        """Hear announcements, for the requests of this node."""
+        return OwnersFollowed(self._link, self._heard)
+
+    async def owner_announced(self, actor_id: ActorId, since_s: float, timeout_s: float) -> None:
+        """Return when an owner of the actor's shard was announced after `since_s`, or in time."""
+        await self._announcements.wait(shard_of(actor_id, self._link.shards), since_s, timeout_s)
+
+    def _heard(self, shards: Sequence[int]) -> None:
+        self._announcements.heard(shards)
+        for waiter in [waiter for waiter, shard in self._open.items() if shard in shards]:
+            waiter.tell(Unavailable("somebody else answers now"))
 
     def _send(
         self, actor_id: ActorId, payload: bytes, waiter: Waiter[bytes | Unavailable], fault: Fault | None
@@ -79,6 +105,24 @@ class InMemoryTransport:
             waiter.tell(NotSent("nobody serves the shard"))
         for deliver in services:
             deliver(actor_id, payload, waiter.tell)
+
+
+class OwnersFollowed:
+    """One node's hearing of announcements, while it is connected."""
+
+    def __init__(self, link: Link, heard: Callable[[Sequence[int]], None]) -> None:
+        self._link = link
+        self._heard = heard
+        self._loop = asyncio.get_running_loop()
+        link.space.hearers[self._hear] = None
+
+    async def stop(self) -> None:
+        """Hear no more. Idempotent."""
+        self._link.space.hearers.pop(self._hear, None)
+
+    def _hear(self, shards: Sequence[int]) -> None:
+        if self._link.up:
+            self._loop.call_soon(self._heard, tuple(shards))
 
 
 class ShardService:

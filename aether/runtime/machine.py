@@ -257,6 +257,8 @@ class VirtualMachine:
                     replayed = await host.replayer.replay(self.actor_id, self.actor_type, self)
                     self._check_no_regress(replayed[0])
             except Unavailable as error:
+                if self.stopped:
+                    return
                 self._expire_waiting(error)
                 if not self._mailbox:
                     self._fail(error)
@@ -266,6 +268,8 @@ class VirtualMachine:
             except Exception as error:  # whatever it is, everybody who waits hears of it
                 self._fail(error)
                 return
+        if self.stopped:  # abandoned meanwhile
+            return
         self._fold, self.snapshot_version = replayed
         if self._seen == seen:
             self._seen = 0
@@ -294,6 +298,8 @@ class VirtualMachine:
 
     def _fail(self, error: Exception) -> None:
         """The history cannot be folded: answer everybody and end. The next command tries again with a new machine."""
+        if self.stopped:
+            return
         self._host.counters.actors_failed += 1
         log.error("an actor cannot be activated", exc_info=error, extra={"actor": str(self.actor_id)})
         described = error if isinstance(error, AetherError) else ActorFailed(repr(error), actor=str(self.actor_id))
@@ -369,6 +375,12 @@ class VirtualMachine:
     def abandon(self) -> None:
         """End at once and answer nobody: what is open has no known outcome here, and its callers ask again."""
         self._phase = advance(self._phase, Happening.ABANDONED)
+        self._host.waiting -= len(self._known)
+        self._known.clear()
+        self._mailbox.clear()
+        if self._turn is not None:
+            self._turn.cancel()
+        self._host.discard(self)
         self._wake()
 
     async def stop(self) -> None:

@@ -80,8 +80,8 @@ class Owner(Scope, Protocol):
 class OpenTurn:
     """One turn. `rebuild` says that the state must be replayed after it: a handler was undone the slow way."""
 
-    __slots__ = ("_broken", "_checkpoint", "_fold", "_host", "_limit", "_mailbox", "_owner", "_running", "_touched",
-                 "rebuild", "turn")  # fmt: skip
+    __slots__ = ("_broken", "_checkpoint", "_fold", "_handler", "_host", "_limit", "_mailbox", "_owner", "_running",
+                 "_touched", "rebuild", "turn")  # fmt: skip
 
     def __init__(self, owner: Owner, host: Host, fold: Fold, mailbox: deque[Waiting]) -> None:
         self.turn: Turn[Waiting] = Turn(owner.source, fold.version)
@@ -91,6 +91,7 @@ class OpenTurn:
         self._fold = fold
         self._mailbox = mailbox
         self._running: Waiting | None = None
+        self._handler: asyncio.Task[Any] | None = None
         self._limit: asyncio.Timeout | None = None
         self._broken: BaseException | None = None
         self._checkpoint: object | None = None
@@ -137,6 +138,11 @@ class OpenTurn:
             self._touched = True
         fold.state = self._owner.actor_type.evolve(fold.state, same)
         self.turn.emit(Emitted(event_type.name, event_type.schema_version, body))
+
+    def cancel(self) -> None:
+        """Its machine has ended: an asynchronous handler that runs is cancelled, and nobody hears of it."""
+        if self._handler is not None:
+            self._handler.cancel()
 
     def run(self) -> None:
         """Run the commands that wait, then tell the owner; returns early while an asynchronous handler runs."""
@@ -197,7 +203,7 @@ class OpenTurn:
             async with limit:
                 return await result
 
-        handler = self._host.spawn(bounded())
+        handler = self._handler = self._host.spawn(bounded())
         handler.set_name(f"{self._owner.actor_id}.{waiting.type.name}")
         handler.add_done_callback(self._handler_done)
 

@@ -23,6 +23,7 @@ class Registry:
         self._make = make
         self._active_vms_max = active_vms_max
         self._machines: OrderedDict[ActorId, VirtualMachine] = OrderedDict()
+        self._of_shard: dict[int, dict[ActorId, VirtualMachine]] = {}
 
     def __len__(self) -> int:
         return len(self._machines)
@@ -44,6 +45,7 @@ class Registry:
             if len(self._machines) >= self._active_vms_max:
                 self._evict_one()
             machine = self._machines[actor_id] = self._make(actor_id)
+            self._of_shard.setdefault(machine.shard, {})[actor_id] = machine
             machine.begin()
         else:
             self._machines.move_to_end(actor_id)
@@ -54,6 +56,11 @@ class Registry:
         """Take out a machine that has ended."""
         if self._machines.get(machine.actor_id) is machine:
             del self._machines[machine.actor_id]
+            del self._of_shard[machine.shard][machine.actor_id]
+
+    def of_shard(self, shard: int) -> list[VirtualMachine]:
+        """The shard's machines."""
+        return list(self._of_shard.get(shard, {}).values())
 
     def unused_since(self, boot_s: float, most: int) -> list[VirtualMachine]:
         """Idle machines last used before then, least recently used first."""

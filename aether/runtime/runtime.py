@@ -1,7 +1,7 @@
 """The runtime of one worker: receives commands, finds or activates their actors, and keeps everything bounded.
 
 It owns the registry, the committer and every background task. It runs on one event loop, over any adapters: alone in
-one process over memory, or in a pool over JetStream. It does not know how shards come and go.
+one process over memory, or in a pool over JetStream. Shards come and go when it is told so; it does not know why.
 """
 
 import asyncio
@@ -59,6 +59,13 @@ CLOCK_SKEW_S = 5.0
 """How far a client's clock may be ahead before its deadlines are refused as too late."""
 
 
+async def _stopped(service: Subscription) -> None:
+    try:
+        await service.stop()
+    except Exception:
+        log.exception("a subscription did not stop cleanly")
+
+
 class AlwaysValid:
     """The lease of a runtime that nobody shares its shards with."""
 
@@ -70,8 +77,9 @@ class AlwaysValid:
 class Runtime:
     """Runs the actors of a model over a connection and an event store.
 
-    `shards` are the ones it serves (default: all); `lease` is asked before every answer. Used as an async context
-    manager it starts and stops itself. Raises `ConfigError` when started without a model.
+    `shards` are the ones it serves from the start (default: all; a cluster brings others and takes them away); `lease`
+    is asked before every answer. Used as an async context manager it starts and stops itself. Raises `ConfigError` when
+    started without a model.
     """
 
     def __init__(
@@ -90,6 +98,7 @@ class Runtime:
         self.event_store = event_store
         self.counters = Counters()
         self._shards = sorted(set(shards)) if shards is not None else list(range(connection.shards))
+        self._serving: dict[int, list[Subscription]] = {}
         self._lease = lease or AlwaysValid()
         self._jitter = jitter
         self._retry = retry
@@ -97,7 +106,6 @@ class Runtime:
         self._host: Host | None = None
         self._registry = Registry(self._make, self.config.active_vms_max)
         self._state_queries: dict[str, StateQuery] = {}
-        self._services: list[Subscription] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._earlier_states = EarlierStates(event_store)
         self._made = 0
@@ -148,12 +156,9 @@ class Runtime:
             raise
 
     async def _serve(self) -> None:
-        connection = self.connection
-        if self.config.follow_stored:
-            self._services.append(await connection.bus.follow_shards(self._shards, self._stored))
-        for shard in self._shards:
-            self._services.append(await connection.transport.serve(shard, self.receive))
         self._spawn(self._sweep())
+        for shard in self._shards:
+            await self.serve_shard(shard)
 
     async def stop(self) -> None:
         """Drain: stop receiving, answer everything taken, snapshot every actor, end. Bounded by `drain_timeout_s`.
@@ -182,10 +187,7 @@ class Runtime:
     async def _drain(self) -> None:
         assert self._host is not None
         snapshots = self._host.snapshots
-        services, self._services = self._services, []
-        for stopped in await asyncio.gather(*(service.stop() for service in services), return_exceptions=True):
-            if isinstance(stopped, BaseException):
-                log.error("a subscription did not stop cleanly", exc_info=stopped)
+        await asyncio.gather(*(self.leave_shard(shard) for shard in list(self._serving)))
         await self._earlier_states.settled()
         while self._registry:
             for machine in self._registry:
@@ -329,11 +331,41 @@ class Runtime:
         """Finish, snapshot and forget one active actor; nothing happens when it is not active."""
         machine = self._registry.get(actor_id)
         if machine is not None:
+            await machine.settled()
+            if self._host is not None:
+                await self._host.snapshots.until_room()
             await machine.stop()
 
     def get_active_vms(self, shard: int | None = None) -> Sequence[VirtualMachine]:
         """The active machines, of one shard or of all, least recently used first."""
-        return [machine for machine in self._registry if shard is None or machine.shard == shard]
+        return list(self._registry) if shard is None else self._registry.of_shard(shard)
+
+    # ------------------------------------------------------------------------------------------ shards
+
+    async def serve_shard(self, shard: int) -> None:
+        """Begin to take the shard's commands, with no actor of it in memory. Raises `Unavailable`."""
+        self.abandon_shard(shard)  # what came late, when the shard was another's, has a state that is too old
+        connection, services = self.connection, self._serving.setdefault(shard, [])
+        try:
+            if self.config.follow_stored:
+                services.append(await connection.bus.follow_shards([shard], self._stored))
+            services.append(await connection.transport.serve(shard, self.receive))
+        except BaseException:
+            self.abandon_shard(shard)
+            raise
+
+    async def leave_shard(self, shard: int) -> None:
+        """Take no more commands of the shard; all that were delivered have been taken when this returns."""
+        services = self._serving.pop(shard, ())
+        for service in reversed(services):  # commands first: what is stored is followed as long as one can come
+            await _stopped(service)
+
+    def abandon_shard(self, shard: int) -> None:
+        """Drop all that is open of the shard, at once and without an answer to anybody."""
+        for service in self._serving.pop(shard, ()):
+            self._spawn(_stopped(service))
+        for machine in self._registry.of_shard(shard):
+            machine.abandon()
 
     def _make(self, actor_id: ActorId) -> VirtualMachine:
         assert self._host is not None

@@ -1,15 +1,12 @@
-"""The one place that reads the environment, the host and the boot, and that claims this node's name.
+"""The one place that reads the environment, the host and the boot, and the files of a data directory that tell of it.
 
-Everything is read when asked and handed on as a value. A claimed name is held through a file lock until the process and
-all it forked have gone, so a name is never in use twice on one data directory.
+Everything is read when asked and handed on as a value.
 """
 
 import fcntl
 import os
-import secrets
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from aether.config import NATS_URL_DEFAULT
@@ -18,9 +15,6 @@ from aether.errors import ConfigError
 DATA_DIRECTORY_DEFAULT = Path(".aether")
 URL_FILE = "nats.url"
 """In the data directory: where the embedded server listens, so that commands of the same directory find it."""
-
-CLAIMS_MAX = 64
-"""Supervisors that may share one data directory, each with a node name of its own."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -66,35 +60,6 @@ def recorded_url(data_directory: Path) -> str | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class NodeClaim:
-    """A node name and the lock that holds it; None for a name that nothing could be locked for."""
-
-    name: str
-    lock_fd: int | None
-
-
-def claim_node(data_directory: Path, given: str | None = None) -> NodeClaim:
-    """A name for this supervisor that no other has: the first free one of the data directory, the same again later.
-
-    A `given` name is taken at its word. Where the directory cannot be written the name is random, so that a container
-    with a read-only disk works; its slots are then new ones after every restart.
-    Raises `ConfigError` when all names of the directory are taken.
-    """
-    if given:
-        return NodeClaim(given, None)
-    try:
-        nodes = make_directory(data_directory) / "nodes"
-        nodes.mkdir(exist_ok=True)
-    except (ConfigError, OSError):
-        return NodeClaim(_new_node_name(), None)
-    for number in range(CLAIMS_MAX):
-        lock_fd = lock_file(nodes / str(number))
-        if lock_fd is not None:
-            return NodeClaim(_name_in(lock_fd), lock_fd)
-    raise ConfigError(f"{CLAIMS_MAX} supervisors run in {data_directory} already", setting="data_dir")
-
-
 def make_directory(directory: Path) -> Path:
     """The directory's absolute path, made and found writable, or `ConfigError`."""
     try:
@@ -111,7 +76,8 @@ def make_directory(directory: Path) -> Path:
 def lock_file(path: Path) -> int | None:
     """A descriptor that holds the exclusive lock of a file, or None when another process holds it.
 
-    The lock is shared with forked children and ends with the last of them that keeps the descriptor.
+    The lock is shared with forked children and ends with the last of them that keeps the descriptor; programs that are
+    executed do not inherit it.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -119,17 +85,7 @@ def lock_file(path: Path) -> int | None:
     except BlockingIOError:
         os.close(fd)
         return None
+    except OSError:  # a file system without locks
+        os.close(fd)
+        raise
     return fd
-
-
-def _name_in(fd: int) -> str:
-    recorded = os.pread(fd, 200, 0).decode(errors="replace").strip()
-    if recorded:
-        return recorded
-    name = _new_node_name()
-    os.pwrite(fd, name.encode(), 0)
-    return name
-
-
-def _new_node_name() -> str:
-    return f"{host_name()}-{secrets.token_hex(4)}"

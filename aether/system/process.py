@@ -10,12 +10,18 @@ import errno
 import os
 import select
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _EXEC_FAILED = 127
+_KEEP_ENVIRONMENT = "SPT_NOENV"
+
+_setproctitle: Callable[[str], None] | None = None
+with suppress(ImportError):
+    from setproctitle import setproctitle as _setproctitle
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -29,8 +35,16 @@ def die_with_parent(parent_pid: int) -> None:
         os._exit(_EXEC_FAILED)
 
 
-def set_process_name(name: str) -> None:
-    """Show as `name` in `ps -o comm` and `top`; the kernel keeps 15 bytes."""
+def set_process_name(name: str, title: str) -> None:
+    """Show as `name` in `ps -o comm` and `top`, where the kernel keeps 15 bytes, and as `title` in `ps aux`.
+
+    The title needs the package setproctitle and has the place of the command line, so a long one is cut off.
+    """
+    if _setproctitle is not None:
+        # Else it would take the place of the environment too, which is worth seeing in /proc.
+        os.environ[_KEEP_ENVIRONMENT] = "1"
+        _setproctitle(title)
+        del os.environ[_KEEP_ENVIRONMENT]
     _libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 

@@ -68,7 +68,7 @@ async def test_a_client_waits_for_a_pool_that_is_just_starting(own_server: NatsS
         assert await calling == 1
         async with open_session(own_server.url) as session:
             assert session.namespace == "late"
-            assert {member["slot"] for member in await session.members()} <= {0, 1}
+            assert {member["slot"] for member in (await session.overview()).members} <= {0, 1}
             assert (await session.schema())["model"] == "tests"
 
 

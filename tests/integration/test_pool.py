@@ -21,8 +21,8 @@ ACCOUNTS = 40
 MODEL = "tests.support.actors:model"
 
 
-def pool_on(server: NatsServer, namespace: str, workers: int = 2) -> Pool:
-    return Pool(MODEL, "--workers", str(workers), "--nats", server.url, "--namespace", namespace)
+def pool_on(server: NatsServer, namespace: str, *options: str, workers: int = 2) -> Pool:
+    return Pool(MODEL, "--workers", str(workers), "--nats", server.url, "--namespace", namespace, *options)
 
 
 @dataclass
@@ -119,7 +119,7 @@ async def test_a_drain_under_load_answers_what_it_took_and_the_next_pool_goes_on
     check(load, await raw_events(nats_server.url, namespace))
 
 
-async def test_scaling_splits_the_shards_anew_and_fails_nothing(nats_server: NatsServer) -> None:
+async def test_scaling_moves_shards_and_fails_nothing(nats_server: NatsServer) -> None:
     namespace = fresh_namespace()
     with pool_on(nats_server, namespace, workers=1) as pool:
         async with under_load(nats_server.url, namespace) as (load, _):
@@ -147,11 +147,25 @@ async def test_a_restarted_server_costs_a_wait_and_nothing_else(own_server: Nats
     check(load, await raw_events(own_server.url, namespace))
 
 
-async def test_a_second_supervisor_is_refused(nats_server: NatsServer) -> None:
+async def test_supervisors_that_come_and_go_share_the_shards_and_fail_nothing(nats_server: NatsServer) -> None:
     namespace = fresh_namespace()
-    options = ["--workers", "1", "--nats", nats_server.url, "--namespace", namespace]
-    with Pool(MODEL, *options, "--node", "first"):
-        second = Pool(MODEL, *options, "--node", "second")
-        with pytest.raises(AssertionError, match="serves this namespace already"), second:
-            raise RuntimeError("a second supervisor serves")
+    with ExitStack() as pools:
+        first = pools.enter_context(pool_on(nats_server, namespace, "--node", "first"))
+        async with under_load(nats_server.url, namespace) as (load, _):
+            await load.until_acknowledged(100)
+            second = pools.enter_context(pool_on(nats_server, namespace, "--node", "second"))
+            await load.until_acknowledged(100)
+            assert await asyncio.to_thread(first.drain) == 0
+            await load.until_acknowledged(100)
+        assert not load.unknown
+        assert await asyncio.to_thread(second.drain) == 0
+    check(load, await raw_events(nats_server.url, namespace))
+
+
+async def test_a_node_name_that_is_alive_elsewhere_is_refused(nats_server: NatsServer) -> None:
+    namespace = fresh_namespace()
+    with pool_on(nats_server, namespace, "--node", "host"):
+        second = pool_on(nats_server, namespace, "--node", "host")
+        with pytest.raises(AssertionError, match="alive elsewhere"), second:
+            raise RuntimeError("two supervisors have one name")
         assert second.process.wait(timeout=30) == 4

@@ -1,8 +1,11 @@
 """`python -m workers` as a program: its exit codes for what cannot work, and what it says."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+from aether.system.node_claim import claim_node
 
 
 def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -28,6 +31,17 @@ def test_nothing_is_started_for_a_configuration_error(tmp_path: Path) -> None:
 def test_wrong_settings_are_a_configuration_error(tmp_path: Path) -> None:
     assert run(tmp_path, "pool:model", "--workers", "0").returncode == 4
     assert run(tmp_path, "pool:model", "--workers", "many").returncode == 4
+
+
+def test_a_node_that_runs_already_is_a_configuration_error(tmp_path: Path) -> None:
+    claim = claim_node(tmp_path, "accounts", "mine")
+    ended = run(Path.cwd(), "tests.support.actors:model", "--namespace", "accounts", "--node", "mine",
+                "--data-dir", str(tmp_path), "--nats", "nats://127.0.0.1:1")  # fmt: skip
+    assert ended.returncode == 4
+    assert "'mine'" in ended.stderr
+    assert "--data-dir" in ended.stderr
+    assert claim.lock_fd is not None
+    os.close(claim.lock_fd)
 
 
 def test_help_is_no_error(tmp_path: Path) -> None:

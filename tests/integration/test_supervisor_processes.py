@@ -4,6 +4,7 @@ Workers report on stdout, one JSON line each; the tests wait for lines and exits
 """
 
 import asyncio
+import ctypes
 import json
 import os
 import select
@@ -18,10 +19,12 @@ from typing import Any
 import pytest
 
 from aether.config import WorkerSpec
+from aether.errors import ConfigError
 from aether.system.embedded import EmbeddedConfig, start
 from aether.system.environment import environment, take_variable
 from aether.system.lifeline import Lifeline
 from aether.system.nats_probe import NotAnswering, probe
+from aether.system.node_claim import claim_node
 from workers.handover import VARIABLE, take_over
 from workers.state import SupervisorConfig
 from workers.supervisor import Surroundings, supervise
@@ -78,6 +81,13 @@ def refuse_until_killed(spec: WorkerSpec) -> int:
     return refuse_to_drain(spec)
 
 
+def outlive(spec: WorkerSpec) -> int:
+    """A worker that survives its supervisor: it stands for one that the kernel has not ended yet."""
+    prctl_set_death_signal = 1
+    ctypes.CDLL(None).prctl(prctl_set_death_signal, 0, 0, 0, 0)
+    return refuse_to_drain(spec)
+
+
 def crash(spec: WorkerSpec) -> int:
     report("booting", spec)
     raise RuntimeError("this worker always fails at boot")
@@ -90,15 +100,23 @@ def misconfigured(spec: WorkerSpec) -> int:
 
 def report(what: str, spec: WorkerSpec) -> None:
     said = {"what": what, "slot": spec.slot, "slots": spec.slots, "pid": os.getpid(), "parent": os.getppid(),
-            "incarnation": spec.incarnation, "replaces": spec.replaces, "code": CODE.read_text()}  # fmt: skip
+            "incarnation": spec.incarnation, "replaces": spec.replaces, "claim": spec.claim,
+            "code": CODE.read_text()}  # fmt: skip
     os.write(1, json.dumps(said).encode() + b"\n")
 
 
 WORK: dict[str, Callable[[WorkerSpec], int]] = {
-    work.__name__: work for work in (serve, hang_once, refuse_to_drain, refuse_until_killed, crash, misconfigured)
+    work.__name__: work
+    for work in (serve, hang_once, refuse_to_drain, refuse_until_killed, outlive, crash, misconfigured)
 }
 CODE = Path("code")
 """What stands for the model's code: read by each worker, and refused by the check when it says `broken`."""
+
+CHECK = """
+import os, sys
+open("check-files", "w").write(" ".join(os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")))
+sys.exit(open("code").read() == "broken")
+"""
 
 
 def main(work: str, workers: int, with_server: bool) -> int:
@@ -107,15 +125,20 @@ def main(work: str, workers: int, with_server: bool) -> int:
         workers=workers, hang_timeout_s=HANG_TIMEOUT_S, dump_grace_s=0.5, restart_first_s=0.01, crash_limit=3,
         drain_timeout_s=2.0 if work == "refuse_to_drain" else 10 * DEADLINE_S,
     )  # fmt: skip
+    try:
+        node = handover.node if handover else claim_node(Path("data"), "pool", "mine", lock_wait_s=0.1)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 4
     server = handover.server if handover else None
     if with_server and handover is None:
         server = start(EmbeddedConfig(data_dir=Path("data"), boot_timeout_s=DEADLINE_S))
     code = CODE.read_text()
     surroundings = Surroundings(
-        node="n",
-        node_lock_fd=None,
+        namespace="pool",
+        node=node,
         server=server,
-        check=(sys.executable, "-c", "import sys; sys.exit(open('code').read() == 'broken')"),
+        check=(sys.executable, "-c", CHECK),
         fresh=(sys.executable, *sys.argv),
         variables=environment(),
     )
@@ -130,7 +153,7 @@ class Pool:
     """The pool's process, seen from outside."""
 
     def __init__(self, directory: Path, work: str, workers: int = 1, with_server: bool = False) -> None:
-        self.errors = directory / "stderr"
+        self.errors = directory / f"stderr-{time.monotonic_ns()}"
         (directory / "code").write_text("one")
         self._rest = b""
         arguments = [sys.executable, __file__, work, str(workers), "server" if with_server else ""]
@@ -158,10 +181,10 @@ class Pool:
         assert chunk, f"the pool ended without a report of {what!r}; stderr: {self.errors.read_text()}"
         return chunk
 
-    def wait_until_said(self, text: str) -> None:
+    def wait_until_said(self, text: str, times: int = 1) -> None:
         """Wait for words of the supervisor for people."""
         give_up_s = time.monotonic() + DEADLINE_S
-        while text not in self.errors.read_text():
+        while self.errors.read_text().count(text) < times:
             assert time.monotonic() < give_up_s, f"{text!r} was not said: {self.errors.read_text()}"
 
     def signal(self, number: int) -> None:
@@ -188,6 +211,19 @@ def pool(tmp_path: Path) -> Iterator[Starts]:
         one.process.wait(DEADLINE_S)
         assert one.process.stdout is not None
         one.process.stdout.close()
+
+
+def lock_of(pid: int) -> str | None:
+    """The node's lock among the open files of a process."""
+    files = [os.path.realpath(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    return next((path for path in files if path.endswith("/nodes/pool/mine.lock")), None)
+
+
+def shown(pid: int) -> tuple[str, str]:
+    """What `top` and `ps aux` show of a process."""
+    process = Path(f"/proc/{pid}")
+    title = (process / "cmdline").read_bytes().rstrip(b"\0").decode()
+    return (process / "comm").read_text().strip(), title
 
 
 def wait_until_gone(pid: int) -> None:
@@ -340,21 +376,86 @@ def test_a_reload_of_code_that_does_not_load_leaves_the_old_workers_alone(pool: 
     assert running.exit_code() == 0
 
 
-def test_one_worker_more_and_one_less(pool: Starts) -> None:
+def test_a_reload_of_the_only_worker_never_leaves_nobody_and_adds_nobody(pool: Starts, tmp_path: Path) -> None:
+    running = pool("serve")
+    old = running.next("ready")
+    (tmp_path / "code").write_text("two")
+    running.signal(signal.SIGHUP)
+    assert running.next("supervising")["code"] == "two"
+    reports = {(said["what"], said["slot"]): said for said in (running.next("") for _ in range(4))}
+    assert reports.keys() == {("ready", 1), ("drained", 0), ("ready", 0), ("drained", 1)}
+    assert reports["drained", 0]["incarnation"] == old["incarnation"]
+    assert reports["drained", 1]["incarnation"] == reports["ready", 1]["incarnation"]
+    assert reports["ready", 0]["code"] == "two"
+    running.signal(signal.SIGTERM)
+    assert running.next("")["incarnation"] == reports["ready", 0]["incarnation"]
+    assert running.exit_code() == 0
+
+
+def test_one_worker_more_and_one_less_and_nothing_else_restarts(pool: Starts) -> None:
     running = pool("serve")
     first = running.next("ready")
     running.signal(signal.SIGTTIN)
-    assert running.next("drained")["incarnation"] == first["incarnation"], "the shards are split anew"
-    both = [running.next("ready"), running.next("ready")]
-    assert sorted((one["slot"], one["slots"]) for one in both) == [(0, 2), (1, 2)]
+    second = running.next("")
+    assert (second["what"], second["slot"], second["slots"]) == ("ready", 1, 2)
     running.signal(signal.SIGTTOU)
-    drained = {running.next("drained")["incarnation"] for _ in both}
-    assert drained == {one["incarnation"] for one in both}
-    alone = running.next("ready")
-    assert (alone["slot"], alone["slots"]) == (0, 1)
+    gone = running.next("")
+    assert (gone["what"], gone["incarnation"]) == ("drained", second["incarnation"])
     running.signal(signal.SIGTERM)
-    assert running.next("drained")["slot"] == 0
+    gone = running.next("")
+    assert (gone["what"], gone["incarnation"]) == ("drained", first["incarnation"])
     assert running.exit_code() == 0
+
+
+def test_asked_for_stacks_everybody_writes_them_and_goes_on(pool: Starts) -> None:
+    running = pool("refuse_until_killed")
+    worker = running.next("ready")
+    running.signal(signal.SIGUSR1)
+    running.wait_until_said("in block_the_loop")
+    running.wait_until_said("in supervise", times=2)  # the worker's stack has it too: it was forked from there
+    os.kill(worker["pid"], 0)
+    assert running.process.poll() is None
+
+
+def test_the_next_supervisor_of_a_node_waits_for_the_last_worker_of_a_killed_one(pool: Starts) -> None:
+    first = pool("outlive", workers=2)
+    workers = [first.next("ready"), first.next("ready")]
+    assert {said["claim"] for said in workers} != {""}
+    first.signal(signal.SIGKILL)
+    first.process.wait(DEADLINE_S)
+    for said in workers:
+        refused = pool("serve")
+        assert refused.exit_code() == 4
+        words = refused.errors.read_text()
+        assert "'mine'" in words
+        assert "--node" in words
+        os.kill(said["pid"], signal.SIGKILL)
+        wait_until_gone(said["pid"])
+    assert pool("serve").next("ready")["claim"] == workers[0]["claim"]
+
+
+def test_workers_hold_the_nodes_lock_over_a_reload_and_no_other_child_has_it(pool: Starts, tmp_path: Path) -> None:
+    running = pool("serve", with_server=True)
+    server_pid, _ = running.next("supervising")["server"]
+    old = running.next("ready")
+    assert lock_of(old["pid"]) == lock_of(running.process.pid) != None  # noqa: E711 - one lock, in both
+    running.signal(signal.SIGHUP)
+    running.next("supervising")
+    for _ in range(2):
+        fresh = running.next("ready")
+        assert fresh["claim"] == old["claim"] != ""
+        assert lock_of(fresh["pid"]) == lock_of(running.process.pid) != None  # noqa: E711 - one lock, in both
+    assert pool("serve").exit_code() == 4
+    assert lock_of(server_pid) is None
+    assert "mine.lock" not in (tmp_path / "check-files").read_text()
+
+
+def test_processes_say_what_they_are(pool: Starts) -> None:
+    running = pool("serve")
+    worker = running.next("ready")["pid"]
+    assert shown(running.process.pid) == ("aether", "aether: supervisor pool (mine)")
+    assert shown(worker) == ("aether-slot-0", "aether: worker 0 pool")
+    assert b"PYTHONPATH=" in Path(f"/proc/{worker}/environ").read_bytes(), "the environment stays readable"
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from msgspec import Raw
 from aether.cli.execute import execute
 from aether.cli.outside import LoadedModel, Outside
 from aether.cli.target import Target
+from aether.core.overview import Overview, ShardOverview, ShardState
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position
 from aether.wire import Answer, Event, instant, new_event
@@ -56,6 +57,11 @@ MEMBERS = [
     {"node": "b", "slot": 0, "pid": 12, "state": "active", "shards": 128},
     {"node": "a", "slot": 1, "pid": 11, "state": "active"},
     {"node": "a", "slot": 0, "pid": 10, "state": "draining"},
+]
+SHARDS = [
+    ShardOverview(0, ShardState.HELD, "a-1", "a-1", 12),
+    ShardOverview(1, ShardState.MOVING, "a-0", "b-0", 7),
+    ShardOverview(2, ShardState.FREE, "", "b-0", 0),
 ]
 
 
@@ -107,8 +113,8 @@ class Pool:
     async def schema(self) -> dict[str, Any]:
         return SCHEMA
 
-    async def members(self) -> list[dict[str, Any]]:
-        return list(MEMBERS)
+    async def overview(self) -> Overview:
+        return Overview(list(MEMBERS), list(SHARDS))
 
 
 class Declared:

@@ -1,7 +1,7 @@
 """Calls: the same bytes again until the deadline, and an outcome that is either known or said to be unknown."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -41,6 +41,7 @@ class Scripted:
         self._script = list(script)
         self.requests: list[bytes] = []
         self.timeouts_s: list[float] = []
+        self.pauses_s: list[float] = []
         self.gate: asyncio.Event | None = None
 
     async def serve(self, shard: int, receive: Callable[[Delivery], None]) -> Subscription:
@@ -57,6 +58,19 @@ class Scripted:
         if isinstance(line, AetherError):
             raise line
         return line
+
+    def announce(self, shards: Sequence[int]) -> None:
+        """Not used by calls."""
+        raise AssertionError("a call is nobody's owner")
+
+    async def follow_owners(self) -> Subscription:
+        """Not used by calls."""
+        raise AssertionError("whoever makes a caller follows the owners")
+
+    async def owner_announced(self, actor_id: ActorId, since_s: float, timeout_s: float) -> None:
+        """Time does not pass here."""
+        self.pauses_s.append(timeout_s)
+        await asyncio.sleep(0)
 
 
 def caller(transport: Scripted, clock: Ticking | None = None, in_flight_max: int = 10) -> Caller:

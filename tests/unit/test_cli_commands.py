@@ -122,7 +122,7 @@ def test_on_a_terminal_history_and_ps_are_tables(run: Run) -> None:
     assert "{" in shown
 
     workers = run("ps", terminal=True).out
-    assert "namespace bank: 3 workers" in workers
+    assert "namespace bank: 3 workers, 3 shards: 1 held, 1 moving, 1 free" in workers
     assert "draining" in workers
     assert "128" in workers
     assert "started at" not in workers
@@ -132,6 +132,13 @@ def test_ps_is_one_worker_a_line_in_order(run: Run) -> None:
     for ran in (run("ps"), run("ps", "--json", terminal=True)):
         rows = [json.loads(line) for line in ran.out.splitlines()]
         assert [(row["node"], row["slot"], row["pid"]) for row in rows] == [("a", 0, 10), ("a", 1, 11), ("b", 0, 12)]
+
+
+def test_ps_shards_shows_owners_epochs_and_moves(run: Run) -> None:
+    rows = [json.loads(line) for line in run("ps", "--shards").out.splitlines()]
+    assert rows[1] == {"shard": 1, "state": "moving", "holder": "a-0", "wanted": "b-0", "epoch": 7}
+    assert len(rows) == 3
+    assert "moving" in run("ps", "--shards", terminal=True).out
 
 
 TREE = """\

@@ -1,8 +1,10 @@
-"""The supervisor's small parts: its command line, systemd's protocol, node names and the lifeline."""
+"""The supervisor's small parts: its command line, systemd's protocol and the lifeline."""
 
 import asyncio
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,6 @@ from hypothesis import strategies as st
 
 from aether.config import WORKER_ALIVE, WORKER_READY, WorkerSpec
 from aether.errors import ConfigError
-from aether.system.environment import CLAIMS_MAX, NodeClaim, claim_node
 from aether.system.lifeline import Lifeline
 from workers.__main__ import options_from
 from workers.notify import notify, watchdog_s
@@ -77,40 +78,24 @@ def test_the_watchdog_hears_us_twice_in_its_time() -> None:
     assert watchdog_s("", "", 7) is None
 
 
-def test_node_names_of_one_directory_are_never_shared_and_come_back(tmp_path: Path) -> None:
-    first, second = claim_node(tmp_path), claim_node(tmp_path)
-    assert first.name != second.name
-    assert first.lock_fd is not None
-    os.close(first.lock_fd)
-    again = claim_node(tmp_path)
-    assert again.name == first.name
-    for claim in (second, again):
-        assert claim.lock_fd is not None
-        os.close(claim.lock_fd)
-
-
-def test_a_directory_has_so_many_node_names_and_no_more(tmp_path: Path) -> None:
-    claims = [claim_node(tmp_path) for _ in range(CLAIMS_MAX)]
-    with pytest.raises(ConfigError) as refused:
-        claim_node(tmp_path)
-    assert refused.value.setting == "data_dir"
-    for claim in claims:
-        assert claim.lock_fd is not None
-        os.close(claim.lock_fd)
-
-
-def test_a_given_name_needs_no_directory_and_a_missing_directory_gives_a_random_name(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    unwritable = tmp_path / "file" / "below"
-    assert claim_node(unwritable, "mine") == NodeClaim("mine", None)
-    names = {claim_node(unwritable).name for _ in range(3)}
-    assert len(names) == 3
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_process_has_its_name_with_and_without_the_package_for_titles(installed: bool) -> None:
+    program = (
+        ("" if installed else "import sys; sys.modules['setproctitle'] = None\n")
+        + "from aether.system.process import set_process_name; set_process_name('a-name', 'a title')\n"
+        + "print(open('/proc/self/comm').read(), open('/proc/self/cmdline').read())"
+    )
+    command = [sys.executable, "-c", program]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    name, _, title = said.rstrip("\n\0").partition("\n ")
+    assert name == "a-name"
+    assert (title == "a title") is installed
 
 
 async def test_the_lifeline_says_ready_then_alive_and_ends_with_the_supervisor() -> None:
     status_read_fd, status_write_fd = os.pipe()
     parent_read_fd, parent_write_fd = os.pipe()
-    spec = WorkerSpec(slot=0, slots=1, node="n", incarnation="i", replaces=None, status_fd=status_write_fd,
+    spec = WorkerSpec(slot=0, slots=1, node="n", incarnation="i", replaces=None, claim="", status_fd=status_write_fd,
                       parent_fd=parent_read_fd)  # fmt: skip
     orphaned = asyncio.Event()
     lifeline = Lifeline(spec, orphaned.set)

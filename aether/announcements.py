@@ -1,0 +1,33 @@
+"""What a connection has heard of new owners, and who waits for word of one. One event loop, nothing is sent here."""
+
+import asyncio
+from collections.abc import Sequence
+
+
+class Announcements:
+    """The last announcement of each shard, in event loop time."""
+
+    def __init__(self) -> None:
+        self._last_s: dict[int, float] = {}
+        self._waiting: dict[int, set[asyncio.Future[None]]] = {}
+
+    def heard(self, shards: Sequence[int]) -> None:
+        """These shards have an owner that begins to answer now."""
+        now_s = asyncio.get_running_loop().time()
+        for shard in shards:
+            self._last_s[shard] = now_s
+            for waiter in self._waiting.pop(shard, ()):
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def wait(self, shard: int, since_s: float, timeout_s: float) -> None:
+        """Return when the shard was announced after `since_s`, at once if it was already, or in `timeout_s`."""
+        if self._last_s.get(shard, since_s) > since_s:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(shard, set())
+        waiting.add(waiter)
+        try:
+            await asyncio.wait((waiter,), timeout=timeout_s)
+        finally:
+            waiting.discard(waiter)

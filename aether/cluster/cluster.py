@@ -1,0 +1,239 @@
+"""A worker's part in the cluster: its row, what it knows of the others, and the leases of its shards.
+
+It reads the table through one watch, feeds every row to `aether.core.ownership`, and lets `Hands` and `Heartbeat` do
+what follows. All steps are synchronous and on the event loop, so what `valid` says is true in the very step in which an
+answer is sent. It knows shards and actors' names, not what actors do: that is the VM provider's.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+from aether.cluster.hands import Hands
+from aether.cluster.heartbeat import Heartbeat
+from aether.config import ClusterConfig
+from aether.core.handoff import Happening
+from aether.core.membership import MemberRow, decode_lease, decode_member
+from aether.core.ownership import Moves, Ownership
+from aether.core.session import Change, OwnSession
+from aether.errors import AetherError, ConfigError, Unavailable
+from aether.names import member_of_row_key, shard_of_lease_key
+from aether.ports import Connection, Row, Subscription, VMProvider
+
+log = logging.getLogger("aether.cluster")
+
+REMOVE_TIMEOUT_S = 2.0
+
+
+class Cluster:
+    """One member. `me` is its row; `replaces` is the incarnation in its place that is known to be dead.
+
+    It is the `Lease` that its runtime asks before every answer. `siblings` are the members of the same supervisor;
+    `about` may be set to give what else the row says for people. Give it a VM provider, then enter it; `leave` hands
+    everything over.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        me: MemberRow,
+        config: ClusterConfig | None = None,
+        *,
+        replaces: str | None = None,
+        siblings: Sequence[str] = (),
+    ) -> None:
+        self.about: Callable[[], dict[str, Any]] = dict
+        self.config = config or ClusterConfig()
+        self._connection = connection
+        self._own = OwnSession(me, replaces=replaces, answers_for_s=self.config.answers_for_s)
+        self._core = Ownership(self._own, connection.shards, self.config, siblings)
+        self._heartbeat = Heartbeat(
+            connection.table,
+            connection.clock,
+            self._own,
+            self.config,
+            active=lambda: not self._core.leaving,
+            about=self._about,
+        )
+        self._provider: VMProvider | None = None
+        self._hands: Hands | None = None
+        self._watch: Subscription | None = None
+        self._beating: asyncio.Task[None] | None = None
+        self._deciding = False
+        self._wake: asyncio.TimerHandle | None = None
+        self._settled = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._ended = False
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def set_vm_provider(self, provider: VMProvider) -> None:
+        """Take the runtime whose shards are opened and closed, and whose active VMs are stopped. Before `start`."""
+        self._provider = provider
+
+    def valid(self, shard: int, boot_s: float) -> bool:
+        """Whether an answer for the shard may leave at this instant."""
+        return self._core.answers(shard, boot_s)
+
+    @property
+    def name(self) -> str:
+        """This member's name."""
+        return self._own.name
+
+    def moves(self) -> Moves:
+        """How many shards are held, being taken and being given."""
+        return self._core.moves()
+
+    def _about(self) -> dict[str, Any]:
+        moves = self._core.moves()
+        return {**self.about(), "shards": moves.held, "taking": moves.taking, "giving": moves.giving}
+
+    # ------------------------------------------------------------------------------------------ start and stop
+
+    async def start(self) -> None:
+        """Read the table, join it, and begin to take what the ring wants here.
+
+        Raises `ConfigError` without a VM provider, `Unavailable` when the table cannot be read.
+        """
+        if self._provider is None:
+            raise ConfigError("a cluster needs a VM provider: call set_vm_provider first", setting="vm_provider")
+        connection = self._connection
+        self._hands = Hands(connection.table, connection.transport, self._provider, self.config, self._report)
+        self._core.expect_siblings(connection.clock.boot_s())
+        self._watch = await connection.table.watch(self._told, self._completed)
+        self._beating = asyncio.get_running_loop().create_task(self._heartbeat.run(), name="aether heartbeat")
+
+    async def settled(self, timeout_s: float) -> bool:
+        """Wait until this member holds what it should hold; whether it did within the time. Raises what `failed` has."""
+        return await self._until(self._settled, timeout_s)
+
+    async def leave(self) -> None:
+        """Hand every shard over, then remove the row. The caller bounds it."""
+        self._core.leave()
+        self._heartbeat.soon()
+        self._schedule()
+        await self._until(self._empty, None)
+        await self._stop_beating()
+        try:
+            async with asyncio.timeout(REMOVE_TIMEOUT_S):
+                await self._heartbeat.remove()
+        except (TimeoutError, AetherError) as error:
+            log.info("the member's row was not removed; it expires", extra={"error": str(error)})
+
+    async def stop(self) -> None:
+        """End at once: nothing more is answered, and what is held is left to expire. Idempotent."""
+        self._ended = True
+        if self._wake is not None:
+            self._wake.cancel()
+        await self._stop_beating()
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            await watch.stop()
+        if self._hands is not None:
+            await self._hands.rest()
+        if self.failed.done() and not self.failed.cancelled():
+            self.failed.exception()  # whoever wanted to know has asked
+
+    async def __aenter__(self) -> "Cluster":
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _stop_beating(self) -> None:
+        beating, self._beating = self._beating, None
+        if beating is not None:
+            beating.cancel()
+            await asyncio.wait((beating,))
+
+    async def _until(self, event: asyncio.Event, timeout_s: float | None) -> bool:
+        waiting = asyncio.ensure_future(event.wait())
+        try:
+            await asyncio.wait((waiting, self.failed), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if self.failed.done():
+            self.failed.result()
+        return event.is_set()
+
+    # ------------------------------------------------------------------------------------------ what is told
+
+    def _told(self, row: Row) -> None:
+        now_s = self._connection.clock.boot_s()
+        member = member_of_row_key(row.key)
+        if member is not None:
+            self._heed(self._core.member_told(member, row.revision, decode_member(row.value), now_s))
+        else:
+            shard = shard_of_lease_key(row.key)
+            if shard is not None and shard < self._connection.shards:
+                self._core.lease_told(shard, row.revision, decode_lease(row.value))
+        self._schedule()
+
+    def _completed(self) -> None:
+        self._core.completed(self._connection.clock.boot_s())
+        self._schedule()
+
+    def _heed(self, change: Change) -> None:
+        match change:
+            case Change.NOTHING:
+                return
+            case Change.JOINED:
+                log.info("joined", extra={"member": self.name, "session": self._own.session})
+            case Change.LAPSED:
+                log.warning("our row has ended: the server was away, or we were stopped", extra={"member": self.name})
+            case Change.REPLACED:
+                self._fail(Unavailable(f"another process has taken the place of {self.name}"))
+            case Change.ALIVE_ELSEWHERE:
+                node = self._own.me.node
+                text = f"the node name {node!r} is alive elsewhere: give this supervisor another --node"
+                self._fail(ConfigError(text, setting="node"))
+        self._heartbeat.soon()
+
+    def _fail(self, error: AetherError) -> None:
+        self._ended = True
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
+    def _report(self, shard: int, serial: int, outcome: Happening, revision: int) -> None:
+        self._core.done(shard, serial, outcome, self._connection.clock.boot_s(), revision)
+        self._schedule()
+
+    # ------------------------------------------------------------------------------------------ what follows
+
+    def _schedule(self) -> None:
+        """Decide in the loop's next turn: rows that arrive together are taken in together."""
+        if not self._deciding and not self._ended:
+            self._deciding = True
+            asyncio.get_running_loop().call_soon(self._decide)
+
+    def _decide(self) -> None:
+        self._deciding = False
+        if self._ended:
+            return
+        assert self._hands is not None
+        now_s = self._connection.clock.boot_s()
+        for effect in self._core.decide(now_s):
+            self._hands.perform(effect)
+        _mark(self._settled, self._core.settled)
+        _mark(self._empty, self._core.leaving and self._core.empty)
+        if self._wake is not None:
+            self._wake.cancel()
+            self._wake = None
+        wake_s = self._core.next_wake_s()
+        if wake_s < float("inf"):
+            self._wake = asyncio.get_running_loop().call_later(max(0.0, wake_s - now_s), self._schedule)
+
+
+def _mark(event: asyncio.Event, reached: bool) -> None:
+    if reached:
+        event.set()
+    else:
+        event.clear()

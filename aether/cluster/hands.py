@@ -1,0 +1,149 @@
+"""The hands of ownership: writes lease rows, opens and closes shards at the runtime, and reports what came of it.
+
+One task a shard at most; a shard that is abandoned has its task cancelled first. It takes no decision, and nothing it
+does blocks the event loop.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias, assert_never
+
+from aether.config import ClusterConfig
+from aether.core.handoff import Happening
+from aether.core.membership import LeaseRow, encode_lease
+from aether.core.ownership import NOBODY, Abandon, Announce, Bury, Close, Effect, Open, Release, Take
+from aether.errors import Unavailable
+from aether.names import lease_key, member_row_key
+from aether.ports import Table, Transport, VMProvider
+
+OPEN_AGAIN_S = 0.1
+
+Report: TypeAlias = Callable[[int, int, Happening, int], None]
+"""Shard, serial, outcome, and the lease row's new revision or 0."""
+
+log = logging.getLogger("aether.cluster")
+
+
+class Hands:
+    """Performs effects for one member; `report` is called with each outcome, from the event loop."""
+
+    def __init__(
+        self, table: Table, transport: Transport, provider: VMProvider, config: ClusterConfig, report: Report
+    ) -> None:
+        self._table = table
+        self._transport = transport
+        self._provider = provider
+        self._config = config
+        self._report = report
+        self._at_work: dict[int, asyncio.Task[None]] = {}
+        self._others: set[asyncio.Task[None]] = set()
+
+    def perform(self, effect: Effect) -> None:
+        """Begin an effect."""
+        match effect:
+            case Take(shard, serial, revision, row):
+                self._work(shard, self._lease(shard, serial, revision, row, Happening.TAKEN))
+            case Release(shard, serial, revision):
+                self._work(shard, self._lease(shard, serial, revision, NOBODY, Happening.RELEASED))
+            case Open(shard, serial):
+                self._work(shard, self._open(shard, serial))
+            case Close(shard, serial):
+                self._work(shard, self._close(shard, serial))
+            case Abandon(shard):
+                self._abandon(shard)
+            case Announce(shards):
+                self._transport.announce(shards)
+            case Bury(member, revision):
+                self._spawn(self._bury(member, revision))
+            case _:
+                assert_never(effect)
+
+    async def rest(self) -> None:
+        """Stop whatever is under way."""
+        tasks = [*self._at_work.values(), *self._others]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _work(self, shard: int, work: Coroutine[Any, Any, None]) -> None:
+        before = self._at_work.get(shard)
+        task = asyncio.get_running_loop().create_task(_after(before, work), name=f"aether shard {shard}")
+        self._at_work[shard] = task
+        task.add_done_callback(lambda done: self._worked(shard, done))
+
+    def _worked(self, shard: int, task: asyncio.Task[None]) -> None:
+        if self._at_work.get(shard) is task:
+            del self._at_work[shard]
+        _log_failure(task)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._others.add(task)
+        task.add_done_callback(self._others.discard)
+        task.add_done_callback(_log_failure)
+
+    async def _lease(self, shard: int, serial: int, revision: int | None, row: LeaseRow, stored: Happening) -> None:
+        key, value = lease_key(shard), encode_lease(row)
+        try:
+            written = (
+                await self._table.create(key, value)
+                if revision is None
+                else await self._table.update(key, value, revision)
+            )
+        except Unavailable as error:
+            log.info("a lease was not written", extra={"shard": shard, "error": str(error)})
+            self._report(shard, serial, Happening.UNKNOWN, 0)
+        else:
+            self._report(shard, serial, Happening.REFUSED if written is None else stored, written or 0)
+
+    async def _open(self, shard: int, serial: int) -> None:
+        while True:
+            try:
+                await self._provider.serve_shard(shard)
+            except Unavailable as error:
+                log.info("a shard cannot be served yet", extra={"shard": shard, "error": str(error)})
+                await asyncio.sleep(OPEN_AGAIN_S)
+            else:
+                self._report(shard, serial, Happening.OPENED, 0)
+                return
+
+    async def _close(self, shard: int, serial: int) -> None:
+        provider = self._provider
+        try:
+            async with asyncio.timeout(self._config.close_timeout_s):
+                await provider.leave_shard(shard)
+                while active := provider.get_active_vms(shard):
+                    await asyncio.gather(*(provider.stop_vm(machine.actor_id) for machine in active))
+        except TimeoutError:
+            left = len(provider.get_active_vms(shard))
+            log.warning("a shard is given away with actors at work", extra={"shard": shard, "actors": left})
+        provider.abandon_shard(shard)
+        self._report(shard, serial, Happening.CLOSED, 0)
+
+    def _abandon(self, shard: int) -> None:
+        task = self._at_work.get(shard)
+        if task is not None:
+            task.cancel()
+        self._provider.abandon_shard(shard)
+
+    async def _bury(self, member: str, revision: int) -> None:
+        try:
+            await self._table.delete(member_row_key(member), revision)
+        except Unavailable as error:
+            log.info("a dead member's row was not removed", extra={"member": member, "error": str(error)})
+
+
+async def _after(before: asyncio.Task[None] | None, work: Coroutine[Any, Any, None]) -> None:
+    try:
+        if before is not None:
+            await asyncio.wait((before,))
+        await work
+    finally:
+        work.close()
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("work on a shard failed", exc_info=error)

@@ -1,0 +1,139 @@
+"""Who is a member, as one ordered reading of the table says, and which sessions are certainly over.
+
+A member's life is its session: from the row that it created to the end of that row, by deletion, by expiry or by
+another process that took the row over. The session's number is the revision of its first row, so sessions of one
+member are ordered and none comes back. A lease names its holder's session and ends with it.
+
+A reading may leave out a row's older words, so "not seen" is not "gone": a session is over only when a later word on
+the same member was read, or when the member had no word in a complete reading that reached further than the session's
+start. The idea is Chubby's (Burrows, 2006): locks belong to sessions, and the server says when a session is over.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeVar
+
+from msgspec import DecodeError, Struct, ValidationError
+from msgspec.json import Decoder, Encoder
+
+
+class MemberRow(Struct, frozen=True, kw_only=True):
+    """What a member says of itself. `beat` counts its writes; `session` 0 is the first row of a session.
+
+    - `incarnation`: unique to the process. `claim`: what its supervisor has locked, so that whoever holds the same
+      claim now knows that this process is dead; empty where nothing could be locked.
+    - `active`: it wants shards; a member that drains does not.
+    - `about`: for people: host, pid, model and more.
+    """
+
+    node: str
+    slot: int
+    incarnation: str
+    session: int = 0
+    beat: int = 0
+    claim: str = ""
+    active: bool = True
+    about: dict[str, Any] = {}
+
+
+class Holder(NamedTuple):
+    """A member in one of its sessions."""
+
+    member: str
+    session: int
+
+
+class LeaseRow(Struct, frozen=True, kw_only=True):
+    """Who holds a shard: a member and its session; without a member it was released."""
+
+    holder: str = ""
+    session: int = 0
+    incarnation: str = ""
+
+
+RowT = TypeVar("RowT")
+
+_encoder = Encoder()
+_member_rows = Decoder(MemberRow)
+_lease_rows = Decoder(LeaseRow)
+
+
+def encode_member(row: MemberRow) -> bytes:
+    """The row as JSON."""
+    return _encoder.encode(row)
+
+
+def decode_member(value: bytes | None) -> MemberRow | None:
+    """The row, or None for one that is gone or that is none of ours."""
+    return None if value is None else _decoded(_member_rows, value)
+
+
+def encode_lease(row: LeaseRow) -> bytes:
+    """The row as JSON."""
+    return _encoder.encode(row)
+
+
+def decode_lease(value: bytes | None) -> LeaseRow | None:
+    """The row, or None for one that is gone; nobody holds one that is none of ours."""
+    return None if value is None else _decoded(_lease_rows, value) or LeaseRow()
+
+
+def _decoded(decoder: Decoder[RowT], value: bytes) -> RowT | None:
+    try:
+        return decoder.decode(value)
+    except (DecodeError, ValidationError):
+        return None
+
+
+class Word(NamedTuple):
+    """The last that was read of a member; `row` is None when it is gone."""
+
+    revision: int
+    row: MemberRow | None
+
+    @property
+    def session(self) -> int | None:
+        """The session that lasts as of this word."""
+        if self.row is None:
+            return None
+        return self.row.session or self.revision
+
+
+class Membership:
+    """The last word on every member. One writer: the ownership that reads the table."""
+
+    def __init__(self) -> None:
+        self._words: dict[str, Word] = {}
+        self._read_to = 0
+        self._complete_to = 0
+
+    def read(self, member: str, revision: int, row: MemberRow | None) -> Word:
+        """Take a word in; what was known before it."""
+        before = self.word(member)
+        self.reached(revision)
+        self._words[member] = Word(revision, row)
+        return before
+
+    def reached(self, revision: int) -> None:
+        """Some row at this revision was read."""
+        self._read_to = max(self._read_to, revision)
+
+    def completed(self) -> None:
+        """Everything up to the highest revision read so far has been told."""
+        self._complete_to = self._read_to
+        for member in [name for name, word in self._words.items() if word.row is None]:
+            del self._words[member]  # the complete reading says the same
+
+    def word(self, member: str) -> Word:
+        """The last word; a member without one is gone as of the last complete reading."""
+        return self._words.get(member) or Word(self._complete_to, None)
+
+    def rows(self) -> Iterator[tuple[str, MemberRow]]:
+        """Members that are there."""
+        for member, word in self._words.items():
+            if word.row is not None:
+                yield member, word.row
+
+    def over(self, holder: Holder) -> bool:
+        """Whether a session has certainly ended."""
+        word = self.word(holder.member)
+        return word.revision >= holder.session and word.session != holder.session

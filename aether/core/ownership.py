@@ -1,0 +1,422 @@
+"""Which shards a member has, takes and gives: a fold over the table's rows and the outcomes of what it did about them.
+
+It owns every shard's phase (`aether.core.handoff`) and what the table says of leases. Inputs are synchronous and
+cheap; `decide` gives all that is to be done by now. Each effect carries its shard's serial, and so does its outcome, so
+that an outcome that comes late, after the shard was lost and taken again, changes nothing.
+
+The ring places shards on the members that are there and, for a while, on those that are expected: siblings that were
+forked together, and members whose rows ended while the server could not be reached. So nothing moves because everybody
+came back at different moments.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from aether.config import ClusterConfig
+from aether.core.handoff import ANSWERING, Happening, Phase, advance
+from aether.core.membership import Holder, LeaseRow, MemberRow, Membership, Word
+from aether.core.ring import assignment, owners
+from aether.core.session import Change, OwnSession
+
+RUN_SEPARATOR = "-"
+NOBODY = LeaseRow()
+GIVING = (Phase.CLOSING, Phase.EMPTY, Phase.RELEASING)
+NEVER_S = float("inf")
+JUST_NOW_S = 0.5
+"""How much earlier than the rest of an outage a row may have ended, beside its turn to be renewed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Write `row`, which names us, over the lease row that is at `revision`; None when there is no row."""
+
+    shard: int
+    serial: int
+    revision: int | None
+    row: LeaseRow
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Begin to serve a shard."""
+
+    shard: int
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Take no more commands of a shard, answer those taken, snapshot."""
+
+    shard: int
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Write that nobody holds the lease row that is at `revision`."""
+
+    shard: int
+    serial: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """Drop whatever is open of a shard and answer nobody: it is not ours any more."""
+
+    shard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Tell those who wait that these shards are served here now."""
+
+    shards: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Remove the row of a process that is certainly dead."""
+
+    member: str
+    revision: int
+
+
+Effect: TypeAlias = Take | Open | Close | Release | Abandon | Announce | Bury
+
+
+@dataclass(slots=True)
+class _Shard:
+    """One shard: our phase, the last word on its lease row, and what we are writing there."""
+
+    phase: Phase = Phase.AWAY
+    serial: int = 0
+    revision: int = 0
+    row: LeaseRow | None = None
+    writing: LeaseRow = NOBODY
+    tried_at: int = 0
+    refused_at: int = -1
+    retry_at_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """How many shards are held, being taken and being given."""
+
+    held: int
+    taking: int
+    giving: int
+
+
+class Ownership:
+    """One member's part of the shards. `own` is its session; the cluster's shell is the one caller.
+
+    `siblings` are the members that the same supervisor runs.
+    """
+
+    def __init__(self, own: OwnSession, shards: int, config: ClusterConfig, siblings: Sequence[str] = ()) -> None:
+        self.own = own
+        self.leaving = False
+        self._config = config
+        self._siblings = frozenset(siblings) | {own.name}
+        self._shards = [_Shard() for _ in range(shards)]
+        self._members = Membership()
+        self._answering: set[int] = set()
+        self._look: set[int] = set(range(shards))
+        self._ring: tuple[str, ...] | None = None
+        self._wanted: Mapping[int, str] = {}
+        self._expected_s: dict[str, float] = {}
+        self._ended_s: dict[str, float] = {}
+        self._disturbed_until_s = 0.0
+        self._complete = False
+        self._giving = 0
+        self._opened: list[int] = []
+        self._dead: dict[str, int] = {}
+        self._wake_s = NEVER_S
+
+    # ------------------------------------------------------------------------------------------ what others ask
+
+    def answers(self, shard: int, now_s: float) -> bool:
+        """Whether an answer for the shard may leave at this instant: the reply fence."""
+        return now_s < self.own.until_s and shard in self._answering
+
+    def phase(self, shard: int) -> Phase:
+        """What we have of a shard."""
+        return self._shards[shard].phase
+
+    def epoch(self, shard: int) -> int:
+        """The revision of a shard's lease row."""
+        return self._shards[shard].revision
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing of any shard is here."""
+        return all(shard.phase is Phase.AWAY for shard in self._shards)
+
+    @property
+    def settled(self) -> bool:
+        """Whether we hold what the ring wants us to hold and nothing else, as of the last `decide`."""
+        if self.own.session is None or not self._wanted:
+            return False
+        return all(
+            shard.phase is (Phase.HELD if self._target(number) == self.own.name else Phase.AWAY)
+            for number, shard in enumerate(self._shards)
+        )
+
+    def moves(self) -> Moves:
+        """What is under way."""
+        phases = [shard.phase for shard in self._shards]
+        return Moves(
+            held=phases.count(Phase.HELD),
+            taking=sum(phases.count(phase) for phase in (Phase.TAKING, Phase.OPENING, Phase.RECLAIMING)),
+            giving=self._giving,
+        )
+
+    # ------------------------------------------------------------------------------------------ inputs
+
+    def expect_siblings(self, now_s: float) -> None:
+        """The siblings are starting too: for `gather_s` nothing of theirs is taken."""
+        for member in self._siblings - {self.own.name}:
+            self._expected_s[member] = now_s + self._config.gather_s
+
+    def member_told(self, member: str, revision: int, row: MemberRow | None, now_s: float) -> Change:
+        """A word on a member, in the table's order; what it means if the member is ourselves."""
+        before = self._members.read(member, revision, row)
+        word = self._members.word(member)
+        if row is not None:
+            self._expected_s.pop(member, None)
+            self._ended_s.pop(member, None)
+        elif before.row is not None and before.row.active and not self.leaving:
+            self._ended(member, now_s)
+        if (before.session, _active(before)) != (word.session, _active(word)):
+            self._ring = None  # place anew, and look at every lease: one of its sessions may be over
+        if member != self.own.name:
+            self._note_dead(member, word)
+            return Change.NOTHING
+        change = self.own.told(word)
+        if change is not Change.NOTHING:
+            self._session_changed(change, now_s)
+        return change
+
+    def lease_told(self, shard: int, revision: int, row: LeaseRow | None) -> None:
+        """A word on a lease, in the table's order."""
+        self._members.reached(revision)
+        self._learn(shard, revision, row)
+
+    def completed(self, now_s: float) -> None:
+        """All that the table holds has been told: at the beginning, and again after every loss of the watch."""
+        self._members.completed()
+        self._ring = None
+        if self._complete:
+            self._disturbed(now_s)
+        self._complete = True
+
+    def done(self, number: int, serial: int, outcome: Happening, now_s: float, revision: int = 0) -> None:
+        """What came of an effect; `revision` is the lease row's new one after a write that was stored."""
+        shard = self._shards[number]
+        if serial != shard.serial:
+            return
+        if revision:
+            self._learn(number, revision, shard.writing)
+        self._look.add(number)
+        if outcome is Happening.UNKNOWN:
+            shard.retry_at_s = now_s + self._config.retry_s
+        elif outcome is Happening.REFUSED:
+            shard.refused_at = shard.tried_at
+        self._move(number, self._as_it_is_now(shard, outcome))
+
+    def leave(self) -> None:
+        """From now on nothing is wanted here."""
+        self.leaving = True
+        self._ring = None
+
+    # ------------------------------------------------------------------------------------------ decisions
+
+    def decide(self, now_s: float) -> list[Effect]:
+        """All that is to be done now, in order."""
+        if not self._complete:
+            return []
+        effects: list[Effect] = [Bury(member, revision) for member, revision in self._dead.items()]
+        self._dead.clear()
+        self._wake_s = NEVER_S
+        self._place(now_s)
+        look, self._look = sorted(self._look), set()
+        for number in look:
+            effect = self._next(number, now_s)
+            if effect is not None:
+                effects.append(effect)
+        if self._opened:
+            effects.append(Announce(tuple(self._opened)))
+            self._opened = []
+        return effects
+
+    def next_wake_s(self) -> float:
+        """When `decide` has something to do though nothing is told; infinity when it never has."""
+        return min([self._wake_s, *self._expected_s.values()])
+
+    def _place(self, now_s: float) -> None:
+        """Work the ring out anew when its members may have changed."""
+        for member in [member for member, until_s in self._expected_s.items() if until_s <= now_s]:
+            del self._expected_s[member]
+        ring = {member for member, row in self._members.rows() if row.active} | self._expected_s.keys()
+        if self.leaving:
+            ring.discard(self.own.name)
+        elif self.own.session is None:
+            ring.add(self.own.name)
+        members = tuple(sorted(ring))
+        if members != self._ring:
+            self._ring = members
+            self._wanted = owners(assignment(members, len(self._shards)))
+            self._look.update(range(len(self._shards)))
+
+    def _next(self, number: int, now_s: float) -> Effect | None:
+        """What is to be done about one shard."""
+        shard = self._shards[number]
+        mine, ours = self._is_mine(shard), shard.row is not None and shard.row.holder == self.own.name
+        wanted = self._target(number) == self.own.name
+        match shard.phase:
+            case Phase.AWAY if mine:
+                self._move(number, Happening.OWNED)
+                return self._next(number, now_s)
+            case Phase.AWAY if wanted:
+                return self._take(number, Happening.TAKE, now_s) if self._is_free(shard) else None
+            case Phase.LAPSED if mine:
+                self._move(number, Happening.OWNED)
+                return self._next(number, now_s)
+            case Phase.LAPSED if ours and not self.leaving:
+                return self._take(number, Happening.TAKE, now_s)
+            case Phase.CLOSING if ours:
+                return None
+            case Phase.OPENING | Phase.HELD | Phase.CLOSING | Phase.EMPTY | Phase.LAPSED if not mine:
+                self._look.add(number)
+                self._move(number, Happening.LOST)
+                return Abandon(number)
+            case Phase.HELD if not wanted:
+                return self._close(number)
+            case Phase.EMPTY if wanted:
+                return Open(number, self._move(number, Happening.OPEN))
+            case Phase.EMPTY:
+                return self._release(number, now_s)
+            case _:
+                return None
+
+    def _take(self, number: int, happening: Happening, now_s: float) -> Effect | None:
+        shard, holder = self._shards[number], self.own.holder
+        if shard.revision == shard.refused_at:
+            return None  # the watch will tell who was quicker
+        if holder is None or not self.own.valid(now_s) or self._too_early(number, now_s):
+            self._look.add(number)
+            return None
+        shard.tried_at = shard.revision
+        shard.writing = LeaseRow(holder=holder.member, session=holder.session, incarnation=self.own.me.incarnation)
+        revision = None if shard.row is None else shard.revision
+        return Take(number, self._move(number, happening), revision, shard.writing)
+
+    def _close(self, number: int) -> Effect | None:
+        target = self._target(number)
+        busy = self._giving >= self._config.moves_in_flight_max
+        if target is not None and (busy or target in self._expected_s):
+            self._look.add(number)
+            return None
+        return Close(number, self._move(number, Happening.CLOSE))
+
+    def _release(self, number: int, now_s: float) -> Effect | None:
+        shard = self._shards[number]
+        if self._too_early(number, now_s):
+            self._look.add(number)
+            return None
+        shard.writing = NOBODY
+        return Release(number, self._move(number, Happening.RELEASE), shard.revision)
+
+    def _too_early(self, number: int, now_s: float) -> bool:
+        retry_at_s = self._shards[number].retry_at_s
+        if retry_at_s > now_s:
+            self._wake_s = min(self._wake_s, retry_at_s)
+        return retry_at_s > now_s
+
+    # ------------------------------------------------------------------------------------------ small words
+
+    def _target(self, number: int) -> str | None:
+        return self._wanted.get(number)
+
+    def _is_mine(self, shard: _Shard) -> bool:
+        return shard.row is not None and (shard.row.holder, shard.row.session) == self.own.holder
+
+    def _is_free(self, shard: _Shard) -> bool:
+        row = shard.row
+        return row is None or not row.holder or self._members.over(Holder(row.holder, row.session))
+
+    def _learn(self, number: int, revision: int, row: LeaseRow | None) -> None:
+        shard = self._shards[number]
+        if revision > shard.revision:
+            shard.revision, shard.row = revision, row
+            self._look.add(number)
+            self._fence(number)
+
+    def _move(self, number: int, happening: Happening) -> int:
+        """Advance a shard's phase; its new serial."""
+        shard = self._shards[number]
+        before, shard.phase = shard.phase, advance(shard.phase, happening)
+        shard.serial += 1
+        self._giving += (shard.phase in GIVING) - (before in GIVING)
+        if shard.phase is Phase.HELD:
+            self._opened.append(number)
+        self._fence(number)
+        return shard.serial
+
+    def _fence(self, number: int) -> None:
+        shard = self._shards[number]
+        if shard.phase in ANSWERING and self._is_mine(shard):
+            self._answering.add(number)
+        else:
+            self._answering.discard(number)
+
+    def _as_it_is_now(self, shard: _Shard, outcome: Happening) -> Happening:
+        """The outcome in the light of what was told meanwhile."""
+        if outcome is Happening.TAKEN and not self._is_mine(shard):
+            outcome = Happening.REFUSED
+        if outcome is Happening.REFUSED and shard.phase is Phase.RECLAIMING:
+            return Happening.UNKNOWN  # whoever has the row now, the watch tells
+        return outcome
+
+    def _session_changed(self, change: Change, now_s: float) -> None:
+        self._answering.clear()
+        self._look.update(range(len(self._shards)))
+        for number, shard in enumerate(self._shards):
+            if shard.phase in (Phase.HELD, Phase.RECLAIMING):
+                self._move(number, Happening.LAPSE)
+        if change is not Change.JOINED:
+            self._disturbed(now_s)
+
+    def _ended(self, member: str, now_s: float) -> None:
+        self._ended_s[member] = now_s
+        if now_s < self._disturbed_until_s:
+            self._expected_s[member] = self._disturbed_until_s
+
+    def _disturbed(self, now_s: float) -> None:
+        """The server could not be reached: whose row ended just now, or soon, may only not be back yet."""
+        self._disturbed_until_s = now_s + self._config.regather_s
+        recently_s = now_s - self._config.ttl_s / self._config.renewals_a_ttl - JUST_NOW_S
+        for member in [member for member, ended_s in self._ended_s.items() if ended_s >= recently_s]:
+            self._expected_s[member] = self._disturbed_until_s
+        self._ended_s.clear()
+
+    def _note_dead(self, member: str, word: Word) -> None:
+        """A row that an earlier run of our supervisor left, in a place where nobody follows it."""
+        row, me = word.row, self.own.me
+        self._dead.pop(member, None)
+        if row is None or not me.claim or row.claim != me.claim or member in self._siblings:
+            return
+        if _run(row.incarnation) != _run(me.incarnation):
+            self._dead[member] = word.revision
+
+
+def _active(word: Word) -> bool:
+    return word.row is not None and word.row.active
+
+
+def _run(incarnation: str) -> str:
+    """The start of the supervisor that an incarnation is of."""
+    return incarnation.rpartition(RUN_SEPARATOR)[0]

@@ -1,0 +1,140 @@
+"""A member's own session: how it begins, lasts, lapses and ends. Inputs are words of the table, outputs are writes.
+
+A write is a compare-and-set on the last word, so two processes cannot both keep one row. Nothing is believed on the
+acknowledgement of a write: the session begins, and its validity is prolonged, when the row comes back through the
+watch. So a member whose watch is blind stops serving like one that cannot write. Validity counts from the sending of
+the write that came back, because the server's time to live began after it.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeAlias
+
+from msgspec.structs import replace
+
+from aether.core.membership import Holder, MemberRow, Word
+from aether.names import member_name
+
+ALIVE_AFTER_RENEWALS = 2
+"""A foreign row in our place that was renewed so often while we looked belongs to a living process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Write the first row of a session where there is none."""
+
+    row: MemberRow
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Write over the row at a revision: renew our own, or take over that of a dead predecessor."""
+
+    row: MemberRow
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Somebody who may be alive has our place: wait for the end of the row."""
+
+
+Write: TypeAlias = Create | Update | Wait
+
+
+class Change(Enum):
+    """What a word on our own row means."""
+
+    NOTHING = "nothing"
+    JOINED = "joined"
+    LAPSED = "lapsed"
+    REPLACED = "replaced"
+    ALIVE_ELSEWHERE = "alive elsewhere"
+
+
+class OwnSession:
+    """One process's place in the table. `replaces` is an incarnation that is known to be dead; `answers_for_s` is how
+    long a renewal lasts for us, from its sending on."""
+
+    def __init__(self, me: MemberRow, *, replaces: str | None, answers_for_s: float) -> None:
+        self.me = me
+        self.name = member_name(me.node, me.slot)
+        self.session: int | None = None
+        self.until_s = 0.0
+        self._replaces = replaces
+        self._answers_for_s = answers_for_s
+        self._word = Word(0, None)
+        self._acknowledged = 0
+        self._sent_s: dict[int, float] = {}
+        self._beat = 0
+        self._foreign: tuple[str, int] = ("", 0)
+
+    @property
+    def holder(self) -> Holder | None:
+        """What our leases are held by now; None without a session."""
+        return None if self.session is None else Holder(self.name, self.session)
+
+    @property
+    def row_revision(self) -> int:
+        """The revision of our own row as last read, 0 when there is none."""
+        return self._word.revision if self._is_mine(self._word) else 0
+
+    def valid(self, now_s: float) -> bool:
+        """Whether the session certainly lasts at this instant."""
+        return now_s < self.until_s
+
+    def write(self, now_s: float, *, active: bool, about: dict[str, Any]) -> Write:
+        """The next write. What it says of the session is believed when `told` hears of it."""
+        word = self._word
+        if word.row is not None and not self._is_mine(word) and not self._is_dead(word.row):
+            return Wait()
+        self._beat += 1
+        self._sent_s[self._beat] = now_s
+        row = replace(self.me, beat=self._beat, active=active, about=about)
+        if word.row is None:
+            return Create(row)
+        if not self._is_mine(word):
+            return Update(row, word.revision)
+        return Update(replace(row, session=word.session), max(word.revision, self._acknowledged))
+
+    def acknowledged(self, revision: int) -> None:
+        """A write was stored at this revision: the next one builds on it."""
+        self._acknowledged = revision
+
+    def told(self, word: Word) -> Change:
+        """Take in a word on our row."""
+        before, self._word = self._word, word
+        if self._is_mine(word):
+            return self._echoed(word)
+        lapsed, self.session, self.until_s = self.session is not None, None, 0.0
+        if word.row is None:
+            return Change.LAPSED if lapsed else Change.NOTHING
+        if lapsed or self._is_mine(before):
+            return Change.REPLACED
+        return self._occupied(word.row)
+
+    def _echoed(self, word: Word) -> Change:
+        assert word.row is not None
+        joined = word.session != self.session
+        if joined:
+            self.until_s = 0.0
+        self.session = word.session
+        sent_s = self._sent_s.get(word.row.beat)
+        if sent_s is not None:
+            self.until_s = max(self.until_s, sent_s + self._answers_for_s)
+        for beat in [beat for beat in self._sent_s if beat <= word.row.beat]:
+            del self._sent_s[beat]
+        return Change.JOINED if joined else Change.NOTHING
+
+    def _occupied(self, row: MemberRow) -> Change:
+        incarnation, renewals = self._foreign
+        self._foreign = (row.incarnation, renewals + 1 if incarnation == row.incarnation else 0)
+        alive = self._foreign[1] >= ALIVE_AFTER_RENEWALS and not self._is_dead(row)
+        return Change.ALIVE_ELSEWHERE if alive else Change.NOTHING
+
+    def _is_mine(self, word: Word) -> bool:
+        return word.row is not None and word.row.incarnation == self.me.incarnation
+
+    def _is_dead(self, row: MemberRow) -> bool:
+        """Whether the process of a row in our place is proven dead: reaped, or of a claim that is ours now."""
+        return row.incarnation == self._replaces or (row.claim != "" and row.claim == self.me.claim)

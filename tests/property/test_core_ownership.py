@@ -1,0 +1,97 @@
+"""Many members over one table that is late, lossy and sometimes away: no shard has two owners, and all is well again.
+
+Each safeguard is also left out, and the simulation must then find the violation that it prevents.
+"""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import settings
+
+from aether.config import ClusterConfig
+from aether.core.membership import Holder, Membership
+from aether.core.ownership import Ownership
+from aether.core.session import OwnSession
+from tests.support.cluster_sim import CONFIG, SHARDS, Simulation, Violation, play
+
+STEPS = 25
+ABLATION_SEEDS = range(400)
+
+
+def test_no_shard_is_answered_by_two_members_and_all_settles_when_faults_heal() -> None:
+    for seed in range(settings().max_examples):
+        play(Simulation(seed), STEPS)
+
+
+def test_without_faults_every_shard_is_soon_held() -> None:
+    sim = Simulation(0, unknown=0, lost=0, slow=0)
+    sim.faulty = False
+    for node in "abcde":
+        sim.start(node)
+    sim.run_for(3 * CONFIG.gather_s)
+    sim.check_settled()
+
+
+def finds_two_owners(make: Callable[[OwnSession, ClusterConfig], Ownership], config: ClusterConfig = CONFIG) -> bool:
+    """Whether some seed shows two members that answer for one shard at once."""
+    for seed in ABLATION_SEEDS:
+        try:
+            play(Simulation(seed, make=make, config=config), STEPS)
+        except Violation as violation:
+            if "is answered by" in str(violation):
+                return True
+    return False
+
+
+def test_a_member_that_was_not_seen_yet_must_not_count_as_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unseen_is_over(self: Membership, holder: Holder) -> bool:
+        return self.word(holder.member).session != holder.session
+
+    monkeypatch.setattr(Membership, "over", unseen_is_over)
+    assert finds_two_owners(lambda own, config: Ownership(own, SHARDS, config))
+
+
+def test_a_lease_of_an_earlier_session_must_be_claimed_anew() -> None:
+    class Trusting(Ownership):
+        def _is_mine(self, shard: object) -> bool:
+            row = getattr(shard, "row", None)
+            return self.own.holder is not None and row is not None and row.holder == self.own.name
+
+    assert finds_two_owners(lambda own, config: Trusting(own, SHARDS, config))
+
+
+def test_answers_must_stop_by_the_clock_and_not_when_the_news_arrives() -> None:
+    class Timeless(Ownership):
+        def answers(self, shard: int, now_s: float) -> bool:
+            return shard in self._answering
+
+    assert finds_two_owners(lambda own, config: Timeless(own, SHARDS, config))
+
+
+def test_a_session_must_be_over_for_us_before_it_is_over_for_the_server() -> None:
+    class Overstaying(Ownership):
+        def answers(self, shard: int, now_s: float) -> bool:
+            beyond_s = self._config.ttl_s - self._config.answers_for_s + 1.0
+            return now_s < self.own.until_s + beyond_s and shard in self._answering
+
+    assert finds_two_owners(lambda own, config: Overstaying(own, SHARDS, config))
+
+
+def test_members_that_come_back_after_an_outage_find_their_shards_where_they_were() -> None:
+    sim = Simulation(7, unknown=0, lost=0, slow=0)
+    sim.faulty = False
+    members = [sim.start(node) for node in "abcd"]
+    sim.run_for(10)
+    before = {member.own.name: member.open.copy() for member in members}
+    for member in members:
+        member.freeze()  # nobody reaches the server, for longer than every row lasts
+    sim.run_for(2 * CONFIG.ttl_s)
+    takes_before = sum(message.key.startswith("lease.") for message in sim.log)
+    for member in members:
+        member.thaw()
+        member.act(member.resync)
+    sim.run_for(5)
+    sim.check_settled()
+    assert {member.own.name: member.open for member in members} == before
+    taken = sum(message.key.startswith("lease.") for message in sim.log) - takes_before
+    assert taken == SHARDS, "each lease is claimed anew by its holder, once, and none moves"

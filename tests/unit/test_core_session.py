@@ -1,0 +1,111 @@
+"""A member's own session: what is written, what is believed, who may take a place over."""
+
+from msgspec.structs import replace
+
+from aether.core.membership import MemberRow, Word
+from aether.core.session import Change, Create, OwnSession, Update, Wait
+
+ME = MemberRow(node="n", slot=0, incarnation="run-1", claim="dir")
+
+
+def session(me: MemberRow = ME, replaces: str | None = None) -> OwnSession:
+    return OwnSession(me, replaces=replaces, answers_for_s=4.0)
+
+
+def joined(own: OwnSession, now_s: float = 10.0, revision: int = 5) -> MemberRow:
+    write = own.write(now_s, active=True, about={})
+    assert isinstance(write, Create)
+    assert own.told(Word(revision, write.row)) is Change.JOINED
+    return write.row
+
+
+def renewal(own: OwnSession, now_s: float) -> Update:
+    write = own.write(now_s, active=True, about={})
+    assert isinstance(write, Update)
+    return write
+
+
+def test_a_session_is_the_revision_of_its_first_row_and_lasts_from_its_sending() -> None:
+    own = session()
+    joined(own, now_s=10.0, revision=5)
+    assert own.session == 5
+    assert own.valid(13.9)
+    assert not own.valid(14.0)
+
+
+def test_an_acknowledgement_alone_prolongs_nothing() -> None:
+    own = session()
+    joined(own, now_s=10.0)
+    renewal(own, 12.0)
+    own.acknowledged(9)
+    assert not own.valid(14.0)
+
+
+def test_a_renewal_that_came_back_prolongs_from_its_own_sending() -> None:
+    own = session()
+    joined(own, now_s=10.0)
+    first, second = renewal(own, 12.0), renewal(own, 13.0)
+    own.told(Word(9, first.row))
+    assert own.valid(15.9)
+    assert not own.valid(16.0)
+    own.told(Word(10, second.row))
+    assert own.valid(16.9)
+
+
+def test_a_renewal_builds_on_the_last_known_revision() -> None:
+    own = session()
+    joined(own, revision=5)
+    assert renewal(own, 11.0).revision == 5
+    own.acknowledged(8)
+    assert renewal(own, 12.0).revision == 8
+    assert renewal(own, 12.0).row.session == 5
+
+
+def test_the_end_of_the_row_ends_the_session_at_once_and_the_next_row_is_another_session() -> None:
+    own = session()
+    joined(own)
+    assert own.told(Word(20, None)) is Change.LAPSED
+    assert (own.session, own.valid(10.0), own.holder) == (None, False, None)
+    write = own.write(21.0, active=True, about={})
+    assert isinstance(write, Create)
+    assert write.row.session == 0
+    assert own.told(Word(22, write.row)) is Change.JOINED
+    assert own.session == 22
+
+
+def test_another_process_in_our_row_means_that_we_are_replaced() -> None:
+    own = session()
+    joined(own)
+    other = replace(ME, incarnation="run-2")
+    assert own.told(Word(9, other)) is Change.REPLACED
+    assert not own.valid(10.0)
+
+
+def test_the_row_of_a_reaped_predecessor_is_taken_over_at_once() -> None:
+    own = session(replace(ME, claim=""), replaces="run-0")
+    own.told(Word(3, replace(ME, incarnation="run-0", claim="", session=1)))
+    write = own.write(10.0, active=True, about={})
+    assert isinstance(write, Update)
+    assert (write.revision, write.row.session) == (3, 0)
+
+
+def test_a_row_of_our_own_claim_is_of_a_dead_process() -> None:
+    own = session()
+    own.told(Word(3, replace(ME, incarnation="earlier-0")))
+    assert isinstance(own.write(10.0, active=True, about={}), Update)
+
+
+def test_a_row_without_proof_is_waited_for() -> None:
+    for claim in ("", "another"):
+        own = session(replace(ME, claim=claim and "dir"), replaces="run-7")
+        own.told(Word(3, replace(ME, incarnation="other-0", claim=claim)))
+        assert isinstance(own.write(10.0, active=True, about={}), Wait)
+        assert own.told(Word(30, None)) is Change.NOTHING
+        assert isinstance(own.write(40.0, active=True, about={}), Create)
+
+
+def test_a_foreign_row_that_is_renewed_is_alive_elsewhere() -> None:
+    own = session()
+    other = replace(ME, incarnation="other-0", claim="another")
+    changes = [own.told(Word(revision, other)) for revision in (3, 6, 9)]
+    assert changes == [Change.NOTHING, Change.NOTHING, Change.ALIVE_ELSEWHERE]
