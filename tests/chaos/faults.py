@@ -30,7 +30,6 @@ class Needs(Enum):
     CLUSTER = "three servers"
     SINGLE = "one server"
     PROXY = "a host behind a proxy"
-    MEMBERSHIP = "shards that many supervisors share"
 
 
 class Fault(Protocol):
@@ -268,7 +267,7 @@ class MuteConnection:
 class HostJoins:
     """One more supervisor takes its share of the shards."""
 
-    needs: ClassVar[frozenset[Needs]] = frozenset({Needs.MEMBERSHIP})
+    needs: ClassVar[frozenset[Needs]] = frozenset()
     workers: int
 
     @classmethod
@@ -284,7 +283,7 @@ class HostJoins:
 class HostLeaves:
     """TERM of a supervisor: it hands over what it has. One joins before, when there is no other."""
 
-    needs: ClassVar[frozenset[Needs]] = frozenset({Needs.MEMBERSHIP})
+    needs: ClassVar[frozenset[Needs]] = frozenset()
     dice: float
 
     @classmethod
@@ -301,7 +300,7 @@ class HostLeaves:
 class HostDies:
     """kill -9 of a supervisor that does not come back: the others wait for its leases to end. One joins before, too."""
 
-    needs: ClassVar[frozenset[Needs]] = frozenset({Needs.MEMBERSHIP})
+    needs: ClassVar[frozenset[Needs]] = frozenset()
     dice: float
 
     @classmethod

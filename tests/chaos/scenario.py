@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aether.config import ENVIRONMENT
 from tests.chaos.checker import Limits, check
 from tests.chaos.faults import FAULTS, Fault, Needs
 from tests.chaos.raw_stream import RawStream, keep_stream, read_stream
@@ -20,9 +19,6 @@ from tests.chaos.world import Setting, World, dice_of
 FAULTS_A_SEED = 4
 AT_ONCE_SHARE = 0.3
 """How often the next fault comes before the world has healed from the last."""
-
-LIVE_MEMBERSHIP = "AETHER_MEMBER_TTL_S" in ENVIRONMENT
-"""Whether many supervisors may share a namespace: until then what needs it is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,30 +59,26 @@ class Result:
         return "\n".join([*lines, f"! broken: {self.broken}"] if self.broken else lines)
 
 
-def setting_of(*, cluster: bool, live: bool = LIVE_MEMBERSHIP) -> Setting:
-    """The usual setting: a host, and with live membership another of one worker whose connection can be cut."""
-    if live:
-        return Setting(cluster=cluster, hosts={"a": 2, "b": 1}, proxied="b")
-    return Setting(cluster=cluster, proxied=None if cluster else "a")
+def setting_of(*, cluster: bool) -> Setting:
+    """The usual setting: a host of two workers, and one of one worker whose connection can be cut."""
+    return Setting(cluster=cluster, hosts={"a": 2, "b": 1}, proxied="b")
 
 
-def drawn(seed: int, *, cluster: bool = False, live: bool = LIVE_MEMBERSHIP, faults: int = FAULTS_A_SEED) -> Scenario:
+def drawn(seed: int, *, cluster: bool = False, faults: int = FAULTS_A_SEED) -> Scenario:
     """The scenario of a seed."""
     chance = dice_of(seed)
-    setting = setting_of(cluster=cluster, live=live)
-    possible = possible_faults(setting, live)
+    setting = setting_of(cluster=cluster)
+    possible = possible_faults(setting)
     kinds = chance.sample(possible, min(faults, len(possible)))
     steps = [Step(kind.drawn(chance), chance.random() >= AT_ONCE_SHARE) for kind in kinds]
     return Scenario(setting=setting, steps=steps, seed=seed)
 
 
-def possible_faults(setting: Setting, live: bool = LIVE_MEMBERSHIP) -> list[type[Fault]]:
+def possible_faults(setting: Setting) -> list[type[Fault]]:
     """The faults whose needs are met."""
     present = {Needs.CLUSTER if setting.cluster else Needs.SINGLE}
     if setting.proxied is not None:
         present.add(Needs.PROXY)
-    if live:
-        present.add(Needs.MEMBERSHIP)
     return [kind for kind in FAULTS if kind.needs <= present]
 
 

@@ -1,6 +1,6 @@
 """A short run of every fault against real processes, the seeds that once failed, and a harm that the checker must see.
 
-`scripts/chaos` runs longer. What needs shards that many supervisors share is left out where they do not.
+`scripts/chaos` runs longer.
 """
 
 import base64
@@ -29,7 +29,7 @@ from tests.chaos.faults import (
     Scale,
 )
 from tests.chaos.report import Violation
-from tests.chaos.scenario import LIVE_MEMBERSHIP, Scenario, Step, drawn, run, setting_of
+from tests.chaos.scenario import Scenario, Step, drawn, run, setting_of
 from tests.chaos.seeds import Seed, kept_seeds
 from tests.chaos.world import MEMBER_TTL_S, Setting, World
 
@@ -54,14 +54,9 @@ async def passes(scenario: Scenario) -> None:
     assert result.ok, f"{result.text()}\nlog and stream are in {result.directory}"
 
 
-@pytest.mark.parametrize("steps", [PROCESSES, CONNECTIONS], ids=["processes", "connections"])
+@pytest.mark.parametrize("steps", [PROCESSES, CONNECTIONS, HOSTS], ids=["processes", "connections", "hosts"])
 async def test_nothing_is_lost_or_contradicted(steps: list[Step]) -> None:
     await passes(Scenario(setting=setting_of(cluster=False), steps=steps))
-
-
-@pytest.mark.skipif(not LIVE_MEMBERSHIP, reason="one supervisor a namespace: there is nothing to join")
-async def test_hosts_join_leave_and_die() -> None:
-    await passes(Scenario(setting=setting_of(cluster=False), steps=HOSTS))
 
 
 @pytest.mark.parametrize("seed", kept_seeds(), ids=str)

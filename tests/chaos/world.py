@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import nats
 from nats.errors import Error as NatsError
@@ -197,11 +198,11 @@ class World:
         """Whether each worker's own row is in the table."""
         subjects = [f"$KV.AETHER_{self.namespace}_TABLE.member.{host.name}-{slot}" for slot in live]
         rows = await self._last_of(subjects)
-        return [row.get("pid") for row in rows] == list(live.values())
+        return [row.get("about", {}).get("pid") for row in rows] == list(live.values())
 
-    async def _last_of(self, subjects: Sequence[str]) -> list[dict[str, object]]:
+    async def _last_of(self, subjects: Sequence[str]) -> list[dict[str, Any]]:
         """The last value of each subject of the table; empty where there is none, or nobody to ask."""
-        rows: list[dict[str, object]] = []
+        rows: list[dict[str, Any]] = []
         try:
             connection = await nats.connect(self.servers.url.split(","), allow_reconnect=False, connect_timeout=2)
         except (OSError, NatsError, TimeoutError):
@@ -233,7 +234,7 @@ async def hold(for_s: float) -> None:
     await asyncio.sleep(for_s)
 
 
-def _row(answer: bytes) -> dict[str, object]:
+def _row(answer: bytes) -> dict[str, Any]:
     message = json.loads(answer).get("message") or {}
     value = base64.b64decode(message.get("data", ""))
     row = json.loads(value) if value else {}

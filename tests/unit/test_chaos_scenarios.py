@@ -8,26 +8,25 @@ from tests.chaos.calls import Act, Call, CallLog, Outcome, Receipt, write_call
 from tests.chaos.faults import FAULTS, Needs
 from tests.chaos.scenario import drawn, possible_faults, setting_of
 from tests.chaos.seeds import Seed, keep_seed, kept_seeds
+from tests.chaos.world import Setting
 
 
 @pytest.mark.parametrize("cluster", [False, True])
-@pytest.mark.parametrize("live", [False, True])
-def test_a_seed_gives_the_same_faults_again(cluster: bool, live: bool) -> None:
+def test_a_seed_gives_the_same_faults_again(cluster: bool) -> None:
     for seed in range(50):
-        first, again = (drawn(seed, cluster=cluster, live=live) for _ in range(2))
+        first, again = (drawn(seed, cluster=cluster) for _ in range(2))
         assert first == again
         assert len({type(step.fault) for step in first.steps}) == 4
-    assert drawn(1, cluster=cluster, live=live) != drawn(2, cluster=cluster, live=live)
+    assert drawn(1, cluster=cluster) != drawn(2, cluster=cluster)
 
 
 def test_every_fault_is_possible_somewhere_and_none_without_what_it_needs() -> None:
     found = set()
     for cluster in (False, True):
-        for live in (False, True):
-            possible = possible_faults(setting_of(cluster=cluster, live=live), live)
-            missing = {Needs.SINGLE if cluster else Needs.CLUSTER} | (set() if live else {Needs.MEMBERSHIP})
-            assert not any(kind.needs & missing for kind in possible)
-            found |= set(possible)
+        possible = possible_faults(setting_of(cluster=cluster))
+        assert not any((Needs.SINGLE if cluster else Needs.CLUSTER) in kind.needs for kind in possible)
+        assert not any(Needs.PROXY in kind.needs for kind in possible_faults(Setting(cluster=cluster)))
+        found |= set(possible)
     assert found == set(FAULTS)
 
 
