@@ -22,6 +22,10 @@ from tests.chaos.calls import Act, Call, Outcome, Receipt, write_call
 
 READ_SHARE = 0.3
 REJECTED_SHARE = 0.05
+HASTY_SHARE = 0.2
+HASTY_S = 0.7
+"""Some calls have a deadline that a fault outlasts, so that there are unknown outcomes to go on from."""
+
 AMOUNT_MAX = 9
 
 
@@ -84,7 +88,7 @@ class _Lane:
     async def _call(self, act: Act, number: int, amount: int) -> None:
         self._count += 1
         command_id = f"{self._name}/{self._ledger}/{self._count}"
-        deadline_s = self._options.deadline_s
+        deadline_s = HASTY_S if self._dice.random() < HASTY_SHARE else self._options.deadline_s
         ledger = self._client.actor(model.Ledger, self._ledger, deadline_s=deadline_s, command_id=command_id)
         started_s = time.monotonic()
         answer = ledger.read() if act is Act.READ else ledger.append(self._name, number, amount)
