@@ -27,7 +27,7 @@ def say(text: str) -> None:
 async def one_round(seed: Seed, kept: Path) -> bool:
     """Whether all was well."""
     scenario = drawn(seed.number, cluster=seed.cluster, faults=seed.faults)
-    say(f"== seed {seed}")
+    say(f"== seed {seed}{'' if scenario.setting.follow else ', workers do not follow what is stored'}")
     for step in scenario.steps:
         say(f"   {step.fault}{'' if step.heal else ' and at once the next'}")
     try:

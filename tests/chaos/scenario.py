@@ -7,7 +7,7 @@ replayed.
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.chaos.checker import Limits, check
@@ -67,7 +67,7 @@ def setting_of(*, cluster: bool) -> Setting:
 def drawn(seed: int, *, cluster: bool = False, faults: int = FAULTS_A_SEED) -> Scenario:
     """The scenario of a seed."""
     chance = dice_of(seed)
-    setting = setting_of(cluster=cluster)
+    setting = replace(setting_of(cluster=cluster), follow=chance.random() < 0.5)
     possible = possible_faults(setting)
     kinds = chance.sample(possible, min(faults, len(possible)))
     steps = [Step(kind.drawn(chance), chance.random() >= AT_ONCE_SHARE) for kind in kinds]

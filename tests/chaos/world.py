@@ -37,11 +37,13 @@ class Setting:
     """What a run starts with.
 
     `hosts`: the workers of each supervisor by node name. `proxied`: the host whose connection goes through a proxy.
+    `follow`: whether workers apply what others store; without it an owner learns of another one's commits last.
     """
 
     cluster: bool = False
     hosts: Mapping[str, int] = field(default_factory=lambda: {"a": 2})
     proxied: str | None = None
+    follow: bool = True
     clients: int = 3
     ledgers: int = 24
     pause_s: float = 0.3
@@ -87,8 +89,9 @@ class World:
         if name == self.setting.proxied:
             assert self.proxy is not None
             url = self.proxy.url
+        variables = {"AETHER_MEMBER_TTL_S": str(MEMBER_TTL_S), "AETHER_FOLLOW_STORED": str(self.setting.follow)}
         host = Host(name, url, self.namespace, self.directory, workers=workers, replicas=self.servers.replicas,
-                    variables={"AETHER_MEMBER_TTL_S": str(MEMBER_TTL_S)})  # fmt: skip
+                    variables=variables)  # fmt: skip
         self.hosts[name] = host
         return host
 
