@@ -116,10 +116,17 @@ class Method(Generic[AnswerT]):
         self._subject = API + subject
         self._decoder = Decoder(answer)
 
-    async def __call__(self, connection: NatsConnection, name: str = "", body: dict[str, Any] | None = None) -> AnswerT:
+    async def __call__(
+        self,
+        connection: NatsConnection,
+        name: str = "",
+        body: dict[str, Any] | None = None,
+        *,
+        timeout_s: float = API_TIMEOUT_S,
+    ) -> AnswerT:
         """The answer. Raises `ApiRefused`, `NotSent` when JetStream is not there, `Unavailable`."""
         subject = self._subject.format(name)
-        message = await connection.request(subject, encode(body) if body else b"", API_TIMEOUT_S)
+        message = await connection.request(subject, encode(body) if body else b"", timeout_s)
         answer = self._decoder.decode(message.data)
         if answer.error is not None:
             raise ApiRefused(answer.error, subject)

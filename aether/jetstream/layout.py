@@ -1,22 +1,25 @@
 """What a namespace is made of on the server: one stream and three KV buckets, as `names` calls them.
 
 Whoever creates first decides; an identical create is fine, another one is refused by the server and read back here. A
-worker never updates a stream. The stream is created last, so where it exists everything does. Stateless.
+worker never updates a stream. The stream is created last, so where it exists everything does. Servers that are only
+just electing leave requests unanswered or do not know their peers yet: that is waited out, within a bound. Stateless.
 """
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
 from aether.config import StorageConfig
 from aether.core.backoff import Backoff
 from aether.errors import ConfigError, Unavailable
-from aether.jetstream.api import Answered, ApiRefused, Method, StreamInfo, stream_info
+from aether.jetstream.api import API_TIMEOUT_S, Answered, ApiRefused, Method, StreamInfo, stream_info
 from aether.jetstream.connection import NatsConnection
 from aether.jetstream.headers import (
+    ERROR_CLUSTER_NOT_READY,
     ERROR_JETSTREAM_NOT_ENABLED,
     ERROR_JETSTREAM_NOT_ENABLED_FOR_ACCOUNT,
     ERROR_NO_SUITABLE_PEERS,
@@ -39,6 +42,16 @@ MARKER_TTL_S = 60
 """How long the sign that a row is gone stays in the table; a watch that was away longer compares the whole table."""
 
 WAIT = Backoff(first_s=0.05, cap_s=1.0)
+
+SETTLE_MAX_S = 30.0
+"""How long servers may be electing before a namespace cannot be made: twice the longest that was measured (13.9 s)."""
+
+FIRST_ANSWER_S = 0.5
+"""How long the first request waits; each further one twice as long. What a leaderless server is asked is lost."""
+
+TEMPORARY = frozenset({ERROR_CLUSTER_NOT_READY, ERROR_NO_SUITABLE_PEERS, ERROR_STREAM_NOT_FOUND})
+"""Refusals of servers that do not know their peers yet, or have not heard yet of a stream that another one made."""
+
 _NANOSECONDS = 1_000_000_000
 
 
@@ -68,10 +81,13 @@ _stream_names = Method("STREAM.NAMES", _StreamNames)
 _account_info = Method("INFO", _AccountInfo)
 
 
-async def check_jetstream(connection: NatsConnection) -> None:
+_T = TypeVar("_T")
+
+
+async def check_jetstream(connection: NatsConnection, timeout_s: float = API_TIMEOUT_S) -> None:
     """Raise `ConfigError` when the server has no JetStream, for anybody or for this account."""
     try:
-        await _account_info(connection)
+        await _account_info(connection, timeout_s=timeout_s)
     except NotSent:
         if connection.generation is None:
             raise
@@ -82,17 +98,22 @@ async def check_jetstream(connection: NatsConnection) -> None:
         raise
 
 
-async def create_layout(connection: NatsConnection, namespace: str, storage: StorageConfig) -> Layout:
-    """Make what is missing of a namespace.
+async def create_layout(
+    connection: NatsConnection, namespace: str, storage: StorageConfig, settle_s: float = SETTLE_MAX_S
+) -> Layout:
+    """Make what is missing of a namespace; servers that are still electing have `settle_s` for it.
 
     Raises `ConfigError` when it exists with another number of shards or another layout, or cannot be made as wanted;
     `Unavailable` when the server does not answer.
     """
     names = Names(namespace, storage.shards)
-    await check_jetstream(connection)
-    for bucket in (names.table, names.snapshots, names.checkpoints):
-        await _create(connection, bucket_config(bucket, storage.replicas, expiring=bucket == names.table))
-    found = await _create(connection, stream_config(names, storage.replicas))
+    ends_s = asyncio.get_running_loop().time() + settle_s
+    await _settled(lambda timeout_s: check_jetstream(connection, timeout_s), ends_s)
+    buckets = (names.table, names.snapshots, names.checkpoints)
+    wanted = [bucket_config(bucket, storage.replicas, expiring=bucket == names.table) for bucket in buckets]
+    for config in wanted:
+        await _create(connection, config, ends_s)
+    found = await _create(connection, stream_config(names, storage.replicas), ends_s)
     return _agreed(found, namespace, storage.shards)
 
 
@@ -106,7 +127,8 @@ async def open_layout(connection: NatsConnection, namespace: str, timeout_s: flo
     attempt = 0
     while True:
         try:
-            return _agreed(await stream_info(connection, stream), namespace, None)
+            found = await stream_info(connection, stream, timeout_s=_answer_within_s(attempt))
+            return _agreed(found, namespace, None)
         except Unavailable as error:
             missing = isinstance(error, ApiRefused) and error.err_code == ERROR_STREAM_NOT_FOUND
             last = f"there is no namespace {namespace!r}: no worker has started in it" if missing else str(error)
@@ -114,8 +136,7 @@ async def open_layout(connection: NatsConnection, namespace: str, timeout_s: flo
         if left_s <= 0:
             raise Unavailable(last, namespace=namespace)
         # Many clients must not ask in step; nothing depends on the value.
-        delay_s = WAIT.delay_s(attempt, random.random())  # noqa: S311 - no secret
-        await asyncio.sleep(min(delay_s, left_s))
+        await asyncio.sleep(min(WAIT.delay_s(attempt, random.random()), left_s))  # noqa: S311 - no secret
         attempt += 1
 
 
@@ -177,16 +198,43 @@ def _unlimited(name: str, subjects: list[str], replicas: int) -> dict[str, Any]:
     }
 
 
-async def _create(connection: NatsConnection, config: dict[str, Any]) -> StreamInfo:
+async def _create(connection: NatsConnection, config: dict[str, Any], ends_s: float) -> StreamInfo:
+    name = config["name"]
+
+    async def create(timeout_s: float) -> StreamInfo:
+        try:
+            return await _stream_create(connection, name, config, timeout_s=timeout_s)
+        except ApiRefused as refused:
+            if refused.err_code == ERROR_STREAM_EXISTS_OTHERWISE:
+                return await stream_info(connection, name, timeout_s=timeout_s)
+            raise
+
     try:
-        return await _stream_create(connection, config["name"], config)
+        return await _settled(create, ends_s)
     except ApiRefused as refused:
-        if refused.err_code == ERROR_STREAM_EXISTS_OTHERWISE:
-            return await stream_info(connection, config["name"])
         if refused.err_code in (ERROR_REPLICAS_NOT_SUPPORTED, ERROR_NO_SUITABLE_PEERS):
             text = f"{config['num_replicas']} replicas cannot be made here: {refused.message}"
             raise ConfigError(text, setting="replicas") from None
         raise
+
+
+async def _settled(ask: Callable[[float], Awaitable[_T]], ends_s: float) -> _T:
+    """What `ask(timeout_s)` gives once the servers have settled; at the end its last error."""
+    attempt = 0
+    while True:
+        try:
+            return await ask(_answer_within_s(attempt))
+        except Unavailable as error:
+            left_s = ends_s - asyncio.get_running_loop().time()
+            if left_s <= 0 or (isinstance(error, ApiRefused) and error.err_code not in TEMPORARY):
+                raise
+        # Many workers must not ask in step; nothing depends on the value.
+        await asyncio.sleep(min(WAIT.delay_s(attempt, random.random()), left_s))  # noqa: S311 - no secret
+        attempt += 1
+
+
+def _answer_within_s(attempt: int) -> float:
+    return API_TIMEOUT_S if attempt > 8 else min(API_TIMEOUT_S, FIRST_ANSWER_S * 2.0**attempt)
 
 
 def _agreed(found: StreamInfo, namespace: str, shards: int | None) -> Layout:

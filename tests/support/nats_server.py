@@ -1,6 +1,7 @@
 """A real nats-server for a test: on loopback, on a free port, with a store of its own.
 
-`NatsServer` is started, stopped, killed and frozen by its process, never by name. A missing binary is an error.
+`NatsServer` is started, stopped, killed and frozen by its process, never by name. A missing binary is an error. It dies
+with the thread that started it (see `tied`).
 """
 
 import shutil
@@ -12,6 +13,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from tests.support.tied import command
 
 START_TIMEOUT_S = 15.0
 
@@ -58,7 +61,7 @@ class NatsServer:
     def start(self) -> None:
         """Start it and wait until it takes connections."""
         assert self._process is None
-        self._process = subprocess.Popen(self._arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(command(self._arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         ends_s = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < ends_s:
             try:
