@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from itertools import count
 
-import pytest
-
 from aether.config import ClusterConfig
 from aether.core.handoff import Happening, Phase
 from aether.core.membership import LeaseRow, MemberRow
