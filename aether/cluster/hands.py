@@ -11,9 +11,9 @@ from contextlib import suppress
 from typing import Any, TypeAlias, assert_never
 
 from aether.config import ClusterConfig
+from aether.core.effects import NOBODY, Abandon, Announce, Bury, Close, Effect, Open, Release, Take
 from aether.core.handoff import Happening
 from aether.core.membership import LeaseRow, encode_lease
-from aether.core.ownership import NOBODY, Abandon, Announce, Bury, Close, Effect, Open, Release, Take
 from aether.errors import AetherError, Unavailable
 from aether.names import lease_key, member_row_key
 from aether.ports import Table, Transport, VMProvider

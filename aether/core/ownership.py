@@ -11,80 +11,19 @@ came back at different moments.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from aether.config import ClusterConfig
+from aether.core.effects import NOBODY, Abandon, Announce, Bury, Close, Effect, Open, Release, Take
 from aether.core.handoff import ANSWERING, Happening, Phase, advance
 from aether.core.membership import Holder, LeaseRow, MemberRow, Membership, Word
 from aether.core.ring import assignment, owners
 from aether.core.session import Change, OwnSession
 
 RUN_SEPARATOR = "-"
-NOBODY = LeaseRow()
 GIVING = (Phase.CLOSING, Phase.EMPTY, Phase.RELEASING)
 NEVER_S = float("inf")
 JUST_NOW_S = 0.5
 """How much earlier than the rest of an outage a row may have ended, beside its turn to be renewed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Take:
-    """Write `row`, which names us, over the lease row that is at `revision`; None when there is no row."""
-
-    shard: int
-    serial: int
-    revision: int | None
-    row: LeaseRow
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Begin to serve a shard."""
-
-    shard: int
-    serial: int
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Take no more commands of a shard, answer those taken, snapshot."""
-
-    shard: int
-    serial: int
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """Write that nobody holds the lease row that is at `revision`."""
-
-    shard: int
-    serial: int
-    revision: int
-
-
-@dataclass(frozen=True, slots=True)
-class Abandon:
-    """Drop whatever is open of a shard and answer nobody: it is not ours any more."""
-
-    shard: int
-
-
-@dataclass(frozen=True, slots=True)
-class Announce:
-    """Tell those who wait that these shards are served here now."""
-
-    shards: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Bury:
-    """Remove the row of a process that is certainly dead."""
-
-    member: str
-    revision: int
-
-
-Effect: TypeAlias = Take | Open | Close | Release | Abandon | Announce | Bury
 
 
 @dataclass(slots=True)
@@ -413,6 +352,8 @@ class Ownership:
             self._disturbed(now_s)
 
     def _ended(self, member: str, now_s: float) -> None:
+        since_s = self._recently_s(now_s)
+        self._ended_s = {name: ended_s for name, ended_s in self._ended_s.items() if ended_s >= since_s}
         self._ended_s[member] = now_s
         if now_s < self._disturbed_until_s:
             self._expected_s[member] = self._disturbed_until_s
@@ -420,10 +361,13 @@ class Ownership:
     def _disturbed(self, now_s: float) -> None:
         """The server could not be reached: whose row ended just now, or soon, may only not be back yet."""
         self._disturbed_until_s = now_s + self._config.regather_s
-        recently_s = now_s - self._config.ttl_s / self._config.renewals_a_ttl - JUST_NOW_S
-        for member in [member for member, ended_s in self._ended_s.items() if ended_s >= recently_s]:
+        since_s = self._recently_s(now_s)
+        for member in [member for member, ended_s in self._ended_s.items() if ended_s >= since_s]:
             self._expected_s[member] = self._disturbed_until_s
         self._ended_s.clear()
+
+    def _recently_s(self, now_s: float) -> float:
+        return now_s - self._config.ttl_s / self._config.renewals_a_ttl - JUST_NOW_S
 
     def _note_dead(self, member: str, word: Word) -> None:
         """A row that an earlier run of our supervisor left, in a place where nobody follows it."""

@@ -13,9 +13,10 @@ from itertools import count
 from random import Random
 
 from aether.config import ClusterConfig
+from aether.core.effects import Abandon, Announce, Bury, Close, Effect, Open, Release, Take
 from aether.core.handoff import Happening, Phase
 from aether.core.membership import LeaseRow, MemberRow, decode_lease, decode_member, encode_lease, encode_member
-from aether.core.ownership import Abandon, Announce, Bury, Close, Effect, Open, Ownership, Release, Take
+from aether.core.ownership import Ownership
 from aether.core.session import Create, OwnSession, Update
 
 SHARDS = 12

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from itertools import count
 
 from aether.config import ClusterConfig
+from aether.core.effects import Close, Effect, Open, Release, Take
 from aether.core.handoff import Happening, Phase
 from aether.core.membership import LeaseRow, MemberRow
-from aether.core.ownership import Close, Effect, Open, Ownership, Release, Take
+from aether.core.ownership import Ownership
 from aether.core.ring import assignment, owners
 from aether.core.session import Create, OwnSession
 

@@ -1,0 +1,72 @@
+"""What a member can do about shards: the effects that ownership decides on and the cluster's shell performs.
+
+Each carries its shard's serial, which its outcome brings back.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from aether.core.membership import LeaseRow
+
+NOBODY = LeaseRow()
+"""The lease row of a shard that was released."""
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Write `row`, which names us, over the lease row that is at `revision`; None when there is no row."""
+
+    shard: int
+    serial: int
+    revision: int | None
+    row: LeaseRow
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Begin to serve a shard."""
+
+    shard: int
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Take no more commands of a shard, answer those taken, snapshot."""
+
+    shard: int
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Write that nobody holds the lease row that is at `revision`."""
+
+    shard: int
+    serial: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """Drop whatever is open of a shard and answer nobody: it is not ours any more."""
+
+    shard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Tell those who wait that these shards are served here now."""
+
+    shards: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Remove the row of a process that is certainly dead."""
+
+    member: str
+    revision: int
+
+
+Effect: TypeAlias = Take | Open | Close | Release | Abandon | Announce | Bury
