@@ -88,3 +88,32 @@ async def test_work_that_ends_before_it_began_leaves_no_trace() -> None:
     assert [str(each.message) for each in caught] == []
     assert stage.reports == []
     assert stage.connection.space.live(lease_key(1)) is None
+
+
+class SlowToGiveUp(RecordingProvider):
+    """Its first serving never comes to an end by itself, and takes a while to be cancelled."""
+
+    async def serve_shard(self, shard: int) -> None:
+        """Wait for ever, once."""
+        await super().serve_shard(shard)
+        if self.of(shard).count("serve") == 1:
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                self.calls.append(("given up", shard))
+
+
+async def test_a_shard_is_opened_again_only_when_its_first_opening_has_ended() -> None:
+    stage = Stage()
+    provider = SlowToGiveUp()
+    hands = Hands(
+        stage.connection.table, stage.connection.transport, provider, FAST, lambda *report: stage.reports.append(report)
+    )
+    hands.perform(Open(1, 7))
+    await soon(lambda: provider.of(1) == ["serve"])
+    hands.perform(Abandon(1))
+    hands.perform(Open(1, 8))
+    await soon(lambda: stage.reports == [(1, 8, Happening.OPENED, 0)])
+    assert provider.of(1) == ["serve", "abandon", "given up", "serve"]
