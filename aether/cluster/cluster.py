@@ -106,7 +106,7 @@ class Cluster:
         self._beating.add_done_callback(self._beaten)
 
     async def settled(self, timeout_s: float) -> bool:
-        """Wait until this member holds what it should hold; whether it did within the time. Raises what `failed` has."""
+        """Wait until this member holds what it should; whether it did within the time. Raises what `failed` has."""
         return await self._until(self._settled, timeout_s)
 
     async def leave(self) -> None:

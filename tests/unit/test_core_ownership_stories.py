@@ -8,7 +8,7 @@ import pytest
 from aether.config import ClusterConfig
 from aether.core.handoff import Happening, Phase
 from aether.core.membership import LeaseRow, MemberRow
-from aether.core.ownership import Close, Effect, Open, Ownership, Release, Take
+from aether.core.ownership import Abandon, Close, Effect, Open, Ownership, Release, Take
 from aether.core.ring import assignment, owners
 from aether.core.session import Create, OwnSession
 
@@ -116,3 +116,14 @@ def test_a_refused_release_waits_for_word_of_its_row() -> None:
             sent += 1
             a.done(0, effect.serial, Happening.REFUSED, 2.0)
     assert sent == 1
+
+
+@pytest.mark.xfail(strict=True, reason="after the loss of a shard nothing wakes the core, until something else is told")
+def test_a_shard_that_was_lost_and_is_free_is_taken_without_further_word() -> None:
+    a = member(A)
+    a.member_told(f"{A}-0", 1, row_of(a, 1.0), 1.0)
+    holding(a, 2)
+    a.lease_told(0, 5, LeaseRow())
+    effects = a.decide(1.5)
+    assert Abandon(0) in effects
+    assert a.next_wake_s() <= 1.5 or any(isinstance(effect, Take) for effect in effects)
