@@ -21,8 +21,12 @@ class Announcements:
                     waiter.set_result(None)
 
     async def wait(self, shard: int, since_s: float, timeout_s: float) -> None:
-        """Return when the shard was announced after `since_s`, at once if it was already, or in `timeout_s`."""
-        if self._last_s.get(shard, since_s) > since_s:
+        """Return when the shard was announced after `since_s`, at once if it was already, or in `timeout_s`.
+
+        In the same instant counts as after: uvloop's time has milliseconds only, and to ask once too often is cheap.
+        """
+        last_s = self._last_s.get(shard)
+        if last_s is not None and last_s >= since_s:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(shard, set())

@@ -66,6 +66,7 @@ class Cluster:
         self._settled = asyncio.Event()
         self._empty = asyncio.Event()
         self._ended = False
+        self._revision = 0
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def set_vm_provider(self, provider: VMProvider) -> None:
@@ -74,7 +75,7 @@ class Cluster:
 
     def valid(self, shard: int, boot_s: float) -> bool:
         """Whether an answer for the shard may leave at this instant."""
-        return self._core.answers(shard, boot_s)
+        return self._core.answers(shard, boot_s) and not self._ended
 
     @property
     def name(self) -> str:
@@ -169,6 +170,8 @@ class Cluster:
 
     def _told(self, row: Row) -> None:
         now_s = self._connection.clock.boot_s()
+        if row.value is not None:
+            self._read(row.revision)
         member = member_of_row_key(row.key)
         if member is not None:
             self._heed(self._core.member_told(member, row.revision, decode_member(row.value), now_s))
@@ -177,6 +180,13 @@ class Cluster:
             if shard is not None and shard < self._connection.shards:
                 self._core.lease_told(shard, row.revision, decode_lease(row.value))
         self._schedule()
+
+    def _read(self, revision: int) -> None:
+        """Revisions only grow. In a table that was lost or restored, sessions and epochs mean nothing any more."""
+        if revision <= self._revision:
+            text = f"the table went backwards, from revision {self._revision} to {revision}: it was lost or restored"
+            self._fail(Unavailable(text))
+        self._revision = max(self._revision, revision)
 
     def _completed(self) -> None:
         self._core.completed(self._connection.clock.boot_s())

@@ -73,6 +73,7 @@ class Hands:
         task = asyncio.get_running_loop().create_task(_after(before, work), name=f"aether shard {shard}")
         self._at_work[shard] = task
         task.add_done_callback(lambda done: self._worked(shard, done))
+        task.add_done_callback(lambda _: work.close())  # it may have been cancelled before it began
 
     def _worked(self, shard: int, task: asyncio.Task[None]) -> None:
         if self._at_work.get(shard) is task:
@@ -80,7 +81,7 @@ class Hands:
         _log_failure(task)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(work, name="aether dead member")
         self._others.add(task)
         task.add_done_callback(self._others.discard)
         task.add_done_callback(_log_failure)
@@ -144,12 +145,9 @@ class Hands:
 
 
 async def _after(before: asyncio.Task[None] | None, work: Coroutine[Any, Any, None]) -> None:
-    try:
-        if before is not None:
-            await asyncio.wait((before,))
-        await work
-    finally:
-        work.close()
+    if before is not None:
+        await asyncio.wait((before,))
+    await work
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

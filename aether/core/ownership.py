@@ -238,7 +238,8 @@ class Ownership:
             case Phase.CLOSING if ours:
                 return None
             case Phase.OPENING | Phase.HELD | Phase.CLOSING | Phase.EMPTY | Phase.LAPSED if not mine:
-                self._look.add(number)
+                self._look.add(number)  # it may be free, and nobody else will tell
+                self._wake_s = now_s
                 self._move(number, Happening.LOST)
                 return Abandon(number)
             case Phase.HELD if not wanted:
@@ -311,8 +312,9 @@ class Ownership:
 
     def _learn(self, number: int, revision: int, row: LeaseRow | None) -> None:
         shard = self._shards[number]
-        if revision > shard.revision:
-            shard.revision, shard.row = revision, row
+        # That a row has vanished is told at a revision that was read before.
+        if revision > shard.revision or (row is None and revision == shard.revision):
+            shard.revision, shard.row, shard.refused_at = revision, row, -1
             self._look.add(number)
             self._fence(number)
 

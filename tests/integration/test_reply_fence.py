@@ -118,7 +118,7 @@ async def test_a_member_that_cannot_renew_stays_subscribed_and_silent_while_the_
         await client.transport.follow_owners()
         old = await worker(stack, nats_server.url, namespace, "a")
         await soon(old.answers)
-        assert await reply(client, command("deposit", amount=1)) == 1
+        assert await reply_again(client, command("deposit", amount=1)) == 1
         # It neither writes nor hears of the table any more, but takes commands as before.
         watch = old.cluster._watch
         assert watch is not None

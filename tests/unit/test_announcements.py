@@ -2,6 +2,8 @@
 
 import asyncio
 
+import uvloop
+
 from aether.announcements import Announcements
 
 PATIENT_S = 60.0
@@ -58,3 +60,14 @@ async def test_who_gave_up_is_not_woken_and_not_remembered() -> None:
     announcements.heard([3])
     await asyncio.wait_for(staying, 5)
     assert not any(announcements._waiting.values())
+
+
+def test_what_comes_in_the_instant_of_the_request_is_not_missed_where_time_is_coarse() -> None:
+    async def ask() -> None:
+        announcements = Announcements()
+        for shard in range(50):
+            sent_s = now_s()
+            announcements.heard([shard])
+            await asyncio.wait_for(announcements.wait(shard, sent_s, PATIENT_S), 5)
+
+    uvloop.run(ask())

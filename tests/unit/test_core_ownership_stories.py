@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import count
 
 from aether.config import ClusterConfig
-from aether.core.effects import Close, Effect, Open, Release, Take
+from aether.core.effects import Abandon, Close, Effect, Open, Release, Take
 from aether.core.handoff import Happening, Phase
 from aether.core.membership import LeaseRow, MemberRow
 from aether.core.ownership import Ownership
@@ -113,3 +113,13 @@ def test_a_refused_release_waits_for_word_of_its_row() -> None:
             sent += 1
             a.done(0, effect.serial, Happening.REFUSED, 2.0)
     assert sent == 1
+
+
+def test_a_shard_that_was_lost_and_is_free_is_taken_without_further_word() -> None:
+    a = member(A)
+    a.member_told(f"{A}-0", 1, row_of(a, 1.0), 1.0)
+    holding(a, 2)
+    a.lease_told(0, 5, LeaseRow())
+    effects = a.decide(1.5)
+    assert Abandon(0) in effects
+    assert a.next_wake_s() <= 1.5 or any(isinstance(effect, Take) for effect in effects)
