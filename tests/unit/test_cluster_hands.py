@@ -74,7 +74,7 @@ async def test_what_is_abandoned_reports_nothing_more_and_the_next_work_waits_fo
     stage.provider.gate.set()
     await stage.hands.rest()
     assert len(stage.reports) == 2
-    assert stage.provider.of(1) == ["serve", "leave", "stop_vm", "abandon", "serve"]
+    assert stage.provider.of(1) == ["serve", "prepare", "leave", "stop_vm", "abandon", "serve"]
 
 
 async def test_work_that_ends_before_it_began_leaves_no_trace() -> None:
