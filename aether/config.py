@@ -71,8 +71,9 @@ class ClusterConfig:
       the server could not be reached, are not taken for dead members by the last of them.
     - `gather_s`: how long a starting worker leaves their shards to siblings that are starting too.
     - `regather_s`: how long after an outage of the server members may be missing before their shards are moved.
-    - `moves_in_flight_max`: shards that one worker gives away at once. `close_timeout_s`: how long giving one away may
-      take before what is open of it is abandoned; its callers ask again elsewhere.
+    - `moves_in_flight_max`: shards that one worker gives away at once. `prepare_timeout_s`: how long their actors are
+      snapshotted before commands are turned away. `close_timeout_s`: how long what was taken then has to be answered
+      before it is abandoned; its callers ask again elsewhere.
     - `retry_s`: before a write whose outcome is unknown is tried again.
     """
 
@@ -82,12 +83,13 @@ class ClusterConfig:
     gather_s: float = 2.0
     regather_s: float = 2.0
     moves_in_flight_max: int = 8
+    prepare_timeout_s: float = 1.0
     close_timeout_s: float = 5.0
     retry_s: float = 0.25
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "ttl_s", "renewals_a_ttl", "moves_in_flight_max")
-        _at_least(self, 0, "gather_s", "regather_s", "close_timeout_s", "retry_s")
+        _at_least(self, 0, "gather_s", "regather_s", "prepare_timeout_s", "close_timeout_s", "retry_s")
         if self.ttl_s != int(self.ttl_s):
             raise ConfigError(f"ttl_s counts whole seconds, not {self.ttl_s}", setting="ttl_s")
         if not 0 <= self.answers_for_s <= self.ttl_s:

@@ -329,6 +329,10 @@ class VMProvider(Protocol):
         """Begin to take the shard's commands, with no actor of it in memory. Raises `Unavailable`."""
         ...
 
+    async def prepare_shard(self, shard: int) -> None:
+        """Get ready to leave the shard while it is served, so that leaving it takes less time: snapshot its actors."""
+        ...
+
     async def leave_shard(self, shard: int) -> None:
         """Take no more commands of the shard; all that were delivered have been taken when this returns."""
         ...

@@ -121,17 +121,18 @@ class _Worker:
             self._lifeline.ready()
             self.served = True
             log.info("serving", extra={"shards": cluster.moves().held, "model": self._model.name})
-            await self._until_stopped(cluster)
+            await self._until_stopped(cluster, runtime)
             log.info("draining", extra={"active": len(runtime.get_active_vms())})
             await info.stop()
             await self._drain(cluster, runtime)
         log.info("drained", extra=runtime.counters.as_dict())
 
-    async def _until_stopped(self, cluster: Cluster) -> None:
+    async def _until_stopped(self, cluster: Cluster, runtime: Runtime) -> None:
         stopping = asyncio.ensure_future(self._stopping.wait())
         await asyncio.wait((stopping, cluster.failed), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if cluster.failed.done():
+            _abandon_all(runtime)
             cluster.failed.result()
 
     async def _drain(self, cluster: Cluster, runtime: Runtime) -> None:
@@ -141,6 +142,7 @@ class _Worker:
                 await cluster.leave()
         except TimeoutError:
             log.error("the shards were not handed over in time", extra={"held": cluster.moves().held})
+            _abandon_all(runtime)
         await runtime.stop()
 
     def _cluster(self, node: JetStreamConnection) -> Cluster:
@@ -148,6 +150,12 @@ class _Worker:
         me = MemberRow(node=spec.node, slot=spec.slot, incarnation=spec.incarnation, claim=spec.claim)
         siblings = [member_name(spec.node, slot) for slot in range(spec.slots)]
         return Cluster(node, me, self._settings.cluster, replaces=spec.replaces, siblings=siblings)
+
+
+def _abandon_all(runtime: Runtime) -> None:
+    """Drop what is open, so that nothing of it waits or answers any more."""
+    for shard in range(runtime.connection.shards):
+        runtime.abandon_shard(shard)
 
 
 class _About:

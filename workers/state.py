@@ -25,8 +25,8 @@ class SupervisorConfig:
       A worker that was ready for `stable_s` starts that anew, so one that lives longer is restarted at once each time.
     - `crash_limit`: exits of one slot without becoming ready, within `crash_window_s`, after which the supervisor
       gives up, unless another worker is ready. The embedded server has the same limit, without exception.
-    - `kills_max`: how many ready workers of one slot may be killed from outside within `crash_window_s` and are replaced
-      at once; from then on it is a loop, whoever kills.
+    - `kills_max`: how many ready workers of one slot may be killed from outside within `crash_window_s` and are
+      replaced at once; from then on it is a loop, whoever kills.
     - `pause_s`: when the supervisor itself did not run for so long, that time is not held against the workers.
     - `watchdog_s`: how often systemd wants to hear of us; None when it does not.
     """

@@ -21,19 +21,7 @@ from aether.cli.schemas import Schema, resolve, signature_text, type_text
 from aether.core.overview import Overview, ShardOverview, ShardState
 from aether.wire import Event, encode_commit, instant
 
-_MEMBER_COLUMNS = (
-    "node",
-    "slot",
-    "state",
-    "host",
-    "pid",
-    "shards",
-    "taking",
-    "giving",
-    "active",
-    "model",
-    "started_at",
-)
+_MEMBER_COLUMNS = ("node", "slot", "state", "pid", "shards", "active", "model", "started_at")
 _SHARD_COLUMNS = ("shard", "state", "holder", "wanted", "epoch")
 _MEMBER_TITLES = {"started_at": "started at (UTC)"}
 _LONG_COLUMNS = ("values", "command id")
@@ -65,12 +53,12 @@ def write_value(value: object) -> None:
 
 def write_history(title: str, events: Iterable[Event]) -> None:
     """A table of events."""
-    table = _table(title, ("version", "time (UTC)", "event", "values", "command id"))
+    table = _table(("version", "time (UTC)", "event", "values", "command id"))
     for event in events:
         values = format(bytes(event.data), indent=-1).decode()
         shown = event.time.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")
         table.add_row(*_cells(event.id, shown, event.type, values, event.commandid))
-    _print(table)
+    _print(table, title)
 
 
 def write_overview(namespace: str, found: Overview, *, shards: bool, table: bool) -> None:
@@ -97,10 +85,10 @@ def _shards_in_words(shards: Sequence[ShardOverview]) -> str:
 
 def _write_rows(title: str, rows: Sequence[Mapping[str, Any]], wanted: Sequence[str]) -> None:
     columns = [column for column in wanted if any(column in row for row in rows)]
-    table = _table(title, [_MEMBER_TITLES.get(column, column) for column in columns])
+    table = _table([_MEMBER_TITLES.get(column, column) for column in columns])
     for row in rows:
         table.add_row(*_cells(*(_member_cell(column, row.get(column, "")) for column in columns)))
-    _print(table)
+    _print(table, title)
 
 
 def write_board(board: Board) -> None:
@@ -155,8 +143,8 @@ def _member_cell(column: str, value: object) -> object:
     return value
 
 
-def _table(title: str, columns: Iterable[str]) -> Table:
-    table = Table(title=Text(one_line(title)), title_justify="left", box=None, pad_edge=False)
+def _table(columns: Iterable[str]) -> Table:
+    table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column not in _LONG_COLUMNS)
     return table
@@ -171,7 +159,9 @@ class _Screen(Console):
         raise ReaderGone
 
 
-def _print(renderable: Table | Tree) -> None:
+def _print(renderable: Table | Tree, title: str = "") -> None:
     # Folding is for screens: a pipe gets whole lines.
     screen = _Screen(file=sys.stdout, highlight=False)
+    if title:
+        screen.print(Text(one_line(title), style="bold"), soft_wrap=True)
     screen.print(renderable, soft_wrap=not screen.is_terminal and isinstance(renderable, Tree))

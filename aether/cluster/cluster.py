@@ -87,7 +87,7 @@ class Cluster:
 
     def _about(self) -> dict[str, Any]:
         moves = self._core.moves()
-        return {**self.about(), "shards": moves.held, "taking": moves.taking, "giving": moves.giving}
+        return {**self.about(), "moving": moves.taking + moves.giving}
 
     # ------------------------------------------------------------------------------------------ start and stop
 
@@ -103,9 +103,10 @@ class Cluster:
         self._core.expect_siblings(connection.clock.boot_s())
         self._watch = await connection.table.watch(self._told, self._completed)
         self._beating = asyncio.get_running_loop().create_task(self._heartbeat.run(), name="aether heartbeat")
+        self._beating.add_done_callback(self._beaten)
 
     async def settled(self, timeout_s: float) -> bool:
-        """Wait until this member holds what it should hold; whether it did within the time. Raises what `failed` has."""
+        """Wait until this member holds what it should; whether it did within the time. Raises what `failed` has."""
         return await self._until(self._settled, timeout_s)
 
     async def leave(self) -> None:
@@ -187,6 +188,8 @@ class Cluster:
                 return
             case Change.JOINED:
                 log.info("joined", extra={"member": self.name, "session": self._own.session})
+            case Change.LAPSED if self._core.leaving:
+                return
             case Change.LAPSED:
                 log.warning("our row has ended: the server was away, or we were stopped", extra={"member": self.name})
             case Change.REPLACED:
@@ -197,7 +200,11 @@ class Cluster:
                 self._fail(ConfigError(text, setting="node"))
         self._heartbeat.soon()
 
-    def _fail(self, error: AetherError) -> None:
+    def _beaten(self, beating: asyncio.Task[None]) -> None:
+        if not beating.cancelled() and (error := beating.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
         self._ended = True
         if not self.failed.done():
             self.failed.set_exception(error)

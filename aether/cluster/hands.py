@@ -7,13 +7,14 @@ does blocks the event loop.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeAlias, assert_never
 
 from aether.config import ClusterConfig
 from aether.core.handoff import Happening
 from aether.core.membership import LeaseRow, encode_lease
 from aether.core.ownership import NOBODY, Abandon, Announce, Bury, Close, Effect, Open, Release, Take
-from aether.errors import Unavailable
+from aether.errors import AetherError, Unavailable
 from aether.names import lease_key, member_row_key
 from aether.ports import Table, Transport, VMProvider
 
@@ -92,7 +93,7 @@ class Hands:
                 if revision is None
                 else await self._table.update(key, value, revision)
             )
-        except Unavailable as error:
+        except AetherError as error:
             log.info("a lease was not written", extra={"shard": shard, "error": str(error)})
             self._report(shard, serial, Happening.UNKNOWN, 0)
         else:
@@ -104,13 +105,18 @@ class Hands:
                 await self._provider.serve_shard(shard)
             except Unavailable as error:
                 log.info("a shard cannot be served yet", extra={"shard": shard, "error": str(error)})
-                await asyncio.sleep(OPEN_AGAIN_S)
+            except Exception:  # we hold the lease, so nobody else would serve it
+                log.exception("a shard cannot be served", extra={"shard": shard})
             else:
                 self._report(shard, serial, Happening.OPENED, 0)
                 return
+            await asyncio.sleep(OPEN_AGAIN_S)
 
     async def _close(self, shard: int, serial: int) -> None:
         provider = self._provider
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._config.prepare_timeout_s):
+                await provider.prepare_shard(shard)
         try:
             async with asyncio.timeout(self._config.close_timeout_s):
                 await provider.leave_shard(shard)
@@ -119,6 +125,8 @@ class Hands:
         except TimeoutError:
             left = len(provider.get_active_vms(shard))
             log.warning("a shard is given away with actors at work", extra={"shard": shard, "actors": left})
+        except Exception:  # it must go on to its next owner whatever happened here
+            log.exception("a shard is given away without having been closed", extra={"shard": shard})
         provider.abandon_shard(shard)
         self._report(shard, serial, Happening.CLOSED, 0)
 

@@ -7,6 +7,9 @@ more, answer what was taken, snapshot) and then release the row; the other one t
 while we hold shards, because the server was down or we were stopped: then nothing is answered, and a row that is still
 as we left it is reclaimed in the next session with all its machines; a row that somebody took meanwhile is lost.
 
+A write may have no known outcome. Then the row is ours, or nobody's, only by a later row than the one it was written
+over: a release without an answer may still be on its way, so what looks like our lease is settled by another write.
+
     AWAY --TAKE--> TAKING --TAKEN--> EMPTY --OPEN--> OPENING --OPENED--> HELD --CLOSE--> CLOSING --CLOSED--> EMPTY
     EMPTY --RELEASE--> RELEASING --RELEASED--> AWAY
     HELD --LAPSE--> LAPSED --TAKE--> RECLAIMING --TAKEN--> HELD
@@ -68,7 +71,8 @@ TRANSITIONS: dict[tuple[Phase, Happening], Phase] = {
     (Phase.EMPTY, Happening.RELEASE): Phase.RELEASING,
     (Phase.RELEASING, Happening.RELEASED): Phase.AWAY,
     (Phase.RELEASING, Happening.REFUSED): Phase.AWAY,
-    (Phase.RELEASING, Happening.UNKNOWN): Phase.EMPTY,
+    (Phase.RELEASING, Happening.UNKNOWN): Phase.AWAY,
+    (Phase.AWAY, Happening.RELEASE): Phase.RELEASING,  # a release without an answer may not have been stored
     (Phase.HELD, Happening.LAPSE): Phase.LAPSED,
     (Phase.RECLAIMING, Happening.LAPSE): Phase.LAPSED,
     (Phase.LAPSED, Happening.TAKE): Phase.RECLAIMING,

@@ -1,5 +1,6 @@
 """What a reading of the table says of members and shards, for people to look at. Nothing is ever decided from it."""
 
+from collections import Counter
 from collections.abc import Iterable
 from enum import Enum
 from typing import Any, NamedTuple
@@ -45,10 +46,15 @@ def overview(rows: Iterable[tuple[str, bytes | None, int]], shards: int) -> Over
             words[member] = Word(revision, decode_member(value))
         elif shard is not None and lease is not None:
             leases[shard] = (Holder(lease.holder, lease.session), revision)
+    held = Counter(holder for holder, _ in leases.values())
     active = [member for member, word in words.items() if word.row is not None and word.row.active]
     wanted = owners(assignment(active, shards))
     return Overview(
-        members=[_member(word) for _, word in sorted(words.items()) if word.row is not None],
+        members=[
+            _member(word, held[Holder(name, word.session or 0)])
+            for name, word in sorted(words.items())
+            if word.row is not None
+        ],
         shards=[_shard(shard, leases.get(shard), wanted.get(shard, ""), words) for shard in range(shards)],
     )
 
@@ -65,7 +71,7 @@ def _shard(shard: int, lease: tuple[Holder, int] | None, wanted: str, words: dic
     return ShardOverview(shard, state, holder.member, wanted, epoch)
 
 
-def _member(word: Word) -> dict[str, Any]:
+def _member(word: Word, shards: int) -> dict[str, Any]:
     assert word.row is not None
     row = word.row
     return {
@@ -73,6 +79,7 @@ def _member(word: Word) -> dict[str, Any]:
         "slot": row.slot,
         "state": "serving" if row.active else "draining",
         **row.about,
+        "shards": shards,
         "incarnation": row.incarnation,
         "session": word.session,
     }

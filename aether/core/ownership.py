@@ -89,7 +89,11 @@ Effect: TypeAlias = Take | Open | Close | Release | Abandon | Announce | Bury
 
 @dataclass(slots=True)
 class _Shard:
-    """One shard: our phase, the last word on its lease row, and what we are writing there."""
+    """One shard: our phase, the last word on its lease row, and what we are writing there.
+
+    `refused_at`: a write over that revision was refused, so the row has a later one that we have not read yet.
+    `doubted_at`: a release over that revision has no answer, so the row there may be ours no more.
+    """
 
     phase: Phase = Phase.AWAY
     serial: int = 0
@@ -98,6 +102,7 @@ class _Shard:
     writing: LeaseRow = NOBODY
     tried_at: int = 0
     refused_at: int = -1
+    doubted_at: int = -1
     retry_at_s: float = 0.0
 
 
@@ -223,6 +228,8 @@ class Ownership:
         self._look.add(number)
         if outcome is Happening.UNKNOWN:
             shard.retry_at_s = now_s + self._config.retry_s
+            if shard.phase is Phase.RELEASING:
+                shard.doubted_at = shard.tried_at
         elif outcome is Happening.REFUSED:
             shard.refused_at = shard.tried_at
         self._move(number, self._as_it_is_now(shard, outcome))
@@ -280,8 +287,10 @@ class Ownership:
             case Phase.AWAY if mine:
                 self._move(number, Happening.OWNED)
                 return self._next(number, now_s)
-            case Phase.AWAY if wanted:
-                return self._take(number, Happening.TAKE, now_s) if self._is_free(shard) else None
+            case Phase.AWAY if wanted and self._is_free(shard):
+                return self._take(number, Happening.TAKE, now_s)
+            case Phase.AWAY if self._is_doubted(shard):
+                return self._release(number, now_s)
             case Phase.LAPSED if mine:
                 self._move(number, Happening.OWNED)
                 return self._next(number, now_s)
@@ -324,9 +333,14 @@ class Ownership:
 
     def _release(self, number: int, now_s: float) -> Effect | None:
         shard = self._shards[number]
+        if self.leaving and shard.phase is Phase.EMPTY and not self.own.valid(now_s):
+            # The server cannot be reached: the row is left to others, who find our session over.
+            self._move(number, Happening.LOST)
+            return Abandon(number)
         if self._too_early(number, now_s):
             self._look.add(number)
             return None
+        shard.tried_at = shard.revision
         shard.writing = NOBODY
         return Release(number, self._move(number, Happening.RELEASE), shard.revision)
 
@@ -341,12 +355,20 @@ class Ownership:
     def _target(self, number: int) -> str | None:
         return self._wanted.get(number)
 
-    def _is_mine(self, shard: _Shard) -> bool:
+    def _names_us(self, shard: _Shard) -> bool:
         return shard.row is not None and (shard.row.holder, shard.row.session) == self.own.holder
+
+    def _is_mine(self, shard: _Shard) -> bool:
+        return self._names_us(shard) and shard.revision not in (shard.refused_at, shard.doubted_at)
+
+    def _is_doubted(self, shard: _Shard) -> bool:
+        return self._names_us(shard) and shard.revision == shard.doubted_at != shard.refused_at
 
     def _is_free(self, shard: _Shard) -> bool:
         row = shard.row
-        return row is None or not row.holder or self._members.over(Holder(row.holder, row.session))
+        if row is None or not row.holder or self._is_doubted(shard):
+            return True
+        return self._members.over(Holder(row.holder, row.session))
 
     def _learn(self, number: int, revision: int, row: LeaseRow | None) -> None:
         shard = self._shards[number]

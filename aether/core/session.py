@@ -36,7 +36,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Somebody who may be alive has our place: wait for the end of the row."""
+    """Somebody who may be alive has our place: wait for the end of the row. Forever once we were replaced."""
 
 
 Write: TypeAlias = Create | Update | Wait
@@ -67,6 +67,7 @@ class OwnSession:
         self._acknowledged = 0
         self._sent_s: dict[int, float] = {}
         self._beat = 0
+        self._over = False
         self._foreign: tuple[str, int] = ("", 0)
 
     @property
@@ -86,9 +87,12 @@ class OwnSession:
     def write(self, now_s: float, *, active: bool, about: dict[str, Any]) -> Write:
         """The next write. What it says of the session is believed when `told` hears of it."""
         word = self._word
+        if self._over:
+            return Wait()
         if word.row is not None and not self._is_mine(word) and not self._is_dead(word.row):
             return Wait()
         self._beat += 1
+        self._sent_s = {beat: sent_s for beat, sent_s in self._sent_s.items() if now_s < sent_s + self._answers_for_s}
         self._sent_s[self._beat] = now_s
         row = replace(self.me, beat=self._beat, active=active, about=about)
         if word.row is None:
@@ -109,9 +113,9 @@ class OwnSession:
         lapsed, self.session, self.until_s = self.session is not None, None, 0.0
         if word.row is None:
             return Change.LAPSED if lapsed else Change.NOTHING
-        if lapsed or self._is_mine(before):
-            return Change.REPLACED
-        return self._occupied(word.row)
+        change = Change.REPLACED if lapsed or self._is_mine(before) else self._occupied(word.row)
+        self._over = self._over or change is not Change.NOTHING
+        return change
 
     def _echoed(self, word: Word) -> Change:
         assert word.row is not None

@@ -9,9 +9,9 @@ task; listeners are synchronous.
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import TypeAlias
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeAlias
 
 from nats.aio.subscription import Subscription
 
@@ -42,6 +42,7 @@ class StandingSubscription:
         self._receive = receive
         self._queue = queue
         self._on: tuple[Generation, Subscription] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     def begin(self, generation: Generation) -> None:
         """Subscribe on a generation. Raises `Unavailable`."""
@@ -63,16 +64,21 @@ class StandingSubscription:
             await asyncio.sleep(0)
 
     async def stop(self) -> None:
-        """Unsubscribe; what the server sent before it knew has been received when this returns. Idempotent."""
+        """Unsubscribe; what the server sent before it knew has been received when this returns. Idempotent.
+
+        Cancelled, it goes on in the background: nobody else would unsubscribe.
+        """
         self._connection.drop(self)
-        if self._on is None:
-            return
-        (generation, subscription), self._on = self._on, None
+        on, self._on = self._on, None
+        if on is not None:
+            self._ending = self._connection.spawn(self._end(*on))
+        if self._ending is not None:
+            await asyncio.shield(self._ending)
+
+    async def _end(self, generation: Generation, subscription: Subscription) -> None:
         if generation.alive:
-            try:
+            with suppress(Unavailable):
                 await generation.drain(subscription)
-            except Unavailable:
-                return
 
 
 class NatsConnection:
@@ -85,7 +91,7 @@ class NatsConnection:
         self._standing: dict[StandingSubscription, None] = {}
         self._listeners: dict[Callable[[Generation | None], None], None] = {}
         self._opened = asyncio.Event()
-        self._undoing: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._count = 0
         self._keeper: asyncio.Task[None] | None = None
         self._payload_bytes_max = 0
@@ -148,7 +154,7 @@ class NatsConnection:
         try:
             await generation.barrier()
         except BaseException:  # cancelled, or lost: a subscription that nobody has must not take messages
-            self._undo(standing)
+            self.spawn(standing.stop())
             raise
         if not generation.alive:
             raise Unavailable(f"there is no connection to {self._address.shown}")
@@ -156,10 +162,12 @@ class NatsConnection:
         self._standing[standing] = None
         return standing
 
-    def _undo(self, standing: StandingSubscription) -> None:
-        undoing = asyncio.get_running_loop().create_task(standing.stop())
-        self._undoing.add(undoing)
-        undoing.add_done_callback(self._undoing.discard)
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Begin what goes on though whoever wanted it is gone."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def drop(self, standing: StandingSubscription) -> None:
         """Make a subscription on no further generation."""

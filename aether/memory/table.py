@@ -52,7 +52,14 @@ class InMemoryTable:
 
     async def watch(self, receive: Callable[[Row], None], completed: Callable[[], None] = lambda: None) -> Subscription:
         """First every live row, then every change, in revision order. Raises `Unavailable`."""
-        return await self._link.call(Step.TABLE_READ, lambda _: TableWatch(self._link, receive, completed))
+        begun: list[TableWatch] = []
+        try:
+            await self._link.call(Step.TABLE_READ, lambda _: begun.append(TableWatch(self._link, receive, completed)))
+        except BaseException:  # cancelled, or lost: nobody could stop it
+            for watch in begun:
+                await watch.stop()
+            raise
+        return begun[0]
 
     def _at(self, key: str, revision: int) -> bool:
         row = self._space.live(key)

@@ -238,6 +238,32 @@ async def test_a_stopped_watch_hears_nothing_more(world: World) -> None:
     assert [row.key for row in going.items] == ["lease.0"]
 
 
+async def test_a_beginning_is_completed_after_every_live_row_and_once(world: World) -> None:
+    one, other = (await world.node()).table, (await world.node()).table
+    for key in KEYS:
+        assert await one.create(key, b"1") is not None
+    gone = await one.create("lease.2", b"1")
+    assert gone is not None
+    assert await one.delete("lease.2", gone)
+    told: Received[str] = Received()
+    watch = await other.watch(lambda row: told.receive(row.key), lambda: told.receive("completed"))
+    await told.until(lambda items: "completed" in items)
+    assert [key for key in told.items if key != "lease.2"] == [*KEYS, "completed"]
+    assert await one.create("lease.3", b"1") is not None
+    await told.until(lambda items: "lease.3" in items)
+    assert told.items.count("completed") == 1
+    await watch.stop()
+
+
+async def test_the_beginning_of_an_empty_table_is_completed_too(world: World) -> None:
+    table = (await world.node()).table
+    told: Received[str] = Received()
+    await table.watch(lambda row: told.receive(row.key), lambda: told.receive("completed"))
+    await told.count(1)
+    await table.create("lease.0", b"1")
+    assert await told.count(2) == ["completed", "lease.0"]
+
+
 async def test_namespaces_do_not_see_each_other(world: World) -> None:
     one, other = (await world.node("one")).table, (await world.node("other")).table
     received: Received[Row] = Received()

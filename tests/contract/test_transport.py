@@ -10,7 +10,7 @@ from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId
 from aether.names import shard_of
 from aether.ports import Delivery, NotSent, Transport
-from tests.contract.harness import SHARDS, Received, Side, Stage, World, actor_ids, budget
+from tests.contract.harness import GUARD_S, SHARDS, Received, Side, Stage, World, actor_ids, budget
 
 ALICE = ActorId("account", "alice")
 SHARD = shard_of(ALICE, SHARDS)
@@ -155,3 +155,137 @@ async def test_namespaces_do_not_serve_each_other(world: World) -> None:
     await one.transport.serve(SHARD, echo)
     with pytest.raises(NotSent):
         await other.transport.request(ALICE, b"x", PATIENT_S)
+
+
+# ------------------------------------------------------------------------------------------------ word of new owners
+
+
+def actor_beside(actor_id: ActorId) -> ActorId:
+    """An actor of another shard."""
+    found = (ActorId("account", f"k{n}") for n in range(1_000))
+    return next(each for each in found if shard_of(each, SHARDS) != shard_of(actor_id, SHARDS))
+
+
+BOB = actor_beside(ALICE)
+BOBS = shard_of(BOB, SHARDS)
+
+
+def now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def heard(client: Transport, actor_id: ActorId, since_s: float) -> None:
+    """Return when an announcement of the actor's shard was heard."""
+    async with asyncio.timeout(GUARD_S):
+        await client.owner_announced(actor_id, since_s, PATIENT_S)
+
+
+async def test_an_announcement_wakes_who_waits_for_its_shard_and_nobody_else(world: World) -> None:
+    client, owner = (await world.node()).transport, (await world.node()).transport
+    await client.follow_owners()
+    since_s = now_s()
+    waiting = [asyncio.create_task(heard(client, ALICE, since_s)) for _ in range(3)]
+    other = asyncio.create_task(client.owner_announced(BOB, since_s, PATIENT_S))
+    await asyncio.sleep(0)
+    owner.announce([SHARD])
+    await asyncio.gather(*waiting)
+    assert not other.done()
+    owner.announce([(BOBS + 1) % SHARDS if (BOBS + 1) % SHARDS != SHARD else (BOBS + 2) % SHARDS, BOBS])
+    async with asyncio.timeout(GUARD_S):
+        await other
+
+
+async def test_an_announcement_before_the_wait_counts_if_it_came_after_the_request(world: World) -> None:
+    client, owner = (await world.node()).transport, (await world.node()).transport
+    await client.follow_owners()
+    sent_s = now_s()
+    owner.announce([SHARD])
+    await heard(client, ALICE, sent_s)
+    await heard(client, ALICE, sent_s)
+    # After it nobody was announced: this wait is woken by the next one only.
+    later = asyncio.create_task(heard(client, ALICE, now_s()))
+    marker_s = now_s()
+    owner.announce([BOBS])
+    await heard(client, BOB, marker_s)
+    assert not later.done()
+    owner.announce([SHARD])
+    await later
+
+
+async def test_waiting_for_an_announcement_ends_in_time(world: World) -> None:
+    client = (await world.node()).transport
+    await client.follow_owners()
+    async with asyncio.timeout(GUARD_S):
+        await client.owner_announced(ALICE, now_s(), 0.01)
+        await client.owner_announced(ALICE, now_s(), 0.0)
+
+
+async def test_a_request_in_flight_ends_when_its_shard_gets_another_owner(world: World) -> None:
+    client, one, other = [(await world.node()).transport for _ in range(3)]
+    received: Received[Delivery] = Received()
+    await client.follow_owners()
+    for shard in (SHARD, BOBS):
+        await one.serve(shard, received.receive)
+    asked = [asyncio.create_task(client.request(actor_id, b"x", PATIENT_S)) for actor_id in (ALICE, ALICE, BOB)]
+    deliveries = await received.count(3)
+    other.announce([SHARD])
+    for task in asked[:2]:
+        with pytest.raises(Unavailable) as moved:
+            async with asyncio.timeout(GUARD_S):
+                await task
+        assert not isinstance(moved.value, NotSent), "it may have been carried out"
+    [bobs] = [delivery for delivery in deliveries if delivery.actor_id == BOB]
+    assert not asked[2].done()
+    for delivery in deliveries:
+        delivery.respond(b"late")
+    assert await asked[2] == b"late"
+    assert bobs.shard == BOBS
+    again = asyncio.create_task(client.request(ALICE, b"y", PATIENT_S))
+    (await received.count(4))[3].respond(b"fresh")
+    assert await again == b"fresh", "a request of its own gets no answer of an earlier one"
+
+
+async def test_who_does_not_follow_owners_is_not_interrupted(world: World) -> None:
+    client, following, owner = [(await world.node()).transport for _ in range(3)]
+    received: Received[Delivery] = Received()
+    followed = await following.follow_owners()
+    await owner.serve(SHARD, received.receive)
+    asked = asyncio.create_task(client.request(ALICE, b"x", PATIENT_S))
+    [delivery] = await received.count(1)
+    since_s = now_s()
+    owner.announce([SHARD])
+    await heard(following, ALICE, since_s)
+    assert not asked.done()
+    delivery.respond(b"answer")
+    assert await asked == b"answer"
+    await followed.stop()
+    await followed.stop()
+    asked = asyncio.create_task(following.request(ALICE, b"x", PATIENT_S))
+    delivery = (await received.count(2))[1]
+    owner.announce([SHARD])
+    delivery.respond(b"answer")
+    assert await asked == b"answer"
+
+
+async def test_an_announcement_of_nothing_or_without_a_listener_is_nothing(world: World) -> None:
+    client, owner = (await world.node()).transport, (await world.node()).transport
+    owner.announce([SHARD])
+    owner.announce([])
+    await client.follow_owners()
+    since_s = now_s()
+    owner.announce([])
+    owner.announce([SHARD])
+    await heard(client, ALICE, since_s)
+
+
+async def test_namespaces_do_not_hear_of_each_others_owners(world: World) -> None:
+    one, other, owner = (await world.node("one")), (await world.node("other")), (await world.node("other"))
+    await one.transport.follow_owners()
+    await other.transport.follow_owners()
+    since_s = now_s()
+    waiting = asyncio.create_task(one.transport.owner_announced(ALICE, since_s, PATIENT_S))
+    owner.transport.announce([SHARD])
+    await heard(other.transport, ALICE, since_s)
+    assert await one.store.last(ALICE) is None
+    assert not waiting.done()
+    waiting.cancel()

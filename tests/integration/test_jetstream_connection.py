@@ -8,12 +8,20 @@ import pytest
 import aether.jetstream.connection as connection_room
 from aether.config import ConnectionConfig, StorageConfig
 from aether.errors import ConfigError, Unavailable
+from aether.ids import ActorId
+from aether.jetstream.bundle import JetStreamConnection
 from aether.jetstream.connection import connect
+from aether.jetstream.generation import Generation
 from aether.jetstream.layout import create_layout, namespaces, open_layout
-from tests.support.jetstream import SHARDS, fresh_namespace
+from aether.jetstream.message import Message
+from aether.names import shard_of
+from aether.ports import NotSent
+from tests.support.jetstream import SHARDS, fresh_namespace, node
 from tests.support.nats_server import NatsServer, free_port
 
 STORAGE = StorageConfig(shards=SHARDS)
+ALICE = ActorId("account", "alice")
+SHARD = shard_of(ALICE, SHARDS)
 
 
 async def refused(config: ConnectionConfig) -> ConfigError:
@@ -110,3 +118,44 @@ async def test_a_client_waits_for_its_namespace(nats_server: NatsServer, namespa
         waiting = asyncio.create_task(open_layout(connection, namespace, 20))
         await create_layout(connection, namespace, STORAGE)
         assert (await waiting).names.shards == SHARDS
+
+
+async def test_a_subscription_that_was_given_up_takes_no_messages(nats_server: NatsServer, namespace: str) -> None:
+    async with node(nats_server.url, namespace) as owner, node(nats_server.url, namespace) as client:
+        subject = owner.names.commands_of_shard(SHARD)
+        for steps in range(4):
+            subscribing = asyncio.create_task(owner.nats.subscribe(subject, unexpected))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            subscribing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await subscribing
+        await settled(owner)
+        with pytest.raises(NotSent, match="nobody"):
+            await client.transport.request(ALICE, b"x", 10)
+
+
+async def test_unsubscribing_goes_on_when_whoever_waits_for_it_is_gone(nats_server: NatsServer, namespace: str) -> None:
+    async with node(nats_server.url, namespace) as owner, node(nats_server.url, namespace) as client:
+        for steps in range(6):
+            serving = await owner.transport.serve(SHARD, lambda delivery: delivery.respond(b"here"))
+            assert await client.transport.request(ALICE, b"x", 10) == b"here"
+            stopping = asyncio.ensure_future(serving.stop())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            stopping.cancel()
+            await asyncio.wait((stopping,))
+            await serving.stop()
+            with pytest.raises(NotSent, match="nobody"):
+                await client.transport.request(ALICE, b"x", 10)
+
+
+def unexpected(message: Message, generation: Generation) -> None:
+    raise AssertionError("nobody has this subscription")
+
+
+async def settled(one: JetStreamConnection) -> None:
+    """Return when the server has done all that was sent, by two round trips: the first lets what goes on begin."""
+    assert one.nats.generation is not None
+    for _ in range(2):
+        await one.nats.generation.barrier()

@@ -124,3 +124,51 @@ def test_an_attempt_is_complete_with_all_rows_and_not_before(count: int, data: s
     assert attempt.complete
     assert not attempt.message(count + 2, 0, Row("x", b"", count + 2))
     assert not attempt.heartbeat(count + 1)
+
+
+async def test_a_watch_says_when_it_has_caught_up_after_a_cut_and_after_a_restart(
+    own_server: NatsServer, namespace: str
+) -> None:
+    async with (
+        Proxy(own_server.port) as proxy,
+        node(proxy.url, namespace) as away,
+        node(own_server.url, namespace) as other,
+    ):
+        assert await other.table.create("member.0", b"1")
+        told = Received[str]()
+        watch = await away.table.watch(
+            lambda row: told.receive(f"{row.key} {row.value!r}"), lambda: told.receive("completed")
+        )
+        assert told.items == ["member.0 b'1'", "completed"]
+        generations = Generations(away.nats)
+        proxy.cut()
+        await generations.lost()
+        for number in range(1, 4):
+            assert await other.table.create(f"member.{number}", b"1")
+        assert len(told.items) == 2
+        proxy.mend()
+        await told.until(lambda items: items.count("completed") == 2)
+        assert told.items[2:] == [f"member.{number} b'1'" for number in range(1, 4)] + ["completed"]
+        generations = Generations(away.nats)
+        own_server.kill()
+        await generations.lost()
+        own_server.start()
+        await told.until(lambda items: items.count("completed") == 3)
+        assert told.items[6:] == ["completed"], "though nothing has changed"
+        await watch.stop()
+
+
+async def test_a_watch_whose_consumer_is_gone_says_when_it_has_caught_up(
+    own_server: NatsServer, namespace: str
+) -> None:
+    async with node(own_server.url, namespace) as one:
+        told = Received[str]()
+        await one.table.watch(lambda row: told.receive(row.key), lambda: told.receive("completed"))
+        generation = one.nats.generation
+        assert generation is not None
+        stream = f"KV_AETHER_{namespace}_TABLE"
+        names = (await generation.request(f"$JS.API.CONSUMER.NAMES.{stream}", b"", 5)).data
+        consumer = names.partition(b'"watch_')[2].partition(b'"')[0].decode()
+        await generation.request(f"$JS.API.CONSUMER.DELETE.{stream}.watch_{consumer}", b"", 5)
+        await one.table.create("member.1", b"1")
+        assert await told.count(3) == ["completed", "member.1", "completed"]

@@ -125,3 +125,53 @@ async def test_serving_goes_on_after_a_restart_and_old_answers_are_dropped(
         first.respond(b"nor this")
         second.respond(b"answer")
         assert await asked == b"answer"
+
+
+async def test_without_a_connection_nothing_is_announced_and_nobody_is_harmed(
+    own_server: NatsServer, namespace: str
+) -> None:
+    async with (
+        Proxy(own_server.port) as proxy,
+        node(proxy.url, namespace) as cut,
+        node(own_server.url, namespace) as client,
+    ):
+        for worker in (cut, client):
+            await worker.transport.follow_owners()
+        generations = Generations(cut.nats)
+        since_s = asyncio.get_running_loop().time()
+        proxy.cut()
+        cut.transport.announce([SHARD])
+        await generations.lost()
+        cut.transport.announce([SHARD])
+        waiting = asyncio.ensure_future(client.transport.owner_announced(ALICE, since_s, 60))
+        proxy.mend()
+        await generations.back()
+        assert not waiting.done()
+        # Announcements are heard again, by the cut one too.
+        deaf = asyncio.ensure_future(cut.transport.owner_announced(ALICE, since_s, 60))
+        cut.transport.announce([SHARD])
+        async with asyncio.timeout(10):
+            await asyncio.gather(waiting, deaf)
+
+
+async def test_an_announcement_that_cannot_be_read_interrupts_nobody(nats_server: NatsServer, namespace: str) -> None:
+    async with node(nats_server.url, namespace) as one, node(nats_server.url, namespace) as other:
+        received = Received[Delivery]()
+        await one.transport.follow_owners()
+        await other.transport.serve(SHARD, received.receive)
+        asked = asyncio.create_task(one.transport.request(ALICE, b"x", 60))
+        (delivery,) = await received.count(1)
+        assert other.nats.generation is not None
+        since_s = asyncio.get_running_loop().time()
+        for garbage in (b"", b"{}", b"[true]", b'["1"]', b"[1.5]", b"\xff"):
+            other.nats.generation.publish(one.names.owners(), garbage)
+        other.transport.announce([(SHARD + 1) % SHARDS])
+        beside = next(
+            each for each in (ActorId("account", f"k{n}") for n in range(1_000))
+            if shard_of(each, SHARDS) == (SHARD + 1) % SHARDS
+        )  # fmt: skip
+        async with asyncio.timeout(10):
+            await one.transport.owner_announced(beside, since_s, 60)
+        assert not asked.done()
+        delivery.respond(b"answer")
+        assert await asked == b"answer"

@@ -14,7 +14,7 @@ import aether
 from tests.support.actors import Account, model
 from tests.support.jetstream import fresh_namespace
 from tests.support.nats_server import NatsServer
-from tests.support.pool import Pool
+from tests.support.pool import DRAINED, Pool
 from tests.support.raw_history import RawEvent, raw_events
 
 ACCOUNTS = 40
@@ -125,10 +125,10 @@ async def test_scaling_moves_shards_and_fails_nothing(nats_server: NatsServer) -
         async with under_load(nats_server.url, namespace) as (load, _):
             await load.until_acknowledged(100)
             pool.process.send_signal(signal.SIGTTIN)
-            await asyncio.to_thread(pool.worker_pids, 3)
+            await asyncio.to_thread(pool.worker_pids, 2)
             await load.until_acknowledged(100)
             pool.process.send_signal(signal.SIGTTOU)
-            await asyncio.to_thread(pool.worker_pids, 4)
+            await asyncio.to_thread(pool.wait_for, DRAINED)
             await load.until_acknowledged(100)
         assert not load.unknown
     check(load, await raw_events(nats_server.url, namespace))

@@ -66,9 +66,9 @@ class Notified:
         self.heard.append(Said(values, struct.unpack("3i", credentials)[0]))
         return self.heard[-1]
 
-    def next_but_watchdog(self) -> Said:
-        """The next that is not the watchdog's."""
-        while (said := self.next()).about == "WATCHDOG":
+    def next_change(self) -> Said:
+        """The next that is neither the watchdog's nor only a status for people."""
+        while (said := self.next()).about in ("WATCHDOG", "STATUS"):
             pass
         return said
 
@@ -124,43 +124,45 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_a_life_with_a_reload_as_systemd_hears_of_it(started: Starts, address: str) -> None:
     pool = started(address, WATCHDOG_USEC=str(WATCHDOG_USEC))
     notified = pool.notified
-    ready = notified.next_but_watchdog()
+    ready = notified.next_change()
     assert ready.values == {"READY": "1", "STATUS": "2 workers ready"}
     notified.watchdogs(5)
 
     before_us = time.monotonic_ns() // 1_000
     pool.process.send_signal(signal.SIGHUP)
-    reloading = notified.next_but_watchdog()
-    assert reloading.values.keys() == {"RELOADING", "MONOTONIC_USEC"}
+    reloading = notified.next_change()
+    assert reloading.values.keys() == {"RELOADING", "MONOTONIC_USEC", "STATUS"}
     assert reloading.values["RELOADING"] == "1"
     assert before_us <= int(reloading.values["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1_000
-    assert notified.next_but_watchdog().values == ready.values
+    assert notified.next_change().values == ready.values
     notified.watchdogs(2)  # the fresh interpreter pings on
 
     pool.process.send_signal(signal.SIGTERM)
-    assert notified.next_but_watchdog().values == {"STOPPING": "1"}
+    assert notified.next_change().values == {"STOPPING": "1", "STATUS": "draining"}
     assert pool.process.wait(DEADLINE_S) == 0
     assert {said.pid for said in notified.heard} == {pool.process.pid}, "NotifyAccess=main hears the supervisor only"
 
 
 def test_a_reload_that_is_called_off_is_ready_again(started: Starts, tmp_path: Path) -> None:
     pool = started(str(tmp_path / "notify"))
-    assert pool.notified.next().about == "READY"
+    assert pool.notified.next_change().about == "READY"
     pool.model.write_text("import there_is_no_such_module\n")
     pool.process.send_signal(signal.SIGHUP)
-    assert [pool.notified.next().about for _ in range(2)] == ["RELOADING", "READY"]
+    assert pool.notified.next_change().about == "RELOADING"
+    again = pool.notified.next_change()
+    assert again.values == {"READY": "1", "STATUS": "2 workers ready; the last reload was called off"}
     pool.process.send_signal(signal.SIGTERM)
-    assert pool.notified.next().about == "STOPPING"
+    assert pool.notified.next_change().about == "STOPPING"
     assert pool.process.wait(DEADLINE_S) == 0
 
 
 def test_nobody_pings_a_watchdog_that_is_off_or_anothers(started: Starts, tmp_path: Path) -> None:
     pool = started(str(tmp_path / "notify"), WATCHDOG_USEC="1000", WATCHDOG_PID="1")
-    pool.notified.next_but_watchdog()
+    pool.notified.next_change()
     pool.process.send_signal(signal.SIGTERM)
     assert pool.process.wait(DEADLINE_S) == 0
-    pool.notified.next_but_watchdog()
-    assert [said.about for said in pool.notified.heard] == ["READY", "STOPPING"]
+    pool.notified.next_change()
+    assert [said.about for said in pool.notified.heard if said.about != "STATUS"] == ["READY", "STOPPING"]
     assert not pool.notified.has_more()
 
 

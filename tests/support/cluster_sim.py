@@ -37,7 +37,9 @@ class Violation(AssertionError):
 
 
 class Simulation:
-    """`rates` are probabilities; `make` builds a member's core, so that a test can leave a safeguard out."""
+    """`unknown`, `lost` and `slow` are probabilities; `make` builds a member's core, so that a test can leave a
+    safeguard out; `drift` is how much faster or slower than the server's a member's clock may run, as a fraction.
+    """
 
     def __init__(
         self,
@@ -48,6 +50,7 @@ class Simulation:
         slow: float = 0.2,
         make: Callable[[OwnSession, ClusterConfig], Ownership] | None = None,
         config: ClusterConfig = CONFIG,
+        drift: float = 0.0,
     ) -> None:
         self.random = Random(seed)  # noqa: S311 - a simulation
         self.now_s = 100.0
@@ -56,6 +59,7 @@ class Simulation:
         self.faulty = True
         self.history: list[str] = []
         self._unknown, self._lost, self._slow = unknown, lost, slow
+        self._drift = drift
         self._make = make or (lambda own, config: Ownership(own, SHARDS, config))
         self._order = count()
         self._due: list[tuple[float, int, Callable[[], None]]] = []
@@ -136,7 +140,8 @@ class Simulation:
         run = next(self._runs)
         me = MemberRow(node=node, slot=slot, incarnation=f"run{run}-0", claim=claim)
         own = OwnSession(me, replaces=replaces, answers_for_s=self.config.answers_for_s)
-        member = SimMember(self, own, self._make(own, self.config))
+        rate = 1 + self.random.uniform(-self._drift, self._drift) if self._drift else 1.0
+        member = SimMember(self, own, self._make(own, self.config), rate=rate)
         self.members[me.incarnation] = member
         self.say(f"start {own.name} as {me.incarnation} replacing {replaces}")
         member.begin()
@@ -151,7 +156,7 @@ class Simulation:
     def check(self) -> None:
         """No shard has two members that would answer for it now."""
         for shard in range(SHARDS):
-            answering = [m for m in self.alive() if m.core.answers(shard, self.now_s)]
+            answering = [m for m in self.alive() if m.core.answers(shard, m.now_s)]
             if len(answering) > 1:
                 names = ", ".join(m.own.me.incarnation for m in answering)
                 raise Violation(f"shard {shard} is answered by {names}\n" + "\n".join(self.history[-60:]))
@@ -170,7 +175,7 @@ class Simulation:
             for shard in range(SHARDS):
                 if member.core.phase(shard) is Phase.HELD:
                     assert shard not in holders, f"shard {shard} is held twice"
-                    assert member.core.answers(shard, self.now_s)
+                    assert member.core.answers(shard, member.now_s)
                     holders[shard] = member.own.name
             if not member.core.settled:
                 raise Violation(f"{member.own.name} has not settled\n" + "\n".join(self.history[-80:]))
@@ -184,6 +189,7 @@ class SimMember:
     sim: Simulation
     own: OwnSession
     core: Ownership
+    rate: float = 1.0
     dead: bool = False
     frozen: bool = False
     gone: bool = False
@@ -191,6 +197,11 @@ class SimMember:
     open: set[int] = field(default_factory=set)
     _kept: list[Callable[[], None]] = field(default_factory=list)
     _reading: bool = False
+
+    @property
+    def now_s(self) -> float:
+        """Its own clock: it began at another time than the server's, and runs at another rate."""
+        return 1_000.0 + self.sim.now_s * self.rate
 
     def begin(self) -> None:
         self.resync()
@@ -254,14 +265,14 @@ class SimMember:
         self.cursor = len(self.sim.log)
         for message in sorted(self.sim.last.values(), key=lambda message: message.revision):
             self._tell(message)
-        self.core.completed(self.sim.now_s)
+        self.core.completed(self.now_s)
         self.sim.say(f"resync {self.own.me.incarnation} at {self.cursor}")
         self.decide()
 
     def _tell(self, message: Message) -> None:
         room, _, name = message.key.partition(".")
         if room == "member":
-            change = self.core.member_told(name, message.revision, decode_member(message.value), self.sim.now_s)
+            change = self.core.member_told(name, message.revision, decode_member(message.value), self.now_s)
             if change.value != "nothing":
                 self.sim.say(f"{self.own.me.incarnation}: {change.value} at {message.revision}")
             if change.value in ("replaced", "alive elsewhere"):
@@ -275,7 +286,7 @@ class SimMember:
         def once() -> None:
             if self.gone:
                 return
-            write = self.own.write(self.sim.now_s, active=not self.core.leaving, about={})
+            write = self.own.write(self.now_s, active=not self.core.leaving, about={})
             match write:
                 case Create(row):
                     self._write_row(row, None)
@@ -286,7 +297,7 @@ class SimMember:
 
         if not self.dead and not self.gone:
             self.act(once)
-            self.sim.after(TTL_S / self.sim.config.renewals_a_ttl, self.beat)
+            self.sim.after(TTL_S / self.sim.config.renewals_a_ttl / self.rate, self.beat)
 
     def _write_row(self, row: MemberRow, revision: int | None) -> None:
         def told(outcome: int | None) -> None:
@@ -298,11 +309,11 @@ class SimMember:
     def decide(self) -> None:
         if self.dead or self.frozen:
             return
-        for effect in self.core.decide(self.sim.now_s):
+        for effect in self.core.decide(self.now_s):
             self._do(effect)
         wake_s = self.core.next_wake_s()
         if wake_s < float("inf"):
-            self.sim.after(max(0.001, wake_s - self.sim.now_s), lambda: self.act(self.decide))
+            self.sim.after(max(0.001, (wake_s - self.now_s) / self.rate), lambda: self.act(self.decide))
         if self.core.leaving and self.core.empty and not self.gone:
             self.gone = True
             row = self.sim.live(f"member.{self.own.name}")
@@ -336,7 +347,7 @@ class SimMember:
         def finished() -> None:
             if happening is Happening.CLOSED:
                 self.open.discard(shard)
-            self.core.done(shard, serial, happening, self.sim.now_s)
+            self.core.done(shard, serial, happening, self.now_s)
             self.decide()
 
         self.sim.after(self.sim.delay_s(), lambda: self.act(finished))
@@ -346,7 +357,7 @@ class SimMember:
             happening = Happening.UNKNOWN if outcome is None else stored if outcome else Happening.REFUSED
 
             def take_in() -> None:
-                self.core.done(shard, serial, happening, self.sim.now_s, outcome or 0)
+                self.core.done(shard, serial, happening, self.now_s, outcome or 0)
                 self.decide()
 
             self.act(take_in)
@@ -404,6 +415,27 @@ def play(sim: Simulation, steps: int) -> None:
     for _ in range(steps):
         next(chaos)
         sim.run_for(sim.random.choice([0.01, 0.1, 0.5, 1.0, 3.0, TTL_S * 1.5]))
+    sim.heal()
+    sim.run_for(6 * TTL_S)
+    sim.check_settled()
+
+
+def churn(sim: Simulation, steps: int) -> None:
+    """Nobody dies, but members come and leave faster than shards can follow; then the end that must be reached."""
+    sim.start("a")
+    sim.start("b")
+    for _ in range(steps):
+        alive = sim.alive()
+        free = [node for node in "abcdef" if f"{node}-0" not in {member.own.name for member in alive}]
+        chosen = sim.random.choice(["start", "start", "leave", "leave", "resync", "quiet"])
+        if chosen == "start" and free:
+            sim.start(sim.random.choice(free))
+        elif chosen == "leave" and len(alive) > 1:
+            sim.random.choice(alive).leave()
+        elif chosen == "resync" and alive:
+            member = sim.random.choice(alive)
+            member.act(member.resync)
+        sim.run_for(sim.random.choice([0.01, 0.05, 0.1, 0.3, 0.5, 1.0, 2.0]))
     sim.heal()
     sim.run_for(6 * TTL_S)
     sim.check_settled()

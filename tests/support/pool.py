@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 READY = re.compile(r"aether: (\d+) workers? ready")
+DRAINED = re.compile(r"INFO aether\.worker: drained")
 SERVING = re.compile(r"-(\d+)\[(\d+)\] INFO aether\.worker: serving")
 
 

@@ -109,3 +109,40 @@ def test_a_foreign_row_that_is_renewed_is_alive_elsewhere() -> None:
     other = replace(ME, incarnation="other-0", claim="another")
     changes = [own.told(Word(revision, other)) for revision in (3, 6, 9)]
     assert changes == [Change.NOTHING, Change.NOTHING, Change.ALIVE_ELSEWHERE]
+
+
+def test_a_process_that_was_replaced_never_writes_again() -> None:
+    own = session()
+    joined(own)
+    assert own.told(Word(9, replace(ME, incarnation="run-2"))) is Change.REPLACED
+    assert isinstance(own.write(10.0, active=True, about={}), Wait)  # though their claim is ours too
+    assert own.told(Word(20, None)) is Change.NOTHING
+    assert isinstance(own.write(20.0, active=True, about={}), Wait)
+
+
+def test_a_process_whose_name_is_alive_elsewhere_never_takes_it() -> None:
+    own = session()
+    other = replace(ME, incarnation="other-0", claim="another")
+    for revision in (3, 6, 9):
+        own.told(Word(revision, other))
+    own.told(Word(20, None))
+    assert isinstance(own.write(20.0, active=True, about={}), Wait)
+
+
+def test_writes_that_came_to_nothing_are_not_remembered_for_ever() -> None:
+    own = session()
+    joined(own, now_s=10.0)
+    for beat in range(1_000):
+        own.write(11.0 + beat, active=True, about={})
+    assert len(own._sent_s) <= 4
+    own.told(Word(9, replace(ME, beat=1_000)))
+    assert own.valid(1_010.0)
+
+
+def test_the_same_incarnation_seen_twice_is_not_yet_alive() -> None:
+    own = session()
+    mine, other = replace(ME, incarnation="x-0", claim=""), replace(ME, incarnation="y-0", claim="")
+    assert [own.told(Word(n, row)) for n, row in ((3, mine), (6, mine), (9, other), (12, other))] == [
+        Change.NOTHING
+    ] * 4
+    assert own.told(Word(15, other)) is Change.ALIVE_ELSEWHERE

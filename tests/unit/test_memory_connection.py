@@ -91,3 +91,88 @@ async def test_a_node_knows_its_own_append_though_the_notice_was_dropped() -> No
     assert await connection.event_store.latest_version(ALICE) == 1
     await commit(connection.event_store, ALICE, 2, first.position)
     assert await connection.event_store.latest_version(ALICE) == 2
+
+
+async def test_a_watch_is_completed_again_when_it_has_caught_up_after_a_break() -> None:
+    server = InMemoryServer(clock=ManualClock())
+    away, other = InMemoryConnection(server), InMemoryConnection(server)
+    told: Received[str] = Received()
+    first = await other.table.create("lease.0", b"1")
+    assert first is not None
+    watch = await away.table.watch(
+        lambda row: told.receive(f"{row.key} {row.value!r}"), lambda: told.receive("completed")
+    )
+    assert await told.count(2) == ["lease.0 b'1'", "completed"]
+    away.disconnect()
+    await other.table.delete("lease.0", first)
+    await other.table.create("lease.1", b"1")
+    await told.count(2)
+    away.reconnect()
+    assert (await told.count(5))[2:] == ["lease.0 None", "lease.1 b'1'", "completed"]
+    away.disconnect()
+    away.reconnect()
+    assert (await told.count(6))[5:] == ["completed"], "though nothing has changed"
+    await watch.stop()
+    away.disconnect()
+    away.reconnect()
+    assert await other.event_store.last(ALICE) is None
+    assert len(told.items) == 6
+
+
+async def test_a_beginning_that_a_break_cut_short_is_completed_when_all_was_told() -> None:
+    server = InMemoryServer(clock=ManualClock())
+    away, other = InMemoryConnection(server), InMemoryConnection(server)
+    for key in "abc":
+        await other.table.create(key, b"1")
+    told: Received[str] = Received()
+    await away.table.watch(lambda row: told.receive(row.key), lambda: told.receive("completed"))
+    told.items.clear()
+    away.disconnect()
+    away.reconnect()
+    away.disconnect()
+    away.reconnect()
+    await told.until(lambda items: "completed" in items)
+    assert told.items.count("completed") == 1
+    assert told.items[-1] == "completed"
+
+
+async def test_a_watch_that_could_not_begin_hears_nothing() -> None:
+    server = InMemoryServer(clock=ManualClock())
+    away, other = InMemoryConnection(server), InMemoryConnection(server)
+    told: Received[str] = Received()
+    beginning = asyncio.ensure_future(away.table.watch(lambda row: told.receive(row.key), lambda: told.receive("done")))
+    await asyncio.sleep(0)
+    away.disconnect()
+    with pytest.raises(Unavailable):
+        await beginning
+    away.reconnect()
+    cancelled = asyncio.ensure_future(away.table.watch(lambda row: told.receive(row.key), lambda: told.receive("done")))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    await asyncio.wait((cancelled,))
+    told.items.clear()
+    await other.table.create("lease.0", b"1")
+    assert await other.event_store.last(ALICE) is None
+    assert told.items == []
+
+
+async def test_a_node_without_connection_announces_to_nobody_and_hears_nobody() -> None:
+    server = InMemoryServer(clock=ManualClock())
+    cut, owner, client = (InMemoryConnection(server, shards=1) for _ in range(3))
+    for connection in (cut, client):
+        await connection.transport.follow_owners()
+    cut.disconnect()
+    since_s = asyncio.get_running_loop().time()
+    waiting = asyncio.ensure_future(client.transport.owner_announced(ALICE, since_s, 60))
+    await asyncio.sleep(0)
+    cut.transport.announce([0])
+    assert await owner.event_store.last(ALICE) is None
+    assert not waiting.done()
+    owner.transport.announce([0])
+    await asyncio.wait_for(waiting, 5)
+    deaf = asyncio.ensure_future(cut.transport.owner_announced(ALICE, since_s, 60))
+    assert await owner.event_store.last(ALICE) is None
+    assert not deaf.done()
+    cut.reconnect()
+    owner.transport.announce([0])
+    await asyncio.wait_for(deaf, 5)

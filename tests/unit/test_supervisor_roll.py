@@ -200,9 +200,9 @@ def test_systemd_is_told_how_the_pool_stands() -> None:
         ["STATUS=0 of 2 workers ready"],
         ["STATUS=1 of 2 workers ready"],
         ["READY=1", "STATUS=2 workers ready"],
-        ["READY=1", "STATUS=2 workers ready"],
-        ["STATUS=1 of 2 workers ready"],
-        ["STATUS=2 workers ready"],
+        ["READY=1", "STATUS=2 workers ready; the last reload was called off"],
+        ["STATUS=1 of 2 workers ready; the last reload was called off"],
+        ["STATUS=2 workers ready; the last reload was called off"],
         ["STOPPING=1", "STATUS=draining"],
     ]
     (reloading,) = [lines for lines in notes if "RELOADING=1" in lines]
