@@ -67,7 +67,7 @@ async def test_what_is_abandoned_reports_nothing_more_and_the_next_work_waits_fo
     stage.hands.perform(Close(1, 8))
     await soon(lambda: stage.provider.of(1) == ["serve", "prepare", "leave", "stop_vm"])
     stage.hands.perform(Abandon(1))
-    assert stage.provider.of(1)[3:] == ["abandon"]
+    assert stage.provider.of(1)[4:] == ["abandon"]
     stage.hands.perform(Open(1, 9))
     await soon(lambda: len(stage.reports) == 2)
     assert stage.reports[1] == (1, 9, Happening.OPENED, 0)
