@@ -131,7 +131,7 @@ async def test_a_server_that_does_not_answer_pings() -> None:
 
 async def test_pings_come_by_themselves() -> None:
     rig = Rig(ping_interval_s=0.001)
-    while not rig.reasons:  # noqa: ASYNC110 - the end has no event of its own
+    while not rig.reasons:
         await turn()
     assert b"".join(rig.wire.written) == b"PING\r\nPING\r\n"
 
