@@ -22,6 +22,8 @@ PENDING_MESSAGES_MAX = 262_144
 PENDING_BYTES_MAX = 256 * 1024 * 1024
 """What one subscription may hold undelivered; beyond it a message would be dropped, so the generation ends."""
 
+CLOSE_TIMEOUT_S = 1.0
+
 Receive: TypeAlias = Callable[[Message], None]
 T = TypeVar("T")
 
@@ -118,7 +120,7 @@ class Detour:
 
     async def _close(self) -> None:
         try:
-            await self._client.close()
+            await asyncio.wait_for(self._client.close(), CLOSE_TIMEOUT_S)
         except Exception as error:
             # It is given up whatever nats-py makes of it.
             _log.debug("the connection was not closed in peace", extra={"error": str(error)})

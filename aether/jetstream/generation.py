@@ -17,7 +17,7 @@ from nats.errors import SlowConsumerError, UnexpectedEOF
 
 from aether.config import ConnectionConfig
 from aether.errors import InvalidCommand, Unavailable
-from aether.jetstream.detour import Detour, DetourClient
+from aether.jetstream.detour import CLOSE_TIMEOUT_S, Detour, DetourClient
 from aether.jetstream.headers import encode_head
 from aether.jetstream.inbox import Inbox, NoReply, ReceiveReply, Reply
 from aether.jetstream.lane import PINGS_OUTSTANDING_MAX, Lane, take
@@ -28,7 +28,6 @@ TICK_S = 0.05
 """How often time-outs are swept: a time-out is noticed at most this much late."""
 
 BARRIER_TIMEOUT_S = 10.0
-CLOSE_TIMEOUT_S = 1.0
 
 Receive: TypeAlias = Callable[[Message], None]
 Headers: TypeAlias = Mapping[str, str] | bytes | None

@@ -1,9 +1,12 @@
 """A connection's traffic, on the lane and on the detour through nats-py: the same to see on a real server."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
 import aether.jetstream.generation as generation_room
 from aether.config import ConnectionConfig
@@ -187,10 +190,12 @@ async def test_a_user_with_signed_tokens(way: type, tmp_path: Path) -> None:
         assert raised.value.setting == "credentials_file"
 
 
-async def test_tls(way: type, namespace: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_tls(way: type, namespace: str, tmp_path: Path, run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
     certificate, key = self_signed(tmp_path)
     tls = f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}'
-    with NatsServer(config=tls) as server:
+
+    async def flood() -> None:
         async with connect(config(server, tls_ca_file=str(certificate))) as connection:
             generation, received = of(connection), Received[bytes]()
             assert type(generation._line) is way
@@ -201,6 +206,27 @@ async def test_tls(way: type, namespace: str, tmp_path: Path) -> None:
             assert await received.count(len(sent)) == sent
             server.kill()
             await asyncio.wait_for(asyncio.shield(generation.ended), GUARD_S)
+
+    with NatsServer(config=tls) as server:
+        run(flood())
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_large_message_in_many_pieces(
+    way: type, namespace: str, run: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    async def exchange() -> None:
+        async with connect(config(server)) as connection:
+            generation, received = of(connection), Received[bytes]()
+            assert generation.payload_bytes_max == 8 << 20
+            generation.subscribe(namespace, lambda message: received.receive(message.data))
+            sent = [bytes([number]) * (generation.payload_bytes_max - number) for number in range(6)]
+            for data in sent:
+                generation.publish(namespace, data)
+            assert await received.count(len(sent)) == sent
+
+    with NatsServer(config="max_payload: 8388608\nmax_pending: 134217728") as server:
+        run(exchange())
 
 
 async def test_traffic_leaves_nothing_behind(nats_server: NatsServer, way: type, namespace: str) -> None:
