@@ -148,6 +148,7 @@ class Lane(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The socket takes no more for now."""
         self._paused = True
+        self._unsent_bytes = sum(map(len, self._unsent))
 
     def resume_writing(self) -> None:
         """The socket takes more."""
@@ -174,7 +175,7 @@ class Lane(asyncio.Protocol):
         self._flushing = False
         if self._paused or not self._unsent:
             return
-        unsent, self._unsent, self._unsent_bytes = self._unsent, [], 0
+        unsent, self._unsent = self._unsent, []
         self._transport.write(b"".join(unsent))
 
     def _ping(self) -> None:

@@ -98,7 +98,7 @@ async def test_nothing_is_written_while_the_socket_takes_nothing(monkeypatch: py
     assert rig.wire.written == []
     rig.lane.resume_writing()
     assert rig.wire.written == [b"PUB a  1\r\n1\r\nPUB a  1\r\n2\r\n"]
-    for _ in range(2):  # what was written counts no more
+    for _ in range(3):  # what was written counts no more
         rig.lane.pause_writing()
         rig.lane.publish("a", "", b"", b"x" * 60)
         rig.lane.resume_writing()
@@ -108,6 +108,15 @@ async def test_nothing_is_written_while_the_socket_takes_nothing(monkeypatch: py
     with pytest.raises(Unavailable, match="takes nothing"):
         rig.lane.publish("a", "", b"", b"x" * 60)
     assert (rig.reasons, rig.wire.over) == (["the server takes nothing"], "aborted")
+
+
+async def test_what_was_unsent_before_the_pause_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_room, "UNSENT_BYTES_MAX", 100)
+    rig = Rig()
+    rig.lane.publish("a", "", b"", b"x" * 90)
+    rig.lane.pause_writing()
+    with pytest.raises(Unavailable):
+        rig.lane.publish("a", "", b"", b"")
 
 
 async def test_answers_to_pings_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
