@@ -139,7 +139,7 @@ class NATSEventBus:
         """Deliver the commits of some shards as they are stored; a lost one is not noticed. Raises `Unavailable`."""
 
         def heard(message: Message, _: Generation) -> None:
-            commit = self._commit(int((message.headers or {})[SEQUENCE]), message.subject, message.data)
+            commit = self._commit(int(message.header(SEQUENCE)), message.subject, message.data)
             if commit is not None:
                 receive(commit)
 
@@ -224,7 +224,7 @@ class NATSEventBus:
 
     def _hear(self, message: Message, _: Generation) -> None:
         self._heard_count += 1
-        sequence = int((message.headers or {})[SEQUENCE])
+        sequence = int(message.header(SEQUENCE))
         if self._whole.is_set() and sequence == self._last + 1:
             self._last = sequence
             self._deliver(sequence, message.subject, message.data)

@@ -13,8 +13,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
-from nats.aio.subscription import Subscription
-
 from aether.config import SERVER_VERSION_MIN, ConnectionConfig
 from aether.core.backoff import Backoff
 from aether.errors import AetherError, ConfigError, Unavailable
@@ -41,7 +39,7 @@ class StandingSubscription:
         self._subject = subject
         self._receive = receive
         self._queue = queue
-        self._on: tuple[Generation, Subscription] | None = None
+        self._on: tuple[Generation, str] | None = None
         self._ending: asyncio.Task[None] | None = None
 
     def begin(self, generation: Generation) -> None:
@@ -56,12 +54,9 @@ class StandingSubscription:
             return
         generation, subscription = self._on
         try:
-            await generation.barrier()
+            await generation.settle(subscription)
         except Unavailable:
             return
-        # The receiver is synchronous, so what has left nats-py's queue has been received.
-        while generation.alive and subscription.pending_msgs:  # noqa: ASYNC110 - nats-py signals nothing
-            await asyncio.sleep(0)
 
     async def stop(self) -> None:
         """Unsubscribe; what the server sent before it knew has been received when this returns. Idempotent.
@@ -75,7 +70,7 @@ class StandingSubscription:
         if self._ending is not None:
             await asyncio.shield(self._ending)
 
-    async def _end(self, generation: Generation, subscription: Subscription) -> None:
+    async def _end(self, generation: Generation, subscription: str) -> None:
         if generation.alive:
             with suppress(Unavailable):
                 await generation.drain(subscription)

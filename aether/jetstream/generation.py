@@ -12,32 +12,27 @@ import ssl
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, TypeAlias, TypeVar
 
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
-from nats.aio.transport import TcpTransport
 from nats.errors import Error as NatsError
 from nats.errors import SlowConsumerError, UnexpectedEOF
 
 from aether.config import ConnectionConfig
 from aether.errors import InvalidCommand, Unavailable
-from aether.jetstream.headers import headers_bytes
+from aether.jetstream.detour import CLOSE_TIMEOUT_S, Detour, DetourClient
+from aether.jetstream.headers import encode_head
 from aether.jetstream.inbox import Inbox, NoReply, ReceiveReply, Reply
+from aether.jetstream.lane import PINGS_OUTSTANDING_MAX, Lane, take
 from aether.jetstream.message import Message
 from aether.ports import NotSent
 
 TICK_S = 0.05
 """How often time-outs are swept: a time-out is noticed at most this much late."""
 
-PINGS_OUTSTANDING_MAX = 2
-PENDING_MESSAGES_MAX = 262_144
-PENDING_BYTES_MAX = 256 * 1024 * 1024
-"""What one subscription may hold undelivered; beyond it a message would be dropped, so the generation ends."""
-
 BARRIER_TIMEOUT_S = 10.0
-CLOSE_TIMEOUT_S = 1.0
 
 Receive: TypeAlias = Callable[[Message], None]
+Headers: TypeAlias = Mapping[str, str] | bytes | None
+"""By name, or as the header block that they make."""
+
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
@@ -49,35 +44,6 @@ def set_once(future: asyncio.Future[T], result: T) -> None:
         future.set_result(result)
 
 
-class _Client(Client):
-    """nats-py's client with two methods of its own.
-
-    `flush`: nats-py writes the PING of its `flush` to the socket ahead of queued commands, so a drained subscription's
-    PONG can overtake its UNSUB, and what the server delivers between the two is thrown away. A message to ourselves
-    cannot.
-
-    `_process_msg`: its parser calls this for each message. Ours hands it to the receiver at once; should a later
-    nats-py not call it, messages take the long way (parsed headers, a queue and a task a subscription, measured at
-    twice the cost) to the same receivers.
-    """
-
-    generation: "Generation"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.receivers: dict[int, Receive] = {}
-
-    async def flush(self, timeout: int = 0) -> None:  # noqa: ASYNC109 - nats-py's signature
-        await self.generation.barrier()
-
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-        receive = self.receivers.get(sid)
-        if receive is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
-        else:
-            receive(Message(subject.decode(), reply.decode(), data, headers))
-
-
 class Generation:
     """One connection; open with `Generation.open`. Its own writer: nothing outside changes its fields."""
 
@@ -86,9 +52,9 @@ class Generation:
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.payload_bytes_max = 0
         self.on_end: Callable[[], None] | None = None
-        self._client = _Client()
-        self._client.generation = self
         self._loop = asyncio.get_running_loop()
+        self._client = DetourClient()
+        self._line: Lane | Detour = Detour(self._client, self._end)
         self._inbox = Inbox("")
         self._tick_handle: asyncio.TimerHandle | None = None
         self._disposal: asyncio.Task[None] | None = None
@@ -122,7 +88,7 @@ class Generation:
                 user_credentials=config.credentials_file or None,
                 tls=tls,
             )
-            await generation._start()
+            await generation._start(config.ping_interval_s)
         except Exception as error:
             cause = generation._troubles[-1] if generation._troubles else error
             generation._end("it could not be opened")
@@ -144,37 +110,19 @@ class Generation:
         version = self._client.connected_server_version
         return (version.major, version.minor, version.patch)
 
-    def publish(
-        self, subject: str, payload: bytes, reply_to: str = "", headers: Mapping[str, str] | None = None
-    ) -> None:
-        """Queue a message to be sent, now.
+    def publish(self, subject: str, payload: bytes, reply_to: str = "", headers: Headers = None) -> None:
+        """Send a message at the end of this turn of the event loop.
 
         Raises `InvalidCommand` for one that is too large (the server would close the connection), `NotSent` when the
         connection has ended and `Unavailable` when it ended just now.
         """
         if self.ended.done():
             raise NotSent(NoReply.LOST.value)
-        size = len(payload) + headers_bytes(headers)
+        head = headers if isinstance(headers, bytes) else encode_head(headers) if headers else b""
+        size = len(payload) + len(head)
         if size > self.payload_bytes_max:
             raise InvalidCommand(f"a message is at most {self.payload_bytes_max} bytes, this is {size}")
-        # With pending_size=0 nothing in nats-py's coroutine waits: it appends to a list and wakes the flusher. Driving
-        # it by hand saves a task and, more, keeps a caller's step atomic.
-        publishing = self._client.publish(subject, payload, reply_to, headers)  # type: ignore[arg-type]  # only reads it
-        self._at_once(publishing, "a message")
-
-    def _at_once(self, sending: Coroutine[Any, Any, T], what: str) -> T:
-        """The result of a coroutine of nats-py that does not wait. Raises `Unavailable`, and ends, when it would."""
-        try:
-            sending.send(None)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-        except (NatsError, OSError) as error:
-            self._end(f"{what} could not be sent: {error}")
-            raise Unavailable(NoReply.LOST.value) from None
-        sending.close()
-        self._end(f"{what} could not be sent at once")
-        raise Unavailable(NoReply.LOST.value)
+        self._line.publish(subject, reply_to, head, payload)
 
     def send(
         self,
@@ -183,7 +131,7 @@ class Generation:
         receive: ReceiveReply,
         timeout_s: float,
         *,
-        headers: Mapping[str, str] | None = None,
+        headers: Headers = None,
         many: bool = False,
     ) -> str:
         """Publish and expect a reply; `receive` is called with it or with a `NoReply`. Returns the token for `forget`.
@@ -206,9 +154,7 @@ class Generation:
         """Expect no more replies to a `send`."""
         self._inbox.forget(reply_to)
 
-    async def request(
-        self, subject: str, payload: bytes, timeout_s: float, headers: Mapping[str, str] | None = None
-    ) -> Message:
+    async def request(self, subject: str, payload: bytes, timeout_s: float, headers: Headers = None) -> Message:
         """The reply. Raises `NotSent` when nobody listens, `Unavailable` for a lost connection or a time-out."""
         arrived: asyncio.Future[Reply] = self._loop.create_future()
         reply_to = self.send(subject, payload, lambda reply: set_once(arrived, reply), timeout_s, headers=headers)
@@ -221,41 +167,23 @@ class Generation:
         error = NotSent if reply is NoReply.NO_RESPONDERS else Unavailable
         raise error(f"{reply.value}: {subject}")
 
-    def subscribe(self, subject: str, receive: Receive, queue: str = "") -> Subscription:
-        """Call `receive` for each message, between two reads of the socket. Raises `Unavailable`."""
-
-        def received(message: Message) -> None:
-            if self.ended.done():
-                return
-            try:
-                receive(message)
-            except Exception:
-                _log.exception("a receiver of messages raised", extra={"subject": message.subject})
-
-        async def received_late(message: Msg) -> None:
-            received(Message(message.subject, message.reply, message.data, None, message.headers))
-
+    def subscribe(self, subject: str, receive: Receive, queue: str = "") -> str:
+        """Call `receive` for each message, between two reads of the socket; the id to `drain`. Raises `Unavailable`."""
         if self.ended.done():
             raise Unavailable(NoReply.LOST.value)
-        subscribing = self._client.subscribe(
-            subject,
-            queue,
-            received_late,
-            pending_msgs_limit=PENDING_MESSAGES_MAX,
-            pending_bytes_limit=PENDING_BYTES_MAX,
-        )
-        # Like a publish it only queues a command, so the receiver is in place before any message can come.
-        subscription = self._at_once(subscribing, "a subscription")
-        self._client.receivers[subscription._id] = received
-        return subscription
+        return self._line.subscribe(subject, queue, receive)
 
-    async def drain(self, subscription: Subscription) -> None:
+    async def drain(self, subscription: str) -> None:
         """Unsubscribe; what the server sent before it knew has been received when this returns.
 
         Raises `Unavailable` when the connection ends first.
         """
-        await self.unless_ended(subscription.drain())  # type: ignore[no-untyped-call]  # nats-py does not annotate it
-        self._client.receivers.pop(subscription._id, None)
+        await self.unless_ended(self._line.drain(subscription, self.barrier))
+
+    async def settle(self, subscription: str) -> None:
+        """Return when all that the server had sent when this was called has been received. Raises `Unavailable`."""
+        await self.barrier()
+        await self._line.settle(subscription)
 
     async def barrier(self) -> None:
         """Return when the server has done all that was sent before. Raises `Unavailable`."""
@@ -290,10 +218,16 @@ class Generation:
             self._disposal = self._loop.create_task(self._dispose(in_peace=self.alive), name="aether nats close")
         await asyncio.shield(self._disposal)
 
-    async def _start(self) -> None:
-        self.payload_bytes_max = self._client.max_payload
+    async def _start(self, ping_interval_s: float) -> None:
+        client = self._client
+        self.payload_bytes_max = client.max_payload
+        prefix = client.new_inbox() + "."
+        taken = take(client)
+        if taken is not None:
+            lane = Lane(taken.transport, self.payload_bytes_max, ping_interval_s, self._end)
+            self._line = lane
+            lane.begin(taken.unread)
         self._started = True
-        prefix = self._client.new_inbox() + "."
         self._inbox = Inbox(prefix)
         self.subscribe(prefix + "*", self._inbox.deliver)
         self._tick_handle = self._loop.call_later(TICK_S, self._tick)
@@ -302,9 +236,7 @@ class Generation:
     def _tick(self) -> None:
         if not self.alive:
             return
-        if not self._client.is_connected:
-            # nats-py tells its callbacks only after it has flushed and closed the socket, and a frozen server keeps it
-            # from either; its status is true at once.
+        if not self._line.alive:
             self._end("the server does not answer")
             return
         self._inbox.sweep(self._loop.time())
@@ -323,24 +255,17 @@ class Generation:
             self._disposal = self._loop.create_task(self._dispose(in_peace=False), name="aether nats dispose")
 
     async def _dispose(self, *, in_peace: bool) -> None:
-        try:
-            if in_peace:
-                await asyncio.wait_for(self._client.close(), CLOSE_TIMEOUT_S)
-            else:
-                self._abort()
-                await asyncio.wait_for(self._client.close(), CLOSE_TIMEOUT_S)
-        except Exception as error:
-            # It is given up whatever nats-py makes of it.
-            _log.debug("the connection was not closed in peace", extra={"error": str(error)})
-            self._abort()
-        finally:
+        line = self._line
+        if in_peace:
+            line.close()
             self._end("it was closed")
+        else:
+            line.abort()
+        await asyncio.wait((line.closed,), timeout=CLOSE_TIMEOUT_S)
+        if not line.closed.done():
+            line.abort()
 
-    def _abort(self) -> None:
-        # There is no public way to give up a socket whose peer takes nothing; closing would wait for it forever.
-        transport = self._client._transport
-        if isinstance(transport, TcpTransport) and transport._io_writer is not None:
-            transport._io_writer.transport.abort()
+    # What nats-py tells while it opens, and on a detour afterwards.
 
     async def _on_error(self, error: Exception) -> None:
         self._troubles.append(error)

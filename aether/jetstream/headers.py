@@ -26,6 +26,8 @@ MARKER_REASON = "Nats-Marker-Reason"
 KV_OPERATION = "KV-Operation"
 KV_DELETE = "DEL"
 
+_EXPECTED = b"NATS/1.0\r\n" + EXPECTED_LAST_ON_SUBJECT.encode() + b": %d\r\n\r\n"
+
 ERROR_CLUSTER_NOT_READY = 10008
 ERROR_REPLICAS_NOT_SUPPORTED = 10074
 ERROR_NO_SUITABLE_PEERS = 10005
@@ -37,11 +39,18 @@ ERROR_STREAM_NOT_FOUND = 10059
 ERROR_WRONG_LAST_SEQUENCE = 10071
 
 
-def headers_bytes(headers: Mapping[str, str] | None) -> int:
-    """Bytes that headers take on the wire; the server counts them against its largest payload."""
-    if not headers:
-        return 0
-    return 12 + sum(len(name) + len(value) + 4 for name, value in headers.items())
+def encode_head(headers: Mapping[str, str]) -> bytes:
+    """Headers as a block (ADR-4). A line break within would be another header: `ValueError`."""
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    block = "\r\n".join(["NATS/1.0", *lines, "", ""])
+    if block.count("\n") != len(lines) + 2 or block.count("\r") != len(lines) + 2:
+        raise ValueError("a header holds a line break")
+    return block.encode()
+
+
+def expected_head(sequence: int) -> bytes:
+    """The one header of a commit."""
+    return _EXPECTED % sequence
 
 
 def is_marker(headers: Mapping[str, str] | None) -> bool:

@@ -26,6 +26,7 @@ from aether.jetstream.headers import (
     BATCH_SEQUENCE,
     ERROR_WRONG_LAST_SEQUENCE,
     EXPECTED_LAST_ON_SUBJECT,
+    expected_head,
 )
 from aether.jetstream.inbox import NoReply, Reply
 from aether.jetstream.versions import VERSIONS_MAX, Versions, last_version
@@ -104,7 +105,7 @@ class JetStreamEventStore:
                 payload,
                 lambda reply: done(self._outcome(actor_id, reply)),
                 self._append_timeout_s,
-                headers={EXPECTED_LAST_ON_SUBJECT: str(expected)},
+                headers=expected_head(expected),
             )
         except AetherError as error:
             done(Unknown(error.message))

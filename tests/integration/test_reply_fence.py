@@ -117,7 +117,7 @@ async def test_a_member_that_cannot_renew_stays_subscribed_and_silent_while_the_
         client = await stack.enter_async_context(node(nats_server.url, namespace))
         await client.transport.follow_owners()
         old = await worker(stack, nats_server.url, namespace, "a")
-        await soon(old.answers)
+        await soon(lambda: old.answers() and old.cluster.moves().held > 0)
         assert await reply_again(client, command("deposit", amount=1)) == 1
         # It neither writes nor hears of the table any more, but takes commands as before.
         watch = old.cluster._watch

@@ -1,0 +1,268 @@
+"""The lane on a transport that is none: what it writes and when, what ends it, what it takes over."""
+
+import asyncio
+from typing import cast
+
+import pytest
+from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
+
+import aether.jetstream.lane as lane_room
+from aether.errors import Unavailable
+from aether.jetstream.lane import Lane, Taken, payload_bytes_believed, take
+from aether.jetstream.message import Message
+
+PAYLOAD_BYTES_MAX = 1024
+NEVER_S = 3600.0
+
+
+class Wire:
+    """A transport that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.over = ""
+        self.reading = True
+        self.protocol: object = None
+
+    def set_protocol(self, protocol: object) -> None:
+        self.protocol = protocol
+
+    def is_reading(self) -> bool:
+        return self.reading
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        return bool(self.over)
+
+    def write(self, data: bytes) -> None:
+        assert not self.over
+        self.written.append(data)
+
+    def close(self) -> None:
+        self.over = self.over or "closed"
+
+    def abort(self) -> None:
+        self.over = self.over or "aborted"
+
+    @property
+    def transport(self) -> "Wire":
+        return self
+
+
+class Rig:
+    """A lane, its wire, and why it ended."""
+
+    def __init__(self, ping_interval_s: float = NEVER_S) -> None:
+        self.wire = Wire()
+        self.reasons: list[str] = []
+        transport = cast("asyncio.Transport", self.wire)
+        self.lane = Lane(transport, PAYLOAD_BYTES_MAX, ping_interval_s, self.reasons.append)
+
+
+async def turn() -> None:
+    """Let the event loop take what was called soon."""
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+async def test_one_write_for_a_turn_of_the_loop() -> None:
+    rig = Rig()
+    rig.lane.publish("a", "", b"", b"1")
+    rig.lane.publish("b", "r", b"", b"")
+    assert rig.wire.written == []
+    await turn()
+    assert rig.wire.written == [b"PUB a  1\r\n1\r\nPUB b r 0\r\n\r\n"]
+
+
+async def test_it_begins_with_what_was_read_before() -> None:
+    rig = Rig()
+    rig.wire.reading = False
+    rig.lane.begin(b"PING\r\nPI")
+    assert rig.wire.protocol is rig.lane
+    assert rig.wire.reading
+    rig.lane.data_received(b"NG\r\n")
+    await turn()
+    assert rig.wire.written == [b"PONG\r\nPONG\r\n"]
+
+
+async def test_nothing_is_written_while_the_socket_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_room, "UNSENT_BYTES_MAX", 100)
+    rig = Rig()
+    rig.lane.publish("a", "", b"", b"1")
+    rig.lane.pause_writing()
+    rig.lane.publish("a", "", b"", b"2")
+    await turn()
+    assert rig.wire.written == []
+    rig.lane.resume_writing()
+    assert rig.wire.written == [b"PUB a  1\r\n1\r\nPUB a  1\r\n2\r\n"]
+    for _ in range(3):  # what was written counts no more
+        rig.lane.pause_writing()
+        rig.lane.publish("a", "", b"", b"x" * 60)
+        rig.lane.resume_writing()
+    rig.lane.pause_writing()
+    rig.lane.publish("a", "", b"", b"x" * 60)
+    assert rig.lane.alive
+    with pytest.raises(Unavailable, match="takes nothing"):
+        rig.lane.publish("a", "", b"", b"x" * 60)
+    assert (rig.reasons, rig.wire.over) == (["the server takes nothing"], "aborted")
+
+
+async def test_what_was_unsent_before_the_pause_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_room, "UNSENT_BYTES_MAX", 100)
+    rig = Rig()
+    rig.lane.publish("a", "", b"", b"x" * 90)
+    rig.lane.pause_writing()
+    with pytest.raises(Unavailable):
+        rig.lane.publish("a", "", b"", b"")
+
+
+async def test_answers_to_pings_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_room, "UNSENT_BYTES_MAX", 100)
+    rig = Rig()
+    rig.lane.pause_writing()
+    rig.lane.data_received(b"PING\r\n" * 17)
+    assert rig.reasons == ["the server takes nothing"]
+
+
+async def test_a_server_that_does_not_answer_pings() -> None:
+    rig = Rig()
+    for answer in (b"PONG\r\n", b""):
+        rig.lane._ping()
+        rig.lane._ping()
+        assert rig.reasons == []
+        rig.lane.data_received(answer)
+    rig.lane._ping()
+    assert rig.reasons == ["the server does not answer"]
+
+
+async def test_pings_come_by_themselves() -> None:
+    rig = Rig(ping_interval_s=0.001)
+    while not rig.reasons:
+        await turn()
+    assert b"".join(rig.wire.written) == b"PING\r\nPING\r\n"
+
+
+@pytest.mark.parametrize(
+    ("received", "reason"),
+    [
+        (b"HELLO\r\n", "the server sent what is not the NATS protocol: unknown frame 'HELLO'"),
+        (b"-ERR 'Stale Connection'\r\n", "the server says: Stale Connection"),
+        (b"-ERR 'Authorization Violation'\r\n", "the server says: Authorization Violation"),
+        (b"-ERR 'User Authentication Expired'\r\n", "the server says: User Authentication Expired"),
+    ],
+)
+async def test_what_ends_it(received: bytes, reason: str) -> None:
+    rig = Rig()
+    heard: list[bytes] = []
+    sid = rig.lane.subscribe("a", "", lambda message: heard.append(message.data))
+    message = b"MSG a %b 1\r\nx\r\n" % sid.encode()
+    rig.lane.data_received(message + received + message)
+    rig.lane.data_received(message)
+    rig.lane.connection_lost(None)
+    assert (heard, rig.reasons, rig.wire.over) == ([b"x"], [reason], "aborted")
+    await turn()
+    assert rig.wire.written == []
+    assert rig.lane.closed.done()
+    with pytest.raises(Unavailable):
+        rig.lane.publish("a", "", b"", b"")
+
+
+async def test_what_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig()
+    rig.lane.data_received(
+        b"-ERR 'Permissions Violation for Publish to \"no\"'\r\n+OK\r\nINFO {}\r\nMSG a 99 1\r\nx\r\n"
+    )
+    assert rig.lane.alive
+    assert "reports an error" in caplog.text
+
+
+async def test_no_message_after_a_receiver_has_ended_it() -> None:
+    rig = Rig()
+    heard: list[bytes] = []
+
+    def receive(message: Message) -> None:
+        heard.append(message.data)
+        rig.lane.close()
+
+    sid = rig.lane.subscribe("a", "", receive)
+    rig.lane.data_received(b"MSG a %b 1\r\nx\r\n" % sid.encode() * 2)
+    assert (heard, rig.wire.over) == ([b"x"], "closed")
+
+
+async def test_the_other_side_closes() -> None:
+    for end, reason in ((None, "the connection was closed"), (OSError("reset"), "the connection broke: reset")):
+        rig = Rig()
+        rig.lane.connection_lost(end)
+        assert rig.reasons == [reason]
+    rig = Rig()
+    rig.lane.eof_received()
+    assert rig.reasons == ["the server closed the connection"]
+
+
+async def test_an_answer_with_a_stored_message_is_believed() -> None:
+    rig = Rig()
+    heard: list[int] = []
+    sid = rig.lane.subscribe("a", "", lambda message: heard.append(len(message.data)))
+    most = payload_bytes_believed(PAYLOAD_BYTES_MAX)
+    assert most > PAYLOAD_BYTES_MAX * 4 / 3 + 4096
+    rig.lane.data_received(b"MSG a %b %d\r\n%b\r\n" % (sid.encode(), most, b"x" * most))
+    assert (heard, rig.lane.alive) == ([most], True)
+
+
+async def taken_from(client: Client, *, eof: bool = False, closing: bool = False) -> tuple[Taken | None, Wire]:
+    """Have a client with a wire of its own taken over."""
+    wire, reader = Wire(), asyncio.StreamReader()
+    reader.feed_data(b"ING\r\n")
+    if eof:
+        reader.feed_eof()
+    if closing:
+        wire.close()
+    transport = TcpTransport()  # type: ignore[no-untyped-call]  # nats-py does not annotate it
+    transport._io_reader, transport._io_writer = reader, cast("asyncio.StreamWriter", wire)
+    client._transport = transport
+    client._ps.buf = bytearray(b"P")
+    loop = asyncio.get_running_loop()
+    for name in ("_reading_task", "_ping_interval_task", "_flusher_task"):
+        setattr(client, name, loop.create_task(asyncio.sleep(NEVER_S)))
+    return take(client), wire
+
+
+async def test_a_transport_is_taken_with_what_nobody_has_seen() -> None:
+    client = Client()
+    taken, wire = await taken_from(client)
+    assert taken == Taken(cast("asyncio.Transport", wire), b"PING\r\n")
+    tasks = (client._reading_task, client._ping_interval_task, client._flusher_task)
+    await turn()
+    assert all(task is not None and task.cancelled() for task in tasks)
+
+
+@pytest.mark.parametrize("end", [{"eof": True}, {"closing": True}])
+async def test_a_connection_that_is_over_is_not_taken(end: dict[str, bool]) -> None:
+    with pytest.raises(ConnectionError):
+        await taken_from(Client(), **end)
+
+
+@pytest.mark.parametrize("missing", ["_ps", "_flusher_task", "_transport"])
+async def test_another_nats_py_keeps_its_transport(missing: str) -> None:
+    class OtherClient(Client):
+        def __getattribute__(self, name: str) -> object:
+            if name == missing and self.changed:
+                raise AttributeError(name)
+            return super().__getattribute__(name)
+
+        changed = False
+
+    client = OtherClient()
+    await taken_from(client)
+    reading = asyncio.get_running_loop().create_task(asyncio.sleep(0))
+    client._reading_task, client.changed = reading, True
+    assert take(client) is None
+    await reading
+    assert not reading.cancelled()
+
+
+async def test_another_transport_is_not_taken() -> None:
+    assert take(Client()) is None
