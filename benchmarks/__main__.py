@@ -14,16 +14,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import recovery
+from benchmarks.activation import activation
 from benchmarks.figures import table
 from benchmarks.hot import hot
 from benchmarks.idle import idle
+from benchmarks.memory import memory
+from benchmarks.open_loop import open_loops
+from benchmarks.replay import replay
+from benchmarks.scaling import scaling
 from benchmarks.suite import Benchmark, Settings
 from benchmarks.throughput import throughput
 
 BENCHMARKS: dict[str, Benchmark] = {
     "throughput": throughput,
     "hot": hot,
+    "activation": activation,
+    "replay": replay,
+    "memory": memory,
     "idle": idle,
+    "scaling": scaling,
+    "open": open_loops,
 }
 RECOVERY = "recovery"
 

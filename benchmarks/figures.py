@@ -7,7 +7,7 @@ best median is the floor and all are shown. Times are in milliseconds, CPU in se
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 AETHER = "aether"
 
@@ -61,13 +61,15 @@ class Point:
     workers: int = 1
     unit: str = "commands"
     runs: Mapping[str, Sequence[Measured]]
+    better: Literal["per_s", "p99_ms"] = "per_s"
     more: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def floor(self) -> str | None:
         """The contestant that is the floor here: of all that are not Aether the one with the best median."""
         others = [name for name in self.runs if name != AETHER]
-        return max(others, key=lambda name: self.median(name, "per_s") or 0.0, default=None)
+        sign = -1 if self.better == "p99_ms" else 1
+        return max(others, key=lambda name: sign * (self.median(name, self.better) or 0.0), default=None)
 
     def values(self, contestant: str, what: str) -> list[float]:
         """What all rounds of a contestant have of one field of `Measured`."""
@@ -79,10 +81,16 @@ class Point:
         found = self.values(contestant, what) if contestant is not None else []
         return statistics.median(found) if found else None
 
+    def medians(self, contestant: str, what: str) -> dict[str, float]:
+        """The medians of one mapping of `Measured`, by name."""
+        rounds = self.runs[contestant]
+        names = dict.fromkeys(name for round_ in rounds for name in getattr(round_, what))
+        return {name: statistics.median(_of(rounds, what, name)) for name in names}
+
     @property
     def ratios(self) -> list[float]:
-        """Aether's speed over the floor's, round by round."""
-        if self.floor is None:
+        """Aether's speed over the floor's, round by round; none where both are given the same load."""
+        if self.floor is None or self.better != "per_s":
             return []
         pairs = zip(self.values(AETHER, "per_s"), self.values(self.floor, "per_s"), strict=True)
         return [ours / theirs for ours, theirs in pairs]
@@ -108,6 +116,8 @@ class Point:
             "floor_p999_ms": self.median(floor, "p999_ms"),
             "floor": floor,
             "rounds": len(self.runs[AETHER]),
+            "cpu_s_per_1000": {name: self.medians(name, "cpu_s") for name in self.runs},
+            "figures": {name: self.medians(name, "figures") for name in self.runs},
             **self.more,
             "runs": {name: [_round(one) for one in rounds] for name, rounds in self.runs.items()},
         }
@@ -120,25 +130,31 @@ def _round(measured: Measured) -> dict[str, Any]:
 
 
 def table(points: Sequence[Point]) -> Iterator[str]:
-    """The lines of a Markdown table of one benchmark's points: a row a contestant, then the ratio."""
+    """The lines of a Markdown table of one benchmark's points: a row a contestant, then the ratio.
+
+    What is the same at all points is said once, above.
+    """
     figures = _names(points, "figures")
     cpu = _names(points, "cpu_s")
-    timed = any(point.values(AETHER, "p50_ms") for point in points)
+    timed = [what for what in ("p50_ms", "p99_ms", "p999_ms") if any(point.values(AETHER, what) for point in points)]
+    timed = timed if any(point.better == "p99_ms" for point in points) else timed[:2]
     fast = any(point.values(AETHER, "per_s") for point in points)
-    tail = any("open" in point.name for point in points)
+    settings = [_setting(point) for point in points]
+    common = [part for part in settings[0] if len(points) > 1 and all(part in setting for setting in settings)]
     columns = ["", ""]
     columns += [f"{points[0].unit}/s (min-max)"] if fast else []
-    columns += ["p50 ms", "p99 ms"] + ["p99.9 ms"] * tail if timed else []
+    columns += [_COLUMNS[what] for what in timed]
     columns += [f"{name} (min-max)" for name in figures]
     columns += [f"CPU s per 1,000: {', '.join(cpu)}"] if cpu else []
+    if common:
+        yield f"{', '.join(common)}:\n"
     yield f"| {' | '.join(columns)} |"
     yield "|" + "---|" * len(columns)
-    for point in points:
+    for point, setting in zip(points, settings, strict=True):
         for place, contestant in enumerate(point.runs):
-            cells = [_setting(point) if place == 0 else "", contestant]
+            cells = [", ".join(part for part in setting if part not in common) if place == 0 else "", contestant]
             cells += [_spread(point.values(contestant, "per_s"))] if fast else []
-            shown = ["p50_ms", "p99_ms"] + ["p999_ms"] * tail if timed else []
-            cells += [_plain(point.median(contestant, what)) for what in shown]
+            cells += [_plain(point.median(contestant, what)) for what in timed]
             cells += [_spread(_of(point.runs[contestant], "figures", name)) for name in figures]
             cells += [", ".join(_cpu(point.runs[contestant], name) for name in cpu)] if cpu else []
             yield f"| {' | '.join(cells)} |"
@@ -147,11 +163,13 @@ def table(points: Sequence[Point]) -> Iterator[str]:
             yield f"| {' | '.join(cells + [''] * (len(columns) - len(cells)))} |"
 
 
-def _setting(point: Point) -> str:
+_COLUMNS = {"p50_ms": "p50 ms", "p99_ms": "p99 ms", "p999_ms": "p99.9 ms"}
+
+
+def _setting(point: Point) -> list[str]:
     parts = [point.case] if point.case else []
     parts += [f"sync {point.sync}", f"{point.workers} worker{'s' * (point.workers > 1)}"]
-    parts += [f"{point.in_flight} in flight"] if point.in_flight is not None else []
-    return ", ".join(parts)
+    return parts + ([f"{point.in_flight} in flight"] if point.in_flight is not None else [])
 
 
 def _names(points: Sequence[Point], what: str) -> list[str]:

@@ -68,11 +68,12 @@ class AetherSide:
 
 
 class FloorSide:
-    """Floor processes and a client of them."""
+    """Floor processes and a client of them. `others` are accounts in its stream that it has not put there."""
 
     def __init__(self, client: FloorClient, processes: Mapping[str, Sequence[int]]) -> None:
         self.client = client
         self.processes = processes
+        self.others = 0
 
     async def deposit(self, account: str, amount: int) -> int:
         """Make a deposit; the new balance."""
@@ -81,7 +82,7 @@ class FloorSide:
     async def total(self, accounts: int) -> int:
         """The sum of all balances, of as many accounts as there are messages on different subjects."""
         told = await self.client.connection.request(f"$JS.API.STREAM.INFO.{STREAM}", timeout=CALL_DEADLINE_S)
-        found = orjson.loads(told.data)["state"]["num_subjects"]
+        found = orjson.loads(told.data)["state"]["num_subjects"] - self.others
         if found != accounts:
             raise SystemExit(f"the floor has stored {found} accounts, not {accounts}")
         return await self.client.total()

@@ -4,20 +4,17 @@ Every round of every contestant has a server of its own and a bounded time.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import uvloop
 
-from benchmarks.figures import AETHER, Measured, Point
+from benchmarks.figures import Measured, Point
 from benchmarks.server import Server
 
 ROUND_TIMEOUT_S = 900.0
 """A round that takes longer has lost something."""
-
-Round: TypeAlias = Callable[[str, Server, int], Coroutine[Any, Any, Measured]]
-"""One round of a contestant, on a server, with a seed."""
 
 _Result = TypeVar("_Result")
 
@@ -60,11 +57,12 @@ def alternate(
         first = seed % len(names)
         for name in names[first:] + names[:first]:
             with Server(sync) as server:
-                results[name].append(uvloop.run(_bounded(one_round(name, server, seed))))
+                results[name].append(uvloop.run(bounded(one_round(name, server, seed))))
     return results
 
 
-async def _bounded(round_: Awaitable[_Result]) -> _Result:
+async def bounded(round_: Awaitable[_Result]) -> _Result:
+    """A round that ends in time, or raises TimeoutError."""
     async with asyncio.timeout(ROUND_TIMEOUT_S):
         return await round_
 
@@ -82,6 +80,3 @@ def check(right: bool, what: str) -> None:
     """End the run when a result is wrong: its figures would be worth nothing."""
     if not right:
         raise SystemExit(f"wrong result: {what}")
-
-
-__all__ = ["AETHER", "Benchmark", "Round", "Settings", "alternate", "by_case", "check"]
