@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from aether.errors import AetherError
 from benchmarks import recovery
 from benchmarks.activation import activation
 from benchmarks.figures import table
@@ -42,6 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run what was asked for and print the tables."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     options = parser().parse_args(arguments)
+    try:
+        run(options)
+    except* AetherError as group:
+        raise SystemExit(f"{len(group.exceptions)} calls failed, among them: {_first(group)!r}") from None
+
+
+def run(options: argparse.Namespace) -> None:
+    """The benchmarks that the options name, each with its table at its end and the points so far in the file."""
     settings = settings_of(options)
     found = []
     for name in options.name or BENCHMARKS:
@@ -57,6 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 options.json.write_text(json.dumps(found, indent=2) + "\n")
         print(f"\n## {name}: {settings.rounds} rounds, {time.monotonic() - begun_s:.0f} s\n")
         print("\n".join(table(points)), flush=True)
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def parser() -> argparse.ArgumentParser:

@@ -6,8 +6,9 @@ whether it was used.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from heapq import merge
 from typing import NamedTuple
 
 import nats
@@ -42,14 +43,27 @@ class Commit(NamedTuple):
     events: int
 
 
-def spread(prefix: str, actors: int, events: int) -> Iterable[Commit]:
+class Spread(NamedTuple):
     """Commits of one event, so that those of an actor are far apart: everybody's first, everybody's second, ..."""
-    for version in range(1, events + 1):
-        for number in range(actors):
-            yield Commit(f"{prefix}{number}", version, 1)
+
+    prefix: str
+    actors: int
+    events: int
+
+    def commits(self) -> Iterator[tuple[float, Commit]]:
+        """Each with its place in the whole, from 0 to 1."""
+        count = self.actors * self.events
+        for place in range(count):
+            version, number = divmod(place, self.actors)
+            yield place / count, Commit(f"{self.prefix}{number}", version + 1, 1)
 
 
-def run_of(key: str, events: int, commit_events: int) -> Iterable[Commit]:
+def mixed(histories: Iterable[Spread]) -> Iterator[Commit]:
+    """All of them together, each spread evenly over the whole."""
+    return (commit for _, commit in merge(*(history.commits() for history in histories)))
+
+
+def run_of(key: str, events: int, commit_events: int) -> Iterator[Commit]:
     """One actor's history in commits of some size."""
     for version in range(1, events + 1, commit_events):
         yield Commit(key, version, min(commit_events, events - version + 1))

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from benchmarks.figures import AETHER, Measured, Point
 from benchmarks.floor import STREAM
-from benchmarks.history import names, spread, write
+from benchmarks.history import Spread, mixed, names, write
 from benchmarks.load import closed_loop, each_once, random_deposits, sum_of
 from benchmarks.server import Server
 from benchmarks.sides import FloorSide, Side, side_of
@@ -65,7 +65,7 @@ async def _growing_stream(
     side: Side, server: Server, settings: Settings, deposits: int, in_flight: int, seed: int
 ) -> dict[str, Measured]:
     steps, accounts = ((2_000, 20_000) if settings.quick else EVENTS), 1_000
-    background = iter(spread("h", steps[-1] // EVENTS_AN_ACTOR, EVENTS_AN_ACTOR))
+    background = mixed([Spread("h", steps[-1] // EVENTS_AN_ACTOR, EVENTS_AN_ACTOR)])
     found, before, total = {}, 0, 0
     for events in steps:
         if isinstance(side, FloorSide):
