@@ -16,7 +16,7 @@ from pathlib import Path
 from aether.errors import AetherError
 from benchmarks import recovery
 from benchmarks.activation import activation
-from benchmarks.figures import table
+from benchmarks.figures import line, table
 from benchmarks.hot import hot
 from benchmarks.idle import idle
 from benchmarks.memory import memory
@@ -62,6 +62,7 @@ def run(options: argparse.Namespace) -> None:
         for point in BENCHMARKS[name](settings):
             points.append(point)
             found.append(point.to_json())
+            print(line(point), file=sys.stderr, flush=True)
             if options.json:
                 options.json.write_text(json.dumps(found, indent=2) + "\n")
         print(f"\n## {name}: {settings.rounds} rounds, {time.monotonic() - begun_s:.0f} s\n")

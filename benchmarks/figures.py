@@ -163,6 +163,12 @@ def table(points: Sequence[Point]) -> Iterator[str]:
             yield f"| {' | '.join(cells + [''] * (len(columns) - len(cells)))} |"
 
 
+def line(point: Point) -> str:
+    """A point in a few words, for whoever waits for the table."""
+    speeds = [f"{name} {_spread(point.values(name, 'per_s'))}" for name in point.runs if point.values(name, "per_s")]
+    return f"{point.name}: {', '.join(_setting(point))}: {', '.join(speeds) or 'done'}"
+
+
 _COLUMNS = {"p50_ms": "p50 ms", "p99_ms": "p99 ms", "p999_ms": "p99.9 ms"}
 
 

@@ -8,10 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aether.ids import ActorId, Position
+from aether.wire import decode_commit
 from benchmarks.__main__ import parser, settings_of
+from benchmarks.bank import Account, Deposited, model
 from benchmarks.figures import Measured, Point, percentile, table, timed
 from benchmarks.floor_plan import EXPECTED, Wanted, batch_sequences, last_sequence, next_batch, part_of, whole_turn
+from benchmarks.history import Spread, body_of, mixed, run_of
 from benchmarks.load import arrivals_s, closed_loop, each_once, open_loop, random_deposits, sum_of
+from benchmarks.peers.report import tell, told
 from benchmarks.suite import by_case
 
 # ---------------------------------------------------------------------------------------------------- figures
@@ -135,6 +140,37 @@ async def test_an_open_loop_counts_from_the_time_at_which_it_should_have_sent() 
     measured = await open_loop(deposit, each_once(0, 4), [0.0, 0.0, 0.0, 0.0], now_s=lambda: now_s)
     assert (measured.p50_ms, measured.p99_ms) == (2_000.0, 4_000.0)
     assert measured.figures == {"sent late at most, ms": 3_000.0}
+
+
+# ---------------------------------------------------------------------------------------------------- histories
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 6)), max_size=3))
+def test_mixed_histories_have_every_event_of_every_actor_in_order(sizes: list[tuple[int, int]]) -> None:
+    histories = [Spread(f"p{place}x", actors, events) for place, (actors, events) in enumerate(sizes)]
+    seen: dict[str, int] = {}
+    for commit in mixed(histories):
+        assert commit.version == seen.get(commit.key, 0) + 1
+        seen[commit.key] = commit.version
+    assert seen == {f"{h.prefix}{number}": h.events for h in histories for number in range(h.actors)}
+
+
+@given(st.integers(1, 30), st.integers(1, 10))
+def test_a_run_is_one_history_that_aether_reads(events: int, commit_events: int) -> None:
+    read = [
+        event
+        for commit in run_of("a", events, commit_events)
+        for event in decode_commit(body_of(commit), ActorId("account", "a"), Position(1))
+    ]
+    assert [event.version for event in read] == list(range(1, events + 1))
+    deposited = model.actor_type(Account).events["Deposited"]
+    assert all(deposited.decode(bytes(event.data), event.schemaversion) == Deposited(1) for event in read)
+
+
+def test_what_a_peer_measured_arrives_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    measured = timed([0.1, 0.2], 3.0, {"server": 0.5}, {"late": 1.0})
+    tell(measured)
+    assert told(capsys.readouterr().out.encode()) == measured
 
 
 # ---------------------------------------------------------------------------------------------------- the floor
