@@ -78,7 +78,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("name", nargs="*", choices=[*BENCHMARKS, RECOVERY, []], help="default: all but recovery")
+    names = [*BENCHMARKS, RECOVERY]
+    made.add_argument("name", nargs="*", metavar="name", choices=[*names, []], help=f"of {', '.join(names)}")
     made.add_argument("--json", type=Path, help="write the points to this file")
     made.add_argument("--rounds", type=int, help="of each contestant at each point (default: 5)")
     made.add_argument("--quick", action="store_true", help="small sizes: does everything run, roughly how fast")

@@ -81,7 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", nargs="*", choices=[*PEERS, []], help="default: all")
+    parser.add_argument("name", nargs="*", metavar="peer", choices=[*PEERS, []], help=f"of {', '.join(PEERS)}")
     parser.add_argument("--json", type=Path, help="write the points to this file")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="small sizes")
