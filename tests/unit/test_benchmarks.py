@@ -18,6 +18,7 @@ from benchmarks.history import Spread, body_of, mixed, run_of
 from benchmarks.load import arrivals_s, closed_loop, each_once, open_loop, random_deposits, sum_of
 from benchmarks.peers.report import tell, told
 from benchmarks.suite import by_case
+from benchmarks.summary import summary
 
 # ---------------------------------------------------------------------------------------------------- figures
 
@@ -77,6 +78,14 @@ def test_a_table_has_a_row_for_each_contestant_and_one_for_the_ratio() -> None:
     assert len(lines) == 2 + 3 + 1
     assert len({line.count("|") for line in lines}) == 1
     assert "aether / floor single" in lines[-1]
+
+
+def test_a_summary_has_a_row_for_each_point() -> None:
+    told = a_point([50, 60], [100, 90], [20, 21]).to_json()
+    header, _, row = summary([told])
+    assert row.count("|") == header.count("|")
+    assert "| 95.0 (single) |" in row
+    assert "| 0.58 (0.50-0.67) |" in row
 
 
 def test_rounds_of_several_cases_are_told_apart() -> None:
