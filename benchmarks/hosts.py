@@ -7,10 +7,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from benchmarks.load import children_of
+from benchmarks.processes import children_of
 
 NAMESPACE = "bench"
 READY = re.compile(r"aether: (\d+) workers? ready")
@@ -21,14 +22,16 @@ EXIT_TIMEOUT_S = 60.0
 class Host:
     """One supervisor with its workers; used as a context manager it is drained, or killed, at the end."""
 
-    def __init__(self, url: str, node: str, workers: int, ttl_s: int = 5) -> None:
+    def __init__(
+        self, url: str, node: str, workers: int, ttl_s: int = 5, variables: Mapping[str, str] | None = None
+    ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="aether-bench-host-")
         self.log = Path(self._directory.name) / "log"
         self.node = node
         arguments = ["--workers", str(workers), "--nats", url, "--namespace", NAMESPACE, "--node", node]
         self._command = [sys.executable, "-m", "workers", "benchmarks.bank:model", *arguments]
         self._command += ["--data-dir", self._directory.name]
-        self._variables = {**os.environ, "AETHER_MEMBER_TTL_S": str(ttl_s)}
+        self._variables = {**os.environ, "AETHER_MEMBER_TTL_S": str(ttl_s), **(variables or {})}
         self.process = self._start()
 
     def again(self) -> None:

@@ -1,74 +1,107 @@
-"""A closed loop of deposits, and what it measured."""
+"""Loads of deposits, and what they measured.
+
+A closed loop has a number of callers, each of which waits for its answer. An open loop sends when it is time to send,
+whatever has been answered, and counts a latency from the time at which a deposit should have been sent: a stall is
+felt by everybody who would have come in it (no coordinated omission).
+"""
 
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeAlias
 
-TICKS_A_SECOND = 100
-"""Linux's USER_HZ, the unit of /proc/<pid>/stat."""
+from benchmarks.figures import Measured, timed
+from benchmarks.processes import cpu_by_name
+
+Deposit: TypeAlias = Callable[[str, int], Awaitable[int]]
+Plan: TypeAlias = Sequence[tuple[str, int]]
+
+OPEN_LOOP_TIMEOUT_S = 60.0
+"""How long an open loop waits for its last answers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One run: commands a second, latencies in milliseconds, CPU seconds per 1,000 commands by process."""
+def account_name(number: int) -> str:
+    """What the benchmarks call an account."""
+    return f"a{number}"
 
-    per_s: float
-    p50_ms: float
-    p99_ms: float
-    cpu_s: dict[str, float]
+
+def random_deposits(accounts: int, deposits: int, seed: int) -> Plan:
+    """So many deposits of 1 to 99 on random accounts."""
+    chooser = random.Random(seed)  # noqa: S311 - a workload, not a secret
+    return [(account_name(chooser.randrange(accounts)), chooser.randrange(1, 100)) for _ in range(deposits)]
+
+
+def each_once(begin: int, end: int) -> Plan:
+    """A deposit of 1 on every account of a range."""
+    return [(account_name(number), 1) for number in range(begin, end)]
+
+
+def sum_of(plan: Plan) -> int:
+    """What the deposits of a plan add up to."""
+    return sum(amount for _, amount in plan)
 
 
 async def closed_loop(
-    deposit: Callable[[str, int], Awaitable[int]],
-    *,
-    deposits: int,
-    accounts: int,
-    in_flight: int,
-    seed: int,
-    processes: dict[str, list[int]],
-) -> tuple[Measured, int]:
-    """Make `deposits` random deposits, `in_flight` at once; also gives the sum of what was acknowledged."""
-    chooser = random.Random(seed)  # noqa: S311 - a workload, not a secret
-    plan = iter([(f"a{chooser.randrange(accounts)}", chooser.randrange(1, 100)) for _ in range(deposits)])
-    latencies: list[float] = []
-    total = 0
+    deposit: Deposit, plan: Plan, in_flight: int, processes: Mapping[str, Sequence[int]] | None = None
+) -> Measured:
+    """Make all deposits of a plan, `in_flight` at once. Whatever fails ends it."""
+    waiting = iter(plan)
+    latencies_s: list[float] = []
 
     async def one_caller() -> None:
-        nonlocal total
-        for account, amount in plan:
+        for account, amount in waiting:
             begun_s = time.perf_counter()
             await deposit(account, amount)
-            latencies.append(time.perf_counter() - begun_s)
-            total += amount
+            latencies_s.append(time.perf_counter() - begun_s)
 
-    before = {name: cpu_of(pids) for name, pids in processes.items()}
+    before = cpu_by_name(processes or {})
     begun_s = time.perf_counter()
-    await asyncio.gather(*(one_caller() for _ in range(in_flight)))
+    async with asyncio.TaskGroup() as group:
+        for _ in range(in_flight):
+            group.create_task(one_caller())
     took_s = time.perf_counter() - begun_s
-    spent = {name: (cpu_of(pids) - before[name]) / deposits * 1000 for name, pids in processes.items()}
-    latencies.sort()
-    measured = Measured(
-        deposits / took_s, latencies[len(latencies) // 2] * 1e3, latencies[len(latencies) * 99 // 100] * 1e3, spent
-    )
-    return measured, total
+    return timed(latencies_s, len(plan) / took_s, _spent(before, processes or {}, len(plan)))
 
 
-def cpu_of(pids: list[int]) -> float:
-    """CPU seconds that the processes have used so far, user and system."""
-    ticks = 0
-    for pid in pids:
-        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-        ticks += int(after_name[11]) + int(after_name[12])
-    return ticks / TICKS_A_SECOND
-
-
-def children_of(pid: int) -> list[int]:
-    """The process and all its descendants."""
-    found = [pid]
-    for one in found:
-        for task in Path(f"/proc/{one}/task").iterdir():
-            found += [int(child) for child in (task / "children").read_text().split()]
+def arrivals_s(per_s: float, count: int, seed: int) -> list[float]:
+    """When each of `count` deposits is to be sent, in seconds from the start: a Poisson process."""
+    chooser = random.Random(seed)  # noqa: S311 - a workload, not a secret
+    now_s, found = 0.0, []
+    for _ in range(count):
+        now_s += chooser.expovariate(per_s)
+        found.append(now_s)
     return found
+
+
+async def open_loop(
+    deposit: Deposit,
+    plan: Plan,
+    due_s: Sequence[float],
+    processes: Mapping[str, Sequence[int]] | None = None,
+    now_s: Callable[[], float] = time.perf_counter,
+) -> Measured:
+    """Send each deposit of a plan at its time; `figures` has how late the load itself sent at worst."""
+    latencies_s: list[float] = []
+    late_s = 0.0
+    begun_s = now_s()
+
+    async def one(account: str, amount: int, intended_s: float) -> None:
+        await deposit(account, amount)
+        latencies_s.append(now_s() - intended_s)
+
+    before = cpu_by_name(processes or {})
+    async with asyncio.timeout(due_s[-1] + OPEN_LOOP_TIMEOUT_S), asyncio.TaskGroup() as group:
+        for (account, amount), due in zip(plan, due_s, strict=True):
+            # Also when it is late already: what has been begun must run on.
+            await asyncio.sleep(max(0.0, begun_s + due - now_s()))
+            late_s = max(late_s, now_s() - begun_s - due)
+            group.create_task(one(account, amount, begun_s + due))
+    took_s = now_s() - begun_s
+    late = {"sent late at most, ms": late_s * 1e3}
+    return timed(latencies_s, len(plan) / took_s, _spent(before, processes or {}, len(plan)), late)
+
+
+def _spent(before: Mapping[str, float], processes: Mapping[str, Sequence[int]], count: int) -> dict[str, float]:
+    after = cpu_by_name(processes)
+    return {name: (after[name] - before[name]) / count * 1000 for name in after}

@@ -14,7 +14,7 @@ import os
 import signal
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,12 +33,12 @@ DEADLINE_S = 30.0
 TTL_S = 5
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what was asked for and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", choices=[*MEASUREMENTS, []], help="default: all")
     parser.add_argument("--rounds", type=int, default=20, help="crashes of a worker")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     print("| what happens | measured | bar |\n|---|---|---|", flush=True)
     for name in options.what or MEASUREMENTS:
         for row in uvloop.run(MEASUREMENTS[name](options)):

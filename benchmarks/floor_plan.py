@@ -1,0 +1,92 @@
+"""What the floor puts into one publish, one message or one atomic batch. Pure.
+
+Atomic batches are ADR-50 of NATS: every message carries the batch's id and its place, the last one the commit, and one
+acknowledgement with the last sequence and the count answers all.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from zlib import crc32
+
+import orjson
+
+BATCH_MAX = 1_000
+"""Messages that a server takes in one atomic batch."""
+
+EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A deposit that has come in."""
+
+    account: str
+    amount: int
+    id: str
+    reply: str
+
+    @property
+    def event(self) -> dict[str, object]:
+        """What is stored of it."""
+        return {"type": "Deposited", "data": {"amount": self.amount}, "id": self.id}
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to publish; `balance` is the account's when it is stored."""
+
+    wanted: Wanted
+    body: bytes
+    headers: dict[str, str]
+    balance: int
+
+
+def part_of(account: str, parts: int) -> int:
+    """Which of several floor processes has the account."""
+    return crc32(account.encode()) % parts
+
+
+def next_batch(
+    waiting: deque[Wanted],
+    balances: Mapping[str, int],
+    positions: Mapping[str, int],
+    batch_id: str,
+    most: int = BATCH_MAX,
+) -> list[Outgoing]:
+    """Take what waits, at most `most`, and make it the messages of one batch.
+
+    The expected sequence is on an account's first message only: the server refuses it on a later one. A single
+    deposit is an ordinary publish, which costs the server less.
+    """
+    taken = [waiting.popleft() for _ in range(min(most, len(waiting)))]
+    now: dict[str, int] = {}
+    found = []
+    for place, wanted in enumerate(taken, 1):
+        headers = {}
+        if len(taken) > 1:
+            headers = {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(place)}
+            headers |= {"Nats-Batch-Commit": "1"} if place == len(taken) else {}
+        if wanted.account not in now:
+            headers[EXPECTED] = str(positions.get(wanted.account, 0))
+        now[wanted.account] = now.get(wanted.account, balances.get(wanted.account, 0)) + wanted.amount
+        found.append(Outgoing(wanted, orjson.dumps(wanted.event), headers, now[wanted.account]))
+    return found
+
+
+def batch_sequences(last: int, count: int) -> range:
+    """The sequences of a batch's messages, given its acknowledgement: they follow each other."""
+    return range(last - count + 1, last + 1)
+
+
+def whole_turn(waiting: Sequence[Wanted]) -> bytes:
+    """All that waits for one account as one message."""
+    return orjson.dumps([wanted.event for wanted in waiting])
+
+
+def last_sequence(acknowledgement: bytes) -> int:
+    """The sequence that an acknowledgement gives. Raises RuntimeError for a refusal: the floor has no second try."""
+    found = orjson.loads(acknowledgement)
+    if "error" in found:
+        raise RuntimeError(f"the floor was refused: {found['error']}")
+    return int(found["seq"])

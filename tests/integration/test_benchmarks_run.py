@@ -1,0 +1,27 @@
+"""The suite runs and writes points. Sizes are tiny and nothing is timed: its figures mean nothing here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+KEYS = {
+    "name", "in_flight", "sync", "workers", "aether_per_s", "floor_per_s", "ratio", "p50_ms", "p99_ms", "floor_p50_ms",
+    "floor_p99_ms",
+}  # fmt: skip
+
+
+def test_throughput_writes_valid_points(tmp_path: Path) -> None:
+    points_file = tmp_path / "points.json"
+    sizes = ["--sync", "always", "--in-flight", "20", "--workers", "2", "--deposits", "200", "--accounts", "20"]
+    command = [sys.executable, "-m", "benchmarks", "throughput", "--quick", "--rounds", "1", "--json", str(points_file)]
+    done = subprocess.run(
+        [*command, *sizes], check=False, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 0, done.stderr
+    (point,) = json.loads(points_file.read_text())
+    assert point.keys() >= KEYS
+    assert (point["name"], point["sync"], point["in_flight"], point["workers"]) == ("throughput", "always", 20, 2)
+    assert all(point[key] > 0 for key in KEYS - {"name", "sync"})
+    assert point["runs"].keys() == {"aether", "floor single", "floor batch"}
+    assert "floor batch" in done.stdout
