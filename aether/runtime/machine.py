@@ -105,6 +105,11 @@ class VirtualMachine:
         return self._phase is Phase.IDLE and not self._mailbox
 
     @property
+    def unsaved(self) -> bool:
+        """Whether a snapshot would save something."""
+        return self._fold is not None and self._fold.version != self.snapshot_version
+
+    @property
     def stopped(self) -> bool:
         """Whether the machine has ended; another one may serve the actor."""
         return self._phase is Phase.STOPPED

@@ -331,6 +331,9 @@ class Runtime:
         """Finish, snapshot and forget one active actor; nothing happens when it is not active."""
         machine = self._registry.get(actor_id)
         if machine is not None:
+            await machine.settled()
+            if self._host is not None and machine.unsaved:
+                await self._host.snapshots.until_room()
             await machine.stop()
 
     def get_active_vms(self, shard: int | None = None) -> Sequence[VirtualMachine]:
