@@ -109,7 +109,8 @@ class RuntimeConfig:
 
     - `mailbox_max`: commands waiting on one actor; `waiting_max`: on all actors of the worker.
     - `active_vms_max`: actors in memory; the least recently used idle one goes first.
-    - `activations_max`: histories being read at once. `commits_in_flight_max`: unacknowledged commits.
+    - `activations_max`: histories being read at once; the server reads them on the connection that all else waits for.
+      `commits_in_flight_max`: unacknowledged commits.
     - `turn_commands_max`: commands that share one commit.
     - `idle_passivation_s`: an actor unused for so long leaves memory, with a snapshot; 0 never.
     - `snapshot_every_events`, `snapshot_after_replay_s`: when a snapshot is written beside passivation; 0 never.
@@ -121,7 +122,7 @@ class RuntimeConfig:
     mailbox_max: int = 1_024
     waiting_max: int = 16_384
     active_vms_max: int = 100_000
-    activations_max: int = 256
+    activations_max: int = 64
     commits_in_flight_max: int = 4_096
     turn_commands_max: int = 512
     idle_passivation_s: float = 600.0

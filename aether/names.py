@@ -21,7 +21,7 @@ LAYOUT_VERSION = "1"
 METADATA_SHARDS = "aether.shards"
 METADATA_LAYOUT = "aether.layout"
 
-NAMES_KEPT_MAX = 16_384
+NAMES_KEPT_MAX = 131_072
 """Subjects of which what they say is kept, and actors whose subject is; the least recently used go."""
 
 MEMBER_PREFIX = "member."

@@ -111,6 +111,8 @@ class Lane(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand each message to its receiver."""
+        # Whatever comes shows that the server lives; its PONG may wait behind what we have asked it for.
+        self._pings_outstanding = 0
         receivers = self._receivers
         try:
             for frame in self._parser.feed(data):
@@ -126,8 +128,6 @@ class Lane(asyncio.Protocol):
                             _log.exception("a receiver of messages raised", extra={"subject": message.subject})
                 elif frame is Signal.PING:
                     self._write(PONG)
-                elif frame is Signal.PONG:
-                    self._pings_outstanding = 0
                 elif isinstance(frame, Fault):
                     self._faulted(frame.text)
         except Malformed as error:

@@ -51,6 +51,9 @@ from aether.wire import (
 log = logging.getLogger("aether.runtime")
 
 SWEEP_S = 1.0
+SWEEP_MAX = 64
+"""Actors that are passivated between two turns of the event loop."""
+
 RETRY = Backoff(first_s=0.05, cap_s=2.0)
 CANCEL_TIMEOUT_S = 1.0
 """How long a cancelled handler may take to end after a drain that took too long."""
@@ -397,11 +400,14 @@ class Runtime:
             await asyncio.sleep(min(SWEEP_S, idle_s / 4))
             assert self._host is not None
             since_s = self._host.clock.boot_s() - idle_s
-            for machine in self._registry.unused_since(since_s, most=1_000):
-                if not self._host.snapshots.room:
-                    break
-                machine.retire()
-                self.counters.passivations += 1
+            while unused := self._registry.unused_since(since_s, most=SWEEP_MAX):
+                for machine in unused:
+                    if machine.unsaved:
+                        await self._host.snapshots.until_room()
+                    if machine.idle and machine.last_used_s < since_s:  # still so, after the wait
+                        machine.retire()
+                        self.counters.passivations += 1
+                await asyncio.sleep(0)
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
         task = asyncio.get_running_loop().create_task(work)
