@@ -45,11 +45,16 @@ class Grouping:
         self._count = 0
         self._quiet = 0
 
-    def settled(self, commits: int, backlog: int, now_s: float) -> None:
-        """Some commits have settled, out of a backlog of so many."""
+    def settled(self, way: Way, commits: int, backlog: int, now_s: float) -> None:
+        """Some commits that were sent in this way have settled, out of a backlog of so many.
+
+        After a change of the way, those that are still under way in the other one say nothing about the new one.
+        """
         self._quiet = self._quiet + commits if backlog < self._backlog_min else 0
         if self._quiet >= self._quiet_commits:
             self.way, self._began_s = Way.EACH, None
+        elif way is not self.way:
+            return
         elif self._began_s is None:
             self._began_s, self._count = now_s, 0
         else:

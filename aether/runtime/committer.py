@@ -95,14 +95,16 @@ class Committer:
         def settled(outcome: AppendOutcome) -> None:
             self._in_flight -= 1
             if self._in_flight == 0:
-                self._grouping.settled(size, size, self._now_s())
+                self._grouping.settled(Way.TOGETHER, size, size, self._now_s())
             self._hand_over(append, outcome)
 
         return append._replace(done=settled)
 
     def _send_one(self, append: Append) -> None:
+        way = self._grouping.way
+
         def settled(outcome: AppendOutcome) -> None:
-            self._grouping.settled(1, self.open, self._now_s())
+            self._grouping.settled(way, 1, self.open, self._now_s())
             self._in_flight -= 1
             self._hand_over(append, outcome)
 

@@ -12,7 +12,7 @@ def run(grouping: Grouping, each_per_s: float, together_per_s: float, commits: i
     """Settle so many commits with a backlog, at the speed of the way that is chosen."""
     for _ in range(commits):
         now_s += 1 / (each_per_s if grouping.way is Way.EACH else together_per_s)
-        grouping.settled(1, 100, now_s)
+        grouping.settled(grouping.way, 1, 100, now_s)
     return now_s
 
 
@@ -47,5 +47,19 @@ def test_soon_after_the_backlog_is_gone_every_commit_goes_at_once(rates: tuple[f
     grouping = Grouping()
     now_s = run(grouping, *rates, 600, 0.0)
     for _ in range(64):
-        grouping.settled(1, backlog, now_s)
+        grouping.settled(grouping.way, 1, backlog, now_s)
     assert grouping.way is Way.EACH
+
+
+@given(st.integers(257, 2_000))
+def test_what_is_still_under_way_after_a_change_says_nothing_about_the_new_way(under_way: int) -> None:
+    """With many in flight all of a trial would else be commits of the other way."""
+    grouping = Grouping()
+    now_s = run(grouping, 1_000, 1_000, 257, 0.0)
+    assert grouping.way is Way.TOGETHER
+    for _ in range(under_way):
+        now_s += 1 / 1_000
+        grouping.settled(Way.EACH, 1, 500, now_s)
+    assert grouping.way is Way.TOGETHER
+    now_s = run(grouping, 1_000, 20_000, 257, now_s)
+    assert grouping.way is Way.TOGETHER, "it was measured by its own commits, and is the faster one"
