@@ -273,8 +273,10 @@ class Ownership:
 
     def _release(self, number: int, now_s: float) -> Effect | None:
         shard = self._shards[number]
-        if self.leaving and shard.phase is Phase.EMPTY and not self.own.valid(now_s):
+        if self.leaving and not self.own.valid(now_s):
             # The server cannot be reached: the row is left to others, who find our session over.
+            if shard.phase is Phase.AWAY:
+                return None
             self._move(number, Happening.LOST)
             return Abandon(number)
         if self._too_early(number, now_s):

@@ -123,3 +123,29 @@ def test_a_shard_that_was_lost_and_is_free_is_taken_without_further_word() -> No
     effects = a.decide(1.5)
     assert Abandon(0) in effects
     assert a.next_wake_s() <= 1.5 or any(isinstance(effect, Take) for effect in effects)
+
+
+def test_a_member_that_leaves_while_the_server_is_away_is_empty_when_its_session_is_over() -> None:
+    a = member(A)
+    a.member_told(f"{A}-0", 1, row_of(a, 1.0), 1.0)
+    holding(a, 2)
+    a.leave()
+    a.done(0, only(a.decide(1.5), Close), Happening.CLOSED, 1.5)
+    a.done(0, only(a.decide(1.5), Release), Happening.UNKNOWN, 1.5)
+    a.done(0, only(a.decide(2.0), Release), Happening.UNKNOWN, 2.0)
+    after_s = 1.0 + CONFIG.answers_for_s
+    a.decide(after_s)
+    assert a.empty
+    assert not a.answers(0, after_s)
+
+
+def test_an_unreleased_shard_is_given_up_when_the_session_is_over() -> None:
+    a = member(A)
+    a.member_told(f"{A}-0", 1, row_of(a, 1.0), 1.0)
+    holding(a, 2)
+    a.leave()
+    closing = only(a.decide(1.5), Close)
+    after_s = 1.0 + CONFIG.answers_for_s
+    a.done(0, closing, Happening.CLOSED, after_s)
+    assert a.decide(after_s) == [Abandon(0)], "there is nobody to write to"
+    assert a.empty

@@ -1,0 +1,30 @@
+"""A table that was lost or restored: its revisions begin again, and what a member knew of it means nothing any more."""
+
+import pytest
+
+from aether import Unavailable
+from aether.core.membership import LeaseRow, encode_lease
+from aether.memory.server import InMemoryServer
+from aether.names import lease_key
+from aether.ports import Row
+from tests.support.members import RecordingProvider, member, soon
+
+
+async def test_a_table_that_went_backwards_ends_the_member_and_nothing_more_is_answered() -> None:
+    server = InMemoryServer()
+    async with member(server, "a", provider=RecordingProvider()) as a:
+        await soon(lambda: a.cluster.moves().held > 0)
+        assert a.answering()
+        a.cluster._told(Row(lease_key(0), encode_lease(LeaseRow()), 1))
+        assert a.answering() == set()
+        with pytest.raises(Unavailable, match="went backwards"):
+            await a.cluster.settled(10)
+
+
+async def test_a_row_that_vanished_is_told_at_a_revision_that_was_read_and_ends_nobody() -> None:
+    server = InMemoryServer()
+    async with member(server, "a", provider=RecordingProvider()) as a:
+        await soon(lambda: a.cluster.moves().held > 0)
+        a.cluster._told(Row("member.gone-0", None, 1))
+        assert not a.cluster.failed.done()
+        assert a.answering()
