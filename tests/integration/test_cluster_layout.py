@@ -28,7 +28,8 @@ async def test_a_server_that_is_missing_is_waited_for_within_the_bound() -> None
     try:
         for node in cluster.nodes[:2]:
             node.launch()
-        await cluster.accepts()
+        # Two servers may take longer to elect than they are given here to find a third.
+        await cluster.elected()
         async with connect(ConnectionConfig(url=cluster.url)) as connection:
             with pytest.raises(ConfigError, match="3 replicas cannot be made here"):
                 await create_layout(connection, "waiting", THREE, settle_s=5.0)

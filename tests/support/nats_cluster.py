@@ -120,6 +120,12 @@ class NatsCluster:
                 if node.running:
                     await node.accepts()
 
+    async def elected(self) -> None:
+        """Return when JetStream has a leader, which may not know all its peers yet."""
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while "error" in await self._ask("INFO"):  # noqa: ASYNC110 - another process tells nothing
+                await asyncio.sleep(LOOK_AGAIN_S)
+
     async def ready(self) -> None:
         """Return when JetStream has a leader and knows all the servers that run as current."""
         await self.accepts()
