@@ -15,54 +15,93 @@ class Way(Enum):
     TOGETHER = "together"
 
 
+class Trial:
+    """The commits that one look at a way's speed is made of. Made by `Grouping`."""
+
+    __slots__ = ("before", "began_s", "probes", "sent", "settled", "way")
+
+    def __init__(self, way: Way, probes: bool) -> None:
+        self.way = way
+        self.probes = probes
+        self.began_s: float | None = None
+        self.before = 0
+        self.sent = 0
+        self.settled = 0
+
+
 class Grouping:
     """The choice of one runtime. One writer: its committer.
 
-    A trial is `trial_commits` commits that settled while there was a backlog. The faster way is kept for a few trials,
-    then the other is tried again: soon at first, because a start is a bad time to measure, and twice as late each time
-    the choice stands, up to `stay_trials_max`. When `quiet_commits` in a row had less than `backlog_min` beside them
-    there is no backlog, and the way is `EACH`: a batch would only wait.
+    A trial is `trial_commits` commits, from the end of the trial before it until those that were sent in it have
+    settled: acknowledgements come in lumps, so that the time between two of them says nothing. The faster way is kept
+    for a few trials, then the other is tried again: soon at first, because a start is a bad time to measure, and twice
+    as late each time the choice stands, up to `stay_trials_max`. When `quiet_commits` in a row had less than
+    `backlog_min` beside them there is no backlog, and the way is `EACH`: a batch would only wait.
     """
 
     def __init__(
         self,
         *,
-        trial_commits: int = 256,
+        trial_commits: int = 128,
         quiet_commits: int = 64,
         backlog_min: int = 16,
-        stay_trials_max: int = 64,
+        stay_trials_max: int = 256,
+        pause_s: float = 0.1,
     ) -> None:
         self.way = Way.EACH
+        self._trial = Trial(Way.EACH, probes=False)
         self._trial_commits = trial_commits
         self._quiet_commits = quiet_commits
         self._backlog_min = backlog_min
         self._stay_trials_max = stay_trials_max
+        self._pause_s = pause_s
         self._per_s: dict[Way, float] = {}
         self._faster: Way | None = None
         self._stay_trials = 1
         self._trials_left = 0
-        self._began_s: float | None = None
-        self._count = 0
         self._quiet = 0
+        self._settled_s = 0.0
 
-    def settled(self, way: Way, commits: int, backlog: int, now_s: float) -> None:
-        """Some commits that were sent in this way have settled, out of a backlog of so many.
+    @property
+    def full(self) -> bool:
+        """Whether the way that seems slower has been given enough for its trial: the rest should wait for the end."""
+        return self._trial.probes and self._trial.sent >= self._trial_commits
 
-        After a change of the way, those that are still under way in the other one say nothing about the new one.
-        """
+    def sent(self, commits: int, in_flight: int, now_s: float) -> Trial:
+        """Some commits are sent in the way that is chosen, beside `in_flight` others; what `settled` wants to know."""
+        if not in_flight and now_s - self._settled_s > self._pause_s:
+            self._begin(self.way, None, 0)
+        trial = self._trial
+        if trial.began_s is None:
+            trial.began_s, trial.before = now_s, in_flight
+        if trial.sent >= self._trial_commits:
+            return _UNCOUNTED
+        trial.sent += commits
+        return trial
+
+    def settled(self, trial: Trial, commits: int, in_flight: int, backlog: int, now_s: float) -> None:
+        """Some commits that `sent` gave this trial have settled, out of a backlog; so many are in flight still."""
+        self._settled_s = now_s
         self._quiet = self._quiet + commits if backlog < self._backlog_min else 0
         if self._quiet >= self._quiet_commits:
-            self.way, self._began_s = Way.EACH, None
-        elif way is not self.way:
-            return
-        elif self._began_s is None:
-            self._began_s, self._count = now_s, 0
-        else:
-            self._count += commits
-            if self._count >= self._trial_commits and now_s > self._began_s:
-                self._per_s[self.way] = self._count / (now_s - self._began_s)
-                self._began_s = None
-                self.way = self._next()
+            self._quiet = 0
+            self._begin(Way.EACH, None, in_flight)
+        elif trial is self._trial:
+            trial.settled += commits
+            if trial.settled >= max(trial.sent, self._trial_commits):
+                self._over(trial, in_flight, now_s)
+
+    def _over(self, trial: Trial, in_flight: int, now_s: float) -> None:
+        way = self.way
+        if trial.began_s is not None and now_s > trial.began_s:
+            self._per_s[way] = (trial.before + trial.sent) / (now_s - trial.began_s)
+            way = self._next()
+        self._begin(way, now_s, in_flight)
+
+    def _begin(self, way: Way, began_s: float | None, in_flight: int) -> None:
+        self.way = way
+        self._trial = Trial(way, probes=self._faster is not None and way is not self._faster)
+        self._trial.began_s, self._trial.before = began_s, in_flight
 
     def _next(self) -> Way:
         other = Way.TOGETHER if self.way is Way.EACH else Way.EACH
@@ -75,3 +114,7 @@ class Grouping:
         self._stay_trials = min(self._stay_trials * 2, self._stay_trials_max) if faster is self._faster else 2
         self._faster, self._trials_left = faster, self._stay_trials
         return faster
+
+
+_UNCOUNTED = Trial(Way.EACH, probes=False)
+"""What was sent when the trial had enough."""

@@ -70,7 +70,7 @@ class Committer:
                 self._soon(self._send_together)  # what else arrives in this turn of the loop belongs to the batch
         elif not self._sending:  # an outcome may come before `publish` returns: the loop below goes on, it never nests
             self._sending = True
-            while self._line and self._in_flight < self._in_flight_max:
+            while self._line and self._in_flight < self._in_flight_max and not self._grouping.full:
                 self._send_one(self._line.popleft())
             self._sending = False
 
@@ -87,25 +87,30 @@ class Committer:
         while self._line and room > 0 and len(batch) < min(self._store.together_max, self._in_flight_max):
             batch.append(self._line.popleft())
             room -= len(batch[-1].payload)
-        self._in_flight = len(batch)
+        trial = self._grouping.sent(len(batch), self._in_flight, self._now_s())
+        self._in_flight += len(batch)
         self._counters.batches += 1
-        self._store.publish_together([self._member(append, len(batch)) for append in batch])
+        left = len(batch)
 
-    def _member(self, append: Append, size: int) -> Append:
-        def settled(outcome: AppendOutcome) -> None:
-            self._in_flight -= 1
-            if self._in_flight == 0:
-                self._grouping.settled(Way.TOGETHER, size, size, self._now_s())
-            self._hand_over(append, outcome)
+        def member(append: Append) -> Append:
+            def settled(outcome: AppendOutcome) -> None:
+                nonlocal left
+                left -= 1
+                self._in_flight -= 1
+                if not left:
+                    self._grouping.settled(trial, len(batch), self._in_flight, len(batch), self._now_s())
+                self._hand_over(append, outcome)
 
-        return append._replace(done=settled)
+            return append._replace(done=settled)
+
+        self._store.publish_together([member(append) for append in batch])
 
     def _send_one(self, append: Append) -> None:
-        way = self._grouping.way
+        trial = self._grouping.sent(1, self._in_flight, self._now_s())
 
         def settled(outcome: AppendOutcome) -> None:
-            self._grouping.settled(way, 1, self.open, self._now_s())
             self._in_flight -= 1
+            self._grouping.settled(trial, 1, self._in_flight, self.open + 1, self._now_s())
             self._hand_over(append, outcome)
 
         self._in_flight += 1
