@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aether.errors import AetherError
+from aether.system.environment import is_compiled
 from benchmarks import recovery
 from benchmarks.activation import activation
 from benchmarks.figures import line, table
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(options: argparse.Namespace) -> None:
     """The benchmarks that the options name, each with its table at its end and the points so far in the file."""
     settings = settings_of(options)
+    build = "compiled" if is_compiled() else "plain Python"
     found = []
     for name in options.name or BENCHMARKS:
         if name == RECOVERY:
@@ -61,11 +63,11 @@ def run(options: argparse.Namespace) -> None:
         points = []
         for point in BENCHMARKS[name](settings):
             points.append(point)
-            found.append(point.to_json())
+            found.append({**point.to_json(), "build": build})
             print(line(point), file=sys.stderr, flush=True)
             if options.json:
                 options.json.write_text(json.dumps(found, indent=2) + "\n")
-        print(f"\n## {name}: {settings.rounds} rounds, {time.monotonic() - begun_s:.0f} s\n")
+        print(f"\n## {name}: Aether {build}, {settings.rounds} rounds, {time.monotonic() - begun_s:.0f} s\n")
         print("\n".join(table(points)), flush=True)
 
 

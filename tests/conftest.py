@@ -8,6 +8,11 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+from aether.system.environment import is_compiled
+
+if "AETHER_COMPILED" in os.environ and is_compiled() != (os.environ["AETHER_COMPILED"] == "1"):
+    raise RuntimeError(f"AETHER_COMPILED is {os.environ['AETHER_COMPILED']}, and what would be tested is not so")
+
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100, print_blob=True)
 settings.register_profile(
     "nightly",

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+import aether.core.turn
 from aether.config import NATS_URL_DEFAULT
 from aether.errors import ConfigError
 
@@ -27,6 +28,11 @@ def environment() -> Mapping[str, str]:
 def take_variable(name: str) -> str | None:
     """The value of a variable, which is then gone from the environment, so that no child inherits it."""
     return os.environ.pop(name, None)
+
+
+def is_compiled() -> bool:
+    """Whether the hot path runs as C, which binary wheels have, or as Python."""
+    return not str(aether.core.turn.__file__).endswith(".py")
 
 
 def host_name() -> str:
