@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from msgspec import Struct
+from msgspec import DecodeError, Struct
 from msgspec.json import Decoder, Encoder
 
 from aether.errors import Unavailable
@@ -49,6 +49,26 @@ class Answered(Struct):
     """What every JetStream answer has."""
 
     error: Refusal | None = None
+
+
+class Acknowledgement(Answered):
+    """What the server answers to a publish: the sequence of the last message, and of how many in an atomic batch."""
+
+    seq: int = 0
+    count: int = 0
+
+
+_decode_acknowledgement = Decoder(Acknowledgement).decode
+
+
+def acknowledged(reply: Reply) -> Acknowledgement | str:
+    """What the server answered to a publish, or why that is not known."""
+    if isinstance(reply, NoReply):
+        return reply.value
+    try:
+        return _decode_acknowledgement(reply.data)
+    except DecodeError as error:
+        return f"the acknowledgement cannot be read: {error}"
 
 
 class ApiRefused(Unavailable):

@@ -15,15 +15,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from aether.core.backoff import Backoff
-from aether.errors import AetherError, ConfigError, InvalidCommand, Unavailable
-from aether.ids import ActorId, Position
+from aether.errors import AetherError, ConfigError, Unavailable
+from aether.ids import ActorId
 from aether.jetstream.api import direct_batch, last_sequence, leader_next
 from aether.jetstream.connection import NatsConnection, StandingSubscription
 from aether.jetstream.generation import Generation
 from aether.jetstream.headers import SEQUENCE
 from aether.jetstream.message import Message
+from aether.jetstream.notices import Follower, commit_of
 from aether.jetstream.versions import last_version
-from aether.names import STORED_PREFIX, Names
+from aether.names import Names
 from aether.ports import EventStored, StoredCommit, Subscription
 
 RETRY = Backoff(first_s=0.05, cap_s=1.0)
@@ -137,17 +138,12 @@ class NATSEventBus:
 
     async def follow_shards(self, shards: Sequence[int], receive: Callable[[StoredCommit], None]) -> Subscription:
         """Deliver the commits of some shards as they are stored; a lost one is not noticed. Raises `Unavailable`."""
-
-        def heard(message: Message, _: Generation) -> None:
-            commit = self._commit(int(message.header(SEQUENCE)), message.subject, message.data)
-            if commit is not None:
-                receive(commit)
-
+        follower = Follower(self._names, receive)
         standing: list[StandingSubscription] = []
         try:
             for shard in shards:
                 subject = self._names.stored(self._names.events_of_shard(shard))
-                standing.append(await self._connection.subscribe(subject, heard))
+                standing.append(await self._connection.subscribe(subject, follower.heard))
         except BaseException:
             await _Together(standing).stop()
             raise
@@ -318,7 +314,7 @@ class NATSEventBus:
         return not overflowed
 
     def _deliver(self, sequence: int, subject: str, payload: bytes) -> None:
-        commit = self._commit(sequence, subject, payload)
+        commit = commit_of(self._names, sequence, subject, payload)
         if commit is None:
             return
         for handler in list(self._handlers):
@@ -329,13 +325,3 @@ class NATSEventBus:
                     _log.error("a stored commit cannot be read", extra={"position": sequence, "error": str(error)})
                 except Exception:
                     _log.exception("a receiver of stored events raised", extra={"position": sequence})
-
-    def _commit(self, sequence: int, subject: str, payload: bytes) -> StoredCommit | None:
-        stored = subject.removeprefix(STORED_PREFIX)
-        if not stored.startswith(self._names.events_all[:-1]):
-            return None
-        try:
-            return StoredCommit(self._names.parse_event(stored).actor_id, Position(sequence), payload)
-        except InvalidCommand as error:
-            _log.warning("a stored message is of no actor", extra={"subject": stored, "error": error.message})
-            return None

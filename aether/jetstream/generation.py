@@ -9,19 +9,19 @@ run between two reads of the socket. It retries nothing and remembers no subscri
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, TypeAlias, TypeVar
 
 from nats.errors import Error as NatsError
 from nats.errors import SlowConsumerError, UnexpectedEOF
 
 from aether.config import ConnectionConfig
-from aether.errors import InvalidCommand, Unavailable
+from aether.errors import Unavailable
 from aether.jetstream.detour import CLOSE_TIMEOUT_S, Detour, DetourClient
-from aether.jetstream.headers import encode_head
-from aether.jetstream.inbox import Inbox, NoReply, ReceiveReply, Reply
+from aether.jetstream.inbox import Inbox, NoReply, Reply
 from aether.jetstream.lane import PINGS_OUTSTANDING_MAX, Lane, take
 from aether.jetstream.message import Message
+from aether.jetstream.outbox import Headers, Outbox
 from aether.ports import NotSent
 
 TICK_S = 0.05
@@ -30,9 +30,6 @@ TICK_S = 0.05
 BARRIER_TIMEOUT_S = 10.0
 
 Receive: TypeAlias = Callable[[Message], None]
-Headers: TypeAlias = Mapping[str, str] | bytes | None
-"""By name, or as the header block that they make."""
-
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
@@ -56,6 +53,7 @@ class Generation:
         self._client = DetourClient()
         self._line: Lane | Detour = Detour(self._client, self._end)
         self._inbox = Inbox("")
+        self._to_send_by(self._line, self._inbox)
         self._tick_handle: asyncio.TimerHandle | None = None
         self._disposal: asyncio.Task[None] | None = None
         self._troubles: list[Exception] = []
@@ -109,42 +107,6 @@ class Generation:
         """The server's version."""
         version = self._client.connected_server_version
         return (version.major, version.minor, version.patch)
-
-    def publish(self, subject: str, payload: bytes, reply_to: str = "", headers: Headers = None) -> None:
-        """Send a message at the end of this turn of the event loop.
-
-        Raises `InvalidCommand` for one that is too large (the server would close the connection), `NotSent` when the
-        connection has ended and `Unavailable` when it ended just now.
-        """
-        if self.ended.done():
-            raise NotSent(NoReply.LOST.value)
-        head = headers if isinstance(headers, bytes) else encode_head(headers) if headers else b""
-        size = len(payload) + len(head)
-        if size > self.payload_bytes_max:
-            raise InvalidCommand(f"a message is at most {self.payload_bytes_max} bytes, this is {size}")
-        self._line.publish(subject, reply_to, head, payload)
-
-    def send(
-        self,
-        subject: str,
-        payload: bytes,
-        receive: ReceiveReply,
-        timeout_s: float,
-        *,
-        headers: Headers = None,
-        many: bool = False,
-    ) -> str:
-        """Publish and expect a reply; `receive` is called with it or with a `NoReply`. Returns the token for `forget`.
-
-        Raises like `publish`, and then `receive` is not called.
-        """
-        reply_to = self._inbox.expect(receive, self._loop.time() + timeout_s, many=many, subject=subject)
-        try:
-            self.publish(subject, payload, reply_to, headers)
-        except (InvalidCommand, Unavailable):
-            if self._inbox.forget(reply_to):
-                raise
-        return reply_to
 
     def interrupt(self, subjects: Collection[str]) -> None:
         """Expect no more replies to what was sent below these subjects, each of which ends with a dot."""
@@ -218,6 +180,12 @@ class Generation:
             self._disposal = self._loop.create_task(self._dispose(in_peace=self.alive), name="aether nats close")
         await asyncio.shield(self._disposal)
 
+    def _to_send_by(self, line: Lane | Detour, inbox: Inbox) -> None:
+        """Publish on this line from now on. `publish` and `send` are the outbox's own: nothing stands between."""
+        outbox = Outbox(line, inbox, self.ended, self.payload_bytes_max)
+        self.publish = outbox.publish
+        self.send = outbox.send
+
     async def _start(self, ping_interval_s: float) -> None:
         client = self._client
         self.payload_bytes_max = client.max_payload
@@ -229,6 +197,7 @@ class Generation:
             lane.begin(taken.unread)
         self._started = True
         self._inbox = Inbox(prefix)
+        self._to_send_by(self._line, self._inbox)
         self.subscribe(prefix + "*", self._inbox.deliver)
         self._tick_handle = self._loop.call_later(TICK_S, self._tick)
         await self.barrier()

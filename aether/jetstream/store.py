@@ -1,22 +1,17 @@
 """Histories on JetStream: one commit is one message, published if its subject's last sequence is the expected one.
 
 `publish` is the hot path: a plain publish whose acknowledgement comes to the connection's own inbox. What the server
-answers is mapped to an outcome in one place, by its error code; everything that is not certain is `Unknown`. Reads come
-from any replica and are complete only when they have reached the position that the stream's leader knows.
+answers is mapped to an outcome in one place, by its error code; everything that is not certain is `Unknown`. What reads
+histories is in `reading`.
 """
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from secrets import token_hex
 
-from msgspec import DecodeError
-from msgspec.json import Decoder
-
-from aether.core.backoff import Backoff
-from aether.errors import AetherError, InvalidCommand, Unavailable
+from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position, Version
-from aether.jetstream.api import Answered, StoredMessage, direct_batch, leader_last, leader_next
+from aether.jetstream.api import Acknowledgement, acknowledged
 from aether.jetstream.bus import NATSEventBus
 from aether.jetstream.connection import NatsConnection
 from aether.jetstream.generation import set_once
@@ -28,7 +23,8 @@ from aether.jetstream.headers import (
     EXPECTED_LAST_ON_SUBJECT,
     expected_head,
 )
-from aether.jetstream.inbox import NoReply, Reply
+from aether.jetstream.inbox import Reply
+from aether.jetstream.reading import commits, last_commit
 from aether.jetstream.versions import VERSIONS_MAX, Versions, last_version
 from aether.names import Names
 from aether.ports import (
@@ -48,22 +44,8 @@ APPEND_TIMEOUT_S = 5.0
 COMMIT_HEADERS_BYTES = 1024
 """Room in a message for the header that every commit carries and those the server adds when it repeats it."""
 
-STALE_READS_MAX = 4
-"""How often a read of a replica that lags is taken up again before the leader is asked message by message."""
-
-STALE = Backoff(first_s=0.01, cap_s=0.1)
-
-
 TOGETHER_MAX = 500
 """Commits of one atomic batch; the server takes 1,000."""
-
-
-class _Acknowledgement(Answered):
-    seq: int = 0
-    count: int = 0
-
-
-_decode_acknowledgement = Decoder(_Acknowledgement).decode
 
 
 class JetStreamEventStore:
@@ -143,13 +125,13 @@ class JetStreamEventStore:
                 append.done(Unknown(error.message))
 
     def _batch_settled(self, appends: Sequence[Append], reply: Reply) -> None:
-        acknowledgement = _acknowledged(reply)
-        if isinstance(acknowledgement, _Acknowledgement) and acknowledgement.error is not None:
+        acknowledgement = acknowledged(reply)
+        if isinstance(acknowledgement, Acknowledgement) and acknowledgement.error is not None:
             for append in appends:
                 self.publish(*append)
             return
-        whole = isinstance(acknowledgement, _Acknowledgement) and acknowledgement.count == len(appends)
-        first = acknowledgement.seq - len(appends) + 1 if isinstance(acknowledgement, _Acknowledgement) else 0
+        whole = isinstance(acknowledgement, Acknowledgement) and acknowledgement.count == len(appends)
+        first = acknowledgement.seq - len(appends) + 1 if isinstance(acknowledgement, Acknowledgement) else 0
         why = acknowledgement if isinstance(acknowledgement, str) else "a part of the batch was acknowledged"
         for place, append in enumerate(appends):
             append.done(self._stored(append.actor_id, Position(first + place)) if whole else Unknown(why))
@@ -166,34 +148,15 @@ class JetStreamEventStore:
         self.publish(actor_id, payload, expected, lambda told: set_once(outcome, told))
         return await outcome
 
-    async def read(
+    def read(
         self, actor_id: ActorId, after: Position = START, until: Position | None = None
     ) -> AsyncIterator[StoredCommit]:
         """Commits after a position, complete up to `until`; raises `Unavailable` when that is not reached."""
-        if until is None:
-            last = await self.last(actor_id)
-            until = last.position if last is not None else START
-        subject = self._names.event(actor_id)
-        stale = 0
-        while after < until:
-            if stale > STALE_READS_MAX:
-                found, more = [await self._next(actor_id, subject, after, until)], True
-            else:
-                found, more = await direct_batch(self._connection, self._names.stream, subject, after + 1)
-            for message in found:
-                if message.sequence > until:
-                    return
-                after = Position(message.sequence)
-                yield StoredCommit(actor_id, after, message.payload)
-            if not more and after < until:
-                # Spreads the questions to a replica that lags; nothing depends on the value.
-                await asyncio.sleep(STALE.delay_s(stale, random.random()))  # noqa: S311 - no secret
-                stale += 1
+        return commits(self._connection, self._names, actor_id, after, until)
 
     async def last(self, actor_id: ActorId) -> StoredCommit | None:
         """The actor's last commit, by the stream's leader. Raises `Unavailable`."""
-        message = await leader_last(self._connection, self._names.stream, self._names.event(actor_id))
-        return None if message is None else StoredCommit(actor_id, Position(message.sequence), message.payload)
+        return await last_commit(self._connection, self._names, actor_id)
 
     async def latest_version(self, actor_id: ActorId) -> Version:
         """The actor's version: from the cache while the followed bus keeps it current, else from its last commit."""
@@ -227,7 +190,7 @@ class JetStreamEventStore:
 
     def _outcome(self, actor_id: ActorId, reply: Reply) -> AppendOutcome:
         """The one table of outcomes: stored, refused for the expected position, or not known."""
-        acknowledgement = _acknowledged(reply)
+        acknowledgement = acknowledged(reply)
         if isinstance(acknowledgement, str):
             return Unknown(acknowledgement)
         refusal = acknowledgement.error
@@ -241,22 +204,6 @@ class JetStreamEventStore:
         if self._followed is not None:
             self._versions.update(actor_id, position, None)
         return Committed(position)
-
-    async def _next(self, actor_id: ActorId, subject: str, after: Position, until: Position) -> StoredMessage:
-        message = await leader_next(self._connection, self._names.stream, subject, after + 1)
-        if message is None:
-            raise Unavailable(f"the history of {actor_id} ends before position {until}", actor=str(actor_id))
-        return message
-
-
-def _acknowledged(reply: Reply) -> "_Acknowledgement | str":
-    """What the server answered to a publish, or why that is not known."""
-    if isinstance(reply, NoReply):
-        return reply.value
-    try:
-        return _decode_acknowledgement(reply.data)
-    except DecodeError as error:
-        return f"the acknowledgement cannot be read: {error}"
 
 
 class _Following:

@@ -16,6 +16,7 @@ from aether.ids import ActorId, Position, Version
 from aether.model.definition import ActorType, Context, State
 from aether.names import event_source
 from aether.ports import AppendOutcome, Committed, Conflict, StoredCommit, Unknown
+from aether.runtime.activation import replay
 from aether.runtime.fold import Fold
 from aether.runtime.host import Host
 from aether.runtime.open_turn import OpenTurn, Waiting
@@ -242,45 +243,38 @@ class VirtualMachine:
 
     def begin(self) -> None:
         """Start the first replay. Called once, by the registry."""
-        self._host.spawn(self._replay(0.0))
+        self._host.spawn(replay(self, self._host, 0.0))
 
     def _replay_again(self, wait: bool = False) -> None:
         self._phase = advance(self._phase, Happening.REPLAY_NEEDED)
         host = self._host
-        host.spawn(self._replay(host.retry_delay_s(self._attempts - 1) if wait else 0.0))
+        host.spawn(replay(self, host, host.retry_delay_s(self._attempts - 1) if wait else 0.0))
 
-    async def _replay(self, delay_s: float) -> None:
-        """Replay until it succeeds, or nobody waits any more, or the history says that it cannot."""
-        host, attempt, started_s, seen = self._host, 0, 0.0, 0
-        replayed: tuple[Fold, Version] | None = None
-        while replayed is None:
-            if delay_s:
-                await asyncio.sleep(delay_s)
-            try:
-                async with host.activations:
-                    started_s, seen = host.clock.boot_s(), self._seen
-                    replayed = await host.replayer.replay(self.actor_id, self.actor_type, self)
-                    self._check_no_regress(replayed[0])
-            except Unavailable as error:
-                if self.stopped:
-                    return
-                self._expire_waiting(error)
-                if not self._mailbox:
-                    self._fail(error)
-                    return
-                delay_s = host.retry_delay_s(attempt)
-                attempt += 1
-            except Exception as error:  # whatever it is, everybody who waits hears of it
-                self._fail(error)
-                return
+    @property
+    def seen(self) -> int:
+        """The latest position that was heard of and not applied."""
+        return self._seen
+
+    def still_wanted(self, why: Unavailable) -> bool:
+        """The history cannot be read now: whether somebody still waits. If not, the machine has ended."""
+        if self.stopped:
+            return False
+        self._expire_waiting(why)
+        if not self._mailbox:
+            self.failed(why)
+        return not self.stopped
+
+    def replayed(self, fold: Fold, snapshot_version: Version, seen: int, took_s: float) -> None:
+        """Go on with this fold. `seen` is what had been heard of when the read began. Raises `HistoryRegressed`."""
+        self._check_no_regress(fold)
         if self.stopped:  # abandoned meanwhile
             return
-        self._fold, self.snapshot_version = replayed
+        self._fold, self.snapshot_version = fold, snapshot_version
         if self._seen == seen:
             self._seen = 0
         self._phase = advance(self._phase, Happening.REPLAYED)
-        slow_s = host.config.snapshot_after_replay_s
-        if slow_s and host.clock.boot_s() - started_s > slow_s:
+        slow_s = self._host.config.snapshot_after_replay_s
+        if slow_s and took_s > slow_s:
             self.snapshot()
         self._pump()
 
@@ -301,7 +295,7 @@ class VirtualMachine:
             if one.expires_s <= now_s:
                 self.answer(one, encode_error(DeadlineExceeded(f"the history could not be read in time: {why}")))
 
-    def _fail(self, error: Exception) -> None:
+    def failed(self, error: Exception) -> None:
         """The history cannot be folded: answer everybody and end. The next command tries again with a new machine."""
         if self.stopped:
             return

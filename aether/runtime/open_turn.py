@@ -25,6 +25,7 @@ from aether.errors import (
 from aether.ids import ActorId
 from aether.model.definition import ActorType, CommandType, Context, Scope
 from aether.ports import Delivery
+from aether.runtime.activation import bounded
 from aether.runtime.fold import Fold
 from aether.runtime.host import Host
 from aether.wire import Command, encode_answer, encode_error, instant
@@ -40,12 +41,12 @@ class Waiting:
 
     __slots__ = ("args", "command", "deliveries", "expires_s", "type")
 
-    def __init__(self, command: Command, type_: CommandType, args: Any, delivery: Delivery) -> None:
+    def __init__(self, command: Command, type_: CommandType, args: Any, delivery: Delivery, expires_s: float) -> None:
         self.command = command
         self.type = type_
         self.args = args
         self.deliveries = [delivery]
-        self.expires_s = command.deadline.timestamp()
+        self.expires_s = expires_s
 
 
 _command: ContextVar[Waiting | None] = ContextVar("_command", default=None)
@@ -197,13 +198,8 @@ class OpenTurn:
         return None
 
     def _await_handler(self, waiting: Waiting, result: Awaitable[Any], timeout_s: float) -> None:
-        limit = self._limit = asyncio.timeout(timeout_s)
-
-        async def bounded() -> Any:
-            async with limit:
-                return await result
-
-        handler = self._handler = self._host.spawn(bounded())
+        self._limit = asyncio.timeout(timeout_s)
+        handler = self._handler = self._host.spawn(bounded(result, self._limit))
         handler.set_name(f"{self._owner.actor_id}.{waiting.type.name}")
         handler.add_done_callback(self._handler_done)
 

@@ -16,35 +16,28 @@ from msgspec import Raw
 
 from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
-from aether.errors import AetherError, ConfigError, DeadlineExceeded, InvalidCommand, Unavailable, UnknownCommand
+from aether.errors import ConfigError, DeadlineExceeded, Unavailable
 from aether.ids import ActorId
 from aether.model.definition import ActorType, CommandType
 from aether.model.model import Model
 from aether.model.proxy import Send, proxy_of
 from aether.names import shard_of
-from aether.ports import Connection, Delivery, EventStore, Lease, StoredCommit, Subscription
+from aether.ports import Connection, Delivery, EventStore, Lease, Subscription
 from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
 from aether.runtime.earlier_state import EarlierStates
 from aether.runtime.host import Host
 from aether.runtime.local import Message, local_delivery
 from aether.runtime.machine import VirtualMachine
-from aether.runtime.open_turn import Waiting
-from aether.runtime.registry import Registry
 from aether.runtime.replay import Replayer
+from aether.runtime.router import Router, unknown_command
 from aether.runtime.snapshots import SnapshotWriter
-from aether.runtime.state_query import StateQuery, decode_state_args
 from aether.wire import (
-    DEADLINE_AHEAD_MAX_S,
-    STATE_COMMAND,
-    SYSTEM_COMMAND_PREFIX,
     Answer,
     Command,
     answer_error,
     decode_answer,
-    decode_command,
     encode_command,
-    encode_error,
     instant,
 )
 
@@ -57,9 +50,6 @@ SWEEP_MAX = 64
 RETRY = Backoff(first_s=0.05, cap_s=2.0)
 CANCEL_TIMEOUT_S = 1.0
 """How long a cancelled handler may take to end after a drain that took too long."""
-
-CLOCK_SKEW_S = 5.0
-"""How far a client's clock may be ahead before its deadlines are refused as too late."""
 
 
 async def _stopped(service: Subscription) -> None:
@@ -107,19 +97,16 @@ class Runtime:
         self._retry = retry
         self._model: Model | None = None
         self._host: Host | None = None
-        self._registry = Registry(self._make, self.config.active_vms_max)
-        self._state_queries: dict[str, StateQuery] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._earlier_states = EarlierStates(event_store)
-        self._made = 0
-        self._refusing = True
+        self._router = Router(self.counters, self._earlier_states, connection.shards, self.config.active_vms_max)
 
     # ------------------------------------------------------------------------------------------ start and stop
 
     def load_model(self, model: Model) -> None:
         """Take the model whose actors are run. Before `start`."""
         self._model = model
-        self._state_queries = {kind: StateQuery(type_) for kind, type_ in model.actor_types.items()}
+        self._router.load(model)
 
     async def start(self) -> None:
         """Begin to serve. Raises `ConfigError` without a model, `Unavailable` when the connection cannot."""
@@ -149,9 +136,9 @@ class Runtime:
             random=self._jitter,
             retry=self._retry,
             spawn=self._spawn,
-            discard=self._registry.discard,
+            discard=self._router.discard,
         )
-        self._refusing = False
+        self._router.open(self._host)
         try:
             await self._serve()
         except BaseException:
@@ -175,13 +162,10 @@ class Runtime:
             async with asyncio.timeout(self.config.drain_timeout_s):
                 await self._drain()
         except TimeoutError:
-            log.error("the drain took too long", extra={"open": host.waiting, "active": len(self._registry)})
+            log.error("the drain took too long", extra={"open": host.waiting, "active": len(self._router.registry)})
         finally:
-            self._refusing = True
             self._host = None
-            for machine in self._registry:
-                machine.abandon()
-            self._registry = Registry(self._make, self.config.active_vms_max)
+            self._router.close()
             for task in self._tasks:
                 task.cancel()
             if self._tasks:
@@ -192,8 +176,8 @@ class Runtime:
         snapshots = self._host.snapshots
         await asyncio.gather(*(self.leave_shard(shard) for shard in list(self._serving)))
         await self._earlier_states.settled()
-        while self._registry:
-            for machine in self._registry:
+        while self._router.registry:
+            for machine in self._router.registry:
                 await machine.settled()
                 await snapshots.until_room()
                 if machine.idle:
@@ -213,75 +197,17 @@ class Runtime:
 
     def receive(self, delivery: Delivery) -> None:
         """Take one command from the transport; it is answered once, or dropped by the reply fence."""
-        self.counters.commands += 1
-        try:
-            self._route(delivery)
-        except AetherError as error:
-            self._respond(delivery, encode_error(error))
-        except Exception:
-            log.exception("a command could not be taken", extra={"actor": str(delivery.actor_id)})
-            self._respond(delivery, encode_error(AetherError("the worker could not take the command; see its log")))
-
-    def _route(self, delivery: Delivery) -> None:
-        host = self._host
-        if self._refusing or host is None:
-            raise Unavailable("the worker is stopping")
-        command = decode_command(delivery.payload)
-        actor_type = self._actor_type(delivery.actor_id.kind)
-        self._check_deadline(command, host)
-        if command.command.startswith(SYSTEM_COMMAND_PREFIX):
-            self._route_system(delivery, command, actor_type, host)
-            return
-        command_type = actor_type.commands.get(command.command)
-        if command_type is None:
-            raise self._unknown_command(command.command, actor_type)
-        args = command_type.decode_args(bytes(command.args))
-        machine = self._registry.use(delivery.actor_id, host.clock.boot_s())
-        machine.receive(Waiting(command, command_type, args, delivery))
-
-    def _route_system(self, delivery: Delivery, command: Command, actor_type: ActorType, host: Host) -> None:
-        if command.command != STATE_COMMAND:
-            raise self._unknown_command(command.command, actor_type)
-        version = decode_state_args(bytes(command.args))
-        if version is not None:
-            left_s = command.deadline.timestamp() - host.clock.wall_s()
-            self._earlier_states.answer(delivery, actor_type, version, left_s, host)
-            return
-        machine = self._registry.use(delivery.actor_id, host.clock.boot_s())
-        machine.receive(Waiting(command, self._state_queries[actor_type.kind], delivery.actor_id, delivery))
-
-    def _check_deadline(self, command: Command, host: Host) -> None:
-        ahead_s = command.deadline.timestamp() - host.clock.wall_s()
-        if ahead_s <= 0:
-            raise DeadlineExceeded(f"the deadline of {command.command} has passed")
-        if ahead_s > DEADLINE_AHEAD_MAX_S + CLOCK_SKEW_S:
-            raise InvalidCommand(f"a deadline is at most {DEADLINE_AHEAD_MAX_S:.0f} s ahead", path="deadline")
-
-    def _respond(self, delivery: Delivery, answer: bytes) -> None:
-        if self._host is not None:
-            self._host.respond(delivery, answer)
-        else:
-            delivery.respond(answer)
-
-    def _actor_type(self, kind: str) -> ActorType:
-        if self._model is None:
-            raise Unavailable("the runtime has no model")
-        return self._model.actor_type(kind)
-
-    def _unknown_command(self, command: str, actor_type: ActorType) -> UnknownCommand:
-        known = ", ".join(sorted(actor_type.commands))
-        message = f"{actor_type.kind} has no command {command!r}; it has: {known}"
-        return UnknownCommand(message, kind=actor_type.kind, command=command)
+        self._router.receive(delivery)
 
     async def send_message(self, message: Message) -> Any:
         """Send a command to an actor of this runtime and give back its reply, typed.
 
         Raises what the actor answers, `InvalidCommand` for bad arguments, `DeadlineExceeded` without an answer in time.
         """
-        actor_type = self._actor_type(message.to.kind)
+        actor_type = self._router.actor_type(message.to.kind)
         command_type = actor_type.commands.get(message.command)
         if command_type is None:
-            raise self._unknown_command(message.command, actor_type)
+            raise unknown_command(message.command, actor_type)
         args = command_type.encode_args((), message.args)
         answer = await self._ask(message, args)
         return command_type.decode_reply(bytes(answer.value))
@@ -326,13 +252,13 @@ class Runtime:
         """The actor's machine, activated and replayed. Raises what its history says when it cannot be."""
         if self._host is None:
             raise Unavailable("the runtime is not started")
-        machine = self._registry.use(actor_id, self._host.clock.boot_s())
+        machine = self._router.registry.use(actor_id, self._host.clock.boot_s())
         await machine.start()
         return machine
 
     async def stop_vm(self, actor_id: ActorId) -> None:
         """Finish, snapshot and forget one active actor; nothing happens when it is not active."""
-        machine = self._registry.get(actor_id)
+        machine = self._router.registry.get(actor_id)
         if machine is not None:
             await machine.settled()
             if self._host is not None and machine.unsaved:
@@ -341,7 +267,7 @@ class Runtime:
 
     def get_active_vms(self, shard: int | None = None) -> Sequence[VirtualMachine]:
         """The active machines, of one shard or of all, least recently used first."""
-        return list(self._registry) if shard is None else self._registry.of_shard(shard)
+        return list(self._router.registry) if shard is None else self._router.registry.of_shard(shard)
 
     # ------------------------------------------------------------------------------------------ shards
 
@@ -351,15 +277,15 @@ class Runtime:
         connection, services = self.connection, self._serving.setdefault(shard, [])
         try:
             if self.config.follow_stored:
-                services.append(await connection.bus.follow_shards([shard], self._stored))
-            services.append(await connection.transport.serve(shard, self.receive))
+                services.append(await connection.bus.follow_shards([shard], self._router.stored))
+            services.append(await connection.transport.serve(shard, self._router.receive))
         except BaseException:
             self.abandon_shard(shard)
             raise
 
     async def prepare_shard(self, shard: int) -> None:
         """Snapshot the shard's idle actors while it is served, so that leaving it takes less time."""
-        for machine in self._registry.of_shard(shard):
+        for machine in self._router.registry.of_shard(shard):
             if self._host is not None:
                 await self._host.snapshots.until_room()
             if machine.idle:
@@ -377,21 +303,8 @@ class Runtime:
         """Drop all that is open of the shard, at once and without an answer to anybody."""
         for service in self._serving.pop(shard, ()):
             self._spawn(_stopped(service))
-        for machine in self._registry.of_shard(shard):
+        for machine in self._router.registry.of_shard(shard):
             machine.abandon()
-
-    def _make(self, actor_id: ActorId) -> VirtualMachine:
-        assert self._host is not None
-        actor_type = self._actor_type(actor_id.kind)
-        self._made += 1
-        self.counters.activations += 1
-        shard = shard_of(actor_id, self.connection.shards)
-        return VirtualMachine(self._made, actor_id, actor_type, shard, self._host)
-
-    def _stored(self, commit: StoredCommit) -> None:
-        machine = self._registry.get(commit.actor_id)
-        if machine is not None:
-            machine.stored(commit)
 
     async def _sweep(self) -> None:
         """Passivate what has been idle for long, a bounded number at a time."""
@@ -400,7 +313,7 @@ class Runtime:
             await asyncio.sleep(min(SWEEP_S, idle_s / 4))
             assert self._host is not None
             since_s = self._host.clock.boot_s() - idle_s
-            while unused := self._registry.unused_since(since_s, most=SWEEP_MAX):
+            while unused := self._router.registry.unused_since(since_s, most=SWEEP_MAX):
                 for machine in unused:
                     if machine.unsaved:
                         await self._host.snapshots.until_room()

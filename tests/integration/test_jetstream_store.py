@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import aether.jetstream.store as store_room
+import aether.jetstream.reading as reading_room
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId, Position, Version
 from aether.jetstream.api import Batch, direct_batch
@@ -142,7 +142,7 @@ async def test_a_replica_that_stays_behind_is_passed_over(
         found = (await direct_batch(connection, stream, subjects, sequence)).messages
         return Batch([message for message in found if message.sequence < 3], more=False)
 
-    monkeypatch.setattr(store_room, "direct_batch", stale)
+    monkeypatch.setattr(reading_room, "direct_batch", stale)
     async with node(nats_server.url, namespace) as one:
         position = START
         for version in range(1, 6):

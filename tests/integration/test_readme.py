@@ -1,5 +1,6 @@
 """The README's own code, run as it stands."""
 
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,11 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 ACTOR, CLIENT, TEST = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
+def beside() -> dict[str, str]:
+    """The environment of a script that imports what stands beside it, whatever the tests are run with."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+
+
 def test_the_actor_is_short() -> None:
     lines = [line for line in ACTOR.splitlines() if line.strip() and not line.startswith("#")]
     assert len(lines) <= 20
@@ -22,7 +28,13 @@ def test_the_actor_runs_on_a_pool_and_the_client_talks_to_it(nats_server: NatsSe
     (tmp_path / "use.py").write_text(CLIENT.replace("nats://127.0.0.1:4222", nats_server.url))
     with Pool("bank:model", "--workers", "2", "--nats", nats_server.url, directory=tmp_path):
         ran = subprocess.run(
-            [sys.executable, "use.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, "use.py"],
+            cwd=tmp_path,
+            env=beside(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
     assert ran.returncode == 0, ran.stderr
     first, *rest = ran.stdout.splitlines()
@@ -35,6 +47,12 @@ def test_the_actor_passes_the_test_that_stands_beside_it(tmp_path: Path) -> None
     run_it = "\n\nimport asyncio\nfrom bank import Account, model\n\nasyncio.run(test_deposit())\n"
     (tmp_path / "check.py").write_text(TEST + run_it)
     ran = subprocess.run(
-        [sys.executable, "check.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "check.py"],
+        cwd=tmp_path,
+        env=beside(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr

@@ -1,0 +1,39 @@
+"""Stored-event notices: the messages that the server repeats once they are stored. The hot half of following shards."""
+
+import logging
+from collections.abc import Callable
+
+from aether.errors import InvalidCommand
+from aether.ids import Position
+from aether.jetstream.headers import SEQUENCE
+from aether.jetstream.message import Message
+from aether.names import STORED_PREFIX, Names
+from aether.ports import StoredCommit
+
+_log = logging.getLogger(__name__)
+
+
+def commit_of(names: Names, sequence: int, subject: str, payload: bytes) -> StoredCommit | None:
+    """The commit that a stored message is, or None for one that is of no actor of the namespace."""
+    stored = subject.removeprefix(STORED_PREFIX)
+    if not stored.startswith(names.events_all[:-1]):
+        return None
+    try:
+        return StoredCommit(names.parse_event(stored).actor_id, Position(sequence), payload)
+    except InvalidCommand as error:
+        _log.warning("a stored message is of no actor", extra={"subject": stored, "error": error.message})
+        return None
+
+
+class Follower:
+    """Receives the notices of some shards and hands on their commits."""
+
+    def __init__(self, names: Names, receive: Callable[[StoredCommit], None]) -> None:
+        self._names = names
+        self._receive = receive
+
+    def heard(self, message: Message, _: object) -> None:
+        """One notice."""
+        commit = commit_of(self._names, int(message.header(SEQUENCE)), message.subject, message.data)
+        if commit is not None:
+            self._receive(commit)

@@ -1,0 +1,70 @@
+"""What leaves on one connection: messages, and questions whose replies come back to its inbox.
+
+The hot half of a generation. Plain calls between two reads of the socket, no coroutine: it can be compiled.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol, TypeAlias
+
+from aether.errors import InvalidCommand, Unavailable
+from aether.jetstream.headers import encode_head
+from aether.jetstream.inbox import Inbox, NoReply, ReceiveReply
+from aether.ports import NotSent
+
+Headers: TypeAlias = Mapping[str, str] | bytes | None
+"""By name, or as the header block that they make."""
+
+
+class Line(Protocol):
+    """What carries messages: the lane, or the detour through nats-py."""
+
+    def publish(self, subject: str, reply_to: str, head: bytes, payload: bytes) -> None:
+        """Send a message at the end of this turn of the event loop. Raises `Unavailable`."""
+        ...
+
+
+class Outbox:
+    """Its generation gives it the line and the inbox, and resolves `ended` when nothing can be sent any more."""
+
+    def __init__(self, line: Line, inbox: Inbox, ended: "asyncio.Future[str]", payload_bytes_max: int) -> None:
+        self._line = line
+        self._inbox = inbox
+        self._ended = ended
+        self._payload_bytes_max = payload_bytes_max
+        self._now_s = asyncio.get_running_loop().time
+
+    def publish(self, subject: str, payload: bytes, reply_to: str = "", headers: Headers = None) -> None:
+        """Send a message at the end of this turn of the event loop.
+
+        Raises `InvalidCommand` for one that is too large (the server would close the connection), `NotSent` when the
+        connection has ended and `Unavailable` when it ended just now.
+        """
+        if self._ended.done():
+            raise NotSent(NoReply.LOST.value)
+        head = headers if isinstance(headers, bytes) else encode_head(headers) if headers else b""
+        size = len(payload) + len(head)
+        if size > self._payload_bytes_max:
+            raise InvalidCommand(f"a message is at most {self._payload_bytes_max} bytes, this is {size}")
+        self._line.publish(subject, reply_to, head, payload)
+
+    def send(
+        self,
+        subject: str,
+        payload: bytes,
+        receive: ReceiveReply,
+        timeout_s: float,
+        headers: Headers = None,
+        many: bool = False,
+    ) -> str:
+        """Publish and expect a reply; `receive` is called with it or with a `NoReply`. Returns the token for `forget`.
+
+        Raises like `publish`, and then `receive` is not called.
+        """
+        reply_to = self._inbox.expect(receive, self._now_s() + timeout_s, many=many, subject=subject)
+        try:
+            self.publish(subject, payload, reply_to, headers)
+        except (InvalidCommand, Unavailable):
+            if self._inbox.forget(reply_to):
+                raise
+        return reply_to

@@ -1,0 +1,53 @@
+"""Reads of histories: from any replica, complete only up to the position that the stream's leader knows."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+from aether.core.backoff import Backoff
+from aether.errors import Unavailable
+from aether.ids import ActorId, Position
+from aether.jetstream.api import direct_batch, leader_last, leader_next
+from aether.jetstream.connection import NatsConnection
+from aether.names import Names
+from aether.ports import START, StoredCommit
+
+STALE_READS_MAX = 4
+"""How often a read of a replica that lags is taken up again before the leader is asked message by message."""
+
+STALE = Backoff(first_s=0.01, cap_s=0.1)
+
+
+async def last_commit(connection: NatsConnection, names: Names, actor_id: ActorId) -> StoredCommit | None:
+    """The actor's last commit, by the stream's leader. Raises `Unavailable`."""
+    message = await leader_last(connection, names.stream, names.event(actor_id))
+    return None if message is None else StoredCommit(actor_id, Position(message.sequence), message.payload)
+
+
+async def commits(
+    connection: NatsConnection, names: Names, actor_id: ActorId, after: Position, until: Position | None
+) -> AsyncIterator[StoredCommit]:
+    """An actor's commits after a position, complete up to `until`; raises `Unavailable` when that is not reached."""
+    if until is None:
+        last = await last_commit(connection, names, actor_id)
+        until = last.position if last is not None else START
+    subject = names.event(actor_id)
+    stale = 0
+    while after < until:
+        if stale > STALE_READS_MAX:
+            message = await leader_next(connection, names.stream, subject, after + 1)
+            if message is None:
+                text = f"the history of {actor_id} ends before position {until}"
+                raise Unavailable(text, actor=str(actor_id))
+            found, more = [message], True
+        else:
+            found, more = await direct_batch(connection, names.stream, subject, after + 1)
+        for message in found:
+            if message.sequence > until:
+                return
+            after = Position(message.sequence)
+            yield StoredCommit(actor_id, after, message.payload)
+        if not more and after < until:
+            # Spreads the questions to a replica that lags; nothing depends on the value.
+            await asyncio.sleep(STALE.delay_s(stale, random.random()))  # noqa: S311 - no secret
+            stale += 1

@@ -1,0 +1,151 @@
+"""From a delivered command to the machine it is for: read, checked, refused or put into a mailbox.
+
+The hot half of a runtime. Plain calls, no coroutine, so that it can be compiled. It owns the registry and whatever can
+be looked up for a command; when it opens and closes is its runtime's business.
+"""
+
+import logging
+
+from aether.errors import AetherError, DeadlineExceeded, InvalidCommand, Unavailable, UnknownCommand
+from aether.ids import ActorId
+from aether.model.definition import ActorType
+from aether.model.model import Model
+from aether.names import shard_of
+from aether.ports import Delivery, StoredCommit
+from aether.runtime.counters import Counters
+from aether.runtime.earlier_state import EarlierStates
+from aether.runtime.host import Host
+from aether.runtime.machine import VirtualMachine
+from aether.runtime.open_turn import Waiting
+from aether.runtime.registry import Registry
+from aether.runtime.state_query import StateQuery, decode_state_args
+from aether.wire import (
+    DEADLINE_AHEAD_MAX_S,
+    STATE_COMMAND,
+    SYSTEM_COMMAND_PREFIX,
+    Command,
+    decode_command,
+    encode_error,
+)
+
+log = logging.getLogger("aether.runtime")
+
+CLOCK_SKEW_S = 5.0
+"""How far a client's clock may be ahead before its deadlines are refused as too late."""
+
+
+class Router:
+    """Closed, it refuses every command; `open` gives it what its machines run on."""
+
+    def __init__(self, counters: Counters, earlier_states: EarlierStates, shards: int, active_vms_max: int) -> None:
+        self._counters = counters
+        self._earlier_states = earlier_states
+        self._shards = shards
+        self._active_vms_max = active_vms_max
+        self._model: Model | None = None
+        self._state_queries: dict[str, StateQuery] = {}
+        self._host: Host | None = None
+        self._made = 0
+        self.registry = Registry(self._make, active_vms_max)
+
+    def load(self, model: Model) -> None:
+        """Take the model whose commands are read."""
+        self._model = model
+        self._state_queries = {kind: StateQuery(type_) for kind, type_ in model.actor_types.items()}
+
+    def open(self, host: Host) -> None:
+        """Take commands from now on."""
+        self._host = host
+
+    def close(self) -> None:
+        """Refuse commands, and end every machine without an answer to anybody."""
+        self._host = None
+        for machine in self.registry:
+            machine.abandon()
+        self.registry = Registry(self._make, self._active_vms_max)
+
+    def discard(self, machine: VirtualMachine) -> None:
+        """Take out a machine that has ended."""
+        self.registry.discard(machine)
+
+    def receive(self, delivery: Delivery) -> None:
+        """Take one command from the transport; it is answered once, or dropped by the reply fence."""
+        self._counters.commands += 1
+        try:
+            self._route(delivery)
+        except AetherError as error:
+            self._respond(delivery, encode_error(error))
+        except Exception:
+            log.exception("a command could not be taken", extra={"actor": str(delivery.actor_id)})
+            self._respond(delivery, encode_error(AetherError("the worker could not take the command; see its log")))
+
+    def stored(self, commit: StoredCommit) -> None:
+        """A commit was stored, by whomever: its machine looks whether it is news."""
+        machine = self.registry.get(commit.actor_id)
+        if machine is not None:
+            machine.stored(commit)
+
+    def actor_type(self, kind: str) -> ActorType:
+        """The type of a kind. Raises `UnknownActor`, `Unavailable` without a model."""
+        if self._model is None:
+            raise Unavailable("the runtime has no model")
+        return self._model.actor_type(kind)
+
+    def _route(self, delivery: Delivery) -> None:
+        host = self._host
+        if host is None:
+            raise Unavailable("the worker is stopping")
+        command = decode_command(delivery.payload)
+        actor_type = self.actor_type(delivery.actor_id.kind)
+        expires_s = command.deadline.timestamp()
+        _check_deadline(command, expires_s, host.clock.wall_s())
+        if command.command.startswith(SYSTEM_COMMAND_PREFIX):
+            self._route_system(delivery, command, actor_type, host)
+            return
+        command_type = actor_type.commands.get(command.command)
+        if command_type is None:
+            raise unknown_command(command.command, actor_type)
+        args = command_type.decode_args(bytes(command.args))
+        machine = self.registry.use(delivery.actor_id, host.clock.boot_s())
+        machine.receive(Waiting(command, command_type, args, delivery, expires_s))
+
+    def _route_system(self, delivery: Delivery, command: Command, actor_type: ActorType, host: Host) -> None:
+        if command.command != STATE_COMMAND:
+            raise unknown_command(command.command, actor_type)
+        version = decode_state_args(bytes(command.args))
+        expires_s = command.deadline.timestamp()
+        if version is not None:
+            left_s = expires_s - host.clock.wall_s()
+            self._earlier_states.answer(delivery, actor_type, version, left_s, host)
+            return
+        machine = self.registry.use(delivery.actor_id, host.clock.boot_s())
+        query = self._state_queries[actor_type.kind]
+        machine.receive(Waiting(command, query, delivery.actor_id, delivery, expires_s))
+
+    def _respond(self, delivery: Delivery, answer: bytes) -> None:
+        if self._host is not None:
+            self._host.respond(delivery, answer)
+        else:
+            delivery.respond(answer)
+
+    def _make(self, actor_id: ActorId) -> VirtualMachine:
+        assert self._host is not None
+        actor_type = self.actor_type(actor_id.kind)
+        self._made += 1
+        self._counters.activations += 1
+        return VirtualMachine(self._made, actor_id, actor_type, shard_of(actor_id, self._shards), self._host)
+
+
+def unknown_command(command: str, actor_type: ActorType) -> UnknownCommand:
+    """What to say of a command that the type does not have."""
+    known = ", ".join(sorted(actor_type.commands))
+    message = f"{actor_type.kind} has no command {command!r}; it has: {known}"
+    return UnknownCommand(message, kind=actor_type.kind, command=command)
+
+
+def _check_deadline(command: Command, expires_s: float, now_s: float) -> None:
+    ahead_s = expires_s - now_s
+    if ahead_s <= 0:
+        raise DeadlineExceeded(f"the deadline of {command.command} has passed")
+    if ahead_s > DEADLINE_AHEAD_MAX_S + CLOCK_SKEW_S:
+        raise InvalidCommand(f"a deadline is at most {DEADLINE_AHEAD_MAX_S:.0f} s ahead", path="deadline")
