@@ -23,6 +23,20 @@ TOGETHER_BYTES_MAX = 4 * 1024 * 1024
 """A batch is staged in the server's memory: it ends when it has grown to this."""
 
 
+class _Commit:
+    """One commit, from the line to its outcome."""
+
+    __slots__ = ("actor_id", "done", "expected", "payload")
+
+    def __init__(
+        self, actor_id: ActorId, payload: bytes, expected: Position, done: Callable[[AppendOutcome], None]
+    ) -> None:
+        self.actor_id = actor_id
+        self.payload = payload
+        self.expected = expected
+        self.done = done
+
+
 class Committer:
     """One a runtime. Beyond the bound commits wait in line, each actor with one at most.
 
@@ -47,7 +61,7 @@ class Committer:
         self._sending = False
         self._grouping = grouping or Grouping()
         self._in_flight = 0
-        self._line: deque[Append] = deque()
+        self._line: deque[_Commit] = deque()
 
     @property
     def open(self) -> int:
@@ -59,7 +73,7 @@ class Committer:
     ) -> None:
         """Append `payload` after `expected`; `done` gets the outcome, once."""
         self._counters.commits += 1
-        self._line.append(Append(actor_id, payload, expected, done))
+        self._line.append(_Commit(actor_id, payload, expected, done))
         self._send()
 
     def _send(self) -> None:
@@ -82,7 +96,7 @@ class Committer:
             while self._line:
                 self._send_one(self._line.popleft())
             return
-        batch: list[Append] = []
+        batch: list[_Commit] = []
         room = TOGETHER_BYTES_MAX
         while self._line and room > 0 and len(batch) < min(self._store.together_max, self._in_flight_max):
             batch.append(self._line.popleft())
@@ -92,34 +106,34 @@ class Committer:
         self._counters.batches += 1
         left = len(batch)
 
-        def member(append: Append) -> Append:
+        def member(commit: _Commit) -> Append:
             def settled(outcome: AppendOutcome) -> None:
                 nonlocal left
                 left -= 1
                 self._in_flight -= 1
                 if not left:
                     self._grouping.settled(trial, len(batch), self._in_flight, len(batch), self._now_s())
-                self._hand_over(append, outcome)
+                self._hand_over(commit, outcome)
 
-            return append._replace(done=settled)
+            return Append(commit.actor_id, commit.payload, commit.expected, settled)
 
-        self._store.publish_together([member(append) for append in batch])
+        self._store.publish_together([member(commit) for commit in batch])
 
-    def _send_one(self, append: Append) -> None:
+    def _send_one(self, commit: _Commit) -> None:
         trial = self._grouping.sent(1, self._in_flight, self._now_s())
 
         def settled(outcome: AppendOutcome) -> None:
             self._in_flight -= 1
             self._grouping.settled(trial, 1, self._in_flight, self.open + 1, self._now_s())
-            self._hand_over(append, outcome)
+            self._hand_over(commit, outcome)
 
         self._in_flight += 1
-        self._store.publish(append.actor_id, append.payload, append.expected, settled)
+        self._store.publish(commit.actor_id, commit.payload, commit.expected, settled)
 
-    def _hand_over(self, append: Append, outcome: AppendOutcome) -> None:
+    def _hand_over(self, commit: _Commit, outcome: AppendOutcome) -> None:
         try:
-            append.done(outcome)
+            commit.done(outcome)
         except Exception:  # one machine's bug must not keep the others' commits in line
-            log.exception("an outcome could not be taken", extra={"actor": str(append.actor_id)})
+            log.exception("an outcome could not be taken", extra={"actor": str(commit.actor_id)})
         if self._line:
             self._send()
