@@ -5,7 +5,7 @@ whoever knows their type. A commit is a JSON array of CloudEvents 1.0 (their JSO
 language; the extension attributes keep CloudEvents' own types, so `reply` is JSON text and `inboxseq` a string.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -91,8 +91,8 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return Version(int(self.id))
 
 
-class _StoredEvent(Event, frozen=True, kw_only=True):
-    """What encodes: `specversion` is required by CloudEvents, so it is never omitted as a default."""
+class StoredEvent(Event, frozen=True, kw_only=True):
+    """An event that encodes: `specversion` is required by CloudEvents, so it is never omitted as a default."""
 
     specversion: str
 
@@ -101,6 +101,10 @@ _encoder = Encoder()
 _command_decoder = Decoder(Command)
 _answer_decoder = Decoder(Answer)
 _commit_decoder = Decoder(list[Event])
+
+
+encode_stored: Callable[[list[StoredEvent]], bytes] = _encoder.encode
+"""`encode_commit` for events that are all `StoredEvent`s."""
 
 
 def encode_command(command: Command) -> bytes:
@@ -169,7 +173,7 @@ def new_event(
     reply: str | None = None,
 ) -> Event:
     """One event as it is stored: `version` counts from 1, `data` is the event as JSON."""
-    return _StoredEvent(
+    return StoredEvent(
         specversion="1.0",
         id=str(version),
         source=source,
@@ -189,7 +193,7 @@ def new_event(
 
 def encode_commit(events: Sequence[Event]) -> bytes:
     """The events of one commit as a CloudEvents JSON batch. Events come from `new_event` or `decode_commit`."""
-    return _encoder.encode([e if type(e) is _StoredEvent else _restored(e) for e in events])
+    return encode_stored([e if type(e) is StoredEvent else _restored(e) for e in events])
 
 
 def decode_commit(payload: bytes, actor_id: ActorId, position: Position) -> list[Event]:
@@ -219,5 +223,5 @@ def _printable(value: object) -> str:
     return str(value).encode(errors="replace").decode()
 
 
-def _restored(event: Event) -> _StoredEvent:
-    return _StoredEvent(**{field: getattr(event, field) for field in event.__struct_fields__})
+def _restored(event: Event) -> StoredEvent:
+    return StoredEvent(**{field: getattr(event, field) for field in event.__struct_fields__})

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
 
+from msgspec import Raw
+
 from aether.core.record import Remembered
 from aether.ids import ActorId, Position, Version
-from aether.wire import NULL, Command, Event, encode_commit, new_event
+from aether.wire import NULL, Command, Event, StoredEvent, encode_stored
 
 
 class Emitted(NamedTuple):
@@ -69,16 +71,18 @@ class Turn(Generic[Waiting]):
         """The running command's part of the commit; its last event carries the reply."""
         first = self.version - len(self.emitted) + 1
         last = self.version
+        correlation_id = command.correlationid or command.id
         events = [
-            new_event(
-                version=version,
+            StoredEvent(
+                specversion="1.0",
+                id=str(version),
                 source=self.source,
                 type=item.type,
                 time=now,
-                data=item.body,
+                data=Raw(item.body),
                 commandid=command.id,
                 deadline=command.deadline,
-                correlationid=command.correlationid or command.id,
+                correlationid=correlation_id,
                 causationid=command.id,
                 schemaversion=item.schema_version,
                 traceparent=command.traceparent,
@@ -86,7 +90,7 @@ class Turn(Generic[Waiting]):
             )
             for version, item in enumerate(self.emitted, first)
         ]
-        return encode_commit(events)[1:-1]
+        return encode_stored(events)[1:-1]
 
     def accept(self, waiting: Waiting, reply: bytes, chunk: bytes) -> None:
         """The running command succeeded: `chunk`, its `encoded` events, joins the commit and its reply waits for it."""

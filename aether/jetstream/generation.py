@@ -9,7 +9,7 @@ run between two reads of the socket. It retries nothing and remembers no subscri
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, TypeAlias, TypeVar
 
 from nats.errors import Error as NatsError
@@ -116,18 +116,24 @@ class Generation:
         """Expect no more replies to a `send`."""
         self._inbox.forget(reply_to)
 
-    async def request(self, subject: str, payload: bytes, timeout_s: float, headers: Headers = None) -> Message:
-        """The reply. Raises `NotSent` when nobody listens, `Unavailable` for a lost connection or a time-out."""
-        arrived: asyncio.Future[Reply] = self._loop.create_future()
-        reply_to = self.send(subject, payload, lambda reply: set_once(arrived, reply), timeout_s, headers=headers)
-        try:
-            reply = await arrived
-        finally:
-            self._inbox.forget(reply_to)
-        if isinstance(reply, Message):
-            return reply
-        error = NotSent if reply is NoReply.NO_RESPONDERS else Unavailable
-        raise error(f"{reply.value}: {subject}")
+    def request(self, subject: str, payload: bytes, timeout_s: float, headers: Headers = None) -> Awaitable[Message]:
+        """The reply, to be awaited: `NotSent` when nobody listens, `Unavailable` for a lost connection or a time-out.
+
+        Raises `NotSent` and `InvalidCommand` at once for what cannot be sent.
+        """
+        arrived: asyncio.Future[Message] = self._loop.create_future()
+
+        def receive(reply: Reply) -> None:
+            if arrived.done():  # cancelled
+                return
+            if isinstance(reply, Message):
+                arrived.set_result(reply)
+            else:
+                error = NotSent if reply is NoReply.NO_RESPONDERS else Unavailable
+                arrived.set_exception(error(f"{reply.value}: {subject}"))
+
+        self.send(subject, payload, receive, timeout_s, headers)
+        return arrived
 
     def subscribe(self, subject: str, receive: Receive, queue: str = "") -> str:
         """Call `receive` for each message, between two reads of the socket; the id to `drain`. Raises `Unavailable`."""

@@ -73,7 +73,8 @@ class NatsTransport:
         if len(payload) > self.request_bytes_max:
             text = f"a command is at most {self.request_bytes_max} bytes, this is {len(payload)}"
             raise InvalidCommand(text)
-        return (await self._connection.request(self._names.command(actor_id), payload, timeout_s)).data
+        generation = self._connection.generation or await self._connection.ready(timeout_s)
+        return (await generation.request(self._names.command(actor_id), payload, timeout_s)).data
 
     def announce(self, shards: Sequence[int]) -> None:
         """Tell whoever waits that these shards are served from here now; without a connection nobody hears it."""
