@@ -25,10 +25,11 @@ from benchmarks.open_loop import open_loops
 from benchmarks.replay import replay
 from benchmarks.scaling import scaling
 from benchmarks.suite import Benchmark, Settings
-from benchmarks.throughput import throughput
+from benchmarks.throughput import alike, throughput
 
 BENCHMARKS: dict[str, Benchmark] = {
     "throughput": throughput,
+    "alike": alike,
     "hot": hot,
     "activation": activation,
     "replay": replay,

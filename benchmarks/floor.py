@@ -24,6 +24,7 @@ import orjson
 import uvloop
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js.api import RePublish, StreamConfig
 from nats.js.errors import BadRequestError
 
 from benchmarks.floor_plan import (
@@ -41,7 +42,9 @@ STREAM = "FLOOR"
 
 
 class FloorWorker(ABC):
-    """Owns the accounts of its part."""
+    """Owns the accounts of its part. An `alike` one stores what Aether stores: CloudEvents, repeated to itself."""
+
+    alike = False
 
     def __init__(self, connection: Client, part: int) -> None:
         self.connection = connection
@@ -51,12 +54,15 @@ class FloorWorker(ABC):
         self.acks: dict[str, Callable[[bytes], Awaitable[None]]] = {}
         self.inbox = connection.new_inbox()
         self.count = 0
+        self.heard = 0
 
     async def start(self) -> None:
         """Subscribe to acknowledgements and commands."""
         await self.connection.subscribe(f"{self.inbox}.*", cb=self.on_ack)
         await self.connection.subscribe(f"floor.cmd.{self.part}.*", cb=self.on_command)
         await self.connection.subscribe(f"floor.sum.{self.part}", cb=self.on_sum)
+        if self.alike:
+            await self.connection.subscribe("floor.stored.>", cb=self.on_stored)
         await self.connection.flush()
 
     async def on_command(self, message: Msg) -> None:
@@ -68,6 +74,14 @@ class FloorWorker(ABC):
     async def on_sum(self, message: Msg) -> None:
         """Tell the sum of all balances, for the check."""
         await self.connection.publish(message.reply, b'{"ok":true,"value":%d}' % sum(self.balances.values()))
+
+    async def on_stored(self, message: Msg) -> None:
+        """What was stored, perhaps by somebody else."""
+        self.heard = int(message.headers["Nats-Sequence"]) if message.headers else 0
+
+    def encode(self, wanted: Wanted) -> bytes:
+        """What is stored of a deposit."""
+        return orjson.dumps([wanted.cloud_event] if self.alike else wanted.event)
 
     @abstractmethod
     async def take(self, wanted: Wanted) -> None:
@@ -126,7 +140,7 @@ class Single(FloorWorker):
             else:
                 del self.waiting[account]
 
-        await self.publish(account, orjson.dumps(wanted.event), self.expected(account), acknowledged)
+        await self.publish(account, self.encode(wanted), self.expected(account), acknowledged)
 
 
 class Turn(FloorWorker):
@@ -185,7 +199,7 @@ class Batch(FloorWorker):
     async def store(self) -> None:
         """Send the next batch; the replies follow its acknowledgement."""
         batch_id = f"{self.inbox[7:]}-{self.count}"
-        batch = next_batch(self.waiting, self.balances, self.positions, batch_id)
+        batch = next_batch(self.waiting, self.balances, self.positions, batch_id, encode=self.encode)
 
         async def acknowledged(ack: bytes) -> None:
             await self.stored(batch, last_sequence(ack))
@@ -207,15 +221,35 @@ class Batch(FloorWorker):
             await self.answer(one.wanted.reply, one.balance)
 
 
-WAYS: dict[str, type[FloorWorker]] = {"single": Single, "turn": Turn, "batch": Batch}
+class SingleAlike(Single):
+    """One publish a deposit, of all that Aether stores."""
+
+    alike = True
+
+
+class BatchAlike(Batch):
+    """Atomic batches of all that Aether stores."""
+
+    alike = True
+
+
+WAYS: dict[str, type[FloorWorker]] = {
+    "single": Single,
+    "turn": Turn,
+    "batch": Batch,
+    "single alike": SingleAlike,
+    "batch alike": BatchAlike,
+}
 
 
 async def work(url: str, way: str, part: int) -> None:
     """Run the worker until the process is told to end."""
     connection = await nats.connect(url, pending_size=0, allow_reconnect=False)
     js = connection.jetstream()
+    repeated = RePublish(src="floor.evt.>", dest="floor.stored.>") if WAYS[way].alike else None
+    config = StreamConfig(name=STREAM, subjects=["floor.evt.>"], allow_direct=True, republish=repeated)
     try:
-        await js.add_stream(name=STREAM, subjects=["floor.evt.>"], allow_direct=True, allow_atomic=True)
+        await js.add_stream(config, allow_atomic=True)
     except BadRequestError as error:
         raise SystemExit(f"the floor's stream cannot be made: {error}") from error
     await WAYS[way](connection, part).start()

@@ -5,8 +5,9 @@ acknowledgement with the last sequence and the count answers all.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from zlib import crc32
 
 import orjson
@@ -31,6 +32,25 @@ class Wanted:
         """What is stored of it."""
         return {"type": "Deposited", "data": {"amount": self.amount}, "id": self.id}
 
+    @property
+    def cloud_event(self) -> dict[str, object]:
+        """As much of it as Aether stores: a CloudEvent that says which command it answered, and how."""
+        now = datetime.now(UTC).isoformat()
+        command_id = self.id.rjust(32, "0")
+        return {
+            "specversion": "1.0",
+            "id": self.id,
+            "source": f"/bench/account/{self.account}",
+            "type": "Deposited",
+            "time": now,
+            "data": {"amount": self.amount},
+            "commandid": command_id,
+            "deadline": now,
+            "correlationid": command_id,
+            "causationid": command_id,
+            "reply": str(self.amount),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
@@ -53,6 +73,7 @@ def next_batch(
     positions: Mapping[str, int],
     batch_id: str,
     most: int = BATCH_MAX,
+    encode: Callable[[Wanted], bytes] = lambda wanted: orjson.dumps(wanted.event),
 ) -> list[Outgoing]:
     """Take what waits, at most `most`, and make it the messages of one batch.
 
@@ -70,7 +91,7 @@ def next_batch(
         if wanted.account not in now:
             headers[EXPECTED] = str(positions.get(wanted.account, 0))
         now[wanted.account] = now.get(wanted.account, balances.get(wanted.account, 0)) + wanted.amount
-        found.append(Outgoing(wanted, orjson.dumps(wanted.event), headers, now[wanted.account]))
+        found.append(Outgoing(wanted, encode(wanted), headers, now[wanted.account]))
     return found
 
 

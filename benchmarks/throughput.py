@@ -8,7 +8,8 @@ before the clock starts. Every round checks that the balances add up to the ackn
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from benchmarks.figures import AETHER, Measured, Point
 from benchmarks.load import closed_loop, each_once, random_deposits, sum_of
@@ -17,13 +18,21 @@ from benchmarks.sides import Side, side_of
 from benchmarks.suite import Settings, alternate, check
 
 FLOORS = ("floor single", "floor batch")
+FLOORS_ALIKE = ("floor single alike", "floor batch alike")
+"""Floors that store what Aether stores: what is left between them is the price of the code, not of the contract."""
 IN_FLIGHT = (1, 10, 100, 500)
 WORKERS = (1, 2)
 SYNC = ("default", "always")
 WARM_UP_IN_FLIGHT = 500
 
 
-def throughput(settings: Settings) -> Iterator[Point]:
+def alike(settings: Settings) -> Iterator[Point]:
+    """`throughput` with many in flight, beside programs that store and repeat the same bytes."""
+    crowded = replace(settings, in_flight=settings.in_flight or IN_FLIGHT[2:], workers=settings.workers or WORKERS[:1])
+    yield from throughput(crowded, "alike", FLOORS_ALIKE)
+
+
+def throughput(settings: Settings, name: str = "throughput", floors: Sequence[str] = FLOORS) -> Iterator[Point]:
     """Commands a second at every setting."""
     accounts = settings.accounts or 1_000
     for sync in settings.sync or SYNC:
@@ -35,9 +44,9 @@ def throughput(settings: Settings) -> Iterator[Point]:
                     async with side_of(contestant, server, workers) as side:  # noqa: B023 - awaited in this turn
                         return await deposits_on(side, accounts, deposits, in_flight, seed)  # noqa: B023
 
-                runs = alternate((AETHER, *FLOORS), settings, sync, one_round)
+                runs = alternate((AETHER, *floors), settings, sync, one_round)
                 yield Point(
-                    name="throughput",
+                    name=name,
                     in_flight=in_flight,
                     sync=sync,
                     workers=workers,
