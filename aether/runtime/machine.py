@@ -25,6 +25,11 @@ from aether.wire import Event, decode_commit, encode_answer, encode_error
 log = logging.getLogger("aether.machine")
 
 
+_NO_MAIL: deque[Waiting] = deque(maxlen=0)
+_NOBODY: dict[str, Waiting] = {}
+"""What an idle machine has instead of a mailbox and its index, which would take a kilobyte. Never written to."""
+
+
 class VirtualMachine:
     """One active actor. Made by a `Runtime`; `id` is unique in the worker's life, `actor_id` says which actor.
 
@@ -59,8 +64,8 @@ class VirtualMachine:
         self._host = host
         self._phase = Phase.REPLAYING
         self._fold: Fold | None = None
-        self._mailbox: deque[Waiting] = deque()
-        self._known: dict[str, Waiting] = {}
+        self._mailbox = _NO_MAIL
+        self._known = _NOBODY
         self._turn: OpenTurn | None = None
         self._attempts = 0
         self._seen = 0
@@ -146,6 +151,8 @@ class VirtualMachine:
             self._refuse(waiting, f"the worker has {config.waiting_max} commands waiting", "waiting_max")
         else:
             host.waiting += 1
+            if self._known is _NOBODY:
+                self._known, self._mailbox = {}, deque()
             self._known[command_id] = waiting
             self._mailbox.append(waiting)
             self._pump()
@@ -176,6 +183,8 @@ class VirtualMachine:
             self._turn = OpenTurn(self, self._host, fold, self._mailbox)
             self._turn.run()
         else:
+            if not self._known:
+                self._known, self._mailbox = _NOBODY, _NO_MAIL
             self._wake()
 
     def turn_over(self, turn: OpenTurn) -> None:
@@ -304,11 +313,10 @@ class VirtualMachine:
         described = error if isinstance(error, AetherError) else ActorFailed(repr(error), actor=str(self.actor_id))
         answer = encode_error(described)
         self._phase = advance(self._phase, Happening.REPLAY_FAILED)
-        self._host.discard(self)
-        mailbox, self._mailbox = self._mailbox, deque()
+        mailbox, self._mailbox = self._mailbox, _NO_MAIL
+        self._end()  # before the answers: who hears one may ask again at once, and needs another machine
         for waiting in mailbox:
             self.answer(waiting, answer)
-        self._wake()
 
     # ------------------------------------------------------------------------------------------ events from outside
 
@@ -367,8 +375,7 @@ class VirtualMachine:
         assert self.idle, f"{self.id} is not idle"
         task = self.snapshot()
         self._phase = advance(self._phase, Happening.STOPPED)
-        self._host.discard(self)
-        self._wake()
+        self._end()
         return task
 
     def abandon(self) -> None:
@@ -379,8 +386,7 @@ class VirtualMachine:
         self._mailbox.clear()
         if self._turn is not None:
             self._turn.cancel()
-        self._host.discard(self)
-        self._wake()
+        self._end()
 
     async def stop(self) -> None:
         """Answer everything taken, snapshot, and end."""
@@ -388,6 +394,11 @@ class VirtualMachine:
         task = None if self.stopped else self.retire()
         if task is not None:
             await task
+
+    def _end(self) -> None:
+        self._host.discard(self)
+        self._fold = None  # the state knows its machine: together they would wait for the garbage collector
+        self._wake()
 
     def _wake(self) -> None:
         waiters, self._idle = self._idle, None

@@ -361,7 +361,7 @@ async def test_what_was_lost_meanwhile_is_abandoned_and_served_anew() -> None:
         b.connection.disconnect()
         await soon(lambda: a.answering() == ALL)
         b.connection.reconnect()
-        await settled(a, b)
+        await soon(lambda: b.answering() == lost)
         for shard in lost:
             assert provider.of(shard) == ["serve", "abandon", "serve"]
 
