@@ -7,6 +7,7 @@ every process and language).
 
 import re
 from functools import lru_cache
+from sys import intern
 from typing import NamedTuple
 from urllib.parse import quote
 from zlib import crc32
@@ -144,7 +145,7 @@ class Names:
         self.stored_all = f"{STORED_PREFIX}aether.{namespace}.>"
         # Escaping, hashing and checking a name costs more than a look-up, and a worker meets the same actors again.
         self._tail = lru_cache(NAMES_KEPT_MAX)(self._tail_of)
-        self._parsed = lru_cache(NAMES_KEPT_MAX)(self._parse)
+        self._parsed = lru_cache(NAMES_KEPT_MAX)(self._parse_tail)
 
     def stream_subjects(self) -> list[str]:
         """What the one stream stores: commits, durable commands, timers."""
@@ -180,20 +181,27 @@ class Names:
 
     def parse_event(self, subject: str) -> ParsedSubject:
         """The shard and actor of a commit's subject, stored or broadcast; `InvalidCommand` for any other."""
-        return self._parsed(subject.removeprefix(STORED_PREFIX), self._event)
+        return self._parse(subject.removeprefix(STORED_PREFIX), self._event)
 
     def parse_command(self, subject: str) -> ParsedSubject:
         """The shard and actor of a command's subject; `InvalidCommand` for any other subject."""
-        return self._parsed(subject, self._command)
+        return self._parse(subject, self._command)
 
     def _tail_of(self, actor_id: ActorId) -> str:
         return f"{shard_of(actor_id, self.shards)}.{encode_token(actor_id.kind)}.{encode_token(actor_id.key)}"
 
     def _parse(self, subject: str, prefix: str) -> ParsedSubject:
-        tokens = subject[len(prefix) :].split(".")
-        if not subject.startswith(prefix) or len(tokens) != 3:
+        tail = subject[len(prefix) :]
+        parsed = self._parsed(tail) if subject.startswith(prefix) else None
+        if parsed is None:
             raise InvalidCommand(f"not a subject below {prefix}: {subject!r}", path="subject")
-        actor_id = ActorId(decode_token(tokens[1]), decode_token(tokens[2]))
+        return parsed
+
+    def _parse_tail(self, tail: str) -> ParsedSubject | None:
+        tokens = tail.split(".")
+        if len(tokens) != 3:
+            return None
+        actor_id = ActorId(intern(decode_token(tokens[1])), decode_token(tokens[2]))
         shard = shard_of(actor_id, self.shards)
         if tokens[0] != str(shard):
             raise InvalidCommand(f"{actor_id} is of shard {shard}, not of {tokens[0]!r}", path="subject")
