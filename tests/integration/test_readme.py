@@ -13,9 +13,20 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 ACTOR, CLIENT, TEST = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def beside() -> dict[str, str]:
-    """The environment of a script that imports what stands beside it, whatever the tests are run with."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+def ran(script: str, directory: Path) -> str:
+    """What a script prints that imports what stands beside it, whatever the tests are run with."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    done = subprocess.run(
+        [sys.executable, script],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_the_actor_is_short() -> None:
@@ -27,17 +38,8 @@ def test_the_actor_runs_on_a_pool_and_the_client_talks_to_it(nats_server: NatsSe
     (tmp_path / "bank.py").write_text(ACTOR)
     (tmp_path / "use.py").write_text(CLIENT.replace("nats://127.0.0.1:4222", nats_server.url))
     with Pool("bank:model", "--workers", "2", "--nats", nats_server.url, directory=tmp_path):
-        ran = subprocess.run(
-            [sys.executable, "use.py"],
-            cwd=tmp_path,
-            env=beside(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    assert ran.returncode == 0, ran.stderr
-    first, *rest = ran.stdout.splitlines()
+        printed = ran("use.py", tmp_path)
+    first, *rest = printed.splitlines()
     assert first == "10"
     assert rest[-1] == "account/bob Deposited(amount=5)"
 
@@ -46,13 +48,4 @@ def test_the_actor_passes_the_test_that_stands_beside_it(tmp_path: Path) -> None
     (tmp_path / "bank.py").write_text(ACTOR)
     run_it = "\n\nimport asyncio\nfrom bank import Account, model\n\nasyncio.run(test_deposit())\n"
     (tmp_path / "check.py").write_text(TEST + run_it)
-    ran = subprocess.run(
-        [sys.executable, "check.py"],
-        cwd=tmp_path,
-        env=beside(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
+    ran("check.py", tmp_path)
