@@ -85,9 +85,13 @@ class VirtualMachine:
 
     @property
     def fold(self) -> Fold:
-        """The fold of the history, with the state of an open turn. Raises `Unavailable` before the first replay."""
+        """The fold of the history, with the state of an open turn.
+
+        Raises `Unavailable` before the first replay and when the machine has ended.
+        """
         if self._fold is None:
-            raise Unavailable(f"{self.actor_id} has not been replayed yet")
+            what = "is not active any more" if self.stopped else "has not been replayed yet"
+            raise Unavailable(f"{self.actor_id} {what}")
         return self._fold
 
     @property

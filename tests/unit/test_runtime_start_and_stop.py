@@ -1,6 +1,7 @@
 """Starting and stopping: whatever happens, what was taken is answered or handed over, and nothing is left behind."""
 
 import asyncio
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -172,3 +173,15 @@ async def test_deliveries_of_one_waiting_command_are_bounded() -> None:
         GATES["flood"].set()
         answers = await asyncio.gather(*sent, return_exceptions=True)
         assert [type(answer).__name__ for answer in answers] == ["Answer", "Answer", "Overloaded", "Overloaded"]
+
+
+async def test_an_actor_that_has_ended_is_freed_at_once() -> None:
+    """Its state knows its machine, and the garbage collector comes by rarely in a worker."""
+    async with node(model=model) as runtime:
+        await send(runtime, ALICE, command("deposit", amount=1))
+        machine = await runtime.create_vm(ALICE)
+        state = weakref.ref(machine.state)
+        await runtime.stop_vm(ALICE)
+        assert state() is None
+        with pytest.raises(Unavailable, match="not active any more"):
+            _ = machine.state
