@@ -10,20 +10,21 @@ from collections.abc import Callable
 from msgspec import Raw
 
 from aether.config import CallConfig
+from aether.core.attempts import Attempts
 from aether.core.backoff import Backoff
-from aether.errors import AetherError, DeadlineExceeded, InvalidCommand, Overloaded, Unavailable
+from aether.errors import InvalidCommand, Overloaded, Unavailable
 from aether.ids import ActorId
 from aether.ports import Clock, NotSent, Transport
 from aether.wire import DEADLINE_AHEAD_MAX_S, Answer, Command, answer_error, decode_answer, encode_command, instant
 
 RETRY = Backoff(first_s=0.02, cap_s=0.5)
 
-PATIENCE_DOUBLINGS_MAX = 2
-"""How often an attempt that got no answer doubles how long the next one waits."""
-
 
 class Caller:
-    """Sends commands over a transport; at most `in_flight_max` at once, further callers wait their turn."""
+    """Sends commands over a transport; at most `in_flight_max` at once, further callers wait their turn.
+
+    It belongs to the event loop that it is made in.
+    """
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class Caller:
         self._new_id = new_id
         self._jitter = jitter
         self._room = asyncio.Semaphore(config.in_flight_max)
+        self._loop = asyncio.get_running_loop()
 
     async def call(
         self,
@@ -54,7 +56,8 @@ class Caller:
     ) -> Answer:
         """The answer to a command; `deadline_s` is relative, at most 60.
 
-        Raises what the actor answers; `DeadlineExceeded(outcome_known=False)` when the last word is missing;
+        Raises what the actor answers; `InvalidCommand` for a bad deadline or more bytes than can be sent;
+        `DeadlineExceeded(outcome_known=False)` when the last word is missing;
         `Unavailable` or `Overloaded` when the deadline passed and nothing was done.
         """
         for_s = self._config.deadline_s if deadline_s is None else deadline_s
@@ -72,58 +75,37 @@ class Caller:
                 caller=caller,
             )
         )
-        if len(payload) > self._transport.request_bytes_max:
-            raise InvalidCommand(
-                f"the command takes {len(payload)} bytes, at most {self._transport.request_bytes_max} can be sent"
-            )
         room = self._room
-        if not room.locked():
-            async with room:
-                return await self._attempts(actor_id, command, payload, ends_s)
+        if room.locked():
+            await self._wait_for_room(command, for_s)
+        else:
+            await room.acquire()
+        # What most calls come to is in this one coroutine: each further one would cost as much as the encoding.
+        attempts = Attempts(actor_id, command, self._config.attempt_timeout_s)
         try:
-            async with asyncio.timeout(for_s):
-                await room.acquire()
-        except TimeoutError:
-            message = f"{self._config.in_flight_max} calls were in flight until the deadline of {command}"
-            raise Overloaded(message, limit="in_flight_max") from None
-        try:
-            return await self._attempts(actor_id, command, payload, ends_s)
+            while (left_s := ends_s - self._clock.wall_s()) > 0:
+                sent_s = self._loop.time()
+                try:
+                    raw = await self._transport.request(actor_id, payload, min(left_s, attempts.patience_s))
+                except Unavailable as error:
+                    attempts.failed(error, sent=not isinstance(error, NotSent))
+                else:
+                    answer = decode_answer(raw)
+                    if answer.error is None:
+                        return answer
+                    if not attempts.refused(answer_error(answer.error)):
+                        break
+                delay_s = RETRY.delay_s(attempts.count - 1, self._jitter())
+                left_s = ends_s - self._clock.wall_s()
+                await self._transport.owner_announced(actor_id, sent_s, max(0.0, min(delay_s, left_s)))
+            raise attempts.conclusion()
         finally:
             room.release()
 
-    async def _attempts(self, actor_id: ActorId, command: str, payload: bytes, ends_s: float) -> Answer:
-        attempt, unanswered, maybe_done = 0, 0, False
-        last: AetherError | None = None
-        while (left_s := ends_s - self._clock.wall_s()) > 0:
-            sent_s = asyncio.get_running_loop().time()
-            try:
-                patience = 2 ** min(unanswered, PATIENCE_DOUBLINGS_MAX)
-                timeout_s = min(left_s, self._config.attempt_timeout_s * patience)
-                answer = decode_answer(await self._transport.request(actor_id, payload, timeout_s))
-            except Unavailable as error:
-                if not isinstance(error, NotSent):
-                    maybe_done = True
-                    unanswered += 1
-                last = error
-            else:
-                if answer.error is None:
-                    return answer
-                last = answer_error(answer.error)
-                if isinstance(last, DeadlineExceeded) and last.outcome_known and maybe_done:
-                    break  # known of this attempt only: an earlier one may have reached another owner
-                if not isinstance(last, Unavailable | Overloaded):
-                    raise last
-            left_s = ends_s - self._clock.wall_s()
-            delay_s = max(0.0, min(RETRY.delay_s(attempt, self._jitter()), left_s))
-            await self._transport.owner_announced(actor_id, sent_s, delay_s)
-            attempt += 1
-        if last is None:
-            raise DeadlineExceeded(f"the deadline of {command} of {actor_id} passed before it was sent", True)
-        if maybe_done:
-            raise DeadlineExceeded(
-                f"no answer to {command} of {actor_id} before the deadline, after {attempt} attempts; the last: {last}",
-                outcome_known=False,
-            )
-        if isinstance(last, NotSent):
-            raise Unavailable(f"no worker serves {actor_id} now: {last}")
-        raise last
+    async def _wait_for_room(self, command: str, for_s: float) -> None:
+        try:
+            async with asyncio.timeout(for_s):
+                await self._room.acquire()
+        except TimeoutError:
+            message = f"{self._config.in_flight_max} calls were in flight until the deadline of {command}"
+            raise Overloaded(message, limit="in_flight_max") from None

@@ -9,8 +9,9 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeAlias
 from uuid import uuid4
 
@@ -27,9 +28,9 @@ from aether.jetstream.connection import NatsConnection
 from aether.jetstream.connection import connect as connect_nats
 from aether.jetstream.layout import namespaces
 from aether.model.decider import Decider
-from aether.model.definition import ActorState, ActorType, CommandType
+from aether.model.definition import ActorState
 from aether.model.model import Model
-from aether.model.proxy import Send, proxy_of
+from aether.model.proxy import proxy_of
 from aether.ports import START, EventBus
 from aether.runtime.state_query import decode_state_reply
 from aether.system.clock import SystemClock
@@ -61,7 +62,7 @@ class Session:
         """What is stored in the namespace, as it is stored."""
         return self._node.bus
 
-    async def call(
+    def call(
         self,
         actor_id: ActorId,
         command: str,
@@ -69,9 +70,9 @@ class Session:
         *,
         deadline_s: float | None = None,
         command_id: str | None = None,
-    ) -> Answer:
+    ) -> Coroutine[Any, Any, Answer]:
         """The answer to a command whose arguments are a JSON object by name. Raises what `Caller.call` raises."""
-        return await self._caller.call(actor_id, command, args, deadline_s=deadline_s, command_id=command_id)
+        return self._caller.call(actor_id, command, args, deadline_s=deadline_s, command_id=command_id)
 
     async def state(self, actor_id: ActorId, version: int | None = None, *, deadline_s: float | None = None) -> bytes:
         """`{"id", "version", "state"}` as JSON, now or at an earlier version."""
@@ -121,18 +122,8 @@ class Client:
         Every error is raised when the call is awaited: `Rejected`, `InvalidCommand`, `UnknownActor`, `UnknownCommand`,
         `ActorFailed`, `Overloaded`, `Unavailable`, `DeadlineExceeded`. A `command_id` is for one call.
         """
-        session = self._session
-
-        def bind(actor_type: ActorType, actor_id: ActorId) -> Send:
-            async def send(command_type: CommandType, args: bytes) -> Any:
-                answer = await session.call(
-                    actor_id, command_type.name, args, deadline_s=deadline_s, command_id=command_id
-                )
-                return command_type.decode_reply(bytes(answer.value))
-
-            return send
-
-        return proxy_of(self._model, kind, key, bind)
+        send = partial(self._session.call, deadline_s=deadline_s, command_id=command_id)
+        return proxy_of(self._model, kind, key, send)
 
     async def state(
         self, kind: ActorRef, key: str, version: int | None = None, deadline_s: float | None = None

@@ -5,6 +5,7 @@ last commit, `Epoch` the revision of a lease row: three integers with a type eac
 """
 
 import re
+from functools import lru_cache
 from typing import NewType
 
 from msgspec import Struct
@@ -25,6 +26,9 @@ CommandId = NewType("CommandId", str)
 
 KEY_BYTES_MAX = 200
 KIND_CHARS_MAX = 64
+KINDS_KEPT_MAX = 1_024
+"""Kinds that are known to be good: there are few, and each id has one."""
+
 COMMAND_ID_CHARS_MAX = 128
 
 _KIND = re.compile(r"[a-z][a-z0-9_]*")
@@ -49,6 +53,7 @@ class ActorId(Struct, frozen=True, order=True):
         return f"{self.kind}/{self.key}"
 
 
+@lru_cache(KINDS_KEPT_MAX)
 def check_kind(kind: str) -> None:
     """Raise `InvalidCommand` unless `kind` is 1-64 characters of snake_case."""
     if len(kind) > KIND_CHARS_MAX or _KIND.fullmatch(kind) is None:

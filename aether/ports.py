@@ -242,11 +242,11 @@ class Transport(Protocol):
         """Receive the commands of a shard. After `stop`, all that were delivered have been received."""
         ...
 
-    async def request(self, actor_id: ActorId, payload: bytes, timeout_s: float) -> bytes:
-        """The answer of the shard's owner.
+    def request(self, actor_id: ActorId, payload: bytes, timeout_s: float) -> Awaitable[bytes]:
+        """The answer of the shard's owner, to be awaited; called or awaited, it may raise.
 
-        Raises `NotSent` for no owner or no connection, plain `Unavailable` for a lost connection, a time-out, or,
-        while owners are followed, when the shard has got another owner meanwhile.
+        `NotSent` for no owner or no connection; plain `Unavailable` for a lost connection, a time-out, or, while
+        owners are followed, when the shard has got another owner meanwhile; `InvalidCommand` over `request_bytes_max`.
         """
         ...
 

@@ -21,8 +21,7 @@ from aether.jetstream.detour import CLOSE_TIMEOUT_S, Detour, DetourClient
 from aether.jetstream.inbox import Inbox, NoReply, Reply
 from aether.jetstream.lane import PINGS_OUTSTANDING_MAX, Lane, take
 from aether.jetstream.message import Message
-from aether.jetstream.outbox import Headers, Outbox
-from aether.ports import NotSent
+from aether.jetstream.outbox import Arrival, Headers, Outbox
 
 TICK_S = 0.05
 """How often time-outs are swept: a time-out is noticed at most this much late."""
@@ -122,17 +121,7 @@ class Generation:
         Raises `NotSent` and `InvalidCommand` at once for what cannot be sent.
         """
         arrived: asyncio.Future[Message] = self._loop.create_future()
-
-        def receive(reply: Reply) -> None:
-            if arrived.done():  # cancelled
-                return
-            if isinstance(reply, Message):
-                arrived.set_result(reply)
-            else:
-                error = NotSent if reply is NoReply.NO_RESPONDERS else Unavailable
-                arrived.set_exception(error(f"{reply.value}: {subject}"))
-
-        self.send(subject, payload, receive, timeout_s, headers)
+        self.send(subject, payload, Arrival(arrived, subject, whole=True), timeout_s, headers)
         return arrived
 
     def subscribe(self, subject: str, receive: Receive, queue: str = "") -> str:
@@ -187,10 +176,11 @@ class Generation:
         await asyncio.shield(self._disposal)
 
     def _to_send_by(self, line: Lane | Detour, inbox: Inbox) -> None:
-        """Publish on this line from now on. `publish` and `send` are the outbox's own: nothing stands between."""
+        """Publish on this line from now on. These methods are the outbox's own: nothing stands between."""
         outbox = Outbox(line, inbox, self.ended, self.payload_bytes_max)
         self.publish = outbox.publish
         self.send = outbox.send
+        self.ask = outbox.ask
 
     async def _start(self, ping_interval_s: float) -> None:
         client = self._client

@@ -5,11 +5,12 @@ The hot half of a generation. Plain calls between two reads of the socket, no co
 
 import asyncio
 from collections.abc import Mapping
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from aether.errors import InvalidCommand, Unavailable
 from aether.jetstream.headers import encode_head
-from aether.jetstream.inbox import Inbox, NoReply, ReceiveReply
+from aether.jetstream.inbox import Inbox, NoReply, ReceiveReply, Reply
+from aether.jetstream.message import Message
 from aether.ports import NotSent
 
 Headers: TypeAlias = Mapping[str, str] | bytes | None
@@ -24,6 +25,27 @@ class Line(Protocol):
         ...
 
 
+class Arrival:
+    """Resolves a future with the one reply, the `whole` message or its data only, or with the error it comes to."""
+
+    __slots__ = ("_arrived", "_subject", "_whole")
+
+    def __init__(self, arrived: "asyncio.Future[Any]", subject: str, *, whole: bool) -> None:
+        self._arrived = arrived
+        self._subject = subject
+        self._whole = whole
+
+    def __call__(self, reply: Reply) -> None:
+        """The reply has come, or will not come."""
+        if self._arrived.done():  # cancelled
+            return
+        if isinstance(reply, Message):
+            self._arrived.set_result(reply if self._whole else reply.data)
+        else:
+            error = NotSent if reply is NoReply.NO_RESPONDERS else Unavailable
+            self._arrived.set_exception(error(f"{reply.value}: {self._subject}"))
+
+
 class Outbox:
     """Its generation gives it the line and the inbox, and resolves `ended` when nothing can be sent any more."""
 
@@ -32,7 +54,8 @@ class Outbox:
         self._inbox = inbox
         self._ended = ended
         self._payload_bytes_max = payload_bytes_max
-        self._now_s = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self._now_s = self._loop.time
 
     def publish(self, subject: str, payload: bytes, reply_to: str = "", headers: Headers = None) -> None:
         """Send a message at the end of this turn of the event loop.
@@ -68,3 +91,12 @@ class Outbox:
             if self._inbox.forget(reply_to):
                 raise
         return reply_to
+
+    def ask(self, subject: str, payload: bytes, timeout_s: float) -> "asyncio.Future[bytes]":
+        """The data of the reply: `NotSent` when nobody listens, `Unavailable` for a lost connection or a time-out.
+
+        Raises like `publish` at once.
+        """
+        arrived: asyncio.Future[bytes] = self._loop.create_future()
+        self.send(subject, payload, Arrival(arrived, subject, whole=False), timeout_s)
+        return arrived

@@ -65,16 +65,22 @@ class NatsTransport:
 
         return await self._connection.subscribe(self._names.commands_of_shard(shard), received)
 
-    async def request(self, actor_id: ActorId, payload: bytes, timeout_s: float) -> bytes:
+    def request(self, actor_id: ActorId, payload: bytes, timeout_s: float) -> Awaitable[bytes]:
         """The owner's answer. Raises `NotSent` for no owner or no connection, `Unavailable` for loss or a time-out.
 
-        Raises `InvalidCommand` for a payload over `request_bytes_max`.
+        Raises `InvalidCommand` for a payload over `request_bytes_max`. What it raises may come when it is awaited.
         """
         if len(payload) > self.request_bytes_max:
             text = f"a command is at most {self.request_bytes_max} bytes, this is {len(payload)}"
             raise InvalidCommand(text)
-        generation = self._connection.generation or await self._connection.ready(timeout_s)
-        return (await generation.request(self._names.command(actor_id), payload, timeout_s)).data
+        generation = self._connection.generation
+        if generation is None:
+            return self._request_when_ready(actor_id, payload, timeout_s)
+        return generation.ask(self._names.command(actor_id), payload, timeout_s)
+
+    async def _request_when_ready(self, actor_id: ActorId, payload: bytes, timeout_s: float) -> bytes:
+        generation = await self._connection.ready(timeout_s)
+        return await generation.ask(self._names.command(actor_id), payload, timeout_s)
 
     def announce(self, shards: Sequence[int]) -> None:
         """Tell whoever waits that these shards are served from here now; without a connection nobody hears it."""

@@ -8,16 +8,21 @@ it comes, and no static type turns one into the other.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import lru_cache
+from types import MethodType
 from typing import Any, TypeAlias
 
 from aether.errors import AetherError, UnknownCommand
 from aether.ids import ActorId
 from aether.model.decider import Decider
-from aether.model.definition import ActorType, CommandType
+from aether.model.definition import ActorType
 from aether.model.model import Model
+from aether.wire import Answer
 
-Send: TypeAlias = Callable[[CommandType, bytes], Awaitable[Any]]
-"""Sends a command's encoded arguments to the actor and gives back its typed reply."""
+Send: TypeAlias = Callable[[ActorId, str, bytes], Awaitable[Answer]]
+"""Sends a command by name, with its encoded arguments, to an actor; the answer, if it is no error."""
+
+_METHODS_KEPT_MAX = 4_096
 
 
 class ActorProxy:
@@ -35,17 +40,7 @@ class ActorProxy:
 
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         _refuse_private(name)
-        actor_type, send = self._actor_type, self._send
-
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            command_type = actor_type.commands.get(name)
-            if command_type is None:
-                known = ", ".join(sorted(actor_type.commands))
-                message = f"{actor_type.kind} has no command {name!r}; it has: {known}"
-                raise UnknownCommand(message, kind=actor_type.kind, command=name)
-            return await send(command_type, command_type.encode_args(args, kwargs))
-
-        return _named(call, f"{actor_type.kind}.{name}")
+        return MethodType(_method(self._actor_type.kind, name), self)
 
     def __repr__(self) -> str:
         return f"<proxy of {self._actor_id}>"
@@ -72,14 +67,29 @@ class RefusedProxy:
         return f"<proxy refused: {self._error}>"
 
 
-def proxy_of(model: Model, kind: str | type | Decider, key: str, bind: Callable[[ActorType, ActorId], Send]) -> Any:
-    """The proxy of an actor of the model; `bind` gives the function that sends to it. Never raises: awaiting does."""
+def proxy_of(model: Model, kind: str | type | Decider, key: str, send: Send) -> Any:
+    """The proxy of an actor of the model. Never raises: awaiting does."""
     try:
         actor_type = model.actor_type(kind)
-        actor_id = ActorId(actor_type.kind, key)
-        return ActorProxy(actor_type, actor_id, bind(actor_type, actor_id))
+        return ActorProxy(actor_type, ActorId(actor_type.kind, key), send)
     except AetherError as error:
         return RefusedProxy(error)
+
+
+@lru_cache(_METHODS_KEPT_MAX)
+def _method(kind: str, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """What a proxy's attribute does. Kept, as making a function costs more than all else that a proxy does."""
+
+    async def call(proxy: ActorProxy, /, *args: Any, **kwargs: Any) -> Any:
+        actor_type = proxy._actor_type
+        command_type = actor_type.commands.get(name)
+        if command_type is None:
+            known = ", ".join(sorted(actor_type.commands))
+            raise UnknownCommand(f"{kind} has no command {name!r}; it has: {known}", kind=kind, command=name)
+        answer = await proxy._send(proxy._actor_id, name, command_type.encode_args(args, kwargs))
+        return command_type.decode_reply(bytes(answer.value))
+
+    return _named(call, f"{kind}.{name}")
 
 
 def _refuse_private(name: str) -> None:

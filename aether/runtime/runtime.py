@@ -18,9 +18,8 @@ from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
 from aether.errors import ConfigError, DeadlineExceeded, Unavailable
 from aether.ids import ActorId
-from aether.model.definition import ActorType, CommandType
 from aether.model.model import Model
-from aether.model.proxy import Send, proxy_of
+from aether.model.proxy import proxy_of
 from aether.names import shard_of
 from aether.ports import Connection, Delivery, EventStore, Lease, Subscription
 from aether.runtime.committer import Committer
@@ -209,21 +208,16 @@ class Runtime:
         if command_type is None:
             raise unknown_command(message.command, actor_type)
         args = command_type.encode_args((), message.args)
-        answer = await self._ask(message, args)
-        return command_type.decode_reply(bytes(answer.value))
+        return command_type.decode_reply(bytes((await self._ask(message, args)).value))
 
     def actor(self, kind: str | type, key: str, *, deadline_s: float = 10.0, command_id: str | None = None) -> Any:
         """A proxy of an actor of this runtime: `await runtime.actor(Account, "alice").deposit(10)`."""
         assert self._model is not None, "load_model first"
 
-        def bind(actor_type: ActorType, actor_id: ActorId) -> Send:
-            async def send(command_type: CommandType, args: bytes) -> Any:
-                message = Message(actor_id, command_type.name, id=command_id, deadline_s=deadline_s)
-                return command_type.decode_reply(bytes((await self._ask(message, args)).value))
+        def send(actor_id: ActorId, command: str, args: bytes) -> Coroutine[Any, Any, Answer]:
+            return self._ask(Message(actor_id, command, id=command_id, deadline_s=deadline_s), args)
 
-            return send
-
-        return proxy_of(self._model, kind, key, bind)
+        return proxy_of(self._model, kind, key, send)
 
     async def _ask(self, message: Message, args: bytes) -> Answer:
         deadline = instant(self.connection.clock.wall_s() + message.deadline_s)

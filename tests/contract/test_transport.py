@@ -71,7 +71,7 @@ async def test_each_request_gets_its_own_answer(world: World) -> None:
     client, owner = await world.node(), await world.node()
     received: Received[Delivery] = Received()
     await owner.transport.serve(SHARD, received.receive)
-    requests = [asyncio.create_task(client.transport.request(ALICE, b"%d" % n, PATIENT_S)) for n in range(20)]
+    requests = [asyncio.ensure_future(client.transport.request(ALICE, b"%d" % n, PATIENT_S)) for n in range(20)]
     for delivery in reversed(await received.count(20)):
         echo(delivery)
     assert await asyncio.gather(*requests) == [b"echo %d" % n for n in range(20)]
@@ -82,7 +82,7 @@ async def test_two_owners_both_receive_and_the_first_answer_counts(world: World)
     first, second = Received[Delivery](), Received[Delivery]()
     await one.transport.serve(SHARD, first.receive)
     await other.transport.serve(SHARD, second.receive)
-    request = asyncio.create_task(client.transport.request(ALICE, b"x", PATIENT_S))
+    request = asyncio.ensure_future(client.transport.request(ALICE, b"x", PATIENT_S))
     [delivery] = await second.count(1)
     delivery.respond(b"second")
     assert await request == b"second"
@@ -94,14 +94,14 @@ async def test_without_an_answer_in_time_it_is_unavailable(world: World) -> None
     client, owner = await world.node(), await world.node()
     received: Received[Delivery] = Received()
     await owner.transport.serve(SHARD, received.receive)
-    request = asyncio.create_task(client.transport.request(ALICE, b"x", 0.1))
+    request = asyncio.ensure_future(client.transport.request(ALICE, b"x", 0.1))
     [delivery] = await received.count(1)
     world.pass_time(0.1)
     with pytest.raises(Unavailable) as late:
         await request
     assert not isinstance(late.value, NotSent)
     delivery.respond(b"too late")
-    again = asyncio.create_task(client.transport.request(ALICE, b"y", PATIENT_S))
+    again = asyncio.ensure_future(client.transport.request(ALICE, b"y", PATIENT_S))
     echo((await received.count(2))[1])
     assert await again == b"echo y"
 
@@ -226,7 +226,7 @@ async def test_a_request_in_flight_ends_when_its_shard_gets_another_owner(world:
     await client.follow_owners()
     for shard in (SHARD, BOBS):
         await one.serve(shard, received.receive)
-    asked = [asyncio.create_task(client.request(actor_id, b"x", PATIENT_S)) for actor_id in (ALICE, ALICE, BOB)]
+    asked = [asyncio.ensure_future(client.request(actor_id, b"x", PATIENT_S)) for actor_id in (ALICE, ALICE, BOB)]
     deliveries = await received.count(3)
     other.announce([SHARD])
     for task in asked[:2]:
@@ -240,7 +240,7 @@ async def test_a_request_in_flight_ends_when_its_shard_gets_another_owner(world:
         delivery.respond(b"late")
     assert await asked[2] == b"late"
     assert bobs.shard == BOBS
-    again = asyncio.create_task(client.request(ALICE, b"y", PATIENT_S))
+    again = asyncio.ensure_future(client.request(ALICE, b"y", PATIENT_S))
     (await received.count(4))[3].respond(b"fresh")
     assert await again == b"fresh", "a request of its own gets no answer of an earlier one"
 
@@ -250,7 +250,7 @@ async def test_who_does_not_follow_owners_is_not_interrupted(world: World) -> No
     received: Received[Delivery] = Received()
     followed = await following.follow_owners()
     await owner.serve(SHARD, received.receive)
-    asked = asyncio.create_task(client.request(ALICE, b"x", PATIENT_S))
+    asked = asyncio.ensure_future(client.request(ALICE, b"x", PATIENT_S))
     [delivery] = await received.count(1)
     since_s = now_s()
     owner.announce([SHARD])
@@ -260,7 +260,7 @@ async def test_who_does_not_follow_owners_is_not_interrupted(world: World) -> No
     assert await asked == b"answer"
     await followed.stop()
     await followed.stop()
-    asked = asyncio.create_task(following.request(ALICE, b"x", PATIENT_S))
+    asked = asyncio.ensure_future(following.request(ALICE, b"x", PATIENT_S))
     delivery = (await received.count(2))[1]
     owner.announce([SHARD])
     delivery.respond(b"answer")

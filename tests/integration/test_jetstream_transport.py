@@ -108,7 +108,7 @@ async def test_serving_goes_on_after_a_restart_and_old_answers_are_dropped(
     async with node(own_server.url, namespace) as one, node(own_server.url, namespace) as other:
         received = Received[Delivery]()
         await one.transport.serve(SHARD, received.receive)
-        asked = asyncio.create_task(other.transport.request(ALICE, b"first", 60))
+        asked = asyncio.ensure_future(other.transport.request(ALICE, b"first", 60))
         (first,) = await received.count(1)
         generations = [Generations(worker.nats) for worker in (one, other)]
         own_server.kill()
@@ -120,7 +120,7 @@ async def test_serving_goes_on_after_a_restart_and_old_answers_are_dropped(
         own_server.start()
         for generation in generations:
             await generation.back()
-        asked = asyncio.create_task(other.transport.request(ALICE, b"second", 60))
+        asked = asyncio.ensure_future(other.transport.request(ALICE, b"second", 60))
         (_, second) = await received.count(2)
         first.respond(b"nor this")
         second.respond(b"answer")
@@ -159,7 +159,7 @@ async def test_an_announcement_that_cannot_be_read_interrupts_nobody(nats_server
         received = Received[Delivery]()
         await one.transport.follow_owners()
         await other.transport.serve(SHARD, received.receive)
-        asked = asyncio.create_task(one.transport.request(ALICE, b"x", 60))
+        asked = asyncio.ensure_future(one.transport.request(ALICE, b"x", 60))
         (delivery,) = await received.count(1)
         assert other.nats.generation is not None
         since_s = asyncio.get_running_loop().time()

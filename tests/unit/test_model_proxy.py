@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from aether.errors import InvalidCommand, UnknownActor, UnknownCommand
 from aether.ids import ActorId
 from aether.model.actor import Actor
-from aether.model.definition import ActorType, CommandType
 from aether.model.handlers import command, event
 from aether.model.model import Model
-from aether.model.proxy import Send, proxy_of
+from aether.model.proxy import proxy_of
+from aether.wire import Answer
 
 
 @dataclass
@@ -47,19 +48,15 @@ class Sent:
     def __init__(self) -> None:
         self.messages: list[tuple[ActorId, str, bytes]] = []
 
-    def bind(self, actor_type: ActorType, actor_id: ActorId) -> Send:
-        """The function that sends to one actor."""
-
-        async def send(command_type: CommandType, args: bytes) -> int:
-            self.messages.append((actor_id, command_type.name, args))
-            return len(self.messages)
-
-        return send
+    async def send(self, actor_id: ActorId, command: str, args: bytes) -> Answer:
+        """Take a command."""
+        self.messages.append((actor_id, command, args))
+        return Answer(ok=True, value=Raw(b"%d" % len(self.messages)))
 
 
 async def test_a_call_is_sent_when_it_is_awaited() -> None:
     sent = Sent()
-    proxy = proxy_of(MODEL, Account, "alice", sent.bind)
+    proxy = proxy_of(MODEL, Account, "alice", sent.send)
     first, second = proxy.deposit(5), proxy.deposit(amount=6)
     assert sent.messages == []
     assert [*await asyncio.gather(first, second)] == [1, 2]
@@ -83,7 +80,7 @@ async def test_every_error_is_raised_when_the_call_is_awaited(
     kind: Any, key: str, call: Any, error: type[Exception]
 ) -> None:
     sent = Sent()
-    waiting: Coroutine[Any, Any, Any] = call(proxy_of(MODEL, kind, key, sent.bind))
+    waiting: Coroutine[Any, Any, Any] = call(proxy_of(MODEL, kind, key, sent.send))
     with pytest.raises(error):
         await waiting
     assert sent.messages == []
@@ -91,7 +88,7 @@ async def test_every_error_is_raised_when_the_call_is_awaited(
 
 @pytest.mark.parametrize("key", ["alice", ""])
 def test_probes_of_private_names_find_nothing(key: str) -> None:
-    proxy = proxy_of(MODEL, Account, key, Sent().bind)
+    proxy = proxy_of(MODEL, Account, key, Sent().send)
     for name in ("_repr_html_", "__wrapped__", "_deposit"):
         assert not hasattr(proxy, name)
     assert "proxy" in repr(copy.copy(proxy))
@@ -100,5 +97,5 @@ def test_probes_of_private_names_find_nothing(key: str) -> None:
 def test_a_call_that_is_never_awaited_is_named_in_pythons_warning() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        proxy_of(MODEL, Account, "alice", Sent().bind).deposit(5)
+        proxy_of(MODEL, Account, "alice", Sent().send).deposit(5)
     assert [str(one.message) for one in caught] == ["coroutine 'account.deposit' was never awaited"]

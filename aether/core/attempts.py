@@ -1,0 +1,56 @@
+"""What the attempts of one call have come to: how long to wait for the next answer, and what to say at the deadline.
+
+Pure: the caller sends, waits and tells. One call, one writer.
+"""
+
+from aether.errors import AetherError, DeadlineExceeded, Overloaded, Unavailable
+from aether.ids import ActorId
+
+PATIENCE_DOUBLINGS_MAX = 2
+"""How often an attempt that got no answer doubles how long the next one waits."""
+
+
+class Attempts:
+    """The attempts of one command; `patience_s` is how long the next one waits for its answer."""
+
+    __slots__ = ("_actor_id", "_command", "_last", "_maybe_done", "_reached", "_unanswered", "count", "patience_s")
+
+    def __init__(self, actor_id: ActorId, command: str, patience_s: float) -> None:
+        self.count = 0
+        self.patience_s = patience_s
+        self._actor_id = actor_id
+        self._command = command
+        self._last: AetherError | None = None
+        self._reached = False
+        self._maybe_done = False
+        self._unanswered = 0
+
+    def failed(self, error: Unavailable, *, sent: bool) -> None:
+        """No answer came; when it was sent, somebody may have carried it out all the same."""
+        self.count += 1
+        self._last, self._reached = error, sent
+        if sent:
+            self._maybe_done = True
+            self._unanswered += 1
+            if self._unanswered <= PATIENCE_DOUBLINGS_MAX:
+                self.patience_s *= 2
+
+    def refused(self, error: AetherError) -> bool:
+        """The answer was an error: whether it may still be answered otherwise. Raises an error that is final."""
+        self.count += 1
+        self._last, self._reached = error, True
+        if isinstance(error, DeadlineExceeded) and error.outcome_known and self._maybe_done:
+            return False  # known of this attempt only: an earlier one may have reached another owner
+        if not isinstance(error, Unavailable | Overloaded):
+            raise error
+        return True
+
+    def conclusion(self) -> AetherError:
+        """What to raise at the deadline."""
+        last, what = self._last, f"{self._command} of {self._actor_id}"
+        if last is None:
+            return DeadlineExceeded(f"the deadline of {what} passed before it was sent", outcome_known=True)
+        if self._maybe_done:
+            message = f"no answer to {what} before the deadline, after {self.count} attempts; the last: {last}"
+            return DeadlineExceeded(message, outcome_known=False)
+        return last if self._reached else Unavailable(f"no worker serves {self._actor_id} now: {last}")
