@@ -1,52 +1,36 @@
 """Typed values to JSON bytes and back, strictly: what cannot come back equal is refused, never bent.
 
 A `Codec` is made once for each declared type and shared; it is stateless and safe from any thread. msgspec does the
-work (it converts and validates in one pass); this room adds what msgspec lets through: integers over 64 bits, NaN and
-Infinity, values that change on the way, and pydantic models. It knows nothing of actors, commands or envelopes.
+work (it converts and validates in one pass); what msgspec lets through and should not is refused with the help of
+`aether.fit`. This is the hot half, and can be compiled.
 """
 
-import dataclasses
-import math
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from datetime import datetime, time
-from decimal import Decimal
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
-from msgspec import DecodeError, MsgspecError, Struct, ValidationError, inspect
-from msgspec.json import Decoder, Encoder
+from msgspec import DecodeError, MsgspecError, ValidationError, inspect
+from msgspec.json import Decoder
 
-INTEGER_MIN = -(2**63)
-INTEGER_MAX = 2**64 - 1
-
-
-class Misfit(ValueError):
-    """A value or JSON that is not of the declared type. `path` names the field (`lines[2].price`), or is empty."""
-
-    def __init__(self, message: str, path: str = "") -> None:
-        super().__init__(f"{path}: {message}" if path else message)
-        self.message = message
-        self.path = path
-
-
-class Unsupported(TypeError):
-    """A declared type that JSON cannot carry."""
-
-
-class _Found(NamedTuple):
-    """Something wrong in a value, and where."""
-
-    what: str
-    path: str
-
+from aether.fit import (
+    INTEGER_MAX,
+    INTEGER_MIN,
+    Misfit,
+    Unsupported,
+    difference,
+    encode,
+    from_builtins,
+    nodes,
+    not_json,
+    path_of_unencodable,
+    refuse,
+    split_path,
+)
 
 _DIGITS_AS_ZERO = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
 _LONG_RUN = b"0" * 19
 """An integer below this many digits fits 64 bits. Looked for in translated bytes: four times as fast as a pattern."""
-
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*', re.DOTALL)
-_FIELD_OF_OBJECT = re.compile(r"(?:missing required|contains unknown) field `([^`]*)`$")
 
 
 class Codec:
@@ -57,7 +41,7 @@ class Codec:
     def __init__(self, type_: Any) -> None:
         self.type = type_
         try:
-            self._decode: Callable[[bytes], Any] = Decoder(type_, dec_hook=_from_builtins).decode
+            self._decode: Callable[[bytes], Any] = Decoder(type_, dec_hook=from_builtins).decode
             self.info = inspect.type_info(type_)
         except Exception as error:  # msgspec evaluates annotations of any quality here
             raise Unsupported(str(error).replace("`", "'")) from error
@@ -74,11 +58,11 @@ class Codec:
         raw = _encoded(value)
         back = self._read(raw)
         try:
-            if back == value and _encode(back) == raw:
+            if back == value and encode(back) == raw:
                 return raw, back
         except Exception:  # noqa: S110 - an `==` that raises (a signalling NaN) says nothing; the comparison below does
             pass
-        _refuse(_difference, value, back)
+        refuse(difference, value, back)
         return raw, back
 
     def convert(self, value: Any) -> bytes:
@@ -88,7 +72,7 @@ class Codec:
         """
         raw = _encoded(value)
         if self._holds_float and b"null" in raw:
-            _refuse(_not_json, value)
+            refuse(not_json, value)
         self._read(raw)
         return raw
 
@@ -107,103 +91,24 @@ class Codec:
         except RecursionError:
             raise Misfit("nested too deeply") from None
         if self._holds_decimal and (b"nan" in (lower := raw.lower()) or b"inf" in lower):
-            _refuse(_not_json, value)
+            refuse(not_json, value)
         return value
-
-
-def split_path(message: str) -> tuple[str, str]:
-    """msgspec's ``Expected `int`, got `str` - at `$.a[0].b` `` as its text and the path `a[0].b`.
-
-    A missing or unknown field is part of the path, and so is the path within a pydantic model.
-    """
-    text, *places = message.split(" - at `")
-    path = "".join(place.rpartition("$")[2].rstrip("`") for place in reversed(places))
-    field = _FIELD_OF_OBJECT.search(text)
-    if field is not None:
-        path += f".{field[1]}"
-    return text.replace("`", "'"), path.removeprefix(".")
-
-
-def nodes(info: inspect.Type) -> Iterator[inspect.Type]:
-    """A type and all it is made of, each once. Raises `Unsupported` for what only looks like a type to msgspec."""
-    seen: set[int] = set()
-    waiting: list[Any] = [info]
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, inspect.CustomType) and not is_pydantic(node.cls):
-            raise Unsupported(f"values of {_name_of(node.cls)} have no JSON form")
-        if isinstance(node, inspect.RawType | inspect.ExtType):
-            raise Unsupported("raw messages have no type to check")
-        yield node
-        for part in (getattr(node, name) for name in node.__struct_fields__):
-            if isinstance(part, inspect.Type):
-                waiting.append(part)
-            elif isinstance(part, tuple):
-                waiting.extend(getattr(item, "type", item) for item in part if _is_part(item))
-
-
-def is_immutable(info: inspect.Type) -> bool:
-    """Whether values of the type cannot change, all the way down."""
-    return all(_is_fixed(node) for node in nodes(info))
-
-
-def is_pydantic(cls: Any) -> bool:
-    """Whether `cls` is a pydantic model; pydantic itself is never imported here."""
-    pydantic = sys.modules.get("pydantic")
-    return pydantic is not None and isinstance(cls, type) and issubclass(cls, pydantic.BaseModel)
-
-
-_FIXED = (
-    inspect.NoneType, inspect.BoolType, inspect.IntType, inspect.FloatType, inspect.StrType, inspect.BytesType,
-    inspect.DateTimeType, inspect.TimeType, inspect.DateType, inspect.TimeDeltaType, inspect.UUIDType,
-    inspect.DecimalType, inspect.EnumType, inspect.LiteralType, inspect.FrozenSetType, inspect.VarTupleType,
-    inspect.TupleType, inspect.NamedTupleType, inspect.UnionType, inspect.Metadata,
-)  # fmt: skip
-
-
-def _is_fixed(node: inspect.Type) -> bool:
-    if isinstance(node, inspect.StructType):
-        return bool(node.cls.__struct_config__.frozen)
-    if isinstance(node, inspect.DataclassType):
-        parameters = getattr(node.cls, "__dataclass_params__", None)
-        return bool(parameters is not None and parameters.frozen)
-    return isinstance(node, _FIXED)
-
-
-def _is_part(item: Any) -> bool:
-    return isinstance(item, inspect.Type | inspect.Field)
-
-
-def _name_of(cls: Any) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}" if isinstance(cls, type) else repr(cls)
 
 
 def _encoded(value: Any) -> bytes:
     try:
-        raw = _encode(value)
+        raw = encode(value)
     except UnicodeEncodeError:
-        _refuse(_not_json, value)
+        refuse(not_json, value)
         raise Misfit("a text with a lone surrogate is no JSON") from None
     except RecursionError:
         raise Misfit("nested too deeply") from None
     except (MsgspecError, TypeError, ValueError, NotImplementedError) as error:
-        raise Misfit(f"it has no JSON form: {error}", _path_of_unencodable(value)) from None
+        raise Misfit(f"it has no JSON form: {error}", path_of_unencodable(value)) from None
     if len(raw) > 18 and _LONG_RUN in raw.translate(_DIGITS_AS_ZERO):
-        _refuse(_not_json, value)
+        refuse(not_json, value)
         _check_integers(raw)
     return raw
-
-
-def _path_of_unencodable(value: Any) -> str:
-    for suffix, child in _children(value):
-        try:
-            _encode(child)
-        except Exception:
-            return f"{suffix}{_path_of_unencodable(child)}".removeprefix(".")
-    return ""
 
 
 def _check_integers(raw: bytes) -> None:
@@ -216,149 +121,3 @@ def _check_integers(raw: bytes) -> None:
 
 def _integer(digits: bytes) -> int:
     return int(digits) if len(digits) <= 20 else INTEGER_MAX + 1
-
-
-def _refuse(search: Callable[..., _Found | None], *values: Any) -> None:
-    try:
-        found = search(*values)
-    except RecursionError:
-        raise Misfit("nested too deeply") from None
-    if found is not None:
-        raise Misfit(found.what, found.path)
-
-
-def _to_builtins(value: Any) -> Any:
-    if is_pydantic(type(value)):
-        return value.model_dump(mode="json", by_alias=True, round_trip=True, warnings="none")
-    raise TypeError(f"values of {_name_of(type(value))} have no JSON form")
-
-
-def _from_builtins(type_: Any, value: Any) -> Any:
-    if not is_pydantic(type_):
-        raise TypeError(f"values of {_name_of(type_)} have no JSON form")
-    try:
-        return type_.model_validate_json(_encode(value))
-    except ValueError as error:
-        raise ValueError(_pydantic_message(error)) from None
-
-
-def _pydantic_message(error: Any) -> str:
-    """The first of pydantic's errors, in msgspec's form, so that msgspec puts the outer path behind it."""
-    errors: Any = getattr(error, "errors", None)
-    if errors is None:
-        return str(error)
-    first: Mapping[str, Any] = errors(include_url=False)[0]
-    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
-    return f"{first['msg']} - at `${steps}`" if steps else str(first["msg"])
-
-
-_encode = Encoder(enc_hook=_to_builtins).encode
-
-
-# ---------------------------------------------------------------------------------------------------- values
-
-
-def _children(value: Any) -> Iterator[tuple[str, Any]]:
-    """The parts of a value, each with its step of the path; the keys of a mapping are parts too."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            step = f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{_shown(key)}]"
-            yield step, key
-            yield step, item
-        return
-    names = _field_names(value)
-    if names is not None:
-        yield from ((f".{name}", getattr(value, name)) for name in names if hasattr(value, name))
-    elif isinstance(value, Set | Sequence) and not isinstance(value, str | bytes | bytearray | memoryview):
-        yield from ((f"[{place}]", item) for place, item in enumerate(value))
-
-
-def _field_names(value: Any) -> Sequence[str] | None:
-    cls = type(value)
-    if issubclass(cls, Struct):
-        return cls.__struct_fields__
-    if dataclasses.is_dataclass(cls):
-        return [field.name for field in dataclasses.fields(cls)]
-    if is_pydantic(cls):
-        return [*cls.model_fields, *(value.__pydantic_extra__ or ())]
-    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
-        fields: Sequence[str] = cls._fields
-        return fields
-    return None
-
-
-def _not_json(value: Any, path: str = "") -> _Found | None:
-    """The first part of a value that JSON cannot say, or None."""
-    what = ""
-    if isinstance(value, float) and not math.isfinite(value):
-        what = f"{value} is no JSON number"
-    elif isinstance(value, Decimal) and not value.is_finite():
-        what = f"the Decimal {value} is no number"
-    elif isinstance(value, int) and not INTEGER_MIN <= value <= INTEGER_MAX:
-        what = "the integer needs more than 64 bits"
-    elif isinstance(value, str):
-        what = "" if value.isascii() or not _holds_surrogate(value) else "a text with a lone surrogate is no JSON"
-    if what:
-        return _Found(what, path.removeprefix("."))
-    return next(filter(None, (_not_json(child, path + step) for step, child in _children(value))), None)
-
-
-def _holds_surrogate(text: str) -> bool:
-    return any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
-def _difference(given: Any, back: Any, path: str = "") -> _Found | None:
-    """Where a value and what its JSON gave back are not the same, or None.
-
-    Stricter than `==` where `==` is too weak (True and 1, Decimal 1.0 and 1.00, other offsets of one instant), and
-    weaker where it says no to equal things (classes without `__eq__`, the repeated hour of a time zone).
-    """
-    if given is back:
-        return None
-    if not _same_type(given, back):
-        return _changed(given, back, path)
-    if _is_whole(back):
-        return None if _same_whole(given, back) else _changed(given, back, path)
-    parts, parts_back = list(_children(given)), list(_children(back))
-    if [step for step, _ in parts] != [step for step, _ in parts_back]:
-        return _changed(given, back, path)
-    for (step, part), (_, part_back) in zip(parts, parts_back, strict=True):
-        found = _difference(part, part_back, path + step)
-        if found is not None:
-            return found
-    if is_pydantic(type(back)) and given != back:
-        return _Found("it holds private or excluded values, which JSON does not carry", path.removeprefix("."))
-    return None
-
-
-def _same_type(given: Any, back: Any) -> bool:
-    if type(given) is type(back):
-        return True
-    if isinstance(given, bool) or isinstance(back, bool):
-        return False
-    return isinstance(given, type(back)) or (type(back) is float and type(given) is int)
-
-
-def _is_whole(value: Any) -> bool:
-    return not isinstance(value, Mapping | list | tuple) and _field_names(value) is None
-
-
-def _same_whole(given: Any, back: Any) -> bool:
-    if isinstance(given, datetime | time):
-        same: bool = given.replace(tzinfo=None) == back.replace(tzinfo=None)
-        return same and given.utcoffset() == back.utcoffset()
-    if isinstance(given, Decimal):
-        return given.is_finite() and given.as_tuple() == back.as_tuple()
-    return bool(given == back)
-
-
-def _changed(given: Any, back: Any, path: str) -> _Found:
-    what = f"{_shown(given)} would come back as {_shown(back)}"
-    if type(given) is not type(back):
-        what += f" ({type(given).__name__}, then {type(back).__name__})"
-    return _Found(what, path.removeprefix("."))
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -13,8 +13,8 @@ import orjson
 from msgspec import DecodeError, Raw, Struct, ValidationError
 from msgspec.json import Decoder, Encoder
 
-from aether.codec import split_path
 from aether.errors import AetherError, InvalidCommand, UnreadableEvent, error_body, error_from_body
+from aether.fit import split_path
 from aether.ids import COMMAND_ID_CHARS_MAX, ActorId, Position, Version
 
 DEADLINE_AHEAD_MAX_S = 60.0

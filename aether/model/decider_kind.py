@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from aether.codec import Codec, Misfit, is_immutable
+from aether.codec import Codec
 from aether.errors import ActorFailed
+from aether.fit import Misfit, is_immutable
 from aether.ids import ActorId
 from aether.model.actor import snake_case
 from aether.model.class_kind import check_command_name, checked_kind

@@ -14,8 +14,9 @@ from contextlib import suppress
 from types import FrameType, FunctionType
 from typing import Any, NamedTuple
 
-from aether.codec import Codec, Unsupported
+from aether.codec import Codec
 from aether.errors import ModelError
+from aether.fit import Unsupported
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 

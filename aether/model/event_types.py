@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from aether.codec import is_pydantic
+from aether.fit import is_pydantic
 from aether.model.declared import Place, codec_of, place_of_class
 from aether.model.messages import TypedEvent
 

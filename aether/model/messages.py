@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 import msgspec
 import orjson
 
-from aether.codec import Codec, Misfit
+from aether.codec import Codec
 from aether.errors import ActorFailed, AetherError, InvalidCommand
+from aether.fit import Misfit
 from aether.model.definition import Scope, State
 
 Upcast: TypeAlias = Callable[[dict[str, Any], int], dict[str, Any]]

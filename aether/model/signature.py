@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from aether.codec import Misfit, is_immutable
+from aether.fit import Misfit, is_immutable
 from aether.model.declared import Place, codec_of, place_of_function, resolve_signature
 from aether.model.definition import Scope, State
 from aether.model.messages import Arguments, Invoke, TypedCommand

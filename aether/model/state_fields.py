@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from aether.codec import Misfit, is_immutable
+from aether.fit import Misfit, is_immutable
 from aether.model.actor import Actor
 from aether.model.declared import Place, codec_of, place_of_field, resolve
 

@@ -7,8 +7,8 @@ import orjson
 from msgspec import DecodeError, Raw, Struct, ValidationError
 from msgspec.json import Decoder
 
-from aether.codec import split_path
 from aether.errors import InvalidCommand
+from aether.fit import split_path
 from aether.ids import ActorId, Version
 from aether.model.definition import ActorState, ActorType, Scope, State
 

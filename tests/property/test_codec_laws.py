@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aether.codec import Codec, Misfit
+from aether.codec import Codec
+from aether.fit import Misfit
 
 
 class Side(Enum):

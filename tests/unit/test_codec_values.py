@@ -12,7 +12,8 @@ import pydantic
 import pytest
 from msgspec import Meta, Struct
 
-from aether.codec import Codec, Misfit, Unsupported, is_immutable, split_path
+from aether.codec import Codec
+from aether.fit import Misfit, Unsupported, is_immutable, split_path
 
 
 class Color(Enum):
