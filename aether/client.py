@@ -12,8 +12,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
+from secrets import token_urlsafe
 from typing import Any, TypeAlias
-from uuid import uuid4
 
 import orjson
 
@@ -99,8 +99,8 @@ class Session:
 
 
 def _new_ids() -> Callable[[], str]:
-    """Ids that nobody else makes: a random name for this session, and a count."""
-    prefix, count = uuid4().hex, itertools.count(1)
+    """Ids that nobody else makes: a random name for this session, and a count. Short: an event holds three of them."""
+    prefix, count = token_urlsafe(12), itertools.count(1)
     return lambda: f"{prefix}-{next(count)}"
 
 

@@ -6,9 +6,8 @@ every process and language).
 """
 
 import re
-from functools import lru_cache
 from sys import intern
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import quote
 from zlib import crc32
 
@@ -23,7 +22,7 @@ METADATA_SHARDS = "aether.shards"
 METADATA_LAYOUT = "aether.layout"
 
 NAMES_KEPT_MAX = 131_072
-"""Subjects of which what they say is kept, and actors whose subject is; the least recently used go."""
+"""Subjects of which what they say is kept, and actors whose subject is: the last so many, at most twice as many."""
 
 MEMBER_PREFIX = "member."
 """Rows of the table whose keys start so are workers."""
@@ -80,7 +79,8 @@ def shard_of(actor_id: ActorId, shards: int) -> int:
 
 def event_source(namespace: str, actor_id: ActorId) -> str:
     """The CloudEvents `source` of an actor's events: `/<namespace>/<kind>/<percent-encoded key>`."""
-    return f"/{namespace}/{actor_id.kind}/{quote(actor_id.key, safe='')}"
+    key = actor_id.key
+    return f"/{namespace}/{actor_id.kind}/{key if key.isascii() and key.isalnum() else quote(key, safe='')}"
 
 
 def snapshot_key(actor_id: ActorId) -> str:
@@ -119,6 +119,39 @@ def shard_of_lease_key(key: str) -> int | None:
     return int(number) if key.startswith(LEASE_PREFIX) and number.isdecimal() else None
 
 
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Recent(Generic[K, V]):
+    """What was made of the keys used lately: of the last `most` different ones surely, of twice as many at most.
+
+    Two dicts that take turns: a look-up costs half of one in an ordered cache, which moves each entry it finds.
+    """
+
+    __slots__ = ("_most", "_new", "_old")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._new: dict[K, V] = {}
+        self._old: dict[K, V] = {}
+
+    def get(self, key: K) -> V | None:
+        """What was put for the key, or None."""
+        found = self._new.get(key)
+        if found is None and self._old:
+            found = self._old.get(key)
+            if found is not None:
+                self.put(key, found)
+        return found
+
+    def put(self, key: K, value: V) -> None:
+        """Keep a value; when there are too many, those that were not used since the last time go."""
+        if len(self._new) >= self._most:
+            self._old, self._new = self._new, {}
+        self._new[key] = value
+
+
 class ParsedSubject(NamedTuple):
     """What a subject of `Names.event` or `Names.command` says."""
 
@@ -144,8 +177,8 @@ class Names:
         self.events_all = f"{self._event}>"
         self.stored_all = f"{STORED_PREFIX}aether.{namespace}.>"
         # Escaping, hashing and checking a name costs more than a look-up, and a worker meets the same actors again.
-        self._tail = lru_cache(NAMES_KEPT_MAX)(self._tail_of)
-        self._parsed = lru_cache(NAMES_KEPT_MAX)(self._parse_tail)
+        self._tails: Recent[ActorId, str] = Recent(NAMES_KEPT_MAX)
+        self._parsed: Recent[str, ParsedSubject] = Recent(NAMES_KEPT_MAX)
 
     def stream_subjects(self) -> list[str]:
         """What the one stream stores: commits, durable commands, timers."""
@@ -183,29 +216,40 @@ class Names:
         """The shard and actor of a commit's subject, stored or broadcast; `InvalidCommand` for any other."""
         return self._parse(subject.removeprefix(STORED_PREFIX), self._event)
 
+    def actor_of_event(self, subject: str) -> ActorId | None:
+        """The actor of a stored message, stored or broadcast; None for what is no commit of this namespace.
+
+        Raises `InvalidCommand` for a commit's subject that names no actor.
+        """
+        stored = subject.removeprefix(STORED_PREFIX)
+        return self._parse(stored, self._event).actor_id if stored.startswith(self._event) else None
+
     def parse_command(self, subject: str) -> ParsedSubject:
         """The shard and actor of a command's subject; `InvalidCommand` for any other subject."""
         return self._parse(subject, self._command)
 
-    def _tail_of(self, actor_id: ActorId) -> str:
-        return f"{shard_of(actor_id, self.shards)}.{encode_token(actor_id.kind)}.{encode_token(actor_id.key)}"
+    def _tail(self, actor_id: ActorId) -> str:
+        tail = self._tails.get(actor_id)
+        if tail is None:
+            shard = shard_of(actor_id, self.shards)
+            tail = f"{shard}.{encode_token(actor_id.kind)}.{encode_token(actor_id.key)}"
+            self._tails.put(actor_id, tail)
+        return tail
 
     def _parse(self, subject: str, prefix: str) -> ParsedSubject:
         tail = subject[len(prefix) :]
-        parsed = self._parsed(tail) if subject.startswith(prefix) else None
+        parsed = self._parsed.get(tail) if subject.startswith(prefix) else None
         if parsed is None:
-            raise InvalidCommand(f"not a subject below {prefix}: {subject!r}", path="subject")
+            tokens = tail.split(".")
+            if len(tokens) != 3 or not subject.startswith(prefix):
+                raise InvalidCommand(f"not a subject below {prefix}: {subject!r}", path="subject")
+            actor_id = ActorId(intern(decode_token(tokens[1])), decode_token(tokens[2]))
+            shard = shard_of(actor_id, self.shards)
+            if tokens[0] != str(shard):
+                raise InvalidCommand(f"{actor_id} is of shard {shard}, not of {tokens[0]!r}", path="subject")
+            parsed = ParsedSubject(shard, actor_id)
+            self._parsed.put(tail, parsed)
         return parsed
-
-    def _parse_tail(self, tail: str) -> ParsedSubject | None:
-        tokens = tail.split(".")
-        if len(tokens) != 3:
-            return None
-        actor_id = ActorId(intern(decode_token(tokens[1])), decode_token(tokens[2]))
-        shard = shard_of(actor_id, self.shards)
-        if tokens[0] != str(shard):
-            raise InvalidCommand(f"{actor_id} is of shard {shard}, not of {tokens[0]!r}", path="subject")
-        return ParsedSubject(shard, actor_id)
 
 
 def namespace_of_stream(stream: str) -> str | None:

@@ -216,14 +216,16 @@ class Table(Protocol):
 # ---------------------------------------------------------------------------------------------------- transport
 
 
-@dataclass(frozen=True, slots=True)
 class Delivery:
     """A command that reached its owner: `payload` is a `wire.Command`; `respond` sends one `wire.Answer`, at once."""
 
-    shard: int
-    actor_id: ActorId
-    payload: bytes
-    respond: Callable[[bytes], None]
+    __slots__ = ("actor_id", "payload", "respond", "shard")
+
+    def __init__(self, shard: int, actor_id: ActorId, payload: bytes, respond: Callable[[bytes], None]) -> None:
+        self.shard = shard
+        self.actor_id = actor_id
+        self.payload = payload
+        self.respond = respond
 
 
 class NotSent(Unavailable):

@@ -75,7 +75,7 @@ class Grouping:
         if trial.began_s is None:
             trial.began_s, trial.before = now_s, in_flight
         if trial.sent >= self._trial_commits:
-            return _UNCOUNTED
+            return UNCOUNTED
         trial.sent += commits
         return trial
 
@@ -116,5 +116,5 @@ class Grouping:
         return faster
 
 
-_UNCOUNTED = Trial(Way.EACH, probes=False)
+UNCOUNTED = Trial(Way.EACH, probes=False)
 """What was sent when the trial had enough."""

@@ -6,17 +6,19 @@ first commit: a snapshot stores the least of them instead of the record, and his
 """
 
 from bisect import bisect_left
-from typing import NamedTuple
 
 from aether.ids import Position, Version
 
 
-class Remembered(NamedTuple):
+class Remembered:
     """The answer of a committed command: the reply as JSON, and where it left the actor."""
 
-    reply: bytes
-    version: Version
-    position: Position
+    __slots__ = ("position", "reply", "version")
+
+    def __init__(self, reply: bytes, version: Version, position: Position) -> None:
+        self.reply = reply
+        self.version = version
+        self.position = position
 
 
 class _Bucket:

@@ -16,25 +16,33 @@ from aether.ids import ActorId, Position, Version
 from aether.wire import NULL, Command, Event, StoredEvent, encode_stored
 
 
-class Emitted(NamedTuple):
+class Emitted:
     """An event of the command that runs now, encoded."""
 
-    type: str
-    schema_version: int
-    body: bytes
+    __slots__ = ("body", "schema_version", "type")
+
+    def __init__(self, type: str, schema_version: int, body: bytes) -> None:
+        self.type = type
+        self.schema_version = schema_version
+        self.body = body
 
 
 Waiting = TypeVar("Waiting")
 
 
-class Answered(NamedTuple, Generic[Waiting]):
+class Answered(Generic[Waiting]):
     """A command that has run in this turn and waits for the commit: with its reply, or the encoded error."""
 
-    waiting: Waiting
-    version: Version
-    reply: bytes | None
-    error: bytes | None
-    stored: bool
+    __slots__ = ("error", "reply", "stored", "version", "waiting")
+
+    def __init__(
+        self, waiting: Waiting, version: Version, reply: bytes | None, error: bytes | None, stored: bool
+    ) -> None:
+        self.waiting = waiting
+        self.version = version
+        self.reply = reply
+        self.error = error
+        self.stored = stored
 
 
 class Turn(Generic[Waiting]):

@@ -218,7 +218,7 @@ class NATSEventBus:
         self._held.clear()
         self._overflowed = False
 
-    def _hear(self, message: Message, _: Generation) -> None:
+    def _hear(self, _: Generation, message: Message) -> None:
         self._heard_count += 1
         sequence = int(message.header(SEQUENCE))
         if self._whole.is_set() and sequence == self._last + 1:

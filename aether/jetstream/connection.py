@@ -11,6 +11,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, TypeAlias
 
 from aether.config import SERVER_VERSION_MIN, ConnectionConfig
@@ -26,7 +27,7 @@ CANCEL_AGAIN_S = 0.1
 GENERATION_WAIT_MAX_S = 2.0
 """How long a request waits for a connection before it is refused, if its own time-out is not shorter."""
 
-Receive: TypeAlias = Callable[[Message, Generation], None]
+Receive: TypeAlias = Callable[[Generation, Message], None]
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +45,7 @@ class StandingSubscription:
 
     def begin(self, generation: Generation) -> None:
         """Subscribe on a generation. Raises `Unavailable`."""
-        receive = self._receive
-        subscription = generation.subscribe(self._subject, lambda message: receive(message, generation), self._queue)
+        subscription = generation.subscribe(self._subject, partial(self._receive, generation), self._queue)
         self._on = (generation, subscription)
 
     async def settle(self) -> None:

@@ -8,7 +8,7 @@ Single-threaded and synchronous; it sends nothing and owns no timer: `sweep` is 
 import logging
 from collections.abc import Callable, Collection
 from enum import Enum, unique
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from aether.jetstream.message import Message
 
@@ -29,11 +29,14 @@ Reply: TypeAlias = Message | NoReply
 ReceiveReply: TypeAlias = Callable[[Reply], None]
 
 
-class _Waiting(NamedTuple):
-    receive: ReceiveReply
-    deadline_s: float
-    many: bool
-    subject: str
+class _Waiting:
+    __slots__ = ("deadline_s", "many", "receive", "subject")
+
+    def __init__(self, receive: ReceiveReply, deadline_s: float, many: bool, subject: str) -> None:
+        self.receive = receive
+        self.deadline_s = deadline_s
+        self.many = many
+        self.subject = subject
 
 
 class Inbox:

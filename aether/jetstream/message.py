@@ -37,10 +37,11 @@ class Message:
         """One header, "" without it. One that is asked for is looked for: parsing all takes five times as long."""
         if self.head is None or self._headers is not None:
             return (self._headers or {}).get(name, "")
-        start = self.head.find(f"\r\n{name}:".encode())
+        beginning = _BEGINNINGS.get(name) or _beginning(name)
+        start = self.head.find(beginning)
         if start < 0:
             return ""
-        start += len(name) + 3
+        start += len(beginning)
         return self.head[start : self.head.find(b"\r\n", start)].decode("utf-8", "replace").strip()
 
     @property
@@ -49,6 +50,14 @@ class Message:
         if self.head is not None:
             return not self.data and self.head.startswith(NO_RESPONDERS_LINE)
         return self._headers is not None and not self.data and self._headers.get(STATUS) == STATUS_NO_RESPONDERS
+
+
+_BEGINNINGS: dict[str, bytes] = {}
+"""How the lines of the headers that were asked for begin: few, as they are asked for by name."""
+
+
+def _beginning(name: str) -> bytes:
+    return _BEGINNINGS.setdefault(name, f"\r\n{name}:".encode())
 
 
 def parse_headers(head: bytes) -> dict[str, str]:

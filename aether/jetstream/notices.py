@@ -7,7 +7,7 @@ from aether.errors import InvalidCommand
 from aether.ids import Position
 from aether.jetstream.headers import SEQUENCE
 from aether.jetstream.message import Message
-from aether.names import STORED_PREFIX, Names
+from aether.names import Names
 from aether.ports import StoredCommit
 
 _log = logging.getLogger(__name__)
@@ -15,14 +15,12 @@ _log = logging.getLogger(__name__)
 
 def commit_of(names: Names, sequence: int, subject: str, payload: bytes) -> StoredCommit | None:
     """The commit that a stored message is, or None for one that is of no actor of the namespace."""
-    stored = subject.removeprefix(STORED_PREFIX)
-    if not stored.startswith(names.events_all[:-1]):
-        return None
     try:
-        return StoredCommit(names.parse_event(stored).actor_id, Position(sequence), payload)
+        actor_id = names.actor_of_event(subject)
     except InvalidCommand as error:
-        _log.warning("a stored message is of no actor", extra={"subject": stored, "error": error.message})
+        _log.warning("a stored message is of no actor", extra={"subject": subject, "error": error.message})
         return None
+    return None if actor_id is None else StoredCommit(actor_id, Position(sequence), payload)
 
 
 class Follower:
@@ -32,7 +30,7 @@ class Follower:
         self._names = names
         self._receive = receive
 
-    def heard(self, message: Message, _: object) -> None:
+    def heard(self, _: object, message: Message) -> None:
         """One notice."""
         commit = commit_of(self._names, int(message.header(SEQUENCE)), message.subject, message.data)
         if commit is not None:

@@ -85,7 +85,7 @@ class JetStreamEventStore:
             generation.send(
                 self._names.event(actor_id),
                 payload,
-                lambda reply: done(self._outcome(actor_id, reply)),
+                _Publishing(self, actor_id, done),
                 self._append_timeout_s,
                 headers=expected_head(expected),
             )
@@ -188,7 +188,7 @@ class JetStreamEventStore:
     def _hear(self, notice: EventStored) -> None:
         self._versions.update(notice.actor_id, notice.position, notice.version)
 
-    def _outcome(self, actor_id: ActorId, reply: Reply) -> AppendOutcome:
+    def outcome(self, actor_id: ActorId, reply: Reply) -> AppendOutcome:
         """The one table of outcomes: stored, refused for the expected position, or not known."""
         acknowledgement = acknowledged(reply)
         if isinstance(acknowledgement, str):
@@ -204,6 +204,20 @@ class JetStreamEventStore:
         if self._followed is not None:
             self._versions.update(actor_id, position, None)
         return Committed(position)
+
+
+class _Publishing:
+    """One commit on its way: called with the acknowledgement. A class, as a closure is two objects more."""
+
+    __slots__ = ("_actor_id", "_done", "_store")
+
+    def __init__(self, store: JetStreamEventStore, actor_id: ActorId, done: Callable[[AppendOutcome], None]) -> None:
+        self._store = store
+        self._actor_id = actor_id
+        self._done = done
+
+    def __call__(self, reply: Reply) -> None:
+        self._done(self._store.outcome(self._actor_id, reply))
 
 
 class _Following:

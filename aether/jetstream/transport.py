@@ -53,7 +53,7 @@ class NatsTransport:
     async def serve(self, shard: int, receive: Callable[[Delivery], None]) -> Subscription:
         """Receive the commands of a shard; the server knows of it when this returns. Raises `Unavailable`."""
 
-        def received(message: Message, generation: Generation) -> None:
+        def received(generation: Generation, message: Message) -> None:
             respond = _Respond(generation, message.reply)
             try:
                 # Refuses an actor of another shard than the subject names, so the shard is the one subscribed to.
@@ -97,7 +97,7 @@ class NatsTransport:
         """Return when an owner of the actor's shard was announced after `since_s`, or in time."""
         await self._announcements.wait(shard_of(actor_id, self._names.shards), since_s, timeout_s)
 
-    def _heard_owners(self, message: Message, generation: Generation) -> None:
+    def _heard_owners(self, generation: Generation, message: Message) -> None:
         try:
             shards = _decode_shards(message.data)
         except (DecodeError, ValidationError):
@@ -109,7 +109,7 @@ class NatsTransport:
     async def info(self, inform: Inform) -> Subscription:
         """Answer questions about the pool; one of the workers that do so answers each. Raises `Unavailable`."""
 
-        def received(message: Message, generation: Generation) -> None:
+        def received(generation: Generation, message: Message) -> None:
             _Respond(generation, message.reply)(inform())
 
         return await self._connection.subscribe(self._names.info(), received, INFO_GROUP)

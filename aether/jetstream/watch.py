@@ -209,7 +209,7 @@ class Watch:
         attempt = self._attempt = Attempt()
         self._consumer = f"watch_{token_hex(8)}"
         deliver_to = f"_INBOX.{self._consumer}"
-        self._standing = await self._connection.subscribe(deliver_to, lambda message, _: self._hear(attempt, message))
+        self._standing = await self._connection.subscribe(deliver_to, lambda _, message: self._hear(attempt, message))
         config = {
             "name": self._consumer,
             "deliver_subject": deliver_to,

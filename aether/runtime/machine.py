@@ -234,15 +234,16 @@ class VirtualMachine:
         record = fold.record
         if record is None:
             record = fold.record = CommandRecord()
-        for waiting, version, reply, error, stored in turn.turn.answered:
+        for answered in turn.turn.answered:
+            waiting, reply = answered.waiting, answered.reply
             if reply is None:
-                assert error is not None
-                self.answer(waiting, error)
+                assert answered.error is not None
+                self.answer(waiting, answered.error)
                 continue
-            if stored:
+            if answered.stored:
                 expires_s = waiting.expires_s + config.record_margin_s
-                record.add(waiting.command.id, Remembered(reply, version, position), expires_s, before)
-            self.answer(waiting, encode_answer(reply, version, position))
+                record.add(waiting.command.id, Remembered(reply, answered.version, position), expires_s, before)
+            self.answer(waiting, encode_answer(reply, answered.version, position))
         if turn.rebuild:
             self._replay_again()
             return

@@ -150,7 +150,7 @@ async def test_unsubscribing_goes_on_when_whoever_waits_for_it_is_gone(nats_serv
                 await client.transport.request(ALICE, b"x", 10)
 
 
-def unexpected(message: Message, generation: Generation) -> None:
+def unexpected(generation: Generation, message: Message) -> None:
     raise AssertionError("nobody has this subscription")
 
 

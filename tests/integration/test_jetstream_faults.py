@@ -110,7 +110,7 @@ async def test_closing_while_it_reconnects_comes_to_an_end(own_server: NatsServe
 async def test_a_flood_is_received_whole_and_in_order(nats_server: NatsServer, namespace: str) -> None:
     async with node(nats_server.url, namespace) as one, node(nats_server.url, namespace) as other:
         received = Received[bytes]()
-        await one.nats.subscribe(f"flood.{namespace}", lambda message, _: received.receive(message.data))
+        await one.nats.subscribe(f"flood.{namespace}", lambda _, message: received.receive(message.data))
         generation = other.nats.generation
         assert generation is not None
         sent = [b"%d" % n for n in range(20_000)]

@@ -55,4 +55,6 @@ def test_the_first_answer_of_a_command_stays(adds: list[tuple[int, float, int]])
     record, first = CommandRecord(), dict[str, Remembered]()
     for n, (name, expires_s, _) in enumerate(adds):
         record.add(str(name), answer(n), expires_s, Position(n))
-        assert record.get(str(name)) == first.setdefault(str(name), answer(n))
+        known = record.get(str(name))
+        assert known is not None
+        assert known is first.setdefault(str(name), known)

@@ -33,9 +33,9 @@ class LossyConnection(NatsConnection):
         self._loses = loses
 
     async def subscribe(self, subject: str, receive: Receive, queue: str = "") -> StandingSubscription:
-        def heard(message: Message, generation: Generation) -> None:
+        def heard(generation: Generation, message: Message) -> None:
             if not self._loses(message):
-                receive(message, generation)
+                receive(generation, message)
 
         return await super().subscribe(subject, heard, queue)
 

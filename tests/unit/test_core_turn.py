@@ -45,5 +45,5 @@ def test_a_turn_stores_what_succeeded_once_and_contiguous(runs: list[tuple[int, 
         for answered in turn.answered:
             if answered.stored and answered.reply is not None:
                 known = recalled.pop(answered.reply.decode())
-                assert known == (answered.reply, answered.version, Position(9))
+                assert (known.reply, known.version, known.position) == (answered.reply, answered.version, Position(9))
         assert not recalled
