@@ -16,27 +16,33 @@ class Way(Enum):
 
 
 class Trial:
-    """The commits that one look at a way's speed is made of. Made by `Grouping`."""
+    """One look at a way's speed: it lasts until the commits that were sent in it have settled. Made by `Grouping`.
 
-    __slots__ = ("before", "began_s", "probes", "sent", "settled", "way")
+    `counted` are all that settled meanwhile, whenever they were sent.
+    """
 
-    def __init__(self, way: Way, probes: bool) -> None:
+    __slots__ = ("began_s", "counted", "probes", "sent", "settled", "way")
+
+    def __init__(self, way: Way, began_s: float | None, probes: bool) -> None:
         self.way = way
         self.probes = probes
-        self.began_s: float | None = None
-        self.before = 0
+        self.began_s = began_s
         self.sent = 0
         self.settled = 0
+        self.counted = 0
 
 
 class Grouping:
     """The choice of one runtime. One writer: its committer.
 
     A trial is `trial_commits` commits, from the end of the trial before it until those that were sent in it have
-    settled: acknowledgements come in lumps, so that the time between two of them says nothing. The faster way is kept
-    for a few trials, then the other is tried again: soon at first, because a start is a bad time to measure, and twice
-    as late each time the choice stands, up to `stay_trials_max`. When `quiet_commits` in a row had less than
-    `backlog_min` beside them there is no backlog, and the way is `EACH`: a batch would only wait.
+    settled: acknowledgements come in lumps, so that the time between two of them says nothing. The speed of a way is
+    that of its trials since the other one, the latest `memory_trials` above all. The faster way is kept for a few
+    trials, then the other is tried again: soon at first, because a start is a bad time to measure, and twice as late
+    each time the choice stands, up to `stay_trials_max`. It gets few commits, which is unfair to a way that needs many
+    in flight: one that is at least half as fast gets a second trial without that limit, which counts. When
+    `quiet_commits` in a row had less than `backlog_min` beside them there is no backlog, and the way is `EACH`: a batch
+    would only wait.
     """
 
     def __init__(
@@ -46,16 +52,22 @@ class Grouping:
         quiet_commits: int = 64,
         backlog_min: int = 16,
         stay_trials_max: int = 256,
+        memory_trials: int = 16,
         pause_s: float = 0.1,
     ) -> None:
         self.way = Way.EACH
-        self._trial = Trial(Way.EACH, probes=False)
+        self._trial = Trial(Way.EACH, None, probes=False)
         self._trial_commits = trial_commits
         self._quiet_commits = quiet_commits
         self._backlog_min = backlog_min
         self._stay_trials_max = stay_trials_max
+        self._memory_commits = memory_trials * trial_commits
         self._pause_s = pause_s
         self._per_s: dict[Way, float] = {}
+        self._second_look = False
+        self._measured: Way | None = None
+        self._commits = 0.0
+        self._took_s = 0.0
         self._faster: Way | None = None
         self._stay_trials = 1
         self._trials_left = 0
@@ -70,38 +82,48 @@ class Grouping:
     def sent(self, commits: int, in_flight: int, now_s: float) -> Trial:
         """Some commits are sent in the way that is chosen, beside `in_flight` others; what `settled` wants to know."""
         if not in_flight and now_s - self._settled_s > self._pause_s:
-            self._begin(self.way, None, 0)
+            self._begin(self.way, None)
         trial = self._trial
         if trial.began_s is None:
-            trial.began_s, trial.before = now_s, in_flight
+            trial.began_s = now_s
         if trial.sent >= self._trial_commits:
             return UNCOUNTED
         trial.sent += commits
         return trial
 
-    def settled(self, trial: Trial, commits: int, in_flight: int, backlog: int, now_s: float) -> None:
-        """Some commits that `sent` gave this trial have settled, out of a backlog; so many are in flight still."""
+    def settled(self, trial: Trial, commits: int, backlog: int, now_s: float) -> None:
+        """Some commits that `sent` gave this trial have settled, out of a backlog."""
         self._settled_s = now_s
+        self._trial.counted += commits
         self._quiet = self._quiet + commits if backlog < self._backlog_min else 0
         if self._quiet >= self._quiet_commits:
             self._quiet = 0
-            self._begin(Way.EACH, None, in_flight)
+            self._begin(Way.EACH, None)
         elif trial is self._trial:
             trial.settled += commits
             if trial.settled >= max(trial.sent, self._trial_commits):
-                self._over(trial, in_flight, now_s)
+                self._over(trial, now_s)
 
-    def _over(self, trial: Trial, in_flight: int, now_s: float) -> None:
+    def _over(self, trial: Trial, now_s: float) -> None:
         way = self.way
         if trial.began_s is not None and now_s > trial.began_s:
-            self._per_s[way] = (trial.before + trial.sent) / (now_s - trial.began_s)
+            self._measure(way, trial.counted, now_s - trial.began_s)
             way = self._next()
-        self._begin(way, now_s, in_flight)
+        self._begin(way, now_s)
 
-    def _begin(self, way: Way, began_s: float | None, in_flight: int) -> None:
+    def _measure(self, way: Way, commits: int, took_s: float) -> None:
+        if way is not self._measured:
+            self._measured, self._commits, self._took_s = way, 0.0, 0.0
+        elif self._commits > self._memory_commits:
+            self._commits, self._took_s = self._commits / 2, self._took_s / 2
+        self._commits += commits
+        self._took_s += took_s
+        self._per_s[way] = self._commits / self._took_s
+
+    def _begin(self, way: Way, began_s: float | None) -> None:
         self.way = way
-        self._trial = Trial(way, probes=self._faster is not None and way is not self._faster)
-        self._trial.began_s, self._trial.before = began_s, in_flight
+        probes = self._faster is not None and way is not self._faster and not self._second_look
+        self._trial = Trial(way, began_s, probes)
 
     def _next(self) -> Way:
         other = Way.TOGETHER if self.way is Way.EACH else Way.EACH
@@ -110,11 +132,15 @@ class Grouping:
         if self.way is self._faster:
             self._trials_left -= 1
             return self.way if self._trials_left > 0 else other
+        if not self._second_look and self._faster is other and self._per_s[self.way] * 2 > self._per_s[other]:
+            self._second_look, self._measured = True, None
+            return self.way
+        self._second_look = False
         faster = max(Way, key=lambda way: self._per_s[way])
         self._stay_trials = min(self._stay_trials * 2, self._stay_trials_max) if faster is self._faster else 2
         self._faster, self._trials_left = faster, self._stay_trials
         return faster
 
 
-UNCOUNTED = Trial(Way.EACH, probes=False)
+UNCOUNTED = Trial(Way.EACH, None, probes=False)
 """What was sent when the trial had enough."""

@@ -9,7 +9,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from aether.core.grouping import Grouping, Way
+from aether.core.grouping import UNCOUNTED, Grouping, Way
 from aether.ids import ActorId, Position
 from aether.ports import Append, AppendOutcome, EventStore
 from aether.runtime.counters import Counters
@@ -24,17 +24,27 @@ TOGETHER_BYTES_MAX = 4 * 1024 * 1024
 
 
 class _Commit:
-    """One commit, from the line to its outcome."""
+    """One commit, from the line to its outcome. Published on its own, it is what the store calls with its outcome."""
 
-    __slots__ = ("actor_id", "done", "expected", "payload")
+    __slots__ = ("_committer", "actor_id", "done", "expected", "payload", "trial")
 
     def __init__(
-        self, actor_id: ActorId, payload: bytes, expected: Position, done: Callable[[AppendOutcome], None]
+        self,
+        committer: "Committer",
+        actor_id: ActorId,
+        payload: bytes,
+        expected: Position,
+        done: Callable[[AppendOutcome], None],
     ) -> None:
+        self._committer = committer
+        self.trial = UNCOUNTED
         self.actor_id = actor_id
         self.payload = payload
         self.expected = expected
         self.done = done
+
+    def __call__(self, outcome: AppendOutcome) -> None:
+        self._committer.settled_alone(self, outcome)
 
 
 class Committer:
@@ -73,7 +83,7 @@ class Committer:
     ) -> None:
         """Append `payload` after `expected`; `done` gets the outcome, once."""
         self._counters.commits += 1
-        self._line.append(_Commit(actor_id, payload, expected, done))
+        self._line.append(_Commit(self, actor_id, payload, expected, done))
         self._send()
 
     def _send(self) -> None:
@@ -112,7 +122,7 @@ class Committer:
                 left -= 1
                 self._in_flight -= 1
                 if not left:
-                    self._grouping.settled(trial, len(batch), self._in_flight, len(batch), self._now_s())
+                    self._grouping.settled(trial, len(batch), len(batch), self._now_s())
                 self._hand_over(commit, outcome)
 
             return Append(commit.actor_id, commit.payload, commit.expected, settled)
@@ -120,15 +130,15 @@ class Committer:
         self._store.publish_together([member(commit) for commit in batch])
 
     def _send_one(self, commit: _Commit) -> None:
-        trial = self._grouping.sent(1, self._in_flight, self._now_s())
-
-        def settled(outcome: AppendOutcome) -> None:
-            self._in_flight -= 1
-            self._grouping.settled(trial, 1, self._in_flight, self.open + 1, self._now_s())
-            self._hand_over(commit, outcome)
-
+        commit.trial = self._grouping.sent(1, self._in_flight, self._now_s())
         self._in_flight += 1
-        self._store.publish(commit.actor_id, commit.payload, commit.expected, settled)
+        self._store.publish(commit.actor_id, commit.payload, commit.expected, commit)
+
+    def settled_alone(self, commit: _Commit, outcome: AppendOutcome) -> None:
+        """A commit that was published on its own has its outcome."""
+        self._in_flight -= 1
+        self._grouping.settled(commit.trial, 1, self.open + 1, self._now_s())
+        self._hand_over(commit, outcome)
 
     def _hand_over(self, commit: _Commit, outcome: AppendOutcome) -> None:
         try:

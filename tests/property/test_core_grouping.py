@@ -14,12 +14,16 @@ CALLERS = st.integers(32, 600)
 
 @dataclass
 class Store:
-    """A closed loop of callers on a store that takes a time a commit in each way, and tells in lumps of some size."""
+    """A closed loop of callers on a store that takes a time a commit in each way, and tells in lumps of some size.
+
+    With fewer than `each_needs` in flight commits on their own are slower in proportion.
+    """
 
     callers: int
     each_per_s: float
     together_per_s: float
     lump: int = 1
+    each_needs: int = 1
     grouping: Grouping = field(default_factory=Grouping)
     now_s: float = 1.0
     used: dict[Way, int] = field(default_factory=lambda: {Way.EACH: 0, Way.TOGETHER: 0})
@@ -59,12 +63,13 @@ class Store:
             lump.append(self._in_flight.popleft())
         together = lump[0][2]
         count = sum(commits for _, commits, _ in lump)
-        self.now_s += count / (self.together_per_s if together else self.each_per_s)
+        each_per_s = self.each_per_s * min(1.0, self.in_flight / self.each_needs)
+        self.now_s += count / (self.together_per_s if together else each_per_s)
         self.used[Way.TOGETHER if together else Way.EACH] += count
         for trial, commits, whole in lump:
             self.in_flight -= commits
             backlog = commits if whole else self.in_flight + self._line + 1
-            self.grouping.settled(trial, commits, self.in_flight, backlog, self.now_s)
+            self.grouping.settled(trial, commits, backlog, self.now_s)
             self._line += commits
         return count
 
@@ -105,7 +110,7 @@ def test_soon_after_the_backlog_is_gone_every_commit_goes_at_once(rates: tuple[f
     grouping = store.grouping
     for _ in range(64):
         trial = grouping.sent(1, backlog, store.now_s)
-        grouping.settled(trial, 1, backlog, backlog, store.now_s)
+        grouping.settled(trial, 1, backlog, store.now_s)
     assert grouping.way is Way.EACH
 
 
@@ -114,15 +119,27 @@ def test_a_pause_is_no_slowness(rates: tuple[float, float], pause_s: float) -> N
     store = Store(1, *rates)
     grouping = store.grouping
     begun = [grouping.sent(1, number, store.now_s) for number in range(100)]
-    for number, trial in enumerate(begun, 1):
-        grouping.settled(trial, 1, 100 - number, 100, store.now_s + 0.001)
+    for trial in begun:
+        grouping.settled(trial, 1, 100, store.now_s + 0.001)
     now_s = store.now_s + pause_s
     again = [grouping.sent(1, number, now_s) for number in range(128)]
     assert store.chose(Way.EACH)
-    for number, trial in enumerate(again, 1):
-        grouping.settled(trial, 1, 128 - number, 100, now_s + 0.001)
+    for trial in again:
+        grouping.settled(trial, 1, 100, now_s + 0.001)
     assert store.chose(Way.TOGETHER)
     assert grouping._per_s[Way.EACH] > 100_000
+
+
+def test_a_way_that_needs_many_in_flight_is_not_judged_by_few() -> None:
+    """A trial of 128 runs at half its speed here, and the other way had been the faster one."""
+    store = Store(500, 3_000, 20_000, each_needs=200)
+    store.run(3_000)
+    assert store.grouping._faster is Way.TOGETHER
+    store.each_per_s = 30_000
+    store.run(10_000)
+    store.used = dict.fromkeys(Way, 0)
+    store.run(10_000)
+    assert store.used[Way.EACH] > 8_000
 
 
 def test_the_way_that_seems_slower_gets_no_more_than_its_trial() -> None:
