@@ -94,10 +94,11 @@ class Grouping:
     def settled(self, trial: Trial, commits: int, backlog: int, now_s: float) -> None:
         """Some commits that `sent` gave this trial have settled, out of a backlog."""
         self._settled_s = now_s
-        self._trial.counted += commits
+        if self._trial.began_s is not None:
+            self._trial.counted += commits
         self._quiet = self._quiet + commits if backlog < self._backlog_min else 0
         if self._quiet >= self._quiet_commits:
-            self._quiet = 0
+            self._quiet, self._second_look = 0, False
             self._begin(Way.EACH, None)
         elif trial is self._trial:
             trial.settled += commits
