@@ -126,7 +126,7 @@ V = TypeVar("V")
 class Recent(Generic[K, V]):
     """What was made of the keys used lately: of the last `most` different ones surely, of twice as many at most.
 
-    Two dicts that take turns: a look-up costs half of one in an ordered cache, which moves each entry it finds.
+    Two dicts that take turns: a look-up moves nothing, as it does in an ordered cache.
     """
 
     __slots__ = ("_most", "_new", "_old")

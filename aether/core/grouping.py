@@ -87,7 +87,7 @@ class Grouping:
         if trial.began_s is None:
             trial.began_s = now_s
         if trial.sent >= self._trial_commits:
-            return UNCOUNTED
+            return _UNCOUNTED
         trial.sent += commits
         return trial
 
@@ -143,5 +143,5 @@ class Grouping:
         return faster
 
 
-UNCOUNTED = Trial(Way.EACH, None, probes=False)
+_UNCOUNTED = Trial(Way.EACH, None, probes=False)
 """What was sent when the trial had enough."""

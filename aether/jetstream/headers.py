@@ -26,6 +26,8 @@ MARKER_REASON = "Nats-Marker-Reason"
 KV_OPERATION = "KV-Operation"
 KV_DELETE = "DEL"
 
+_BATCH = f"NATS/1.0\r\n{BATCH_ID}: %b\r\n{BATCH_SEQUENCE}: %d\r\n{EXPECTED_LAST_ON_SUBJECT}: %d\r\n".encode()
+_BATCH_END = f"{BATCH_COMMIT}: 1\r\n\r\n".encode()
 _EXPECTED = b"NATS/1.0\r\n" + EXPECTED_LAST_ON_SUBJECT.encode() + b": %d\r\n\r\n"
 
 ERROR_CLUSTER_NOT_READY = 10008
@@ -51,6 +53,11 @@ def encode_head(headers: Mapping[str, str]) -> bytes:
 def expected_head(sequence: int) -> bytes:
     """The one header of a commit."""
     return _EXPECTED % sequence
+
+
+def batch_head(batch_id: bytes, number: int, sequence: int, *, last: bool) -> bytes:
+    """The headers of a commit that is the `number`th of an atomic batch (ADR-50)."""
+    return _BATCH % (batch_id, number, sequence) + (_BATCH_END if last else b"\r\n")
 
 
 def is_marker(headers: Mapping[str, str] | None) -> bool:

@@ -15,14 +15,7 @@ from aether.jetstream.api import Acknowledgement, acknowledged
 from aether.jetstream.bus import NATSEventBus
 from aether.jetstream.connection import NatsConnection
 from aether.jetstream.generation import set_once
-from aether.jetstream.headers import (
-    BATCH_COMMIT,
-    BATCH_ID,
-    BATCH_SEQUENCE,
-    ERROR_WRONG_LAST_SEQUENCE,
-    EXPECTED_LAST_ON_SUBJECT,
-    expected_head,
-)
+from aether.jetstream.headers import ERROR_WRONG_LAST_SEQUENCE, batch_head, expected_head
 from aether.jetstream.inbox import Reply
 from aether.jetstream.reading import commits, last_commit
 from aether.jetstream.versions import VERSIONS_MAX, Versions, last_version
@@ -109,17 +102,16 @@ class JetStreamEventStore:
                 append.done(Unknown("there is no connection"))
             return
         self._batches += 1
-        batch = {BATCH_ID: f"{self._batch_prefix}{self._batches}"}
+        batch_id = f"{self._batch_prefix}{self._batches}".encode()
         try:
             for number, append in enumerate(appends, 1):
-                subject = self._names.event(append.actor_id)
-                headers = {**batch, BATCH_SEQUENCE: str(number), EXPECTED_LAST_ON_SUBJECT: str(append.expected)}
-                if number < len(appends):
-                    generation.publish(subject, append.payload, headers=headers)
-                else:
-                    headers[BATCH_COMMIT] = "1"
+                subject, last = self._names.event(append.actor_id), number == len(appends)
+                head = batch_head(batch_id, number, append.expected, last=last)
+                if last:
                     generation.send(subject, append.payload, lambda reply: self._batch_settled(appends, reply),
-                                    self._append_timeout_s, headers=headers)  # fmt: skip
+                                    self._append_timeout_s, headers=head)  # fmt: skip
+                else:
+                    generation.publish(subject, append.payload, headers=head)
         except AetherError as error:
             for append in appends:
                 append.done(Unknown(error.message))

@@ -9,7 +9,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from aether.core.grouping import UNCOUNTED, Grouping, Way
+from aether.core.grouping import Grouping, Trial, Way
 from aether.ids import ActorId, Position
 from aether.ports import Append, AppendOutcome, EventStore
 from aether.runtime.counters import Counters
@@ -23,10 +23,21 @@ TOGETHER_BYTES_MAX = 4 * 1024 * 1024
 """A batch is staged in the server's memory: it ends when it has grown to this."""
 
 
-class _Commit:
-    """One commit, from the line to its outcome. Published on its own, it is what the store calls with its outcome."""
+class _Sent:
+    """Commits that were sent together, or one alone: they are measured together."""
 
-    __slots__ = ("_committer", "actor_id", "done", "expected", "payload", "trial")
+    __slots__ = ("left", "size", "trial")
+
+    def __init__(self, size: int, trial: Trial) -> None:
+        self.size = size
+        self.left = size
+        self.trial = trial
+
+
+class _Commit:
+    """One commit, from the line to its outcome: the store calls it with that."""
+
+    __slots__ = ("_committer", "actor_id", "done", "expected", "payload", "sent")
 
     def __init__(
         self,
@@ -37,14 +48,14 @@ class _Commit:
         done: Callable[[AppendOutcome], None],
     ) -> None:
         self._committer = committer
-        self.trial = UNCOUNTED
+        self.sent: _Sent | None = None
         self.actor_id = actor_id
         self.payload = payload
         self.expected = expected
         self.done = done
 
     def __call__(self, outcome: AppendOutcome) -> None:
-        self._committer.settled_alone(self, outcome)
+        self._committer.settled(self, outcome)
 
 
 class Committer:
@@ -111,36 +122,27 @@ class Committer:
         while self._line and room > 0 and len(batch) < min(self._store.together_max, self._in_flight_max):
             batch.append(self._line.popleft())
             room -= len(batch[-1].payload)
-        trial = self._grouping.sent(len(batch), self._in_flight, self._now_s())
+        sent = _Sent(len(batch), self._grouping.sent(len(batch), self._in_flight, self._now_s()))
         self._in_flight += len(batch)
         self._counters.batches += 1
-        left = len(batch)
-
-        def member(commit: _Commit) -> Append:
-            def settled(outcome: AppendOutcome) -> None:
-                nonlocal left
-                left -= 1
-                self._in_flight -= 1
-                if not left:
-                    self._grouping.settled(trial, len(batch), len(batch), self._now_s())
-                self._hand_over(commit, outcome)
-
-            return Append(commit.actor_id, commit.payload, commit.expected, settled)
-
-        self._store.publish_together([member(commit) for commit in batch])
+        for commit in batch:
+            commit.sent = sent
+        self._store.publish_together([Append(one.actor_id, one.payload, one.expected, one) for one in batch])
 
     def _send_one(self, commit: _Commit) -> None:
-        commit.trial = self._grouping.sent(1, self._in_flight, self._now_s())
+        commit.sent = _Sent(1, self._grouping.sent(1, self._in_flight, self._now_s()))
         self._in_flight += 1
         self._store.publish(commit.actor_id, commit.payload, commit.expected, commit)
 
-    def settled_alone(self, commit: _Commit, outcome: AppendOutcome) -> None:
-        """A commit that was published on its own has its outcome."""
+    def settled(self, commit: _Commit, outcome: AppendOutcome) -> None:
+        """A commit has its outcome: hand it over, and go on with the line."""
         self._in_flight -= 1
-        self._grouping.settled(commit.trial, 1, self.open + 1, self._now_s())
-        self._hand_over(commit, outcome)
-
-    def _hand_over(self, commit: _Commit, outcome: AppendOutcome) -> None:
+        sent = commit.sent
+        assert sent is not None
+        sent.left -= 1
+        if not sent.left:
+            backlog = sent.size if sent.size > 1 else self.open + 1
+            self._grouping.settled(sent.trial, sent.size, backlog, self._now_s())
         try:
             commit.done(outcome)
         except Exception:  # one machine's bug must not keep the others' commits in line

@@ -23,7 +23,7 @@ from aether.jetstream.frames import (
     sub,
     unsub,
 )
-from aether.jetstream.headers import encode_head, expected_head
+from aether.jetstream.headers import batch_head, encode_head, expected_head
 from aether.jetstream.message import Message, parse_headers
 
 PAYLOAD_BYTES_MAX = 4096
@@ -218,6 +218,13 @@ def test_headers_are_read_back(headers: dict[str, str]) -> None:
 @given(st.integers(0, 2**64))
 def test_the_expected_sequence_is_a_header(sequence: int) -> None:
     assert expected_head(sequence) == encode_head({"Nats-Expected-Last-Subject-Sequence": str(sequence)})
+
+
+@given(st.integers(1, 1_000), st.integers(0, 2**64), st.booleans())
+def test_a_commit_of_a_batch_has_its_place_and_its_expected_sequence(number: int, sequence: int, last: bool) -> None:
+    headers = {"Nats-Batch-Id": "b.7", "Nats-Batch-Sequence": str(number)}
+    headers |= {"Nats-Expected-Last-Subject-Sequence": str(sequence), **({"Nats-Batch-Commit": "1"} if last else {})}
+    assert batch_head(b"b.7", number, sequence, last=last) == encode_head(headers)
 
 
 @pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\r\nNats-Rollup: all"])

@@ -6,6 +6,7 @@ from aether.errors import ConfigError, InvalidCommand
 from aether.ids import ActorId
 from aether.names import (
     Names,
+    Recent,
     check_namespace,
     decode_token,
     encode_token,
@@ -86,3 +87,23 @@ def test_placement_never_changes() -> None:
 def test_other_subjects_are_refused(subject: str) -> None:
     with pytest.raises(InvalidCommand):
         NAMES.parse_event(subject)
+
+
+def test_what_was_used_lately_is_kept_and_the_rest_is_bounded() -> None:
+    recent: Recent[str, int] = Recent(3)
+    for number, key in enumerate("abc"):
+        recent.put(key, number)
+    recent.put("d", 3)  # the others are old now
+    assert recent.get("a") == 0  # and this one is new again
+    for number, key in enumerate("efg", 4):
+        recent.put(key, number)
+    assert [recent.get(key) for key in "bc"] == [None, None]
+    assert [recent.get(key) for key in "efg"] == [4, 5, 6]
+
+
+def test_names_beyond_what_is_kept_are_made_again() -> None:
+    names = Names("shop")
+    names._tails, names._parsed = Recent(4), Recent(4)
+    actors = [ActorId("cart", f"k{number}") for number in range(50)]
+    for _ in range(2):
+        assert [names.parse_command(names.command(actor)).actor_id for actor in actors] == actors
