@@ -80,7 +80,7 @@ class Caller:
             await self._wait_for_room(command, for_s)
         else:
             await room.acquire()
-        # What most calls come to is in this one coroutine: each further one would cost as much as the encoding.
+        # What most calls come to is in this one coroutine: further ones would be in the way of every wake-up.
         attempts = Attempts(actor_id, command, self._config.attempt_timeout_s)
         try:
             while (left_s := ends_s - self._clock.wall_s()) > 0:

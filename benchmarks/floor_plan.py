@@ -36,7 +36,7 @@ class Wanted:
     def cloud_event(self) -> dict[str, object]:
         """As much of it as Aether stores: a CloudEvent that says which command it answered, and how."""
         now = datetime.now(UTC).isoformat()
-        command_id = self.id.rjust(32, "0")
+        command_id = self.id.rjust(22, "0")
         return {
             "specversion": "1.0",
             "id": self.id,

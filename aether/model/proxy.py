@@ -78,7 +78,7 @@ def proxy_of(model: Model, kind: str | type | Decider, key: str, send: Send) -> 
 
 @lru_cache(_METHODS_KEPT_MAX)
 def _method(kind: str, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """What a proxy's attribute does. Kept, as making a function costs more than all else that a proxy does."""
+    """What a proxy's attribute does. Kept: a function with a name of its own is not made for every call."""
 
     async def call(proxy: ActorProxy, /, *args: Any, **kwargs: Any) -> Any:
         actor_type = proxy._actor_type
