@@ -6,6 +6,7 @@ cluster, which brings it shards and takes them away; it is ready when it holds i
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -137,6 +138,7 @@ class _Worker:
 
     async def _drain(self, cluster: Cluster, runtime: Runtime) -> None:
         """Hand over, then stop; what cannot be handed over in time is given up, and taken when our row expires."""
+        gc.disable()  # the process ends: every full collection would take in all active actors, for seconds
         try:
             async with asyncio.timeout(self._settings.runtime.drain_timeout_s):
                 await cluster.leave()
