@@ -75,6 +75,10 @@ class Caller:
                 caller=caller,
             )
         )
+        if len(payload) > self._transport.request_bytes_max:
+            raise InvalidCommand(
+                f"the command takes {len(payload)} bytes, at most {self._transport.request_bytes_max} can be sent"
+            )
         room = self._room
         if room.locked():
             await self._wait_for_room(command, for_s)

@@ -193,7 +193,7 @@ def test_a_command_over_the_payload_limit_is_refused(aether: Run) -> None:
                  stdin=json.dumps({"amount": "1", "note": "n" * 2_000_000}).encode())  # fmt: skip
 
     assert (ran.code, ran.out) == (2, "")
-    assert "a command is at most" in ran.err
+    assert "the command takes 2000134 bytes, at most" in ran.err
     assert len(ran.err) < 500
 
 

@@ -52,9 +52,10 @@ def test_history_after_the_rebuild_position_holds_every_remembered_command(
 
 @given(ADDS)
 def test_the_first_answer_of_a_command_stays(adds: list[tuple[int, float, int]]) -> None:
-    record, first = CommandRecord(), dict[str, Remembered]()
+    record, first = CommandRecord(), dict[str, tuple[bytes, Version, Position]]()
     for n, (name, expires_s, _) in enumerate(adds):
         record.add(str(name), answer(n), expires_s, Position(n))
         known = record.get(str(name))
         assert known is not None
-        assert known is first.setdefault(str(name), known)
+        added = (b"%d" % n, Version(n), Position(n))
+        assert (known.reply, known.version, known.position) == first.setdefault(str(name), added)

@@ -188,3 +188,10 @@ async def test_a_command_that_cannot_be_sent_is_not_sent_again() -> None:
     with pytest.raises(InvalidCommand, match="bytes"):
         await caller(transport).call(ALICE, "deposit", b"{}")
     assert len(transport.requests) == 1
+
+
+async def test_a_command_too_large_to_be_sent_is_refused() -> None:
+    transport = Scripted(DONE)
+    with pytest.raises(InvalidCommand, match="bytes"):
+        await caller(transport).call(ALICE, "deposit", b'"%b"' % (b"x" * 1_000))
+    assert transport.requests == []
