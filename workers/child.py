@@ -22,7 +22,7 @@ Work: TypeAlias = Callable[[WorkerSpec], int]
 
 IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
 
-COLLECT_AFTER = (10_000, 10, 30)
+COLLECT_AFTER = (10_000, 3, 100)
 """`gc.set_threshold`: a command makes some twenty objects and no cycle. Python's own 700 cost a tenth of the CPU, and
 double the 99th percentile, because every look at the oldest objects takes in all active actors: a second with 200,000.
 So all are looked at after three million more, and cycles of garbage among them stay until then."""

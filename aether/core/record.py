@@ -1,5 +1,7 @@
 """The command-id record: which commands of an actor have committed, and how they were answered.
 
+Answers are kept as they are sent: bytes, which the garbage collector does not look at.
+
 An id is kept until its command's deadline plus a margin, because a client may retry that long. Ids are kept in
 buckets of one second of expiry, so that forgetting costs nothing a command. Each bucket knows the position before its
 first commit: a snapshot stores the least of them instead of the record, and history gives the record back.
@@ -7,18 +9,7 @@ first commit: a snapshot stores the least of them instead of the record, and his
 
 from bisect import bisect_left
 
-from aether.ids import Position, Version
-
-
-class Remembered:
-    """The answer of a committed command: the reply as JSON, and where it left the actor."""
-
-    __slots__ = ("position", "reply", "version")
-
-    def __init__(self, reply: bytes, version: Version, position: Position) -> None:
-        self.reply = reply
-        self.version = version
-        self.position = position
+from aether.ids import Position
 
 
 class _Bucket:
@@ -38,17 +29,17 @@ class CommandRecord:
     __slots__ = ("_answers", "_buckets")
 
     def __init__(self) -> None:
-        self._answers: dict[str, Remembered] = {}
+        self._answers: dict[str, bytes] = {}
         self._buckets: list[_Bucket] = []  # by second: few, and a list is a sixth of a dict
 
     def __len__(self) -> int:
         return len(self._answers)
 
-    def get(self, command_id: str) -> Remembered | None:
+    def get(self, command_id: str) -> bytes | None:
         """The answer of a remembered command."""
         return self._answers.get(command_id)
 
-    def add(self, command_id: str, answer: Remembered, expires_s: float, after: Position) -> None:
+    def add(self, command_id: str, answer: bytes, expires_s: float, after: Position) -> None:
         """Remember a command until `expires_s` (Unix seconds); `after` is the actor's position before its commit."""
         if command_id in self._answers:
             return

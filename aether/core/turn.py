@@ -11,9 +11,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 from msgspec import Raw
 
-from aether.core.record import Remembered
 from aether.ids import ActorId, Position, Version
-from aether.wire import NULL, Command, Event, StoredEvent, encode_stored
+from aether.wire import Command, Event, StoredEvent, encode_stored
 
 
 class Emitted:
@@ -118,21 +117,18 @@ class Turn(Generic[Waiting]):
 
 
 class Recalled(NamedTuple):
-    """What a stored commit says of one command: its answer, and until when it may be retried (Unix seconds)."""
+    """What a stored commit says of a command: its reply and version, and until when to retry it (Unix seconds)."""
 
     command_id: str
-    answer: Remembered
+    reply: bytes
+    version: Version
     deadline_s: float
 
 
-def recall(events: Sequence[Event], position: Position) -> list[Recalled]:
+def recall(events: Sequence[Event]) -> list[Recalled]:
     """The commands that a stored commit answered."""
     return [
-        Recalled(
-            event.commandid,
-            Remembered(event.reply.encode() if event.reply is not None else NULL, event.version, position),
-            event.deadline.timestamp(),
-        )
+        Recalled(event.commandid, event.reply.encode(), event.version, event.deadline.timestamp())
         for event in events
         if event.commandid and event.deadline is not None and event.reply is not None
     ]

@@ -94,6 +94,7 @@ class Committer:
     ) -> None:
         """Append `payload` after `expected`; `done` gets the outcome, once."""
         self._counters.commits += 1
+        self._grouping.joined(self._now_s())
         self._line.append(_Commit(self, actor_id, payload, expected, done))
         self._send()
 
@@ -122,7 +123,7 @@ class Committer:
         while self._line and room > 0 and len(batch) < min(self._store.together_max, self._in_flight_max):
             batch.append(self._line.popleft())
             room -= len(batch[-1].payload)
-        sent = _Sent(len(batch), self._grouping.sent(len(batch), self._in_flight, self._now_s()))
+        sent = _Sent(len(batch), self._grouping.sent(len(batch)))
         self._in_flight += len(batch)
         self._counters.batches += 1
         for commit in batch:
@@ -130,7 +131,7 @@ class Committer:
         self._store.publish_together([Append(one.actor_id, one.payload, one.expected, one) for one in batch])
 
     def _send_one(self, commit: _Commit) -> None:
-        commit.sent = _Sent(1, self._grouping.sent(1, self._in_flight, self._now_s()))
+        commit.sent = _Sent(1, self._grouping.sent(1))
         self._in_flight += 1
         self._store.publish(commit.actor_id, commit.payload, commit.expected, commit)
 
@@ -141,8 +142,7 @@ class Committer:
         assert sent is not None
         sent.left -= 1
         if not sent.left:
-            backlog = sent.size if sent.size > 1 else self.open + 1
-            self._grouping.settled(sent.trial, sent.size, backlog, self._now_s())
+            self._grouping.settled(sent.trial, sent.size, self._now_s())
         try:
             commit.done(outcome)
         except Exception:  # one machine's bug must not keep the others' commits in line

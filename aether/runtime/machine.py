@@ -10,7 +10,7 @@ import logging
 from collections import deque
 
 from aether.core.lifecycle import Happening, Phase, advance
-from aether.core.record import CommandRecord, Remembered
+from aether.core.record import CommandRecord
 from aether.errors import ActorFailed, AetherError, DeadlineExceeded, HistoryRegressed, Overloaded, Unavailable
 from aether.ids import ActorId, Position, Version
 from aether.model.definition import ActorType, Context, State
@@ -240,10 +240,10 @@ class VirtualMachine:
                 assert answered.error is not None
                 self.answer(waiting, answered.error)
                 continue
+            answer = encode_answer(reply, answered.version, position)
             if answered.stored:
-                expires_s = waiting.expires_s + config.record_margin_s
-                record.add(waiting.command.id, Remembered(reply, answered.version, position), expires_s, before)
-            self.answer(waiting, encode_answer(reply, answered.version, position))
+                record.add(waiting.command.id, answer, waiting.expires_s + config.record_margin_s, before)
+            self.answer(waiting, answer)
         if turn.rebuild:
             self._replay_again()
             return

@@ -190,7 +190,7 @@ class OpenTurn:
         known = record.get(waiting.command.id)
         if known is not None:
             self._host.counters.duplicates += 1
-            return encode_answer(known.reply, known.version, known.position)
+            return known
         if len(record) + len(self.turn.answered) >= self._host.config.record_max:
             self._host.counters.overloaded += 1
             message = f"{self._owner.actor_id} remembers {len(record)} commands, the most it may"
