@@ -8,6 +8,9 @@ comes out.
 
 from enum import Enum
 
+SELDOM_TRIALS = 64
+"""A way that is tried again after so many trials of the better one can be given more commits: it costs little."""
+
 
 class Way(Enum):
     """How to store a backlog of commits."""
@@ -48,8 +51,8 @@ class Grouping:
     first, because a start is a bad time to measure, and twice as late each time the choice stands, up to
     `stay_trials_max`; soon again when the wait has become `changed` times what it was at the choice, or as small a part
     of it, because that is another load or another server. The other way's trial is a probe of `probe_commits`, as all
-    others wait for its end. That is unfair to a way that needs many in flight: one with at most double the wait gets a
-    second trial of the usual length, which counts.
+    others wait for its end; of `trial_commits` when it is seldom. That is unfair to a way that needs many in flight:
+    one with at most double the wait gets a second trial, of all that is open at least, which counts.
 
     When fewer than `backlog_min` commits were open at each of the last `quiet_commits` outcomes there is no backlog,
     and the way is `EACH`, unmeasured: a batch would only wait.
@@ -158,8 +161,13 @@ class Grouping:
     def _begin(self, way: Way, *, again: bool = False) -> None:
         """A trial of this way: a probe of the one that is not the better one, but when it is looked at again."""
         probes = self._faster is not None and way is not self._faster and not again
+        wanted = self._trial_commits
+        if again:
+            wanted = max(wanted, self._open)
+        elif probes and self._stay_trials < SELDOM_TRIALS:
+            wanted = self._probe_commits
         self.way = way
-        self._trial = Trial(way, self._probe_commits if probes else self._trial_commits, probes)
+        self._trial = Trial(way, wanted, probes)
 
     def _choose(self) -> None:
         faster = min(Way, key=lambda way: self._wait_s[way])

@@ -1,9 +1,11 @@
 """The choice between storing each and storing together, against stores of known speed."""
 
+import random
 from collections import deque
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from aether.core.grouping import Grouping, Trial, Way
@@ -87,6 +89,60 @@ class Store:
         return count
 
 
+def at_a_load(
+    per_s: float, each_s: float, together_s: float, commits: int, each_at_first_s: float | None = None
+) -> dict[Way, int]:
+    """How commits were stored that come at random, in a store that takes a time for each or a batch, and any number.
+
+    The first 2,000 may take another time, and do not count.
+    """
+    grouping, used = Grouping(), dict.fromkeys(Way, 0)
+    line, in_flight, settled, arrives_s = 0, 0, 0, 0.0
+    chance = random.Random(1)  # noqa: S311 - arrivals, not a secret
+    underway: list[tuple[float, int, int, Trial]] = []
+    sent = 0
+    while settled < commits:
+        if settled < 2_000:
+            used = dict.fromkeys(Way, 0)
+        if not underway or arrives_s < underway[0][0]:
+            line, now_s = line + 1, arrives_s
+            arrives_s += chance.expovariate(per_s)
+            grouping.joined(now_s)
+        else:
+            now_s, _, count, trial = heappop(underway)
+            in_flight, settled = in_flight - count, settled + count
+            grouping.settled(trial, count, now_s)
+        way = grouping.way
+        while line and (not in_flight if way is Way.TOGETHER else not grouping.full):
+            count = line if way is Way.TOGETHER else 1
+            line, in_flight = line - count, in_flight + count
+            used[way] += count
+            one_s = each_at_first_s if each_at_first_s and settled < 2_000 else each_s
+            ends_s = now_s + (together_s if way is Way.TOGETHER else one_s)
+            sent += 1
+            heappush(underway, (ends_s, sent, count, grouping.sent(count)))
+    return used
+
+
+@settings(max_examples=50)
+@given(st.floats(2_000, 20_000), st.floats(0.001, 0.02), st.floats(0.001, 0.02))
+def test_at_a_load_that_both_carry_the_shorter_wait_is_chosen(per_s: float, each_s: float, together_s: float) -> None:
+    """Both do as many a second as come. In a batch a commit waits for half of the batch before it, too."""
+    assume(per_s * each_s < 60)  # few show a way that needs more in flight as slower than it is
+    used = at_a_load(per_s, each_s, together_s, 32_000)
+    wait_s = 1.5 * together_s
+    if each_s * 2 < wait_s:
+        assert used[Way.EACH] > 24_000
+    elif wait_s * 2 < each_s and wait_s * per_s > 32:
+        assert used[Way.TOGETHER] > 24_000
+
+
+def test_a_far_store_that_needs_many_in_flight_is_recognised_after_a_bad_start() -> None:
+    """30 ms for one, 60 ms for a batch: 32 at once show a thousand a second, and 5,000 come."""
+    used = at_a_load(5_000, 0.03, 0.06, 90_000, each_at_first_s=0.3)
+    assert used[Way.EACH] > 40_000
+
+
 @settings(max_examples=50)
 @given(RATES, CALLERS, st.integers(1, 300))
 def test_with_a_backlog_the_faster_way_is_found_and_mostly_used(
@@ -124,10 +180,11 @@ def test_soon_after_the_backlog_is_gone_every_commit_goes_at_once(rates: tuple[f
     grouping = store.grouping
     for _ in range(backlog):
         grouping.joined(store.now_s)
-    for _ in range(64 + 16):
+    for number in range(1_000):
+        store.now_s += 0.001
         grouping.joined(store.now_s)
-        grouping.settled(grouping.sent(1), 1, store.now_s)
-    assert (grouping.way, grouping.full) == (Way.EACH, False)
+        grouping.settled(grouping.sent(1), 1, store.now_s + 0.0005)
+        assert number < 64 + 16 or (grouping.way, grouping.full) == (Way.EACH, False)
 
 
 @given(st.floats(1, 100))
@@ -157,6 +214,17 @@ def test_a_way_that_needs_many_in_flight_is_not_judged_by_few() -> None:
     store.used = dict.fromkeys(Way, 0)
     store.run(10_000)
     assert store.used[Way.EACH] > 8_000
+
+
+def test_another_server_is_noticed_long_before_the_next_trial() -> None:
+    store = Store(200, 20_000, 5_000)
+    while store.grouping._trials_left * 128 < 32_000:
+        store.run(1_000)
+    store.each_per_s = 1_000
+    store.run(8_000)
+    store.used = dict.fromkeys(Way, 0)
+    store.run(10_000)
+    assert store.used[Way.TOGETHER] > 8_000
 
 
 def test_the_way_that_seems_slower_gets_no_more_than_its_trial() -> None:
