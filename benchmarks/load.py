@@ -9,7 +9,8 @@ import asyncio
 import gc
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
 
 from benchmarks.figures import Measured, timed
@@ -56,13 +57,13 @@ async def closed_loop(
             await deposit(account, amount)
             latencies_s.append(time.perf_counter() - begun_s)
 
-    _set_aside()
-    before = cpu_by_name(processes or {})
-    begun_s = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(in_flight):
-            group.create_task(one_caller())
-    took_s = time.perf_counter() - begun_s
+    with _set_aside():
+        before = cpu_by_name(processes or {})
+        begun_s = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(in_flight):
+                group.create_task(one_caller())
+        took_s = time.perf_counter() - begun_s
     return timed(latencies_s, len(plan) / took_s, _spent(before, processes or {}, len(plan)))
 
 
@@ -86,32 +87,37 @@ async def open_loop(
     """Send each deposit of a plan at its time; `figures` has how late the load itself sent at worst."""
     latencies_s: list[float] = []
     late_s = 0.0
-    _set_aside()
-    begun_s = now_s()
 
     async def one(account: str, amount: int, intended_s: float) -> None:
         await deposit(account, amount)
         latencies_s.append(now_s() - intended_s)
 
-    before = cpu_by_name(processes or {})
-    async with asyncio.timeout(due_s[-1] + OPEN_LOOP_TIMEOUT_S), asyncio.TaskGroup() as group:
-        for (account, amount), due in zip(plan, due_s, strict=True):
-            # Also when it is late already: what has been begun must run on.
-            await asyncio.sleep(max(0.0, begun_s + due - now_s()))
-            late_s = max(late_s, now_s() - begun_s - due)
-            group.create_task(one(account, amount, begun_s + due))
-    took_s = now_s() - begun_s
+    with _set_aside():
+        before = cpu_by_name(processes or {})
+        begun_s = now_s()
+        async with asyncio.timeout(due_s[-1] + OPEN_LOOP_TIMEOUT_S), asyncio.TaskGroup() as group:
+            for (account, amount), due in zip(plan, due_s, strict=True):
+                # Also when it is late already: what has been begun must run on.
+                await asyncio.sleep(max(0.0, begun_s + due - now_s()))
+                late_s = max(late_s, now_s() - begun_s - due)
+                group.create_task(one(account, amount, begun_s + due))
+        took_s = now_s() - begun_s
     late = {"sent late at most, ms": late_s * 1e3}
     return timed(latencies_s, len(plan) / took_s, _spent(before, processes or {}, len(plan)), late)
 
 
-def _set_aside() -> None:
-    """What the load has made so far, its libraries and its plan, is not looked at when its garbage is collected.
+@contextmanager
+def _set_aside() -> Iterator[None]:
+    """What the load has made so far, its libraries and its plan, is not looked at when garbage is collected inside.
 
     Otherwise the load stops for 20 to 80 ms a second, and reports that as the latency of others.
     """
     gc.collect()
     gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _spent(before: Mapping[str, float], processes: Mapping[str, Sequence[int]], count: int) -> dict[str, float]:

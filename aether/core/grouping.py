@@ -83,7 +83,7 @@ class Grouping:
         self._measured: Way | None = None
         self._commits = 0.0
         self._waited_s = 0.0
-        self._faster: Way | None = None
+        self._better: Way | None = None
         self._chosen_wait_s = 0.0
         self._stay_trials = 1
         self._trials_left = 0
@@ -93,7 +93,7 @@ class Grouping:
 
     @property
     def full(self) -> bool:
-        """Whether the way that seems slower has been given enough for its trial: the rest should wait for the end."""
+        """Whether the way that seems worse has been given enough for its trial: the rest should wait for the end."""
         return self._trial.probes and self._trial.sent >= self._trial.wanted
 
     def joined(self, now_s: float) -> None:
@@ -102,7 +102,7 @@ class Grouping:
         self._open += 1
         if self._trial is self._unmeasured and self._open >= self._backlog_min:
             self._quiet = 0
-            self._begin(self._faster or Way.EACH)
+            self._begin(self._better or Way.EACH)
 
     def sent(self, commits: int) -> Trial:
         """Some commits of the line are sent in the way that is chosen; what `settled` wants to know."""
@@ -138,7 +138,7 @@ class Grouping:
         other = Way.TOGETHER if way is Way.EACH else Way.EACH
         if other not in wait_s:
             self._begin(other)
-        elif way is self._faster:
+        elif way is self._better:
             self._trials_left -= 1
             stays = self._trials_left > 0 and not self._has_changed()
             self._begin(way if stays else other)
@@ -160,7 +160,7 @@ class Grouping:
 
     def _begin(self, way: Way, *, again: bool = False) -> None:
         """A trial of this way: a probe of the one that is not the better one, but when it is looked at again."""
-        probes = self._faster is not None and way is not self._faster and not again
+        probes = self._better is not None and way is not self._better and not again
         wanted = self._trial_commits
         if again:
             wanted = max(wanted, self._open)
@@ -170,11 +170,11 @@ class Grouping:
         self._trial = Trial(way, wanted, probes)
 
     def _choose(self) -> None:
-        faster = min(Way, key=lambda way: self._wait_s[way])
-        self._stay_trials = min(self._stay_trials * 2, self._stay_trials_max) if faster is self._faster else 2
-        self._faster, self._trials_left = faster, self._stay_trials
-        self._chosen_wait_s = self._wait_s[faster]
-        self._begin(faster)
+        better = min(Way, key=lambda way: self._wait_s[way])
+        self._stay_trials = min(self._stay_trials * 2, self._stay_trials_max) if better is self._better else 2
+        self._better, self._trials_left = better, self._stay_trials
+        self._chosen_wait_s = self._wait_s[better]
+        self._begin(better)
 
     def _has_changed(self) -> bool:
         """Whether the wait is not at all what it was at the choice; then the next choices are looked at soon."""

@@ -1,7 +1,7 @@
 """The Committer: hands commits to the event store, a bounded number in flight, in the order they came.
 
 Each actor has at most one commit in flight (its machine sees to that), so commits of different actors need no order.
-They are published each on its own, or, while there is a backlog and the store is faster that way, together: one batch
+They are published each on its own, or, while there is a backlog and they wait less that way, together: one batch
 is in flight and whatever comes meanwhile is the next (`aether.core.grouping` decides). It never blocks, owns no task.
 """
 

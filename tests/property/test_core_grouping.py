@@ -145,7 +145,7 @@ def test_a_far_store_that_needs_many_in_flight_is_recognised_after_a_bad_start()
 
 @settings(max_examples=50)
 @given(RATES, CALLERS, st.integers(1, 300))
-def test_with_a_backlog_the_faster_way_is_found_and_mostly_used(
+def test_with_a_backlog_the_better_way_is_found_and_mostly_used(
     rates: tuple[float, float], callers: int, lump: int
 ) -> None:
     """Also when acknowledgements come in lumps: the time between two of them says nothing."""
@@ -205,10 +205,10 @@ def test_a_pause_is_no_slowness(pause_s: float) -> None:
 
 
 def test_a_way_that_needs_many_in_flight_is_not_judged_by_few() -> None:
-    """A trial of 128 shows 15,000/s of 30,000/s here, and the other way had been the faster one."""
+    """A probe shows 15,000/s of 30,000/s here, and the other way had been the better one."""
     store = Store(500, 3_000, 20_000, few_are_slower=2.0)
     store.run(3_000)
-    assert store.grouping._faster is Way.TOGETHER
+    assert store.grouping._better is Way.TOGETHER
     store.each_per_s = 30_000
     store.run(10_000)
     store.used = dict.fromkeys(Way, 0)
@@ -230,7 +230,7 @@ def test_another_server_is_noticed_long_before_the_next_trial() -> None:
 def test_the_way_that_seems_slower_gets_no_more_than_its_trial() -> None:
     store = Store(600, 1_000, 20_000)
     store.run(5_000)
-    assert store.grouping._faster is Way.TOGETHER
+    assert store.grouping._better is Way.TOGETHER
     before = store.used[Way.EACH]
     while store.chose(Way.TOGETHER):
         store.run(1)
