@@ -1,15 +1,25 @@
 """Whether commits of different actors pay to be stored together: one atomic batch, one disk sync, more staging.
 
 On a server that syncs every write a batch of a hundred costs about what one write costs; on one that does not, staging
-the batch costs more than it saves. Nobody tells a client which it is, so both ways are tried in turn while there is a
-backlog, and the one in which commits wait less is used until the next trial. Pure: time and counts come in, the way
-comes out.
+the batch costs more than it saves. Nobody tells a client which it is, so both are measured: how many commits a second
+the store takes each on its own, and how long one waits when they go in batches. Pure: time and counts come in, the
+way comes out.
 """
 
 from enum import Enum
+from math import inf
 
-SELDOM_TRIALS = 64
-"""A way that is tried again after so many trials of the better one can be given more commits: it costs little."""
+LEAVES_AT = 1.3
+"""Batches go on until this many times the commits that were open would have to be, so that chance does not decide."""
+
+ROUNDS = 16
+"""What is open must have settled so often before the other way is explored, which may be all of it."""
+
+TRIAL_ROUNDS = 4
+"""A trial of singles lasts until what was open has settled so often."""
+
+SELDOM_COMMITS = 8_192
+"""A way that was left alone for so long can be given more commits to show itself: it costs little."""
 
 
 class Way(Enum):
@@ -19,169 +29,249 @@ class Way(Enum):
     TOGETHER = "together"
 
 
-class Trial:
-    """One look at a way: it lasts until the commits that were sent in it have settled. Made by `Grouping`.
+class Measured:
+    """What was seen of a way lately: so many commits, in such a time, which waited so long in sum."""
 
-    From its first commit on, `counted` are all that settled, whenever they were sent, and `waited_s` is the time that
-    passed for each of those that were open, summed.
-    """
+    __slots__ = ("commits", "took_s", "waited_s")
 
-    __slots__ = ("counted", "probes", "sent", "settled", "waited_s", "wanted", "way")
-
-    def __init__(self, way: Way, wanted: int, probes: bool) -> None:
-        self.way = way
-        self.wanted = wanted
-        self.probes = probes
-        self.sent = 0
-        self.settled = 0
-        self.counted = 0
+    def __init__(self) -> None:
+        self.commits = 0.0
+        self.took_s = 0.0
         self.waited_s = 0.0
+
+    @property
+    def per_s(self) -> float:
+        """Commits a second, 0 if nothing was seen."""
+        return self.commits / self.took_s if self.took_s else 0.0
+
+    @property
+    def wait_s(self) -> float:
+        """A commit's wait from the line to the outcome (Little's law), infinite if nothing was seen."""
+        return self.waited_s / self.commits if self.commits else inf
+
+    def keep(self, commits: float) -> None:
+        """Let what was seen count no more than so many commits."""
+        if self.commits > commits:
+            part = commits / self.commits
+            self.commits, self.took_s, self.waited_s = commits, self.took_s * part, self.waited_s * part
 
 
 class Grouping:
-    """The choice of one runtime. One writer: its committer.
+    """The choice of one runtime. One writer: its committer, which has one batch in flight or any number of singles.
 
-    A way is as good as a commit's wait in it is short, from the line to the outcome: by Little's law the mean number of
-    open commits by those that settle in a second. With a fixed number in flight that is the way that does most; at a
-    load that both can carry both do as many a second, and only the wait tells them apart.
+    Stored each on its own, a commit waits until the store has taken all that were open before it; in a batch, for its
+    end, and perhaps for the end of the one before. So batches pay from as many open commits on as the store takes
+    singles in a commit's wait for its batch. With that the way follows the load within milliseconds, and no trial is
+    needed while both ways are used now and then. The singles' rate is that of the time in which some are in flight,
+    whole stretches of it: acknowledgements come in lumps, so that the time between two of them says nothing. A wait is
+    the time that passed for each of the open commits, summed, by those that settled (Little's law).
 
-    A trial is `trial_commits` commits, until those that were sent in it have settled: acknowledgements come in lumps,
-    so that the time between two of them says nothing. The wait in a way is that of its trials since the other one, the
-    latest `memory_trials` above all. The better way is kept for a few trials, then the other is tried again: soon at
-    first, because a start is a bad time to measure, and twice as late each time the choice stands, up to
-    `stay_trials_max`; soon again when the wait has become `changed` times what it was at the choice, or as small a part
-    of it, because that is another load or another server. The other way's trial is a probe of `probe_commits`, as all
-    others wait for its end; of `trial_commits` when it is seldom. That is unfair to a way that needs many in flight:
-    one with at most double the wait gets a second trial, of all that is open at least, which counts.
+    Where something else is the bottleneck, fewer commits are open while each goes on its own, and to ask what that
+    would cost with all that are open for a batch is unfair. So singles are also used again when they were faster than
+    the batches are, with less wait.
 
-    When fewer than `backlog_min` commits were open at each of the last `quiet_commits` outcomes there is no backlog,
-    and the way is `EACH`, unmeasured: a batch would only wait.
+    A way that the choice leaves alone is explored: after `stay_commits` in the other one at first, because a start is
+    a bad time to measure, and four times as late each time the choice stands, up to `stay_commits_max`; soon again when
+    the wait has become `changed` times what it was then, or as small a part of it, because that is another load or
+    another server. What has not been used for `memory_commits` is measured anew.
+
+    To explore batches takes one. To explore singles, `probe_commits` are sent and all others wait for their end,
+    `first_commits` when that is seldom. That is unfair to a store that is far and needs many in flight: when half of
+    what is open would be too few for a batch, all of it is sent. Singles that are then faster than the batches get a
+    trial, unless more and more pile up.
+
+    With fewer than `backlog_min` open commits there is no backlog: each goes on its own, and nothing is explored.
     """
 
     def __init__(
         self,
         *,
-        trial_commits: int = 128,
+        first_commits: int = 128,
         probe_commits: int = 32,
-        quiet_commits: int = 64,
         backlog_min: int = 16,
-        stay_trials_max: int = 4096,
-        memory_trials: int = 16,
+        stay_commits: int = 256,
+        stay_commits_max: int = 524_288,
+        memory_commits: int = 512,
         changed: float = 3.0,
     ) -> None:
         self.way = Way.EACH
-        self._unmeasured = Trial(Way.EACH, 0, probes=False)
-        self._trial = self._unmeasured
-        self._trial_commits = trial_commits
+        self._first_commits = first_commits
         self._probe_commits = probe_commits
-        self._quiet_commits = quiet_commits
         self._backlog_min = backlog_min
-        self._stay_trials_max = stay_trials_max
-        self._memory_commits = memory_trials * trial_commits
+        self._stay_commits_min = stay_commits
+        self._stay_commits_max = stay_commits_max
+        self._memory_commits = memory_commits
         self._changed = changed
-        self._wait_s: dict[Way, float] = {}
-        self._measured: Way | None = None
-        self._commits = 0.0
-        self._waited_s = 0.0
-        self._better: Way | None = None
-        self._chosen_wait_s = 0.0
-        self._stay_trials = 1
-        self._trials_left = 0
-        self._quiet = 0
+
         self._open = 0
+        self._most = 0
+        self._singles = 0
         self._looked_s = 0.0
+        self._each = Measured()
+        self._together = Measured()
+        self._batch_s = 0.0
+        self._batch_waited_s = 0.0
+
+        self._stay_commits = stay_commits
+        self._since_each = 0
+        self._since_together = 0
+        self._exploring = False
+        self._explored_with = 0
+        self._again = False
+        self._probe_left = 0
+        self._trial_left = 0
+        self._trial_open_max = 0
+        self._chosen_s = 0.0
 
     @property
     def full(self) -> bool:
-        """Whether the way that seems worse has been given enough for its trial: the rest should wait for the end."""
-        return self._trial.probes and self._trial.sent >= self._trial.wanted
+        """Whether as many singles are under way as are needed to know them: the rest should wait."""
+        if self.way is not Way.EACH:
+            return False
+        if self._exploring:
+            return self._probe_left <= 0
+        return not self._together.commits and self._singles >= self._first_commits
+
+    @property
+    def pays_from(self) -> float:
+        """From how many open commits on batches are better; infinite while one of the ways was never used."""
+        if not (self._each.commits and self._each.took_s and self._together.commits):
+            return inf
+        return max(self._backlog_min, self._together.wait_s * self._each.per_s)
 
     def joined(self, now_s: float) -> None:
         """A commit is in line from now on."""
         self._look(now_s)
         self._open += 1
-        if self._trial is self._unmeasured and self._open >= self._backlog_min:
-            self._quiet = 0
-            self._begin(self._better or Way.EACH)
+        if self.way is Way.EACH and not self._exploring:
+            self._consider_together()
 
-    def sent(self, commits: int) -> Trial:
-        """Some commits of the line are sent in the way that is chosen; what `settled` wants to know."""
-        trial = self._trial
-        if trial.sent >= trial.wanted:
-            return self._unmeasured
-        trial.sent += commits
-        return trial
+    def sent(self, commits: int) -> None:
+        """Some commits of the line are sent: one on its own, or a batch."""
+        if commits > 1:
+            self._batch_s = self._batch_waited_s = 0.0
+            return
+        self._singles += 1
+        if not self._exploring:
+            return
+        if self.way is Way.EACH:
+            self._probe_left -= 1
+        else:  # too few are left for a batch
+            self._exploring = False
+            self._since_together = 0
+            self.way = Way.EACH
 
-    def settled(self, trial: Trial, commits: int, now_s: float) -> None:
-        """Some commits that were sent together, for which `sent` gave this trial, have settled."""
+    def settled(self, commits: int, now_s: float) -> None:
+        """What was sent as one has settled, all of it."""
         self._look(now_s)
-        if self._trial.sent:
-            self._trial.counted += commits
-        self._quiet = self._quiet + commits if self._open < self._backlog_min else 0
+        most = self._open
         self._open -= commits
-        if self._quiet >= self._quiet_commits:
-            self.way, self._trial = Way.EACH, self._unmeasured
-        elif trial is self._trial and trial is not self._unmeasured:
-            trial.settled += commits
-            if trial.settled >= max(trial.sent, trial.wanted):
-                self._over(trial)
+        if commits > 1:
+            self._measure_batch(commits)
+        else:
+            self._measure_single()
+        if self._exploring:
+            if self.way is Way.TOGETHER:
+                if commits > 1:
+                    self._explored()
+            elif self._probe_left <= 0 and not self._singles:
+                self._probed()
+        elif self.way is Way.EACH:
+            self._consider_together()
+        elif not self._singles:
+            self._consider_each(most)
 
     def _look(self, now_s: float) -> None:
         """The commits that are open have waited since the last look."""
-        if self._trial.sent:
-            self._trial.waited_s += self._open * (now_s - self._looked_s)
+        passed_s = now_s - self._looked_s
+        waited_s = self._open * passed_s
+        self._batch_s += passed_s
+        self._batch_waited_s += waited_s
+        if self._singles:
+            self._each.took_s += passed_s
+            self._each.waited_s += waited_s
         self._looked_s = now_s
 
-    def _over(self, trial: Trial) -> None:
-        self._measure(trial)
-        way, wait_s = trial.way, self._wait_s
-        other = Way.TOGETHER if way is Way.EACH else Way.EACH
-        if other not in wait_s:
-            self._begin(other)
-        elif way is self._better:
-            self._trials_left -= 1
-            stays = self._trials_left > 0 and not self._has_changed()
-            self._begin(way if stays else other)
-        elif trial.probes and wait_s[way] < 2 * wait_s[other]:
-            self._measured = None
-            self._begin(way, again=True)
+    def _measure_single(self) -> None:
+        self._singles -= 1
+        self._since_together += 1
+        if self._since_each > self._memory_commits:
+            self._each.keep(self._probe_commits / 2)
+        self._since_each = 0
+        self._trial_left -= 1
+        self._each.commits += 1
+        if self._each.commits > self._memory_commits:
+            self._each.keep(self._memory_commits / 2)
+
+    def _measure_batch(self, commits: int) -> None:
+        kept = self._together.commits * 3 / 4 if self._since_together <= self._memory_commits else 0.0
+        self._together.keep(kept)
+        self._together.commits += commits
+        self._together.took_s += self._batch_s
+        self._together.waited_s += self._batch_waited_s
+        self._since_together = 0
+        self._since_each += commits
+
+    def _consider_together(self) -> None:
+        """Singles are sent: do so many pile up that a batch pays, or is it time to see whether it would?"""
+        if self._open < self._backlog_min or (self._trial_left > 0 and self._open <= self._trial_open_max):
+            return
+        if self._open >= self.pays_from:
+            self.way = Way.TOGETHER
+            self._trial_left = 0
+        elif not self._together.commits:
+            self._explore(Way.TOGETHER, self._open, self._since_together >= self._first_commits)
         else:
-            self._choose()
+            self._explore(Way.TOGETHER, self._open, self._is_time(self._since_together, self._each.wait_s))
 
-    def _measure(self, trial: Trial) -> None:
-        way = trial.way
-        if way is not self._measured:
-            self._measured, self._commits, self._waited_s = way, 0.0, 0.0
-        elif self._commits > self._memory_commits:
-            self._commits, self._waited_s = self._commits / 2, self._waited_s / 2
-        self._commits += trial.counted
-        self._waited_s += trial.waited_s
-        self._wait_s[way] = self._waited_s / self._commits
+    def _consider_each(self, most: int) -> None:
+        """A batch has settled, before which so many were open: too few for another one, or time to look at singles?"""
+        each, together = self._each, self._together
+        lately, self._most = max(most, self._most), most  # those of a batch call again a moment after it has settled
+        few = lately < self._backlog_min or lately * LEAVES_AT < self.pays_from
+        if few or (each.per_s > LEAVES_AT * together.per_s and each.wait_s < together.wait_s):
+            self.way = Way.EACH
+        else:
+            self._explore(Way.EACH, lately, self._is_time(self._since_each, together.wait_s))
 
-    def _begin(self, way: Way, *, again: bool = False) -> None:
-        """A trial of this way: a probe of the one that is not the better one, but when it is looked at again."""
-        probes = self._better is not None and way is not self._better and not again
-        wanted = self._trial_commits
-        if again:
-            wanted = max(wanted, self._open)
-        elif probes and self._stay_trials < SELDOM_TRIALS:
-            wanted = self._probe_commits
+    def _is_time(self, since: int, wait_s: float) -> bool:
+        """Whether the other way was left alone for long enough, given the wait in this one now."""
+        if since > self._memory_commits and not wait_s / self._changed < self._chosen_s < wait_s * self._changed:
+            self._chosen_s = wait_s
+            self._stay_commits = self._stay_commits_min
+        return since >= self._stay_commits and since >= ROUNDS * self._open
+
+    def _explore(self, way: Way, most: int, now: bool) -> None:
+        """Use the other way for a while, if it is time; so many commits were open lately."""
+        if not now:
+            return
         self.way = way
-        self._trial = Trial(way, wanted, probes)
+        self._explored_with = most
+        self._exploring = True
+        self._again = False
+        self._probe_left = self._probe_commits if self._stay_commits < SELDOM_COMMITS else self._first_commits
 
-    def _choose(self) -> None:
-        better = min(Way, key=lambda way: self._wait_s[way])
-        self._stay_trials = min(self._stay_trials * 2, self._stay_trials_max) if better is self._better else 2
-        self._better, self._trials_left = better, self._stay_trials
-        self._chosen_wait_s = self._wait_s[better]
-        self._begin(better)
+    def _probed(self) -> None:
+        """The singles that were explored have settled."""
+        most, each = self._explored_with, self._each
+        near = self.pays_from <= most < 2 * self.pays_from
+        if not self._again and (near or each.per_s > self._together.per_s):
+            self._again = True
+            self._probe_left = max(self._probe_commits, self._open)
+            each.keep(1)
+        else:
+            self._explored()
 
-    def _has_changed(self) -> bool:
-        """Whether the wait is not at all what it was at the choice; then the next choices are looked at soon."""
-        if self._commits < self._memory_commits:
-            return False
-        now_s, chosen_s = self._wait_s[self.way], self._chosen_wait_s
-        changed = not chosen_s / self._changed < now_s < chosen_s * self._changed
-        if changed:
-            self._stay_trials = 1
-        return changed
+    def _explored(self) -> None:
+        """Both ways are known: choose, and say when that is to be doubted."""
+        explored, most, each = self.way, self._explored_with, self._each
+        self._exploring = False
+        self.way = Way.TOGETHER if most >= self.pays_from else Way.EACH
+        if explored is Way.EACH and each.per_s > self._together.per_s:
+            self.way = Way.EACH
+            self._trial_left, self._trial_open_max = TRIAL_ROUNDS * most, 2 * most
+        if self.way is explored:
+            self._stay_commits = max(self._stay_commits // 4, self._stay_commits_min)
+        else:
+            self._stay_commits = min(self._stay_commits * 4, self._stay_commits_max)
+        self._chosen_s = (self._together if self.way is Way.TOGETHER else each).wait_s

@@ -1,15 +1,15 @@
 """The Committer: hands commits to the event store, a bounded number in flight, in the order they came.
 
 Each actor has at most one commit in flight (its machine sees to that), so commits of different actors need no order.
-They are published each on its own, or, while there is a backlog and they wait less that way, together: one batch
-is in flight and whatever comes meanwhile is the next (`aether.core.grouping` decides). It never blocks, owns no task.
+They are published each on its own, or, while there is a backlog and they wait less that way, together: a batch is in
+flight alone, and whatever comes meanwhile goes next (`aether.core.grouping` decides). It never blocks, owns no task.
 """
 
 import logging
 from collections import deque
 from collections.abc import Callable
 
-from aether.core.grouping import Grouping, Trial, Way
+from aether.core.grouping import Grouping, Way
 from aether.ids import ActorId, Position
 from aether.ports import Append, AppendOutcome, EventStore
 from aether.runtime.counters import Counters
@@ -23,21 +23,20 @@ TOGETHER_BYTES_MAX = 4 * 1024 * 1024
 """A batch is staged in the server's memory: it ends when it has grown to this."""
 
 
-class _Sent:
-    """Commits that were sent together, or one alone: they are measured together."""
+class _Batch:
+    """Commits that were sent together; so many have no outcome yet."""
 
-    __slots__ = ("left", "size", "trial")
+    __slots__ = ("left", "size")
 
-    def __init__(self, size: int, trial: Trial) -> None:
+    def __init__(self, size: int) -> None:
         self.size = size
         self.left = size
-        self.trial = trial
 
 
 class _Commit:
     """One commit, from the line to its outcome: the store calls it with that."""
 
-    __slots__ = ("_committer", "actor_id", "done", "expected", "payload", "sent")
+    __slots__ = ("_committer", "actor_id", "batch", "done", "expected", "payload")
 
     def __init__(
         self,
@@ -48,7 +47,7 @@ class _Commit:
         done: Callable[[AppendOutcome], None],
     ) -> None:
         self._committer = committer
-        self.sent: _Sent | None = None
+        self.batch: _Batch | None = None
         self.actor_id = actor_id
         self.payload = payload
         self.expected = expected
@@ -82,6 +81,7 @@ class Committer:
         self._sending = False
         self._grouping = grouping or Grouping()
         self._in_flight = 0
+        self._batch: _Batch | None = None
         self._line: deque[_Commit] = deque()
 
     @property
@@ -100,20 +100,23 @@ class Committer:
 
     def _send(self) -> None:
         """Publish as much of the line as may go now."""
-        if self._grouping.way is Way.TOGETHER and self._store.together_max > 1:
+        if self._batch is not None:
+            return  # what comes until its outcome goes next
+        grouping, can_group = self._grouping, self._store.together_max > 1
+        if can_group and grouping.way is Way.TOGETHER:
             if not self._in_flight and not self._waking:
                 self._waking = True
                 self._soon(self._send_together)  # what else arrives in this turn of the loop belongs to the batch
         elif not self._sending:  # an outcome may come before `publish` returns: the loop below goes on, it never nests
             self._sending = True
-            while self._line and self._in_flight < self._in_flight_max and not self._grouping.full:
+            while self._line and self._in_flight < self._in_flight_max and not (can_group and grouping.full):
                 self._send_one(self._line.popleft())
             self._sending = False
 
     def _send_together(self) -> None:
         self._waking = False
         if self._in_flight:
-            return  # what comes until the answer is the next batch
+            return
         if len(self._line) < TOGETHER_MIN:
             while self._line:
                 self._send_one(self._line.popleft())
@@ -123,26 +126,30 @@ class Committer:
         while self._line and room > 0 and len(batch) < min(self._store.together_max, self._in_flight_max):
             batch.append(self._line.popleft())
             room -= len(batch[-1].payload)
-        sent = _Sent(len(batch), self._grouping.sent(len(batch)))
+        self._batch = _Batch(len(batch))
+        for commit in batch:
+            commit.batch = self._batch
+        self._grouping.sent(len(batch))
         self._in_flight += len(batch)
         self._counters.batches += 1
-        for commit in batch:
-            commit.sent = sent
         self._store.publish_together([Append(one.actor_id, one.payload, one.expected, one) for one in batch])
 
     def _send_one(self, commit: _Commit) -> None:
-        commit.sent = _Sent(1, self._grouping.sent(1))
+        self._grouping.sent(1)
         self._in_flight += 1
         self._store.publish(commit.actor_id, commit.payload, commit.expected, commit)
 
     def settled(self, commit: _Commit, outcome: AppendOutcome) -> None:
         """A commit has its outcome: hand it over, and go on with the line."""
         self._in_flight -= 1
-        sent = commit.sent
-        assert sent is not None
-        sent.left -= 1
-        if not sent.left:
-            self._grouping.settled(sent.trial, sent.size, self._now_s())
+        batch = commit.batch
+        if batch is None:
+            self._grouping.settled(1, self._now_s())
+        else:
+            batch.left -= 1
+            if not batch.left:
+                self._batch = None
+                self._grouping.settled(batch.size, self._now_s())
         try:
             commit.done(outcome)
         except Exception:  # one machine's bug must not keep the others' commits in line
