@@ -66,10 +66,6 @@ class Grouping:
     whole stretches of it: acknowledgements come in lumps, so that the time between two of them says nothing. A wait is
     the time that passed for each of the open commits, summed, by those that settled (Little's law).
 
-    Where something else is the bottleneck, fewer commits are open while each goes on its own, and to ask what that
-    would cost with all that are open for a batch is unfair. So singles are also used again when they were faster than
-    the batches are, with less wait.
-
     A way that the choice leaves alone is explored: after `stay_commits` in the other one at first, because a start is
     a bad time to measure, and four times as late each time the choice stands, up to `stay_commits_max`; soon again when
     the wait has become `changed` times what it was then, or as small a part of it, because that is another load or
@@ -78,7 +74,7 @@ class Grouping:
     To explore batches takes one. To explore singles, `probe_commits` are sent and all others wait for their end,
     `first_commits` when that is seldom. That is unfair to a store that is far and needs many in flight: when half of
     what is open would be too few for a batch, all of it is sent. Singles that are then faster than the batches get a
-    trial, unless more and more pile up.
+    trial, unless more and more pile up: where something else is the bottleneck, fewer are open than for a batch.
 
     With fewer than `backlog_min` open commits there is no backlog: each goes on its own, and nothing is explored.
     """
@@ -226,13 +222,11 @@ class Grouping:
 
     def _consider_each(self, most: int) -> None:
         """A batch has settled, before which so many were open: too few for another one, or time to look at singles?"""
-        each, together = self._each, self._together
         lately, self._most = max(most, self._most), most  # those of a batch call again a moment after it has settled
-        few = lately < self._backlog_min or lately * LEAVES_AT < self.pays_from
-        if few or (each.per_s > LEAVES_AT * together.per_s and each.wait_s < together.wait_s):
+        if lately < self._backlog_min or lately * LEAVES_AT < self.pays_from:
             self.way = Way.EACH
         else:
-            self._explore(Way.EACH, lately, self._is_time(self._since_each, together.wait_s))
+            self._explore(Way.EACH, lately, self._is_time(self._since_each, self._together.wait_s))
 
     def _is_time(self, since: int, wait_s: float) -> bool:
         """Whether the other way was left alone for long enough, given the wait in this one now."""
