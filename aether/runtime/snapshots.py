@@ -5,6 +5,7 @@ A snapshot that cannot be read, or was made by another shape of the state, is as
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -79,6 +80,7 @@ class SnapshotWriter:
         self._in_flight_max = in_flight_max
         self._spawn = spawn
         self._writing: set[asyncio.Task[None]] = set()
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
     def room(self) -> bool:
@@ -86,9 +88,21 @@ class SnapshotWriter:
         return len(self._writing) < self._in_flight_max
 
     async def until_room(self) -> None:
-        """Wait until another snapshot may be written."""
+        """Wait until another snapshot may be written, behind whoever waits already.
+
+        However many wait, one of them is woken when there is room, and wakes the next if there is still some.
+        """
+        wait_in_line = self._waiting.append
         while not self.room:
-            await asyncio.wait(self._writing, return_when=asyncio.FIRST_COMPLETED)
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            wait_in_line(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                self._wake_one()  # it may have been this one's turn
+                raise
+            wait_in_line = self._waiting.appendleft
+        self._wake_one()
 
     async def settled(self) -> None:
         """Wait until none is being written."""
@@ -112,8 +126,19 @@ class SnapshotWriter:
             return None
         task = self._spawn(self._save(fold.actor_id, raw))
         self._writing.add(task)
-        task.add_done_callback(self._writing.discard)
+        task.add_done_callback(self._written)
         return task
+
+    def _written(self, task: asyncio.Task[None]) -> None:
+        self._writing.discard(task)
+        self._wake_one()
+
+    def _wake_one(self) -> None:
+        while self.room and self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
 
     async def _save(self, actor_id: ActorId, raw: bytes) -> None:
         try:
