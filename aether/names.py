@@ -7,7 +7,7 @@ every process and language).
 
 import re
 from sys import intern
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 from urllib.parse import quote
 from zlib import crc32
 
@@ -21,8 +21,8 @@ LAYOUT_VERSION = "1"
 METADATA_SHARDS = "aether.shards"
 METADATA_LAYOUT = "aether.layout"
 
-NAMES_KEPT_MAX = 131_072
-"""Subjects of which what they say is kept, and actors whose subject is: the last so many, at most twice as many."""
+NAMES_KEPT = 131_072
+"""Subjects whose actor is kept, and actors whose subject is: the last so many, at most twice as many."""
 
 MEMBER_PREFIX = "member."
 """Rows of the table whose keys start so are workers."""
@@ -129,10 +129,10 @@ class Recent(Generic[K, V]):
     Two dicts that take turns: a look-up moves nothing, as it does in an ordered cache.
     """
 
-    __slots__ = ("_most", "_new", "_old")
+    __slots__ = ("_new", "_old", "most")
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
         self._new: dict[K, V] = {}
         self._old: dict[K, V] = {}
 
@@ -147,16 +147,9 @@ class Recent(Generic[K, V]):
 
     def put(self, key: K, value: V) -> None:
         """Keep a value; when there are too many, those that were not used since the last time go."""
-        if len(self._new) >= self._most:
+        if len(self._new) >= self.most:
             self._old, self._new = self._new, {}
         self._new[key] = value
-
-
-class ParsedSubject(NamedTuple):
-    """What a subject of `Names.event` or `Names.command` says."""
-
-    shard: int
-    actor_id: ActorId
 
 
 class Names:
@@ -177,8 +170,12 @@ class Names:
         self.events_all = f"{self._event}>"
         self.stored_all = f"{STORED_PREFIX}aether.{namespace}.>"
         # Escaping, hashing and checking a name costs more than a look-up, and a worker meets the same actors again.
-        self._tails: Recent[ActorId, str] = Recent(NAMES_KEPT_MAX)
-        self._parsed: Recent[str, ParsedSubject] = Recent(NAMES_KEPT_MAX)
+        self._tails: Recent[ActorId, str] = Recent(NAMES_KEPT)
+        self._actors: Recent[str, ActorId] = Recent(NAMES_KEPT)
+
+    def keep(self, actors: int) -> None:
+        """Keep the names of at least so many actors: a worker's active ones are all looked up again and again."""
+        self._tails.most = self._actors.most = max(actors, NAMES_KEPT)
 
     def stream_subjects(self) -> list[str]:
         """What the one stream stores: commits, durable commands, timers."""
@@ -212,8 +209,8 @@ class Names:
         """Where the pool answers questions about itself: its model's schema."""
         return f"aether.{self.namespace}.info"
 
-    def parse_event(self, subject: str) -> ParsedSubject:
-        """The shard and actor of a commit's subject, stored or broadcast; `InvalidCommand` for any other."""
+    def parse_event(self, subject: str) -> ActorId:
+        """The actor of a commit's subject, stored or broadcast; `InvalidCommand` for any other."""
         return self._parse(subject.removeprefix(STORED_PREFIX), self._event)
 
     def actor_of_event(self, subject: str) -> ActorId | None:
@@ -222,10 +219,10 @@ class Names:
         Raises `InvalidCommand` for a commit's subject that names no actor.
         """
         stored = subject.removeprefix(STORED_PREFIX)
-        return self._parse(stored, self._event).actor_id if stored.startswith(self._event) else None
+        return self._parse(stored, self._event) if stored.startswith(self._event) else None
 
-    def parse_command(self, subject: str) -> ParsedSubject:
-        """The shard and actor of a command's subject; `InvalidCommand` for any other subject."""
+    def parse_command(self, subject: str) -> ActorId:
+        """The actor of a command's subject; `InvalidCommand` for any other subject."""
         return self._parse(subject, self._command)
 
     def _tail(self, actor_id: ActorId) -> str:
@@ -236,20 +233,20 @@ class Names:
             self._tails.put(actor_id, tail)
         return tail
 
-    def _parse(self, subject: str, prefix: str) -> ParsedSubject:
+    def _parse(self, subject: str, prefix: str) -> ActorId:
         tail = subject[len(prefix) :]
-        parsed = self._parsed.get(tail) if subject.startswith(prefix) else None
-        if parsed is None:
-            tokens = tail.split(".")
-            if len(tokens) != 3 or not subject.startswith(prefix):
-                raise InvalidCommand(f"not a subject below {prefix}: {subject!r}", path="subject")
-            actor_id = ActorId(intern(decode_token(tokens[1])), decode_token(tokens[2]))
-            shard = shard_of(actor_id, self.shards)
-            if tokens[0] != str(shard):
-                raise InvalidCommand(f"{actor_id} is of shard {shard}, not of {tokens[0]!r}", path="subject")
-            parsed = ParsedSubject(shard, actor_id)
-            self._parsed.put(tail, parsed)
-        return parsed
+        known = self._actors.get(tail) if subject.startswith(prefix) else None
+        if known is not None:
+            return known
+        tokens = tail.split(".")
+        if len(tokens) != 3 or not subject.startswith(prefix):
+            raise InvalidCommand(f"not a subject below {prefix}: {subject!r}", path="subject")
+        actor_id = ActorId(intern(decode_token(tokens[1])), decode_token(tokens[2]))
+        shard = shard_of(actor_id, self.shards)
+        if tokens[0] != str(shard):
+            raise InvalidCommand(f"{actor_id} is of shard {shard}, not of {tokens[0]!r}", path="subject")
+        self._actors.put(tail, actor_id)
+        return actor_id
 
 
 def namespace_of_stream(stream: str) -> str | None:

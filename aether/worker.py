@@ -106,6 +106,7 @@ class _Worker:
             settings.storage,
             SystemClock(),
             append_timeout_s=settings.runtime.append_timeout_s,
+            active_vms_max=settings.runtime.active_vms_max,
         ) as node:
             await self._serve(node)
 
@@ -123,7 +124,7 @@ class _Worker:
             self.served = True
             log.info("serving", extra={"shards": cluster.moves().held, "model": self._model.name})
             await self._until_stopped(cluster, runtime)
-            log.info("draining", extra={"active": len(runtime.get_active_vms())})
+            log.info("draining", extra={"active": runtime.active_count})
             await info.stop()
             await self._drain(cluster, runtime)
         log.info("drained", extra=runtime.counters.as_dict())
@@ -178,6 +179,6 @@ class _About:
     def __call__(self) -> dict[str, Any]:
         return {
             **self._always,
-            "active": len(self._runtime.get_active_vms()),
+            "active": self._runtime.active_count,
             "counters": self._runtime.counters.as_dict(),
         }

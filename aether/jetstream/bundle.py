@@ -53,10 +53,15 @@ async def connect_worker(
     clock: Clock,
     *,
     append_timeout_s: float = APPEND_TIMEOUT_S,
+    active_vms_max: int = 0,
 ) -> AsyncIterator[JetStreamConnection]:
-    """The adapters of a namespace that is made when it is not there. Raises `ConfigError`, `Unavailable`."""
+    """The adapters of a namespace that is made when it is not there, for so many active actors.
+
+    Raises `ConfigError`, `Unavailable`.
+    """
     async with connect(config) as connection:
         layout = await create_layout(connection, namespace, storage)
+        layout.names.keep(active_vms_max)
         bundle = JetStreamConnection(connection, layout, clock, append_timeout_s=append_timeout_s)
         try:
             yield bundle

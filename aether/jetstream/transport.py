@@ -57,11 +57,11 @@ class NatsTransport:
             respond = _Respond(generation, message.reply)
             try:
                 # Refuses an actor of another shard than the subject names, so the shard is the one subscribed to.
-                parsed = self._names.parse_command(message.subject)
+                actor_id = self._names.parse_command(message.subject)
             except InvalidCommand as error:
                 respond(encode_error(error))
             else:
-                receive(Delivery(shard, parsed.actor_id, message.data, respond))
+                receive(Delivery(shard, actor_id, message.data, respond))
 
         return await self._connection.subscribe(self._names.commands_of_shard(shard), received)
 

@@ -259,6 +259,11 @@ class Runtime:
                 await self._host.snapshots.until_room()
             await machine.stop()
 
+    @property
+    def active_count(self) -> int:
+        """How many machines are active: `get_active_vms` makes a list of them, which may be long."""
+        return len(self._router.registry)
+
     def get_active_vms(self, shard: int | None = None) -> Sequence[VirtualMachine]:
         """The active machines, of one shard or of all, least recently used first."""
         return list(self._router.registry) if shard is None else self._router.registry.of_shard(shard)

@@ -103,7 +103,16 @@ def test_what_was_used_lately_is_kept_and_the_rest_is_bounded() -> None:
 
 def test_names_beyond_what_is_kept_are_made_again() -> None:
     names = Names("shop")
-    names._tails, names._parsed = Recent(4), Recent(4)
+    names._tails, names._actors = Recent(4), Recent(4)
     actors = [ActorId("cart", f"k{number}") for number in range(50)]
     for _ in range(2):
-        assert [names.parse_command(names.command(actor)).actor_id for actor in actors] == actors
+        assert [names.parse_command(names.command(actor)) for actor in actors] == actors
+
+
+def test_the_names_of_as_many_actors_as_a_worker_may_have_are_kept() -> None:
+    names = Names("shop")
+    names._tails, names._actors = Recent(4), Recent(4)
+    subjects = [names.command(ActorId("cart", f"k{number}")) for number in range(50)]
+    names.keep(50)
+    found = [names.parse_command(subject) for subject in subjects]
+    assert all(names.parse_command(subject) is actor for subject, actor in zip(subjects, found, strict=True))
