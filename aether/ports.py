@@ -42,12 +42,27 @@ class Unknown:
 AppendOutcome: TypeAlias = Committed | Conflict | Unknown
 
 
-class StoredCommit(NamedTuple):
-    """One stored commit: a CloudEvents JSON batch at a position."""
+class StoredCommit:
+    """One stored commit: a CloudEvents JSON batch at a position. One is made for every commit that is repeated."""
 
-    actor_id: ActorId
-    position: Position
-    payload: bytes
+    __slots__ = ("actor_id", "payload", "position")
+
+    def __init__(self, actor_id: ActorId, position: Position, payload: bytes) -> None:
+        self.actor_id = actor_id
+        self.position = position
+        self.payload = payload
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, StoredCommit):
+            return NotImplemented
+        mine, theirs = (self.actor_id, self.position, self.payload), (other.actor_id, other.position, other.payload)
+        return mine == theirs
+
+    def __hash__(self) -> int:
+        return hash((self.actor_id, self.position))
+
+    def __repr__(self) -> str:
+        return f"StoredCommit({self.actor_id!r}, {self.position}, {self.payload!r})"
 
 
 class Append(NamedTuple):

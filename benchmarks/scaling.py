@@ -33,7 +33,7 @@ def scaling(settings: Settings) -> Iterator[Point]:
 
 def _points(settings: Settings, what: str, steps_of: _Steps) -> Iterator[Point]:
     in_flight = settings.in_flight[0] if settings.in_flight else 100
-    deposits = settings.deposits_or(20_000, 2_000)
+    deposits = settings.deposits_or(60_000, 2_000)
     for sync in settings.sync or ("default",):
 
         async def one_round(contestant: str, server: Server, seed: int) -> dict[str, Measured]:

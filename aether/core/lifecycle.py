@@ -27,6 +27,8 @@ class Phase(Enum):
     COMMITTING = "committing"
     STOPPED = "stopped"
 
+    __hash__ = object.__hash__  # an Enum's own is a call of Python, twice a transition
+
 
 class Happening(Enum):
     """What happens to a machine."""
@@ -40,6 +42,8 @@ class Happening(Enum):
     COMMITTED = "committed"
     STOPPED = "stopped"
     ABANDONED = "abandoned"
+
+    __hash__ = object.__hash__
 
 
 TRANSITIONS: dict[tuple[Phase, Happening], Phase] = {
