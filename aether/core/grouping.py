@@ -18,8 +18,8 @@ ROUNDS = 16
 TRIAL_ROUNDS = 4
 """A trial of singles lasts until what was open has settled so often."""
 
-SELDOM_COMMITS = 8_192
-"""A way that was left alone for so long can be given more commits to show itself: it costs little."""
+FEW = 8
+"""Singles that show whether what is known of them still holds. With fsync they take 2 ms, `probe_commits` take 10."""
 
 
 class Way(Enum):
@@ -49,6 +49,16 @@ class Measured:
         """A commit's wait from the line to the outcome (Little's law), infinite if nothing was seen."""
         return self.waited_s / self.commits if self.commits else inf
 
+    def agrees(self, other: "Measured") -> bool:
+        """Whether both saw about the same rate."""
+        return other.per_s / 2 < self.per_s < other.per_s * 2
+
+    def add(self, other: "Measured") -> None:
+        """Count what the other saw too."""
+        self.commits += other.commits
+        self.took_s += other.took_s
+        self.waited_s += other.waited_s
+
     def keep(self, commits: float) -> None:
         """Let what was seen count no more than so many commits."""
         if self.commits > commits:
@@ -71,10 +81,12 @@ class Grouping:
     the wait has become `changed` times what it was then, or as small a part of it, because that is another load or
     another server. What has not been used for `memory_commits` is measured anew.
 
-    To explore batches takes one. To explore singles, `probe_commits` are sent and all others wait for their end,
-    `first_commits` when that is seldom. That is unfair to a store that is far and needs many in flight: when half of
-    what is open would be too few for a batch, all of it is sent. Singles that are then faster than the batches get a
-    trial, unless more and more pile up: where something else is the bottleneck, fewer are open than for a batch.
+    To explore batches takes one. To explore singles, a few are sent and all others wait for their end, so as few as
+    will do. When they are as fast as what is known, nothing has changed. Otherwise `probe_commits` are sent: if these
+    take longer in proportion, the store is what bounds them, and the few will do the next time. If they do not, the
+    store is far and needs many in flight, which it gets: `first_commits`. When half of what is open would be too few
+    for a batch, all of it is sent. Singles that are then faster than the batches get a trial, unless more and more pile
+    up: where something else is the bottleneck, fewer are open than for a batch.
 
     With fewer than `backlog_min` open commits there is no backlog: each goes on its own, and nothing is explored.
     """
@@ -90,6 +102,7 @@ class Grouping:
         memory_commits: int = 512,
         changed: float = 3.0,
     ) -> None:
+        assert FEW < probe_commits < first_commits
         self.way = Way.EACH
         self._first_commits = first_commits
         self._probe_commits = probe_commits
@@ -113,6 +126,10 @@ class Grouping:
         self._since_together = 0
         self._exploring = False
         self._explored_with = 0
+        self._known = self._each
+        self._bound_by_store = False
+        self._few_s = 0.0
+        self._probe = 0
         self._again = False
         self._probe_left = 0
         self._trial_left = 0
@@ -242,19 +259,38 @@ class Grouping:
         self.way = way
         self._explored_with = most
         self._exploring = True
-        self._again = False
-        self._probe_left = self._probe_commits if self._stay_commits < SELDOM_COMMITS else self._first_commits
+        if way is Way.EACH:
+            self._known = self._each
+            self._again = False
+            self._send_singles(FEW)
+
+    def _send_singles(self, commits: int) -> None:
+        """Measure so many, and nothing else beside them."""
+        self._each = Measured()
+        self._probe = self._probe_left = commits
 
     def _probed(self) -> None:
-        """The singles that were explored have settled."""
+        """The singles that were explored have settled: were they enough?"""
         most, each = self._explored_with, self._each
-        near = self.pays_from <= most < 2 * self.pays_from
-        if not self._again and (near or each.per_s > self._together.per_s):
-            self._again = True
-            self._probe_left = max(self._probe_commits, self._open)
-            each.keep(1)
-        else:
+        if self._again:
             self._explored()
+        elif self._probe == FEW:
+            if self._bound_by_store and each.agrees(self._known):
+                each.add(self._known)
+                self._explored()
+            else:
+                self._few_s = each.took_s
+                self._send_singles(self._probe_commits)
+        elif self._probe == self._probe_commits and each.took_s < 2 * self._few_s:
+            self._bound_by_store = False
+            self._send_singles(self._first_commits)
+        else:
+            self._bound_by_store = self._probe == self._probe_commits
+            self._again = self.pays_from <= most < 2 * self.pays_from or each.per_s > self._together.per_s
+            if self._again:
+                self._send_singles(max(self._probe_commits, self._open))
+            else:
+                self._explored()
 
     def _explored(self) -> None:
         """Both ways are known: choose, and say when that is to be doubted."""

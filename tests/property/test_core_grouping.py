@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from aether.core.grouping import Grouping, Way
+from aether.core.grouping import FEW, Grouping, Way
 
 RATES = st.tuples(st.floats(500, 50_000), st.floats(500, 50_000))
 CALLERS = st.integers(32, 600)
@@ -219,6 +219,21 @@ def test_at_any_load_it_waits_about_as_in_the_better_way(
         assert chosen[int(share * len(chosen))] < 1.5 * better_s + allowed_s
 
 
+@pytest.mark.parametrize("per_s", [14_000, 18_000])
+def test_exploring_singles_is_not_felt_where_only_batches_carry_the_load(per_s: float) -> None:
+    """A store that syncs: 4,000 singles a second, or batches that take 6 ms and 0.03 more for each commit."""
+    store = (per_s, 0.000_25, 0.006, 0.000_03)
+    chosen, alone = waits_s(Grouping(), *store, commits=60_000), waits_s(Always(Way.TOGETHER), *store, commits=60_000)
+    for share in (0.5, 0.99, 0.999):
+        assert chosen[int(share * len(chosen))] < 1.15 * alone[int(share * len(alone))]
+
+
+def test_a_far_store_is_told_from_a_slow_one_when_it_is_first_explored() -> None:
+    """It takes 30 ms for one, and all that are sent at once. Whoever sends few sees few."""
+    used = at_a_load(5_000, 0.03, 0.06, 30_000, each_at_first_s=0.3)
+    assert used[Way.EACH] > 20_000
+
+
 @given(st.integers(16, 128))
 def test_until_both_ways_are_known_a_backlog_is_stored_each_on_its_own(commits: int) -> None:
     """Also when nothing has settled yet. No more are sent than are needed to know how fast that is."""
@@ -345,14 +360,18 @@ def test_another_server_is_noticed_long_before_the_next_trial() -> None:
 
 
 def test_the_way_that_seems_slower_gets_no_more_than_its_trial() -> None:
+    """At first as many as tell a slow store from a far one; once it is known, a few that say that it is as it was."""
     store = Store(600, 1_000, 20_000)
-    store.run(5_000)
-    assert store.chose(Way.TOGETHER)
-    before = store.used[Way.EACH]
-    while store.chose(Way.TOGETHER):
-        store.run(1)
-    store._send()
-    assert (store.in_flight, store.grouping.full) == (32, True)
-    while store.chose(Way.EACH):
-        store.run(1)
-    assert store.used[Way.EACH] - before == 32
+    store.run(500)
+    trials: list[int] = []
+    for _ in range(3):
+        assert store.chose(Way.TOGETHER)
+        before = store.used[Way.EACH]
+        while store.chose(Way.TOGETHER):
+            store.run(1)
+        store._send()
+        assert (store.in_flight, store.grouping.full) == (FEW, True)
+        while store.chose(Way.EACH):
+            store.run(1)
+        trials.append(store.used[Way.EACH] - before)
+    assert trials == [FEW + 32, FEW, FEW]
