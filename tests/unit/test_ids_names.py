@@ -89,6 +89,14 @@ def test_other_subjects_are_refused(subject: str) -> None:
         NAMES.parse_event(subject)
 
 
+def test_what_is_known_of_a_subject_is_not_believed_below_another_prefix() -> None:
+    names, alice = Names("shop"), ActorId("account", "alice")
+    assert names.parse_event(names.event(alice)) == names.parse_command(names.command(alice)) == alice
+    for other in (names.command(alice), Names("shoe").event(alice)):  # as long as its own
+        with pytest.raises(InvalidCommand):
+            names.parse_event(other)
+
+
 def test_what_was_used_lately_is_kept_and_the_rest_is_bounded() -> None:
     recent: Recent[str, int] = Recent(3)
     for number, key in enumerate("abc"):
