@@ -48,6 +48,8 @@ def check_namespace(namespace: str) -> str:
 
 def encode_token(text: str) -> str:
     """Any text as one subject token. Lone surrogates raise `InvalidCommand`."""
+    if text.isascii() and text.isalnum():  # most keys, and much less than a search
+        return text
     try:
         raw = text.encode()
     except UnicodeEncodeError:
@@ -228,8 +230,8 @@ class Names:
     def _tail(self, actor_id: ActorId) -> str:
         tail = self._tails.get(actor_id)
         if tail is None:
-            shard = shard_of(actor_id, self.shards)
-            tail = f"{shard}.{encode_token(actor_id.kind)}.{encode_token(actor_id.key)}"
+            # A kind is a token as it is.
+            tail = f"{shard_of(actor_id, self.shards)}.{actor_id.kind}.{encode_token(actor_id.key)}"
             self._tails.put(actor_id, tail)
         return tail
 
@@ -246,6 +248,7 @@ class Names:
         if tokens[0] != str(shard):
             raise InvalidCommand(f"{actor_id} is of shard {shard}, not of {tokens[0]!r}", path="subject")
         self._actors.put(tail, actor_id)
+        self._tails.put(actor_id, tail)  # one string for both: who hears from an actor will write to it
         return actor_id
 
 

@@ -33,6 +33,7 @@ _NOBODY: dict[str, Waiting] = {}
 class VirtualMachine:
     """One active actor. Made by a `Runtime`; `id` is unique in the worker's life, `actor_id` says which actor.
 
+    `last_used_s`, and its neighbours `older` and `newer` in the order of use, are its registry's.
     It is the `Scope` of its actor's handlers: what `self.emit`, `self.context` and `self.version` reach.
     """
 
@@ -50,6 +51,8 @@ class VirtualMachine:
         "actor_id",
         "actor_type",
         "last_used_s",
+        "newer",
+        "older",
         "shard",
         "snapshot_version",
     )
@@ -59,6 +62,8 @@ class VirtualMachine:
         self.actor_type = actor_type
         self.shard = shard
         self.last_used_s = 0.0
+        self.older: VirtualMachine | None = None
+        self.newer: VirtualMachine | None = None
         self.snapshot_version = Version(0)
         self._number = number
         self._host = host
