@@ -12,6 +12,12 @@ from math import inf
 LEAVES_AT = 1.3
 """Batches go on until this many times the commits that were open would have to be, so that chance does not decide."""
 
+CLEARLY = 1.5
+"""Batches must be better by so much where it can be measured: a server has a quarter to a half more to do for them."""
+
+UNUSUAL = 2.0
+"""So many times the commits that are open on the average while singles are in flight are a growing backlog."""
+
 ROUNDS = 16
 """What is open must have settled so often before the other way is explored, which may be all of it."""
 
@@ -229,9 +235,11 @@ class Grouping:
         """Singles are sent: do so many pile up that a batch pays, or is it time to see whether it would?"""
         if self._open < self._backlog_min or (self._trial_left > 0 and self._open <= self._trial_open_max):
             return
-        if self._open >= self.pays_from:
+        if self._pays(self._open):
             self.way = Way.TOGETHER
             self._trial_left = 0
+            if CLEARLY * self._together.wait_s >= self._each.wait_s:
+                self._stay_commits = self._stay_commits_min
         elif not self._together.commits:
             self._explore(Way.TOGETHER, self._open, self._since_together >= self._first_commits)
         else:
@@ -244,6 +252,21 @@ class Grouping:
             self.way = Way.EACH
         else:
             self._explore(Way.EACH, lately, self._is_time(self._since_each, self._together.wait_s))
+
+    def _pays(self, open_commits: int) -> bool:
+        """Whether so many open commits had better be stored in batches.
+
+        That they pile up for a moment says nothing: callers that wait for an answer call in lumps, and cannot pile up
+        more than they are. So more must be open than usual by far, or singles must really wait longer than batches.
+        """
+        each = self._each
+        unusual = open_commits * each.took_s >= UNUSUAL * each.waited_s
+        return open_commits >= self.pays_from and (unusual or CLEARLY * self._together.wait_s < each.wait_s)
+
+    @property
+    def _may_be_faster(self) -> bool:
+        """Whether singles are worth a trial."""
+        return CLEARLY * self._each.per_s > self._together.per_s
 
     def _is_time(self, since: int, wait_s: float) -> bool:
         """Whether the other way was left alone for long enough, given the wait in this one now."""
@@ -286,7 +309,7 @@ class Grouping:
             self._send_singles(self._first_commits)
         else:
             self._bound_by_store = self._probe == self._probe_commits
-            self._again = self.pays_from <= most < 2 * self.pays_from or each.per_s > self._together.per_s
+            self._again = self.pays_from <= most < 2 * self.pays_from or self._may_be_faster
             if self._again:
                 self._send_singles(max(self._probe_commits, self._open))
             else:
@@ -296,8 +319,8 @@ class Grouping:
         """Both ways are known: choose, and say when that is to be doubted."""
         explored, most, each = self.way, self._explored_with, self._each
         self._exploring = False
-        self.way = Way.TOGETHER if most >= self.pays_from else Way.EACH
-        if explored is Way.EACH and each.per_s > self._together.per_s:
+        self.way = Way.TOGETHER if self._pays(most) else Way.EACH
+        if explored is Way.EACH and self._may_be_faster:
             self.way = Way.EACH
             self._trial_left, self._trial_open_max = TRIAL_ROUNDS * most, 2 * most
         if self.way is explored:
