@@ -12,8 +12,8 @@ from math import inf
 LEAVES_AT = 1.3
 """Batches go on until this many times the commits that were open would have to be, so that chance does not decide."""
 
-CLEARLY = 1.5
-"""Batches must be better by so much where it can be measured: a server has a quarter to a half more to do for them."""
+CLEARLY = 1.25
+"""Singles must wait so many times as long as batches do, because batches are more work for the server."""
 
 UNUSUAL = 2.0
 """So many times the commits that are open on the average while singles are in flight are a growing backlog."""
@@ -78,9 +78,12 @@ class Grouping:
     Stored each on its own, a commit waits until the store has taken all that were open before it; in a batch, for its
     end, and perhaps for the end of the one before. So batches pay from as many open commits on as the store takes
     singles in a commit's wait for its batch. With that the way follows the load within milliseconds, and no trial is
-    needed while both ways are used now and then. The singles' rate is that of the time in which some are in flight,
-    whole stretches of it: acknowledgements come in lumps, so that the time between two of them says nothing. A wait is
-    the time that passed for each of the open commits, summed, by those that settled (Little's law).
+    needed while both ways are used now and then. They begin only where singles were seen to wait longer, or where far
+    more are open than usual: callers that wait for answers call in lumps.
+
+    The singles' rate is that of the time in which some are in flight, whole stretches of it: acknowledgements come in
+    lumps, so that the time between two of them says nothing. A wait is the time that passed for each of the open
+    commits, summed, by those that settled (Little's law).
 
     A way that the choice leaves alone is explored: after `stay_commits` in the other one at first, because a start is
     a bad time to measure, and four times as late each time the choice stands, up to `stay_commits_max`; soon again when
@@ -238,7 +241,7 @@ class Grouping:
         if self._pays(self._open):
             self.way = Way.TOGETHER
             self._trial_left = 0
-            if CLEARLY * self._together.wait_s >= self._each.wait_s:
+            if not self._singles_wait_longer:
                 self._stay_commits = self._stay_commits_min
         elif not self._together.commits:
             self._explore(Way.TOGETHER, self._open, self._since_together >= self._first_commits)
@@ -259,14 +262,14 @@ class Grouping:
         That they pile up for a moment says nothing: callers that wait for an answer call in lumps, and cannot pile up
         more than they are. So more must be open than usual by far, or singles must really wait longer than batches.
         """
-        each = self._each
-        unusual = open_commits * each.took_s >= UNUSUAL * each.waited_s
-        return open_commits >= self.pays_from and (unusual or CLEARLY * self._together.wait_s < each.wait_s)
+        if open_commits < self.pays_from:
+            return False
+        return self._singles_wait_longer or open_commits * self._each.took_s >= UNUSUAL * self._each.waited_s
 
     @property
-    def _may_be_faster(self) -> bool:
-        """Whether singles are worth a trial."""
-        return CLEARLY * self._each.per_s > self._together.per_s
+    def _singles_wait_longer(self) -> bool:
+        """Whether that was seen, lately, of both."""
+        return self._each.wait_s > CLEARLY * self._together.wait_s
 
     def _is_time(self, since: int, wait_s: float) -> bool:
         """Whether the other way was left alone for long enough, given the wait in this one now."""
@@ -309,7 +312,7 @@ class Grouping:
             self._send_singles(self._first_commits)
         else:
             self._bound_by_store = self._probe == self._probe_commits
-            self._again = self.pays_from <= most < 2 * self.pays_from or self._may_be_faster
+            self._again = self.pays_from <= most < 2 * self.pays_from or each.per_s > self._together.per_s
             if self._again:
                 self._send_singles(max(self._probe_commits, self._open))
             else:
@@ -320,7 +323,7 @@ class Grouping:
         explored, most, each = self.way, self._explored_with, self._each
         self._exploring = False
         self.way = Way.TOGETHER if self._pays(most) else Way.EACH
-        if explored is Way.EACH and self._may_be_faster:
+        if explored is Way.EACH and each.per_s > self._together.per_s:
             self.way = Way.EACH
             self._trial_left, self._trial_open_max = TRIAL_ROUNDS * most, 2 * most
         if self.way is explored:

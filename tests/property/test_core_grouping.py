@@ -349,6 +349,19 @@ def test_a_way_that_needs_many_in_flight_is_not_judged_by_few() -> None:
     assert store.used[Way.EACH] > 8_000
 
 
+@pytest.mark.parametrize("callers", [40, 60, 300])
+def test_callers_that_call_in_a_lump_are_no_backlog(callers: int) -> None:
+    """Singles wait less here; half as many open commits more would have been reason enough for batches."""
+    store = Store(callers, 13_000, 12_000)
+    store.run(20_000)
+    assert store.chose(Way.EACH)
+    store._call(callers // 2)
+    assert store.grouping._open >= store.grouping.pays_from
+    assert store.chose(Way.EACH)
+    store._call(callers)
+    assert store.chose(Way.TOGETHER)
+
+
 def test_another_server_is_noticed_long_before_the_next_trial() -> None:
     store = Store(200, 20_000, 5_000)
     store.run(60_000)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aether.core.record import CommandRecord
+from aether.core.record import FEW, CommandRecord
 from aether.ids import Position
 
 ADDS = st.lists(st.tuples(st.integers(0, 40), st.floats(0, 100), st.integers(0, 5)), max_size=60)
@@ -56,3 +56,22 @@ def test_the_first_answer_of_a_command_stays(adds: list[tuple[int, float, int]])
     for n, (name, expires_s, _) in enumerate(adds):
         record.add(str(name), answer(n), expires_s, Position(n))
         assert record.get(str(name)) == first.setdefault(str(name), answer(n))
+
+
+@given(st.lists(st.tuples(st.floats(0, 9), st.integers(0, 3 * FEW)), max_size=120), st.integers(1, 6))
+def test_few_or_many_it_remembers_what_a_dictionary_does(adds: list[tuple[float, int]], ttl_s: int) -> None:
+    """Commands come and expire, so that few become many, none, and few again."""
+    record, model = CommandRecord(), dict[str, tuple[bytes, float, int]]()
+    for n, (later_s, name) in enumerate(adds):
+        now_s = n / 4 + later_s * (n % 7 == 0)
+        record.forget_expired(now_s)
+        model = {key: value for key, value in model.items() if int(value[1]) + 1 > now_s}
+        expires_s = now_s + ttl_s + later_s
+        record.add(str(name), answer(n), expires_s, Position(n))
+        model.setdefault(str(name), (answer(n), expires_s, n))
+        assert len(record) == len(model)
+        assert {key: record.get(key) for key in map(str, range(3 * FEW + 1))} == {
+            key: model[key][0] if key in model else None for key in map(str, range(3 * FEW + 1))
+        }
+        least, last_s = min(value[2] for value in model.values()), max(int(value[1]) + 1 for value in model.values())
+        assert record.rebuild_from(Position(-1)) == (least, last_s)
