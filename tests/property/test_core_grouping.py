@@ -362,6 +362,17 @@ def test_callers_that_call_in_a_lump_are_no_backlog(callers: int) -> None:
     assert store.chose(Way.TOGETHER)
 
 
+def test_batches_that_a_lump_began_are_doubted_soon() -> None:
+    """Whatever had made doubts of the way before seldom."""
+    store = Store(40, 13_000, 12_000)
+    store.run(60_000)
+    store._call(45)
+    assert store.chose(Way.TOGETHER)
+    store.used = dict.fromkeys(Way, 0)
+    store.run(10_000)
+    assert store.used[Way.EACH] > 5_000
+
+
 def test_another_server_is_noticed_long_before_the_next_trial() -> None:
     store = Store(200, 20_000, 5_000)
     store.run(60_000)
