@@ -5,6 +5,7 @@ and `Overloaded`. What comes of a call is therefore known, or said to be unknown
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from msgspec import Raw
@@ -18,6 +19,39 @@ from aether.ports import Clock, NotSent, Transport
 from aether.wire import DEADLINE_AHEAD_MAX_S, Answer, Command, answer_error, decode_answer, encode_command, instant
 
 RETRY = Backoff(first_s=0.02, cap_s=0.5)
+
+
+class Room:
+    """Room for so many at once. Who finds none waits in line, and gets the room of whoever leaves.
+
+    An `asyncio.Semaphore` is the same, but asks two coroutines for what is an addition as long as there is room.
+    """
+
+    __slots__ = ("_line", "left")
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+        self._line: deque[asyncio.Future[None]] = deque()
+
+    async def wait(self) -> None:
+        """Wait for somebody's room; it is ours then. Somebody is inside, and leaves."""
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append(waiting)
+        try:
+            await waiting
+        except asyncio.CancelledError:
+            if not waiting.cancelled():  # it was given to us in the same turn of the loop
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Give back one's room."""
+        while self._line:
+            waiting = self._line.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+                return
+        self.left += 1
 
 
 class Caller:
@@ -40,7 +74,7 @@ class Caller:
         self._config = config
         self._new_id = new_id
         self._jitter = jitter
-        self._room = asyncio.Semaphore(config.in_flight_max)
+        self._room = Room(config.in_flight_max)
         self._loop = asyncio.get_running_loop()
 
     async def call(
@@ -80,10 +114,10 @@ class Caller:
                 f"the command takes {len(payload)} bytes, at most {self._transport.request_bytes_max} can be sent"
             )
         room = self._room
-        if room.locked():
-            await self._wait_for_room(command, for_s)
+        if room.left:
+            room.left -= 1
         else:
-            await room.acquire()
+            await self._wait_for_room(command, for_s)
         # What most calls come to is in this one coroutine: further ones would be in the way of every wake-up.
         attempts = Attempts(actor_id, command, self._config.attempt_timeout_s)
         try:
@@ -104,12 +138,12 @@ class Caller:
                 await self._transport.owner_announced(actor_id, sent_s, max(0.0, min(delay_s, left_s)))
             raise attempts.conclusion()
         finally:
-            room.release()
+            room.leave()
 
     async def _wait_for_room(self, command: str, for_s: float) -> None:
         try:
             async with asyncio.timeout(for_s):
-                await self._room.acquire()
+                await self._room.wait()
         except TimeoutError:
             message = f"{self._config.in_flight_max} calls were in flight until the deadline of {command}"
             raise Overloaded(message, limit="in_flight_max") from None

@@ -50,7 +50,7 @@ class Session:
 
     def __init__(self, node: JetStreamConnection, calls: CallConfig) -> None:
         self._node = node
-        self._caller = Caller(node.transport, node.clock, calls, new_id=_new_ids(), jitter=random.random)
+        self.caller = Caller(node.transport, node.clock, calls, new_id=_new_ids(), jitter=random.random)
 
     @property
     def namespace(self) -> str:
@@ -72,7 +72,7 @@ class Session:
         command_id: str | None = None,
     ) -> Coroutine[Any, Any, Answer]:
         """The answer to a command whose arguments are a JSON object by name. Raises what `Caller.call` raises."""
-        return self._caller.call(actor_id, command, args, deadline_s=deadline_s, command_id=command_id)
+        return self.caller.call(actor_id, command, args, deadline_s=deadline_s, command_id=command_id)
 
     async def state(self, actor_id: ActorId, version: int | None = None, *, deadline_s: float | None = None) -> bytes:
         """`{"id", "version", "state"}` as JSON, now or at an earlier version."""
@@ -110,6 +110,7 @@ class Client:
     def __init__(self, session: Session, model: Model) -> None:
         self._session = session
         self._model = model
+        self._send = session.caller.call
 
     @property
     def namespace(self) -> str:
@@ -122,8 +123,9 @@ class Client:
         Every error is raised when the call is awaited: `Rejected`, `InvalidCommand`, `UnknownActor`, `UnknownCommand`,
         `ActorFailed`, `Overloaded`, `Unavailable`, `DeadlineExceeded`. A `command_id` is for one call.
         """
-        send = partial(self._session.call, deadline_s=deadline_s, command_id=command_id)
-        return proxy_of(self._model, kind, key, send)
+        if deadline_s is None and command_id is None:
+            return proxy_of(self._model, kind, key, self._send)
+        return proxy_of(self._model, kind, key, partial(self._send, deadline_s=deadline_s, command_id=command_id))
 
     async def state(
         self, kind: ActorRef, key: str, version: int | None = None, deadline_s: float | None = None

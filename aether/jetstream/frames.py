@@ -5,7 +5,6 @@ Pure: no socket, clock or logging. `Parser` takes bytes as they come, cut anywhe
 `payload_bytes_max`. A subject that is no UTF-8 is readable but is another subject.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, unique
 from typing import TypeAlias
@@ -62,8 +61,8 @@ class Parser:
         self._kept: list[bytes] = []
         self._missing = 0
 
-    def feed(self, received: bytes) -> Iterator[Frame]:  # noqa: C901 - one loop: a call a message costs a tenth of it
-        """The frames that are whole now, those before a malformed one included. Take all before feeding again."""
+    def feed(self, received: bytes, frames: list[Frame]) -> None:  # noqa: C901 - one loop: a call a message costs a tenth
+        """Add the frames that are whole now. Raises `Malformed`; those before it have been added."""
         if self._kept:
             self._kept.append(received)
             self._missing -= len(received)
@@ -88,7 +87,7 @@ class Parser:
             elif words[0] == "HMSG" and len(words) > 4:
                 head_bytes = _length(words.pop(-2), line)
             else:
-                yield _control(line)
+                frames.append(_control(line))
                 at = start
                 continue
             if len(words) == 4:
@@ -109,9 +108,9 @@ class Parser:
                 raise Malformed("a payload does not end where it was said to")
             if head_bytes:
                 body = start + head_bytes
-                yield sid, Message(subject, reply, received[body:stop], received[start:body])
+                frames.append((sid, Message(subject, reply, received[body:stop], received[start:body])))
             else:
-                yield sid, Message(subject, reply, received[start:stop], None)
+                frames.append((sid, Message(subject, reply, received[start:stop], None)))
             at = stop + 2
 
     def _keep(self, received: bytes, at: int, missing: int) -> None:

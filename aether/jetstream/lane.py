@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
 
 from aether.errors import Unavailable
-from aether.jetstream.frames import PING, PONG, Fault, Malformed, Parser, Signal, pub, sub, unsub
+from aether.jetstream.frames import PING, PONG, Fault, Frame, Malformed, Parser, Signal, pub, sub, unsub
 from aether.jetstream.message import Message
 
 PINGS_OUTSTANDING_MAX = 2
@@ -110,30 +110,33 @@ class Lane(asyncio.Protocol):
     # What the transport calls.
 
     def data_received(self, data: bytes) -> None:
-        """Hand each message to its receiver."""
+        """Hand each message to its receiver, after all are parsed: code that a processor has at hand runs faster."""
         # Whatever comes shows that the server lives; its PONG may wait behind what we have asked it for.
         self._pings_outstanding = 0
-        receivers = self._receivers
+        frames: list[Frame] = []
+        malformed: Malformed | None = None
         try:
-            for frame in self._parser.feed(data):
-                if self._over:
-                    return
-                if type(frame) is tuple:
-                    sid, message = frame
-                    receive = receivers.get(sid)
-                    if receive is not None:
-                        try:
-                            receive(message)
-                        except Exception:
-                            _log.exception("a receiver of messages raised", extra={"subject": message.subject})
-                elif frame is Signal.PING:
-                    self._write(PONG)
-                elif isinstance(frame, Fault):
-                    self._faulted(frame.text)
+            self._parser.feed(data, frames)
         except Malformed as error:
-            self._end(f"the server sent what is not the NATS protocol: {error}")
-        except Unavailable:  # the PONG found no room, and has ended it
-            return
+            malformed = error
+        receivers = self._receivers
+        for frame in frames:
+            if self._over:
+                return
+            if type(frame) is tuple:
+                sid, message = frame
+                receive = receivers.get(sid)
+                if receive is not None:
+                    try:
+                        receive(message)
+                    except Exception:
+                        _log.exception("a receiver of messages raised", extra={"subject": message.subject})
+            elif frame is Signal.PING:
+                self._pong()
+            elif isinstance(frame, Fault):
+                self._faulted(frame.text)
+        if malformed is not None:
+            self._end(f"the server sent what is not the NATS protocol: {malformed}")
 
     def eof_received(self) -> None:
         """The server has closed its side: so do we."""
@@ -187,6 +190,12 @@ class Lane(asyncio.Protocol):
         try:
             self._write(PING)
         except Unavailable:
+            return
+
+    def _pong(self) -> None:
+        try:
+            self._write(PONG)
+        except Unavailable:  # there was no room, which has ended it
             return
 
     def _faulted(self, text: str) -> None:

@@ -22,13 +22,15 @@ from aether.wire import Answer
 Send: TypeAlias = Callable[[ActorId, str, bytes], Awaitable[Answer]]
 """Sends a command by name, with its encoded arguments, to an actor; the answer, if it is no error."""
 
+_TYPES_KEPT_MAX = 256
 _METHODS_KEPT_MAX = 4_096
 
 
 class ActorProxy:
     """One actor of a known type. Attributes are its commands and queries; each call gives an awaitable of the reply.
 
-    Awaiting raises `UnknownCommand`, `InvalidCommand` with the argument's path, and whatever `send` raises.
+    Awaiting raises `UnknownCommand`, `InvalidCommand` with an argument's path, and what `send` raises. The commands
+    of its type are methods of a subclass; other names come to `__getattr__`, after Python has looked for them in vain.
     """
 
     __slots__ = ("_actor_id", "_actor_type", "_send")
@@ -71,14 +73,21 @@ def proxy_of(model: Model, kind: str | type | Decider, key: str, send: Send) -> 
     """The proxy of an actor of the model. Never raises: awaiting does."""
     try:
         actor_type = model.actor_type(kind)
-        return ActorProxy(actor_type, ActorId(actor_type.kind, key), send)
+        made = _class_of(actor_type)  # type: ignore[arg-type]  # hashed by identity, which a Protocol does not promise
+        return made(actor_type, ActorId(actor_type.kind, key), send)
     except AetherError as error:
         return RefusedProxy(error)
 
 
+@lru_cache(_TYPES_KEPT_MAX)
+def _class_of(actor_type: ActorType) -> type[ActorProxy]:
+    methods = {name: _method(actor_type.kind, name) for name in actor_type.commands}
+    return type("ActorProxy", (ActorProxy,), {"__slots__": (), "__doc__": ActorProxy.__doc__, **methods})
+
+
 @lru_cache(_METHODS_KEPT_MAX)
 def _method(kind: str, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """What a proxy's attribute does. Kept: a function with a name of its own is not made for every call."""
+    """What a proxy's attribute does. Kept: a function with a name of its own is not made for every unknown name."""
 
     async def call(proxy: ActorProxy, /, *args: Any, **kwargs: Any) -> Any:
         actor_type = proxy._actor_type

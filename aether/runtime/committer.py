@@ -12,6 +12,7 @@ from collections.abc import Callable
 from aether.core.grouping import Grouping, Way
 from aether.ids import ActorId, Position
 from aether.ports import Append, AppendOutcome, EventStore
+from aether.runtime.cohort import Stage
 from aether.runtime.counters import Counters
 
 log = logging.getLogger("aether.committer")
@@ -36,17 +37,18 @@ class _Batch:
 class _Commit:
     """One commit, from the line to its outcome: the store calls it with that."""
 
-    __slots__ = ("_committer", "actor_id", "batch", "done", "expected", "payload")
+    __slots__ = ("_outcomes", "actor_id", "batch", "done", "expected", "outcome", "payload")
 
     def __init__(
         self,
-        committer: "Committer",
+        outcomes: "Stage[_Commit]",
         actor_id: ActorId,
         payload: bytes,
         expected: Position,
         done: Callable[[AppendOutcome], None],
     ) -> None:
-        self._committer = committer
+        self._outcomes = outcomes
+        self.outcome: AppendOutcome | None = None
         self.batch: _Batch | None = None
         self.actor_id = actor_id
         self.payload = payload
@@ -54,13 +56,14 @@ class _Commit:
         self.done = done
 
     def __call__(self, outcome: AppendOutcome) -> None:
-        self._committer.settled(self, outcome)
+        self.outcome = outcome
+        self._outcomes.add(self)
 
 
 class Committer:
     """One a runtime. Beyond the bound commits wait in line, each actor with one at most.
 
-    `soon` calls back in the event loop's next turn.
+    `outcomes` and `commits` are stages of its runtime's cohort; commits come after all that may join the line.
     """
 
     def __init__(
@@ -69,25 +72,18 @@ class Committer:
         counters: Counters,
         in_flight_max: int,
         now_s: Callable[[], float],
-        soon: Callable[[Callable[[], None]], object],
         grouping: Grouping | None = None,
     ) -> None:
         self._store = store
         self._counters = counters
         self._in_flight_max = in_flight_max
         self._now_s = now_s
-        self._soon = soon
-        self._waking = False
-        self._sending = False
         self._grouping = grouping or Grouping()
         self._in_flight = 0
         self._batch: _Batch | None = None
         self._line: deque[_Commit] = deque()
-
-    @property
-    def open(self) -> int:
-        """Commits in flight or in line."""
-        return self._in_flight + len(self._line)
+        self.outcomes: Stage[_Commit] = Stage(self._settle)
+        self.commits: Stage[_Commit] = Stage(self._send)
 
     def commit(
         self, actor_id: ActorId, payload: bytes, expected: Position, done: Callable[[AppendOutcome], None]
@@ -95,28 +91,22 @@ class Committer:
         """Append `payload` after `expected`; `done` gets the outcome, once."""
         self._counters.commits += 1
         self._grouping.joined(self._now_s())
-        self._line.append(_Commit(self, actor_id, payload, expected, done))
-        self._send()
+        self.commits.add(_Commit(self.outcomes, actor_id, payload, expected, done))
 
-    def _send(self) -> None:
-        """Publish as much of the line as may go now."""
-        if self._batch is not None:
-            return  # what comes until its outcome goes next
-        grouping, can_group = self._grouping, self._store.together_max > 1
+    def _send(self, commits: list[_Commit]) -> None:
+        """Let these join the line, and publish as much of it as may go now."""
+        line, grouping, can_group = self._line, self._grouping, self._store.together_max > 1
+        line.extend(commits)
+        if not line or self._batch is not None:
+            return  # what comes until the outcome of a batch goes next
         if can_group and grouping.way is Way.TOGETHER:
-            if not self._in_flight and not self._waking:
-                self._waking = True
-                self._soon(self._send_together)  # what else arrives in this turn of the loop belongs to the batch
-        elif not self._sending:  # an outcome may come before `publish` returns: the loop below goes on, it never nests
-            self._sending = True
-            while self._line and self._in_flight < self._in_flight_max and not (can_group and grouping.full):
-                self._send_one(self._line.popleft())
-            self._sending = False
+            if not self._in_flight:
+                self._send_together()
+            return
+        while line and self._in_flight < self._in_flight_max and not (can_group and grouping.full):
+            self._send_one(line.popleft())
 
     def _send_together(self) -> None:
-        self._waking = False
-        if self._in_flight:
-            return
         if len(self._line) < TOGETHER_MIN:
             while self._line:
                 self._send_one(self._line.popleft())
@@ -139,20 +129,20 @@ class Committer:
         self._in_flight += 1
         self._store.publish(commit.actor_id, commit.payload, commit.expected, commit)
 
-    def settled(self, commit: _Commit, outcome: AppendOutcome) -> None:
-        """A commit has its outcome: hand it over, and go on with the line."""
-        self._in_flight -= 1
-        batch = commit.batch
-        if batch is None:
-            self._grouping.settled(1, self._now_s())
-        else:
-            batch.left -= 1
-            if not batch.left:
-                self._batch = None
-                self._grouping.settled(batch.size, self._now_s())
-        try:
-            commit.done(outcome)
-        except Exception:  # one machine's bug must not keep the others' commits in line
-            log.exception("an outcome could not be taken", extra={"actor": str(commit.actor_id)})
-        if self._line:
-            self._send()
+    def _settle(self, commits: list[_Commit]) -> None:
+        """These have their outcomes: hand them over. The line goes on after all that they make possible."""
+        for commit in commits:
+            self._in_flight -= 1
+            batch = commit.batch
+            if batch is None:
+                self._grouping.settled(1, self._now_s())
+            else:
+                batch.left -= 1
+                if not batch.left:
+                    self._batch = None
+                    self._grouping.settled(batch.size, self._now_s())
+            assert commit.outcome is not None
+            try:
+                commit.done(commit.outcome)
+            except Exception:  # one machine's bug must not keep the others' commits in line
+                log.exception("an outcome could not be taken", extra={"actor": str(commit.actor_id)})

@@ -6,11 +6,12 @@ One object a runtime, shared by all its machines, so that a machine itself stays
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
 from aether.ports import Clock, Delivery, Lease
+from aether.runtime.cohort import Stage
 from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
 from aether.runtime.replay import Replayer
@@ -20,6 +21,19 @@ log = logging.getLogger("aether.host")
 
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 """Starts a task that the runtime owns, and gives it back to who wants to wait for it."""
+
+
+class Machine(Protocol):
+    """Who can have a turn."""
+
+    @property
+    def id(self) -> str:
+        """Its name in the log."""
+        ...
+
+    def run_turn(self) -> None:
+        """Run the commands that wait."""
+        ...
 
 
 class Host:
@@ -58,6 +72,7 @@ class Host:
         self.loop = asyncio.get_running_loop()
         self.activations = asyncio.Semaphore(config.activations_max)
         self.waiting = 0
+        self.turns: Stage[Machine] = Stage(_run_turns)
 
     def retry_delay_s(self, attempt: int) -> float:
         """Seconds to wait before retry `attempt`, from 0."""
@@ -77,3 +92,11 @@ class Host:
                 log.exception("an answer could not be sent", extra={"actor": str(delivery.actor_id)})
         else:
             self.counters.answers_fenced += 1
+
+
+def _run_turns(machines: list[Machine]) -> None:
+    for machine in machines:
+        try:
+            machine.run_turn()
+        except Exception:  # one machine's bug must not keep the others from their turns
+            log.exception("a turn could not be run", extra={"machine": machine.id})

@@ -164,7 +164,8 @@ class VirtualMachine:
                 self._known, self._mailbox = {}, deque()
             self._known[command_id] = waiting
             self._mailbox.append(waiting)
-            self._pump()
+            if self._phase is Phase.IDLE and len(self._mailbox) == 1:
+                host.turns.add(self)
 
     def answer(self, waiting: Waiting, answer: bytes) -> None:
         """Answer a command for good, to everybody who sent it."""
@@ -180,17 +181,21 @@ class VirtualMachine:
 
     # ------------------------------------------------------------------------------------------ turns
 
+    def run_turn(self) -> None:
+        """Run the commands that wait, if nothing else was begun since the host was asked for the turn."""
+        if self._phase is Phase.IDLE and self._mailbox:
+            self._phase = advance(self._phase, Happening.TURN_BEGUN)
+            self._turn = OpenTurn(self, self._host, self.fold, self._mailbox)
+            self._turn.run()
+
     def _pump(self) -> None:
-        """Begin a turn if there is something to do and nothing is open."""
+        """Ask for a turn if there is something to do and nothing is open."""
         if self._phase is not Phase.IDLE:
             return
-        fold = self.fold
-        if self._seen > fold.position:
+        if self._seen > self.fold.position:
             self._replay_again()
         elif self._mailbox:
-            self._phase = advance(self._phase, Happening.TURN_BEGUN)
-            self._turn = OpenTurn(self, self._host, fold, self._mailbox)
-            self._turn.run()
+            self._host.turns.add(self)
         else:
             if not self._known:
                 self._known, self._mailbox = _NOBODY, _NO_MAIL
@@ -207,10 +212,7 @@ class VirtualMachine:
             self._replay_again()
             return
         self._phase = advance(self._phase, Happening.TURN_EMPTY)
-        if self._mailbox:
-            self._host.loop.call_soon(self._pump)
-        else:
-            self._pump()
+        self._pump()
 
     # ------------------------------------------------------------------------------------------ outcomes
 

@@ -12,6 +12,7 @@ from aether.model.definition import ActorType
 from aether.model.model import Model
 from aether.names import shard_of
 from aether.ports import Delivery, StoredCommit
+from aether.runtime.cohort import Stage
 from aether.runtime.counters import Counters
 from aether.runtime.earlier_state import EarlierStates
 from aether.runtime.host import Host
@@ -47,6 +48,7 @@ class Router:
         self._host: Host | None = None
         self._made = 0
         self.registry = Registry(self._make, active_vms_max)
+        self.deliveries: Stage[Delivery] = Stage(self._take)
 
     def load(self, model: Model) -> None:
         """Take the model whose commands are read."""
@@ -71,13 +73,10 @@ class Router:
     def receive(self, delivery: Delivery) -> None:
         """Take one command from the transport; it is answered once, or dropped by the reply fence."""
         self._counters.commands += 1
-        try:
-            self._route(delivery)
-        except AetherError as error:
-            self._respond(delivery, encode_error(error))
-        except Exception:
-            log.exception("a command could not be taken", extra={"actor": str(delivery.actor_id)})
-            self._respond(delivery, encode_error(AetherError("the worker could not take the command; see its log")))
+        if self._host is None:
+            self._take([delivery])
+        else:
+            self.deliveries.add(delivery)
 
     def stored(self, commit: StoredCommit) -> None:
         """A commit was stored, by whomever: its machine looks whether it is news."""
@@ -90,6 +89,16 @@ class Router:
         if self._model is None:
             raise Unavailable("the runtime has no model")
         return self._model.actor_type(kind)
+
+    def _take(self, deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            try:
+                self._route(delivery)
+            except AetherError as error:
+                self._respond(delivery, encode_error(error))
+            except Exception:
+                log.exception("a command could not be taken", extra={"actor": str(delivery.actor_id)})
+                self._respond(delivery, encode_error(AetherError("the worker could not take the command; see its log")))
 
     def _route(self, delivery: Delivery) -> None:
         host = self._host

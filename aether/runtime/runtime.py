@@ -22,6 +22,7 @@ from aether.model.model import Model
 from aether.model.proxy import proxy_of
 from aether.names import shard_of
 from aether.ports import Connection, Delivery, EventStore, Lease, Subscription
+from aether.runtime.cohort import Cohort, Stage
 from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
 from aether.runtime.earlier_state import EarlierStates
@@ -124,7 +125,6 @@ class Runtime:
                 self.counters,
                 config.commits_in_flight_max,
                 now_s=connection.clock.boot_s,
-                soon=asyncio.get_running_loop().call_soon,
             ),
             replayer=Replayer(
                 self.event_store, connection.snapshots, connection.clock, self.counters, config.record_margin_s
@@ -137,6 +137,9 @@ class Runtime:
             spawn=self._spawn,
             discard=self._router.discard,
         )
+        committer = self._host.committer
+        stages: list[Stage[Any]] = [committer.outcomes, self._router.deliveries, self._host.turns, committer.commits]
+        Cohort(asyncio.get_running_loop().call_soon, stages)
         self._router.open(self._host)
         try:
             await self._serve()

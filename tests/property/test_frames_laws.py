@@ -77,7 +77,10 @@ streams = st.lists(st.one_of(messages(), messages(), others), min_size=1, max_si
 
 def read(*pieces: bytes) -> list[object]:
     parser = Parser(PAYLOAD_BYTES_MAX)
-    return [shown(frame) for piece in pieces for frame in parser.feed(piece)]
+    frames: list[Frame] = []
+    for piece in pieces:
+        parser.feed(piece, frames)
+    return [shown(frame) for frame in frames]
 
 
 @given(streams)
@@ -99,15 +102,15 @@ def test_any_cuts_give_the_same_frames(sent: list[Sent], cuts: list[int]) -> Non
 
 def read_or_refused(*pieces: bytes) -> tuple[list[object], bool]:
     """The frames, and whether the bytes were refused at last; any other exception is a failure."""
-    frames: list[object] = []
+    frames: list[Frame] = []
     parser = Parser(PAYLOAD_BYTES_MAX)
+    refused = False
     try:
         for piece in pieces:
-            for frame in parser.feed(piece):
-                frames.append(shown(frame))  # noqa: PERF401 - those before the error count
+            parser.feed(piece, frames)
     except Malformed:
-        return frames, True
-    return frames, False
+        refused = True
+    return [shown(frame) for frame in frames], refused
 
 
 ALPHABET = [
@@ -267,9 +270,10 @@ def test_payloads_up_to_what_is_believed() -> None:
 def test_a_payload_in_many_pieces_is_not_copied_for_each() -> None:
     parser = Parser(1 << 26)
     piece = b"x" * 1024
-    frames = list(parser.feed(b"MSG a 1 %d\r\n" % (len(piece) << 14)))
+    frames: list[Frame] = []
+    parser.feed(b"MSG a 1 %d\r\n" % (len(piece) << 14), frames)
     for _ in range(1 << 14):
-        frames += parser.feed(piece)
-    frames += parser.feed(b"\r\n")
+        parser.feed(piece, frames)
+    parser.feed(b"\r\n", frames)
     ((sid, message),) = (frame for frame in frames if isinstance(frame, tuple))
     assert (sid, len(message.data)) == ("1", 1 << 24)
