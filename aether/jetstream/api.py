@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from msgspec import DecodeError, Struct
+from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
 from aether.errors import Unavailable
@@ -58,17 +58,8 @@ class Acknowledgement(Answered):
     count: int = 0
 
 
-_decode_acknowledgement = Decoder(Acknowledgement).decode
-
-
-def acknowledged(reply: Reply) -> Acknowledgement | str:
-    """What the server answered to a publish, or why that is not known."""
-    if isinstance(reply, NoReply):
-        return reply.value
-    try:
-        return _decode_acknowledgement(reply.data)
-    except DecodeError as error:
-        return f"the acknowledgement cannot be read: {error}"
+decode_acknowledgement = Decoder(Acknowledgement).decode
+"""Raises `DecodeError` for bytes that are none."""
 
 
 class ApiRefused(Unavailable):

@@ -7,7 +7,7 @@ Pure: no socket, clock or logging. `Parser` takes bytes as they come, cut anywhe
 
 from dataclasses import dataclass
 from enum import Enum, unique
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from aether.jetstream.message import Message
 
@@ -16,6 +16,8 @@ INFO_BYTES_MAX = 64 * 1024
 """A server of a large cluster lists all of it in its INFO."""
 
 CRLF = b"\r\n"
+_CR: Final = 13
+_LF: Final = 10
 PING = b"PING\r\n"
 PONG = b"PONG\r\n"
 
@@ -104,7 +106,7 @@ class Parser:
             if stop + 2 > end:
                 self._keep(received, at, stop + 2 - end)
                 return
-            if received[stop : stop + 2] != CRLF:
+            if received[stop] != _CR or received[stop + 1] != _LF:
                 raise Malformed("a payload does not end where it was said to")
             if head_bytes:
                 body = start + head_bytes
@@ -149,8 +151,8 @@ def pub(subject: str, reply_to: str, head: bytes, payload: bytes) -> bytes:
     """PUB, or HPUB with a header block; `reply_to` and `head` may be empty. Subjects hold no white space."""
     if head:
         line = f"HPUB {subject} {reply_to} {len(head)} {len(head) + len(payload)}\r\n"
-        return b"%b%b%b\r\n" % (line.encode(), head, payload)
-    return b"%b%b\r\n" % (f"PUB {subject} {reply_to} {len(payload)}\r\n".encode(), payload)
+        return b"".join([line.encode(), head, payload, CRLF])
+    return b"".join([f"PUB {subject} {reply_to} {len(payload)}\r\n".encode(), payload, CRLF])
 
 
 def sub(subject: str, queue: str, sid: str) -> bytes:

@@ -37,12 +37,9 @@ class Message:
         """One header, "" without it. One that is asked for is looked for: parsing all takes five times as long."""
         if self.head is None or self._headers is not None:
             return (self._headers or {}).get(name, "")
-        beginning = _BEGINNINGS.get(name) or _beginning(name)
-        start = self.head.find(beginning)
-        if start < 0:
-            return ""
-        start += len(beginning)
-        return self.head[start : self.head.find(b"\r\n", start)].decode("utf-8", "replace").strip()
+        # `partition` rather than `find`: CPython takes longer to read the arguments of the latter than to search.
+        rest = self.head.partition(_BEGINNINGS.get(name) or _beginning(name))[2]
+        return rest.partition(b"\r\n")[0].decode("utf-8", "replace").strip()
 
     @property
     def nobody_listens(self) -> bool:

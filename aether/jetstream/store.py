@@ -9,14 +9,16 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from secrets import token_hex
 
+from msgspec import DecodeError
+
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position, Version
-from aether.jetstream.api import Acknowledgement, acknowledged
+from aether.jetstream.api import Acknowledgement, decode_acknowledgement
 from aether.jetstream.bus import NATSEventBus
 from aether.jetstream.connection import NatsConnection
 from aether.jetstream.generation import set_once
 from aether.jetstream.headers import ERROR_WRONG_LAST_SEQUENCE, batch_head, expected_head
-from aether.jetstream.inbox import Reply
+from aether.jetstream.inbox import NoReply, Reply
 from aether.jetstream.reading import commits, last_commit
 from aether.jetstream.versions import VERSIONS_MAX, Versions, last_version
 from aether.names import Names
@@ -117,10 +119,10 @@ class JetStreamEventStore:
                 append.done(Unknown(error.message))
 
     def _batch_settled(self, appends: Sequence[Append], reply: Reply) -> None:
-        acknowledgement = acknowledged(reply)
+        acknowledgement = _acknowledged(reply)
         if isinstance(acknowledgement, Acknowledgement) and acknowledgement.error is not None:
             for append in appends:
-                self.publish(*append)
+                self.publish(append.actor_id, append.payload, append.expected, append.done)
             return
         whole = isinstance(acknowledgement, Acknowledgement) and acknowledgement.count == len(appends)
         first = acknowledgement.seq - len(appends) + 1 if isinstance(acknowledgement, Acknowledgement) else 0
@@ -182,7 +184,7 @@ class JetStreamEventStore:
 
     def outcome(self, actor_id: ActorId, reply: Reply) -> AppendOutcome:
         """The one table of outcomes: stored, refused for the expected position, or not known."""
-        acknowledgement = acknowledged(reply)
+        acknowledgement = _acknowledged(reply)
         if isinstance(acknowledgement, str):
             return Unknown(acknowledgement)
         refusal = acknowledgement.error
@@ -196,6 +198,16 @@ class JetStreamEventStore:
         if self._followed is not None:
             self._versions.update(actor_id, position, None)
         return Committed(position)
+
+
+def _acknowledged(reply: Reply) -> Acknowledgement | str:
+    """What the server answered to a publish, or why that is not known."""
+    if isinstance(reply, NoReply):
+        return reply.value
+    try:
+        return decode_acknowledgement(reply.data)
+    except DecodeError as error:
+        return f"the acknowledgement cannot be read: {error}"
 
 
 class _Publishing:

@@ -90,13 +90,16 @@ class Committer:
     ) -> None:
         """Append `payload` after `expected`; `done` gets the outcome, once."""
         self._counters.commits += 1
-        self._grouping.joined(self._now_s())
         self.commits.add(_Commit(self.outcomes, actor_id, payload, expected, done))
 
     def _send(self, commits: list[_Commit]) -> None:
         """Let these join the line, and publish as much of it as may go now."""
         line, grouping, can_group = self._line, self._grouping, self._store.together_max > 1
-        line.extend(commits)
+        if commits:
+            now_s = self._now_s()
+            for commit in commits:
+                grouping.joined(now_s)
+                line.append(commit)
         if not line or self._batch is not None:
             return  # what comes until the outcome of a batch goes next
         if can_group and grouping.way is Way.TOGETHER:
@@ -131,16 +134,19 @@ class Committer:
 
     def _settle(self, commits: list[_Commit]) -> None:
         """These have their outcomes: hand them over. The line goes on after all that they make possible."""
+        if not commits:
+            return
+        now_s = self._now_s()
         for commit in commits:
             self._in_flight -= 1
             batch = commit.batch
             if batch is None:
-                self._grouping.settled(1, self._now_s())
+                self._grouping.settled(1, now_s)
             else:
                 batch.left -= 1
                 if not batch.left:
                     self._batch = None
-                    self._grouping.settled(batch.size, self._now_s())
+                    self._grouping.settled(batch.size, now_s)
             assert commit.outcome is not None
             try:
                 commit.done(commit.outcome)

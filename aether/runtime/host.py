@@ -6,6 +6,7 @@ One object a runtime, shared by all its machines, so that a machine itself stays
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
 from aether.config import RuntimeConfig
@@ -16,6 +17,7 @@ from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
 from aether.runtime.replay import Replayer
 from aether.runtime.snapshots import SnapshotWriter
+from aether.wire import instant
 
 log = logging.getLogger("aether.host")
 
@@ -33,6 +35,14 @@ class Machine(Protocol):
 
     def run_turn(self) -> None:
         """Run the commands that wait."""
+        ...
+
+
+class Decided(Protocol):
+    """A turn whose last command has run: what it emitted is not encoded yet."""
+
+    def finish(self, now: datetime) -> None:
+        """Encode it and end the turn; `now` is the time of the events."""
         ...
 
 
@@ -73,6 +83,17 @@ class Host:
         self.activations = asyncio.Semaphore(config.activations_max)
         self.waiting = 0
         self.turns: Stage[Machine] = Stage(_run_turns)
+        self.decided: Stage[Decided] = Stage(self._finish_turns)
+
+    def _finish_turns(self, decided: list[Decided]) -> None:
+        if not decided:
+            return
+        now = instant(self.clock.wall_s())
+        for turn in decided:
+            try:
+                turn.finish(now)
+            except Exception:  # one machine's bug must not keep the others from committing
+                log.exception("a turn could not be ended")
 
     def retry_delay_s(self, attempt: int) -> float:
         """Seconds to wait before retry `attempt`, from 0."""

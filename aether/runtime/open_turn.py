@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable
 from contextvars import ContextVar
+from datetime import datetime
 from typing import Any, Protocol
 
 from aether.core.turn import Emitted, Turn
@@ -81,8 +82,8 @@ class Owner(Scope, Protocol):
 class OpenTurn:
     """One turn. `rebuild` says that the state must be replayed after it: a handler was undone the slow way."""
 
-    __slots__ = ("_broken", "_checkpoint", "_fold", "_handler", "_host", "_limit", "_mailbox", "_owner", "_running",
-                 "_touched", "rebuild", "turn")  # fmt: skip
+    __slots__ = ("_broken", "_checkpoint", "_fold", "_handler", "_host", "_limit", "_mailbox", "_owner", "_reply",
+                 "_running", "_touched", "rebuild", "turn")  # fmt: skip
 
     def __init__(self, owner: Owner, host: Host, fold: Fold, mailbox: deque[Waiting]) -> None:
         self.turn: Turn[Waiting] = Turn(owner.source, fold.version)
@@ -92,6 +93,7 @@ class OpenTurn:
         self._fold = fold
         self._mailbox = mailbox
         self._running: Waiting | None = None
+        self._reply = b""
         self._handler: asyncio.Task[Any] | None = None
         self._limit: asyncio.Timeout | None = None
         self._broken: BaseException | None = None
@@ -146,7 +148,10 @@ class OpenTurn:
             self._handler.cancel()
 
     def run(self) -> None:
-        """Run the commands that wait, then tell the owner; returns early while an asynchronous handler runs."""
+        """Run the commands that wait, then tell the owner.
+
+        Returns early while an asynchronous handler runs, and when the last command has emitted: `finish` goes on.
+        """
         turn, mailbox = self.turn, self._mailbox
         commands_max = self._host.config.turn_commands_max
         while mailbox and commands_max > 0 and turn.bytes < TURN_BYTES_MAX and not self.rebuild:
@@ -155,8 +160,15 @@ class OpenTurn:
                 return
         self._owner.turn_over(self)
 
+    def finish(self, now: datetime) -> None:
+        """Encode what the last command has emitted, and end the turn."""
+        waiting = self._running
+        if waiting is not None and not self._owner.stopped:
+            self._join_commit(waiting, self._reply, now)
+            self.run()
+
     def _begin(self, waiting: Waiting) -> bool:
-        """Run one command; False when its handler has to be awaited, and `_handler_done` goes on with the turn."""
+        """Run one command; False when the turn goes on later: its handler has to be awaited, or its events encoded."""
         now_s = self._host.clock.wall_s()
         if not waiting.type.query and (answer := self._answered_before(waiting, now_s)) is not None:
             self._owner.answer(waiting, answer)
@@ -179,8 +191,7 @@ class OpenTurn:
         if hasattr(result, "__await__"):
             self._await_handler(waiting, result, waiting.expires_s - now_s)
             return False
-        self._succeeded(waiting, result)
-        return True
+        return self._succeeded(waiting, result)
 
     def _answered_before(self, waiting: Waiting, now_s: float) -> bytes | None:
         record = self._fold.record
@@ -212,7 +223,8 @@ class OpenTurn:
         if task.cancelled():
             self._failed(waiting, Unavailable(f"{waiting.type.name} was cancelled"))
         elif (error := task.exception()) is None:
-            self._succeeded(waiting, task.result())
+            if not self._succeeded(waiting, task.result()):
+                return
         elif isinstance(error, TimeoutError) and limit.expired():
             late = DeadlineExceeded(f"{waiting.type.name} did not finish before its deadline", outcome_known=True)
             self._failed(waiting, late)
@@ -220,28 +232,34 @@ class OpenTurn:
             self._failed(waiting, error)
         self.run()
 
-    def _succeeded(self, waiting: Waiting, result: Any) -> None:
+    def _succeeded(self, waiting: Waiting, result: Any) -> bool:
+        """Whether the turn goes on now."""
         turn = self.turn
         if self._broken is not None:
             self._failed(waiting, self._broken)
-            return
+            return True
         try:
             reply = waiting.type.encode_reply(result)
         except Exception as error:
             self._failed(waiting, error)
-            return
+            return True
         if turn.emitted:
-            self._join_commit(waiting, reply)
-            return
+            if not self._mailbox:  # else the next one needs to know how large the commit is
+                self._reply = reply
+                self._host.decided.add(self)
+                return False
+            self._join_commit(waiting, reply, instant(self._host.clock.wall_s()))
+            return True
         self._running = None
         if turn.stores:
             turn.accept(waiting, reply, b"")
         else:
             self._owner.answer(waiting, encode_answer(reply, turn.version, self._fold.position))
+        return True
 
-    def _join_commit(self, waiting: Waiting, reply: bytes) -> None:
+    def _join_commit(self, waiting: Waiting, reply: bytes, now: datetime) -> None:
         turn = self.turn
-        chunk = turn.encoded(waiting.command, reply, instant(self._host.clock.wall_s()))
+        chunk = turn.encoded(waiting.command, reply, now)
         bytes_max = self._host.commit_bytes_max
         if len(chunk) + 2 > bytes_max:
             message = f"the events of {waiting.type.name} take {len(chunk)} bytes, a commit at most {bytes_max}"

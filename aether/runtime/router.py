@@ -91,23 +91,25 @@ class Router:
         return self._model.actor_type(kind)
 
     def _take(self, deliveries: list[Delivery]) -> None:
+        host = self._host
+        wall_s, boot_s = (host.clock.wall_s(), host.clock.boot_s()) if host is not None and deliveries else (0.0, 0.0)
         for delivery in deliveries:
             try:
-                self._route(delivery)
+                self._route(delivery, wall_s, boot_s)
             except AetherError as error:
                 self._respond(delivery, encode_error(error))
             except Exception:
                 log.exception("a command could not be taken", extra={"actor": str(delivery.actor_id)})
                 self._respond(delivery, encode_error(AetherError("the worker could not take the command; see its log")))
 
-    def _route(self, delivery: Delivery) -> None:
+    def _route(self, delivery: Delivery, wall_s: float, boot_s: float) -> None:
         host = self._host
         if host is None:
             raise Unavailable("the worker is stopping")
         command = decode_command(delivery.payload)
         actor_type = self.actor_type(delivery.actor_id.kind)
         expires_s = command.deadline.timestamp()
-        _check_deadline(command, expires_s, host.clock.wall_s())
+        _check_deadline(command, expires_s, wall_s)
         if command.command.startswith(SYSTEM_COMMAND_PREFIX):
             self._route_system(delivery, command, actor_type, host)
             return
@@ -115,7 +117,7 @@ class Router:
         if command_type is None:
             raise unknown_command(command.command, actor_type)
         args = command_type.decode_args(bytes(command.args))
-        machine = self.registry.use(delivery.actor_id, host.clock.boot_s())
+        machine = self.registry.use(delivery.actor_id, boot_s)
         machine.receive(Waiting(command, command_type, args, delivery, expires_s))
 
     def _route_system(self, delivery: Delivery, command: Command, actor_type: ActorType, host: Host) -> None:

@@ -138,8 +138,8 @@ class Runtime:
             discard=self._router.discard,
         )
         committer = self._host.committer
-        stages: list[Stage[Any]] = [committer.outcomes, self._router.deliveries, self._host.turns, committer.commits]
-        Cohort(asyncio.get_running_loop().call_soon, stages)
+        stages: list[Stage[Any]] = [committer.outcomes, self._router.deliveries, self._host.turns, self._host.decided]
+        Cohort(asyncio.get_running_loop().call_soon, [*stages, committer.commits])
         self._router.open(self._host)
         try:
             await self._serve()

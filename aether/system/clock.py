@@ -1,6 +1,9 @@
 """The real clock. Stateless, safe from any thread; nothing else in the package reads the time."""
 
-import time
+from time import CLOCK_BOOTTIME, clock_gettime, time
+from typing import Final
+
+_BOOTTIME: Final = CLOCK_BOOTTIME
 
 
 class SystemClock:
@@ -10,8 +13,8 @@ class SystemClock:
 
     def wall_s(self) -> float:
         """Unix time in seconds; it may jump."""
-        return time.time()
+        return time()
 
     def boot_s(self) -> float:
         """Seconds since boot, counting on while the machine sleeps; it never goes back."""
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
+        return clock_gettime(_BOOTTIME)
