@@ -30,6 +30,11 @@ class Stage(Generic[T]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def running(self) -> bool:
+        """Whether the cohort runs: what is added to a later stage now is done in this synchronous step."""
+        return self.cohort is not None and self.cohort.running
+
     def add(self, item: T) -> None:
         """Do it to this one too, in the event loop's next turn at the latest."""
         self._waiting.append(item)
@@ -46,10 +51,11 @@ class Stage(Generic[T]):
 class Cohort:
     """The stages of one runtime, in their order. `soon` calls back in the event loop's next turn."""
 
-    __slots__ = ("_soon", "_stages", "due")
+    __slots__ = ("_soon", "_stages", "due", "running")
 
     def __init__(self, soon: Callable[[Callable[[], None]], object], stages: Sequence[Stage[Any]]) -> None:
         self.due = False
+        self.running = False
         self._soon = soon
         self._stages = list(stages)
         for stage in self._stages:
@@ -61,10 +67,11 @@ class Cohort:
         self._soon(self._run)
 
     def _run(self) -> None:
+        self.running = True
         try:
             for stage in self._stages:
                 stage.run()
         finally:
-            self.due = False
+            self.due = self.running = False
             if any(map(len, self._stages)):
                 self.call()

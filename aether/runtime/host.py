@@ -46,6 +46,16 @@ class Decided(Protocol):
         ...
 
 
+class _Answer:
+    """An answer, and to whom."""
+
+    __slots__ = ("answer", "delivery")
+
+    def __init__(self, delivery: Delivery, answer: bytes) -> None:
+        self.delivery = delivery
+        self.answer = answer
+
+
 class Host:
     """The worker as its machines see it. `random` gives jitter in [0, 1); `discard` takes a stopped machine out."""
 
@@ -84,6 +94,7 @@ class Host:
         self.waiting = 0
         self.turns: Stage[Machine] = Stage(_run_turns)
         self.decided: Stage[Decided] = Stage(self._finish_turns)
+        self.answers: Stage[_Answer] = Stage(self._send_answers)
 
     def _finish_turns(self, decided: list[Decided]) -> None:
         if not decided:
@@ -103,16 +114,27 @@ class Host:
         """Send an answer if the shard's lease is valid at this instant, else drop it: the client retries.
 
         The reply fence. It is called in the same synchronous step in which the state was read or the commit became
-        known, so a stale owner never answers. Never raises: an answer that cannot leave must not stop its machine.
+        known, so a stale owner never answers. Within a cohort's run that step goes on until all of the cohort's answers
+        are looked at. Never raises: an answer that cannot leave must not stop its machine.
         """
-        if self.lease.valid(delivery.shard, self.clock.boot_s()):
-            self.counters.answers += 1
-            try:
-                delivery.respond(answer)
-            except Exception:
-                log.exception("an answer could not be sent", extra={"actor": str(delivery.actor_id)})
+        one = _Answer(delivery, answer)
+        if self.answers.running:
+            self.answers.add(one)
         else:
-            self.counters.answers_fenced += 1
+            self._send_answers([one])
+
+    def _send_answers(self, answers: list[_Answer]) -> None:
+        lease, clock = self.lease, self.clock
+        for one in answers:
+            delivery = one.delivery
+            if lease.valid(delivery.shard, clock.boot_s()):
+                self.counters.answers += 1
+                try:
+                    delivery.respond(one.answer)
+                except Exception:
+                    log.exception("an answer could not be sent", extra={"actor": str(delivery.actor_id)})
+            else:
+                self.counters.answers_fenced += 1
 
 
 def _run_turns(machines: list[Machine]) -> None:

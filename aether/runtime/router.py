@@ -48,7 +48,8 @@ class Router:
         self._host: Host | None = None
         self._made = 0
         self.registry = Registry(self._make, active_vms_max)
-        self.deliveries: Stage[Delivery] = Stage(self._take)
+        self.deliveries: Stage[Delivery] = Stage(self._read_all)
+        self.arrivals: Stage[Waiting] = Stage(self._hand_over_all)
 
     def load(self, model: Model) -> None:
         """Take the model whose commands are read."""
@@ -74,7 +75,7 @@ class Router:
         """Take one command from the transport; it is answered once, or dropped by the reply fence."""
         self._counters.commands += 1
         if self._host is None:
-            self._take([delivery])
+            self._read_all([delivery])
         else:
             self.deliveries.add(delivery)
 
@@ -90,26 +91,37 @@ class Router:
             raise Unavailable("the runtime has no model")
         return self._model.actor_type(kind)
 
-    def _take(self, deliveries: list[Delivery]) -> None:
-        host = self._host
-        wall_s, boot_s = (host.clock.wall_s(), host.clock.boot_s()) if host is not None and deliveries else (0.0, 0.0)
+    def _read_all(self, deliveries: list[Delivery]) -> None:
+        now_s = self._host.clock.wall_s() if self._host is not None and deliveries else 0.0
         for delivery in deliveries:
             try:
-                self._route(delivery, wall_s, boot_s)
-            except AetherError as error:
-                self._respond(delivery, encode_error(error))
-            except Exception:
-                log.exception("a command could not be taken", extra={"actor": str(delivery.actor_id)})
-                self._respond(delivery, encode_error(AetherError("the worker could not take the command; see its log")))
+                self._read(delivery, now_s)
+            except Exception as error:
+                self._not_taken(delivery, error)
 
-    def _route(self, delivery: Delivery, wall_s: float, boot_s: float) -> None:
+    def _hand_over_all(self, arrivals: list[Waiting]) -> None:
+        now_s = self._host.clock.boot_s() if self._host is not None and arrivals else 0.0
+        for waiting in arrivals:
+            delivery = waiting.deliveries[0]
+            try:
+                self.registry.use(delivery.actor_id, now_s).receive(waiting)
+            except Exception as error:
+                self._not_taken(delivery, error)
+
+    def _not_taken(self, delivery: Delivery, error: Exception) -> None:
+        if not isinstance(error, AetherError):
+            log.error("a command could not be taken", exc_info=error, extra={"actor": str(delivery.actor_id)})
+            error = AetherError("the worker could not take the command; see its log")
+        self._respond(delivery, encode_error(error))
+
+    def _read(self, delivery: Delivery, now_s: float) -> None:
         host = self._host
         if host is None:
             raise Unavailable("the worker is stopping")
         command = decode_command(delivery.payload)
         actor_type = self.actor_type(delivery.actor_id.kind)
         expires_s = command.deadline.timestamp()
-        _check_deadline(command, expires_s, wall_s)
+        _check_deadline(command, expires_s, now_s)
         if command.command.startswith(SYSTEM_COMMAND_PREFIX):
             self._route_system(delivery, command, actor_type, host)
             return
@@ -117,8 +129,7 @@ class Router:
         if command_type is None:
             raise unknown_command(command.command, actor_type)
         args = command_type.decode_args(bytes(command.args))
-        machine = self.registry.use(delivery.actor_id, boot_s)
-        machine.receive(Waiting(command, command_type, args, delivery, expires_s))
+        self.arrivals.add(Waiting(command, command_type, args, delivery, expires_s))
 
     def _route_system(self, delivery: Delivery, command: Command, actor_type: ActorType, host: Host) -> None:
         if command.command != STATE_COMMAND:
@@ -129,9 +140,8 @@ class Router:
             left_s = expires_s - host.clock.wall_s()
             self._earlier_states.answer(delivery, actor_type, version, left_s, host)
             return
-        machine = self.registry.use(delivery.actor_id, host.clock.boot_s())
         query = self._state_queries[actor_type.kind]
-        machine.receive(Waiting(command, query, delivery.actor_id, delivery, expires_s))
+        self.arrivals.add(Waiting(command, query, delivery.actor_id, delivery, expires_s))
 
     def _respond(self, delivery: Delivery, answer: bytes) -> None:
         if self._host is not None:

@@ -52,6 +52,19 @@ CANCEL_TIMEOUT_S = 1.0
 """How long a cancelled handler may take to end after a drain that took too long."""
 
 
+def _stages(router: Router, host: Host) -> list[Stage[Any]]:
+    """What happens to a command, in the order in which all commands of a cohort go through it."""
+    return [
+        host.committer.outcomes,
+        router.deliveries,
+        router.arrivals,
+        host.turns,
+        host.decided,
+        host.committer.commits,
+        host.answers,
+    ]
+
+
 async def _stopped(service: Subscription) -> None:
     try:
         await service.stop()
@@ -137,10 +150,8 @@ class Runtime:
             spawn=self._spawn,
             discard=self._router.discard,
         )
-        committer = self._host.committer
-        stages: list[Stage[Any]] = [committer.outcomes, self._router.deliveries, self._host.turns, self._host.decided]
-        Cohort(asyncio.get_running_loop().call_soon, [*stages, committer.commits])
         self._router.open(self._host)
+        Cohort(asyncio.get_running_loop().call_soon, _stages(self._router, self._host))
         try:
             await self._serve()
         except BaseException:

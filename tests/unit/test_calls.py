@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from aether import ActorId, DeadlineExceeded, InvalidCommand, Overloaded, Rejected, Unavailable
-from aether.calls import Caller
+from aether.calls import Caller, Room
 from aether.config import CallConfig
 from aether.errors import AetherError
 from aether.ports import Delivery, NotSent, Subscription
@@ -159,6 +159,19 @@ async def test_calls_beyond_the_bound_wait_for_room_and_give_it_back() -> None:
     transport.gate.set()
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(answer).__name__ for answer in answers] == ["CancelledError", "Answer", "CancelledError", "Answer"]
+
+
+async def test_room_that_is_given_to_who_is_cancelled_goes_to_the_next() -> None:
+    room = Room(1)
+    room.left -= 1
+    first, second = asyncio.ensure_future(room.wait()), asyncio.ensure_future(room.wait())
+    await asyncio.sleep(0)
+    room.leave()
+    first.cancel()
+    await asyncio.wait_for(second, 5)
+    assert first.cancelled()
+    room.leave()
+    assert room.left == 1
 
 
 async def test_a_caller_without_room_until_its_deadline_is_told_so() -> None:

@@ -1,0 +1,122 @@
+"""Cohorts: stages in their order, all of what came together, and nobody's bug in anybody's way."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from aether.ids import ActorId
+from aether.runtime.cohort import Cohort, Stage
+from tests.support.nodes import command, history, node, send
+
+ALICE, BOB = ActorId("account", "alice"), ActorId("account", "bob")
+
+
+class Loop:
+    """An event loop that turns when it is told to."""
+
+    def __init__(self) -> None:
+        self.called: list[Callable[[], None]] = []
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call it in the next turn."""
+        self.called.append(callback)
+
+    def turn(self) -> int:
+        """One turn; how many callbacks it had."""
+        called, self.called = self.called, []
+        for callback in called:
+            callback()
+        return len(called)
+
+
+class Bad:
+    """What a machine or a turn with a bug would be."""
+
+    id = "account/bad#1"
+
+    def run_turn(self) -> None:
+        """Fail."""
+        raise LookupError("a bug")
+
+    def finish(self, _: object) -> None:
+        """Fail too."""
+        raise LookupError("a bug")
+
+
+def test_a_cohort_goes_through_the_stages_together_and_is_called_once() -> None:
+    loop, done = Loop(), list[str]()
+
+    def read(items: list[str]) -> None:
+        for item in items:
+            done.append(f"read {item}")
+            second.add(item)
+
+    def run(items: list[str]) -> None:
+        for item in items:
+            done.append(f"run {item}")
+            if item == "b":
+                first.add("c")
+
+    first, second = Stage(read), Stage(run)
+    Cohort(loop.soon, [first, second])
+    for item in ("a", "b"):
+        first.add(item)
+    assert (done, first.running) == ([], False)
+    assert loop.turn() == 1
+    assert done == ["read a", "read b", "run a", "run b"]
+    assert len(first) == 1, "what came back to an earlier stage waits for the next turn"
+    assert loop.turn() == 1
+    assert done[4:] == ["read c", "run c"]
+    assert loop.turn() == 0
+
+
+def test_what_a_broken_stage_left_is_done_in_the_next_turn() -> None:
+    loop, done = Loop(), list[str]()
+
+    def broken(items: list[str]) -> None:
+        if items:
+            raise LookupError("a bug")
+
+    first, second = Stage(broken), Stage(done.extend)
+    Cohort(loop.soon, [first, second])
+    first.add("a")
+    second.add("b")
+    with pytest.raises(LookupError):
+        loop.turn()
+    assert done == []
+    loop.turn()
+    assert done == ["b"]
+
+
+async def test_commands_that_come_together_for_one_actor_share_a_commit() -> None:
+    async with node() as runtime:
+        await send(runtime, ALICE, command("deposit", amount=1))
+        answers = await asyncio.gather(*(send(runtime, ALICE, command("deposit", amount=n)) for n in (2, 3, 4)))
+        assert [int(bytes(answer.value)) for answer in answers] == [3, 6, 10]
+        assert len({answer.position for answer in answers}) == 1
+        assert runtime.counters.commits == 2
+        events = await history(runtime, ALICE)
+        assert len(events) == 4
+        assert [event.time for event in events] == sorted(event.time for event in events)
+
+
+async def test_a_machine_with_a_bug_keeps_nobody_from_a_turn_or_a_commit() -> None:
+    async with node() as runtime:
+        await send(runtime, BOB, command("deposit", amount=1))
+        host: Any = runtime._host
+        host.turns.add(Bad())
+        host.decided.add(Bad())
+        answer = await send(runtime, BOB, command("deposit", amount=2))
+        assert bytes(answer.value) == b"3"
+
+
+async def test_a_query_after_a_command_that_came_with_it_sees_it() -> None:
+    async with node() as runtime:
+        await send(runtime, ALICE, command("deposit", amount=1))
+        made, read = await asyncio.gather(
+            send(runtime, ALICE, command("deposit", amount=2)), send(runtime, ALICE, command("statement"))
+        )
+        assert bytes(made.value) == b"3"
+        assert read.version >= made.version
