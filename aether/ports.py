@@ -7,7 +7,7 @@ synchronous and must not raise.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 
 from aether.errors import Unavailable
 from aether.ids import ActorId, Position, Version
@@ -24,7 +24,7 @@ class Committed:
     """The commit is stored, at `position`. One is made for every commit: a frozen dataclass takes ten times as long."""
 
     __slots__ = ("position",)
-    __match_args__ = ("position",)
+    __match_args__: ClassVar[tuple[str, ...]] = ("position",)
 
     def __init__(self, position: Position) -> None:
         self.position = position

@@ -64,9 +64,10 @@ class Cohort:
     def call(self) -> None:
         """Run when the event loop has handed over what it has now."""
         self.due = True
-        self._soon(self._run)
+        self._soon(self.run)
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Go through the stages once."""
         self.running = True
         try:
             for stage in self._stages:

@@ -148,6 +148,8 @@ class VirtualMachine:
         """Take a command: it is answered once, after whatever came before it. At a bound: `Overloaded`."""
         host, config = self._host, self._host.config
         command_id = waiting.command.id
+        if len(self._mailbox) >= config.mailbox_max:
+            self.run_turn()  # it may only be its cohort that it waits for
         twin = self._known.get(command_id)
         if twin is not None and len(twin.deliveries) >= config.mailbox_max:
             self._refuse(waiting, f"{config.mailbox_max} deliveries of one command wait for its answer", "mailbox_max")

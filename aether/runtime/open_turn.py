@@ -150,7 +150,8 @@ class OpenTurn:
     def run(self) -> None:
         """Run the commands that wait, then tell the owner.
 
-        Returns early while an asynchronous handler runs, and when the last command has emitted: `finish` goes on.
+        Returns early while an asynchronous handler runs, and when the last command has emitted within a cohort's run:
+        its host calls `finish` in the same synchronous step.
         """
         turn, mailbox = self.turn, self._mailbox
         commands_max = self._host.config.turn_commands_max
@@ -165,7 +166,7 @@ class OpenTurn:
         waiting = self._running
         if waiting is not None and not self._owner.stopped:
             self._join_commit(waiting, self._reply, now)
-            self.run()
+            self._owner.turn_over(self)
 
     def _begin(self, waiting: Waiting) -> bool:
         """Run one command; False when the turn goes on later: its handler has to be awaited, or its events encoded."""
@@ -183,12 +184,13 @@ class OpenTurn:
         self._broken = None
         try:
             result = waiting.type.invoke(self._fold.state, self._owner, waiting.args)
+            awaitable = hasattr(result, "__await__")  # which may be users' code too
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:  # also a CancelledError: in a synchronous handler it cancels nothing of ours
             self._failed(waiting, error)
             return True
-        if hasattr(result, "__await__"):
+        if awaitable:
             self._await_handler(waiting, result, waiting.expires_s - now_s)
             return False
         return self._succeeded(waiting, result)
@@ -244,7 +246,7 @@ class OpenTurn:
             self._failed(waiting, error)
             return True
         if turn.emitted:
-            if not self._mailbox:  # else the next one needs to know how large the commit is
+            if not self._mailbox and self._host.decided.running:  # else the next one needs to know the commit's size
                 self._reply = reply
                 self._host.decided.add(self)
                 return False

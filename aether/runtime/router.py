@@ -109,10 +109,14 @@ class Router:
                 self._not_taken(delivery, error)
 
     def _not_taken(self, delivery: Delivery, error: Exception) -> None:
-        if not isinstance(error, AetherError):
-            log.error("a command could not be taken", exc_info=error, extra={"actor": str(delivery.actor_id)})
-            error = AetherError("the worker could not take the command; see its log")
-        self._respond(delivery, encode_error(error))
+        if isinstance(error, AetherError):
+            try:
+                self._respond(delivery, encode_error(error))
+                return
+            except Exception as unspeakable:  # an error of users' own
+                error = unspeakable
+        log.error("a command could not be taken", exc_info=error, extra={"actor": str(delivery.actor_id)})
+        self._respond(delivery, encode_error(AetherError("the worker could not take the command; see its log")))
 
     def _read(self, delivery: Delivery, now_s: float) -> None:
         host = self._host

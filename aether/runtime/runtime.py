@@ -110,6 +110,7 @@ class Runtime:
         self._retry = retry
         self._model: Model | None = None
         self._host: Host | None = None
+        self._cohort: Cohort | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._earlier_states = EarlierStates(event_store)
         self._router = Router(self.counters, self._earlier_states, connection.shards, self.config.active_vms_max)
@@ -151,7 +152,7 @@ class Runtime:
             discard=self._router.discard,
         )
         self._router.open(self._host)
-        Cohort(asyncio.get_running_loop().call_soon, _stages(self._router, self._host))
+        self._cohort = Cohort(asyncio.get_running_loop().call_soon, _stages(self._router, self._host))
         try:
             await self._serve()
         except BaseException:
@@ -188,6 +189,7 @@ class Runtime:
         assert self._host is not None
         snapshots = self._host.snapshots
         await asyncio.gather(*(self.leave_shard(shard) for shard in list(self._serving)))
+        self._take_delivered()
         await self._earlier_states.settled()
         while self._router.registry:
             for machine in self._router.registry:
@@ -309,8 +311,14 @@ class Runtime:
         services = self._serving.get(shard, [])
         for service in reversed(services):  # commands first: what is stored is followed as long as one can come
             await _stopped(service)
+        self._take_delivered()
         if self._serving.get(shard) is services:  # cancelled, it leaves them to `abandon_shard`
             del self._serving[shard]
+
+    def _take_delivered(self) -> None:
+        """Hand to the machines what their cohort would hand to them in the event loop's next turn."""
+        if self._cohort is not None and self._cohort.due:
+            self._cohort.run()
 
     def abandon_shard(self, shard: int) -> None:
         """Drop all that is open of the shard, at once and without an answer to anybody."""

@@ -39,6 +39,19 @@ class Unspeakable(Exception):
     __repr__ = __str__
 
 
+@dataclass
+class Odd:
+    """An argument that raises an error of its own when it is read."""
+
+    amount: int
+
+    def __post_init__(self) -> None:
+        raise TooMuch(self.amount)
+
+
+LEFT_BEHIND: list[asyncio.Task[None]] = []
+
+
 class Tally(Actor):
     """Scalar state, undone from a checkpoint."""
 
@@ -50,6 +63,22 @@ class Tally(Actor):
         """Add."""
         self.emit(Added(amount))
         return self.total
+
+    @command
+    def take(self, odd: Odd) -> int:
+        """Is never called."""
+        return odd.amount
+
+    @command
+    async def add_and_leave(self, amount: int, behind: int) -> int:
+        """Add, and leave somebody behind who adds as soon as this is over."""
+        self.emit(Added(amount))
+        LEFT_BEHIND.append(asyncio.create_task(self._add_soon(behind)))
+        return self.total
+
+    async def _add_soon(self, amount: int) -> None:
+        await asyncio.sleep(0)
+        self.emit(Added(amount))
 
     @command
     def add_anyway(self, amount: int) -> int:
@@ -243,3 +272,28 @@ async def test_a_state_that_cannot_be_shown_is_an_answer_too() -> None:
             with pytest.raises(AetherError, match="total"):
                 await asyncio.wait_for(send(runtime, SPOILT, asked), 5)
         await goes_on(runtime, SPOILT, b"null", 1)
+
+
+@pytest.mark.parametrize("behind", [7, -5])
+async def test_what_a_handler_left_behind_changes_nothing_once_it_has_returned(behind: int) -> None:
+    async with node(model=model) as runtime:
+        answer = await send(runtime, TALLY, made("add_and_leave", amount=1, behind=behind))
+        assert bytes(answer.value) == b"1"
+        with pytest.raises(RuntimeError, match="handler"):
+            await LEFT_BEHIND.pop()
+        await goes_on(runtime, TALLY, b"1", 1)
+
+
+async def test_an_argument_whose_error_cannot_be_told_is_refused_and_in_nobodys_way() -> None:
+    async with node(model=model) as runtime:
+        odd, good = await asyncio.wait_for(
+            asyncio.gather(
+                send(runtime, TALLY, made("take", odd={"amount": 1})),
+                send(runtime, TALLY, made("add", amount=1)),
+                return_exceptions=True,
+            ),
+            5,
+        )
+        assert isinstance(odd, AetherError)
+        assert not isinstance(good, BaseException)
+        assert bytes(good.value) == b"1"

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from aether.ids import ActorId
 from aether.runtime.cohort import Cohort, Stage
-from tests.support.nodes import command, history, node, send
+from tests.support.nodes import QUIET, command, history, node, send
 
 ALICE, BOB = ActorId("account", "alice"), ActorId("account", "bob")
 
@@ -110,6 +111,14 @@ async def test_a_machine_with_a_bug_keeps_nobody_from_a_turn_or_a_commit() -> No
         host.decided.add(Bad())
         answer = await send(runtime, BOB, command("deposit", amount=2))
         assert bytes(answer.value) == b"3"
+
+
+async def test_a_mailbox_takes_more_queries_at_once_than_it_holds() -> None:
+    async with node(config=replace(QUIET, mailbox_max=10)) as runtime:
+        await send(runtime, ALICE, command("deposit", amount=1))
+        answers = await asyncio.gather(*(send(runtime, ALICE, command("statement")) for _ in range(25)))
+        assert {bytes(answer.value) for answer in answers} == {b"1"}
+        assert runtime.counters.overloaded == 0
 
 
 async def test_a_query_after_a_command_that_came_with_it_sees_it() -> None:

@@ -101,6 +101,7 @@ async def test_leaving_a_shard_takes_what_was_delivered_and_it_is_answered() -> 
         assert runtime.counters.commands == 0
         await runtime.leave_shard(ALICES)
         assert runtime.counters.commands == 20
+        assert [machine.actor_id for machine in runtime.get_active_vms(ALICES)] == [ALICE]
         answers = await asyncio.gather(*sent)
         assert [int(bytes(answer.value)) for answer in answers] == list(range(1, 21))
 
