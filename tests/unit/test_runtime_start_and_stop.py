@@ -185,3 +185,11 @@ async def test_an_actor_that_has_ended_is_freed_at_once() -> None:
         assert state() is None
         with pytest.raises(Unavailable, match="not active any more"):
             _ = machine.state
+
+
+async def test_a_command_from_within_that_comes_just_before_the_stop_is_answered() -> None:
+    async with node(shards=()) as runtime:
+        made = asyncio.ensure_future(send(runtime, ALICE, command("deposit", amount=1)))
+        await asyncio.sleep(0)
+        await runtime.stop()
+        assert bytes((await asyncio.wait_for(made, 5)).value) == b"1"
