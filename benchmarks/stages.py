@@ -37,13 +37,13 @@ Stages: TypeAlias = Mapping[str, Sequence[str]]
 WORKER: Stages = {
     "read messages: frames": ["Parser.feed", "Lane.data_received"],
     "route a command: subject, envelope, arguments, mailbox": [
-        "NatsTransport", "Router.receive", "Router.route", "VirtualMachine.receive", "VirtualMachine.pump",
+        "NatsTransport", "Router.receive", "Router.read_all", "Router.hand_over_all", "VirtualMachine.receive",
     ],
     "run it: turn, handler, event, state": ["OpenTurn.init", "OpenTurn.run", "OpenTurn.begin", "OpenTurn.emit"],
-    "encode its reply and event": ["OpenTurn.succeeded"],
+    "encode its reply and event": ["OpenTurn.succeeded", "Host.finish_turns"],
     "send the commit": ["VirtualMachine.turn_over", "Committer.commit", "Committer.send"],
-    "take the acknowledgement": ["Inbox.deliver", "Committer.settled_alone", "JetStreamEventStore.outcome"],
-    "remember the command, answer it": ["VirtualMachine.settled", "OpenTurn.dealloc"],
+    "take the acknowledgement": ["Inbox.deliver", "Committer.settle", "JetStreamEventStore.outcome"],
+    "remember the command, answer it": ["VirtualMachine.settled", "OpenTurn.dealloc", "Host.send_answers"],
     "look at the repeated commit": ["Follower.heard"],
     "write to the socket": ["Lane.flush"],
 }  # fmt: skip
