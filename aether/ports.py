@@ -21,7 +21,7 @@ START = Position(0)
 
 
 class Committed:
-    """The commit is stored, at `position`. One is made for every commit: a frozen dataclass takes ten times as long."""
+    """The commit is stored, at `position`. One is made for every commit, which a frozen dataclass makes dear."""
 
     __slots__ = ("position",)
     __match_args__: ClassVar[tuple[str, ...]] = ("position",)

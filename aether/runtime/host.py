@@ -57,7 +57,10 @@ class _Answer:
 
 
 class Host:
-    """The worker as its machines see it. `random` gives jitter in [0, 1); `discard` takes a stopped machine out."""
+    """The worker as its machines see it. `random` gives jitter in [0, 1); `discard` takes a stopped machine out.
+
+    `turns`, `decided` and `answers` are stages of its runtime's cohort.
+    """
 
     def __init__(
         self,

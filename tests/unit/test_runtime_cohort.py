@@ -7,8 +7,13 @@ from typing import Any
 
 import pytest
 
+from aether import Actor, Model, Runtime
+from aether import command as command_of_actor
 from aether.ids import ActorId
+from aether.names import shard_of
 from aether.runtime.cohort import Cohort, Stage
+from aether.runtime.local import local_delivery
+from tests.support.actors import Account
 from tests.support.nodes import QUIET, command, history, node, send
 
 ALICE, BOB = ActorId("account", "alice"), ActorId("account", "bob")
@@ -111,6 +116,43 @@ async def test_a_machine_with_a_bug_keeps_nobody_from_a_turn_or_a_commit() -> No
         host.decided.add(Bad())
         answer = await send(runtime, BOB, command("deposit", amount=2))
         assert bytes(answer.value) == b"3"
+
+
+class Vandal(Actor):
+    """Ends what others have begun."""
+
+    @command_of_actor
+    def abandon(self, shard: int) -> None:
+        """Let the worker drop a shard, in the middle of a cohort."""
+        RUNTIMES[-1].abandon_shard(shard)
+
+
+RUNTIMES: list[Runtime] = []
+EVE = ActorId("vandal", "eve")
+
+
+async def test_a_turn_whose_machine_was_abandoned_in_the_same_cohort_stores_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with node(model=Model("tests", actors=[Account, Vandal])) as runtime:
+        RUNTIMES.append(runtime)
+        await send(runtime, ALICE, command("deposit", amount=1))
+        await runtime.create_vm(EVE)
+        lost = asyncio.ensure_future(send(runtime, ALICE, command("deposit", amount=2)))
+        await asyncio.wait_for(send(runtime, EVE, command("abandon", shard=shard_of(ALICE, 256))), 5)
+        assert len(await history(runtime, ALICE)) == 1
+        assert not caplog.records
+        assert not lost.done(), "its caller asks again, of who serves the shard then"
+        lost.cancel()
+        assert runtime.get_active_vms() == [await runtime.create_vm(EVE)]
+
+
+async def test_an_answer_outside_of_a_cohorts_run_is_fenced_and_sent_in_the_same_step() -> None:
+    async with node() as runtime:
+        host: Any = runtime._host
+        delivery, answered = local_delivery(ALICE, shard_of(ALICE, 256), b"")
+        host.respond(delivery, b"answer")
+        assert answered.done(), "the lease that was looked at is the one of this instant"
 
 
 async def test_a_mailbox_takes_more_queries_at_once_than_it_holds() -> None:
