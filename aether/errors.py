@@ -24,7 +24,11 @@ class AetherError(Exception):
 
 
 class Rejected(AetherError):
-    """The actor decided no. Raised by a handler, it stores nothing of its command and reaches the caller whole."""
+    """The actor decided no. Raised by a handler, it stores nothing of its command and reaches the caller whole.
+
+    A handler speaks with this class and with `InvalidCommand`, or with subclasses of them, which reach the caller as
+    `Rejected` and `InvalidCommand`. Every other error that comes out of a handler reaches the caller as `ActorFailed`.
+    """
 
     code = "rejected"
 
@@ -189,9 +193,16 @@ ERRORS: Mapping[str, type[AetherError]] = {
 }
 
 
+_KNOWN: frozenset[type] = frozenset({AetherError, *ERRORS.values()})
+
+
 def error_body(error: AetherError) -> dict[str, Any]:
-    """The error as the JSON object `{code, message, details}`."""
-    return {"code": error.code, "message": str(error.message), "details": error.details}
+    """The error as the JSON object `{code, message, details}`.
+
+    A subclass of a user's own travels as the class above it that both sides know, whatever its `code`.
+    """
+    code = next(kind.code for kind in type(error).__mro__ if issubclass(kind, AetherError) and kind in _KNOWN)
+    return {"code": code, "message": str(error.message), "details": error.details}
 
 
 def error_from_body(code: str, message: str, details: Mapping[str, Any]) -> AetherError:

@@ -20,6 +20,7 @@ from aether.errors import (
     DeadlineExceeded,
     InvalidCommand,
     Overloaded,
+    Rejected,
     StateChangedOutsideEvent,
     Unavailable,
 )
@@ -223,13 +224,13 @@ class OpenTurn:
         if self._owner.stopped:
             return
         if task.cancelled():
-            self._failed(waiting, Unavailable(f"{waiting.type.name} was cancelled"))
+            self._refused(waiting, encode_error(Unavailable(f"{waiting.type.name} was cancelled")))
         elif (error := task.exception()) is None:
             if not self._succeeded(waiting, task.result()):
                 return
         elif isinstance(error, TimeoutError) and limit.expired():
             late = DeadlineExceeded(f"{waiting.type.name} did not finish before its deadline", outcome_known=True)
-            self._failed(waiting, late)
+            self._refused(waiting, encode_error(late))
         else:
             self._failed(waiting, error)
         self.run()
@@ -265,7 +266,7 @@ class OpenTurn:
         bytes_max = self._host.commit_bytes_max
         if len(chunk) + 2 > bytes_max:
             message = f"the events of {waiting.type.name} take {len(chunk)} bytes, a commit at most {bytes_max}"
-            self._failed(waiting, InvalidCommand(message))
+            self._refused(waiting, encode_error(InvalidCommand(message)))
         elif turn.bytes + len(chunk) + 1 > bytes_max:
             self._undo()
             self._mailbox.appendleft(waiting)
@@ -275,8 +276,12 @@ class OpenTurn:
             turn.accept(waiting, reply, chunk)
 
     def _failed(self, waiting: Waiting, error: BaseException) -> None:
+        """The handler raised."""
+        self._refused(waiting, self._failure(waiting, error))
+
+    def _refused(self, waiting: Waiting, answer: bytes) -> None:
+        """The command stores nothing, and this error is its answer."""
         self._undo()
-        answer = self._failure(waiting, error)
         if self.turn.stores:
             self.turn.refuse(waiting, answer)
         else:
@@ -303,7 +308,11 @@ class OpenTurn:
             return encode_error(ActorFailed(message, actor=str(self._owner.actor_id), command_id=waiting.command.id))
 
     def _described(self, waiting: Waiting, error: BaseException) -> AetherError:
-        if isinstance(error, AetherError) and not isinstance(error, ActorFailed | StateChangedOutsideEvent):
+        """What a handler's error is to the caller: a decision is passed on, everything else is the handler's failure.
+
+        A handler cannot speak for the runtime: callers retry `Unavailable`, and believe what `DeadlineExceeded` says.
+        """
+        if isinstance(error, Rejected | InvalidCommand):
             return error
         self._host.counters.actors_failed += 1
         command = waiting.command

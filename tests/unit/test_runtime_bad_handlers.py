@@ -5,8 +5,16 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from aether import Actor, ActorFailed, ActorId, Model, Rejected, Runtime, command, event, query
-from aether.errors import AetherError, DeadlineExceeded
+from aether import Actor, ActorFailed, ActorId, InvalidCommand, Model, Rejected, Runtime, command, event, query
+from aether.errors import (
+    ERRORS,
+    AetherError,
+    DeadlineExceeded,
+    Overloaded,
+    Unavailable,
+    UnknownCommand,
+    VersionConflict,
+)
 from aether.memory.clock import ManualClock
 from aether.memory.server import InMemoryServer
 from aether.names import shard_of
@@ -28,6 +36,18 @@ class TooMuch(Rejected):
 
     def __init__(self, amount: int) -> None:
         self.amount = amount
+
+
+class OutOfStock(Rejected):
+    """A rejection with a code of its own."""
+
+    code = "unavailable"
+
+
+class Own(AetherError):
+    """An error of the user's own under Aether's root."""
+
+    code = "rejected"
 
 
 class Unspeakable(Exception):
@@ -183,6 +203,16 @@ FAILURES: dict[str, BaseException] = {
     "unspeakable details": Rejected("no", thing=Unspeakable()),
     "message is no text": Rejected(404),  # type: ignore[arg-type]  # what a user may do
     "cancelled": asyncio.CancelledError(),
+    "own rejection": OutOfStock("none left", item="tea"),
+    "own error": Own("hm"),
+    "invalid": InvalidCommand("not that one", path="how"),
+    "unavailable": Unavailable("the bank is closed"),
+    "overloaded": Overloaded("too much"),
+    "known outcome": DeadlineExceeded("late", outcome_known=True),
+    "unknown outcome": DeadlineExceeded("late"),
+    "conflict": VersionConflict("tally:t", 1, 2),
+    "unknown command": UnknownCommand("what?"),
+    "root": AetherError("something"),
     "no exception": BaseException("neither fish nor fowl"),
 }
 
@@ -208,6 +238,31 @@ async def test_whatever_a_handler_raises_is_answered_and_undone(name: str, how: 
         with pytest.raises(AetherError):
             await asyncio.wait_for(send(runtime, TALLY, made(name, how=how)), 5)
         await goes_on(runtime, TALLY, b"0", 0)
+
+
+@pytest.mark.parametrize("name", ["fail", "fail_later"])
+async def test_a_handlers_decision_reaches_the_caller_and_every_other_error_is_its_failure(name: str) -> None:
+    decisions = {"own rejection": Rejected, "invalid": InvalidCommand}
+    async with node(model=model) as runtime:
+        for how, raised in FAILURES.items():
+            if isinstance(raised, AetherError) and how not in {"uninitialised", "unspeakable details"}:
+                kind = Rejected if how == "message is no text" else decisions.get(how, ActorFailed)
+                with pytest.raises(AetherError) as told:
+                    await asyncio.wait_for(send(runtime, TALLY, made(name, how=how)), 5)
+                assert type(told.value) is kind
+                assert ERRORS[told.value.code] is kind
+                if kind is ActorFailed:
+                    assert type(raised).__name__ in told.value.message
+                    assert raised.message in told.value.message
+        assert runtime.counters.actors_failed == 8
+        await goes_on(runtime, TALLY, b"0", 0)
+
+
+async def test_a_rejection_of_a_users_own_class_keeps_its_details() -> None:
+    async with node(model=model) as runtime:
+        with pytest.raises(Rejected, match="none left") as told:
+            await send(runtime, TALLY, made("fail", how="own rejection"))
+        assert told.value.details == {"item": "tea"}
 
 
 async def test_what_is_no_exception_is_answered_and_undone() -> None:
