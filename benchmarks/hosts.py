@@ -29,7 +29,7 @@ class Host:
         self.log = Path(self._directory.name) / "log"
         self.node = node
         arguments = ["--workers", str(workers), "--nats", url, "--namespace", NAMESPACE, "--node", node]
-        self._command = [sys.executable, "-m", "workers", "benchmarks.bank:model", *arguments]
+        self._command = [sys.executable, "-m", "aether.supervisor", "benchmarks.bank:model", *arguments]
         self._command += ["--data-dir", self._directory.name]
         self._variables = {**os.environ, "AETHER_MEMBER_TTL_S": str(ttl_s), **(variables or {})}
         self.process = self._start()

@@ -1,1 +1,1 @@
-"""The supervisor: forks, watches, restarts and drains worker processes. It knows processes, not actors."""
+"""The launcher of a checkout, not installed by the wheel: a user's project may have a package of this name."""

@@ -2,7 +2,7 @@
 
 Owns what people type and read: arguments as text, tables, exit codes. On stdout there is the answer and nothing else,
 as JSON wherever a program may read it; an error is one line on stderr. Everything happens in `aether.client` and
-`workers`. One process, one command, one event loop at most.
+`aether.supervisor`. One process, one command, one event loop at most.
 """
 
 import sys
@@ -21,6 +21,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         missing = (error.name or "").partition(".")[0]
         if missing not in _EXTRA:
             raise
-        print(f"the command line needs {missing}: `pip install 'aether[cli]'` brings it", file=sys.stderr)
+        print(f"the command line needs {missing}: `pip install 'aether-actors[cli]'` brings it", file=sys.stderr)
         return EXIT_CONFIGURATION
     return execute(sys.argv[1:] if arguments is None else arguments)

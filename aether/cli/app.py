@@ -16,9 +16,9 @@ from aether.cli.outside import LoadedModel, Outside
 from aether.cli.target import Asked, Target, find_target
 from aether.errors import InvalidCommand
 from aether.ids import COMMAND_ID_CHARS_MAX, ActorId
+from aether.supervisor.run import RunOptions
 from aether.system.environment import is_compiled
 from aether.wire import Event
-from workers.run import RunOptions
 
 # Plain help: examples keep their line breaks, and a pipe gets text.
 app = typer.Typer(name="aether", rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -27,7 +27,7 @@ model_app = typer.Typer(rich_markup_mode=None)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"aether {installed_version('aether')} ({'compiled' if is_compiled() else 'plain Python'})")
+        print(f"aether {installed_version('aether-actors')} ({'compiled' if is_compiled() else 'plain Python'})")
         raise typer.Exit
 
 

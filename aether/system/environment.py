@@ -6,6 +6,7 @@ Everything is read when asked and handed on as a value.
 import fcntl
 import os
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,6 +34,20 @@ def take_variable(name: str) -> str | None:
 def is_compiled() -> bool:
     """Whether the hot path runs as C, which binary wheels have, or as Python."""
     return not str(aether.core.turn.__file__).endswith(".py")
+
+
+def import_from_here() -> None:
+    """Put the current directory first on the import path.
+
+    First, because a package of the user's project comes before one of the same name that is installed beside Aether.
+    Raises `ConfigError` when the directory is gone.
+    """
+    try:
+        directory = str(Path.cwd())
+    except OSError as error:
+        raise ConfigError(f"the current directory cannot be read: {error.strerror}", setting="model") from None
+    if sys.path[:1] != [directory]:
+        sys.path.insert(0, directory)
 
 
 def host_name() -> str:

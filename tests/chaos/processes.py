@@ -97,7 +97,7 @@ class Host:
             "data-dir": directory / name,
             "replicas": replicas,
         }
-        program = ["workers", MODEL, *(f"--{option}={value}" for option, value in options.items())]
+        program = ["aether.supervisor", MODEL, *(f"--{option}={value}" for option, value in options.items())]
         self._started_with = workers
         self._process = Process(program, self.log, variables)
 

@@ -271,4 +271,4 @@ def test_a_missing_extra_is_named(missing: str) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
 
     assert (done.returncode, done.stdout) == (4, b"")
-    assert done.stderr.decode() == f"the command line needs {missing}: `pip install 'aether[cli]'` brings it\n"
+    assert done.stderr.decode() == f"the command line needs {missing}: `pip install 'aether-actors[cli]'` brings it\n"

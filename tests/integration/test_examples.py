@@ -37,7 +37,7 @@ def bank_pool(tmp_path: Path) -> Iterator[str]:
         [
             sys.executable,
             "-m",
-            "workers",
+            "aether.supervisor",
             "examples.bank:model",
             "--workers=1",
             "--nats=embedded",

@@ -106,7 +106,7 @@ def started(tmp_path: Path) -> Iterator[Starts]:
             stack.callback(notified.close)
             model = tmp_path / "doors.py"
             model.write_text(MODEL)
-            command = [sys.executable, "-P", "-m", "workers", "doors:model", "--workers=2", "--nats=embedded",
+            command = [sys.executable, "-P", "-m", "aether.supervisor", "doors:model", "--workers=2", "--nats=embedded",
                        "--data-dir=data"]  # fmt: skip
             environment = {**os.environ, "NOTIFY_SOCKET": address, "PYTHONDONTWRITEBYTECODE": "1", **variables}
             process = stack.enter_context(subprocess.Popen(command, cwd=tmp_path, env=environment))

@@ -20,14 +20,14 @@ import pytest
 
 from aether.config import WorkerSpec
 from aether.errors import ConfigError
+from aether.supervisor.handover import VARIABLE, take_over
+from aether.supervisor.state import SupervisorConfig
+from aether.supervisor.supervisor import Surroundings, supervise
 from aether.system.embedded import EmbeddedConfig, start
 from aether.system.environment import environment, take_variable
 from aether.system.lifeline import Lifeline
 from aether.system.nats_probe import NotAnswering, probe
 from aether.system.node_claim import claim_node
-from workers.handover import VARIABLE, take_over
-from workers.state import SupervisorConfig
-from workers.supervisor import Surroundings, supervise
 
 DEADLINE_S = 20.0
 HANG_TIMEOUT_S = 3.0

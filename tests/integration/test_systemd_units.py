@@ -76,11 +76,11 @@ def test_the_command_of_the_unit_is_one_that_aether_takes(root: Path, units: Pat
 def test_the_environment_file_names_a_model_that_loads_and_settings_that_exist(root: Path, units: Path) -> None:
     lines = (root / "etc/aether/aether.env").read_text().splitlines()
     given = dict(line.partition("=")[::2] for line in lines if line and not line.startswith("#"))
-    checked = subprocess.run([CLONE / ".venv/bin/python", "-P", "-m", "workers", given["AETHER_MODEL"], "--check"],
-                             cwd=CLONE, capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+    command = [str(CLONE / ".venv/bin/python"), "-P", "-m", "aether.supervisor", given["AETHER_MODEL"], "--check"]
+    checked = subprocess.run(command, cwd=CLONE, capture_output=True, text=True, timeout=60, check=False)
     assert checked.returncode == 0, checked.stderr
     commented = {line[1:].partition("=")[0] for line in lines if re.match(r"#AETHER_\w+=", line)}
-    read = "".join(path.read_text() for path in (CLONE / "aether/config.py", CLONE / "workers/run.py"))
+    read = "".join(path.read_text() for path in (CLONE / "aether/config.py", CLONE / "aether/supervisor/run.py"))
     read += (units / "aether.service").read_text()
     assert [name for name in sorted({*given, *commented}) if name not in read] == []
 

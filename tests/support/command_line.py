@@ -15,8 +15,8 @@ from aether.cli.target import Target
 from aether.core.overview import Overview, ShardOverview, ShardState
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position
+from aether.supervisor.run import RunOptions
 from aether.wire import Answer, Event, instant, new_event
-from workers.run import RunOptions
 
 DEPOSIT = ("call", "account", "alice", "deposit")
 

@@ -1,4 +1,4 @@
-"""A real pool as users run it: `python -m workers` in a process, on a server of the test's choice."""
+"""A real pool as users run it: `python -m aether.supervisor` in a process, on a server of the test's choice."""
 
 import re
 import signal
@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -17,11 +18,20 @@ SERVING = re.compile(r"-(\d+)\[(\d+)\] INFO aether\.worker: serving")
 class Pool:
     """Used as a context manager: started and ready inside, drained after it. `lines` is its log so far."""
 
-    def __init__(self, model: str, *options: str, directory: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: str,
+        *options: str,
+        directory: Path | None = None,
+        program: Sequence[str] = ("aether.supervisor",),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="aether-pool-")
-        command = [sys.executable, "-P", "-m", "workers", model, "--data-dir", self._directory.name, *options]
+        command = [sys.executable, "-P", "-m", *program, model, "--data-dir", self._directory.name, *options]
         root = Path(__file__).parents[2]
-        self.process = subprocess.Popen(command, cwd=directory or root, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, cwd=directory or root, stderr=subprocess.PIPE, text=True, env=variables
+        )
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -38,6 +48,10 @@ class Pool:
     def worker_pids(self, count: int) -> dict[int, int]:
         """The newest process of each slot, once `count` workers in all have said that they serve."""
         return {int(m[1]): int(m[2]) for m in self.wait_for(SERVING, count)}
+
+    def reload(self) -> None:
+        """HUP it, and wait for nothing."""
+        self.process.send_signal(signal.SIGHUP)
 
     def drain(self) -> int:
         """TERM it; its exit code."""

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from workers.plan import initial, step
-from workers.state import (
+from aether.supervisor.plan import initial, step
+from aether.supervisor.state import (
     Asked,
     CheckStarted,
     Dump,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from aether.supervisor.run import RunOptions
 from tests.support.command_line import DEPOSIT, SCHEMA, Pool, Ran, Run, runner
-from workers.run import RunOptions
 
 
 @pytest.fixture

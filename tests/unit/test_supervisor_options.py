@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from aether.config import WORKER_ALIVE, WORKER_READY, WorkerSpec
 from aether.errors import ConfigError
+from aether.supervisor.__main__ import options_from
+from aether.supervisor.notify import notify, watchdog_s
+from aether.supervisor.run import RunOptions
+from aether.supervisor.state import SupervisorConfig
 from aether.system.lifeline import Lifeline
-from workers.__main__ import options_from
-from workers.notify import notify, watchdog_s
-from workers.run import RunOptions
-from workers.state import SupervisorConfig
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
 options = st.builds(

@@ -3,10 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.supervised import CONFIG, World, happen, happenings
-from workers.due import next_wake_s
-from workers.plan import step
-from workers.state import (
+from aether.supervisor.due import next_wake_s
+from aether.supervisor.plan import step
+from aether.supervisor.state import (
     Asked,
     Dump,
     Exited,
@@ -19,6 +18,7 @@ from workers.state import (
     SupervisorConfig,
     Tick,
 )
+from tests.support.supervised import CONFIG, World, happen, happenings
 
 
 @given(st.lists(happenings, max_size=60))

@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.supervised import CONFIG, World
-from workers.due import restart_delay_s
-from workers.state import (
+from aether.supervisor.due import restart_delay_s
+from aether.supervisor.state import (
     SupervisorConfig,
 )
+from tests.support.supervised import CONFIG, World
 
 
 @given(st.integers(0, 10_000))

@@ -3,8 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.supervised import CONFIG, WORKERS_MAX_TRIED, World, happen, happenings
-from workers.state import (
+from aether.supervisor.state import (
     Asked,
     Exited,
     Fork,
@@ -16,6 +15,7 @@ from workers.state import (
     SupervisorConfig,
     Terminate,
 )
+from tests.support.supervised import CONFIG, WORKERS_MAX_TRIED, World, happen, happenings
 
 ENDINGS = {(3, list(Request).index(request)) for request in (Request.DRAIN, Request.INTERRUPT)}
 

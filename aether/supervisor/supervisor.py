@@ -1,4 +1,4 @@
-"""The supervisor's shell: performs what `workers.plan` decides. No event loop, no NATS connection, no threads.
+"""The supervisor's shell: performs what `plan` decides. No event loop, no NATS connection, no threads.
 
 Owns the worker processes, their pipes and the embedded server's process. Signal handlers only enqueue (the interpreter
 writes the signal's number into a pipe); one loop waits, takes in requests, what workers say and who died, in this
@@ -20,15 +20,12 @@ from secrets import token_hex
 from typing import assert_never
 
 from aether.config import WORKER_READY, WorkerSpec
-from aether.system.embedded import EmbeddedServer, respawn, shut_down
-from aether.system.node_claim import NodeClaim
-from aether.system.process import send_signal, set_process_name, spawn
-from workers.child import Work, become_worker
-from workers.due import next_wake_s
-from workers.handover import Handover, hand_over
-from workers.notify import notify
-from workers.plan import initial, step
-from workers.state import (
+from aether.supervisor.child import Work, become_worker
+from aether.supervisor.due import next_wake_s
+from aether.supervisor.handover import Handover, hand_over
+from aether.supervisor.notify import notify
+from aether.supervisor.plan import initial, step
+from aether.supervisor.state import (
     Asked,
     CheckStarted,
     Dump,
@@ -52,6 +49,9 @@ from workers.state import (
     Terminate,
     Tick,
 )
+from aether.system.embedded import EmbeddedServer, respawn, shut_down
+from aether.system.node_claim import NodeClaim
+from aether.system.process import send_signal, set_process_name, spawn
 
 REQUESTS: Mapping[int, Request] = {
     signal.SIGTERM: Request.DRAIN,

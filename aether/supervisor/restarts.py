@@ -8,8 +8,8 @@ Any other end of a ready worker is restarted at once the first time and ever lat
 import signal
 from dataclasses import replace
 
-from workers.due import restart_delay_s
-from workers.state import Slot, SupervisorConfig
+from aether.supervisor.due import restart_delay_s
+from aether.supervisor.state import Slot, SupervisorConfig
 
 
 def after_end(slot: Slot, code: int | None, config: SupervisorConfig, now_s: float) -> Slot:

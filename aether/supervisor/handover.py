@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import msgspec
 
 from aether.errors import ConfigError
+from aether.supervisor.state import State
 from aether.system.embedded import EmbeddedServer
 from aether.system.node_claim import NodeClaim
-from workers.state import State
 
 VARIABLE = "AETHER_SUPERVISOR_HANDOVER"
 _BYTES_MAX = 16 << 20

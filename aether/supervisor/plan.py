@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from aether.config import EXIT_CANNOT_BOOT, EXIT_CONFIGURATION, EXIT_DRAINED, EXIT_NOT_DRAINED
-from workers.due import forgive_pause, overdue_s, restart_delay_s
-from workers.restarts import after_end, recent, was_asked_to_end
-from workers.roll import cover_is_over, is_covered, needs_cover, next_to_replace, staying
-from workers.state import (
+from aether.supervisor.due import forgive_pause, overdue_s, restart_delay_s
+from aether.supervisor.restarts import after_end, recent, was_asked_to_end
+from aether.supervisor.roll import cover_is_over, is_covered, needs_cover, next_to_replace, staying
+from aether.supervisor.state import (
     WORKERS_MAX,
     Asked,
     CheckStarted,
@@ -44,7 +44,7 @@ from workers.state import (
     Terminate,
     Tick,
 )
-from workers.words import ended, overdue_why, status, workers
+from aether.supervisor.words import ended, overdue_why, status, workers
 
 INTERRUPTS_TO_KILL = 2
 

@@ -5,8 +5,8 @@ Pure. Every line here is something an operator reads; the plan decides when.
 
 import signal
 
-from workers.roll import staying
-from workers.state import Phase, Slot, State
+from aether.supervisor.roll import staying
+from aether.supervisor.state import Phase, Slot, State
 
 
 def ended(code: int) -> str:

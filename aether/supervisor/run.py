@@ -1,4 +1,4 @@
-"""`run`: from options to a running pool and its exit code; both command lines, `aether run` and `python -m workers`.
+"""`run`: from options to a running pool and its exit code, for `aether run` and for `python -m aether.supervisor`.
 
 Called once, from the main thread of a process that then exits. It imports the model before the first fork, so that all
 workers share it, and runs again in the fresh interpreter of a reload.
@@ -24,19 +24,20 @@ from aether.errors import AetherError, ConfigError, ModelError
 from aether.model.loading import load_model
 from aether.model.model import Model
 from aether.names import check_namespace
+from aether.supervisor.handover import VARIABLE, Handover, take_over
+from aether.supervisor.notify import watchdog_s
+from aether.supervisor.state import GaveUp, SupervisorConfig
+from aether.supervisor.supervisor import Surroundings, say_to_stderr, supervise
 from aether.system.embedded import EmbeddedConfig, EmbeddedServer, shut_down, start
 from aether.system.environment import (
     DATA_DIRECTORY_DEFAULT,
     environment,
+    import_from_here,
     take_variable,
     usable_processors,
 )
 from aether.system.node_claim import NodeClaim, claim_node
 from aether.worker import WorkerSettings, run_worker
-from workers.handover import VARIABLE, Handover, take_over
-from workers.notify import watchdog_s
-from workers.state import GaveUp, SupervisorConfig
-from workers.supervisor import Surroundings, say_to_stderr, supervise
 
 EMBEDDED = "embedded"
 EMBEDDED_MEMBER_TTL = "5"
@@ -75,7 +76,7 @@ class RunOptions:
     check: bool = False
 
     def to_arguments(self) -> tuple[str, ...]:
-        """The same options as the command line of `python -m workers`."""
+        """The same options as the command line of `python -m aether.supervisor`."""
         given = [self.model]
         for option in fields(self):
             value = getattr(self, option.name)
@@ -177,9 +178,7 @@ class _Work:
 
 
 def _load(options: RunOptions) -> Model:
-    directory = str(Path.cwd())
-    if directory not in sys.path:
-        sys.path.insert(0, directory)
+    import_from_here()
     return load_model(options.model)
 
 
@@ -193,7 +192,7 @@ def _surroundings(
     # The namespace is settled once: the lock is for it, and the new code's model may be named otherwise.
     options = replace(options, namespace=namespace)
     # -P: the current directory may hold a package of the same name as ours, and must come after it.
-    program = (sys.executable, "-P", "-m", "workers", *options.to_arguments())
+    program = (sys.executable, "-P", "-m", "aether.supervisor", *options.to_arguments())
     return Surroundings(
         namespace=namespace,
         node=node,

@@ -1,6 +1,6 @@
 """The words of the supervisor's plan: what it knows, what can happen to it, what it can do.
 
-Values only; `workers.plan` is the one writer of `State`, `workers.supervisor` performs the effects. Times are seconds
+Values only; `plan` is the one writer of `State`, `supervisor` performs the effects. Times are seconds
 of `CLOCK_MONOTONIC`, which goes on over an exec of the same supervisor. Knows processes, not actors.
 """
 

@@ -1,12 +1,12 @@
 """When things are due: restarts, patience with workers, the next wake-up.
 
-Pure; functions of the state, the settings and the time. They decide when, `workers.plan` decides what.
+Pure; functions of the state, the settings and the time. They decide when, `plan` decides what.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
 
-from workers.state import Phase, Slot, State, SupervisorConfig
+from aether.supervisor.state import Phase, Slot, State, SupervisorConfig
 
 
 def next_wake_s(state: State, config: SupervisorConfig) -> float:

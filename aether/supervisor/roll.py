@@ -1,6 +1,6 @@
 """The order of a rolling restart: which worker of old code goes next, and when a temporary one must stand in.
 
-Pure questions about the slots; `workers.plan` acts on the answers. The law behind them: no ready worker is stopped
+Pure questions about the slots; `plan` acts on the answers. The law behind them: no ready worker is stopped
 unless another one stays ready, which can take its shards over. One goes at a time, and the next only when no worker is
 on its way in or out. A pool with one worker has no other, so a temporary one of fresh code covers for it, in the next
 slot number, and retires when the replacement serves.
@@ -8,7 +8,7 @@ slot number, and retires when the replacement serves.
 
 from collections.abc import Sequence
 
-from workers.state import Slot
+from aether.supervisor.state import Slot
 
 
 def staying(slots: Sequence[Slot]) -> list[Slot]:
