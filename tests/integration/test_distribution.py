@@ -2,9 +2,11 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -15,6 +17,22 @@ from tests.support.pool import READY, Pool
 CLONE = Path(__file__).parents[2]
 RELOADED = re.compile("aether: reloading")
 JOB_SEEN = re.compile("the user's own job: (.*)")
+
+EXTENSION = sysconfig.get_config_var("EXT_SUFFIX")
+LEFTOVERS = (
+    f"aether/core/turn{EXTENSION}",
+    f"aether/errors{EXTENSION}",  # of a module that is on no list of compiled ones
+    "aether/core/turn.cpython-313-x86_64-linux-gnu.so",
+    "aether/codec.abi3.so",
+    "aether/core/turn.so",
+    "aether/core/turn.c",
+    "aether/core/turn.o",
+    f"6ec57f84c680d3a3778b__mypyc{EXTENSION}",
+    f"aether/6ec57f84c680d3a3778b__mypyc{EXTENSION}",
+    "build/lib/aether/core/turn.py",
+    "aether/build/lib/aether/core/turn.py",
+    "pyproject.toml.bak",
+)
 
 MODEL = """
 import sys
@@ -36,10 +54,7 @@ model = Model("doors", actors=[Door])
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout."""
     directory = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(directory)]
-    subprocess.run(command, cwd=CLONE, check=True, capture_output=True, timeout=100)
-    (built,) = directory.glob("*.whl")
-    return built
+    return built("wheel", CLONE, directory)
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +67,19 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def compiled_in_place(tmp_path: Path) -> Path:
+    """The checkout's sources, without its list of ignored files, after compilers of several kinds have run in them."""
+    copy = tmp_path / "checkout"
+    for name in (*tracked("aether"), "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CLONE / name, copy / name)
+    for name in LEFTOVERS:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes(b"not a module")
+    return copy
+
+
+@pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A user's project with a package `workers` of its own."""
     (tmp_path / "workers").mkdir()
@@ -59,6 +87,20 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "workers/jobs.py").write_text("def job() -> str:\n    return 'done'\n")
     (tmp_path / "doors.py").write_text(MODEL)
     return tmp_path
+
+
+def built(target: str, source: Path, directory: Path) -> Path:
+    """A distribution made without the package index."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(directory)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True, timeout=100)
+    (made,) = directory.glob("*.whl" if target == "wheel" else "*.tar.gz")
+    return made
+
+
+def tracked(*paths: str) -> list[str]:
+    """The files that git has below these paths."""
+    listed = subprocess.run(["git", "ls-files", *paths], cwd=CLONE, text=True, check=True, capture_output=True)
+    return listed.stdout.splitlines()
 
 
 def from_wheel(installed: Path) -> dict[str, str]:
@@ -78,6 +120,26 @@ def test_a_wheel_knows_its_version_without_a_checkout(installed: Path, tmp_path:
     told = subprocess.run([sys.executable, "-S", "-m", "aether.cli", "--version"], cwd=tmp_path, text=True, timeout=60,
                           env=from_wheel(installed), capture_output=True, check=False)  # fmt: skip
     assert (told.returncode, told.stdout) == (0, "aether 0.1.0 (plain Python)\n"), told.stderr
+
+
+def test_what_a_compiler_left_in_a_checkout_is_in_no_distribution(compiled_in_place: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(built("wheel", compiled_in_place, tmp_path / "wheel")) as archive:
+        files = [name for name in archive.namelist() if not name.startswith("aether_actors-")]
+        archive.extractall(tmp_path / "installed")
+    assert sorted(files) == sorted(tracked("aether"))
+    imported = subprocess.run([sys.executable, "-S", "-c", "import aether, aether.worker, aether.supervisor.run"],
+                              env=from_wheel(tmp_path / "installed"), timeout=60, check=False)  # fmt: skip
+    assert imported.returncode == 0
+    with tarfile.open(built("sdist", compiled_in_place, tmp_path / "sdist")) as source:
+        inside = {name.partition("/")[2] for name in source.getnames()}
+    assert {name for name in inside if name.startswith("aether/")} == set(tracked("aether"))
+
+
+def test_git_ignores_what_a_compiler_leaves() -> None:
+    ignored = subprocess.run(
+        ["git", "check-ignore", *LEFTOVERS], cwd=CLONE, text=True, check=False, capture_output=True
+    )
+    assert ignored.stdout.splitlines() == list(LEFTOVERS)
 
 
 @pytest.mark.parametrize("program", ["aether.cli", "aether.supervisor", "workers"])
