@@ -13,7 +13,7 @@ from msgspec import Raw
 from aether.config import CallConfig
 from aether.core.attempts import Attempts
 from aether.core.backoff import Backoff
-from aether.errors import InvalidCommand, Overloaded, Unavailable
+from aether.errors import AetherError, InvalidCommand, Overloaded, Unavailable
 from aether.ids import ActorId
 from aether.ports import Clock, NotSent, Transport
 from aether.wire import DEADLINE_AHEAD_MAX_S, Answer, Command, answer_error, decode_answer, encode_command, instant
@@ -125,10 +125,15 @@ class Caller:
                 sent_s = self._loop.time()
                 try:
                     raw = await self._transport.request(actor_id, payload, min(left_s, attempts.patience_s))
+                    answer = decode_answer(raw)
                 except Unavailable as error:
                     attempts.failed(error, sent=not isinstance(error, NotSent))
+                except InvalidCommand as error:  # the server that is there now takes smaller messages
+                    if not attempts.refused(error):
+                        break
+                except AetherError as error:  # bytes that are no answer say nothing of the outcome
+                    attempts.failed(Unavailable(error.message), sent=True)
                 else:
-                    answer = decode_answer(raw)
                     if answer.error is None:
                         return answer
                     if not attempts.refused(answer_error(answer.error)):

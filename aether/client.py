@@ -20,7 +20,7 @@ import orjson
 from aether.calls import Caller
 from aether.config import CallConfig, ConnectionConfig, from_environment
 from aether.core.overview import Overview, overview
-from aether.errors import ConfigError, Unavailable
+from aether.errors import ConfigError, DeadlineExceeded, Unavailable, nothing_stored
 from aether.history import EventStream, History
 from aether.ids import ActorId, Position
 from aether.jetstream.bundle import JetStreamConnection, client_bundle
@@ -35,7 +35,7 @@ from aether.ports import START, EventBus
 from aether.runtime.state_query import decode_state_reply
 from aether.system.clock import SystemClock
 from aether.system.environment import environment, nats_url
-from aether.wire import STATE_COMMAND, Answer, Event, decode_commit
+from aether.wire import STATE_COMMAND, Answer, Event, answer_error, decode_answer, decode_commit
 
 LOOK_AGAIN_S = 0.1
 LAYOUT_WAIT_S = 10.0
@@ -77,7 +77,10 @@ class Session:
     async def state(self, actor_id: ActorId, version: int | None = None, *, deadline_s: float | None = None) -> bytes:
         """`{"id", "version", "state"}` as JSON, now or at an earlier version."""
         args = orjson.dumps({} if version is None else {"version": version})
-        return bytes((await self.call(actor_id, STATE_COMMAND, args, deadline_s=deadline_s)).value)
+        try:
+            return bytes((await self.call(actor_id, STATE_COMMAND, args, deadline_s=deadline_s)).value)
+        except DeadlineExceeded as late:
+            raise nothing_stored(late) from None
 
     async def history(self, actor_id: ActorId, after_version: int = 0) -> AsyncIterator[tuple[Event, Position]]:
         """Every stored event after a version, with the position of its commit."""
@@ -88,10 +91,12 @@ class Session:
 
     async def schema(self) -> dict[str, Any]:
         """The running pool's `model.schema()`. Raises `Unavailable` when no worker answers."""
-        found = orjson.loads(await self._node.transport.ask_info())
-        if not isinstance(found, dict):
-            raise Unavailable("the pool's answer is no schema")
-        return found
+        raw = await self._node.transport.ask_info()
+        found = orjson.loads(raw)
+        if isinstance(found, dict) and "actors" in found:
+            return found
+        refusal = decode_answer(raw).error
+        raise answer_error(refusal) if refusal is not None else Unavailable("the pool's answer is no schema")
 
     async def overview(self) -> Overview:
         """Members and shards as the table has them now: who is there, who holds what, what is on its way."""

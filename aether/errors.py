@@ -68,8 +68,10 @@ class UnknownCommand(AetherError):
 
 
 class ActorFailed(AetherError):
-    """A handler raised something that is no decision. Its events are rolled back; the traceback is in the worker's
-    log under `command_id`."""
+    """A handler raised something that is no decision, or users' code failed while the actor's history was replayed.
+
+    The events of a handler that failed are rolled back. The traceback is in the worker's log under `command_id`.
+    """
 
     code = "actor_failed"
 
@@ -104,7 +106,11 @@ class VersionConflict(AetherError):
 
 
 class Overloaded(AetherError):
-    """A named bound is reached; nothing was done. Retrying later, with the same command id, is safe."""
+    """A named bound is reached.
+
+    Out of a call it means that nothing was done: retrying later, with the same command id, is safe. Out of an event
+    stream it means that its reader is too slow and has missed events, which the histories have.
+    """
 
     code = "overloaded"
 
@@ -114,19 +120,41 @@ class Overloaded(AetherError):
 
 
 class Unavailable(AetherError):
-    """Nobody can answer just now: no server, no owner, or the owner is going. Retrying is safe."""
+    """No answer can be had now: there is no server or no owner, or the owner is stopping.
+
+    Out of a call it means that nothing was done. Retrying is safe.
+    """
 
     code = "unavailable"
 
 
 class DeadlineExceeded(AetherError):
-    """The deadline passed first. With `outcome_known=False` the command may still have been committed."""
+    """The deadline passed first.
+
+    With `outcome_known=False` the command may have been committed, or may be soon. With `outcome_known=True` it has
+    stored nothing and will store nothing.
+    """
 
     code = "deadline_exceeded"
 
     def __init__(self, message: str, outcome_known: bool = False, **details: Any) -> None:
         super().__init__(message, outcome_known=outcome_known, **details)
         self.outcome_known = outcome_known
+
+
+class ReplyNotDelivered(AetherError):
+    """The command or query succeeded, and all its events are stored; the caller cannot be given its reply.
+
+    The reply is too large to be sent, or is not of the type that the caller's model declares. `version` and `position`
+    are the actor's after the command. Do not send the command again under another id.
+    """
+
+    code = "reply_not_delivered"
+
+    def __init__(self, message: str, version: int = 0, position: int = 0, **details: Any) -> None:
+        super().__init__(message, version=version, position=position, **details)
+        self.version = version
+        self.position = position
 
 
 class HistoryRegressed(AetherError):
@@ -185,6 +213,7 @@ ERRORS: Mapping[str, type[AetherError]] = {
         Overloaded,
         Unavailable,
         DeadlineExceeded,
+        ReplyNotDelivered,
         HistoryRegressed,
         UnreadableEvent,
         ModelError,
@@ -222,6 +251,12 @@ def error_from_body(code: str, message: str, details: Mapping[str, Any]) -> Aeth
     return error
 
 
+def nothing_stored(late: DeadlineExceeded) -> DeadlineExceeded:
+    """The same error of a query: whether or not a query was answered, it has stored nothing."""
+    details = {name: value for name, value in late.details.items() if name != "outcome_known"}
+    return DeadlineExceeded(late.message, outcome_known=True, **details)
+
+
 _FIELDS: Mapping[str, Mapping[str, Any]] = {
     "invalid_command": {"path": ""},
     "unknown_actor": {"kind": ""},
@@ -231,6 +266,7 @@ _FIELDS: Mapping[str, Mapping[str, Any]] = {
     "version_conflict": {"actor": "", "expected": 0, "actual": 0},
     "overloaded": {"limit": ""},
     "deadline_exceeded": {"outcome_known": False},
+    "reply_not_delivered": {"version": 0, "position": 0},
     "history_regressed": {"actor": ""},
     "unreadable_event": {"actor": "", "position": 0},
     "model_error": {"file": "", "line": 0},

@@ -17,7 +17,7 @@ from aether.cli.outside import LoadedModel, Outside, Session
 from aether.cli.target import Target
 from aether.core.backoff import Backoff
 from aether.core.overview import Overview
-from aether.errors import DeadlineExceeded, Unavailable
+from aether.errors import DeadlineExceeded, Unavailable, nothing_stored
 from aether.ids import ActorId
 from aether.wire import Event
 
@@ -104,6 +104,8 @@ async def call(
     except DeadlineExceeded as error:
         if error.outcome_known:
             raise
+        if declared.get("query"):
+            raise nothing_stored(error) from None
         look = shlex.join(["aether", "history", actor_id.kind, actor_id.key])
         text = f"{error.message}; whether command id {named} was committed, `{look}` shows"
         raise DeadlineExceeded(text, outcome_known=False) from None

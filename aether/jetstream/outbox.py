@@ -64,7 +64,7 @@ class Outbox:
         connection has ended and `Unavailable` when it ended just now.
         """
         if self._ended.done():
-            raise NotSent(NoReply.LOST.value)
+            raise NotSent("there is no connection any more")
         head = headers if isinstance(headers, bytes) else encode_head(headers) if headers else b""
         size = len(payload) + len(head)
         if size > self._payload_bytes_max:

@@ -20,6 +20,7 @@ from aether.jetstream.generation import Generation
 from aether.jetstream.message import Message
 from aether.names import Names, shard_of
 from aether.ports import Delivery, Subscription
+from aether.short_answers import short_answer
 from aether.wire import encode_error
 
 HEADERS_BYTES = 1024
@@ -135,13 +136,15 @@ class _Respond:
             self._generation.publish(self._reply_to, answer)
         except Unavailable:
             _log.debug("an answer had no connection to leave by", extra={"reply_to": self._reply_to})
-        except InvalidCommand as error:
-            self._refuse(error, len(answer))
+        except InvalidCommand:
+            self._shorten(answer)
 
-    def _refuse(self, error: AetherError, size: int) -> None:
-        _log.error("an answer is too large to be sent", extra={"bytes": size})
-        too_large = AetherError(f"the command was carried out, but its answer cannot be sent: {error.message}")
+    def _shorten(self, answer: bytes) -> None:
+        bytes_max = self._generation.payload_bytes_max
+        _log.error("an answer is too large and is shortened", extra={"bytes": len(answer), "bytes_max": bytes_max})
         try:
-            self._generation.publish(self._reply_to, encode_error(too_large))
+            self._generation.publish(self._reply_to, short_answer(answer, bytes_max))
         except Unavailable:
             _log.debug("an answer had no connection to leave by", extra={"reply_to": self._reply_to})
+        except InvalidCommand:
+            _log.error("the server takes no message that is large enough for an answer", extra={"bytes_max": bytes_max})

@@ -15,6 +15,7 @@ from aether.memory.feed import Feed
 from aether.memory.link import Link, Waiter, settle
 from aether.names import shard_of
 from aether.ports import Delivery, NotSent, Subscription
+from aether.short_answers import short_answer
 
 
 class InMemoryTransport:
@@ -147,6 +148,8 @@ class ShardService:
         self._feed.push(Delivery(self._shard, actor_id, payload, lambda told: self._respond(answer, told)))
 
     def _respond(self, answer: Callable[[bytes], None], payload: bytes) -> None:
+        if len(payload) > self._link.payload_bytes_max:
+            payload = short_answer(payload, self._link.payload_bytes_max)
         fault = self._link.fault(Step.ANSWER)
         if not self._link.up or isinstance(fault, Lost):
             return

@@ -12,10 +12,10 @@ from functools import lru_cache
 from types import MethodType
 from typing import Any, TypeAlias
 
-from aether.errors import AetherError, UnknownCommand
+from aether.errors import AetherError, DeadlineExceeded, ReplyNotDelivered, UnknownCommand, nothing_stored
 from aether.ids import ActorId
 from aether.model.decider import Decider
-from aether.model.definition import ActorType
+from aether.model.definition import ActorType, CommandType
 from aether.model.model import Model
 from aether.wire import Answer
 
@@ -95,10 +95,24 @@ def _method(kind: str, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         if command_type is None:
             known = ", ".join(sorted(actor_type.commands))
             raise UnknownCommand(f"{kind} has no command {name!r}; it has: {known}", kind=kind, command=name)
-        answer = await proxy._send(proxy._actor_id, name, command_type.encode_args(args, kwargs))
-        return command_type.decode_reply(bytes(answer.value))
+        try:
+            answer = await proxy._send(proxy._actor_id, name, command_type.encode_args(args, kwargs))
+        except DeadlineExceeded as late:
+            if command_type.query:
+                raise nothing_stored(late) from None
+            raise
+        return reply_of(command_type, answer)
 
     return _named(call, f"{kind}.{name}")
+
+
+def reply_of(command_type: CommandType, answer: Answer) -> Any:
+    """The reply in an answer as the declared type. Raises `ReplyNotDelivered` for one that is of another type."""
+    try:
+        return command_type.decode_reply(bytes(answer.value))
+    except AetherError as error:
+        text = f"{error.message}; the command succeeded and left the actor at version {answer.version}"
+        raise ReplyNotDelivered(text, version=answer.version, position=answer.position) from None
 
 
 def _refuse_private(name: str) -> None:

@@ -324,7 +324,8 @@ class VirtualMachine:
             return
         self._host.counters.actors_failed += 1
         log.error("an actor cannot be activated", exc_info=error, extra={"actor": str(self.actor_id)})
-        described = error if isinstance(error, AetherError) else ActorFailed(repr(error), actor=str(self.actor_id))
+        why = f"{self.actor_id} cannot be activated: {error!r}"
+        described = error if isinstance(error, AetherError) else ActorFailed(why, actor=str(self.actor_id))
         answer = encode_error(described)
         self._phase = advance(self._phase, Happening.REPLAY_FAILED)
         mailbox, self._mailbox = self._mailbox, _NO_MAIL

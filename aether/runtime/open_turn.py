@@ -265,7 +265,8 @@ class OpenTurn:
         chunk = turn.encoded(waiting.command, reply, now)
         bytes_max = self._host.commit_bytes_max
         if len(chunk) + 2 > bytes_max:
-            message = f"the events of {waiting.type.name} take {len(chunk)} bytes, a commit at most {bytes_max}"
+            what = f"the events and the reply of {waiting.type.name}"
+            message = f"{what} take {len(chunk)} bytes, a commit at most {bytes_max}; nothing was stored"
             self._refused(waiting, encode_error(InvalidCommand(message)))
         elif turn.bytes + len(chunk) + 1 > bytes_max:
             self._undo()

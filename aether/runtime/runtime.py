@@ -19,7 +19,7 @@ from aether.core.backoff import Backoff
 from aether.errors import ConfigError, DeadlineExceeded, Unavailable
 from aether.ids import ActorId
 from aether.model.model import Model
-from aether.model.proxy import proxy_of
+from aether.model.proxy import proxy_of, reply_of
 from aether.names import shard_of
 from aether.ports import Connection, Delivery, EventStore, Lease, Subscription
 from aether.runtime.cohort import Cohort, Stage
@@ -224,7 +224,7 @@ class Runtime:
         if command_type is None:
             raise unknown_command(message.command, actor_type)
         args = command_type.encode_args((), message.args)
-        return command_type.decode_reply(bytes((await self._ask(message, args)).value))
+        return reply_of(command_type, await self._ask(message, args))
 
     def actor(self, kind: str | type, key: str, *, deadline_s: float = 10.0, command_id: str | None = None) -> Any:
         """A proxy of an actor of this runtime: `await runtime.actor(Account, "alice").deposit(10)`."""

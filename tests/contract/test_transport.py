@@ -6,16 +6,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aether.errors import InvalidCommand, Unavailable
+from aether.errors import (
+    AetherError,
+    DeadlineExceeded,
+    InvalidCommand,
+    Rejected,
+    ReplyNotDelivered,
+    Unavailable,
+)
 from aether.ids import ActorId
 from aether.names import shard_of
 from aether.ports import Delivery, NotSent, Transport
+from aether.wire import answer_error, decode_answer, encode_answer, encode_error
 from tests.contract.harness import GUARD_S, SHARDS, Received, Side, Stage, World, actor_ids, budget
 
 ALICE = ActorId("account", "alice")
 SHARD = shard_of(ALICE, SHARDS)
 PATIENT_S = 60.0
 """Longer than any guard: an answer that is lost fails the test."""
+
+TOO_LARGE = 8 * 1024 * 1024
+"""More bytes than a message of either side holds."""
 
 
 def echo(delivery: Delivery) -> None:
@@ -148,6 +159,32 @@ async def test_a_command_that_is_too_large_is_refused_and_the_largest_arrives(wo
     with pytest.raises(InvalidCommand):
         await client.transport.request(ALICE, b"x" * (2 * largest), PATIENT_S)
     assert await client.transport.request(ALICE, b"x" * largest, PATIENT_S) == b"%d" % largest
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (encode_answer(b'"%b"' % (b"x" * TOO_LARGE), 5, 9), ReplyNotDelivered),
+        (encode_error(Rejected("no", balance=3, list="x" * TOO_LARGE)), Rejected),
+        (encode_error(InvalidCommand("x" * TOO_LARGE, path="amount")), InvalidCommand),
+        (encode_error(DeadlineExceeded("late", outcome_known=True, more="x" * TOO_LARGE)), DeadlineExceeded),
+    ],
+)
+async def test_an_answer_that_is_too_large_tells_its_outcome(
+    world: World, answer: bytes, told: type[AetherError]
+) -> None:
+    client, owner = await world.node(), await world.node()
+    await owner.transport.serve(SHARD, lambda delivery: delivery.respond(answer))
+    body = decode_answer(await client.transport.request(ALICE, b"x", PATIENT_S)).error
+    assert body is not None
+    error = answer_error(body)
+    assert type(error) is told
+    if isinstance(error, ReplyNotDelivered):
+        assert (error.version, error.position) == (5, 9)
+    if isinstance(error, Rejected):
+        assert error.details == {"balance": 3, "left_out": ["list"]}
+    if isinstance(error, DeadlineExceeded):
+        assert error.outcome_known
 
 
 async def test_namespaces_do_not_serve_each_other(world: World) -> None:

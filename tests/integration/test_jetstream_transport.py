@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from aether.errors import InvalidCommand, Unavailable
+from aether.client import open_session
+from aether.errors import AetherError, InvalidCommand, Unavailable
 from aether.ids import ActorId
 from aether.names import shard_of
 from aether.ports import Delivery, NotSent
@@ -100,6 +101,15 @@ async def test_any_worker_informs(nats_server: NatsServer, namespace: str) -> No
         serving = [await worker.transport.info(lambda: b"{}") for worker in (one, other)]
         assert await other.transport.ask_info() == b"{}"
         await asyncio.gather(*(subscription.stop() for subscription in serving))
+
+
+async def test_information_too_large_to_be_sent_is_an_error_and_no_schema(
+    nats_server: NatsServer, namespace: str
+) -> None:
+    async with node(nats_server.url, namespace) as one, open_session(nats_server.url, namespace=namespace) as session:
+        await one.transport.info(lambda: b'{"model": "m", "actors": {"%b": {}}}' % (b"x" * (1 << 21)))
+        with pytest.raises(AetherError, match="cannot be sent"):
+            await session.schema()
 
 
 async def test_serving_goes_on_after_a_restart_and_old_answers_are_dropped(

@@ -203,6 +203,15 @@ async def test_a_command_that_cannot_be_sent_is_not_sent_again() -> None:
     assert len(transport.requests) == 1
 
 
+async def test_bytes_that_are_no_answer_leave_the_outcome_unknown_and_are_asked_for_again() -> None:
+    transport = Scripted(b"\xff", b"[]", DONE)
+    assert bytes((await caller(transport).call(ALICE, "deposit", b"{}", deadline_s=60)).value) == b"7"
+    assert len(set(transport.requests)) == 1
+    with pytest.raises(DeadlineExceeded, match="cannot be read") as late:
+        await caller(Scripted(b"\xff")).call(ALICE, "deposit", b"{}", deadline_s=9)
+    assert not late.value.outcome_known
+
+
 async def test_a_command_too_large_to_be_sent_is_refused() -> None:
     transport = Scripted(DONE)
     with pytest.raises(InvalidCommand, match="bytes"):

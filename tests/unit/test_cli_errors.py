@@ -92,6 +92,12 @@ def test_an_error_of_the_pool_is_one_line_and_its_code(run: Run, error: AetherEr
     assert ran.err.count("\n") == 1
 
 
+def test_a_query_without_an_answer_has_stored_nothing_to_look_for(run: Run) -> None:
+    pool = Pool(error=DeadlineExceeded("too late"))
+    ran = run("call", "account", "alice", "statement", pool=pool)
+    assert (ran.code, ran.out, ran.err) == (3, "", "deadline exceeded: too late\n")
+
+
 def test_an_unknown_outcome_says_how_to_find_it_out(run: Run) -> None:
     pool = Pool(error=DeadlineExceeded("too late"))
 
