@@ -1,7 +1,8 @@
 """One call with its retries, deadline and command id. The client uses it, and whoever asks another actor.
 
-The same bytes are sent again with the same command id until the deadline: for no owner, a lost reply, `Unavailable`
-and `Overloaded`. What comes of a call is therefore known, or said to be unknown.
+The command is sent again with the same command id until the deadline: for no owner, a lost reply, `Unavailable`
+and `Overloaded`. Each send of an id that was made here says which one it is; the answer to an earlier send is dropped.
+What comes of a call is therefore known, or said to be unknown.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from aether.config import CallConfig
 from aether.core.attempts import Attempts
@@ -19,6 +21,9 @@ from aether.ports import Clock, NotSent, Transport
 from aether.wire import DEADLINE_AHEAD_MAX_S, Answer, Command, answer_error, decode_answer, encode_command, instant
 
 RETRY = Backoff(first_s=0.02, cap_s=0.5)
+
+ATTEMPT_DIGITS_MAX = 4
+"""So much may a command grow when it is sent again."""
 
 
 class Room:
@@ -95,24 +100,18 @@ class Caller:
         `Unavailable` or `Overloaded` when the deadline passed and nothing was done.
         """
         for_s = self._config.deadline_s if deadline_s is None else deadline_s
-        if not 0 < for_s <= DEADLINE_AHEAD_MAX_S:
-            message = f"deadline_s is more than 0 and at most {DEADLINE_AHEAD_MAX_S:.0f}, not {for_s}"
-            raise InvalidCommand(message, path="deadline_s")
+        _check_deadline(for_s)
         ends_s = self._clock.wall_s() + for_s
-        payload = encode_command(
-            Command(
-                id=command_id or self._new_id(),
-                command=command,
-                args=Raw(args),
-                deadline=instant(ends_s),
-                correlationid=correlation_id,
-                caller=caller,
-            )
+        message = Command(
+            id=command_id or self._new_id(),
+            command=command,
+            args=Raw(args),
+            deadline=instant(ends_s),
+            correlationid=correlation_id,
+            caller=caller,
+            attempt=0 if command_id else 1,
         )
-        if len(payload) > self._transport.request_bytes_max:
-            raise InvalidCommand(
-                f"the command takes {len(payload)} bytes, at most {self._transport.request_bytes_max} can be sent"
-            )
+        payload = self._encoded(message)
         room = self._room
         if room.left:
             room.left -= 1
@@ -129,21 +128,30 @@ class Caller:
                 except Unavailable as error:
                     attempts.failed(error, sent=not isinstance(error, NotSent))
                 except InvalidCommand as error:  # the server that is there now takes smaller messages
-                    if not attempts.refused(error):
+                    if not attempts.refused(error, decided=False):
                         break
                 except AetherError as error:  # bytes that are no answer say nothing of the outcome
                     attempts.failed(Unavailable(error.message), sent=True)
                 else:
                     if answer.error is None:
                         return answer
-                    if not attempts.refused(answer_error(answer.error)):
+                    if not attempts.refused(answer_error(answer.error), decided=answer.decided):
                         break
                 delay_s = RETRY.delay_s(attempts.count - 1, self._jitter())
                 left_s = ends_s - self._clock.wall_s()
                 await self._transport.owner_announced(actor_id, sent_s, max(0.0, min(delay_s, left_s)))
+                if message.attempt:
+                    payload = encode_command(replace(message, attempt=attempts.sends + 1))
             raise attempts.conclusion()
         finally:
             room.leave()
+
+    def _encoded(self, message: Command) -> bytes:
+        payload = encode_command(message)
+        size, most = len(payload) + ATTEMPT_DIGITS_MAX, self._transport.request_bytes_max
+        if size > most:
+            raise InvalidCommand(f"the command takes {size} bytes, at most {most} can be sent")
+        return payload
 
     async def _wait_for_room(self, command: str, for_s: float) -> None:
         try:
@@ -152,3 +160,9 @@ class Caller:
         except TimeoutError:
             message = f"{self._config.in_flight_max} calls were in flight until the deadline of {command}"
             raise Overloaded(message, limit="in_flight_max") from None
+
+
+def _check_deadline(for_s: float) -> None:
+    if not 0 < for_s <= DEADLINE_AHEAD_MAX_S:
+        message = f"deadline_s is more than 0 and at most {DEADLINE_AHEAD_MAX_S:.0f}, not {for_s}"
+        raise InvalidCommand(message, path="deadline_s")

@@ -114,7 +114,8 @@ class RuntimeConfig:
     - `turn_commands_max`: commands that share one commit.
     - `idle_passivation_s`: an actor unused for so long leaves memory, with a snapshot; 0 never.
     - `snapshot_every_events`, `snapshot_after_replay_s`: when a snapshot is written beside passivation; 0 never.
-    - `record_max`: command ids remembered for one actor; `record_margin_s`: how long beyond their deadline.
+    - `record_max`: command ids remembered for one actor. `record_margin_s`: how long an id that the client library made
+      is remembered beyond its deadline; `command_window_s`: one that the caller gave, from its commit.
     - `append_timeout_s`: an append without acknowledgement for so long has an unknown outcome.
     - `follow_stored`: apply events appended from outside as they arrive (see docs/guarantees.md for its cost).
     """
@@ -131,6 +132,7 @@ class RuntimeConfig:
     snapshots_in_flight_max: int = 64
     record_max: int = 200_000
     record_margin_s: float = 5.0
+    command_window_s: float = 120.0
     append_timeout_s: float = 5.0
     drain_timeout_s: float = 25.0
     follow_stored: bool = True

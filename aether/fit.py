@@ -160,6 +160,8 @@ def _pydantic_message(error: Any) -> str:
 
 
 encode = Encoder(enc_hook=_to_builtins).encode
+encode_canonical = Encoder(enc_hook=_to_builtins, order="deterministic").encode
+"""As `encode`, and equal values give equal bytes, whatever the order of their sets and mappings."""
 
 
 def _children(value: Any) -> Iterator[tuple[str, Any]]:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 
+from aether.core.late_appends import NO_LATE_APPEND
 from aether.errors import Unavailable
 from aether.ids import ActorId, Position, Version
 from aether.wire import Event
@@ -45,13 +46,18 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
+class Fenced:
+    """The commit was not sent: the shard's lease had ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """Nobody knows whether the commit is stored: read the history to find out."""
 
     reason: str
 
 
-AppendOutcome: TypeAlias = Committed | Conflict | Unknown
+AppendOutcome: TypeAlias = Committed | Conflict | Fenced | Unknown
 
 
 class StoredCommit:
@@ -78,17 +84,26 @@ class StoredCommit:
 
 
 class Append:
-    """An encoded commit to append if the actor's last position is `expected`; `done` gets the outcome, once."""
+    """An encoded commit to append if the actor's last position is `expected`; `done` gets the outcome, once.
 
-    __slots__ = ("actor_id", "done", "expected", "payload")
+    `may_send` is asked before the commit is sent again on its own; when it says no, the outcome is `Fenced`.
+    """
+
+    __slots__ = ("actor_id", "done", "expected", "may_send", "payload")
 
     def __init__(
-        self, actor_id: ActorId, payload: bytes, expected: Position, done: Callable[[AppendOutcome], None]
+        self,
+        actor_id: ActorId,
+        payload: bytes,
+        expected: Position,
+        done: Callable[[AppendOutcome], None],
+        may_send: Callable[[], bool] = lambda: True,
     ) -> None:
         self.actor_id = actor_id
         self.payload = payload
         self.expected = expected
         self.done = done
+        self.may_send = may_send
 
 
 class EventStore(Protocol):
@@ -135,6 +150,10 @@ class EventStore(Protocol):
 
     async def last(self, actor_id: ActorId) -> StoredCommit | None:
         """The actor's last commit, as the leader of the stream knows it; None for an actor without history."""
+        ...
+
+    async def end(self) -> Position:
+        """The position of the last commit of any actor, or a later one, by the leader. Raises `Unavailable`."""
         ...
 
     async def latest_version(self, actor_id: ActorId) -> Version:
@@ -313,10 +332,15 @@ class Clock(Protocol):
 
 
 class Lease(Protocol):
-    """The right to answer for a shard."""
+    """The right to run the commands of a shard, to commit for its actors and to answer for them."""
 
     def valid(self, shard: int, boot_s: float) -> bool:
-        """Whether an answer may leave at this instant."""
+        """Whether a turn may run, and a commit or an answer may leave, at this instant."""
+        ...
+
+    @property
+    def stored_format(self) -> int:
+        """The newest format of stored events that every member reads (`aether.wire.STORED_FORMAT`)."""
         ...
 
 
@@ -359,12 +383,19 @@ class VMProvider(Protocol):
         """Finish, snapshot and forget one active actor."""
         ...
 
-    async def serve_shard(self, shard: int) -> None:
-        """Begin to take the shard's commands, with no actor of it in memory. Raises `Unavailable`."""
+    async def serve_shard(self, shard: int, late: int = NO_LATE_APPEND) -> None:
+        """Begin to take the shard's commands, with no actor of it in memory. Raises `Unavailable`.
+
+        `late` bounds the appends of earlier owners that may still arrive (`aether.core.late_appends`).
+        """
         ...
 
     async def prepare_shard(self, shard: int) -> None:
         """Get ready to leave the shard while it is served, so that leaving it takes less time: snapshot its actors."""
+        ...
+
+    def late_appends(self, shard: int) -> int:
+        """The bound of the shard's appends that may still arrive, this worker's own included."""
         ...
 
     async def leave_shard(self, shard: int) -> None:

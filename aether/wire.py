@@ -29,12 +29,31 @@ SYSTEM_COMMAND_PREFIX = "aether."
 STATE_COMMAND = "aether.state"
 """Reads an actor's state; `args` may hold `version`."""
 
+HANDLED_EVENT = "aether.Handled"
+"""Stored for a command that emitted nothing, when its reply must outlive a late delivery; `reply` is on it."""
+
+REFUSED_EVENT = "aether.Refused"
+"""Stored for a command that was refused, when a late delivery must not be carried out; `data` is the error's body.
+
+It has no `reply`: a reader that does not know the type must not take it for a success.
+"""
+
+STORED_FORMAT = 1
+"""The newest format of stored events that this version reads. A feature is stored only when every member reads it.
+
+0: no system events. 1: `aether.Handled`, `aether.Refused`.
+"""
+
 NULL = b"null"
 _EMPTY_ARGS = Raw(b"{}")
 
 
 class Command(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A command on the wire. `deadline` is absolute, RFC 3339, at most 60 s ahead."""
+    """A command on the wire. `deadline` is absolute, RFC 3339, at most 60 s ahead.
+
+    `attempt` counts the sends of an id that the client library made, from 1. It is 0 for an id that the caller gave,
+    because then an earlier send may be unknown to the client, as after a restart.
+    """
 
     id: str
     command: str
@@ -44,6 +63,12 @@ class Command(Struct, frozen=True, kw_only=True, omit_defaults=True):
     traceparent: str = ""
     caller: str = ""
     chain: tuple[str, ...] = ()
+    attempt: int = 0
+
+    @property
+    def fresh(self) -> bool:
+        """Whether this is certainly the first send of its id."""
+        return self.attempt == 1
 
 
 class ErrorBody(Struct, frozen=True):
@@ -55,19 +80,26 @@ class ErrorBody(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """An answer on the wire: `ok` with value, version and position, or `error`."""
+    """An answer on the wire: `ok` with value, version and position, or `error`.
+
+    `decided` is True on an error that a turn or the command log gave, so that no other delivery of the command can
+    have another outcome. Other errors say only what became of this one delivery.
+    """
 
     ok: bool = False
     value: Raw = Raw(NULL)
     version: int = 0
     position: int = 0
     error: ErrorBody | None = None
+    decided: bool = False
 
 
 class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One stored event, a CloudEvent. `id` is its version as text; `data` is the event itself.
 
     `reply` (JSON text) is on the last event of each command, so a commit says which commands it answered and how.
+    An id that the caller gave has there, too, the time until which it is remembered (`idexpires`) and a digest of the
+    command and its arguments (`commanddigest`).
     """
 
     specversion: str = "1.0"
@@ -84,6 +116,8 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
     traceparent: str = ""
     inboxseq: str = ""
     reply: str | None = None
+    idexpires: datetime | None = None
+    commanddigest: str = ""
 
     @property
     def version(self) -> Version:
@@ -97,6 +131,10 @@ class StoredEvent(Event, frozen=True, kw_only=True):
     specversion: str
 
 
+MESSAGE_CHARS_KEPT = 500
+"""So much of a message is stored when the whole error is larger than a commit."""
+
+_ERROR_OPEN = b'{"error":'
 _encoder = Encoder()
 _command_decoder = Decoder(Command)
 _answer_decoder = Decoder(Answer)
@@ -141,6 +179,28 @@ def encode_error(error: AetherError) -> bytes:
     except TypeError:
         details = {_printable(name): _printable(value) for name, value in error.details.items()}
         return orjson.dumps({"error": {**body, "message": _printable(error.message), "details": details}})
+
+
+def decided(error: bytes) -> bytes:
+    """The answer that `encode_error` made, said to be the command's one outcome."""
+    return b'%b,"decided":true}' % error[:-1]
+
+
+def error_data(error: bytes) -> bytes:
+    """The error's body, as JSON, of an answer that `encode_error` made."""
+    return error[len(_ERROR_OPEN) : -1]
+
+
+def refusal(data: bytes) -> bytes:
+    """The answer whose error has this body: what a stored refusal says again."""
+    return b'%b%b,"decided":true}' % (_ERROR_OPEN, data)
+
+
+def without_details(error: bytes) -> bytes:
+    """The same answer of `encode_error`, as short as it can be: the beginning of its message and no details."""
+    body = _answer_decoder.decode(error).error
+    assert body is not None
+    return _encoder.encode({"error": ErrorBody(body.code, body.message[:MESSAGE_CHARS_KEPT])})
 
 
 def decode_answer(payload: bytes) -> Answer:

@@ -38,6 +38,7 @@ from aether.runtime.runtime import Runtime
 from aether.system.clock import SystemClock
 from aether.system.environment import boot_id, host_name
 from aether.system.lifeline import Lifeline
+from aether.wire import STORED_FORMAT
 from aether.worker_log import configure_logging
 
 SETTLE_TIMEOUT_S = 5.0
@@ -150,7 +151,8 @@ class _Worker:
 
     def _cluster(self, node: JetStreamConnection) -> Cluster:
         spec = self._spec
-        me = MemberRow(node=spec.node, slot=spec.slot, incarnation=spec.incarnation, claim=spec.claim)
+        me = MemberRow(node=spec.node, slot=spec.slot, incarnation=spec.incarnation, claim=spec.claim,
+                       reads=STORED_FORMAT)  # fmt: skip
         siblings = [member_name(spec.node, slot) for slot in range(spec.slots)]
         return Cluster(node, me, self._settings.cluster, replaces=spec.replaces, siblings=siblings)
 

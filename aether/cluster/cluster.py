@@ -15,6 +15,7 @@ from aether.cluster.hands import Hands
 from aether.cluster.heartbeat import Heartbeat
 from aether.config import ClusterConfig
 from aether.core.handoff import Happening
+from aether.core.late_appends import NO_LATE_APPEND
 from aether.core.membership import MemberRow, decode_lease, decode_member
 from aether.core.ownership import Moves, Ownership
 from aether.core.session import Change, OwnSession
@@ -76,6 +77,11 @@ class Cluster:
     def valid(self, shard: int, boot_s: float) -> bool:
         """Whether an answer for the shard may leave at this instant."""
         return self._core.answers(shard, boot_s) and not self._ended
+
+    @property
+    def stored_format(self) -> int:
+        """The newest format of stored events that every member reads."""
+        return self._core.stored_format
 
     @property
     def name(self) -> str:
@@ -219,8 +225,8 @@ class Cluster:
         if not self.failed.done():
             self.failed.set_exception(error)
 
-    def _report(self, shard: int, serial: int, outcome: Happening, revision: int) -> None:
-        self._core.done(shard, serial, outcome, self._connection.clock.boot_s(), revision)
+    def _report(self, shard: int, serial: int, outcome: Happening, revision: int, late: int = NO_LATE_APPEND) -> None:
+        self._core.done(shard, serial, outcome, self._connection.clock.boot_s(), revision, late)
         self._schedule()
 
     # ------------------------------------------------------------------------------------------ what follows

@@ -11,12 +11,17 @@ PATIENCE_DOUBLINGS_MAX = 2
 
 
 class Attempts:
-    """The attempts of one command; `patience_s` is how long the next one waits for its answer."""
+    """The attempts of one command; `patience_s` is how long the next one waits for its answer.
 
-    __slots__ = ("_actor_id", "_command", "_last", "_maybe_done", "_reached", "_unanswered", "count", "patience_s")
+    `sends` counts those that may have reached a worker.
+    """
+
+    __slots__ = ("_actor_id", "_command", "_last", "_maybe_done", "_reached", "_unanswered", "count", "patience_s",
+                 "sends")  # fmt: skip
 
     def __init__(self, actor_id: ActorId, command: str, patience_s: float) -> None:
         self.count = 0
+        self.sends = 0
         self.patience_s = patience_s
         self._actor_id = actor_id
         self._command = command
@@ -30,20 +35,26 @@ class Attempts:
         self.count += 1
         self._last, self._reached = error, sent
         if sent:
+            self.sends += 1
             self._maybe_done = True
             self._unanswered += 1
             if self._unanswered <= PATIENCE_DOUBLINGS_MAX:
                 self.patience_s *= 2
 
-    def refused(self, error: AetherError) -> bool:
-        """The answer was an error: whether it may still be answered otherwise. Raises an error that is final."""
+    def refused(self, error: AetherError, *, decided: bool) -> bool:
+        """The answer was an error: whether to ask again. Raises an error that is final.
+
+        A decided error is final. Another one says only what became of this attempt: it is final while no earlier
+        attempt was sent and left unanswered, because that one may have been carried out, or may still be.
+        """
         self.count += 1
+        self.sends += 1
         self._last, self._reached = error, True
-        if isinstance(error, DeadlineExceeded) and error.outcome_known and self._maybe_done:
-            return False  # known of this attempt only: an earlier one may have reached another owner
-        if not isinstance(error, Unavailable | Overloaded):
+        if isinstance(error, Unavailable | Overloaded):
+            return True
+        if decided or not self._maybe_done:
             raise error
-        return True
+        return not isinstance(error, DeadlineExceeded)
 
     def conclusion(self) -> AetherError:
         """What to raise at the deadline."""

@@ -24,10 +24,11 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Begin to serve a shard."""
+    """Begin to serve a shard. `late` bounds the appends of earlier owners that may still arrive."""
 
     shard: int
     serial: int
+    late: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,12 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Write that nobody holds the lease row that is at `revision`."""
+    """Write `row`, which has no holder, over the lease row that is at `revision`."""
 
     shard: int
     serial: int
     revision: int
+    row: LeaseRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,6 +183,10 @@ class Grouping:
             self._since_together = 0
             self.way = Way.EACH
 
+    def left(self, commits: int) -> None:
+        """These are not sent after all."""
+        self._open -= commits
+
     def settled(self, commits: int, now_s: float) -> None:
         """What was sent as one has settled, all of it."""
         self._look(now_s)

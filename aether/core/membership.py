@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, TypeVar
 from msgspec import DecodeError, Struct, ValidationError
 from msgspec.json import Decoder, Encoder
 
+from aether.core.late_appends import NO_LATE_APPEND
+
 
 class MemberRow(Struct, frozen=True, kw_only=True):
     """What a member says of itself. `beat` counts its writes; `session` 0 is the first row of a session.
@@ -22,6 +24,7 @@ class MemberRow(Struct, frozen=True, kw_only=True):
     - `incarnation`: unique to the process. `claim`: what its supervisor has locked, so that whoever holds the same
       claim now knows that this process is dead; empty where nothing could be locked.
     - `active`: it wants shards; a member that drains does not.
+    - `reads`: the newest format of stored events that it reads (`aether.wire.STORED_FORMAT`).
     - `about`: for people: host, pid, model and more.
     """
 
@@ -32,6 +35,7 @@ class MemberRow(Struct, frozen=True, kw_only=True):
     beat: int = 0
     claim: str = ""
     active: bool = True
+    reads: int = 0
     about: dict[str, Any] = {}
 
 
@@ -42,12 +46,16 @@ class Holder(NamedTuple):
     session: int
 
 
-class LeaseRow(Struct, frozen=True, kw_only=True):
-    """Who holds a shard: a member and its session; without a member it was released."""
+class LeaseRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who holds a shard: a member and its session; without a member it was released.
+
+    `late` is on a released row: the bound of the appends that may still arrive (`aether.core.late_appends`).
+    """
 
     holder: str = ""
     session: int = 0
     incarnation: str = ""
+    late: int = NO_LATE_APPEND
 
 
 RowT = TypeVar("RowT")

@@ -19,15 +19,16 @@ FEW = 8
 class _Remembered:
     """One of few commands, and the next to expire after it."""
 
-    __slots__ = ("after", "answer", "command_id", "next", "second")
+    __slots__ = ("after", "answer", "command_id", "digest", "next", "second")
 
     def __init__(
-        self, second: int, after: Position, command_id: str, answer: bytes, next: "_Remembered | None"
+        self, second: int, after: Position, command_id: str, answer: bytes, digest: str, next: "_Remembered | None"
     ) -> None:
         self.second = second
         self.after: int = after
         self.command_id = command_id
         self.answer = answer
+        self.digest = digest
         self.next = next
 
 
@@ -55,21 +56,35 @@ class CommandRecord:
             one = one.next
         return None
 
-    def add(self, command_id: str, answer: bytes, expires_s: float, after: Position) -> None:
-        """Remember a command until `expires_s` (Unix seconds); `after` is the actor's position before its commit."""
+    def digest(self, command_id: str) -> str:
+        """What a remembered id was given to; empty when that was not noted."""
+        if self._many is not None:
+            return self._many.digests.get(command_id, "")
+        one = self._first
+        while one is not None:
+            if one.command_id == command_id:
+                return one.digest
+            one = one.next
+        return ""
+
+    def add(self, command_id: str, answer: bytes, expires_s: float, after: Position, digest: str = "") -> None:
+        """Remember a command until `expires_s` (Unix seconds); `after` is the actor's position before its commit.
+
+        `digest` says what an id that the caller gave was given to.
+        """
         if self.get(command_id) is not None:
             return
         second = int(expires_s) + 1
         if self._many is None and self._few == FEW:
             self._index()
         if self._many is not None:
-            self._many.add(command_id, answer, second, after)
+            self._many.add(command_id, answer, second, after, digest)
             return
         self._few += 1
         before, one = None, self._first
         while one is not None and one.second <= second:
             before, one = one, one.next
-        added = _Remembered(second, after, command_id, answer, one)
+        added = _Remembered(second, after, command_id, answer, digest, one)
         if before is None:
             self._first = added
         else:
@@ -107,7 +122,7 @@ class CommandRecord:
         self._many = _Many()
         one = self._first
         while one is not None:
-            self._many.add(one.command_id, one.answer, one.second, Position(one.after))
+            self._many.add(one.command_id, one.answer, one.second, Position(one.after), one.digest)
             one = one.next
         self._first, self._few = None, 0
 
@@ -126,15 +141,18 @@ class _Bucket:
 class _Many:
     """Answers by id; ids in buckets of one second of expiry, so that forgetting costs nothing a command."""
 
-    __slots__ = ("_buckets", "answers")
+    __slots__ = ("_buckets", "answers", "digests")
 
     def __init__(self) -> None:
         self.answers: dict[str, bytes] = {}
+        self.digests: dict[str, str] = {}
         self._buckets: list[_Bucket] = []
 
-    def add(self, command_id: str, answer: bytes, second: int, after: Position) -> None:
+    def add(self, command_id: str, answer: bytes, second: int, after: Position, digest: str) -> None:
         """Remember a command that is not remembered until a second."""
         self.answers[command_id] = answer
+        if digest:
+            self.digests[command_id] = digest
         buckets = self._buckets
         if not buckets or second > buckets[-1].second:
             buckets.append(_Bucket(second, after, command_id))
@@ -153,6 +171,8 @@ class _Many:
         while buckets and buckets[0].second <= now_s:
             for command_id in buckets.pop(0).ids:
                 del self.answers[command_id]
+                if self.digests:
+                    self.digests.pop(command_id, None)
 
     def rebuild_from(self) -> tuple[Position, float]:
         """The least position before a commit, and the last second. There is something remembered."""

@@ -10,9 +10,17 @@ from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from aether.ids import ActorId, Position, Version
-from aether.wire import Command, Event, StoredEvent, encode_stored
+from aether.wire import REFUSED_EVENT, Command, Event, StoredEvent, encode_answer, encode_stored, refusal
+
+
+class Kept(NamedTuple):
+    """For how long an id that the caller gave is remembered, and what it was given to."""
+
+    until: datetime
+    digest: str
 
 
 class Emitted:
@@ -30,18 +38,22 @@ Waiting = TypeVar("Waiting")
 
 
 class Answered(Generic[Waiting]):
-    """A command that has run in this turn and waits for the commit: with its reply, or the encoded error."""
+    """A command that has run in this turn and waits for the commit: with its reply, or the encoded error.
 
-    __slots__ = ("error", "reply", "stored", "version", "waiting")
+    `fresh` says that it was decided as the first send of its id, and that nothing of it is stored.
+    """
+
+    __slots__ = ("error", "fresh", "reply", "stored", "version", "waiting")
 
     def __init__(
-        self, waiting: Waiting, version: Version, reply: bytes | None, error: bytes | None, stored: bool
+        self, waiting: Waiting, version: Version, reply: bytes | None, error: bytes | None, stored: bool, fresh: bool
     ) -> None:
         self.waiting = waiting
         self.version = version
         self.reply = reply
         self.error = error
         self.stored = stored
+        self.fresh = fresh
 
 
 class Turn(Generic[Waiting]):
@@ -74,8 +86,11 @@ class Turn(Generic[Waiting]):
         self.emitted.clear()
         return count
 
-    def encoded(self, command: Command, reply: bytes, now: datetime) -> bytes:
-        """The running command's part of the commit; its last event carries the reply."""
+    def encoded(self, command: Command, reply: bytes | None, now: datetime, kept: Kept | None = None) -> bytes:
+        """The running command's part of the commit; its last event carries the reply.
+
+        `kept` is for an id that the caller gave.
+        """
         first = self.version - len(self.emitted) + 1
         last = self.version
         correlation_id = command.correlationid or command.id
@@ -93,45 +108,71 @@ class Turn(Generic[Waiting]):
                 causationid=command.id,
                 schemaversion=item.schema_version,
                 traceparent=command.traceparent,
-                reply=reply.decode() if version == last else None,
+                reply=reply.decode() if version == last and reply is not None else None,
             )
             for version, item in enumerate(self.emitted, first)
         ]
+        if kept is not None:
+            events[-1] = replace(events[-1], idexpires=kept.until, commanddigest=kept.digest)
         return encode_stored(events)[1:-1]
 
-    def accept(self, waiting: Waiting, reply: bytes, chunk: bytes) -> None:
+    def accept(self, waiting: Waiting, reply: bytes, chunk: bytes, *, fresh: bool = False) -> None:
         """The running command succeeded: `chunk`, its `encoded` events, joins the commit and its reply waits for it."""
-        self.answered.append(Answered(waiting, Version(self.version), reply, None, bool(chunk)))
-        if chunk:
-            self.emitted.clear()
-            self.bytes += len(chunk) + 1
-            self._chunks.append(chunk)
+        self.answered.append(Answered(waiting, Version(self.version), reply, None, bool(chunk), fresh))
+        self._join(chunk)
 
-    def refuse(self, waiting: Waiting, error: bytes) -> None:
-        """The command failed after others emitted: its error waits for their commit, which it may depend on."""
-        self.answered.append(Answered(waiting, Version(self.version), None, error, False))
+    def refuse(self, waiting: Waiting, error: bytes, chunk: bytes = b"", *, fresh: bool = False) -> None:
+        """The command failed. Its error waits for the commit: of other commands' events, or of its own `chunk`."""
+        self.answered.append(Answered(waiting, Version(self.version), None, error, bool(chunk), fresh))
+        self._join(chunk)
 
     def payload(self) -> bytes:
         """The commit."""
         return b"[%b]" % b",".join(self._chunks)
 
+    def _join(self, chunk: bytes) -> None:
+        if chunk:
+            self.emitted.clear()
+            self.bytes += len(chunk) + 1
+            self._chunks.append(chunk)
+
 
 class Recalled(NamedTuple):
-    """What a stored commit says of a command: its reply and version, and until when to retry it (Unix seconds)."""
+    """What a stored commit says of a command: its answer, and until when its id is remembered (Unix seconds).
+
+    `digest` is empty for an id that the library made, and for what an earlier version stored.
+    """
 
     command_id: str
-    reply: bytes
-    version: Version
-    deadline_s: float
+    answer: bytes
+    expires_s: float
+    digest: str
 
 
-def recall(events: Sequence[Event]) -> list[Recalled]:
-    """The commands that a stored commit answered."""
+def recall(events: Sequence[Event], position: Position, now_s: float, margin_s: float) -> list[Recalled]:
+    """The commands that a stored commit answered and that are still remembered at `now_s` (Unix seconds).
+
+    An id that the library made is remembered until its command's deadline and `margin_s` more.
+    """
     return [
-        Recalled(event.commandid, event.reply.encode(), event.version, event.deadline.timestamp())
+        Recalled(event.commandid, answer, expires_s, event.commanddigest)
         for event in events
-        if event.commandid and event.deadline is not None and event.reply is not None
+        if event.commandid
+        and (expires_s := _kept_until_s(event, margin_s)) > now_s
+        and (answer := _answer_of(event, position)) is not None
     ]
+
+
+def _answer_of(event: Event, position: Position) -> bytes | None:
+    if event.reply is not None:
+        return encode_answer(event.reply.encode(), event.version, position)
+    return refusal(bytes(event.data)) if event.type == REFUSED_EVENT else None
+
+
+def _kept_until_s(event: Event, margin_s: float) -> float:
+    if event.idexpires is not None:
+        return event.idexpires.timestamp()
+    return event.deadline.timestamp() + margin_s if event.deadline is not None else 0.0
 
 
 def history_error(actor_id: ActorId, position: Position, found: int, expected: int) -> str:

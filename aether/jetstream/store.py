@@ -13,7 +13,7 @@ from msgspec import DecodeError
 
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position, Version
-from aether.jetstream.api import Acknowledgement, decode_acknowledgement
+from aether.jetstream.api import Acknowledgement, decode_acknowledgement, last_sequence
 from aether.jetstream.bus import NATSEventBus
 from aether.jetstream.connection import NatsConnection
 from aether.jetstream.generation import set_once
@@ -29,6 +29,7 @@ from aether.ports import (
     Committed,
     Conflict,
     EventStored,
+    Fenced,
     StoredCommit,
     Subscription,
     Unknown,
@@ -122,7 +123,10 @@ class JetStreamEventStore:
         acknowledgement = _acknowledged(reply)
         if isinstance(acknowledgement, Acknowledgement) and acknowledgement.error is not None:
             for append in appends:
-                self.publish(append.actor_id, append.payload, append.expected, append.done)
+                if append.may_send():
+                    self.publish(append.actor_id, append.payload, append.expected, append.done)
+                else:
+                    append.done(Fenced())
             return
         whole = isinstance(acknowledgement, Acknowledgement) and acknowledgement.count == len(appends)
         first = acknowledgement.seq - len(appends) + 1 if isinstance(acknowledgement, Acknowledgement) else 0
@@ -151,6 +155,10 @@ class JetStreamEventStore:
     async def last(self, actor_id: ActorId) -> StoredCommit | None:
         """The actor's last commit, by the stream's leader. Raises `Unavailable`."""
         return await last_commit(self._connection, self._names, actor_id)
+
+    async def end(self) -> Position:
+        """The stream's last sequence, by its leader. Raises `Unavailable`."""
+        return Position(await last_sequence(self._connection, self._names.stream))
 
     async def latest_version(self, actor_id: ActorId) -> Version:
         """The actor's version: from the cache while the followed bus keeps it current, else from its last commit."""

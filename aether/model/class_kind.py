@@ -15,7 +15,7 @@ import msgspec
 from aether.errors import InvalidCommand
 from aether.ids import ActorId, check_kind
 from aether.model.actor import CLOSED, Actor, new_state, set_field, set_open
-from aether.model.compiled import CompiledKind
+from aether.model.compiled import CompiledKind, checked_window_s
 from aether.model.declared import Place, codec_of, place_of_function, resolve_signature
 from aether.model.definition import Scope
 from aether.model.event_types import compile_events, members_of
@@ -49,6 +49,7 @@ class ActorKind(CompiledKind):
             events=compile_events(kind, [(type_, place_of_function(one)) for type_, one in appliers]),
             state=codec_of(self._struct, cls._aether_place, f"the state of {kind}"),
             folding={one for _, one in appliers},
+            command_window_s=checked_window_s(kind, cls.command_window_s, cls._aether_place),
             description=inspect.cleandoc(cls.__dict__.get("__doc__") or ""),
         )
         self._appliers: dict[type, Callable[[Any, Any], object]] = dict(appliers)

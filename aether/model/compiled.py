@@ -5,6 +5,7 @@ A kind is its messages, found by name, and the events' types, found by class. St
 
 import dis
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from types import CodeType, FunctionType
 from typing import Any
@@ -13,6 +14,7 @@ import orjson
 
 from aether.codec import Codec
 from aether.errors import ActorFailed
+from aether.model.declared import Place
 from aether.model.definition import JsonSchema
 from aether.model.messages import TypedCommand, TypedEvent
 from aether.model.schema import kind_schema, schemas_of
@@ -22,6 +24,7 @@ class CompiledKind:
     """Commands, events and the state's type of one kind.
 
     `folding` are the functions that make a state from events: with the state's type they give the fingerprint.
+    `command_window_s` is how long an id that a caller gave is remembered; None for the worker's setting.
     """
 
     def __init__(
@@ -32,8 +35,10 @@ class CompiledKind:
         state: Codec,
         folding: Iterable[FunctionType],
         description: str,
+        command_window_s: float | None = None,
     ) -> None:
         self.kind = kind
+        self.command_window_s = command_window_s
         self.commands: Mapping[str, TypedCommand] = {one.name: one for one in commands}
         self.events: Mapping[str, TypedEvent] = {one.name: one for one in events}
         self.state_codec = state
@@ -62,6 +67,15 @@ class CompiledKind:
         """JSON Schemas of every message and the state, with their own `$defs`."""
         schemas, definitions = schemas_of(self.schema_types())
         return {**kind_schema(self, schemas), "$defs": definitions}
+
+
+def checked_window_s(kind: str, window_s: Any, place: Place) -> float | None:
+    """The kind's own `command_window_s`. Raises `ModelError` for what is no time in seconds."""
+    if window_s is None:
+        return None
+    if isinstance(window_s, bool) or not isinstance(window_s, int | float) or not 0 < window_s < math.inf:
+        raise place.error(f"{kind}: command_window_s is a number of seconds above 0, not {window_s!r}")
+    return float(window_s)
 
 
 def _fingerprint(state: Codec, folding: Iterable[FunctionType]) -> str:

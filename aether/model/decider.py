@@ -34,8 +34,9 @@ class Decider:
 
     Commands, events and the state's type are read from the annotations of `decide` and `evolve` (unions), or given:
     `commands` and `events` as classes, `state` as a type. `replies` maps a command's class to its reply type (default
-    None), `queries` are functions `(state, ...) -> reply`, called by their names. Everything is checked when a `Model`
-    is built.
+    None), `queries` are functions `(state, ...) -> reply`, called by their names. `command_window_s`, in seconds, says
+    how long a command id that a caller gave is remembered; None is the worker's setting (120 s). Everything is checked
+    when a `Model` is built.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Decider:
         replies: Mapping[type, Any] | None = None,
         queries: Sequence[Callable[..., Any]] = (),
         description: str = "",
+        command_window_s: float | None = None,
     ) -> None:
         self.initial = initial
         self.decide = decide
@@ -62,6 +64,7 @@ class Decider:
         self.replies = dict(replies or {})
         self.queries = tuple(queries)
         self.description = description
+        self.command_window_s = command_window_s
         frame = caller_frame(1)
         self.place: Place = place_of_frame(frame)
         functions = [one for one in (decide, evolve, *queries) if isinstance(one, FunctionType)]

@@ -15,7 +15,7 @@ from aether.fit import Misfit, is_immutable
 from aether.ids import ActorId
 from aether.model.actor import snake_case
 from aether.model.class_kind import check_command_name, checked_kind
-from aether.model.compiled import CompiledKind
+from aether.model.compiled import CompiledKind, checked_window_s
 from aether.model.decider import Decider, Decision
 from aether.model.declared import Place, codec_of, place_of_class, place_of_function, resolve_signature
 from aether.model.definition import Scope, State
@@ -52,6 +52,7 @@ class DeciderKind(CompiledKind):
             state=state_codec,
             folding=[evolve],
             description=decider.description,
+            command_window_s=checked_window_s(kind, decider.command_window_s, place),
         )
 
     def initial(self, actor_id: ActorId, scope: Scope | None = None) -> State:

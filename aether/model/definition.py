@@ -117,6 +117,11 @@ class ActorType(Protocol):
     def events(self) -> Mapping[str, EventType]: ...  # noqa: D102 - a field
 
     @property
+    def command_window_s(self) -> float | None:
+        """How long, in seconds, an id that a caller gave is remembered; None for the worker's setting."""
+        ...
+
+    @property
     def fingerprint(self) -> str:
         """Changes whenever a stored state of the older type may not fit; the same in every process."""
         ...

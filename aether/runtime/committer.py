@@ -2,7 +2,8 @@
 
 Each actor has at most one commit in flight (its machine sees to that), so commits of different actors need no order.
 They are published each on its own, or, while there is a backlog and they wait less that way, together: a batch is in
-flight alone, and whatever comes meanwhile goes next (`aether.core.grouping` decides). It never blocks, owns no task.
+flight alone, and whatever comes meanwhile goes next (`aether.core.grouping` decides). A commit leaves only while its
+shard's lease is valid, however long it was in line. It never blocks, owns no task.
 """
 
 import logging
@@ -11,7 +12,7 @@ from collections.abc import Callable
 
 from aether.core.grouping import Grouping, Way
 from aether.ids import ActorId, Position
-from aether.ports import Append, AppendOutcome, EventStore
+from aether.ports import Append, AppendOutcome, EventStore, Fenced, Lease
 from aether.runtime.cohort import Stage
 from aether.runtime.counters import Counters
 
@@ -37,27 +38,34 @@ class _Batch:
 class _Commit:
     """One commit, from the line to its outcome: the store calls it with that."""
 
-    __slots__ = ("_outcomes", "actor_id", "batch", "done", "expected", "outcome", "payload")
+    __slots__ = ("_committer", "actor_id", "batch", "done", "expected", "outcome", "payload", "sent", "shard")
 
     def __init__(
         self,
-        outcomes: "Stage[_Commit]",
+        committer: "Committer",
         actor_id: ActorId,
+        shard: int,
         payload: bytes,
         expected: Position,
         done: Callable[[AppendOutcome], None],
     ) -> None:
-        self._outcomes = outcomes
+        self._committer = committer
         self.outcome: AppendOutcome | None = None
+        self.sent = True
         self.batch: _Batch | None = None
         self.actor_id = actor_id
+        self.shard = shard
         self.payload = payload
         self.expected = expected
         self.done = done
 
     def __call__(self, outcome: AppendOutcome) -> None:
         self.outcome = outcome
-        self._outcomes.add(self)
+        self._committer.outcomes.add(self)
+
+    def may_send(self) -> bool:
+        """Whether it may leave at this instant."""
+        return self._committer.may_send(self.shard)
 
 
 class Committer:
@@ -72,12 +80,14 @@ class Committer:
         counters: Counters,
         in_flight_max: int,
         now_s: Callable[[], float],
+        lease: Lease,
         grouping: Grouping | None = None,
     ) -> None:
         self._store = store
         self._counters = counters
         self._in_flight_max = in_flight_max
         self._now_s = now_s
+        self._lease = lease
         self._grouping = grouping or Grouping()
         self._in_flight = 0
         self._batch: _Batch | None = None
@@ -86,11 +96,15 @@ class Committer:
         self.commits: Stage[_Commit] = Stage(self._send)
 
     def commit(
-        self, actor_id: ActorId, payload: bytes, expected: Position, done: Callable[[AppendOutcome], None]
+        self, actor_id: ActorId, shard: int, payload: bytes, expected: Position, done: Callable[[AppendOutcome], None]
     ) -> None:
-        """Append `payload` after `expected`; `done` gets the outcome, once."""
+        """Append `payload` after `expected`; `done` gets the outcome, once: `Fenced` when the lease had ended."""
         self._counters.commits += 1
-        self.commits.add(_Commit(self.outcomes, actor_id, payload, expected, done))
+        self.commits.add(_Commit(self, actor_id, shard, payload, expected, done))
+
+    def may_send(self, shard: int) -> bool:
+        """Whether a commit for an actor of the shard may leave at this instant."""
+        return self._lease.valid(shard, self._now_s())
 
     def _send(self, commits: list[_Commit]) -> None:
         """Let these join the line, and publish as much of it as may go now."""
@@ -117,20 +131,38 @@ class Committer:
         batch: list[_Commit] = []
         room = TOGETHER_BYTES_MAX
         while self._line and room > 0 and len(batch) < min(self._store.together_max, self._in_flight_max):
-            batch.append(self._line.popleft())
-            room -= len(batch[-1].payload)
+            commit = self._line.popleft()
+            if not self.may_send(commit.shard):
+                self._fence(commit)
+                continue
+            batch.append(commit)
+            room -= len(commit.payload)
+        if not batch:
+            return
         self._batch = _Batch(len(batch))
         for commit in batch:
             commit.batch = self._batch
         self._grouping.sent(len(batch))
         self._in_flight += len(batch)
         self._counters.batches += 1
-        self._store.publish_together([Append(one.actor_id, one.payload, one.expected, one) for one in batch])
+        self._store.publish_together(
+            [Append(one.actor_id, one.payload, one.expected, one, one.may_send) for one in batch]
+        )
 
     def _send_one(self, commit: _Commit) -> None:
+        if not self.may_send(commit.shard):
+            self._fence(commit)
+            return
         self._grouping.sent(1)
         self._in_flight += 1
         self._store.publish(commit.actor_id, commit.payload, commit.expected, commit)
+
+    def _fence(self, commit: _Commit) -> None:
+        """The commit is not sent; its machine hears of it as of any outcome."""
+        self._grouping.left(1)
+        self._counters.commits_fenced += 1
+        commit.sent = False
+        commit(Fenced())
 
     def _settle(self, commits: list[_Commit]) -> None:
         """These have their outcomes: hand them over. The line goes on after all that they make possible."""
@@ -138,17 +170,21 @@ class Committer:
             return
         now_s = self._now_s()
         for commit in commits:
-            self._in_flight -= 1
-            batch = commit.batch
-            if batch is None:
-                self._grouping.settled(1, now_s)
-            else:
-                batch.left -= 1
-                if not batch.left:
-                    self._batch = None
-                    self._grouping.settled(batch.size, now_s)
+            if commit.sent:
+                self._landed(commit, now_s)
             assert commit.outcome is not None
             try:
                 commit.done(commit.outcome)
             except Exception:  # one machine's bug must not keep the others' commits in line
                 log.exception("an outcome could not be taken", extra={"actor": str(commit.actor_id)})
+
+    def _landed(self, commit: _Commit, now_s: float) -> None:
+        self._in_flight -= 1
+        batch = commit.batch
+        if batch is None:
+            self._grouping.settled(1, now_s)
+            return
+        batch.left -= 1
+        if not batch.left:
+            self._batch = None
+            self._grouping.settled(batch.size, now_s)

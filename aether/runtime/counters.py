@@ -11,8 +11,10 @@ class Counters:
     answers: int = 0
     answers_fenced: int = 0
     duplicates: int = 0
+    refusals_stored: int = 0
     overloaded: int = 0
     commits: int = 0
+    commits_fenced: int = 0
     batches: int = 0
     conflicts: int = 0
     unknown_outcomes: int = 0

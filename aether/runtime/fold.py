@@ -11,7 +11,7 @@ from aether.core.turn import recall
 from aether.errors import ActorFailed, HistoryRegressed, UnreadableEvent
 from aether.ids import ActorId, Position, Version
 from aether.model.definition import ActorType, Scope, State
-from aether.wire import SYSTEM_EVENT_PREFIX, Event, encode_answer
+from aether.wire import SYSTEM_EVENT_PREFIX, Event
 
 
 class Fold:
@@ -50,12 +50,10 @@ class Fold:
         self, events: Sequence[Event], position: Position, after: Position, now_s: float, margin_s: float
     ) -> None:
         """Record the commands of a stored commit that may still be retried; `after` is the position before it."""
-        for command_id, reply, version, deadline_s in recall(events):
-            expires_s = deadline_s + margin_s
-            if expires_s > now_s:
-                if self.record is None:
-                    self.record = CommandRecord()
-                self.record.add(command_id, encode_answer(reply, version, position), expires_s, after)
+        for command_id, answer, expires_s, digest in recall(events, position, now_s, margin_s):
+            if self.record is None:
+                self.record = CommandRecord()
+            self.record.add(command_id, answer, expires_s, after, digest)
 
     def _evolve(self, event: Event, position: Position) -> None:
         event_type = self.actor_type.events.get(event.type)

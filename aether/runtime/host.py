@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
+from aether.core.late_appends import LateAppends
 from aether.ports import Clock, Delivery, Lease
 from aether.runtime.cohort import Stage
 from aether.runtime.committer import Committer
@@ -70,6 +71,7 @@ class Host:
         clock: Clock,
         lease: Lease,
         committer: Committer,
+        late_appends: LateAppends,
         replayer: Replayer,
         snapshots: SnapshotWriter,
         counters: Counters,
@@ -84,6 +86,7 @@ class Host:
         self.clock = clock
         self.lease = lease
         self.committer = committer
+        self.late_appends = late_appends
         self.replayer = replayer
         self.snapshots = snapshots
         self.counters = counters

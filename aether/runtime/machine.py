@@ -15,11 +15,11 @@ from aether.errors import ActorFailed, AetherError, DeadlineExceeded, HistoryReg
 from aether.ids import ActorId, Position, Version
 from aether.model.definition import ActorType, Context, State
 from aether.names import event_source
-from aether.ports import AppendOutcome, Committed, Conflict, StoredCommit, Unknown
+from aether.ports import AppendOutcome, Committed, Conflict, Fenced, StoredCommit, Unknown
 from aether.runtime.activation import replay
 from aether.runtime.fold import Fold
 from aether.runtime.host import Host
-from aether.runtime.open_turn import OpenTurn, Waiting
+from aether.runtime.open_turn import OpenTurn, Waiting, other_command
 from aether.wire import Event, decode_commit, encode_answer, encode_error
 
 log = logging.getLogger("aether.machine")
@@ -153,9 +153,11 @@ class VirtualMachine:
         twin = self._known.get(command_id)
         if twin is not None and len(twin.deliveries) >= config.mailbox_max:
             self._refuse(waiting, f"{config.mailbox_max} deliveries of one command wait for its answer", "mailbox_max")
+        elif twin is not None and not twin.is_same(waiting):
+            host.respond(waiting.deliveries[0], other_command(waiting))
         elif twin is not None:
             host.counters.duplicates += 1
-            twin.deliveries.extend(waiting.deliveries)
+            twin.merge(waiting)
         elif len(self._mailbox) >= config.mailbox_max:
             self._refuse(waiting, f"{self.actor_id} has {config.mailbox_max} commands waiting", "mailbox_max")
         elif host.waiting >= config.waiting_max:
@@ -176,6 +178,13 @@ class VirtualMachine:
         del self._known[waiting.command.id]
         for delivery in waiting.deliveries:
             host.respond(delivery, answer)
+
+    def drop(self, waiting: Waiting) -> None:
+        """Forget a command without an answer, because the lease has ended: its callers ask the shard's owner."""
+        host = self._host
+        host.waiting -= 1
+        del self._known[waiting.command.id]
+        host.counters.answers_fenced += len(waiting.deliveries)
 
     def _refuse(self, waiting: Waiting, message: str, limit: str) -> None:
         self._host.counters.overloaded += 1
@@ -207,7 +216,9 @@ class VirtualMachine:
         """Called by the open turn when its handlers have run: commit what they emitted, or go on."""
         if turn.turn.stores:
             self._phase = advance(self._phase, Happening.COMMIT_SENT)
-            self._host.committer.commit(self.actor_id, turn.turn.payload(), self.fold.position, self._settled)
+            self._host.committer.commit(
+                self.actor_id, self.shard, turn.turn.payload(), self.fold.position, self._settled
+            )
             return
         self._turn = None
         if turn.rebuild:
@@ -227,10 +238,16 @@ class VirtualMachine:
             self._attempts = 0
             self._committed(turn, outcome.position)
             return
+        if isinstance(outcome, Fenced):
+            for answered in turn.turn.answered:
+                self.drop(answered.waiting)
+            self._replay_again()
+            return
         if isinstance(outcome, Conflict):
             self._host.counters.conflicts += 1
         else:
             self._host.counters.unknown_outcomes += 1
+            self._host.late_appends.note(self.shard, self.fold.position)
             log.warning("an append has no known outcome", extra={"actor": str(self.actor_id), "reason": outcome.reason})
         self._mailbox.extendleft(answered.waiting for answered in reversed(turn.turn.answered))
         self._attempts += 1
@@ -240,19 +257,25 @@ class VirtualMachine:
         fold, config = self.fold, self._host.config
         before = fold.position
         fold.version, fold.position = Version(turn.turn.version), position
+        again: list[Waiting] = []
         record = fold.record
         if record is None:
             record = fold.record = CommandRecord()
         for answered in turn.turn.answered:
             waiting, reply = answered.waiting, answered.reply
-            if reply is None:
-                assert answered.error is not None
-                self.answer(waiting, answered.error)
+            if answered.fresh and not waiting.fresh:  # it was sent again meanwhile: its outcome has to be stored
+                again.append(waiting)
                 continue
-            answer = encode_answer(reply, answered.version, position)
+            if reply is not None:
+                answer = encode_answer(reply, answered.version, position)
+            else:
+                assert answered.error is not None
+                answer = answered.error
             if answered.stored:
-                record.add(waiting.command.id, answer, waiting.expires_s + config.record_margin_s, before)
+                expires_s = waiting.kept_until_s or waiting.expires_s + config.record_margin_s
+                record.add(waiting.command.id, answer, expires_s, before, waiting.digest)
             self.answer(waiting, answer)
+        self._mailbox.extendleft(reversed(again))
         if turn.rebuild:
             self._replay_again()
             return
@@ -395,6 +418,8 @@ class VirtualMachine:
 
     def abandon(self) -> None:
         """End at once and answer nobody: what is open has no known outcome here, and its callers ask again."""
+        if self._phase is Phase.COMMITTING:
+            self._host.late_appends.note(self.shard, self.fold.position)
         self._phase = advance(self._phase, Happening.ABANDONED)
         self._host.waiting -= len(self._known)
         self._known.clear()

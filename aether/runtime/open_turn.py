@@ -13,7 +13,8 @@ from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Protocol
 
-from aether.core.turn import Emitted, Turn
+from aether.codec import digest
+from aether.core.turn import Emitted, Kept, Turn
 from aether.errors import (
     ActorFailed,
     AetherError,
@@ -30,7 +31,17 @@ from aether.ports import Delivery
 from aether.runtime.activation import bounded
 from aether.runtime.fold import Fold
 from aether.runtime.host import Host
-from aether.wire import Command, encode_answer, encode_error, instant
+from aether.wire import (
+    HANDLED_EVENT,
+    REFUSED_EVENT,
+    Command,
+    decided,
+    encode_answer,
+    encode_error,
+    error_data,
+    instant,
+    without_details,
+)
 
 log = logging.getLogger("aether.turn")
 
@@ -39,16 +50,46 @@ TURN_BYTES_MAX = 128 * 1024
 
 
 class Waiting:
-    """A command in a mailbox or an open turn, and everybody who waits for its answer."""
+    """A command in a mailbox or an open turn, and the callers who wait for its answer.
 
-    __slots__ = ("args", "command", "deliveries", "expires_s", "type")
+    - `expires_s`: the latest deadline of its deliveries, Unix seconds.
+    - `fresh`: each of its deliveries was the first send of its id.
+    - `digest`: of an id that the caller gave, what it was given to; `kept_until_s`: until when that id is remembered.
+    """
 
-    def __init__(self, command: Command, type_: CommandType, args: Any, delivery: Delivery, expires_s: float) -> None:
+    __slots__ = ("args", "command", "deliveries", "digest", "expires_s", "fresh", "kept_until_s", "type")
+
+    def __init__(
+        self, command: Command, type_: CommandType, args: Any, delivery: Delivery, expires_s: float, digest: str = ""
+    ) -> None:
         self.command = command
         self.type = type_
         self.args = args
         self.deliveries = [delivery]
         self.expires_s = expires_s
+        self.fresh = command.attempt == 1
+        self.digest = digest
+        self.kept_until_s = 0.0
+
+    def merge(self, other: "Waiting") -> None:
+        """Another delivery of the same command: its callers get the same answer, and it has their longest deadline."""
+        self.deliveries.extend(other.deliveries)
+        self.fresh = self.fresh and other.fresh
+        self.expires_s = max(self.expires_s, other.expires_s)
+
+    def is_same(self, other: "Waiting") -> bool:
+        """Whether another command with this id is this command, with the same arguments."""
+        if self.command.command != other.command.command:
+            return False
+        if bytes(self.command.args) == bytes(other.command.args):
+            return True
+        return digest(self.type.name, self.args) == digest(other.type.name, other.args)
+
+
+def other_command(waiting: Waiting) -> bytes:
+    """The answer to a command whose id belongs to another one."""
+    message = f"the command id {waiting.command.id} was given to another command, or to other arguments"
+    return decided(encode_error(InvalidCommand(message, path="id")))
 
 
 _command: ContextVar[Waiting | None] = ContextVar("_command", default=None)
@@ -60,6 +101,7 @@ class Owner(Scope, Protocol):
 
     actor_id: ActorId
     actor_type: ActorType
+    shard: int
 
     @property
     def source(self) -> str:
@@ -68,6 +110,10 @@ class Owner(Scope, Protocol):
 
     def answer(self, waiting: Waiting, answer: bytes) -> None:
         """Answer a command for good."""
+        ...
+
+    def drop(self, waiting: Waiting) -> None:
+        """Forget a command without an answer: its callers ask the shard's owner."""
         ...
 
     @property
@@ -83,8 +129,8 @@ class Owner(Scope, Protocol):
 class OpenTurn:
     """One turn. `rebuild` says that the state must be replayed after it: a handler was undone the slow way."""
 
-    __slots__ = ("_broken", "_checkpoint", "_fold", "_handler", "_host", "_limit", "_mailbox", "_owner", "_reply",
-                 "_running", "_touched", "rebuild", "turn")  # fmt: skip
+    __slots__ = ("_broken", "_checkpoint", "_fold", "_handler", "_host", "_limit", "_limit_expires_s", "_mailbox",
+                 "_owner", "_reply", "_running", "_touched", "rebuild", "turn")  # fmt: skip
 
     def __init__(self, owner: Owner, host: Host, fold: Fold, mailbox: deque[Waiting]) -> None:
         self.turn: Turn[Waiting] = Turn(owner.source, fold.version)
@@ -97,6 +143,7 @@ class OpenTurn:
         self._reply = b""
         self._handler: asyncio.Task[Any] | None = None
         self._limit: asyncio.Timeout | None = None
+        self._limit_expires_s = 0.0
         self._broken: BaseException | None = None
         self._checkpoint: object | None = None
         self._touched = False
@@ -154,11 +201,13 @@ class OpenTurn:
         Returns early while an asynchronous handler runs, and when the last command has emitted within a cohort's run:
         its host calls `finish` in the same synchronous step.
         """
-        turn, mailbox = self.turn, self._mailbox
-        commands_max = self._host.config.turn_commands_max
+        turn, mailbox, host, shard = self.turn, self._mailbox, self._host, self._owner.shard
+        commands_max = host.config.turn_commands_max
         while mailbox and commands_max > 0 and turn.bytes < TURN_BYTES_MAX and not self.rebuild:
             commands_max -= 1
-            if not self._begin(mailbox.popleft()):
+            if not host.lease.valid(shard, host.clock.boot_s()):
+                self._owner.drop(mailbox.popleft())
+            elif not self._begin(mailbox.popleft()):
                 return
         self._owner.turn_over(self)
 
@@ -204,7 +253,8 @@ class OpenTurn:
         known = record.get(waiting.command.id)
         if known is not None:
             self._host.counters.duplicates += 1
-            return known
+            noted = record.digest(waiting.command.id)
+            return known if noted in ("", waiting.digest) or not waiting.digest else other_command(waiting)
         if len(record) + len(self.turn.answered) >= self._host.config.record_max:
             self._host.counters.overloaded += 1
             message = f"{self._owner.actor_id} remembers {len(record)} commands, the most it may"
@@ -212,7 +262,7 @@ class OpenTurn:
         return None
 
     def _await_handler(self, waiting: Waiting, result: Awaitable[Any], timeout_s: float) -> None:
-        self._limit = asyncio.timeout(timeout_s)
+        self._limit, self._limit_expires_s = asyncio.timeout(timeout_s), waiting.expires_s
         handler = self._handler = self._host.spawn(bounded(result, self._limit))
         handler.set_name(f"{self._owner.actor_id}.{waiting.type.name}")
         handler.add_done_callback(self._handler_done)
@@ -224,10 +274,13 @@ class OpenTurn:
         if self._owner.stopped:
             return
         if task.cancelled():
-            self._refused(waiting, encode_error(Unavailable(f"{waiting.type.name} was cancelled")))
+            self._undecided(waiting, encode_error(Unavailable(f"{waiting.type.name} was cancelled")))
         elif (error := task.exception()) is None:
             if not self._succeeded(waiting, task.result()):
                 return
+        elif isinstance(error, TimeoutError) and limit.expired() and waiting.expires_s > self._limit_expires_s:
+            self._undo()  # a later delivery has a longer deadline: run it for that one
+            self._mailbox.appendleft(waiting)
         elif isinstance(error, TimeoutError) and limit.expired():
             late = DeadlineExceeded(f"{waiting.type.name} did not finish before its deadline", outcome_known=True)
             self._refused(waiting, encode_error(late))
@@ -254,15 +307,17 @@ class OpenTurn:
             self._join_commit(waiting, reply, instant(self._host.clock.wall_s()))
             return True
         self._running = None
-        if turn.stores:
-            turn.accept(waiting, reply, b"")
+        if not self._may_leave_unstored(waiting):
+            self._store_handled(waiting, reply)
+        elif turn.stores:
+            turn.accept(waiting, reply, b"", fresh=waiting.fresh and not waiting.type.query)
         else:
             self._owner.answer(waiting, encode_answer(reply, turn.version, self._fold.position))
         return True
 
     def _join_commit(self, waiting: Waiting, reply: bytes, now: datetime) -> None:
         turn = self.turn
-        chunk = turn.encoded(waiting.command, reply, now)
+        chunk = turn.encoded(waiting.command, reply, now, self._kept(waiting, now))
         bytes_max = self._host.commit_bytes_max
         if len(chunk) + 2 > bytes_max:
             what = f"the events and the reply of {waiting.type.name}"
@@ -280,13 +335,84 @@ class OpenTurn:
         """The handler raised."""
         self._refused(waiting, self._failure(waiting, error))
 
-    def _refused(self, waiting: Waiting, answer: bytes) -> None:
-        """The command stores nothing, and this error is its answer."""
+    def _undecided(self, waiting: Waiting, error: bytes) -> None:
+        """The command has not been decided: its callers hear why, and ask again."""
         self._undo()
         if self.turn.stores:
-            self.turn.refuse(waiting, answer)
+            self.turn.refuse(waiting, error)
         else:
-            self._owner.answer(waiting, answer)
+            self._owner.answer(waiting, error)
+
+    def _refused(self, waiting: Waiting, error: bytes) -> None:
+        """The command is decided: none of its events is stored, and this error is its answer."""
+        self._undo()
+        if not self._may_leave_unstored(waiting):
+            self._store_refused(waiting, error)
+        elif self.turn.stores:
+            self.turn.refuse(waiting, decided(error), fresh=waiting.fresh and not waiting.type.query)
+        else:
+            self._owner.answer(waiting, decided(error))
+
+    # ------------------------------------------------------------------------------- what else has to be stored
+
+    def _may_leave_unstored(self, waiting: Waiting) -> bool:
+        """Whether the outcome of a command without events may leave although nothing of it is stored.
+
+        It must not when the command may be decided once more, by another send of it that is late, or when an append
+        that is late may change what the decision was made from. A stored outcome is found by the one, and its position
+        refuses the other (docs/decisions.md, "When a refusal is stored").
+        """
+        if waiting.type.query:
+            return True
+        late = self._host.late_appends
+        if waiting.fresh and (self.turn.stores or not late.possible(self._owner.shard, self._fold.position)):
+            return True
+        return self._host.lease.stored_format < 1
+
+    def _store_handled(self, waiting: Waiting, reply: bytes) -> None:
+        chunk = self._system_event(waiting, HANDLED_EVENT, b"{}", reply)
+        if chunk is not None:
+            self.turn.accept(waiting, reply, chunk)
+        elif not self.turn.stores:
+            message = f"the reply of {waiting.type.name} takes {len(reply)} bytes, more than can be stored"
+            self._refused(waiting, encode_error(ActorFailed(message, actor=str(self._owner.actor_id))))
+        else:
+            self._put_off(waiting)
+
+    def _store_refused(self, waiting: Waiting, error: bytes) -> None:
+        chunk = self._system_event(waiting, REFUSED_EVENT, error_data(error), None)
+        if chunk is not None:
+            self._host.counters.refusals_stored += 1
+            self.turn.refuse(waiting, decided(error), chunk)
+        elif not self.turn.stores:
+            self._store_refused(waiting, without_details(error))
+        else:
+            self._put_off(waiting)
+
+    def _system_event(self, waiting: Waiting, type: str, body: bytes, reply: bytes | None) -> bytes | None:
+        """The command's part of the commit; None when that has no room for it."""
+        turn, now = self.turn, instant(self._host.clock.wall_s())
+        turn.emit(Emitted(type, 1, body))
+        chunk = turn.encoded(waiting.command, reply, now, self._kept(waiting, now))
+        if turn.bytes + len(chunk) + 1 <= self._host.commit_bytes_max:
+            return chunk
+        turn.discard()
+        return None
+
+    def _put_off(self, waiting: Waiting) -> None:
+        """Run the command again in the next turn, whose commit has room for it."""
+        self._mailbox.appendleft(waiting)
+        self.rebuild = True
+
+    def _kept(self, waiting: Waiting, now: datetime) -> Kept | None:
+        """What is stored of an id that the caller gave; None for one that the client library made."""
+        if waiting.command.attempt:
+            return None
+        config, own_s = self._host.config, self._owner.actor_type.command_window_s
+        window_s = config.command_window_s if own_s is None else own_s
+        until_s = max(now.timestamp() + window_s, waiting.expires_s + config.record_margin_s)
+        waiting.kept_until_s = until_s
+        return Kept(instant(until_s), waiting.digest)
 
     def _undo(self) -> None:
         """Take back what the running command did to the state: from the checkpoint, else by a replay."""

@@ -6,6 +6,7 @@ be looked up for a command; when it opens and closes is its runtime's business.
 
 import logging
 
+from aether.codec import digest
 from aether.errors import AetherError, DeadlineExceeded, InvalidCommand, Unavailable, UnknownCommand
 from aether.ids import ActorId
 from aether.model.definition import ActorType
@@ -133,7 +134,8 @@ class Router:
         if command_type is None:
             raise unknown_command(command.command, actor_type)
         args = command_type.decode_args(bytes(command.args))
-        self.arrivals.add(Waiting(command, command_type, args, delivery, expires_s))
+        given = "" if command.attempt or command_type.query else digest(command.command, args)
+        self.arrivals.add(Waiting(command, command_type, args, delivery, expires_s, given))
 
     def _route_system(self, delivery: Delivery, command: Command, actor_type: ActorType, host: Host) -> None:
         if command.command != STATE_COMMAND:

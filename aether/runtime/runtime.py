@@ -16,6 +16,7 @@ from msgspec import Raw
 
 from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
+from aether.core.late_appends import ANY_LATE_APPEND, NO_LATE_APPEND, LateAppends
 from aether.errors import ConfigError, DeadlineExceeded, Unavailable
 from aether.ids import ActorId
 from aether.model.model import Model
@@ -33,6 +34,7 @@ from aether.runtime.replay import Replayer
 from aether.runtime.router import Router, unknown_command
 from aether.runtime.snapshots import SnapshotWriter
 from aether.wire import (
+    STORED_FORMAT,
     Answer,
     Command,
     answer_error,
@@ -75,6 +77,8 @@ async def _stopped(service: Subscription) -> None:
 class AlwaysValid:
     """The lease of a runtime that nobody shares its shards with."""
 
+    stored_format = STORED_FORMAT
+
     def valid(self, shard: int, boot_s: float) -> bool:
         """Always."""
         return True
@@ -104,6 +108,7 @@ class Runtime:
         self.event_store = event_store
         self.counters = Counters()
         self._shards = sorted(set(shards)) if shards is not None else list(range(connection.shards))
+        self._late_appends = LateAppends(connection.shards)
         self._serving: dict[int, list[Subscription]] = {}
         self._lease = lease or AlwaysValid()
         self._jitter = jitter
@@ -139,7 +144,9 @@ class Runtime:
                 self.counters,
                 config.commits_in_flight_max,
                 now_s=connection.clock.boot_s,
+                lease=self._lease,
             ),
+            late_appends=self._late_appends,
             replayer=Replayer(
                 self.event_store, connection.snapshots, connection.clock, self.counters, config.record_margin_s
             ),
@@ -243,6 +250,7 @@ class Runtime:
             args=Raw(args),
             deadline=deadline,
             correlationid=message.correlation_id,
+            attempt=0 if message.id else 1,
         )
         shard = shard_of(message.to, self.connection.shards)
         delivery, answered = local_delivery(message.to, shard, encode_command(command))
@@ -286,9 +294,13 @@ class Runtime:
 
     # ------------------------------------------------------------------------------------------ shards
 
-    async def serve_shard(self, shard: int) -> None:
-        """Begin to take the shard's commands, with no actor of it in memory. Raises `Unavailable`."""
+    async def serve_shard(self, shard: int, late: int = NO_LATE_APPEND) -> None:
+        """Begin to take the shard's commands, with no actor of it in memory. Raises `Unavailable`.
+
+        `late` bounds the appends of earlier owners that may still arrive (`aether.core.late_appends`).
+        """
         self.abandon_shard(shard)  # what came late, when the shard was another's, has a state that is too old
+        self._late_appends.open(shard, await self.event_store.end() if late == ANY_LATE_APPEND else late)
         connection, services = self.connection, self._serving.setdefault(shard, [])
         try:
             if self.config.follow_stored:
@@ -297,6 +309,10 @@ class Runtime:
         except BaseException:
             self.abandon_shard(shard)
             raise
+
+    def late_appends(self, shard: int) -> int:
+        """The bound of the shard's appends that may still arrive, this worker's own included."""
+        return self._late_appends.bound(shard)
 
     async def prepare_shard(self, shard: int) -> None:
         """Snapshot the shard's idle actors while it is served, so that leaving it takes less time."""

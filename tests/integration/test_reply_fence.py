@@ -14,7 +14,7 @@ from aether.core.membership import MemberRow
 from aether.jetstream.bundle import JetStreamConnection
 from aether.names import shard_of
 from aether.ports import NotSent
-from aether.wire import Command, decode_answer, encode_command
+from aether.wire import STORED_FORMAT, Command, decode_answer, encode_command
 from tests.support.actors import model
 from tests.support.jetstream import SHARDS, node
 from tests.support.members import soon
@@ -30,6 +30,8 @@ CONFIG = ClusterConfig(ttl_s=1, gather_s=0, regather_s=0)
 
 class SettableLease:
     """A lease that the test gives and takes."""
+
+    stored_format = STORED_FORMAT
 
     def __init__(self, *, held: bool) -> None:
         self.held = held

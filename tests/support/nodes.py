@@ -55,10 +55,18 @@ async def node(
         yield runtime
 
 
-def command(name: str, id: str | None = None, for_s: float = 10.0, now_s: float | None = None, **args: Any) -> Command:
-    """A command as a client makes it."""
+def command(
+    name: str,
+    id: str | None = None,
+    for_s: float = 10.0,
+    now_s: float | None = None,
+    attempt: int | None = None,
+    **args: Any,
+) -> Command:
+    """A command as a client makes it: its first send, unless an id or an attempt is given."""
     ends_s = (time.time() if now_s is None else now_s) + for_s
-    return Command(id=id or uuid4().hex, command=name, args=Raw(encode(args)), deadline=instant(ends_s))
+    number = attempt if attempt is not None else 0 if id else 1
+    return Command(id=id or uuid4().hex, command=name, args=Raw(encode(args)), deadline=instant(ends_s), attempt=number)
 
 
 async def send(runtime: Runtime, actor_id: ActorId, message: Command) -> Answer:

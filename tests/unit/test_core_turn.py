@@ -8,7 +8,7 @@ from msgspec import Raw
 
 from aether.core.turn import Emitted, Turn, recall
 from aether.ids import ActorId, Position, Version
-from aether.wire import Command, decode_commit
+from aether.wire import Command, decode_commit, encode_answer
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 ALICE = ActorId("account", "alice")
@@ -41,8 +41,9 @@ def test_a_turn_stores_what_succeeded_once_and_contiguous(runs: list[tuple[int, 
         events = decode_commit(payload, ALICE, Position(9))
         assert [(e.commandid, bytes(e.data)) for e in events] == [(c, b'{"amount":%d}' % e) for c, e in wanted]
         assert [e.version for e in events] == list(range(start + 1, start + 1 + len(wanted)))
-        recalled = {known.command_id: (known.reply, known.version) for known in recall(events)}
+        recalled = {known.command_id: known.answer for known in recall(events, Position(9), 0.0, 5.0)}
         for answered in turn.answered:
             if answered.stored and answered.reply is not None:
-                assert recalled.pop(answered.reply.decode()) == (answered.reply, answered.version)
+                said = encode_answer(answered.reply, answered.version, 9)
+                assert recalled.pop(answered.reply.decode()) == said
         assert not recalled

@@ -5,6 +5,7 @@ import asyncio
 from aether import ActorId
 from aether.config import RuntimeConfig
 from aether.memory.server import InMemoryServer
+from aether.wire import STORED_FORMAT
 from tests.support.actors import Account
 from tests.support.nodes import QUIET, command, history, node, send, until
 
@@ -13,6 +14,8 @@ ALICE = ActorId("account", "alice")
 
 class RevocableLease:
     """A lease that the test takes away."""
+
+    stored_format = STORED_FORMAT
 
     def __init__(self) -> None:
         self.held = True
@@ -68,7 +71,7 @@ async def test_a_commit_whose_lease_ended_in_flight_is_not_answered() -> None:
         await stale.create_vm(ALICE)
         made = command("deposit", amount=5)
         unanswered = asyncio.ensure_future(send(stale, ALICE, made))
-        await asyncio.sleep(0)
+        await until(lambda: stale.counters.commits == 1)
         lease.held = False
         await until(lambda: stale.counters.answers_fenced == 1)
         assert stale.get_active_vms()[0].version == 1
