@@ -9,7 +9,6 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from datetime import datetime, time
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -33,7 +32,7 @@ class Unsupported(TypeError):
     """A declared type that JSON cannot carry."""
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """Something wrong in a value, and where."""
 
     what: str
@@ -66,7 +65,7 @@ def nodes(info: inspect.Type) -> Iterator[inspect.Type]:
             continue
         seen.add(id(node))
         if isinstance(node, inspect.CustomType) and not is_pydantic(node.cls):
-            raise Unsupported(f"values of {_name_of(node.cls)} have no JSON form")
+            raise Unsupported(f"values of {name_of(node.cls)} have no JSON form")
         if isinstance(node, inspect.RawType | inspect.ExtType):
             raise Unsupported("raw messages have no type to check")
         yield node
@@ -109,13 +108,14 @@ def _is_part(item: Any) -> bool:
     return isinstance(item, inspect.Type | inspect.Field)
 
 
-def _name_of(cls: Any) -> str:
+def name_of(cls: Any) -> str:
+    """A class's full name, or the repr of what is none."""
     return f"{cls.__module__}.{cls.__qualname__}" if isinstance(cls, type) else repr(cls)
 
 
 def path_of_unencodable(value: Any) -> str:
     """Where in a value that does not encode the part is that does not."""
-    for suffix, child in _children(value):
+    for suffix, child in children(value):
         try:
             encode(child)
         except Exception:
@@ -123,7 +123,7 @@ def path_of_unencodable(value: Any) -> str:
     return ""
 
 
-def refuse(search: Callable[..., _Found | None], *values: Any) -> None:
+def refuse(search: Callable[..., Found | None], *values: Any) -> None:
     """Raise `Misfit` if `search` (`not_json`, `difference`) finds something wrong in the values."""
     try:
         found = search(*values)
@@ -136,13 +136,13 @@ def refuse(search: Callable[..., _Found | None], *values: Any) -> None:
 def _to_builtins(value: Any) -> Any:
     if is_pydantic(type(value)):
         return value.model_dump(mode="json", by_alias=True, round_trip=True, warnings="none")
-    raise TypeError(f"values of {_name_of(type(value))} have no JSON form")
+    raise TypeError(f"values of {name_of(type(value))} have no JSON form")
 
 
 def from_builtins(type_: Any, value: Any) -> Any:
     """The pydantic model of decoded JSON: a decoder's hook. Raises ValueError with pydantic's words and path."""
     if not is_pydantic(type_):
-        raise TypeError(f"values of {_name_of(type_)} have no JSON form")
+        raise TypeError(f"values of {name_of(type_)} have no JSON form")
     try:
         return type_.model_validate_json(encode(value))
     except ValueError as error:
@@ -164,22 +164,23 @@ encode_canonical = Encoder(enc_hook=_to_builtins, order="deterministic").encode
 """As `encode`, and equal values give equal bytes, whatever the order of their sets and mappings."""
 
 
-def _children(value: Any) -> Iterator[tuple[str, Any]]:
+def children(value: Any) -> Iterator[tuple[str, Any]]:
     """The parts of a value, each with its step of the path; the keys of a mapping are parts too."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            step = f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{_shown(key)}]"
+            step = f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{shown(key)}]"
             yield step, key
             yield step, item
         return
-    names = _field_names(value)
+    names = field_names(value)
     if names is not None:
         yield from ((f".{name}", getattr(value, name)) for name in names if hasattr(value, name))
     elif isinstance(value, Set | Sequence) and not isinstance(value, str | bytes | bytearray | memoryview):
         yield from ((f"[{place}]", item) for place, item in enumerate(value))
 
 
-def _field_names(value: Any) -> Sequence[str] | None:
+def field_names(value: Any) -> Sequence[str] | None:
+    """The names of a value's fields, or None for what has none."""
     cls = type(value)
     if issubclass(cls, Struct):
         return cls.__struct_fields__
@@ -193,7 +194,7 @@ def _field_names(value: Any) -> Sequence[str] | None:
     return None
 
 
-def not_json(value: Any, path: str = "") -> _Found | None:
+def not_json(value: Any, path: str = "") -> Found | None:
     """The first part of a value that JSON cannot say, or None."""
     what = ""
     if isinstance(value, float) and not math.isfinite(value):
@@ -205,66 +206,15 @@ def not_json(value: Any, path: str = "") -> _Found | None:
     elif isinstance(value, str):
         what = "" if value.isascii() or not _holds_surrogate(value) else "a text with a lone surrogate is no JSON"
     if what:
-        return _Found(what, path.removeprefix("."))
-    return next(filter(None, (not_json(child, path + step) for step, child in _children(value))), None)
+        return Found(what, path.removeprefix("."))
+    return next(filter(None, (not_json(child, path + step) for step, child in children(value))), None)
 
 
 def _holds_surrogate(text: str) -> bool:
     return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def difference(given: Any, back: Any, path: str = "") -> _Found | None:
-    """Where a value and what its JSON gave back are not the same, or None.
-
-    Stricter than `==` where `==` is too weak (True and 1, Decimal 1.0 and 1.00, other offsets of one instant), and
-    weaker where it says no to equal things (classes without `__eq__`, the repeated hour of a time zone).
-    """
-    if given is back:
-        return None
-    if not _same_type(given, back):
-        return _changed(given, back, path)
-    if _is_whole(back):
-        return None if _same_whole(given, back) else _changed(given, back, path)
-    parts, parts_back = list(_children(given)), list(_children(back))
-    if [step for step, _ in parts] != [step for step, _ in parts_back]:
-        return _changed(given, back, path)
-    for (step, part), (_, part_back) in zip(parts, parts_back, strict=True):
-        found = difference(part, part_back, path + step)
-        if found is not None:
-            return found
-    if is_pydantic(type(back)) and given != back:
-        return _Found("it holds private or excluded values, which JSON does not carry", path.removeprefix("."))
-    return None
-
-
-def _same_type(given: Any, back: Any) -> bool:
-    if type(given) is type(back):
-        return True
-    if isinstance(given, bool) or isinstance(back, bool):
-        return False
-    return isinstance(given, type(back)) or (type(back) is float and type(given) is int)
-
-
-def _is_whole(value: Any) -> bool:
-    return not isinstance(value, Mapping | list | tuple) and _field_names(value) is None
-
-
-def _same_whole(given: Any, back: Any) -> bool:
-    if isinstance(given, datetime | time):
-        same: bool = given.replace(tzinfo=None) == back.replace(tzinfo=None)
-        return same and given.utcoffset() == back.utcoffset()
-    if isinstance(given, Decimal):
-        return given.is_finite() and given.as_tuple() == back.as_tuple()
-    return bool(given == back)
-
-
-def _changed(given: Any, back: Any, path: str) -> _Found:
-    what = f"{_shown(given)} would come back as {_shown(back)}"
-    if type(given) is not type(back):
-        what += f" ({type(given).__name__}, then {type(back).__name__})"
-    return _Found(what, path.removeprefix("."))
-
-
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value's repr, cut to a line."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

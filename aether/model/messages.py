@@ -58,7 +58,7 @@ class Arguments:
     def decode(self, raw: bytes) -> Any:
         """The arguments as the codec's type. Raises `InvalidCommand` with the path of the argument."""
         try:
-            return self.codec.decode(raw)
+            return self.codec.accept(raw)
         except Misfit as error:
             raise InvalidCommand(error.message, path=error.path) from None
 

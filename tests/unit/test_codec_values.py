@@ -227,8 +227,7 @@ def test_the_repeated_hour_of_a_time_zone_is_the_same_instant() -> None:
 def test_converting_takes_what_fits_and_still_refuses_what_would_be_bent() -> None:
     assert Codec(list[int]).convert((1, 2)) == b"[1,2]"
     assert Codec(datetime).convert("2030-01-01T00:00:00Z") == b'"2030-01-01T00:00:00Z"'
-    assert Codec(str).convert(Word.YES) == b'"yes"'
-    for type_, value in [(float | None, float("nan")), (Any, [float("inf")]), (int, 2**64)]:
+    for type_, value in [(float | None, float("nan")), (Any, [float("inf")]), (int, 2**64), (str, Word.YES)]:
         with pytest.raises(Misfit):
             Codec(type_).convert(value)
 
