@@ -57,6 +57,7 @@ def run_command(
     shards: options.Shards = None,
     timeout: options.DrainTimeout = None,
     hang_timeout: options.HangTimeout = None,
+    check_timeout: options.CheckTimeout = None,
 ) -> int:
     """Start the supervisor; its exit code."""
     asked: dict[str, Any] = {
@@ -69,6 +70,7 @@ def run_command(
         "shards": shards,
         "drain_timeout_s": timeout,
         "hang_timeout_s": hang_timeout,
+        "check_timeout_s": check_timeout,
     }
     given = {name: value for name, value in asked.items() if value is not None}
     return _outside(context).run(RunOptions(model=model, data_dir=data_dir, **given))

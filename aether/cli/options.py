@@ -117,5 +117,14 @@ HangTimeout = Annotated[
         show_default=False,
     ),
 ]
+CheckTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--check-timeout",
+        metavar="SECONDS",
+        help="How long the code of a reload may take to be imported.",
+        show_default=False,
+    ),
+]
 
 DATA_DIRECTORY = DATA_DIRECTORY_DEFAULT

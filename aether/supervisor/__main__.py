@@ -27,6 +27,9 @@ def options_from(arguments: Sequence[str]) -> RunOptions:
     parser.add_argument("--replicas", type=int, help="of a new namespace (default: 1)")
     parser.add_argument("--drain-timeout", type=float, dest="drain_timeout_s", help="seconds before draining is forced")
     parser.add_argument("--hang-timeout", type=float, dest="hang_timeout_s", help="seconds a worker may be silent")
+    parser.add_argument(
+        "--check-timeout", type=float, dest="check_timeout_s", help="seconds the code of a reload may take"
+    )
     parser.add_argument("--check", action="store_true", help="only load the model, and exit")
     given = parser.parse_args(arguments)
     return RunOptions(**{name: value for name, value in vars(given).items() if value is not None})

@@ -15,7 +15,7 @@ from typing import NoReturn, TypeAlias
 
 from aether.config import EXIT_CONFIGURATION, EXIT_NOT_DRAINED, WorkerSpec
 from aether.errors import ConfigError, ModelError
-from aether.system.process import die_with_parent, reset_signals, set_process_name
+from aether.system.process import die_with_parent, leave, reset_signals, set_process_name
 
 Work: TypeAlias = Callable[[WorkerSpec], int]
 """What a worker does: it runs until it has drained after SIGTERM; its exit code."""
@@ -39,13 +39,12 @@ def become_worker(spec: WorkerSpec, title: str, work: Work, supervisor_pid: int,
     except (ConfigError, ModelError) as error:
         code = EXIT_CONFIGURATION
         print(f"aether: worker {spec.slot}: {error}", file=sys.stderr)
-    except SystemExit as leave:
-        code = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BaseException:  # the supervisor must see an exit code, whatever it was
         traceback.print_exc()
     finally:
-        _flush()
-        os._exit(code)
+        leave(code)
 
 
 def _settle(supervisor_pid: int, close_fds: Iterable[int]) -> None:
@@ -61,11 +60,3 @@ def _settle(supervisor_pid: int, close_fds: Iterable[int]) -> None:
         os.close(fd)
     gc.set_threshold(*COLLECT_AFTER)
     gc.enable()
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            continue

@@ -6,7 +6,7 @@ Pure; functions of the state, the settings and the time. They decide when, `plan
 from collections.abc import Iterator
 from dataclasses import replace
 
-from aether.supervisor.state import Phase, Slot, State, SupervisorConfig
+from aether.supervisor.state import Check, Phase, Slot, State, SupervisorConfig
 
 
 def next_wake_s(state: State, config: SupervisorConfig) -> float:
@@ -26,6 +26,13 @@ def overdue_s(slot: Slot, config: SupervisorConfig) -> float:
     if slot.stopping_at_s is not None:
         return slot.stopping_at_s + config.drain_timeout_s
     return slot.heard_at_s + (config.boot_timeout_s if slot.ready_at_s is None else config.hang_timeout_s)
+
+
+def check_overdue_s(check: Check, config: SupervisorConfig) -> float:
+    """When the check has been importing for too long, or should have written its stack by now."""
+    if check.dumped_at_s is not None:
+        return check.dumped_at_s + config.dump_grace_s
+    return check.begun_at_s + config.check_timeout_s
 
 
 def forgive_pause(state: State, config: SupervisorConfig, now_s: float) -> State:
@@ -48,5 +55,7 @@ def _wakes(state: State, config: SupervisorConfig) -> Iterator[float]:
         yield state.drain_deadline_s
     if state.server is not None and state.server.pid is None and not state.server.starting:
         yield state.server.start_at_s
+    if state.check is not None and not state.check.killed:
+        yield check_overdue_s(state.check, config)
     if config.watchdog_s is not None:
         yield state.watchdog_at_s

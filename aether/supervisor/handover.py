@@ -6,8 +6,9 @@ loop only, with its signals blocked, so that none is lost between the two progra
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -39,14 +40,15 @@ class Handover:
         return [*self.status_fds.values(), self.parent_read_fd, self.parent_write_fd, *locks]
 
 
-def hand_over(handover: Handover, arguments: list[str], variables: Mapping[str, str]) -> None:
-    """Become `arguments` with the handover; comes back, by `OSError`, only when that failed."""
+def hand_over(handover: Handover, arguments: Sequence[str], directory: Path, variables: Mapping[str, str]) -> None:
+    """Become `arguments`, in `directory`, with the handover; comes back, by `OSError`, only when that failed."""
     carrier_fd = os.memfd_create("aether-handover", 0)
     try:
         os.write(carrier_fd, msgspec.json.encode(handover, enc_hook=str))
         os.lseek(carrier_fd, 0, os.SEEK_SET)
         _set_inheritable(handover, True)
-        os.execve(arguments[0], arguments, {**variables, VARIABLE: str(carrier_fd)})
+        os.chdir(directory)
+        os.execve(arguments[0], list(arguments), {**variables, VARIABLE: str(carrier_fd)})
     finally:
         _set_inheritable(handover, False)
         os.close(carrier_fd)

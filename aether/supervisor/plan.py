@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from aether.config import EXIT_CANNOT_BOOT, EXIT_CONFIGURATION, EXIT_DRAINED, EXIT_NOT_DRAINED
-from aether.supervisor.due import forgive_pause, overdue_s, restart_delay_s
+from aether.supervisor.due import check_overdue_s, forgive_pause, overdue_s, restart_delay_s
 from aether.supervisor.restarts import after_end, recent, was_asked_to_end
 from aether.supervisor.roll import cover_is_over, is_covered, needs_cover, next_to_replace, staying
 from aether.supervisor.state import (
     WORKERS_MAX,
     Asked,
+    Check,
     CheckStarted,
     Dump,
     Effect,
@@ -24,7 +25,6 @@ from aether.supervisor.state import (
     Exited,
     Fork,
     Forked,
-    GaveUp,
     Heard,
     Input,
     Kill,
@@ -44,7 +44,7 @@ from aether.supervisor.state import (
     Terminate,
     Tick,
 )
-from aether.supervisor.words import ended, overdue_why, status, workers
+from aether.supervisor.words import check_why, ended, overdue_why, status, workers
 
 INTERRUPTS_TO_KILL = 2
 
@@ -95,10 +95,9 @@ class _Turn:
                 self._server_started(pid)
             case CheckStarted(pid):
                 self._check_started(pid)
-            case RenewFailed():
+            case RenewFailed(reason):
+                self._call_off(reason)
                 self._each_slot(lambda slot: replace(slot, stale=False))
-            case GaveUp(code, reason):
-                self._drain(code, reason)
             case Tick():
                 pass
             case _:
@@ -141,8 +140,8 @@ class _Turn:
         slot = self._slot_of(pid)
         if slot is not None:
             self._empty(slot, f"(pid {pid}) {ended(code)}", code)
-        elif pid == self.state.check_pid:
-            self._checked(code == 0)
+        elif self.state.check is not None and pid == self.state.check.pid:
+            self._checked(self.state.check, code)
         elif self.state.server is not None and pid == self.state.server.pid:
             self._server_died(self.state.server, code)
 
@@ -200,28 +199,43 @@ class _Turn:
             self.state = replace(self.state, exit_code=EXIT_NOT_DRAINED)
 
     def _reload(self) -> None:
-        # A reload asked for during a check is part of it: the code is read once more after the check.
-        if self.state.phase is not Phase.RUNNING or self.state.checking:
+        if self.state.phase is not Phase.RUNNING:
+            self._say("nothing is reloaded: the pool is draining")
             return
-        self.state = replace(self.state, announced=False, checking=True)
+        if self.state.check is not None:
+            self.state = replace(self.state, check=replace(self.state.check, again=True))
+            self._say("a reload is under way: when the code has been checked, it is checked once more")
+            return
+        self.state = replace(self.state, announced=False, check=Check(begun_at_s=self.now_s))
         self._notify(f"RELOADING=1\nMONOTONIC_USEC={int(self.now_s * 1_000_000)}")
         self.effects.append(StartCheck())
 
     def _check_started(self, pid: int | None) -> None:
-        self.state = replace(self.state, check_pid=pid)
+        check = self.state.check
+        assert check is not None
+        self.state = replace(self.state, check=replace(check, pid=pid))
         if pid is None:
-            self._checked(False)
+            self._checked(check, None)
 
-    def _checked(self, passed: bool) -> None:
-        self.state = replace(self.state, checking=False, check_pid=None, called_off=not passed)
+    def _checked(self, check: Check, code: int | None) -> None:
         if self.state.phase is not Phase.RUNNING:
+            self.state = replace(self.state, check=None)
             return
-        if not passed:
-            self._say("the reload is called off: the new code does not load; the old code goes on")
+        if check.again:
+            self.state = replace(self.state, check=Check(begun_at_s=self.now_s))
+            self.effects.append(StartCheck())
+            return
+        self.state = replace(self.state, check=None, called_off=False)
+        if code != 0:
+            self._call_off(check_why(check, code, self.config))
             return
         self._say("reloading, one worker after the other")
         self._each_slot(self._outdated)
         self.effects.append(Renew())
+
+    def _call_off(self, reason: str) -> None:
+        self.state = replace(self.state, called_off=True)
+        self._say(f"the reload is called off: {reason}; the old workers go on")
 
     def _outdated(self, slot: Slot) -> Slot:
         if slot.alive:
@@ -249,6 +263,7 @@ class _Turn:
     def advance(self) -> None:
         renewing = bool(self.effects) and self.effects[-1] == Renew()
         self._watch_workers()
+        self._watch_check()
         self._start_server()
         if self.state.phase is Phase.DRAINING:
             self._finish_draining()
@@ -278,6 +293,17 @@ class _Turn:
             elif slot.dumped_at_s is not None and self.now_s >= slot.dumped_at_s + self.config.dump_grace_s:
                 self._put(replace(slot, killed=True))
                 self.effects.append(Kill(slot.pid))
+
+    def _watch_check(self) -> None:
+        check = self.state.check
+        if check is None or check.pid is None or check.killed or self.now_s < check_overdue_s(check, self.config):
+            return
+        if check.dumped_at_s is None:
+            self.state = replace(self.state, check=replace(check, dumped_at_s=self.now_s))
+            self.effects.append(Dump(check.pid))
+        else:
+            self.state = replace(self.state, check=replace(check, killed=True))
+            self.effects.append(Kill(check.pid))
 
     def _start_server(self) -> None:
         server = self.state.server
@@ -331,7 +357,7 @@ class _Turn:
 
     def _announce(self) -> None:
         asked_for = staying(self.state.slots)
-        if not self.state.announced and not self.state.checking and cover_is_over(asked_for):
+        if not self.state.announced and self.state.check is None and cover_is_over(asked_for):
             self.state = replace(self.state, announced=True)
             self._say(f"{workers(len(asked_for))} ready")
             self._notify("READY=1")

@@ -4,15 +4,20 @@ Called once, from the main thread of a process that then exits. It imports the m
 workers share it, and runs again in the fresh interpreter of a reload.
 """
 
+import faulthandler
 import os
+import signal
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 
 from aether.config import (
     EXIT_CANNOT_BOOT,
     EXIT_CONFIGURATION,
+    EXIT_NOT_DRAINED,
     ClusterConfig,
     ConnectionConfig,
     RuntimeConfig,
@@ -24,19 +29,24 @@ from aether.errors import AetherError, ConfigError, ModelError
 from aether.model.loading import load_model
 from aether.model.model import Model
 from aether.names import check_namespace
+from aether.supervisor.check import VARIABLE as CHECK_VARIABLE
+from aether.supervisor.check import prove
+from aether.supervisor.child import Work
 from aether.supervisor.handover import VARIABLE, Handover, take_over
 from aether.supervisor.notify import watchdog_s
-from aether.supervisor.state import GaveUp, SupervisorConfig
+from aether.supervisor.state import RenewFailed, SupervisorConfig
 from aether.supervisor.supervisor import Surroundings, say_to_stderr, supervise
 from aether.system.embedded import EmbeddedConfig, EmbeddedServer, shut_down, start
 from aether.system.environment import (
     DATA_DIRECTORY_DEFAULT,
+    current_directory,
     environment,
     import_from_here,
     take_variable,
     usable_processors,
 )
 from aether.system.node_claim import NodeClaim, claim_node
+from aether.system.process import leave, mend_standard_streams, time_limit
 from aether.worker import WorkerSettings, run_worker
 
 EMBEDDED = "embedded"
@@ -73,6 +83,7 @@ class RunOptions:
     replicas: int | None = None
     drain_timeout_s: float = SupervisorConfig().drain_timeout_s
     hang_timeout_s: float = SupervisorConfig().hang_timeout_s
+    check_timeout_s: float = SupervisorConfig().check_timeout_s
     check: bool = False
 
     def to_arguments(self) -> tuple[str, ...]:
@@ -87,8 +98,12 @@ class RunOptions:
 
 def run(options: RunOptions) -> int:
     """Run the pool until it is asked to stop: 0 drained, 1 killed before it had, 3 cannot boot, 4 configuration."""
+    mend_standard_streams()
     try:
         return _check(options) if options.check else _run(options)
+    except KeyboardInterrupt:  # before the supervisor handles signals
+        say_to_stderr("interrupted while it started")
+        return EXIT_NOT_DRAINED
     except (ConfigError, ModelError) as error:
         say_to_stderr(str(error))
         return EXIT_CONFIGURATION
@@ -98,7 +113,11 @@ def run(options: RunOptions) -> int:
 
 
 def _check(options: RunOptions) -> int:
+    asked_by_supervisor = take_variable(CHECK_VARIABLE)
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     _load(options)
+    if asked_by_supervisor is not None:
+        prove(asked_by_supervisor)
     return 0
 
 
@@ -109,10 +128,14 @@ def _run(options: RunOptions) -> int:
         workers=options.workers,
         drain_timeout_s=options.drain_timeout_s,
         hang_timeout_s=options.hang_timeout_s,
+        check_timeout_s=options.check_timeout_s,
         watchdog_s=watchdog_s(variables.get("WATCHDOG_USEC", ""), variables.get("WATCHDOG_PID", ""), os.getpid()),
     )
+    directory = current_directory()
+    # What the model changes when it is imported, the current directory too, does not change where the pool is.
+    options = replace(options, data_dir=directory / options.data_dir)
     if handover is not None:
-        return _continue(options, config, variables, handover)
+        return _continue(options, config, directory, variables, handover)
     work = _Work(options, variables, _load(options))
     node = claim_node(options.data_dir, work.namespace, options.node or variables.get("AETHER_NODE"))
     if node.lock_fd is None:
@@ -125,23 +148,52 @@ def _run(options: RunOptions) -> int:
         if server is not None:
             shut_down(server)
         raise
-    return supervise(config, work, _surroundings(options, variables, work.namespace, node, server))
+    return _supervised(config, work, _surroundings(options, directory, variables, work.namespace, node, server))
 
 
-def _continue(options: RunOptions, config: SupervisorConfig, variables: Mapping[str, str], handover: Handover) -> int:
-    """Go on as the fresh interpreter of a reload. Its workers live, so whatever fails now must drain them."""
-    surroundings = _surroundings(options, variables, options.namespace or "", handover.node, handover.server)
-    try:
+def _continue(
+    options: RunOptions, config: SupervisorConfig, directory: Path, variables: Mapping[str, str], handover: Handover
+) -> int:
+    """Go on as the fresh interpreter of a reload. Its workers live and serve, whatever the new code does now."""
+    surroundings = _surroundings(options, directory, variables, options.namespace or "", handover.node, handover.server)
+    url = None if handover.server is None else handover.server.url
+
+    def loaded() -> _Work:
         work = _Work(options, variables, _load(options))
-        work.settle(None if handover.server is None else handover.server.url)
+        work.settle(url)
+        return work
+
+    try:
+        with time_limit(config.check_timeout_s):
+            work = loaded()
+    except BaseException as error:  # the signals of this process are blocked: it is the model's
+        failed = RenewFailed(f"the new code loaded a moment ago and does not now: {error!s}")
+        return _supervised(config, partial(_load_and_work, loaded), surroundings, handover, failed)
+    return _supervised(config, work, surroundings, handover)
+
+
+def _supervised(
+    config: SupervisorConfig,
+    work: Work,
+    surroundings: Surroundings,
+    handover: Handover | None = None,
+    first: RenewFailed | None = None,
+) -> int:
+    """The exit code of the pool. This process leaves at once where the model has threads that never end."""
+    code = supervise(config, work, surroundings, handover, first)
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        leave(code)
+    return code
+
+
+def _load_and_work(loaded: Callable[[], "_Work"], spec: WorkerSpec) -> int:
+    """What a worker does that must be replaced while the code of this interpreter does not load: try once more."""
+    try:
+        work = loaded()
     except AetherError as error:
-        failed = GaveUp(EXIT_CONFIGURATION, f"the new code loaded a moment ago and does not now: {error}")
-        return supervise(config, _no_work, surroundings, handover, failed)
-    return supervise(config, work, surroundings, handover)
-
-
-def _no_work(_spec: WorkerSpec) -> int:
-    return EXIT_CONFIGURATION
+        say_to_stderr(str(error))
+        return EXIT_CANNOT_BOOT
+    return work(spec)
 
 
 class _Work:
@@ -179,7 +231,12 @@ class _Work:
 
 def _load(options: RunOptions) -> Model:
     import_from_here()
-    return load_model(options.model)
+    model = load_model(options.model)
+    threads = threading.active_count() - 1
+    if threads and not options.check:
+        say_to_stderr(f"{options.model} started {threads} thread{'s' * (threads > 1)} when it was imported; workers "
+                      "are forked without them: start threads where a handler needs them")  # fmt: skip
+    return model
 
 
 def _embedded(options: RunOptions) -> EmbeddedServer:
@@ -187,8 +244,9 @@ def _embedded(options: RunOptions) -> EmbeddedServer:
 
 
 def _surroundings(
-    options: RunOptions, variables: Mapping[str, str], namespace: str, node: NodeClaim, server: EmbeddedServer | None
-) -> Surroundings:
+    options: RunOptions, directory: Path, variables: Mapping[str, str], namespace: str, node: NodeClaim,
+    server: EmbeddedServer | None,
+) -> Surroundings:  # fmt: skip
     # The namespace is settled once: the lock is for it, and the new code's model may be named otherwise.
     options = replace(options, namespace=namespace)
     # -P: the current directory may hold a package of the same name as ours, and must come after it.
@@ -199,6 +257,7 @@ def _surroundings(
         server=server,
         check=(*program, "--check"),
         fresh=program,
+        directory=directory,
         variables=variables,
     )
 

@@ -21,6 +21,7 @@ class SupervisorConfig:
     - `drain_timeout_s`: how long workers may take to drain before they are killed.
     - `boot_timeout_s`: how long a worker may take to become ready; `hang_timeout_s`: how long a ready one may be
       silent. Then its stack is dumped, and `dump_grace_s` later it is killed.
+    - `check_timeout_s`: how long the code of a reload may take to be imported before the reload is called off.
     - `restart_first_s`, `restart_cap_s`: the delays of restarts: the first is at once, then doubling up to the cap.
       A worker that was ready for `stable_s` starts that anew, so one that lives longer is restarted at once each time.
     - `crash_limit`: exits of one slot without becoming ready, within `crash_window_s`, after which the supervisor
@@ -36,6 +37,7 @@ class SupervisorConfig:
     boot_timeout_s: float = 60.0
     hang_timeout_s: float = 15.0
     dump_grace_s: float = 1.0
+    check_timeout_s: float = 120.0
     restart_first_s: float = 0.25
     restart_cap_s: float = 30.0
     stable_s: float = 2.0
@@ -48,8 +50,8 @@ class SupervisorConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.workers <= WORKERS_MAX:
             raise ConfigError(f"workers must be 1-{WORKERS_MAX}, not {self.workers}", setting="workers")
-        for name in ("drain_timeout_s", "boot_timeout_s", "hang_timeout_s", "dump_grace_s", "restart_first_s",
-                     "restart_cap_s", "stable_s", "crash_limit", "kills_max", "crash_window_s",
+        for name in ("drain_timeout_s", "boot_timeout_s", "hang_timeout_s", "dump_grace_s", "check_timeout_s",
+                     "restart_first_s", "restart_cap_s", "stable_s", "crash_limit", "kills_max", "crash_window_s",
                      "pause_s"):  # fmt: skip
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}", setting=name)
@@ -106,6 +108,17 @@ class Server:
     exits_s: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """The import of the code of a reload in a process of its own; `again`: a reload was asked for meanwhile."""
+
+    pid: int | None = None
+    begun_at_s: float
+    dumped_at_s: float | None = None
+    killed: bool = False
+    again: bool = False
+
+
 class Phase(Enum):
     """Running, draining towards an exit, or done."""
 
@@ -130,8 +143,7 @@ class State:
     exit_code: int = EXIT_DRAINED
     drain_deadline_s: float = 0.0
     interrupts: int = 0
-    check_pid: int | None = None
-    checking: bool = False
+    check: Check | None = None
     called_off: bool = False
     announced: bool = False
     status: str = ""
@@ -200,14 +212,8 @@ class CheckStarted:
 
 @dataclass(frozen=True, slots=True)
 class RenewFailed:
-    """The outcome of a `Renew` that came back: the old code goes on."""
+    """A `Renew` came to nothing, at once or in the fresh interpreter: the old workers go on."""
 
-
-@dataclass(frozen=True, slots=True)
-class GaveUp:
-    """Something outside the plan makes going on pointless: drain, then exit with `code`."""
-
-    code: int
     reason: str
 
 
@@ -216,7 +222,7 @@ class Tick:
     """Time passed."""
 
 
-Input: TypeAlias = Asked | Heard | Exited | Forked | ServerStarted | CheckStarted | RenewFailed | GaveUp | Tick
+Input: TypeAlias = Asked | Heard | Exited | Forked | ServerStarted | CheckStarted | RenewFailed | Tick
 
 # ---------------------------------------------------------------------------------------------------- effects
 
@@ -240,14 +246,14 @@ class Terminate:
 
 @dataclass(frozen=True, slots=True)
 class Dump:
-    """Have a worker write the stacks of its threads."""
+    """Have a worker, or the check, write the stacks of its threads."""
 
     pid: int
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """End a worker without asking."""
+    """End a worker, or the check, without asking."""
 
     pid: int
 
@@ -259,7 +265,7 @@ class StartServer:
 
 @dataclass(frozen=True, slots=True)
 class StartCheck:
-    """Import the model in a fresh interpreter; the outcome comes back as `CheckStarted`, then `Exited`."""
+    """Import the model in a fresh interpreter; the outcome is `CheckStarted`, then `Exited`, where 0 is a proof."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from secrets import token_hex
 from typing import assert_never
 
 from aether.config import WORKER_READY, WorkerSpec
+from aether.supervisor.check import RunningCheck, start_check
 from aether.supervisor.child import Work, become_worker
 from aether.supervisor.due import next_wake_s
 from aether.supervisor.handover import Handover, hand_over
@@ -51,7 +53,7 @@ from aether.supervisor.state import (
 )
 from aether.system.embedded import EmbeddedServer, respawn, shut_down
 from aether.system.node_claim import NodeClaim
-from aether.system.process import send_signal, set_process_name, spawn
+from aether.system.process import send_signal, set_process_name
 
 REQUESTS: Mapping[int, Request] = {
     signal.SIGTERM: Request.DRAIN,
@@ -78,8 +80,9 @@ def say_to_stderr(text: str) -> None:
 class Surroundings:
     """What one supervisor works with.
 
-    `check` is a program that exits with 0 when fresh code loads; `fresh` is this supervisor's own command line, which
-    must reach `supervise` again with the handover. `variables` is the environment they run in.
+    `check` is a program that proves, as `aether.supervisor.check` says, that fresh code loads; `fresh` is this
+    supervisor's own command line, which must reach `supervise` again with the handover. `directory` and `variables` are
+    where they start, whatever the model has changed since.
     """
 
     namespace: str
@@ -87,6 +90,7 @@ class Surroundings:
     server: EmbeddedServer | None
     check: tuple[str, ...]
     fresh: tuple[str, ...]
+    directory: Path
     variables: Mapping[str, str]
     say: Callable[[str], None] = say_to_stderr
 
@@ -175,6 +179,7 @@ class _Supervisor:
         self._work = work
         self._around = surroundings
         self._server = surroundings.server
+        self._check: RunningCheck | None = None
         self._exit_code: int | None = None
         self.signals = _Signals()
         if handover is None:
@@ -224,7 +229,10 @@ class _Supervisor:
                 return
             self._listen(pid)
             self._pipes.forget(pid)
-            self._take(Exited(pid, os.waitstatus_to_exitcode(status)))
+            code = os.waitstatus_to_exitcode(status)
+            if self._check is not None and pid == self._check.pid:
+                code, self._check = self._check.ended(code), None
+            self._take(Exited(pid, code))
 
     def _take(self, event: Input) -> None:
         """Plan and act until nothing follows: the outcome of an effect is an input of its own."""
@@ -300,11 +308,13 @@ class _Supervisor:
         return self._server.pid
 
     def _spawn_check(self) -> int | None:
+        around = self._around
         try:
-            return spawn(self._around.check)
+            self._check = start_check(around.check, around.directory, around.variables)
         except OSError as error:
-            self._around.say(f"the new code cannot be checked: {error.strerror}")
+            around.say(f"no process to check the new code: {error.strerror}")
             return None
+        return self._check.pid
 
     def _renew(self) -> Input:
         handover = Handover(
@@ -317,12 +327,12 @@ class _Supervisor:
         )
         block_signals()
         try:
-            hand_over(handover, list(self._around.fresh), self._around.variables)
+            hand_over(handover, self._around.fresh, self._around.directory, self._around.variables)
         except OSError as error:
-            self._around.say(f"the fresh interpreter cannot be started: {error.strerror}")
+            return RenewFailed(f"the fresh interpreter cannot be started: {error.strerror}")
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
-        return RenewFailed()
+        raise AssertionError("an exec came back without an error")
 
     def _leave(self, code: int) -> None:
         if self._server is not None:

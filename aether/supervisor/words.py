@@ -6,7 +6,7 @@ Pure. Every line here is something an operator reads; the plan decides when.
 import signal
 
 from aether.supervisor.roll import staying
-from aether.supervisor.state import Phase, Slot, State
+from aether.supervisor.state import Check, Phase, Slot, State, SupervisorConfig
 
 
 def ended(code: int) -> str:
@@ -21,6 +21,15 @@ def overdue_why(slot: Slot) -> str:
     return "does not become ready" if slot.ready_at_s is None else "is silent: its event loop hangs"
 
 
+def check_why(check: Check, code: int | None, config: SupervisorConfig) -> str:
+    """Why the code of a reload did not pass; `code` is None when the check could not be started."""
+    if check.dumped_at_s is not None:
+        return f"the new code is not imported within {config.check_timeout_s:g} s"
+    if code is None:
+        return "the new code cannot be checked"
+    return "the new code does not load" if code > 0 else f"the check of the new code {ended(code)}"
+
+
 def workers(count: int) -> str:
     """A number of workers."""
     return f"{count} worker{'s' * (count != 1)}"
@@ -31,7 +40,7 @@ def status(state: State) -> str:
     if state.phase is not Phase.RUNNING:
         return "draining"
     asked_for = staying(state.slots)
-    if state.checking or any(slot.stale for slot in asked_for):
+    if state.check is not None or any(slot.stale for slot in asked_for):
         return "reloading"
     ready = sum(slot.ready for slot in asked_for)
     of = f"{ready} of " * (ready < len(asked_for))

@@ -36,16 +36,21 @@ def is_compiled() -> bool:
     return not str(aether.core.turn.__file__).endswith(".py")
 
 
+def current_directory() -> Path:
+    """Where this process is now; `ConfigError` when the directory is gone."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise ConfigError(f"the current directory cannot be read: {error.strerror}", setting="data_dir") from None
+
+
 def import_from_here() -> None:
     """Put the current directory first on the import path.
 
     First, because a package of the user's project comes before one of the same name that is installed beside Aether.
     Raises `ConfigError` when the directory is gone.
     """
-    try:
-        directory = str(Path.cwd())
-    except OSError as error:
-        raise ConfigError(f"the current directory cannot be read: {error.strerror}", setting="model") from None
+    directory = str(current_directory())
     if sys.path[:1] != [directory]:
         sys.path.insert(0, directory)
 

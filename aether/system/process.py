@@ -10,8 +10,10 @@ import errno
 import os
 import select
 import signal
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
@@ -48,23 +50,80 @@ def set_process_name(name: str, title: str) -> None:
     _libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
+def mend_standard_streams() -> None:
+    """Put the null device where standard input, output or error is closed or has lost its reader.
+
+    A descriptor that is opened later must not get their numbers, and what is printed then must not fail.
+    """
+    for fd, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
+        if _is_usable(fd):
+            continue
+        null_fd = os.open(os.devnull, os.O_RDONLY if fd == 0 else os.O_WRONLY)
+        os.dup2(null_fd, fd)
+        if null_fd != fd:
+            os.close(null_fd)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(fd, "r" if fd == 0 else "w", closefd=False))
+
+
+def leave(code: int) -> NoReturn:
+    """End this process now, whatever its threads do; what was printed is printed."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue
+    os._exit(code)
+
+
+def _is_usable(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    if fd == 0:
+        return True
+    poller = select.poll()
+    poller.register(fd, 0)
+    return not any(events & select.POLLERR for _, events in poller.poll(0))
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise `TimeoutError` in the block when it takes longer. Main thread only; code in C that never waits goes on."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise TimeoutError(f"it takes longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def spawn(arguments: Sequence[str], *, output_fd: int | None = None, new_session: bool = False,
-          keep_fds: Sequence[int] = ()) -> int:  # fmt: skip
+          keep_fds: Sequence[int] = (), directory: Path | None = None,
+          variables: Mapping[str, str] | None = None) -> int:  # fmt: skip
     """Start a program that dies with this process; the pid.
 
     With `output_fd` its stdout and stderr go there. With `new_session` signals to this process's group or terminal do
     not reach it. Its signals are unblocked and at their defaults; `keep_fds` stay open in it, all other descriptors
-    above 2 that are not inheritable are closed. A program that cannot be executed exits with 127.
+    above 2 that are not inheritable are closed. It runs in `directory` with the environment `variables`, by default
+    those of this process. A program that cannot be executed exits with 127.
     """
     parent_pid = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _become(arguments, parent_pid, output_fd, new_session, keep_fds)
+        _become(arguments, parent_pid, output_fd, new_session, keep_fds, directory, variables)
     return pid
 
 
 def _become(arguments: Sequence[str], parent_pid: int, output_fd: int | None, new_session: bool,
-            keep_fds: Sequence[int]) -> NoReturn:  # fmt: skip
+            keep_fds: Sequence[int], directory: Path | None,
+            variables: Mapping[str, str] | None) -> NoReturn:  # fmt: skip
     try:
         reset_signals()
         if new_session:
@@ -77,7 +136,9 @@ def _become(arguments: Sequence[str], parent_pid: int, output_fd: int | None, ne
             os.dup2(output_fd, 2)
         for fd in keep_fds:
             os.set_inheritable(fd, True)
-        os.execv(arguments[0], list(arguments))
+        if directory is not None:
+            os.chdir(directory)
+        os.execve(arguments[0], list(arguments), dict(os.environ if variables is None else variables))
     finally:
         os._exit(_EXEC_FAILED)
 

@@ -115,7 +115,12 @@ CODE = Path("code")
 CHECK = """
 import os, sys
 open("check-files", "w").write(" ".join(os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")))
-sys.exit(open("code").read() == "broken")
+from aether.supervisor.check import VARIABLE, prove
+from aether.system.environment import take_variable
+code = open("code").read()
+if code != "broken":
+    prove(take_variable(VARIABLE))
+sys.exit(1)
 """
 
 
@@ -140,6 +145,7 @@ def main(work: str, workers: int, with_server: bool) -> int:
         server=server,
         check=(sys.executable, "-c", CHECK),
         fresh=(sys.executable, *sys.argv),
+        directory=Path.cwd(),
         variables=environment(),
     )
     print(json.dumps({"what": "supervising", "code": code, "server": server and [server.pid, server.port]}), flush=True)

@@ -25,12 +25,14 @@ class Pool:
         directory: Path | None = None,
         program: Sequence[str] = ("aether.supervisor",),
         variables: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        stdout: int | None = None,
     ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="aether-pool-")
-        command = [sys.executable, "-P", "-m", *program, model, "--data-dir", self._directory.name, *options]
+        command = [*prefix, sys.executable, "-P", "-m", *program, model, "--data-dir", self._directory.name, *options]
         root = Path(__file__).parents[2]
         self.process = subprocess.Popen(
-            command, cwd=directory or root, stderr=subprocess.PIPE, text=True, env=variables
+            command, cwd=directory or root, stdout=stdout, stderr=subprocess.PIPE, text=True, env=variables
         )
         self.lines: list[str] = []
         self._changed = threading.Condition()

@@ -1,5 +1,6 @@
 """Loading a model by its address: every way to be wrong says what and where."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,6 +91,11 @@ def test_an_attribute_that_is_no_model_is_a_model_error(write: Write) -> None:
         ("def fail():\n    return 1 / 0\n\nfail()\n", 2, "ZeroDivisionError: division by zero"),
         ("x = 1\ny = (\n", 2, "SyntaxError"),
         (GOOD.replace('"bank"', '"Bank"'), 17, "a model's name is its namespace"),
+        ("import sys\n\nsys.exit(0)\n", 3, "it ends the process: SystemExit: 0"),
+        ("import os\nos._exit(0)\n", 2, "it ends the process: SystemExit: 0"),
+        ("raise GeneratorExit\n", 1, "GeneratorExit"),
+        ("import asyncio\nraise asyncio.CancelledError('mine')\n", 2, "CancelledError: mine"),
+        ("def __getattr__(name):\n    raise SystemExit(3)\n", 2, "it ends the process: SystemExit: 3"),
     ],
 )
 def test_what_fails_within_the_module_is_a_model_error_at_its_line(
@@ -100,3 +106,18 @@ def test_what_fails_within_the_module_is_a_model_error_at_its_line(
         load_model("shop_broken:model")
     assert message in refused.value.message
     assert (refused.value.file, refused.value.line) == (str(path), line)
+
+
+def test_an_interrupt_while_a_module_is_imported_stays_one_and_an_exit_is_one_again(write: Write) -> None:
+    leave = os._exit
+    write("shop_interrupted", "raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        load_model("shop_interrupted:model")
+    assert os._exit is leave
+
+
+def test_a_child_that_a_module_forks_may_end(write: Write) -> None:
+    forks = "import os\nchild = os.fork()\nif child == 0:\n    os._exit(7)\nended = os.waitpid(child, 0)[1] >> 8\n"
+    write("shop_forks", forks + GOOD)
+    load_model("shop_forks:model")
+    assert sys.modules["shop_forks"].ended == 7

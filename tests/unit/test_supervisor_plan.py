@@ -14,7 +14,9 @@ from aether.supervisor.state import (
     Notify,
     Phase,
     Renew,
+    RenewFailed,
     Request,
+    Say,
     SupervisorConfig,
     Tick,
 )
@@ -116,3 +118,53 @@ def test_what_is_due_with_a_renewal_comes_before_it() -> None:
     world.now_s += 2 * (CONFIG.watchdog_s or 0)
     effects = world.tell(Exited(world.checks.pop(), 0))
     assert effects.index(Notify("WATCHDOG=1")) < effects.index(Renew())
+
+
+def test_a_check_that_does_not_end_is_dumped_then_killed_and_the_reload_is_called_off() -> None:
+    world = World()
+    world.all_ready()
+    world.tell(Asked(Request.RELOAD))
+    (check,) = world.checks
+    for _ in range(60):
+        assert Dump(check) not in world.effects
+        world.beat()
+        world.pass_time(2.0)
+    assert Dump(check) in world.effects
+    world.beat()
+    assert Kill(check) in world.pass_time(CONFIG.dump_grace_s)
+    assert Kill(check) not in world.pass_time(CONFIG.dump_grace_s), "once is enough"
+    world.checks.clear()
+    said = [e.text for e in world.tell(Exited(check, -9)) if isinstance(e, Say)]
+    assert said[:1] == ["the reload is called off: the new code is not imported within 120 s; the old workers go on"]
+    world.tell(Asked(Request.RELOAD))
+    assert world.checks, "the next request is heard"
+
+
+@given(st.sampled_from([0, 1, 4, -9]), st.sampled_from([0, 1]))
+def test_a_reload_asked_for_during_a_check_checks_what_the_code_is_then(first: int, second: int) -> None:
+    world = World()
+    world.all_ready()
+    world.tell(Asked(Request.RELOAD))
+    (check,) = world.checks
+    said = [e.text for e in world.tell(Asked(Request.RELOAD)) if isinstance(e, Say)]
+    assert said == ["a reload is under way: when the code has been checked, it is checked once more"]
+    world.checks.clear()
+    assert Renew() not in world.tell(Exited(check, first))
+    (again,) = world.checks
+    world.checks.clear()
+    assert (Renew() in world.tell(Exited(again, second))) == (second == 0)
+
+
+def test_code_that_no_longer_loads_after_its_check_leaves_the_old_workers_in_place() -> None:
+    world = World()
+    world.all_ready()
+    before = set(world.live)
+    world.tell(Asked(Request.RELOAD))
+    world.renewed = RenewFailed("the new code is gone")
+    assert Renew() in world.tell(Exited(world.checks.pop(), 0))
+    for _ in range(10):
+        world.beat()
+        world.pass_time(1.0)
+    assert (set(world.live), world.serving(), world.exit_code) == (before, before, None)
+    assert world.state.status == "3 workers ready; the last reload was called off"
+    assert Notify("READY=1\nSTATUS=3 workers ready; the last reload was called off") in world.effects

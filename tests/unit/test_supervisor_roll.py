@@ -32,7 +32,7 @@ def orderly(world: World, what: int, which: int) -> None:
     elif what == 2 and world.checks:
         world.tell(Exited(world.checks.pop(), which % 2))
     elif what == 3:
-        world.tell(RenewFailed())
+        world.tell(RenewFailed("it cannot be"))
     elif what == 4:
         world.tell(Asked([Request.MORE, Request.LESS][which % 2]))
     elif what == 5:
@@ -62,7 +62,10 @@ def test_while_nobody_crashes_somebody_serves_whatever_is_asked_for(
     assert sorted(fork.slot for fork in world.live.values()) == list(range(workers))
     assert world.serving() == set(world.live)
     assert not any(slot.stale or slot.retired or slot.temporary for slot in world.state.slots)
-    assert world.state.status == f"{workers} worker{'s' * (workers > 1)} ready"
+    assert (
+        world.state.status.removesuffix("; the last reload was called off")
+        == f"{workers} worker{'s' * (workers > 1)} ready"
+    )
 
 
 @given(st.integers(1, WORKERS_MAX_TRIED), st.lists(happenings, max_size=60))
@@ -79,7 +82,9 @@ def test_after_whatever_faults_a_roll_ends_with_fresh_workers(
         world.pass_time(CONFIG.restart_cap_s)
     world.tell(Asked(Request.RELOAD))
     born = world.next_pid
-    world.tell(Exited(world.checks.pop(), 0))
+    while world.checks:  # one that was under way is followed by another
+        born = world.next_pid
+        world.tell(Exited(world.checks.pop(), 0))
     world.pass_time(2 * CONFIG.restart_cap_s)
     wanted = [slot.number for slot in world.state.slots if not slot.retired and not slot.temporary]
     world.settle()
