@@ -89,6 +89,19 @@ class Session:
                 if event.version > after_version:
                     yield event, commit.position
 
+    async def drop_snapshots(self, kind: str, key: str | None = None) -> int:
+        """Remove the snapshot of one actor, or those of all actors of a kind; how many there were.
+
+        An actor that a worker has in memory keeps its state. Raises `Unavailable`.
+        """
+        snapshots = self._node.snapshots
+        if key is None:
+            return await snapshots.delete_kind(kind)
+        actor_id = ActorId(kind, key)
+        known = await snapshots.load(actor_id) is not None
+        await snapshots.delete(actor_id)
+        return int(known)
+
     async def schema(self) -> dict[str, Any]:
         """The running pool's `model.schema()`. Raises `Unavailable` when no worker answers."""
         raw = await self._node.transport.ask_info()

@@ -30,6 +30,7 @@ from aether.fit import (
     refuse,
     split_path,
 )
+from aether.storable import advice_on, check_storable
 
 _DIGITS_AS_ZERO = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
 _LONG_RUN = b"0" * 19
@@ -69,8 +70,11 @@ class Codec:
             self._decode: Callable[[bytes], Any] = Decoder(type_, dec_hook=from_builtins).decode
             self.info = inspect.type_info(type_)
         except Exception as error:  # msgspec evaluates annotations of any quality here
-            raise Unsupported(str(error).replace("`", "'")) from error
+            text = str(error).replace("`", "'")
+            raise Unsupported(text + advice_on(text)) from error
         parts = list(nodes(self.info))
+        for part in parts:
+            check_storable(part)
         kinds = {type(node) for node in parts}
         self._exact = exact_of(self.info)
         self._by_name = self._exact if isinstance(self._exact, Fields) else None

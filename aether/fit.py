@@ -65,7 +65,9 @@ def nodes(info: inspect.Type) -> Iterator[inspect.Type]:
             continue
         seen.add(id(node))
         if isinstance(node, inspect.CustomType) and not is_pydantic(node.cls):
-            raise Unsupported(f"values of {name_of(node.cls)} have no JSON form")
+            raise Unsupported(
+                f"values of {name_of(node.cls)} have no JSON form; declare a dataclass, a Struct or a builtin type"
+            )
         if isinstance(node, inspect.RawType | inspect.ExtType):
             raise Unsupported("raw messages have no type to check")
         yield node

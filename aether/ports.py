@@ -181,6 +181,10 @@ class SnapshotStore(Protocol):
         """Remove the snapshot; nothing happens when there is none."""
         ...
 
+    async def delete_kind(self, kind: str) -> int:
+        """Remove the snapshots of all actors of a kind; how many there were."""
+        ...
+
 
 # ---------------------------------------------------------------------------------------------------- bus
 

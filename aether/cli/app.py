@@ -15,7 +15,7 @@ from aether.cli.board import Board
 from aether.cli.outside import LoadedModel, Outside
 from aether.cli.target import Asked, Target, find_target
 from aether.errors import InvalidCommand
-from aether.ids import COMMAND_ID_CHARS_MAX, ActorId
+from aether.ids import COMMAND_ID_CHARS_MAX, ActorId, check_kind
 from aether.supervisor.run import RunOptions
 from aether.system.environment import is_compiled
 from aether.wire import Event
@@ -23,6 +23,7 @@ from aether.wire import Event
 # Plain help: examples keep their line breaks, and a pipe gets text.
 app = typer.Typer(name="aether", rich_markup_mode=None, pretty_exceptions_enable=False)
 model_app = typer.Typer(rich_markup_mode=None)
+snapshots_app = typer.Typer(rich_markup_mode=None)
 
 
 def _print_version(wanted: bool) -> None:
@@ -226,6 +227,29 @@ def schema_command(
     """Print a model's schema."""
     asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     render.write_value(_board(context, model, asked).document)
+
+
+app.add_typer(snapshots_app, name="snapshots", help="Snapshots, which spare a worker the reading of histories.")
+
+
+@snapshots_app.command("drop", help=help_texts.DROP_SNAPSHOTS)
+def drop_snapshots_command(
+    context: typer.Context,
+    kind: options.Kind,
+    key: Annotated[str | None, typer.Argument(metavar="KEY", help="Only this actor's.", show_default=False)] = None,
+    timeout: options.Timeout = None,
+    nats: options.Nats = None,
+    namespace: options.Namespace = None,
+    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
+) -> None:
+    """Remove snapshots."""
+    check_kind(kind)
+    if key is not None:
+        ActorId(kind, key)
+    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    target, loaded = _find(context, asked, None)
+    dropped = pool.in_pool(_outside(context), target, loaded, lambda at: pool.drop_snapshots(at, kind, key))
+    render.write_value({"kind": kind, **({} if key is None else {"key": key}), "dropped": dropped})
 
 
 def _outside(context: typer.Context) -> Outside:

@@ -81,3 +81,16 @@ SCHEMA = """Print a model's JSON Schema: every command, reply, event and state.
   aether model schema bank:model
   aether model schema | jq .actors  # of the running pool
 """
+
+DROP_SNAPSHOTS = """Remove the snapshots of all actors of a kind, or of one actor.
+
+Their histories are read from the start next time.
+
+\b
+  aether snapshots drop account
+  aether snapshots drop account alice
+
+Snapshots of code that folds otherwise are ignored by themselves, but for what Aether cannot see (docs/guarantees.md).
+An actor that a worker has in memory keeps its state and is snapshotted again; `snapshot_version` on the actor, which is
+raised with the code, has no such gap.
+"""

@@ -47,6 +47,10 @@ class Session(Protocol):
         """Every stored event after a version."""
         ...
 
+    async def drop_snapshots(self, kind: str, key: str | None = None) -> int:
+        """Remove snapshots of a kind, or one actor's; how many."""
+        ...
+
     async def schema(self) -> dict[str, Any]:
         """The running pool's `model.schema()`."""
         ...

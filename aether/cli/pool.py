@@ -126,6 +126,11 @@ async def history(reached: Reached, actor_id: ActorId, after_version: int, recei
         receive(event)
 
 
+async def drop_snapshots(reached: Reached, kind: str, key: str | None) -> int:
+    """How many snapshots of a kind, or of one actor, were removed. The kind may be one that no model has any more."""
+    return await reached.session.drop_snapshots(kind, key)
+
+
 async def overview(reached: Reached) -> tuple[str, Overview]:
     """The namespace, and its members in order of node and slot with its shards."""
     found = await reached.session.overview()

@@ -11,7 +11,7 @@ from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId
 from aether.jetstream.api import API_TIMEOUT_S, Answered, ApiRefused, Method, direct_last
 from aether.jetstream.connection import NatsConnection
-from aether.names import Names, snapshot_key
+from aether.names import Names, encode_token, snapshot_key
 
 HEADERS_BYTES = 1024
 """Room in a message for the headers that the server adds to what it stored."""
@@ -21,8 +21,12 @@ class _Saved(Answered):
     seq: int = 0
 
 
+class _Purged(Answered):
+    purged: int = 0
+
+
 _decode_saved = Decoder(_Saved).decode
-_purge: Method[Answered] = Method("STREAM.PURGE.{}", Answered)
+_purge: Method[_Purged] = Method("STREAM.PURGE.{}", _Purged)
 
 
 class JetStreamSnapshotStore:
@@ -59,6 +63,11 @@ class JetStreamSnapshotStore:
         """Remove the snapshot, without a trace. Raises `Unavailable`."""
         body: dict[str, Any] = {"filter": self._subject(actor_id)}
         await _purge(self._connection, self._stream, body)
+
+    async def delete_kind(self, kind: str) -> int:
+        """Remove the snapshots of all actors of a kind, without a trace; how many there were. Raises `Unavailable`."""
+        body: dict[str, Any] = {"filter": f"{self._prefix}{encode_token(kind)}.*"}
+        return (await _purge(self._connection, self._stream, body)).purged
 
     def _subject(self, actor_id: ActorId) -> str:
         return self._prefix + snapshot_key(actor_id)

@@ -34,6 +34,16 @@ class InMemorySnapshotStore:
         """Remove the snapshot, if there is one. Raises `Unavailable` when unknown."""
         await self._link.call(Step.SNAPSHOT_WRITE, lambda _: self._put(actor_id, None))
 
+    async def delete_kind(self, kind: str) -> int:
+        """Remove the snapshots of a kind; how many there were. Raises `Unavailable` when unknown."""
+        return await self._link.call(Step.SNAPSHOT_WRITE, lambda _: self._delete_kind(kind))
+
+    def _delete_kind(self, kind: str) -> int:
+        found = [actor_id for actor_id, held in self._held.items() if actor_id.kind == kind and held.now is not None]
+        for actor_id in found:
+            self._put(actor_id, None)
+        return len(found)
+
     def _of(self, actor_id: ActorId, stale: bool) -> bytes | None:
         held = self._held.get(actor_id, Snapshots())
         return held.before if stale else held.now

@@ -32,12 +32,14 @@ class Actor:
     Every field needs a default, because an actor starts from nothing; mutable defaults are copied for each actor.
     `kind` defaults to the class's name in snake_case; set it with `class Account(Actor, kind="account")`.
     `command_window_s`, in seconds, says how long a command id that a caller gave is remembered; None is the worker's
-    setting (120 s).
+    setting (120 s). `snapshot_version: ClassVar[int] = 2` makes the snapshots of earlier code invalid, where Aether
+    cannot see that folding has changed.
     """
 
     __slots__ = ("__weakref__", "_aether_id", "_aether_open", "_aether_scope")
 
     kind: ClassVar[str] = ""
+    snapshot_version: ClassVar[int] = 1
     command_window_s: ClassVar[float | None] = None
     _aether_place: ClassVar[Place] = Place("", 0)
     _aether_names: ClassVar[dict[str, Any]] = {}

@@ -12,15 +12,17 @@ from typing import Any
 
 import msgspec
 
+from aether.codec import Codec
 from aether.errors import InvalidCommand
 from aether.ids import ActorId, check_kind
 from aether.model.actor import CLOSED, Actor, new_state, set_field, set_open
-from aether.model.compiled import CompiledKind, checked_window_s
+from aether.model.compiled import CompiledKind, checked_snapshot_version, checked_window_s
 from aether.model.declared import Place, codec_of, place_of_function, resolve_signature
 from aether.model.definition import Scope
 from aether.model.event_types import compile_events, members_of
 from aether.model.handlers import Role, role_of
 from aether.model.messages import TypedCommand
+from aether.model.reached import reached_text
 from aether.model.schema import GENERATED
 from aether.model.signature import compile_handler
 from aether.model.state_fields import StateField, state_fields
@@ -43,12 +45,15 @@ class ActorKind(CompiledKind):
         self.actor_class = cls
         self.place = cls._aether_place
         self._struct = _state_struct(kind, fields)
+        state = codec_of(self._struct, cls._aether_place, f"the state of {kind}")
+        events = compile_events(kind, [(type_, place_of_function(one)) for type_, one in appliers])
         super().__init__(
             kind,
             commands=_commands(kind, handlers, names),
-            events=compile_events(kind, [(type_, place_of_function(one)) for type_, one in appliers]),
-            state=codec_of(self._struct, cls._aether_place, f"the state of {kind}"),
-            folding={one for _, one in appliers},
+            events=events,
+            state=state,
+            reached=_reached(cls, appliers, fields, [state, *(one.codec for one in events)]),
+            snapshot_version=checked_snapshot_version(cls.snapshot_version, cls._aether_place),
             command_window_s=checked_window_s(kind, cls.command_window_s, cls._aether_place),
             description=inspect.cleandoc(cls.__dict__.get("__doc__") or ""),
         )
@@ -103,6 +108,17 @@ class ActorKind(CompiledKind):
 
     def _decoded(self, raw: bytes) -> tuple[Any, ...]:
         return msgspec.structs.astuple(self.state_codec.decode(raw))
+
+
+def _reached(
+    cls: type[Actor], appliers: Sequence[tuple[Any, FunctionType]], fields: Sequence[StateField], codecs: list[Codec]
+) -> str:
+    applied = [f"{type_.__name__} by {function.__name__}" for type_, function in appliers]
+    roots = [one for pair in appliers for one in pair]
+    defaults = {field.name: field.default for field in fields}
+    return "\n".join(
+        [*sorted(applied), reached_text(cls.__module__, roots, [one.info for one in codecs], defaults, members_of=cls)]
+    )
 
 
 def _local_names(cls: type[Actor]) -> dict[str, Any]:

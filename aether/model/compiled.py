@@ -3,11 +3,9 @@
 A kind is its messages, found by name, and the events' types, found by class. Stateless after it was built.
 """
 
-import dis
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from types import CodeType, FunctionType
 from typing import Any
 
 import orjson
@@ -17,13 +15,14 @@ from aether.errors import ActorFailed
 from aether.model.declared import Place
 from aether.model.definition import JsonSchema
 from aether.model.messages import TypedCommand, TypedEvent
-from aether.model.schema import kind_schema, schemas_of
+from aether.model.schema import kind_schema, schemas_of, without_words
 
 
 class CompiledKind:
     """Commands, events and the state's type of one kind.
 
-    `folding` are the functions that make a state from events: with the state's type they give the fingerprint.
+    `reached` is what the functions that make a state from events depend on (`aether.model.reached`): with the types of
+    state and events, and the user's own `snapshot_version`, it gives the fingerprint.
     `command_window_s` is how long an id that a caller gave is remembered; None for the worker's setting.
     """
 
@@ -33,7 +32,8 @@ class CompiledKind:
         commands: Iterable[TypedCommand],
         events: Iterable[TypedEvent],
         state: Codec,
-        folding: Iterable[FunctionType],
+        reached: str,
+        snapshot_version: int,
         description: str,
         command_window_s: float | None = None,
     ) -> None:
@@ -44,7 +44,8 @@ class CompiledKind:
         self.state_codec = state
         self.description = description
         self._by_type = {one.type: one for one in self.events.values()}
-        self.fingerprint = _fingerprint(state, folding)
+        folded = {key: type_ for key, type_ in self.schema_types().items() if key[0] in ("state", "event")}
+        self.fingerprint = _fingerprint(folded, reached, snapshot_version)
 
     def event_type_of(self, event: object) -> TypedEvent:
         """The declared type of an event object. Raises `ActorFailed` for an event that no handler takes."""
@@ -78,24 +79,16 @@ def checked_window_s(kind: str, window_s: Any, place: Place) -> float | None:
     return float(window_s)
 
 
-def _fingerprint(state: Codec, folding: Iterable[FunctionType]) -> str:
-    """A hash of the state's shape and of the code that folds it: a snapshot of another fold is no snapshot."""
-    schemas, definitions = schemas_of({("state",): state.type})
-    shape = orjson.dumps([schemas[("state",)], definitions], option=orjson.OPT_SORT_KEYS)
-    code = sorted(f"{function.__name__} {_code_text(function.__code__)}" for function in folding)
-    return hashlib.sha256(b"\n".join([shape, *(text.encode() for text in code)])).hexdigest()[:16]
+def _fingerprint(types: Mapping[tuple[str, ...], Any], reached: str, snapshot_version: int) -> str:
+    """A hash of the state's and the events' shapes and of all that folds them: a snapshot of another fold is none."""
+    schemas, definitions = schemas_of(types)
+    shapes = [["/".join(key), without_words(schema)] for key, schema in sorted(schemas.items())]
+    shape = orjson.dumps([shapes, without_words(definitions)], option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(b"\n".join([shape, reached.encode(), b"%d" % snapshot_version])).hexdigest()[:16]
 
 
-def _code_text(code: CodeType) -> str:
-    """What a function does, not where it stands: comments, line numbers and docstrings do not count."""
-    return " ".join(f"{step.opname} {_constant_text(step.argval)}" for step in dis.get_instructions(code))
-
-
-def _constant_text(constant: object) -> str:
-    if isinstance(constant, CodeType):
-        return _code_text(constant)
-    if isinstance(constant, frozenset):
-        return str(sorted(map(_constant_text, constant)))
-    if isinstance(constant, tuple):
-        return str([_constant_text(item) for item in constant])
-    return repr(constant)
+def checked_snapshot_version(version: object, place: Place) -> int:
+    """The version itself. Raises `ModelError` unless it is a whole number."""
+    if type(version) is not int:
+        raise place.error(f"snapshot_version is a whole number, not {version!r}")
+    return version

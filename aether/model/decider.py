@@ -35,8 +35,9 @@ class Decider:
     Commands, events and the state's type are read from the annotations of `decide` and `evolve` (unions), or given:
     `commands` and `events` as classes, `state` as a type. `replies` maps a command's class to its reply type (default
     None), `queries` are functions `(state, ...) -> reply`, called by their names. `command_window_s`, in seconds, says
-    how long a command id that a caller gave is remembered; None is the worker's setting (120 s). Everything is checked
-    when a `Model` is built.
+    how long a command id that a caller gave is remembered; None is the worker's setting (120 s). Another
+    `snapshot_version` makes the snapshots of earlier code invalid, where Aether cannot see that folding has changed.
+    Everything is checked when a `Model` is built.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Decider:
         queries: Sequence[Callable[..., Any]] = (),
         description: str = "",
         command_window_s: float | None = None,
+        snapshot_version: int = 1,
     ) -> None:
         self.initial = initial
         self.decide = decide
@@ -64,6 +66,7 @@ class Decider:
         self.replies = dict(replies or {})
         self.queries = tuple(queries)
         self.description = description
+        self.snapshot_version = snapshot_version
         self.command_window_s = command_window_s
         frame = caller_frame(1)
         self.place: Place = place_of_frame(frame)

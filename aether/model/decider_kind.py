@@ -15,12 +15,13 @@ from aether.fit import Misfit, is_immutable
 from aether.ids import ActorId
 from aether.model.actor import snake_case
 from aether.model.class_kind import check_command_name, checked_kind
-from aether.model.compiled import CompiledKind, checked_window_s
+from aether.model.compiled import CompiledKind, checked_snapshot_version, checked_window_s
 from aether.model.decider import Decider, Decision
 from aether.model.declared import Place, codec_of, place_of_class, place_of_function, resolve_signature
 from aether.model.definition import Scope, State
 from aether.model.event_types import compile_events, field_names, is_record, members_of
 from aether.model.messages import ExactArguments, Invoke, TypedCommand
+from aether.model.reached import reached_text
 from aether.model.signature import compile_handler
 
 _UNTYPED = inspect.Parameter.empty
@@ -45,12 +46,15 @@ class DeciderKind(CompiledKind):
         self._initial = _maker(kind, decider, state_codec, initial)
         events = _listed(decider.events, event, place_of_function(evolve), f"{kind}: no event types")
         commands = _listed(decider.commands, command, place_of_function(decide), f"{kind}: no command types")
+        typed = compile_events(kind, [(type_, place_of_function(evolve)) for type_ in events])
+        infos = [one.info for one in (state_codec, *(event_type.codec for event_type in typed))]
         super().__init__(
             kind,
             commands=_compiled(kind, decider, decide, commands),
-            events=compile_events(kind, [(type_, place_of_function(evolve)) for type_ in events]),
+            events=typed,
             state=state_codec,
-            folding=[evolve],
+            reached=reached_text(evolve.__module__, [evolve, *events], infos, {"initial": decider.initial}),
+            snapshot_version=checked_snapshot_version(decider.snapshot_version, place),
             description=decider.description,
             command_window_s=checked_window_s(kind, decider.command_window_s, place),
         )

@@ -75,3 +75,13 @@ def kind_schema(kind: Described, schemas: Mapping[tuple[str, ...], JsonSchema]) 
     }
     events = {name: schemas["event", name] for name in kind.events}
     return {"description": kind.description, "commands": commands, "events": events, "state": schemas[("state",)]}
+
+
+def without_words(schema: Any, names: bool = False) -> Any:
+    """A schema without what only people read; `names` says that its own keys are names of fields or types."""
+    if isinstance(schema, list):
+        return [without_words(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = schema if names else {key: one for key, one in schema.items() if key not in ("title", "description")}
+    return {key: without_words(one, names=not names and key in ("properties", "$defs")) for key, one in kept.items()}

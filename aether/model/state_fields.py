@@ -14,17 +14,28 @@ from aether.fit import Misfit, is_immutable
 from aether.model.actor import Actor
 from aether.model.declared import Place, codec_of, place_of_field, resolve
 
+_HINTS = {
+    "kind": "; write `kind: ClassVar[str]`",
+    "snapshot_version": "; write `snapshot_version: ClassVar[int]`",
+}
+
 
 class StateField:
-    """One field. `make` gives each new actor its value; None when the class's own attribute is that value."""
+    """One field. `make` gives each new actor its value; None when the class's own attribute is that value.
 
-    __slots__ = ("annotation", "immutable", "make", "name")
+    `default` is the value or the function that was declared.
+    """
 
-    def __init__(self, name: str, annotation: Any, immutable: bool, make: Callable[[], Any] | None) -> None:
+    __slots__ = ("annotation", "default", "immutable", "make", "name")
+
+    def __init__(
+        self, name: str, annotation: Any, immutable: bool, make: Callable[[], Any] | None, default: Any
+    ) -> None:
         self.name = name
         self.annotation = annotation
         self.immutable = immutable
         self.make = make
+        self.default = default
 
 
 def state_fields(cls: type[Actor], names: Mapping[str, Any]) -> list[StateField]:
@@ -45,7 +56,7 @@ def state_fields(cls: type[Actor], names: Mapping[str, Any]) -> list[StateField]
 def _field(cls: type[Actor], name: str, type_: Any, place: Place) -> StateField:
     where = f"{cls.__name__}.{name}"
     if hasattr(Actor, name):
-        hint = "; write `kind: ClassVar[str]`" if name == "kind" else ""
+        hint = _HINTS.get(name, "")
         raise place.error(f"{where} hides an attribute of every actor; give the state field another name{hint}")
     codec = codec_of(type_, place, where)
     default = inspect.getattr_static(cls, name, dataclasses.MISSING)
@@ -65,8 +76,8 @@ def _field(cls: type[Actor], name: str, type_: Any, place: Place) -> StateField:
         raise place.error(f"the default of {where} is not of its type: {error}") from error
     immutable = is_immutable(codec.info)
     if factory is not None:
-        return StateField(name, type_, immutable, factory)
+        return StateField(name, type_, immutable, factory, factory)
     if not immutable:
-        return StateField(name, type_, immutable, lambda: copy.deepcopy(value))
+        return StateField(name, type_, immutable, lambda: copy.deepcopy(value), value)
     same = not declared and type(value) is type(default)
-    return StateField(name, type_, immutable, None if same else lambda: value)
+    return StateField(name, type_, immutable, None if same else lambda: value, value)

@@ -35,6 +35,13 @@ class SnapshotMachine(SideMachine):
         self.model.pop(actor, None)
 
     @rule(actor=actors, node=st.integers(0, 1))
+    def delete_kind(self, actor: ActorId, node: int) -> None:
+        gone = [one for one in self.model if one.kind == actor.kind]
+        assert self.stage.run(self.stores[node].delete_kind(actor.kind)) == len(gone)
+        for one in gone:
+            del self.model[one]
+
+    @rule(actor=actors, node=st.integers(0, 1))
     def load(self, actor: ActorId, node: int) -> None:
         assert self.stage.run(self.stores[node].load(actor)) == self.model.get(actor)
 

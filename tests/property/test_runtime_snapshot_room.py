@@ -43,6 +43,10 @@ class Slow:
         """Never asked for."""
         raise AssertionError(actor_id)
 
+    async def delete_kind(self, kind: str) -> int:
+        """Never asked for."""
+        raise AssertionError(kind)
+
 
 class Watched(SnapshotWriter):
     """Counts how often somebody looks for room."""

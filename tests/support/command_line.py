@@ -110,6 +110,12 @@ class Pool:
         if self.error is not None:
             raise self.error
 
+    async def drop_snapshots(self, kind: str, key: str | None = None) -> int:
+        self.asked.append((kind, key))
+        if self.error is not None:
+            raise self.error
+        return 2
+
     async def schema(self) -> dict[str, Any]:
         return SCHEMA
 

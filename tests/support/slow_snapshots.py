@@ -31,6 +31,9 @@ class SlowSnapshots:
         """As the store's."""
         await self._store.save(actor_id, value)
 
+    async def delete_kind(self, kind: str) -> int:
+        return await self._store.delete_kind(kind)
+
     async def delete(self, actor_id: ActorId) -> None:
         """As the store's."""
         await self._store.delete(actor_id)

@@ -198,3 +198,11 @@ def test_every_help_has_an_example(run: Run, name: str) -> None:
 def test_without_a_command_there_is_help(run: Run) -> None:
     assert run().out == run("--help").out
     assert run("--version").out.startswith("aether ")
+
+
+def test_snapshots_of_a_kind_or_of_one_actor_are_dropped(run: Run) -> None:
+    pool = Pool()
+    assert run("snapshots", "drop", "account", pool=pool).out == '{"kind":"account","dropped":2}\n'
+    assert run("snapshots", "drop", "account", "a b", pool=pool).out == '{"kind":"account","key":"a b","dropped":2}\n'
+    assert run("snapshots", "drop", "Account", pool=pool).code == 2
+    assert pool.asked == [("account", None), ("account", "a b")]
