@@ -11,9 +11,10 @@ import logging
 import os
 import signal
 import time
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import uvloop
 
@@ -31,9 +32,10 @@ from aether.config import (
 )
 from aether.core.membership import MemberRow
 from aether.errors import AetherError, ConfigError, ModelError
-from aether.jetstream.bundle import JetStreamConnection, connect_worker
+from aether.jetstream.bundle import connect_worker
 from aether.model.model import Model
 from aether.names import member_name
+from aether.ports import Connection, EventStore, Subscription, Transport
 from aether.runtime.runtime import Runtime
 from aether.system.clock import SystemClock
 from aether.system.environment import boot_id, host_name
@@ -43,6 +45,9 @@ from aether.worker_log import configure_logging
 
 SETTLE_TIMEOUT_S = 5.0
 """A worker whose share is held up by another, which may be dead, says that it is ready all the same."""
+
+LEAVE_SOON_S = 2.0
+"""How long a worker that fails while it starts may take to leave."""
 
 log = logging.getLogger("aether.worker")
 
@@ -62,7 +67,7 @@ class WorkerSettings:
 def run_worker(model: Model, spec: WorkerSpec, settings: WorkerSettings) -> int:
     """Serve until SIGTERM, then drain. Returns 0 drained, 1 not drained, 3 cannot boot, 4 configuration."""
     configure_logging(f"{spec.node}-{spec.slot}[{os.getpid()}]", settings.log_level)
-    worker = _Worker(model, spec, settings)
+    worker = Worker(model, spec, settings)
     try:
         uvloop.run(worker.run())
     except (ConfigError, ModelError) as error:
@@ -74,18 +79,56 @@ def run_worker(model: Model, spec: WorkerSpec, settings: WorkerSettings) -> int:
     return EXIT_DRAINED
 
 
-class _Worker:
-    def __init__(self, model: Model, spec: WorkerSpec, settings: WorkerSettings) -> None:
+class InformingTransport(Transport, Protocol):
+    """A transport that also answers questions about the pool."""
+
+    async def info(self, inform: Callable[[], bytes]) -> Subscription:
+        """Answer them, until stopped. Raises `Unavailable`."""
+        ...
+
+
+class Node(Connection, Protocol):
+    """The adapters of one worker."""
+
+    @property
+    def transport(self) -> InformingTransport: ...  # noqa: D102 - a field
+    @property
+    def event_store(self) -> EventStore: ...  # noqa: D102 - a field
+
+
+Connect: TypeAlias = Callable[[WorkerSettings], AbstractAsyncContextManager[Node]]
+
+
+def _connect(settings: WorkerSettings) -> AbstractAsyncContextManager[Node]:
+    return connect_worker(
+        settings.connection,
+        settings.namespace,
+        settings.storage,
+        SystemClock(),
+        append_timeout_s=settings.runtime.append_timeout_s,
+        active_vms_max=settings.runtime.active_vms_max,
+    )
+
+
+class Worker:
+    """One worker's life: it connects, joins, serves and leaves. `connect` gives it its adapters."""
+
+    def __init__(self, model: Model, spec: WorkerSpec, settings: WorkerSettings, connect: Connect = _connect) -> None:
         self._model = model
         self._spec = spec
         self._settings = settings
+        self._connect = connect
         self._lifeline = Lifeline(spec)
         self._stopping = asyncio.Event()
         self.served = False
 
+    def stop(self) -> None:
+        """Have it leave, in whatever phase it is. Idempotent."""
+        self._stopping.set()
+
     async def run(self) -> None:
         """Serve until SIGTERM; one that comes before anything was served ends the start."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stopping.set)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stop)
         self._lifeline.open()
         serving = asyncio.create_task(self._connect_and_serve())
         stopping = asyncio.create_task(self._stopping.wait())
@@ -100,18 +143,10 @@ class _Worker:
             self._lifeline.close()
 
     async def _connect_and_serve(self) -> None:
-        settings = self._settings
-        async with connect_worker(
-            settings.connection,
-            settings.namespace,
-            settings.storage,
-            SystemClock(),
-            append_timeout_s=settings.runtime.append_timeout_s,
-            active_vms_max=settings.runtime.active_vms_max,
-        ) as node:
+        async with self._connect(self._settings) as node:
             await self._serve(node)
 
-    async def _serve(self, node: JetStreamConnection) -> None:
+    async def _serve(self, node: Node) -> None:
         cluster = self._cluster(node)
         runtime = Runtime(node, node.event_store, self._settings.runtime, shards=(), lease=cluster)
         runtime.load_model(self._model)
@@ -119,16 +154,30 @@ class _Worker:
         cluster.about = _About(self._model, runtime)
         schema = self._model.schema_json()
         async with runtime, cluster:
-            info = await node.transport.info(lambda: schema)
-            await cluster.settled(SETTLE_TIMEOUT_S)
-            self._lifeline.ready()
-            self.served = True
-            log.info("serving", extra={"shards": cluster.moves().held, "model": self._model.name})
-            await self._until_stopped(cluster, runtime)
-            log.info("draining", extra={"active": runtime.active_count})
-            await info.stop()
+            try:
+                info = await node.transport.info(lambda: schema)
+                await cluster.settled(SETTLE_TIMEOUT_S)
+                self._lifeline.ready()
+                self.served = True
+                log.info("serving", extra={"shards": cluster.moves().held, "model": self._model.name})
+                await self._until_stopped(cluster, runtime)
+                log.info("draining", extra={"active": runtime.active_count})
+                await info.stop()
+            except asyncio.CancelledError:
+                _carry_on()
+                log.info("asked to stop while it joined")
+            except AetherError:
+                if not cluster.failed.done():
+                    await self._leave_soon(cluster)
+                raise
             await self._drain(cluster, runtime)
         log.info("drained", extra=runtime.counters.as_dict())
+
+    async def _leave_soon(self, cluster: Cluster) -> None:
+        """Take the row away before the error ends the process: nobody may come to take its place."""
+        with suppress(TimeoutError, AetherError):
+            async with asyncio.timeout(LEAVE_SOON_S):
+                await cluster.leave()
 
     async def _until_stopped(self, cluster: Cluster, runtime: Runtime) -> None:
         stopping = asyncio.ensure_future(self._stopping.wait())
@@ -149,12 +198,19 @@ class _Worker:
             _abandon_all(runtime)
         await runtime.stop()
 
-    def _cluster(self, node: JetStreamConnection) -> Cluster:
+    def _cluster(self, node: Node) -> Cluster:
         spec = self._spec
         me = MemberRow(node=spec.node, slot=spec.slot, incarnation=spec.incarnation, claim=spec.claim,
                        reads=STORED_FORMAT)  # fmt: skip
         siblings = [member_name(spec.node, slot) for slot in range(spec.slots)]
         return Cluster(node, me, self._settings.cluster, replaces=spec.replaces, siblings=siblings)
+
+
+def _carry_on() -> None:
+    """Take back the cancellation of this task: what it has begun it ends in order."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.uncancel()
 
 
 def _abandon_all(runtime: Runtime) -> None:

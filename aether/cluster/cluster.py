@@ -122,7 +122,7 @@ class Cluster:
         self._heartbeat.soon()
         self._schedule()
         await self._until(self._empty, None)
-        await self._stop_beating()
+        await self._finish_beating()
         try:
             async with asyncio.timeout(REMOVE_TIMEOUT_S):
                 await self._heartbeat.remove()
@@ -155,6 +155,11 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+
+    async def _finish_beating(self) -> None:
+        if self._beating is not None:
+            self._heartbeat.finish()
+            await asyncio.wait((self._beating,))
 
     async def _stop_beating(self) -> None:
         beating, self._beating = self._beating, None

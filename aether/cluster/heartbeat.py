@@ -43,15 +43,21 @@ class Heartbeat:
         self._active = active
         self._about = about
         self._due = asyncio.Event()
+        self._finishing = False
 
     def soon(self) -> None:
         """Write again as soon as possible: something about us has changed."""
         self._due.set()
 
+    def finish(self) -> None:
+        """Have `run` end after the write that is under way, whose outcome tells what is to be removed."""
+        self._finishing = True
+        self._due.set()
+
     async def run(self) -> None:
-        """Write forever."""
+        """Write until `finish`."""
         every_s = self._config.ttl_s / self._config.renewals_a_ttl
-        while True:
+        while not self._finishing:
             self._due.clear()
             stored = await self._write()
             try:
@@ -61,11 +67,14 @@ class Heartbeat:
                 continue
 
     async def remove(self) -> None:
-        """Remove the row, unless it is another's by now. Raises `Unavailable` when nobody knows."""
-        while revision := self._own.row_revision:
-            if await self._table.delete(member_row_key(self._own.name), revision):
+        """Remove the row, unless it is another's by now. After `run` has ended; the caller bounds it.
+
+        Raises `Unavailable` when it cannot be known.
+        """
+        while (revision := self._own.row_revision) or self._own.unknown:
+            if revision and await self._table.delete(member_row_key(self._own.name), revision):
                 return
-            await asyncio.sleep(RETRY_S)  # a renewal was under way: the watch tells its revision
+            await asyncio.sleep(RETRY_S)  # a write was under way: the watch tells its revision
 
     async def _write(self) -> bool:
         write = self._own.write(self._clock.boot_s(), active=self._active(), about=self._about())
@@ -77,10 +86,8 @@ class Heartbeat:
         except (Unavailable, TimeoutError) as error:
             log.info("the member's row was not renewed", extra={"member": self._own.name, "error": str(error)})
             return False
-        if revision is None:
-            return False
-        self._own.acknowledged(revision)
-        return True
+        self._own.answered(revision)
+        return revision is not None
 
     async def _store(self, write: Create | Update) -> int | None:
         key, ttl_s = member_row_key(self._own.name), self._config.ttl_s

@@ -65,6 +65,7 @@ class OwnSession:
         self._answers_for_s = answers_for_s
         self._word = Word(0, None)
         self._acknowledged = 0
+        self._unknown = False
         self._sent_s: dict[int, float] = {}
         self._beat = 0
         self._over = False
@@ -77,8 +78,15 @@ class OwnSession:
 
     @property
     def row_revision(self) -> int:
-        """The revision of our own row as last read, 0 when there is none."""
+        """The revision of our own row as last read or acknowledged, whichever is newer; 0 when there is none."""
+        if self._acknowledged > self._word.revision:
+            return self._acknowledged
         return self._word.revision if self._is_mine(self._word) else 0
+
+    @property
+    def unknown(self) -> bool:
+        """Whether a write may have been stored, or may still be, that has neither been answered nor read."""
+        return self._unknown
 
     def valid(self, now_s: float) -> bool:
         """Whether the session certainly lasts at this instant."""
@@ -94,6 +102,7 @@ class OwnSession:
         self._beat += 1
         self._sent_s = {beat: sent_s for beat, sent_s in self._sent_s.items() if now_s < sent_s + self._answers_for_s}
         self._sent_s[self._beat] = now_s
+        self._unknown = True
         row = replace(self.me, beat=self._beat, active=active, about=about)
         if word.row is None:
             return Create(row)
@@ -101,9 +110,11 @@ class OwnSession:
             return Update(row, word.revision)
         return Update(replace(row, session=word.session), max(word.revision, self._acknowledged))
 
-    def acknowledged(self, revision: int) -> None:
-        """A write was stored at this revision: the next one builds on it."""
-        self._acknowledged = revision
+    def answered(self, revision: int | None) -> None:
+        """The last write was stored at this revision, on which the next one builds, or refused."""
+        self._unknown = False
+        if revision is not None:
+            self._acknowledged = revision
 
     def told(self, word: Word) -> Change:
         """Take in a word on our row."""
@@ -120,6 +131,7 @@ class OwnSession:
     def _echoed(self, word: Word) -> Change:
         assert word.row is not None
         joined = word.session != self.session
+        self._unknown = self._unknown and word.row.beat < self._beat
         if joined:
             self.until_s = 0.0
         self.session = word.session

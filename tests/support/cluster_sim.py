@@ -303,7 +303,7 @@ class SimMember:
     def _write_row(self, row: MemberRow, revision: int | None) -> None:
         def told(outcome: int | None) -> None:
             if outcome:
-                self.act(lambda: self.own.acknowledged(outcome))
+                self.act(lambda: self.own.answered(outcome))
 
         self.sim.write(f"member.{self.own.name}", encode_member(row), revision, TTL_S, told)
 

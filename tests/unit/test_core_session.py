@@ -37,7 +37,7 @@ def test_an_acknowledgement_alone_prolongs_nothing() -> None:
     own = session()
     joined(own, now_s=10.0)
     renewal(own, 12.0)
-    own.acknowledged(9)
+    own.answered(9)
     assert not own.valid(14.0)
 
 
@@ -56,7 +56,7 @@ def test_a_renewal_builds_on_the_last_known_revision() -> None:
     own = session()
     joined(own, revision=5)
     assert renewal(own, 11.0).revision == 5
-    own.acknowledged(8)
+    own.answered(8)
     assert renewal(own, 12.0).revision == 8
     assert renewal(own, 12.0).row.session == 5
 
