@@ -9,6 +9,7 @@ from aether.config import CallConfig, ConnectionConfig, RuntimeConfig, StorageCo
 from aether.errors import (
     ActorFailed,
     AetherError,
+    ClientUnusable,
     ConfigError,
     DeadlineExceeded,
     HistoryRegressed,
@@ -56,6 +57,7 @@ __all__ = [
     "AetherError",
     "CallConfig",
     "Client",
+    "ClientUnusable",
     "ConfigError",
     "ConnectionConfig",
     "Context",

@@ -20,6 +20,14 @@ class Announcements:
                 if not waiter.done():
                     waiter.set_result(None)
 
+    def end(self) -> None:
+        """End every wait: there is no more to be heard."""
+        waiting, self._waiting = self._waiting, {}
+        for waiters in waiting.values():
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
     async def wait(self, shard: int, since_s: float, timeout_s: float) -> None:
         """Return when the shard was announced after `since_s`, at once if it was already, or in `timeout_s`.
 

@@ -6,6 +6,8 @@ What comes of a call is therefore known, or said to be unknown.
 """
 
 import asyncio
+import logging
+from asyncio import _get_running_loop
 from collections import deque
 from collections.abc import Callable
 
@@ -15,7 +17,16 @@ from msgspec.structs import replace
 from aether.config import CallConfig
 from aether.core.attempts import Attempts
 from aether.core.backoff import Backoff
-from aether.errors import AetherError, InvalidCommand, Overloaded, Unavailable
+from aether.errors import (
+    AetherError,
+    ClientUnusable,
+    InvalidCommand,
+    Overloaded,
+    Unavailable,
+    UnknownActor,
+    UnknownCommand,
+    asked_at,
+)
 from aether.ids import ActorId
 from aether.ports import Clock, NotSent, Transport
 from aether.wire import DEADLINE_AHEAD_MAX_S, Answer, Command, answer_error, decode_answer, encode_command, instant
@@ -24,6 +35,14 @@ RETRY = Backoff(first_s=0.02, cap_s=0.5)
 
 ATTEMPT_DIGITS_MAX = 4
 """So much may a command grow when it is sent again."""
+
+SAY_AFTER_S = 1.0
+"""A call that has no answer for so long is told of in the log."""
+
+SAY_EVERY_S = 5.0
+"""Of many such calls, and of one that goes on waiting, one line in so many seconds."""
+
+log = logging.getLogger("aether.calls")
 
 
 class Room:
@@ -49,6 +68,13 @@ class Room:
                 self.leave()
             raise
 
+    def close(self, error: Callable[[], Exception]) -> None:
+        """End the waits of all who stand in line, each with an error of its own."""
+        while self._line:
+            waiting = self._line.popleft()
+            if not waiting.done():
+                waiting.set_exception(error())
+
     def leave(self) -> None:
         """Give back one's room."""
         while self._line:
@@ -59,10 +85,22 @@ class Room:
         self.left += 1
 
 
+def _failed(attempts: Attempts, error: AetherError) -> bool:
+    """A request raised: whether to ask again."""
+    if isinstance(error, Unavailable):
+        attempts.failed(error, sent=not isinstance(error, NotSent))
+        return True
+    if isinstance(error, InvalidCommand):  # the server that is there now takes smaller messages
+        return attempts.refused(error, decided=False)
+    attempts.failed(Unavailable(error.message), sent=True)  # bytes that are no answer say nothing of the outcome
+    return True
+
+
 class Caller:
     """Sends commands over a transport; at most `in_flight_max` at once, further callers wait their turn.
 
-    It belongs to the event loop that it is made in.
+    It belongs to the event loop that it is made in. `namespace` and `server` say in errors and in the log what was
+    asked. A call that has waited for `SAY_AFTER_S` is a line in the log, but not each of many.
     """
 
     def __init__(
@@ -73,6 +111,8 @@ class Caller:
         *,
         new_id: Callable[[], str],
         jitter: Callable[[], float],
+        namespace: str = "",
+        server: str = "",
     ) -> None:
         self._transport = transport
         self._clock = clock
@@ -80,7 +120,22 @@ class Caller:
         self._new_id = new_id
         self._jitter = jitter
         self._room = Room(config.in_flight_max)
+        self._namespace = namespace
+        self._server = server
         self._loop = asyncio.get_running_loop()
+        self._open_in: asyncio.AbstractEventLoop | None = self._loop
+        self._closed = False
+        self._say_next_s = 0.0
+
+    def check(self) -> None:
+        """Raise `ClientUnusable` unless this is the event loop that it was made in and it is open."""
+        if self._closed or self._open_in is not _get_running_loop():
+            raise self._unusable()
+
+    def close(self) -> None:
+        """Send nothing more. Calls that are open end with `ClientUnusable` when their requests or pauses end."""
+        self._open_in, self._closed = None, True
+        self._room.close(self._unusable)
 
     async def call(
         self,
@@ -96,9 +151,12 @@ class Caller:
         """The answer to a command; `deadline_s` is relative, at most 60.
 
         Raises what the actor answers; `InvalidCommand` for a bad deadline or more bytes than can be sent;
+        `ClientUnusable` in another event loop, and when it is closed or becomes so;
         `DeadlineExceeded(outcome_known=False)` when the last word is missing;
         `Unavailable` or `Overloaded` when the deadline passed and nothing was done.
         """
+        if self._open_in is not _get_running_loop() or self._closed:
+            raise self._unusable()
         for_s = self._config.deadline_s if deadline_s is None else deadline_s
         _check_deadline(for_s)
         ends_s = self._clock.wall_s() + for_s
@@ -125,24 +183,18 @@ class Caller:
                 try:
                     raw = await self._transport.request(actor_id, payload, min(left_s, attempts.patience_s))
                     answer = decode_answer(raw)
-                except Unavailable as error:
-                    attempts.failed(error, sent=not isinstance(error, NotSent))
-                except InvalidCommand as error:  # the server that is there now takes smaller messages
-                    if not attempts.refused(error, decided=False):
+                except AetherError as error:
+                    if not _failed(attempts, error):
                         break
-                except AetherError as error:  # bytes that are no answer say nothing of the outcome
-                    attempts.failed(Unavailable(error.message), sent=True)
                 else:
                     if answer.error is None:
                         return answer
-                    if not attempts.refused(answer_error(answer.error), decided=answer.decided):
+                    if not attempts.refused(self._answered(answer_error(answer.error)), decided=answer.decided):
                         break
-                delay_s = RETRY.delay_s(attempts.count - 1, self._jitter())
-                left_s = ends_s - self._clock.wall_s()
-                await self._transport.owner_announced(actor_id, sent_s, max(0.0, min(delay_s, left_s)))
+                await self._pause(attempts, actor_id, sent_s, ends_s, for_s)
                 if message.attempt:
                     payload = encode_command(replace(message, attempt=attempts.sends + 1))
-            raise attempts.conclusion()
+            raise self._placed(attempts.conclusion())
         finally:
             room.leave()
 
@@ -152,6 +204,38 @@ class Caller:
         if size > most:
             raise InvalidCommand(f"the command takes {size} bytes, at most {most} can be sent")
         return payload
+
+    async def _pause(self, attempts: Attempts, actor_id: ActorId, sent_s: float, ends_s: float, for_s: float) -> None:
+        """Wait before the next attempt. Raises `ClientUnusable` when the client is closed."""
+        if not self._closed:
+            delay_s = RETRY.delay_s(attempts.count - 1, self._jitter())
+            left_s = ends_s - self._clock.wall_s()
+            if for_s - left_s > SAY_AFTER_S:
+                self._say(attempts, for_s - left_s)
+            await self._transport.owner_announced(actor_id, sent_s, max(0.0, min(delay_s, left_s)))
+        if self._closed:
+            raise attempts.closed()
+
+    def _unusable(self) -> ClientUnusable:
+        if self._closed:
+            return ClientUnusable("this client is closed; nothing was sent")
+        return ClientUnusable(
+            "this client belongs to the event loop, thread and process that it was made in, which is another one; "
+            "nothing was sent. Connect anew in each event loop"
+        )
+
+    def _answered(self, error: AetherError) -> AetherError:
+        return self._placed(error) if isinstance(error, UnknownActor | UnknownCommand) else error
+
+    def _placed(self, error: AetherError) -> AetherError:
+        return asked_at(error, self._namespace, self._server) if self._namespace else error
+
+    def _say(self, attempts: Attempts, waited_s: float) -> None:
+        now_s = self._loop.time()
+        if now_s >= self._say_next_s:
+            self._say_next_s = now_s + SAY_EVERY_S
+            text = "%s has no answer after %.1f s, and is asked for again (namespace %s at %s): %s"
+            log.warning(text, attempts.what, waited_s, self._namespace, self._server, attempts.last)
 
     async def _wait_for_room(self, command: str, for_s: float) -> None:
         try:

@@ -6,24 +6,24 @@ belongs to one event loop.
 """
 
 import asyncio
-import itertools
-import random
+import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+import warnings
+import weakref
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
-from secrets import token_urlsafe
-from typing import Any, TypeAlias
+from types import TracebackType
+from typing import Any, NoReturn, TypeAlias
 
-import orjson
+from msgspec import MsgspecError
 
-from aether.calls import Caller
+from aether.calls import SAY_AFTER_S
 from aether.config import CallConfig, ConnectionConfig, from_environment
-from aether.core.overview import Overview, overview
-from aether.errors import ConfigError, DeadlineExceeded, Unavailable, nothing_stored
+from aether.errors import AetherError, ClientUnusable, ConfigError, Unavailable
 from aether.history import EventStream, History
-from aether.ids import ActorId, Position
-from aether.jetstream.bundle import JetStreamConnection, client_bundle
+from aether.ids import ActorId
+from aether.jetstream.bundle import client_bundle
 from aether.jetstream.connection import NatsConnection
 from aether.jetstream.connection import connect as connect_nats
 from aether.jetstream.layout import namespaces
@@ -31,11 +31,10 @@ from aether.model.decider import Decider
 from aether.model.definition import ActorState
 from aether.model.model import Model
 from aether.model.proxy import proxy_of
-from aether.ports import START, EventBus
 from aether.runtime.state_query import decode_state_reply
+from aether.session import Session
 from aether.system.clock import SystemClock
-from aether.system.environment import environment, nats_url
-from aether.wire import STATE_COMMAND, Answer, Event, answer_error, decode_answer, decode_commit
+from aether.system.environment import environment, namespace_of, nats_url
 
 LOOK_AGAIN_S = 0.1
 LAYOUT_WAIT_S = 10.0
@@ -44,86 +43,14 @@ LAYOUT_WAIT_S = 10.0
 ActorRef: TypeAlias = str | type[Any] | Decider
 """An actor kind: its name, its `Actor` class, or its `Decider`."""
 
-
-class Session:
-    """A connection to one namespace, without a model: JSON in, JSON out."""
-
-    def __init__(self, node: JetStreamConnection, calls: CallConfig) -> None:
-        self._node = node
-        self.caller = Caller(node.transport, node.clock, calls, new_id=_new_ids(), jitter=random.random)
-
-    @property
-    def namespace(self) -> str:
-        """The namespace it talks to."""
-        return self._node.namespace
-
-    @property
-    def bus(self) -> EventBus:
-        """What is stored in the namespace, as it is stored."""
-        return self._node.bus
-
-    def call(
-        self,
-        actor_id: ActorId,
-        command: str,
-        args: bytes = b"{}",
-        *,
-        deadline_s: float | None = None,
-        command_id: str | None = None,
-    ) -> Coroutine[Any, Any, Answer]:
-        """The answer to a command whose arguments are a JSON object by name. Raises what `Caller.call` raises."""
-        return self.caller.call(actor_id, command, args, deadline_s=deadline_s, command_id=command_id)
-
-    async def state(self, actor_id: ActorId, version: int | None = None, *, deadline_s: float | None = None) -> bytes:
-        """`{"id", "version", "state"}` as JSON, now or at an earlier version."""
-        args = orjson.dumps({} if version is None else {"version": version})
-        try:
-            return bytes((await self.call(actor_id, STATE_COMMAND, args, deadline_s=deadline_s)).value)
-        except DeadlineExceeded as late:
-            raise nothing_stored(late) from None
-
-    async def history(self, actor_id: ActorId, after_version: int = 0) -> AsyncIterator[tuple[Event, Position]]:
-        """Every stored event after a version, with the position of its commit."""
-        async for commit in self._node.event_store.read(actor_id, after=START):
-            for event in decode_commit(commit.payload, actor_id, commit.position):
-                if event.version > after_version:
-                    yield event, commit.position
-
-    async def drop_snapshots(self, kind: str, key: str | None = None) -> int:
-        """Remove the snapshot of one actor, or those of all actors of a kind; how many there were.
-
-        An actor that a worker has in memory keeps its state. Raises `Unavailable`.
-        """
-        snapshots = self._node.snapshots
-        if key is None:
-            return await snapshots.delete_kind(kind)
-        actor_id = ActorId(kind, key)
-        known = await snapshots.load(actor_id) is not None
-        await snapshots.delete(actor_id)
-        return int(known)
-
-    async def schema(self) -> dict[str, Any]:
-        """The running pool's `model.schema()`. Raises `Unavailable` when no worker answers."""
-        raw = await self._node.transport.ask_info()
-        found = orjson.loads(raw)
-        if isinstance(found, dict) and "actors" in found:
-            return found
-        refusal = decode_answer(raw).error
-        raise answer_error(refusal) if refusal is not None else Unavailable("the pool's answer is no schema")
-
-    async def overview(self) -> Overview:
-        """Members and shards as the table has them now: who is there, who holds what, what is on its way."""
-        return overview(await self._node.table.rows(), self._node.shards)
-
-
-def _new_ids() -> Callable[[], str]:
-    """Ids that nobody else makes: a random name for this session, and a count. Short: an event holds three of them."""
-    prefix, count = token_urlsafe(12), itertools.count(1)
-    return lambda: f"{prefix}-{next(count)}"
+log = logging.getLogger("aether.client")
 
 
 class Client:
-    """A typed client of one model; made by `connect`."""
+    """A typed client of one model; made by `connect`. It belongs to the event loop that it was made in.
+
+    Elsewhere, and when it is closed, every use raises `ClientUnusable` at once; calls that are open then end with it.
+    """
 
     def __init__(self, session: Session, model: Model) -> None:
         self._session = session
@@ -139,7 +66,8 @@ class Client:
         """A proxy: its commands and queries are coroutines, `await client.actor(Account, "alice").deposit(10)`.
 
         Every error is raised when the call is awaited: `Rejected`, `InvalidCommand`, `UnknownActor`, `UnknownCommand`,
-        `ActorFailed`, `Overloaded`, `Unavailable`, `DeadlineExceeded`. A `command_id` is for one call.
+        `ActorFailed`, `Overloaded`, `Unavailable`, `DeadlineExceeded`, `ReplyNotDelivered`, `ClientUnusable`. A
+        `command_id` is for one call.
         """
         if deadline_s is None and command_id is None:
             return proxy_of(self._model, kind, key, self._send)
@@ -150,41 +78,97 @@ class Client:
     ) -> ActorState:
         """The actor's state as typed values, now or at an earlier version; version 0 and defaults when never used."""
         actor_type = self._model.actor_type(kind)
-        raw = await self._session.state(ActorId(actor_type.kind, key), version, deadline_s=deadline_s)
-        return decode_state_reply(raw, actor_type)
+        actor_id = ActorId(actor_type.kind, key)
+        raw = await self._session.state(actor_id, version, deadline_s=deadline_s)
+        try:
+            return decode_state_reply(raw, actor_type)
+        except (MsgspecError, ValueError) as error:
+            raise AetherError(f"the state of {actor_id} is not of the type that this model declares: {error}") from None
 
-    def history(self, kind: ActorRef, key: str, after_version: int = 0) -> History:
-        """The actor's events: `await` it for a list, or iterate with `async for`."""
+    def history(self, kind: ActorRef, key: str, after_version: int = 0, deadline_s: float | None = None) -> History:
+        """The actor's events: `await` it for a list, or iterate with `async for`.
+
+        It reads on over a lost connection. Raises `Unavailable` or `DeadlineExceeded(outcome_known=True)` when no
+        event could be read for `deadline_s` (default: that of calls), `UnreadableEvent`, `ClientUnusable`.
+        """
         actor_type = self._model.actor_type(kind)
         actor_id = ActorId(actor_type.kind, key)
-        return History(lambda: self._session.history(actor_id, after_version), actor_id, actor_type)
+        return History(
+            lambda: self._session.history(actor_id, after_version, deadline_s=deadline_s), actor_id, actor_type
+        )
 
-    def subscribe(self, *event_types: type[Any]) -> EventStream:
+    def subscribe(self, *event_types: type[Any], deadline_s: float | None = None) -> EventStream:
         """Events of these classes (none: of all) of every actor, as they are stored from now on.
 
         `async with client.subscribe(Deposited) as events: async for event in events: ...`. Nothing that is stored after
-        it was entered is missed, in each actor's order, over lost
-        connections too; it raises `Overloaded` when its reader falls too far behind.
+        it was entered is missed, in each actor's order, over lost connections too. Entering raises `Unavailable` or
+        `DeadlineExceeded(outcome_known=True)` when it cannot begin within `deadline_s` (default: that of calls).
+        Iterating raises `Overloaded` when its reader falls too far behind, and `ClientUnusable` when the client is
+        closed.
         """
-        return EventStream(self._session.bus, self._model, frozenset(event_types))
+        return self._session.subscribe(self._model, frozenset(event_types), deadline_s=deadline_s)
 
 
-@asynccontextmanager
-async def connect(
+class Connecting(AbstractAsyncContextManager[Client]):
+    """What `connect` gives: `async with` it to have the client, once.
+
+    The connection lasts until it is left. Entered by hand and never left, it is closed when its client is garbage.
+    """
+
+    def __init__(self, opening: AbstractAsyncContextManager[Session], model: Model) -> None:
+        self._opening = opening
+        self._model = model
+        self._entered = False
+        self._when_dropped: weakref.finalize[[AbstractAsyncContextManager[Session], asyncio.AbstractEventLoop], Client]
+
+    async def __aenter__(self) -> Client:
+        if self._entered:
+            raise ClientUnusable("a connection is entered once; call aether.connect again for another client")
+        self._entered = True
+        client = Client(await self._opening.__aenter__(), self._model)
+        self._when_dropped = weakref.finalize(client, _dropped, self._opening, asyncio.get_running_loop())
+        self._when_dropped.atexit = False
+        return client
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._when_dropped.detach()
+        await self._opening.__aexit__(kind, error, trace)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        text = f"this is no client yet, so it has no {name}: `async with aether.connect(...) as client` gives one"
+        raise AttributeError(text)
+
+
+def _dropped(opening: AbstractAsyncContextManager[Session], loop: asyncio.AbstractEventLoop) -> None:
+    warnings.warn("a client was dropped while it was open: leave its `async with`", ResourceWarning, stacklevel=2)
+    with suppress(RuntimeError):  # the event loop is closed, and the connection with it
+        loop.call_soon_threadsafe(lambda: loop.create_task(_leave(opening)))
+
+
+async def _leave(opening: AbstractAsyncContextManager[Session]) -> None:
+    await opening.__aexit__(None, None, None)
+
+
+def connect(
     url: str | None = None,
     *,
     model: Model,
     namespace: str | None = None,
     calls: CallConfig | None = None,
     connection: ConnectionConfig | None = None,
-) -> AsyncIterator[Client]:
-    """A client of `model`'s pool; the namespace defaults to the model's name.
+) -> AbstractAsyncContextManager[Client]:
+    """A client of `model`'s pool: `async with aether.connect(model=model) as client`.
 
-    Without a `url`: `AETHER_NATS_URL`, else the embedded server of this directory, else the usual port. Raises
-    `Unavailable` when the server cannot be reached or the namespace does not appear, `ConfigError` for bad settings.
+    Without a `url`: `AETHER_NATS_URL`, else the embedded server of this directory, else the usual port. Without a
+    `namespace`: `AETHER_NAMESPACE`, else the model's name. A worker sets both for its handlers and their child
+    processes, so that they find the worker's own pool; a client of another model than the worker's takes that model's
+    name for the namespace. Entering raises `Unavailable` when the server cannot be reached or the namespace does not
+    appear within `LAYOUT_WAIT_S`, `ConfigError` for bad settings.
     """
-    async with open_session(url, namespace=namespace or model.name, calls=calls, connection=connection) as session:
-        yield Client(session, model)
+    chosen = namespace or namespace_of(environment(), model.name)
+    return Connecting(open_session(url, namespace=chosen, calls=calls, connection=connection), model)
 
 
 @asynccontextmanager
@@ -206,17 +190,26 @@ async def open_session(
     config = connection or from_environment(ConnectionConfig, variables, url=where)
     settings = calls or from_environment(CallConfig, variables)
     async with connect_nats(config) as nats:
-        chosen = namespace or variables.get("AETHER_NAMESPACE") or await _only_namespace(nats, wait_s)
+        chosen = namespace or namespace_of(variables) or await _only_namespace(nats, wait_s)
         async with client_bundle(nats, chosen, SystemClock(), timeout_s=wait_s) as node:
             await node.transport.follow_owners()
-            yield Session(node, settings)
+            session = Session(node, settings)
+            try:
+                yield session
+            finally:
+                session.close()
 
 
 async def _only_namespace(nats: NatsConnection, wait_s: float) -> str:
-    ends_s = time.monotonic() + wait_s
+    begun_s, said = time.monotonic(), False
     while not (found := await namespaces(nats)):
-        if time.monotonic() > ends_s:
-            raise Unavailable("the server has no namespace: no pool has started on it")
+        waited_s = time.monotonic() - begun_s
+        if waited_s > wait_s:
+            text = f"the server at {nats.shown} has no namespace: no pool has started on it"
+            raise Unavailable(text, server=nats.shown)
+        if waited_s > SAY_AFTER_S and not said:
+            said = True
+            log.warning("the server at %s has no namespace yet: waiting for a pool to start on it", nats.shown)
         await asyncio.sleep(LOOK_AGAIN_S)
     if len(found) > 1:
         raise ConfigError(f"name the namespace, the server has several: {', '.join(found)}", setting="namespace")

@@ -22,6 +22,12 @@ def _at_least(config: object, minimum: float, *names: str) -> None:
             raise ConfigError(f"{name} must be at least {minimum}, not {value}", setting=name)
 
 
+def without_secret(url: str) -> str:
+    """A URL without user and password."""
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionConfig:
     """How to reach NATS.
@@ -41,6 +47,11 @@ class ConnectionConfig:
     tls_ca_file: str = ""
     tls_cert_file: str = ""
     tls_key_file: str = ""
+
+    @property
+    def shown_url(self) -> str:
+        """The URL, or several with commas between, as messages show it: without secrets."""
+        return ", ".join(without_secret(url.strip()) for url in self.url.split(",") if url.strip())
 
     def __post_init__(self) -> None:
         if not self.url.strip():

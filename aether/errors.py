@@ -142,6 +142,20 @@ class DeadlineExceeded(AetherError):
         self.outcome_known = outcome_known
 
 
+class ClientUnusable(AetherError):
+    """The client is closed, or it is used outside of the event loop, thread or process that it was made in.
+
+    Raised at once, and by calls that are open when their client is closed. With `outcome_known=True` the command was
+    not sent; with `outcome_known=False` it may have been carried out, or may be soon.
+    """
+
+    code = "client_unusable"
+
+    def __init__(self, message: str, outcome_known: bool = True, **details: Any) -> None:
+        super().__init__(message, outcome_known=outcome_known, **details)
+        self.outcome_known = outcome_known
+
+
 class ReplyNotDelivered(AetherError):
     """The command or query succeeded, and all its events are stored; the caller cannot be given its reply.
 
@@ -213,6 +227,7 @@ ERRORS: Mapping[str, type[AetherError]] = {
         Overloaded,
         Unavailable,
         DeadlineExceeded,
+        ClientUnusable,
         ReplyNotDelivered,
         HistoryRegressed,
         UnreadableEvent,
@@ -251,6 +266,14 @@ def error_from_body(code: str, message: str, details: Mapping[str, Any]) -> Aeth
     return error
 
 
+def asked_at(error: AetherError, namespace: str, server: str) -> AetherError:
+    """The same error; its message and details also say which namespace of which server was asked."""
+    error.message = f"{error.message} (asked: namespace {namespace} at {server})"
+    error.args = (error.message,)
+    error.details.update(namespace=namespace, server=server)
+    return error
+
+
 def nothing_stored(late: DeadlineExceeded) -> DeadlineExceeded:
     """The same error of a query: whether or not a query was answered, it has stored nothing."""
     details = {name: value for name, value in late.details.items() if name != "outcome_known"}
@@ -266,6 +289,7 @@ _FIELDS: Mapping[str, Mapping[str, Any]] = {
     "version_conflict": {"actor": "", "expected": 0, "actual": 0},
     "overloaded": {"limit": ""},
     "deadline_exceeded": {"outcome_known": False},
+    "client_unusable": {"outcome_known": True},
     "reply_not_delivered": {"version": 0, "position": 0},
     "history_regressed": {"actor": ""},
     "unreadable_event": {"actor": "", "position": 0},

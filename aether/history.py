@@ -15,7 +15,7 @@ from aether.errors import AetherError, Overloaded, UnreadableEvent
 from aether.ids import ActorId, Position, Version
 from aether.model.definition import ActorType
 from aether.model.model import Model
-from aether.ports import EventBus, StoredCommit, Subscription
+from aether.ports import StoredCommit, Subscription
 from aether.wire import SYSTEM_EVENT_PREFIX, Event, decode_commit
 
 STREAM_EVENTS_MAX = 65_536
@@ -74,21 +74,31 @@ class History(Awaitable[list[HistoryEvent]]):
 class EventStream:
     """Events of some classes as they are stored, from when it was entered; iterating enters it by itself.
 
-    Iterating raises `UnreadableEvent` for an event that the model cannot read, and `Overloaded` when events had to be
-    left out because more than `STREAM_EVENTS_MAX` were waiting: `History` has them.
+    Iterating raises `UnreadableEvent` for an event that the model cannot read, `Overloaded` when events had to be
+    left out because more than `STREAM_EVENTS_MAX` were waiting (`History` has them), and `ClientUnusable` when its
+    client is closed and what had been received is read. `begin` subscribes; `check` raises `ClientUnusable`.
     """
 
-    def __init__(self, bus: EventBus, model: Model, wanted: frozenset[type[Any]]) -> None:
-        self._bus = bus
+    def __init__(
+        self,
+        begin: Callable[[Callable[[StoredCommit], None]], Awaitable[Subscription]],
+        check: Callable[[], None],
+        model: Model,
+        wanted: frozenset[type[Any]],
+    ) -> None:
+        self._begin = begin
+        self._check = check
         self._model = model
         self._wanted = wanted
         self._waiting: asyncio.Queue[HistoryEvent | AetherError] = asyncio.Queue()
         self._full = False
+        self._over: AetherError | None = None
         self._subscription: Subscription | None = None
 
     async def __aenter__(self) -> "EventStream":
         if self._subscription is None:
-            self._subscription = await self._bus.subscribe(self._receive)
+            self._check()
+            self._subscription = await self._begin(self._receive)
         return self
 
     async def __aexit__(
@@ -106,11 +116,20 @@ class EventStream:
         return self
 
     async def __anext__(self) -> HistoryEvent:
-        await self.__aenter__()
+        if self._over is None:
+            await self.__aenter__()
+        elif self._waiting.empty():
+            raise self._over
         item = await self._waiting.get()
         if isinstance(item, AetherError):
             raise item
         return item
+
+    def end(self, error: AetherError) -> None:
+        """Receive no more: its reader gets what had been received, and then this error."""
+        if self._over is None:
+            self._over = error
+            self._waiting.put_nowait(error)
 
     def _receive(self, commit: StoredCommit) -> None:
         actor_type = self._model.actor_types.get(commit.actor_id.kind)

@@ -191,6 +191,11 @@ class Names:
         """Where an actor's commands are sent."""
         return self._command + self._tail(actor_id)
 
+    @property
+    def commands_prefix(self) -> str:
+        """How the subjects of all commands begin; it ends with a dot."""
+        return self._command
+
     def commands_of_shard(self, shard: int) -> str:
         """What the owner of a shard subscribes to."""
         return f"{self._command}{shard}.>"

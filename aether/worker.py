@@ -38,7 +38,7 @@ from aether.names import member_name
 from aether.ports import Connection, EventStore, Subscription, Transport
 from aether.runtime.runtime import Runtime
 from aether.system.clock import SystemClock
-from aether.system.environment import boot_id, host_name
+from aether.system.environment import boot_id, host_name, join_pool
 from aether.system.lifeline import Lifeline
 from aether.wire import STORED_FORMAT
 from aether.worker_log import configure_logging
@@ -67,6 +67,7 @@ class WorkerSettings:
 def run_worker(model: Model, spec: WorkerSpec, settings: WorkerSettings) -> int:
     """Serve until SIGTERM, then drain. Returns 0 drained, 1 not drained, 3 cannot boot, 4 configuration."""
     configure_logging(f"{spec.node}-{spec.slot}[{os.getpid()}]", settings.log_level)
+    join_pool(settings.connection.url, settings.namespace, model.name)
     worker = Worker(model, spec, settings)
     try:
         uvloop.run(worker.run())

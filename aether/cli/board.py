@@ -14,9 +14,13 @@ _LISTED_MAX = 20
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """What `model.schema()` gave: `{"model", "actors": {kind: {"commands", "events", "state"}}, "$defs"}`."""
+    """What `model.schema()` gave: `{"model", "actors": {kind: {"commands", "events", "state"}}, "$defs"}`.
+
+    `source` says in errors whose model it is; empty when the user named the model.
+    """
 
     document: Schema
+    source: str = ""
 
     @property
     def name(self) -> str:
@@ -32,14 +36,15 @@ class Board:
     def actor(self, kind: str) -> Schema:
         """One actor kind. Raises `UnknownActor`, listing the kinds."""
         if kind not in self.actors:
-            raise UnknownActor(f"the model has no actor {kind!r}; {_listed('actors', self.actors)}", kind=kind)
+            text = f"the model has no actor {kind!r}; {_listed('actors', self.actors)}{self.source}"
+            raise UnknownActor(text, kind=kind)
         return self.actors[kind]
 
     def command(self, kind: str, name: str) -> Schema:
         """One command or query. Raises `UnknownActor`, or `UnknownCommand`, listing the commands."""
         commands: Mapping[str, Schema] = self.actor(kind).get("commands", {})
         if name not in commands:
-            text = f"{kind} has no command {name!r}; {_listed('commands', commands)}"
+            text = f"{kind} has no command {name!r}; {_listed('commands', commands)}{self.source}"
             raise UnknownCommand(text, kind=kind, command=name)
         return commands[name]
 

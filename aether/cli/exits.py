@@ -14,6 +14,7 @@ from aether.config import EXIT_CONFIGURATION
 from aether.errors import (
     ActorFailed,
     AetherError,
+    ClientUnusable,
     ConfigError,
     DeadlineExceeded,
     HistoryRegressed,
@@ -54,6 +55,7 @@ EXIT_CODES: Mapping[type[AetherError], int] = {
     Overloaded: EXIT_NO_ANSWER,
     Unavailable: EXIT_NO_ANSWER,
     DeadlineExceeded: EXIT_NO_ANSWER,
+    ClientUnusable: EXIT_NO_ANSWER,
     ReplyNotDelivered: EXIT_REFUSED,
     ModelError: EXIT_CONFIGURATION,
     ConfigError: EXIT_CONFIGURATION,

@@ -24,8 +24,8 @@ _NAMESPACE_WAIT = 0.8
 class Session(Protocol):
     """A namespace of a running pool: `aether.client.Session`."""
 
-    @property
-    def namespace(self) -> str: ...  # noqa: D102 - a field
+    namespace: str
+    server: str
 
     async def call(
         self,
@@ -39,12 +39,14 @@ class Session(Protocol):
         """The answer to a command, or the typed error it carries."""
         ...
 
-    async def state(self, actor_id: ActorId, version: int | None = None) -> bytes:
+    async def state(self, actor_id: ActorId, version: int | None = None, *, deadline_s: float | None = None) -> bytes:
         """`{"id", "version", "state"}` as JSON."""
         ...
 
-    def history(self, actor_id: ActorId, after_version: int = 0) -> AsyncIterator[tuple[Event, Position]]:
-        """Every stored event after a version."""
+    def history(
+        self, actor_id: ActorId, after_version: int = 0, *, deadline_s: float | None = None
+    ) -> AsyncIterator[tuple[Event, Position]]:
+        """Every stored event after a version; at most so long without one."""
         ...
 
     async def drop_snapshots(self, kind: str, key: str | None = None) -> int:
@@ -55,7 +57,7 @@ class Session(Protocol):
         """The running pool's `model.schema()`."""
         ...
 
-    async def overview(self) -> Overview:
+    async def overview(self, *, deadline_s: float | None = None) -> Overview:
         """Members and shards."""
         ...
 

@@ -33,7 +33,6 @@ class Reached:
 
     session: Session
     limit: asyncio.Timeout
-    timeout_s: float
     model: LoadedModel | None
 
     async def board(self) -> Board:
@@ -46,7 +45,8 @@ class Reached:
         attempt = 0
         while True:
             try:
-                return Board(await self.session.schema())
+                source = f" (asked: namespace {self.session.namespace} at {self.session.server})"
+                return Board(await self.session.schema(), source)
             except Unavailable:
                 delay_s = _ASK_AGAIN.delay_s(attempt, jitter=0.5)
                 if self._ends_s() - asyncio.get_running_loop().time() <= delay_s:
@@ -59,10 +59,6 @@ class Reached:
         ends_s = self._ends_s()
         self.limit.reschedule(None)
         return max(ends_s - asyncio.get_running_loop().time(), _LEFT_MIN_S)
-
-    def start_again(self) -> None:
-        """Progress was made: the time runs from now."""
-        self.limit.reschedule(asyncio.get_running_loop().time() + self.timeout_s)
 
     def _ends_s(self) -> float:
         return self.limit.when() or 0.0
@@ -84,9 +80,10 @@ def in_pool(
 async def _reach(outside: Outside, target: Target, model: LoadedModel | None) -> AsyncIterator[Reached]:
     try:
         async with asyncio.timeout(target.timeout_s) as limit, outside.open_session(target) as session:
-            yield Reached(session, limit, target.timeout_s, model)
+            yield Reached(session, limit, model)
     except TimeoutError:
-        raise Unavailable(f"no answer from the pool within {target.timeout_s:g} s") from None
+        text = f"no answer from the pool at {target.connection.shown_url} within {target.timeout_s:g} s"
+        raise Unavailable(text, namespace=target.namespace) from None
 
 
 async def call(
@@ -115,14 +112,13 @@ async def call(
 async def state(reached: Reached, actor_id: ActorId, version: int | None) -> bytes:
     """`{"id", "version", "state"}` as JSON. Raises `UnknownActor` for a kind that the model has not."""
     (await reached.board()).actor(actor_id.kind)
-    return await reached.session.state(actor_id, version)
+    return await reached.session.state(actor_id, version, deadline_s=reached.left_s())
 
 
 async def history(reached: Reached, actor_id: ActorId, after_version: int, receive: Callable[[Event], None]) -> None:
     """Hand each event on as it is read. Raises `UnknownActor` for a kind that the model has not."""
     (await reached.board()).actor(actor_id.kind)
-    async for event, _position in reached.session.history(actor_id, after_version):
-        reached.start_again()
+    async for event, _position in reached.session.history(actor_id, after_version, deadline_s=reached.left_s()):
         receive(event)
 
 
@@ -133,7 +129,7 @@ async def drop_snapshots(reached: Reached, kind: str, key: str | None) -> int:
 
 async def overview(reached: Reached) -> tuple[str, Overview]:
     """The namespace, and its members in order of node and slot with its shards."""
-    found = await reached.session.overview()
+    found = await reached.session.overview(deadline_s=reached.left_s())
     members = sorted(found.members, key=lambda row: (str(row.get("node")), row.get("slot") or 0))
     return reached.session.namespace, found._replace(members=members)
 

@@ -10,10 +10,8 @@ from pathlib import Path
 from aether.config import CallConfig, ConnectionConfig, from_environment
 from aether.errors import InvalidCommand
 from aether.names import check_namespace
-from aether.system.environment import DATA_DIRECTORY_DEFAULT, nats_url
+from aether.system.environment import DATA_DIRECTORY_DEFAULT, namespace_of, nats_url
 from aether.wire import DEADLINE_AHEAD_MAX_S
-
-NAMESPACE_VARIABLE = "AETHER_NAMESPACE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +50,7 @@ def find_target(asked: Asked, variables: Mapping[str, str], model_name: str | No
     url = asked.nats if asked.nats is not None else nats_url(variables, asked.data_dir)
     namespace = asked.namespace
     if namespace is None:
-        namespace = variables.get(NAMESPACE_VARIABLE) or model_name
+        namespace = namespace_of(variables, model_name)
     return Target(
         connection=from_environment(ConnectionConfig, variables, url=url),
         calls=from_environment(CallConfig, variables, deadline_s=timeout_s),

@@ -3,7 +3,7 @@
 Pure: the caller sends, waits and tells. One call, one writer.
 """
 
-from aether.errors import AetherError, DeadlineExceeded, Overloaded, Unavailable
+from aether.errors import AetherError, ClientUnusable, DeadlineExceeded, Overloaded, Unavailable
 from aether.ids import ActorId
 
 PATIENCE_DOUBLINGS_MAX = 2
@@ -56,12 +56,31 @@ class Attempts:
             raise error
         return not isinstance(error, DeadlineExceeded)
 
+    @property
+    def what(self) -> str:
+        """The command and the actor, for people."""
+        return f"{self._command} of {self._actor_id}"
+
+    @property
+    def last(self) -> AetherError | None:
+        """What the last attempt has come to."""
+        return self._last
+
+    def closed(self) -> ClientUnusable:
+        """What to raise when the client is closed before an answer has come."""
+        if self._maybe_done:
+            message = f"the client was closed before {self.what} was answered; it may have been carried out"
+            return ClientUnusable(message, outcome_known=False)
+        return ClientUnusable(f"the client was closed before {self.what} was answered; nothing was done")
+
     def conclusion(self) -> AetherError:
         """What to raise at the deadline."""
-        last, what = self._last, f"{self._command} of {self._actor_id}"
+        last, what = self._last, self.what
         if last is None:
             return DeadlineExceeded(f"the deadline of {what} passed before it was sent", outcome_known=True)
         if self._maybe_done:
             message = f"no answer to {what} before the deadline, after {self.count} attempts; the last: {last}"
             return DeadlineExceeded(message, outcome_known=False)
-        return last if self._reached else Unavailable(f"no worker serves {self._actor_id} now: {last}")
+        if self._reached:
+            return last
+        return Unavailable(f"{what} could not be sent to a worker in {self.count} attempts; the last: {last}")

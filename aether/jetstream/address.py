@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from nats.errors import Error as NatsError
 
-from aether.config import ConnectionConfig
+from aether.config import ConnectionConfig, without_secret
 from aether.errors import ConfigError, Unavailable
+from aether.jetstream.detour import TlsNotOffered
 from aether.jetstream.generation import Generation
 
 SCHEMES = ("nats", "tls", "ws", "wss")
@@ -24,7 +25,7 @@ class Address:
     def __init__(self, config: ConnectionConfig) -> None:
         self._config = config
         self._urls = [_checked(url.strip()) for url in config.url.split(",") if url.strip()]
-        self.shown = ", ".join(_without_secret(url) for url in self._urls)
+        self.shown = ", ".join(without_secret(url) for url in self._urls)
 
     async def open(self, number: int) -> Generation:
         """A new generation. Raises `Unavailable` naming the URL, `ConfigError` naming the setting."""
@@ -38,12 +39,17 @@ class Address:
                 return await Generation.open(config, number, self._urls, tls)
         except ssl.SSLError as error:
             raise ConfigError(f"TLS with {self.shown} fails: {error}", setting="tls_ca_file") from None
+        except TlsNotOffered:
+            text = f"TLS is asked for, and the server at {self.shown} does not offer it; nothing was sent to it"
+            raise ConfigError(text, setting="tls_ca_file" if tls is not None else "url") from None
         except (OSError, NatsError, TimeoutError, Unavailable) as error:
             if "authorization" in str(error).lower() or "authentication" in str(error).lower():
                 text = f"{self.shown} refuses the credentials"
                 raise ConfigError(text, setting=self._credentials_setting()) from None
-            reason = str(error) or "no answer in time"
+            reason = _why_unreachable(error, config.connect_timeout_s)
             raise Unavailable(f"NATS cannot be reached at {self.shown}: {reason}", url=self.shown) from None
+        except ImportError as error:
+            raise ConfigError(f"{self.shown} cannot be used: {error}", setting="url") from None
         except Exception as error:
             # nats-py and the library it reads credentials with raise what they like about such a file.
             if not config.credentials_file:
@@ -75,6 +81,18 @@ class Address:
         return context
 
 
+def _why_unreachable(error: Exception, timeout_s: float) -> str:
+    text = str(error)
+    if "expecting INFO" in text:
+        return "what listens there does not greet as a NATS server does"
+    if text or not isinstance(error, TimeoutError):
+        return text or type(error).__name__
+    return (
+        f"no answer within {timeout_s:g} s. What listens there may be no NATS server, or a stopped one, or one that "
+        "wants TLS before anything else"
+    )
+
+
 def _checked(url: str) -> str:
     full = url if "://" in url else f"nats://{url}"
     try:
@@ -83,14 +101,9 @@ def _checked(url: str) -> str:
     except ValueError:
         usable = None
     if not usable:
-        text = f"not a NATS URL: {_without_secret(url)!r}; expected nats://host:port"
+        text = f"not a NATS URL: {without_secret(url)!r}; expected nats://host:port"
         raise ConfigError(text, setting="url")
     return full
-
-
-def _without_secret(url: str) -> str:
-    scheme, separator, rest = url.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 def _readable(path: str, setting: str) -> None:

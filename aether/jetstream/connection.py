@@ -90,6 +90,7 @@ class NatsConnection:
         self._count = 0
         self._keeper: asyncio.Task[None] | None = None
         self._payload_bytes_max = 0
+        self._closed = False
 
     async def open(self) -> None:
         """Connect for the first time. Raises `Unavailable` naming the URL, `ConfigError` naming the setting."""
@@ -103,7 +104,9 @@ class NatsConnection:
         self._keeper = asyncio.get_running_loop().create_task(self._keep(generation), name="aether nats connection")
 
     async def close(self) -> None:
-        """Send what is queued and end. Idempotent."""
+        """Send what is queued and end; who waits for a connection is told that there will be none. Idempotent."""
+        self._closed = True
+        self._opened.set()
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             while not keeper.done():  # nats-py swallows a cancellation while it connects
@@ -113,6 +116,11 @@ class NatsConnection:
         if generation is not None:
             await generation.close()
             self._lost()
+
+    @property
+    def shown(self) -> str:
+        """The server's URL, or several, without secrets."""
+        return self._address.shown
 
     @property
     def payload_bytes_max(self) -> int:
@@ -128,7 +136,8 @@ class NatsConnection:
             except TimeoutError:
                 pass
         if self.generation is None:
-            raise NotSent(f"there is no connection to {self._address.shown}")
+            what = "the connection to {} is closed" if self._closed else "there is no connection to {}"
+            raise NotSent(what.format(self._address.shown))
         return self.generation
 
     async def request(
@@ -227,7 +236,8 @@ class NatsConnection:
     def _lost(self) -> None:
         if self.generation is not None:
             self.generation = None
-            self._opened.clear()
+            if not self._closed:
+                self._opened.clear()
             self._tell(None)
 
     def _tell(self, generation: Generation | None) -> None:

@@ -30,17 +30,28 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
+class TlsNotOffered(Exception):
+    """TLS was asked for, and the server greeted without it."""
+
+
 class DetourClient(Client):
     """nats-py writes the PING of its `flush` to the socket ahead of queued commands, so a drained subscription's PONG
     can overtake its UNSUB, and what the server delivers between the two is thrown away. A message to ourselves cannot.
     """
 
     barrier: Callable[[], Awaitable[None]] | None = None
+    tls_wanted = False
 
     async def flush(self, timeout: int = 0) -> None:  # noqa: ASYNC109 - nats-py's signature
         """Return when the server has done all that was sent before."""
         if self.barrier is not None:
             await self.barrier()
+
+    def _connect_command(self) -> bytes:
+        """What says who we are. nats-py sends it unencrypted to a server without TLS, though TLS was asked for."""
+        if self.tls_wanted and not self._server_info.get("tls_required"):
+            raise TlsNotOffered("the server does not offer TLS")
+        return super()._connect_command()
 
 
 class Detour:

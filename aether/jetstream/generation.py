@@ -65,6 +65,7 @@ class Generation:
         """Connect to the first URL that works. Raises what nats-py raises, or the cause it hides: `Exception`."""
         generation = cls(number)
         client = generation._client
+        client.tls_wanted = tls is not None or any(url.startswith("tls://") for url in urls)
         try:
             await client.connect(
                 urls,

@@ -6,6 +6,7 @@ just electing leave requests unanswered or do not know their peers yet: that is 
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -43,6 +44,11 @@ MARKER_TTL_S = 60
 
 WAIT = Backoff(first_s=0.05, cap_s=1.0)
 
+SAY_AFTER_S = 1.0
+"""A namespace that is waited for so long is told of in the log."""
+
+OTHERS_SHOWN_MAX = 10
+
 SETTLE_MAX_S = 30.0
 """How long servers may be electing before a namespace cannot be made: twice the longest that was measured (13.9 s)."""
 
@@ -51,6 +57,8 @@ FIRST_ANSWER_S = 0.5
 
 TEMPORARY = frozenset({ERROR_CLUSTER_NOT_READY, ERROR_NO_SUITABLE_PEERS, ERROR_STREAM_NOT_FOUND})
 """Refusals of servers that do not know their peers yet, or have not heard yet of a stream that another one made."""
+
+_log = logging.getLogger("aether.client")
 
 _NANOSECONDS = 1_000_000_000
 
@@ -124,20 +132,40 @@ async def open_layout(connection: NatsConnection, namespace: str, timeout_s: flo
     """
     stream = Names(check_namespace(namespace)).stream
     ends_s = asyncio.get_running_loop().time() + timeout_s
-    attempt = 0
+    attempt, said = 0, False
     while True:
         try:
             found = await stream_info(connection, stream, timeout_s=_answer_within_s(attempt))
             return _agreed(found, namespace, None)
         except Unavailable as error:
-            missing = isinstance(error, ApiRefused) and error.err_code == ERROR_STREAM_NOT_FOUND
-            last = f"there is no namespace {namespace!r}: no worker has started in it" if missing else str(error)
+            why = _why_no_layout(connection, error)
         left_s = ends_s - asyncio.get_running_loop().time()
         if left_s <= 0:
-            raise Unavailable(last, namespace=namespace)
+            others = await _others(connection)
+            text = f"namespace {namespace!r} is not to be found at {connection.shown}: {why}{others}"
+            raise Unavailable(text, namespace=namespace, server=connection.shown)
+        if timeout_s - left_s > SAY_AFTER_S and not said:
+            said = True
+            _log.warning("namespace %s at %s is waited for: %s", namespace, connection.shown, why)
         # Many clients must not ask in step; nothing depends on the value.
         await asyncio.sleep(min(WAIT.delay_s(attempt, random.random()), left_s))  # noqa: S311 - no secret
         attempt += 1
+
+
+def _why_no_layout(connection: NatsConnection, error: Unavailable) -> str:
+    if isinstance(error, ApiRefused) and error.err_code == ERROR_STREAM_NOT_FOUND:
+        return "no worker has started in it"
+    if isinstance(error, NotSent) and connection.generation is not None:
+        return "the server runs without JetStream; start it with -js"
+    return error.message
+
+
+async def _others(connection: NatsConnection) -> str:
+    try:
+        found = await namespaces(connection)
+    except Unavailable:
+        return ""
+    return f"; this server has {', '.join(found[:OTHERS_SHOWN_MAX])}" if found else ""
 
 
 async def namespaces(connection: NatsConnection) -> list[str]:

@@ -107,6 +107,13 @@ class NatsTransport:
         self._announcements.heard(shards)
         generation.interrupt([self._names.commands_of_shard(shard).removesuffix(">") for shard in shards])
 
+    def hang_up(self) -> None:
+        """End the requests in flight with `Unavailable`, and the waits for owners: nothing more will be asked."""
+        self._announcements.end()
+        generation = self._connection.generation
+        if generation is not None:
+            generation.interrupt([self._names.commands_prefix, self._names.info()])
+
     async def info(self, inform: Inform) -> Subscription:
         """Answer questions about the pool; one of the workers that do so answers each. Raises `Unavailable`."""
 

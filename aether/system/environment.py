@@ -15,6 +15,11 @@ from aether.config import NATS_URL_DEFAULT
 from aether.errors import ConfigError
 
 DATA_DIRECTORY_DEFAULT = Path(".aether")
+URL_VARIABLE = "AETHER_NATS_URL"
+NAMESPACE_VARIABLE = "AETHER_NAMESPACE"
+POOL_MODEL_VARIABLE = "AETHER_POOL_MODEL"
+"""Set by a worker: the name of the model that its pool runs."""
+
 URL_FILE = "nats.url"
 """In the data directory: where the embedded server listens, so that commands of the same directory find it."""
 
@@ -75,7 +80,22 @@ def usable_processors() -> int:
 
 def nats_url(variables: Mapping[str, str], data_directory: Path = DATA_DIRECTORY_DEFAULT) -> str:
     """Where a client finds NATS: `AETHER_NATS_URL`, else this directory's embedded server, else the usual port."""
-    return variables.get("AETHER_NATS_URL") or recorded_url(data_directory) or NATS_URL_DEFAULT
+    return variables.get(URL_VARIABLE) or recorded_url(data_directory) or NATS_URL_DEFAULT
+
+
+def namespace_of(variables: Mapping[str, str], model: str | None = None) -> str | None:
+    """The namespace that a client of a model (or of none) means: `AETHER_NAMESPACE`, else the model's name.
+
+    In a worker, and in children of its handlers, `AETHER_NAMESPACE` is for clients of the worker's own model only.
+    """
+    if model is not None and variables.get(POOL_MODEL_VARIABLE, model) != model:
+        return model
+    return variables.get(NAMESPACE_VARIABLE) or model
+
+
+def join_pool(url: str, namespace: str, model: str) -> None:
+    """Say to this process and its children which pool they belong to, for clients that name none."""
+    os.environ.update({URL_VARIABLE: url, NAMESPACE_VARIABLE: namespace, POOL_MODEL_VARIABLE: model})
 
 
 def recorded_url(data_directory: Path) -> str | None:

@@ -81,6 +81,7 @@ class Pool:
     targets: list[Target] = field(default_factory=list)
 
     namespace = "bank"
+    server = "nats://h:1"
 
     async def call(
         self,
@@ -98,13 +99,19 @@ class Pool:
             raise self.error
         return Answer(ok=True, value=Raw(self.reply), version=1, position=1)
 
-    async def state(self, actor_id: ActorId, version: int | None = None) -> bytes:
+    async def state(self, actor_id: ActorId, version: int | None = None, *, deadline_s: float | None = None) -> bytes:
+        assert deadline_s is not None
+        assert 0 < deadline_s <= 60
         self.asked.append((str(actor_id), version))
         if self.error is not None:
             raise self.error
         return b'{"id": {"kind": "account", "key": "alice"}, "version": 1, "state": {"balance": 10.50}}'
 
-    async def history(self, actor_id: ActorId, after_version: int = 0) -> AsyncIterator[tuple[Event, Position]]:
+    async def history(
+        self, actor_id: ActorId, after_version: int = 0, *, deadline_s: float | None = None
+    ) -> AsyncIterator[tuple[Event, Position]]:
+        assert deadline_s is not None
+        assert 0 < deadline_s <= 60
         for version in range(after_version + 1, 4):
             yield stored(version), Position(version)
         if self.error is not None:
@@ -119,7 +126,7 @@ class Pool:
     async def schema(self) -> dict[str, Any]:
         return SCHEMA
 
-    async def overview(self) -> Overview:
+    async def overview(self, *, deadline_s: float | None = None) -> Overview:
         return Overview(list(MEMBERS), list(SHARDS))
 
 

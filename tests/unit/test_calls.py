@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 import pytest
 from msgspec.structs import replace
 
-from aether import ActorId, DeadlineExceeded, InvalidCommand, Overloaded, Rejected, Unavailable
+from aether import ActorId, ClientUnusable, DeadlineExceeded, InvalidCommand, Overloaded, Rejected, Unavailable
 from aether.calls import Caller, Room
 from aether.config import CallConfig
-from aether.errors import AetherError
+from aether.errors import AetherError, UnknownCommand
 from aether.ports import Delivery, NotSent, Subscription
 from aether.wire import decode_command, encode_answer, encode_error
 
@@ -219,3 +219,53 @@ async def test_a_command_too_large_to_be_sent_is_refused() -> None:
     with pytest.raises(InvalidCommand, match="bytes"):
         await caller(transport).call(ALICE, "deposit", b'"%b"' % (b"x" * 1_000))
     assert transport.requests == []
+
+
+async def test_a_caller_that_is_closed_sends_nothing_and_ends_what_is_open() -> None:
+    transport = Scripted(NotSent("nobody"), Unavailable("late"), DONE)
+    transport.gate = asyncio.Event()
+    calling = caller(transport, in_flight_max=2)
+    calls = [asyncio.ensure_future(calling.call(ALICE, "deposit", b"{}", deadline_s=60)) for _ in range(3)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    calling.close()
+    transport.gate.set()
+    told = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(error) for error in told] == [ClientUnusable] * 3
+    assert [error.outcome_known for error in told if isinstance(error, ClientUnusable)] == [True, False, True]
+    with pytest.raises(ClientUnusable, match="closed"):
+        await calling.call(ALICE, "deposit", b"{}")
+    assert len(transport.requests) == 2
+
+
+def test_a_caller_is_refused_in_another_event_loop_and_without_one() -> None:
+    transport = Scripted(DONE)
+
+    async def made() -> Caller:
+        return caller(transport)
+
+    calling = asyncio.run(made())
+    with pytest.raises(ClientUnusable, match="belongs to the event loop"):
+        asyncio.run(calling.call(ALICE, "deposit", b"{}"))
+    with pytest.raises(ClientUnusable, match="belongs to the event loop"):
+        calling.call(ALICE, "deposit", b"{}").send(None)
+    assert transport.requests == []
+
+
+async def test_errors_and_the_log_say_who_was_asked_and_the_log_says_it_once(caplog: pytest.LogCaptureFixture) -> None:
+    where = "namespace bank at nats://h:1"
+    for line, lines in (
+        (NotSent("nobody"), 1),
+        (Unavailable("lost"), 1),
+        (encode_error(UnknownCommand("no such command")), 0),
+    ):
+        caplog.clear()
+        calling = Caller(Scripted(line), Ticking(), CallConfig(), new_id=lambda: "c", jitter=lambda: 0.0,
+                         namespace="bank", server="nats://h:1")  # fmt: skip
+        for _ in range(2):
+            with pytest.raises(AetherError, match=where) as told:
+                await calling.call(ALICE, "deposit", b"{}", deadline_s=30)
+            assert told.value.details["namespace"] == "bank"
+        said = [record.getMessage() for record in caplog.records]
+        assert len(said) == lines
+        assert all(where in text for text in said)

@@ -165,7 +165,11 @@ def test_a_pool_that_says_nothing_is_unavailable_in_time(run: Run) -> None:
 
     ran = run(*DEPOSIT, "amount=1", "--timeout", "7", pool=Silent())
 
-    assert (ran.code, ran.out, ran.err) == (3, "", "unavailable: no answer from the pool within 7 s\n")
+    assert (ran.code, ran.out, ran.err) == (
+        3,
+        "",
+        "unavailable: no answer from the pool at nats://127.0.0.1:4222 within 7 s\n",
+    )
 
 
 def test_a_model_that_does_not_import_is_a_configuration_error(run: Run) -> None:

@@ -1,0 +1,249 @@
+"""A connection to one namespace without a model: names and JSON in, JSON out. Tools use it, and the typed client.
+
+A session belongs to the event loop that it was made in. It sends commands through its `Caller`; whatever it reads (a
+history, the table, the place where a subscription begins) is read again while it is unavailable, until a deadline.
+"""
+
+import asyncio
+import itertools
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import suppress
+from secrets import token_urlsafe
+from typing import Any, TypeVar
+from weakref import WeakSet
+
+import orjson
+
+from aether.calls import RETRY, SAY_AFTER_S, Caller
+from aether.config import CallConfig
+from aether.core.overview import Overview, overview
+from aether.errors import (
+    AetherError,
+    ClientUnusable,
+    DeadlineExceeded,
+    InvalidCommand,
+    Unavailable,
+    asked_at,
+    nothing_stored,
+)
+from aether.history import EventStream
+from aether.ids import ActorId, Position
+from aether.jetstream.bundle import JetStreamConnection
+from aether.model.model import Model
+from aether.ports import START, NotSent, StoredCommit
+from aether.wire import (
+    DEADLINE_AHEAD_MAX_S,
+    STATE_COMMAND,
+    Answer,
+    Event,
+    answer_error,
+    decode_answer,
+    decode_commit,
+)
+
+T = TypeVar("T")
+
+log = logging.getLogger("aether.client")
+
+
+class Session:
+    """A connection to one namespace; made by `aether.client.open_session`."""
+
+    def __init__(self, node: JetStreamConnection, calls: CallConfig) -> None:
+        self.namespace = node.namespace
+        self.server = node.nats.shown
+        self._node = node
+        self._deadline_s = calls.deadline_s
+        self._streams: WeakSet[EventStream] = WeakSet()
+        self._closing = asyncio.Event()
+        self.caller = Caller(
+            node.transport,
+            node.clock,
+            calls,
+            new_id=_new_ids(),
+            jitter=random.random,
+            namespace=self.namespace,
+            server=self.server,
+        )
+
+    def check(self) -> None:
+        """Raise `ClientUnusable` when the session is closed or this is another event loop."""
+        self.caller.check()
+
+    def close(self) -> None:
+        """Send and read nothing more; what is open ends with `ClientUnusable`. Idempotent."""
+        self.caller.close()
+        self._closing.set()
+        self._node.transport.hang_up()
+        for stream in list(self._streams):
+            stream.end(ClientUnusable("this client is closed: it receives no more events"))
+
+    def call(
+        self,
+        actor_id: ActorId,
+        command: str,
+        args: bytes = b"{}",
+        *,
+        deadline_s: float | None = None,
+        command_id: str | None = None,
+    ) -> Coroutine[Any, Any, Answer]:
+        """The answer to a command whose arguments are a JSON object by name. Raises what `Caller.call` raises."""
+        return self.caller.call(actor_id, command, args, deadline_s=deadline_s, command_id=command_id)
+
+    async def state(self, actor_id: ActorId, version: int | None = None, *, deadline_s: float | None = None) -> bytes:
+        """`{"id", "version", "state"}` as JSON, now or at an earlier version."""
+        args = orjson.dumps({} if version is None else {"version": version})
+        try:
+            return bytes((await self.call(actor_id, STATE_COMMAND, args, deadline_s=deadline_s)).value)
+        except DeadlineExceeded as late:
+            raise nothing_stored(late) from None
+
+    async def history(
+        self, actor_id: ActorId, after_version: int = 0, *, deadline_s: float | None = None
+    ) -> AsyncIterator[tuple[Event, Position]]:
+        """Every stored event after a version, with the position of its commit.
+
+        Reads on from where it was when the connection is lost. Raises `Unavailable` or
+        `DeadlineExceeded(outcome_known=True)` when no event could be read for `deadline_s`, `ClientUnusable`.
+        """
+        store, patience = self._node.event_store, self._patience(f"the history of {actor_id}", deadline_s)
+        after, commits = START, None
+
+        async def following() -> StoredCommit | None:
+            nonlocal commits
+            if commits is None:
+                commits = store.read(actor_id, after=after)
+            try:
+                return await anext(commits, None)
+            except BaseException:  # it is over then, and another one goes on from `after`
+                commits = None
+                raise
+
+        while (commit := await patience.read(following)) is not None:
+            after = commit.position
+            for event in decode_commit(commit.payload, actor_id, commit.position):
+                if event.version > after_version:
+                    yield event, commit.position
+            patience.start_again()
+
+    async def drop_snapshots(self, kind: str, key: str | None = None) -> int:
+        """Remove the snapshot of one actor, or those of all actors of a kind; how many there were.
+
+        An actor that a worker has in memory keeps its state. Raises `Unavailable`, `ClientUnusable`.
+        """
+        self.check()
+        snapshots = self._node.snapshots
+        if key is None:
+            return await snapshots.delete_kind(kind)
+        actor_id = ActorId(kind, key)
+        known = await snapshots.load(actor_id) is not None
+        await snapshots.delete(actor_id)
+        return int(known)
+
+    async def schema(self) -> dict[str, Any]:
+        """The running pool's `model.schema()`. Raises `Unavailable` when no worker answers."""
+        self.check()
+        try:
+            raw = await self._node.transport.ask_info()
+        except NotSent as error:
+            text = str(error) if self._node.nats.generation is None else "no worker answers"
+            raise asked_at(Unavailable(text), self.namespace, self.server) from None
+        found = orjson.loads(raw)
+        if isinstance(found, dict) and "actors" in found:
+            return found
+        refusal = decode_answer(raw).error
+        raise answer_error(refusal) if refusal is not None else Unavailable("the pool's answer is no schema")
+
+    async def overview(self, *, deadline_s: float | None = None) -> Overview:
+        """Members and shards as the table has them now: who is there, who holds what, what is on its way.
+
+        Raises what `history` raises.
+        """
+        patience = self._patience("the table of members", deadline_s)
+        return overview(await patience.read(self._node.table.rows), self._node.shards)
+
+    def subscribe(
+        self, model: Model, event_types: frozenset[type[Any]], *, deadline_s: float | None = None
+    ) -> EventStream:
+        """Events of these classes, of all when there are none, as they are stored from when it is entered."""
+
+        async def begin(receive: Callable[[StoredCommit], None]) -> Any:
+            return await self._patience("the place to subscribe from", deadline_s).read(
+                lambda: self._node.bus.subscribe(receive)
+            )
+
+        stream = EventStream(begin, self.check, model, event_types)
+        self._streams.add(stream)
+        return stream
+
+    def _patience(self, what: str, deadline_s: float | None) -> "_Patience":
+        for_s = self._deadline_s if deadline_s is None else deadline_s
+        if not 0 < for_s <= DEADLINE_AHEAD_MAX_S:
+            message = f"deadline_s is more than 0 and at most {DEADLINE_AHEAD_MAX_S:.0f}, not {for_s}"
+            raise InvalidCommand(message, path="deadline_s")
+        return _Patience(self, self._closing, what, for_s)
+
+
+class _Patience:
+    """Reads something again while it is unavailable, for so many seconds. One reader."""
+
+    def __init__(self, session: Session, closing: asyncio.Event, what: str, for_s: float) -> None:
+        self._session = session
+        self._closing = closing
+        self._what = what
+        self._for_s = for_s
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Progress was made: the time runs from now."""
+        self._begun_s = asyncio.get_running_loop().time()
+        self._attempt = 0
+        self._said = False
+        self._last: Unavailable | None = None
+
+    async def read(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What `ask` gives. Raises its last error, or what it means at the deadline; `ClientUnusable`."""
+        while True:
+            self._session.check()
+            try:
+                async with asyncio.timeout_at(self._begun_s + self._for_s):
+                    return await ask()
+            except Unavailable as error:
+                await self._pause(error)
+            except TimeoutError:
+                self._session.check()
+                raise self._conclusion() from None
+
+    async def _pause(self, error: Unavailable) -> None:
+        self._session.check()
+        self._last = error
+        delay_s = RETRY.delay_s(self._attempt, random.random())  # noqa: S311 - no secret
+        self._attempt += 1
+        waited_s = asyncio.get_running_loop().time() - self._begun_s
+        if waited_s + delay_s >= self._for_s:
+            raise self._conclusion() from None
+        if waited_s > SAY_AFTER_S and not self._said:
+            self._said = True
+            text = "%s cannot be read yet, after %.1f s (namespace %s at %s): %s"
+            log.warning(text, self._what, waited_s, self._session.namespace, self._session.server, error)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay_s):
+                await self._closing.wait()
+
+    def _conclusion(self) -> AetherError:
+        """What to raise at the deadline: nothing was stored by reading, whatever it came to."""
+        text = f"{self._what} could not be read within {self._for_s:g} s"
+        last = self._last
+        if last is None:
+            error: AetherError = DeadlineExceeded(f"{text}: the server does not answer", outcome_known=True)
+        else:
+            error = Unavailable(f"{text}: {last.message}")
+        return asked_at(error, self._session.namespace, self._session.server)
+
+
+def _new_ids() -> Callable[[], str]:
+    """Ids that nobody else makes: a random name for this session, and a count. Short: an event holds three of them."""
+    prefix, count = token_urlsafe(12), itertools.count(1)
+    return lambda: f"{prefix}-{next(count)}"

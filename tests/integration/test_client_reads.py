@@ -1,0 +1,83 @@
+"""What a client reads it reads again while it is unavailable, and no longer than its deadline."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import aether
+from aether.client import open_session
+from tests.support.actors import Account, model
+from tests.support.jetstream import Generations, fresh_namespace, node
+from tests.support.nats_server import NatsServer
+from tests.support.pool import Pool
+from tests.support.proxy import Proxy
+
+GUARD_S = 20.0
+
+
+async def test_reads_go_on_over_a_server_that_was_away(own_server: NatsServer) -> None:
+    namespace = fresh_namespace()
+    with Pool("tests.support.actors:model", "--workers", "1", "--nats", own_server.url, "--namespace", namespace):
+        async with (
+            Proxy(own_server.port) as proxy,
+            open_session(proxy.url, namespace=namespace) as session,
+            aether.connect(proxy.url, model=model, namespace=namespace) as client,
+        ):
+            for amount in range(1, 4):
+                await client.actor(Account, "a").deposit(amount)
+            iterating = aiter(client.history(Account, "a"))
+            assert (await anext(iterating)).version == 1
+            generations = Generations(client._session._node.nats)
+            proxy.cut()
+            await generations.lost()
+            whole = asyncio.ensure_future(rest(aiter(client.history(Account, "a"))))
+            left = asyncio.ensure_future(rest(iterating))
+            entering = asyncio.ensure_future(client.subscribe().__aenter__())
+            overview = asyncio.ensure_future(session.overview())
+            await asyncio.sleep(0)
+            proxy.mend()
+            await asyncio.gather(whole, left, entering, overview)
+            assert [one.version for one in whole.result()] == [1, 2, 3]
+            assert [one.version for one in left.result()] == [2, 3]
+            assert len(overview.result().members) == 1
+
+
+async def rest(events: Any) -> list[aether.HistoryEvent]:
+    """What is left of an iteration."""
+    return [event async for event in events]
+
+
+async def test_a_read_that_cannot_be_done_ends_at_its_deadline_and_says_where(
+    own_server: NatsServer, namespace: str
+) -> None:
+    async with (
+        node(own_server.url, namespace),
+        aether.connect(own_server.url, model=model, namespace=namespace) as client,
+        open_session(own_server.url, namespace=namespace) as session,
+    ):
+        own_server.freeze()
+        try:
+            for asked in (
+                client.history(Account, "a", deadline_s=0.3)._all(),
+                client.subscribe(deadline_s=0.3).__aenter__(),
+                session.overview(deadline_s=0.3),
+            ):
+                with pytest.raises((aether.Unavailable, aether.DeadlineExceeded), match=own_server.url) as told:
+                    await asyncio.wait_for(asyncio.ensure_future(asked), GUARD_S)
+                assert told.value.details.get("outcome_known", True)
+        finally:
+            own_server.thaw()
+
+
+@pytest.mark.parametrize("deadline_s", [0, -1, 61, float("nan")])
+async def test_a_read_has_a_deadline_that_can_be(nats_server: NatsServer, namespace: str, deadline_s: float) -> None:
+    async with (
+        node(nats_server.url, namespace),
+        aether.connect(nats_server.url, model=model, namespace=namespace) as client,
+    ):
+        for asked in (client.history(Account, "a", deadline_s=deadline_s)._all(),
+                      client.subscribe(deadline_s=deadline_s).__aenter__()):  # fmt: skip
+            with pytest.raises(aether.InvalidCommand) as refused:
+                await asyncio.ensure_future(asked)
+            assert refused.value.path == "deadline_s"
