@@ -10,11 +10,12 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn, TypeAlias
 
 from aether.config import EXIT_CONFIGURATION, EXIT_NOT_DRAINED, WorkerSpec
 from aether.errors import ConfigError, ModelError
+from aether.system.forked import part_with_children
 from aether.system.process import die_with_parent, leave, reset_signals, set_process_name
 
 Work: TypeAlias = Callable[[WorkerSpec], int]
@@ -29,12 +30,18 @@ So all are looked at after three million more, and cycles of garbage among them 
 new nor old are looked at 30,000 at a time, which takes some 10 ms."""
 
 
-def become_worker(spec: WorkerSpec, title: str, work: Work, supervisor_pid: int, close_fds: Iterable[int]) -> NoReturn:
-    """Do the work in the process just forked, shown as `title`, and leave with its exit code."""
+def become_worker(
+    spec: WorkerSpec, namespace: str, work: Work, supervisor_pid: int, close_fds: Iterable[int], kept_fds: Sequence[int]
+) -> NoReturn:
+    """Do the work in the process just forked and leave with its exit code.
+
+    It closes `close_fds`, which are the supervisor's, and keeps `kept_fds`, which processes that it forks do not.
+    """
     code = EXIT_NOT_DRAINED
     try:
         _settle(supervisor_pid, close_fds)
-        set_process_name(f"aether-slot-{spec.slot}", title)
+        set_process_name(f"aether-slot-{spec.slot}", f"aether: worker {spec.slot} {namespace}")
+        part_with_children(kept_fds, "aether-forked", f"aether: forked by worker {spec.slot} {namespace}")
         code = work(spec)
     except (ConfigError, ModelError) as error:
         code = EXIT_CONFIGURATION

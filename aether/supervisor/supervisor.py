@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from secrets import token_hex
-from typing import assert_never
+from typing import NoReturn, assert_never
 
 from aether.config import WORKER_READY, WorkerSpec
 from aether.supervisor.check import RunningCheck, start_check
@@ -51,6 +51,7 @@ from aether.supervisor.state import (
     Terminate,
     Tick,
 )
+from aether.supervisor.strays import Strays
 from aether.system.embedded import EmbeddedServer, respawn, shut_down
 from aether.system.node_claim import NodeClaim
 from aether.system.process import send_signal, set_process_name
@@ -180,6 +181,7 @@ class _Supervisor:
         self._around = surroundings
         self._server = surroundings.server
         self._check: RunningCheck | None = None
+        self._strays = Strays()
         self._exit_code: int | None = None
         self.signals = _Signals()
         if handover is None:
@@ -195,6 +197,8 @@ class _Supervisor:
         set_process_name("aether", f"aether: supervisor {self._around.namespace} ({self._around.node.name})")
         gc.collect()
         gc.freeze()  # forked workers then share these pages, which no collection writes to
+        self._strays.look(self._ours())
+        self._strays.look(self._ours())
         self._take(first)
         while self._exit_code is None:
             self._wait()
@@ -226,13 +230,24 @@ class _Supervisor:
             except ChildProcessError:
                 return
             if pid == 0:
+                self._strays.look(self._ours())
                 return
+            self._strays.end_those_of(pid, self._ours(), was_worker=pid in self._workers())
             self._listen(pid)
             self._pipes.forget(pid)
             code = os.waitstatus_to_exitcode(status)
             if self._check is not None and pid == self._check.pid:
                 code, self._check = self._check.ended(code), None
             self._take(Exited(pid, code))
+
+    def _ours(self) -> set[int]:
+        """The children that the supervisor has started."""
+        server, check = self._state.server, self._check
+        others = (None if server is None else server.pid, None if check is None else check.pid)
+        return self._workers() | {pid for pid in others if pid is not None}
+
+    def _workers(self) -> set[int]:
+        return {slot.pid for slot in self._state.slots if slot.pid is not None}
 
     def _take(self, event: Input) -> None:
         """Plan and act until nothing follows: the outcome of an effect is an input of its own."""
@@ -280,14 +295,7 @@ class _Supervisor:
         try:
             pid = os.fork()
             if pid == 0:
-                ours = (status_read_fd, self._pipes.parent_write_fd, self.signals.read_fd, self.signals.write_fd)
-                spec = WorkerSpec(
-                    slot=effect.slot, slots=effect.slots, node=self._around.node.name, incarnation=effect.incarnation,
-                    replaces=effect.replaces, claim=self._around.node.claim, status_fd=status_write_fd,
-                    parent_fd=self._pipes.parent_read_fd,
-                )  # fmt: skip
-                title = f"aether: worker {effect.slot} {self._around.namespace}"
-                become_worker(spec, title, self._work, supervisor_pid, (*ours, *self._pipes.status.values()))
+                self._become_worker(effect, supervisor_pid, status_read_fd, status_write_fd)
         except OSError as error:
             os.close(status_read_fd)
             self._around.say(f"worker {effect.slot} cannot be forked: {error.strerror}")
@@ -297,6 +305,18 @@ class _Supervisor:
             os.close(status_write_fd)
         self._pipes.status[pid] = status_read_fd
         return pid
+
+    def _become_worker(self, fork: Fork, supervisor_pid: int, status_read_fd: int, status_write_fd: int) -> NoReturn:
+        node, pipes, signals = self._around.node, self._pipes, self.signals
+        spec = WorkerSpec(
+            slot=fork.slot, slots=fork.slots, node=node.name, incarnation=fork.incarnation, replaces=fork.replaces,
+            claim=node.claim, status_fd=status_write_fd, parent_fd=pipes.parent_read_fd,
+        )  # fmt: skip
+        close_fds = [status_read_fd, pipes.parent_write_fd, signals.read_fd, signals.write_fd, *pipes.status.values()]
+        if self._server is not None:
+            close_fds.append(self._server.lock_fd)  # the server itself holds it
+        kept_fds = [status_write_fd, pipes.parent_read_fd, *([] if node.lock_fd is None else [node.lock_fd])]
+        become_worker(spec, self._around.namespace, self._work, supervisor_pid, close_fds, kept_fds)
 
     def _start_server(self) -> int | None:
         assert self._server is not None
@@ -335,6 +355,7 @@ class _Supervisor:
         raise AssertionError("an exec came back without an error")
 
     def _leave(self, code: int) -> None:
+        self._strays.end_all(self._ours())
         if self._server is not None:
             server = self._state.server
             if server is not None and server.pid is not None:

@@ -18,6 +18,7 @@ from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
 _EXEC_FAILED = 127
 _KEEP_ENVIRONMENT = "SPT_NOENV"
 
@@ -35,6 +36,11 @@ def die_with_parent(parent_pid: int) -> None:
         raise OSError(code, os.strerror(code))
     if os.getppid() != parent_pid:
         os._exit(_EXEC_FAILED)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every process below this one whose parent dies. It lasts over an exec."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def set_process_name(name: str, title: str) -> None:

@@ -6,6 +6,7 @@ Workers report on stdout, one JSON line each; the tests wait for lines and exits
 import asyncio
 import ctypes
 import json
+import multiprocessing
 import os
 import select
 import signal
@@ -36,17 +37,17 @@ HANG_TIMEOUT_S = 3.0
 # ---------------------------------------------------------------------------------------------------- the pool
 
 
-def serve(spec: WorkerSpec) -> int:
-    return asyncio.run(_serve(spec))
+def serve(spec: WorkerSpec, forked: Callable[[], dict[str, int]] = dict) -> int:
+    return asyncio.run(_serve(spec, forked))
 
 
-async def _serve(spec: WorkerSpec) -> int:
+async def _serve(spec: WorkerSpec, forked: Callable[[], dict[str, int]]) -> int:
     draining = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, draining.set)
     lifeline = Lifeline(spec)
     lifeline.open()
     lifeline.ready()
-    report("ready", spec)
+    report("ready", spec, forked())
     await draining.wait()
     lifeline.close()
     report("drained", spec)
@@ -88,6 +89,34 @@ def outlive(spec: WorkerSpec) -> int:
     return refuse_to_drain(spec)
 
 
+def fork(spec: WorkerSpec) -> int:
+    """A worker with handlers that start processes in every way there is."""
+    return serve(spec, forked=fork_in_every_way)
+
+
+def fork_in_every_way() -> dict[str, int]:
+    libc = ctypes.CDLL(None)
+    forked = {"os.fork": os.fork() or block_the_loop()}
+    forked["multiprocessing"] = started(multiprocessing.get_context("fork").Process(target=block_the_loop))
+    forked["C"] = libc.fork() or libc.pause()
+    forked["program"] = subprocess.Popen(["sleep", "1000"], start_new_session=True, close_fds=False).pid
+    read_fd, write_fd = os.pipe()
+    forked["parent"] = os.fork() or fork_a_grandchild(write_fd)
+    forked["grandchild"] = int(os.read(read_fd, 100))
+    return forked
+
+
+def started(process: Any) -> int:
+    process.start()
+    pid: int = process.pid
+    return pid
+
+
+def fork_a_grandchild(write_fd: int) -> int:
+    os.write(write_fd, str(os.fork() or block_the_loop()).encode())
+    return block_the_loop()
+
+
 def crash(spec: WorkerSpec) -> int:
     report("booting", spec)
     raise RuntimeError("this worker always fails at boot")
@@ -98,16 +127,16 @@ def misconfigured(spec: WorkerSpec) -> int:
     return 4
 
 
-def report(what: str, spec: WorkerSpec) -> None:
-    said = {"what": what, "slot": spec.slot, "slots": spec.slots, "pid": os.getpid(), "parent": os.getppid(),
-            "incarnation": spec.incarnation, "replaces": spec.replaces, "claim": spec.claim,
+def report(what: str, spec: WorkerSpec, forked: dict[str, int] | None = None) -> None:
+    said = {"what": what, "forked": forked, "slot": spec.slot, "slots": spec.slots, "pid": os.getpid(),
+            "parent": os.getppid(), "incarnation": spec.incarnation, "replaces": spec.replaces, "claim": spec.claim,
             "code": CODE.read_text()}  # fmt: skip
     os.write(1, json.dumps(said).encode() + b"\n")
 
 
 WORK: dict[str, Callable[[WorkerSpec], int]] = {
     work.__name__: work
-    for work in (serve, hang_once, refuse_to_drain, refuse_until_killed, outlive, crash, misconfigured)
+    for work in (serve, hang_once, refuse_to_drain, refuse_until_killed, outlive, crash, misconfigured, fork)
 }
 CODE = Path("code")
 """What stands for the model's code: read by each worker, and refused by the check when it says `broken`."""
@@ -462,6 +491,40 @@ def test_processes_say_what_they_are(pool: Starts) -> None:
     assert shown(running.process.pid) == ("aether", "aether: supervisor pool (mine)")
     assert shown(worker) == ("aether-slot-0", "aether: worker 0 pool")
     assert b"PYTHONPATH=" in Path(f"/proc/{worker}/environ").read_bytes(), "the environment stays readable"
+
+
+def test_what_a_worker_forks_ends_with_it_and_holds_nothing_of_it(pool: Starts) -> None:
+    running = pool("fork", with_server=True)
+    first = running.next("ready")
+    for how, pid in first["forked"].items():
+        if how != "C":
+            assert not shown(pid)[1].startswith("aether: worker"), how
+            assert lock_of(pid) is None, how
+    os.kill(first["forked"]["os.fork"], signal.SIGTERM)
+    wait_until_gone(first["forked"]["os.fork"])
+    os.kill(first["pid"], signal.SIGKILL)
+    second = running.next("ready")
+    assert second["replaces"] == first["incarnation"], "a signal for what it forked was taken for its own"
+    for pid in first["forked"].values():
+        wait_until_gone(pid)
+    running.signal(signal.SIGTERM)
+    assert running.exit_code() == 0
+    for pid in second["forked"].values():
+        wait_until_gone(pid)
+    assert pool("serve", with_server=True).next("ready"), "the next supervisor starts at once"
+
+
+def test_nothing_that_python_forked_keeps_the_next_supervisor_out_when_the_last_one_was_killed(pool: Starts) -> None:
+    running = pool("fork", with_server=True)
+    forked = running.next("ready")["forked"]
+    os.kill(forked["C"], signal.SIGKILL)
+    running.signal(signal.SIGKILL)
+    running.process.wait(DEADLINE_S)
+    for how in ("os.fork", "multiprocessing", "parent"):
+        wait_until_gone(forked[how])
+    assert pool("serve", with_server=True).next("ready")
+    for how in ("program", "grandchild"):
+        os.kill(forked[how], signal.SIGKILL)
 
 
 if __name__ == "__main__":
