@@ -311,6 +311,10 @@ async def test_a_cluster_that_cannot_read_the_table_does_not_start() -> None:
             pass
 
 
+def tasks_named(name: str) -> list[asyncio.Task[object]]:
+    return [task for task in asyncio.all_tasks() if task.get_name() == name]
+
+
 async def test_an_actor_at_work_for_too_long_is_abandoned_and_its_shard_goes() -> None:
     GATES["for ever"] = asyncio.Event()
     server = InMemoryServer()
@@ -320,8 +324,9 @@ async def test_an_actor_at_work_for_too_long_is_abandoned_and_its_shard_goes() -
         [*_, shard] = sorted(shards_of("b-0", "a-0", "b-0"))
         waiter = actor_of(shard, "waiter")
         working = asyncio.ensure_future(calling.call(waiter, "wait_for", gate="for ever"))
-        await soon(lambda: any(not vm.idle for vm in a.running.get_active_vms(shard)))
-        [handler] = [task for task in asyncio.all_tasks() if task.get_name() == f"{waiter}.wait_for"]
+        handlers: list[asyncio.Task[object]] = []
+        await soon(lambda: bool(handlers.extend(tasks_named(f"{waiter}.wait_for")) or handlers))
+        handler = handlers[0]
         async with member(server, "b", config=config) as b:
             await settled(a, b)
             assert handler.cancelled()
