@@ -324,9 +324,8 @@ async def test_an_actor_at_work_for_too_long_is_abandoned_and_its_shard_goes() -
         [*_, shard] = sorted(shards_of("b-0", "a-0", "b-0"))
         waiter = actor_of(shard, "waiter")
         working = asyncio.ensure_future(calling.call(waiter, "wait_for", gate="for ever"))
-        handlers: list[asyncio.Task[object]] = []
-        await soon(lambda: bool(handlers.extend(tasks_named(f"{waiter}.wait_for")) or handlers))
-        handler = handlers[0]
+        await soon(lambda: bool(tasks_named(f"{waiter}.wait_for")))
+        [handler] = tasks_named(f"{waiter}.wait_for")
         async with member(server, "b", config=config) as b:
             await settled(a, b)
             assert handler.cancelled()
