@@ -128,6 +128,8 @@ class RuntimeConfig:
     - `record_max`: command ids remembered for one actor. `record_margin_s`: how long an id that the client library made
       is remembered beyond its deadline; `command_window_s`: one that the caller gave, from its commit.
     - `append_timeout_s`: an append without acknowledgement for so long has an unknown outcome.
+    - `cancel_grace_s`: a handler that goes on for so long after it was cancelled is given up; its actor answers
+      `ActorFailed` until it ends.
     - `follow_stored`: apply events appended from outside as they arrive (see docs/guarantees.md for its cost).
     """
 
@@ -145,6 +147,7 @@ class RuntimeConfig:
     record_margin_s: float = 5.0
     command_window_s: float = 120.0
     append_timeout_s: float = 5.0
+    cancel_grace_s: float = 1.0
     drain_timeout_s: float = 25.0
     follow_stored: bool = True
 
@@ -152,7 +155,7 @@ class RuntimeConfig:
         _at_least(self, 1, "mailbox_max", "waiting_max", "active_vms_max", "activations_max", "commits_in_flight_max",
                   "turn_commands_max", "snapshots_in_flight_max", "record_max")  # fmt: skip
         _at_least(self, 0, "idle_passivation_s", "snapshot_every_events", "snapshot_after_replay_s",
-                  "record_margin_s", "drain_timeout_s")  # fmt: skip
+                  "record_margin_s", "cancel_grace_s", "drain_timeout_s")  # fmt: skip
         _at_least(self, 0.01, "append_timeout_s")
 
 

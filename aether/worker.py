@@ -40,6 +40,7 @@ from aether.runtime.runtime import Runtime
 from aether.system.clock import SystemClock
 from aether.system.environment import boot_id, host_name, join_pool
 from aether.system.lifeline import Lifeline
+from aether.system.main_loop import run_to_end
 from aether.wire import STORED_FORMAT
 from aether.worker_log import configure_logging
 
@@ -70,7 +71,7 @@ def run_worker(model: Model, spec: WorkerSpec, settings: WorkerSettings) -> int:
     join_pool(settings.connection.url, settings.namespace, model.name)
     worker = Worker(model, spec, settings)
     try:
-        uvloop.run(worker.run())
+        run_to_end(uvloop.new_event_loop, worker.run())
     except (ConfigError, ModelError) as error:
         log.error("the configuration cannot work: %s", error)
         return EXIT_CONFIGURATION

@@ -156,5 +156,5 @@ class TypedEvent:
             return raw
         try:
             return orjson.dumps(self._upcast(orjson.loads(raw), schema_version))
-        except Exception as error:  # users' code
+        except BaseException as error:  # users' code
             raise ValueError(f"it cannot be upcast from schema version {schema_version}: {error!r}") from error

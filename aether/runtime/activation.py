@@ -1,4 +1,4 @@
-"""What a machine waits for: its replay, with retries, and a user's asynchronous handler, with its deadline.
+"""What a machine waits for: its replay, with retries, and a user's asynchronous handler.
 
 The coroutines of virtual machines and their turns. The rest of both is plain calls, which can be compiled; a coroutine
 with `try` or `with` around an `await` must not be (docs/decisions.md).
@@ -66,7 +66,31 @@ async def replay(machine: Replaying, host: Host, delay_s: float) -> None:
             return
 
 
-async def bounded(result: Awaitable[Any], limit: asyncio.Timeout) -> Any:
-    """The result of a handler, unless the limit comes first."""
-    async with limit:
-        return await result
+class Ended:
+    """What an asynchronous handler came to: what it returned, or what it raised."""
+
+    __slots__ = ("error", "result")
+
+    def __init__(self, result: Any, error: BaseException | None) -> None:
+        self.result = result
+        self.error = error
+
+
+async def to_its_end(handler: Awaitable[Any]) -> Ended:
+    """Run a handler; never raises. An event loop passes on what it finds in a task, if it is a SystemExit."""
+    try:
+        return Ended(await handler, None)
+    except BaseException as error:  # a cancellation too: whose it was, the turn knows
+        return Ended(None, error)
+
+
+def where_it_stands(task: "asyncio.Task[Any]") -> str:
+    """The innermost line that a task waits at, as `file:line in function`; empty when nobody knows."""
+    waits: Any = task.get_coro()
+    place = ""
+    while waits is not None:
+        frame = getattr(waits, "cr_frame", None) or getattr(waits, "gi_frame", None)
+        if frame is not None:
+            place = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+        waits = getattr(waits, "cr_await", None) or getattr(waits, "gi_yieldfrom", None)
+    return place

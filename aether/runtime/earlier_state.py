@@ -9,7 +9,7 @@ import logging
 from typing import Any
 
 from aether.errors import ActorFailed, AetherError, DeadlineExceeded, Overloaded
-from aether.model.definition import ActorType
+from aether.model.definition import ActorType, State
 from aether.ports import Delivery, EventStore
 from aether.runtime.host import Host
 from aether.runtime.replay import fold_until
@@ -47,7 +47,7 @@ class EarlierStates:
         try:
             async with asyncio.timeout(within_s), host.activations:
                 fold = await fold_until(self._store, delivery.actor_id, actor_type, version)
-            reply = encode_state_reply(delivery.actor_id, fold.version, actor_type.encode_state(fold.state))
+            reply = encode_state_reply(delivery.actor_id, fold.version, _encoded(actor_type, fold.state))
             answer = encode_answer(reply, fold.version, fold.position)
         except TimeoutError:
             answer = encode_error(DeadlineExceeded("the history was not read in time", outcome_known=True))
@@ -59,3 +59,10 @@ class EarlierStates:
         finally:
             host.waiting -= 1
         host.respond(delivery, answer)
+
+
+def _encoded(actor_type: ActorType, state: State) -> bytes:
+    try:
+        return actor_type.encode_state(state)
+    except BaseException as error:  # users' code: nothing of it may end the task, or the loop
+        raise ActorFailed(f"the state cannot be shown: {error!r}") from error

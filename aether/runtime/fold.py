@@ -20,9 +20,10 @@ class Fold:
     __slots__ = ("actor_id", "actor_type", "position", "record", "state", "version")
 
     def __init__(self, actor_id: ActorId, actor_type: ActorType, scope: Scope | None = None) -> None:
+        """The fold of no events. Raises `ActorFailed` when the first state cannot be made."""
         self.actor_id = actor_id
         self.actor_type = actor_type
-        self.state: State = actor_type.initial(actor_id, scope)
+        self.state: State = _initial(actor_id, actor_type, scope)
         self.version = Version(0)
         self.position = Position(0)
         self.record: CommandRecord | None = None
@@ -63,9 +64,11 @@ class Fold:
             read = event_type.decode(bytes(event.data), event.schemaversion)
         except ValueError as error:
             raise self._unreadable(str(error), event, position) from error
+        except BaseException as error:  # users' code: an upcast, a validator, a constructor
+            raise self._unreadable(repr(error), event, position) from error
         try:
             self.state = self.actor_type.evolve(self.state, read)
-        except Exception as error:
+        except BaseException as error:
             raise ActorFailed(
                 f"the handler of {event.type} failed on version {event.id} of {self.actor_id}: {error!r}",
                 actor=str(self.actor_id),
@@ -77,3 +80,10 @@ class Fold:
             actor=str(self.actor_id),
             position=position,
         )
+
+
+def _initial(actor_id: ActorId, actor_type: ActorType, scope: Scope | None) -> State:
+    try:
+        return actor_type.initial(actor_id, scope)
+    except BaseException as error:  # users' code: the factories of fields
+        raise ActorFailed(f"the first state of {actor_id} could not be made: {error!r}", actor=str(actor_id)) from error

@@ -12,6 +12,8 @@ from typing import Any, Protocol, TypeAlias
 from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
 from aether.core.late_appends import LateAppends
+from aether.errors import ActorFailed, AetherError, Unavailable
+from aether.ids import ActorId
 from aether.ports import Clock, Delivery, Lease
 from aether.runtime.cohort import Stage
 from aether.runtime.committer import Committer
@@ -57,6 +59,21 @@ class _Answer:
         self.answer = answer
 
 
+class Held:
+    """A handler that goes on although its turn is over: until it ends, its actor runs no other on this worker."""
+
+    __slots__ = ("command", "given_up")
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+        self.given_up = False
+
+    def refusal(self, actor_id: ActorId) -> AetherError:
+        """What a command for the actor hears: to ask again, or that it failed when the handler was given up."""
+        text = f"{actor_id} still runs {self.command}, whose caller has been answered"
+        return ActorFailed(text, actor=str(actor_id)) if self.given_up else Unavailable(text)
+
+
 class Host:
     """The worker as its machines see it. `random` gives jitter in [0, 1); `discard` takes a stopped machine out.
 
@@ -98,6 +115,7 @@ class Host:
         self.loop = asyncio.get_running_loop()
         self.activations = asyncio.Semaphore(config.activations_max)
         self.waiting = 0
+        self.held: dict[ActorId, Held] = {}
         self.turns: Stage[Machine] = Stage(_run_turns)
         self.decided: Stage[Decided] = Stage(self._finish_turns)
         self.answers: Stage[_Answer] = Stage(self._send_answers)
@@ -111,6 +129,14 @@ class Host:
                 turn.finish(now)
             except Exception:  # one machine's bug must not keep the others from committing
                 log.exception("a turn could not be ended")
+
+    def hold(self, actor_id: ActorId, command: str) -> Held:
+        """Run nothing of the actor until its handler of this command has ended: see `let_go`."""
+        return self.held.setdefault(actor_id, Held(command))
+
+    def let_go(self, actor_id: ActorId) -> None:
+        """The handler has ended."""
+        self.held.pop(actor_id, None)
 
     def retry_delay_s(self, attempt: int) -> float:
         """Seconds to wait before retry `attempt`, from 0."""

@@ -195,9 +195,19 @@ class VirtualMachine:
     def run_turn(self) -> None:
         """Run the commands that wait, if nothing else was begun since the host was asked for the turn."""
         if self._phase is Phase.IDLE and self._mailbox:
+            if self._host.held and self.actor_id in self._host.held:
+                self._refuse_all(self._host.held[self.actor_id].refusal(self.actor_id))
+                self._pump()
+                return
             self._phase = advance(self._phase, Happening.TURN_BEGUN)
             self._turn = OpenTurn(self, self._host, self.fold, self._mailbox)
             self._turn.run()
+
+    def _refuse_all(self, error: AetherError) -> None:
+        """Answer all that wait with an error that came before they ran."""
+        answer = encode_error(error)
+        while self._mailbox:
+            self.answer(self._mailbox.popleft(), answer)
 
     def _pump(self) -> None:
         """Ask for a turn if there is something to do and nothing is open."""

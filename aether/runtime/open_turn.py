@@ -23,12 +23,11 @@ from aether.errors import (
     Overloaded,
     Rejected,
     StateChangedOutsideEvent,
-    Unavailable,
 )
 from aether.ids import ActorId
 from aether.model.definition import ActorType, CommandType, Context, Scope
 from aether.ports import Delivery
-from aether.runtime.activation import bounded
+from aether.runtime.activation import Ended, to_its_end, where_it_stands
 from aether.runtime.fold import Fold
 from aether.runtime.host import Host
 from aether.wire import (
@@ -129,8 +128,8 @@ class Owner(Scope, Protocol):
 class OpenTurn:
     """One turn. `rebuild` says that the state must be replayed after it: a handler was undone the slow way."""
 
-    __slots__ = ("_broken", "_checkpoint", "_fold", "_handler", "_host", "_limit", "_limit_expires_s", "_mailbox",
-                 "_owner", "_reply", "_running", "_touched", "rebuild", "turn")  # fmt: skip
+    __slots__ = ("_awaited", "_broken", "_checkpoint", "_deadline_s", "_fold", "_given_up", "_handler", "_host", "_late",
+                 "_mailbox", "_owner", "_reply", "_running", "_timer", "_touched", "rebuild", "turn")  # fmt: skip
 
     def __init__(self, owner: Owner, host: Host, fold: Fold, mailbox: deque[Waiting]) -> None:
         self.turn: Turn[Waiting] = Turn(owner.source, fold.version)
@@ -141,9 +140,12 @@ class OpenTurn:
         self._mailbox = mailbox
         self._running: Waiting | None = None
         self._reply = b""
-        self._handler: asyncio.Task[Any] | None = None
-        self._limit: asyncio.Timeout | None = None
-        self._limit_expires_s = 0.0
+        self._handler: asyncio.Task[Ended] | None = None
+        self._awaited: Waiting | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline_s = 0.0
+        self._late = False
+        self._given_up = False
         self._broken: BaseException | None = None
         self._checkpoint: object | None = None
         self._touched = False
@@ -151,9 +153,10 @@ class OpenTurn:
     @property
     def context(self) -> Context:
         """The command that runs now. Raises RuntimeError outside a handler."""
-        if self._running is None:
+        running = self._running or self._awaited
+        if running is None:
             raise RuntimeError("there is no command to tell of outside a command handler")
-        command = self._running.command
+        command = running.command
         return Context(
             command_id=command.id,
             correlation_id=command.correlationid or command.id,
@@ -191,9 +194,11 @@ class OpenTurn:
         self.turn.emit(Emitted(event_type.name, event_type.schema_version, body))
 
     def cancel(self) -> None:
-        """Its machine has ended: an asynchronous handler that runs is cancelled, and nobody hears of it."""
-        if self._handler is not None:
-            self._handler.cancel()
+        """Its machine has ended: an asynchronous handler that runs is cancelled, and its actor held until it ends."""
+        if self._awaited is not None:
+            self._running = None  # what it still emits is refused
+            self._host.hold(self._owner.actor_id, self._awaited.type.name)
+            self._cancel_handler()
 
     def run(self) -> None:
         """Run the commands that wait, then tell the owner.
@@ -235,9 +240,7 @@ class OpenTurn:
         try:
             result = waiting.type.invoke(self._fold.state, self._owner, waiting.args)
             awaitable = hasattr(result, "__await__")  # which may be users' code too
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # also a CancelledError: in a synchronous handler it cancels nothing of ours
+        except BaseException as error:  # SystemExit and CancelledError too: here they end and cancel nothing of ours
             self._failed(waiting, error)
             return True
         if awaitable:
@@ -262,26 +265,61 @@ class OpenTurn:
         return None
 
     def _await_handler(self, waiting: Waiting, result: Awaitable[Any], timeout_s: float) -> None:
-        self._limit, self._limit_expires_s = asyncio.timeout(timeout_s), waiting.expires_s
-        handler = self._handler = self._host.spawn(bounded(result, self._limit))
+        handler = self._handler = self._host.spawn(to_its_end(result))
         handler.set_name(f"{self._owner.actor_id}.{waiting.type.name}")
         handler.add_done_callback(self._handler_done)
+        self._awaited, self._deadline_s, self._late = waiting, waiting.expires_s, False
+        self._timer = self._host.loop.call_later(timeout_s, self._overdue)
 
-    def _handler_done(self, task: "asyncio.Task[Any]") -> None:
-        waiting, limit = self._running, self._limit
-        assert waiting is not None
-        assert limit is not None
-        if self._owner.stopped:
+    def _overdue(self) -> None:
+        """The handler is past its deadline, unless a later delivery of its command brought a longer one."""
+        assert self._awaited is not None
+        more_s = self._awaited.expires_s - self._deadline_s
+        if more_s > 0:
+            self._deadline_s += more_s
+            self._timer = self._host.loop.call_later(more_s, self._overdue)
             return
-        if task.cancelled():
-            self._undecided(waiting, encode_error(Unavailable(f"{waiting.type.name} was cancelled")))
-        elif (error := task.exception()) is None:
-            if not self._succeeded(waiting, task.result()):
+        self._late = True
+        self._cancel_handler()
+
+    def _cancel_handler(self) -> None:
+        assert self._handler is not None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._handler.cancel()
+        self._timer = self._host.loop.call_later(self._host.config.cancel_grace_s, self._give_up)
+
+    def _give_up(self) -> None:
+        """The handler goes on although it was cancelled: answer its caller, end the turn, and hold the actor."""
+        handler, waiting = self._handler, self._awaited
+        assert handler is not None
+        assert waiting is not None
+        owner, command = self._owner, waiting.command
+        self._given_up = True
+        self._host.counters.handlers_given_up += 1
+        extra = {"actor": str(owner.actor_id), "command": command.command, "command_id": command.id}
+        log.error("a handler goes on although it was cancelled", extra={**extra, "at": where_it_stands(handler)})
+        self._host.hold(owner.actor_id, waiting.type.name).given_up = True
+        if owner.stopped:
+            return
+        message = f"{command.command} goes on although its deadline has passed; nothing of it is stored"
+        failed = ActorFailed(message, actor=str(owner.actor_id), command_id=command.id)
+        self._refused(waiting, encode_error(failed))
+        owner.turn_over(self)
+
+    def _handler_done(self, task: "asyncio.Task[Ended]") -> None:
+        waiting, self._awaited = self._awaited, None
+        assert waiting is not None
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._given_up or self._owner.stopped:
+            self._host.let_go(self._owner.actor_id)
+            return
+        error = asyncio.CancelledError() if task.cancelled() else task.result().error
+        if error is None:
+            if not self._succeeded(waiting, task.result().result):
                 return
-        elif isinstance(error, TimeoutError) and limit.expired() and waiting.expires_s > self._limit_expires_s:
-            self._undo()  # a later delivery has a longer deadline: run it for that one
-            self._mailbox.appendleft(waiting)
-        elif isinstance(error, TimeoutError) and limit.expired():
+        elif self._late and isinstance(error, asyncio.CancelledError):
             late = DeadlineExceeded(f"{waiting.type.name} did not finish before its deadline", outcome_known=True)
             self._refused(waiting, encode_error(late))
         else:
@@ -296,7 +334,7 @@ class OpenTurn:
             return True
         try:
             reply = waiting.type.encode_reply(result)
-        except Exception as error:
+        except BaseException as error:
             self._failed(waiting, error)
             return True
         if turn.emitted:
@@ -334,14 +372,6 @@ class OpenTurn:
     def _failed(self, waiting: Waiting, error: BaseException) -> None:
         """The handler raised."""
         self._refused(waiting, self._failure(waiting, error))
-
-    def _undecided(self, waiting: Waiting, error: bytes) -> None:
-        """The command has not been decided: its callers hear why, and ask again."""
-        self._undo()
-        if self.turn.stores:
-            self.turn.refuse(waiting, error)
-        else:
-            self._owner.answer(waiting, error)
 
     def _refused(self, waiting: Waiting, error: bytes) -> None:
         """The command is decided: none of its events is stored, and this error is its answer."""
@@ -428,7 +458,7 @@ class OpenTurn:
     def _failure(self, waiting: Waiting, error: BaseException) -> bytes:
         try:
             return encode_error(self._described(waiting, error))
-        except Exception as unspeakable:  # users' code too: the error's text, its details, its class
+        except BaseException as unspeakable:  # users' code too: the error's text, its details, its class
             name, why = type(error).__name__, type(unspeakable).__name__
             message = f"{waiting.command.command} failed with {name}, which cannot be described: {why}"
             log.error(message, exc_info=unspeakable, extra={"actor": str(self._owner.actor_id)})
@@ -450,5 +480,9 @@ class OpenTurn:
         )
         if isinstance(error, StateChangedOutsideEvent):
             return error
-        what = error.message if isinstance(error, ActorFailed) else f"{type(error).__name__}: {error}"
+        what = f"{type(error).__name__}: {error}"
+        if isinstance(error, ActorFailed):
+            what = error.message
+        elif isinstance(error, asyncio.CancelledError):
+            what = "CancelledError: its own code cancelled it, or something that it waited for"
         return ActorFailed(f"{command.command} failed: {what}", actor=str(self._owner.actor_id), command_id=command.id)

@@ -7,7 +7,7 @@ be looked up for a command; when it opens and closes is its runtime's business.
 import logging
 
 from aether.codec import digest
-from aether.errors import AetherError, DeadlineExceeded, InvalidCommand, Unavailable, UnknownCommand
+from aether.errors import ActorFailed, AetherError, DeadlineExceeded, InvalidCommand, Unavailable, UnknownCommand
 from aether.ids import ActorId
 from aether.model.definition import ActorType
 from aether.model.model import Model
@@ -97,7 +97,7 @@ class Router:
         for delivery in deliveries:
             try:
                 self._read(delivery, now_s)
-            except Exception as error:
+            except BaseException as error:  # SystemExit too: arguments are made by users' code
                 self._not_taken(delivery, error)
 
     def _hand_over_all(self, arrivals: list[Waiting]) -> None:
@@ -106,18 +106,20 @@ class Router:
             delivery = waiting.deliveries[0]
             try:
                 self.registry.use(delivery.actor_id, now_s).receive(waiting)
-            except Exception as error:
+            except BaseException as error:
                 self._not_taken(delivery, error)
 
-    def _not_taken(self, delivery: Delivery, error: Exception) -> None:
+    def _not_taken(self, delivery: Delivery, error: BaseException) -> None:
         if isinstance(error, AetherError):
             try:
                 self._respond(delivery, encode_error(error))
                 return
-            except Exception as unspeakable:  # an error of users' own
+            except BaseException as unspeakable:  # an error of users' own
                 error = unspeakable
-        log.error("a command could not be taken", exc_info=error, extra={"actor": str(delivery.actor_id)})
-        self._respond(delivery, encode_error(AetherError("the worker could not take the command; see its log")))
+        actor = str(delivery.actor_id)
+        log.error("a command could not be taken", exc_info=error, extra={"actor": actor})
+        why = f"the command could not be taken: {type(error).__name__}; see the worker's log"
+        self._respond(delivery, encode_error(ActorFailed(why, actor=actor)))
 
     def _read(self, delivery: Delivery, now_s: float) -> None:
         host = self._host

@@ -116,7 +116,7 @@ class SnapshotWriter:
             return None
         try:
             raw = encode_snapshot(fold)
-        except Exception:
+        except BaseException:  # users' code too
             self._counters.snapshots_failed += 1
             log.exception("a state cannot be snapshotted", extra={"actor": str(fold.actor_id)})
             return None

@@ -1,0 +1,53 @@
+"""Workers whose handlers try to end them, or do not end: processes stay, other actors answer, drains drain."""
+
+import asyncio
+import re
+
+import pytest
+
+import aether
+from tests.support.bad_handlers import Bad, model
+from tests.support.jetstream import fresh_namespace
+from tests.support.nats_server import NatsServer
+from tests.support.pool import SERVING, Pool
+
+MODEL = "tests.support.bad_handlers:model"
+ACTORS = 8
+
+
+def pool_on(server: NatsServer, namespace: str) -> Pool:
+    return Pool(MODEL, "--workers", "2", "--nats", server.url, "--namespace", namespace)
+
+
+async def test_no_handler_ends_a_worker(nats_server: NatsServer) -> None:
+    namespace = fresh_namespace()
+    with pool_on(nats_server, namespace) as pool:
+        async with aether.connect(nats_server.url, model=model, namespace=namespace) as client:
+            for n in range(ACTORS):
+                bad = client.actor(Bad, f"bad {n}")
+                for left in (bad.leave(), bad.leave_later()):
+                    with pytest.raises(aether.ActorFailed, match="SystemExit"):
+                        await left
+                assert await bad.leave_behind() == 1
+            for n in range(ACTORS):
+                assert await client.actor(Bad, f"bad {n}").tell() == 1
+        said = re.compile(r"code that no command waits for tried to end the worker")
+        await asyncio.to_thread(pool.wait_for, said)
+        assert await asyncio.to_thread(pool.drain) == 0
+        started = [line for line in pool.lines if SERVING.search(line)]
+        assert len(started) == 2, "no worker was replaced"
+
+
+async def test_a_handler_and_a_task_that_do_not_end_are_in_no_drains_way(nats_server: NatsServer) -> None:
+    namespace = fresh_namespace()
+    with pool_on(nats_server, namespace) as pool:
+        async with aether.connect(nats_server.url, model=model, namespace=namespace) as client:
+            with pytest.raises((aether.DeadlineExceeded, aether.ActorFailed)):
+                await client.actor(Bad, "stays", deadline_s=0.2).stay()
+            await asyncio.to_thread(
+                pool.wait_for, re.compile(r"a handler goes on although.* actor=bad/stays command=stay")
+            )
+            with pytest.raises(aether.ActorFailed, match="still runs stay"):
+                await client.actor(Bad, "stays").tell()
+            assert await client.actor(Bad, "neighbour").tell() == 0
+        assert await asyncio.to_thread(pool.drain) == 0
