@@ -128,8 +128,9 @@ class Owner(Scope, Protocol):
 class OpenTurn:
     """One turn. `rebuild` says that the state must be replayed after it: a handler was undone the slow way."""
 
-    __slots__ = ("_awaited", "_broken", "_checkpoint", "_deadline_s", "_fold", "_given_up", "_handler", "_host", "_late",
-                 "_mailbox", "_owner", "_reply", "_running", "_timer", "_touched", "rebuild", "turn")  # fmt: skip
+    __slots__ = ("_awaited", "_broken", "_checkpoint", "_deadline_s", "_fold", "_given_up", "_handler", "_host",
+                 "_late", "_mailbox", "_owner", "_reply", "_running", "_timer", "_touched", "rebuild",
+                 "turn")  # fmt: skip
 
     def __init__(self, owner: Owner, host: Host, fold: Fold, mailbox: deque[Waiting]) -> None:
         self.turn: Turn[Waiting] = Turn(owner.source, fold.version)
