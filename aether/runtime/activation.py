@@ -77,10 +77,20 @@ class Ended:
 
 
 async def to_its_end(handler: Awaitable[Any]) -> Ended:
-    """Run a handler; never raises. An event loop passes on what it finds in a task, if it is a SystemExit."""
+    """Run a handler; raises nothing but CancelledError. A SystemExit in a task would end the event loop."""
     try:
         return Ended(await handler, None)
-    except BaseException as error:  # a cancellation too: whose it was, the turn knows
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return Ended(None, error)
+
+
+def end_of(task: "asyncio.Task[Ended]") -> Ended:
+    """What the handler of a task that is done came to."""
+    try:
+        return task.result()
+    except asyncio.CancelledError as error:  # whose cancellation it was, the turn knows
         return Ended(None, error)
 
 

@@ -27,7 +27,7 @@ from aether.errors import (
 from aether.ids import ActorId
 from aether.model.definition import ActorType, CommandType, Context, Scope
 from aether.ports import Delivery
-from aether.runtime.activation import Ended, to_its_end, where_it_stands
+from aether.runtime.activation import Ended, end_of, to_its_end, where_it_stands
 from aether.runtime.fold import Fold
 from aether.runtime.host import Host
 from aether.wire import (
@@ -316,9 +316,10 @@ class OpenTurn:
         if self._given_up or self._owner.stopped:
             self._host.let_go(self._owner.actor_id)
             return
-        error = asyncio.CancelledError() if task.cancelled() else task.result().error
+        end = end_of(task)
+        error = end.error
         if error is None:
-            if not self._succeeded(waiting, task.result().result):
+            if not self._succeeded(waiting, end.result):
                 return
         elif self._late and isinstance(error, asyncio.CancelledError):
             late = DeadlineExceeded(f"{waiting.type.name} did not finish before its deadline", outcome_known=True)
