@@ -7,6 +7,8 @@ and waited for within a bound: no task and no thread of users keeps a process al
 
 import asyncio
 import logging
+import os
+import signal
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -36,6 +38,15 @@ def _run(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[T]") -> T:
             if task.done() and not task.cancelled() and task.exception() is error:
                 raise
             _log.error("code that no command waits for tried to end the worker", exc_info=error)
+            loop.call_soon(_look_for_signals)
+
+
+def _look_for_signals() -> None:
+    """Have the loop handle the signals that came while it stood still: it would wait for the next one to look."""
+    fd = signal.set_wakeup_fd(-1)
+    if fd != -1:
+        signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+        os.write(fd, b"\0")
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:

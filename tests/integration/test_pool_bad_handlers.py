@@ -33,7 +33,7 @@ async def test_no_handler_ends_a_worker(nats_server: NatsServer) -> None:
                 assert await client.actor(Bad, f"bad {n}").tell() == 1
         said = re.compile(r"code that no command waits for tried to end the worker")
         await asyncio.to_thread(pool.wait_for, said)
-        assert await asyncio.to_thread(pool.drain) == 0
+        assert await asyncio.to_thread(pool.drain) == 0, "".join(pool.lines)
         started = [line for line in pool.lines if SERVING.search(line)]
         assert len(started) == 2, "no worker was replaced"
 
@@ -50,4 +50,4 @@ async def test_a_handler_and_a_task_that_do_not_end_are_in_no_drains_way(nats_se
             with pytest.raises(aether.ActorFailed, match="still runs stay"):
                 await client.actor(Bad, "stays").tell()
             assert await client.actor(Bad, "neighbour").tell() == 0
-        assert await asyncio.to_thread(pool.drain) == 0
+        assert await asyncio.to_thread(pool.drain) == 0, "".join(pool.lines)

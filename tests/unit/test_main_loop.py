@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -72,6 +73,36 @@ def test_the_loop_goes_on_and_loses_nothing_that_was_ready(
     with caplog.at_level(logging.ERROR):
         assert run_to_end(make_loop, main()) == [0, 1, 2]
     assert set(said(caplog)) == {"code that no command waits for tried to end the worker"}
+
+
+class SignalWhenLogged(logging.Handler):
+    """Sends this process a signal with each record."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send it."""
+        signal.raise_signal(signal.SIGUSR2)
+
+
+@pytest.mark.parametrize("make_loop", LOOPS)
+def test_a_signal_that_comes_while_the_loop_stands_still_is_handled(
+    make_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def main() -> bool:
+        came = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR2, came.set)
+        loop.call_soon(leave, SystemExit(1))
+        try:
+            return await asyncio.wait_for(came.wait(), 10)
+        finally:
+            loop.remove_signal_handler(signal.SIGUSR2)
+
+    signals = SignalWhenLogged()
+    logging.getLogger(main_loop.__name__).addHandler(signals)
+    try:
+        assert run_to_end(make_loop, main())
+    finally:
+        logging.getLogger(main_loop.__name__).removeHandler(signals)
 
 
 @pytest.mark.parametrize("make_loop", LOOPS)
