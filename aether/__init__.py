@@ -2,52 +2,59 @@
 
 A user's whole vocabulary: declare actors and a model, connect to a pool, or run a `Runtime` in one process. Inside the
 package nobody imports from here.
+
+A name is imported from its module when it is first used, so that `import aether` is quick and the command line can
+take an interrupt at once. Type checkers read the imports below.
 """
 
-from aether.client import Client, connect
-from aether.config import CallConfig, ConnectionConfig, RuntimeConfig, StorageConfig
-from aether.errors import (
-    ActorFailed,
-    AetherError,
-    ClientUnusable,
-    ConfigError,
-    DeadlineExceeded,
-    HistoryRegressed,
-    InvalidCommand,
-    ModelError,
-    Overloaded,
-    Rejected,
-    ReplyNotDelivered,
-    StateChangedOutsideEvent,
-    Unavailable,
-    UnknownActor,
-    UnknownCommand,
-    UnreadableEvent,
-    VersionConflict,
-)
-from aether.history import EventStream, HistoryEvent
-from aether.ids import ActorId
-from aether.jetstream.bundle import JetStreamConnection
-from aether.jetstream.bus import NATSEventBus
-from aether.jetstream.snapshots import JetStreamSnapshotStore
-from aether.jetstream.store import JetStreamEventStore
-from aether.jetstream.table import JetStreamTable
-from aether.jetstream.transport import NatsTransport
-from aether.memory.bus import InMemoryEventBus
-from aether.memory.connection import InMemoryConnection
-from aether.memory.server import InMemoryServer
-from aether.memory.snapshots import InMemorySnapshotStore
-from aether.memory.store import InMemoryEventStore
-from aether.memory.table import InMemoryTable
-from aether.memory.transport import InMemoryTransport
-from aether.model.actor import Actor
-from aether.model.decider import Decider
-from aether.model.definition import ActorState, Context
-from aether.model.handlers import command, event, query
-from aether.model.model import Model
-from aether.runtime.local import Message
-from aether.runtime.machine import VirtualMachine
-from aether.runtime.runtime import Runtime
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from aether.client import Client, connect
+    from aether.config import CallConfig, ConnectionConfig, RuntimeConfig, StorageConfig
+    from aether.errors import (
+        ActorFailed,
+        AetherError,
+        ClientUnusable,
+        ConfigError,
+        DeadlineExceeded,
+        HistoryRegressed,
+        InvalidCommand,
+        ModelError,
+        Overloaded,
+        Rejected,
+        ReplyNotDelivered,
+        StateChangedOutsideEvent,
+        Unavailable,
+        UnknownActor,
+        UnknownCommand,
+        UnreadableEvent,
+        VersionConflict,
+    )
+    from aether.history import EventStream, HistoryEvent
+    from aether.ids import ActorId
+    from aether.jetstream.bundle import JetStreamConnection
+    from aether.jetstream.bus import NATSEventBus
+    from aether.jetstream.snapshots import JetStreamSnapshotStore
+    from aether.jetstream.store import JetStreamEventStore
+    from aether.jetstream.table import JetStreamTable
+    from aether.jetstream.transport import NatsTransport
+    from aether.memory.bus import InMemoryEventBus
+    from aether.memory.connection import InMemoryConnection
+    from aether.memory.server import InMemoryServer
+    from aether.memory.snapshots import InMemorySnapshotStore
+    from aether.memory.store import InMemoryEventStore
+    from aether.memory.table import InMemoryTable
+    from aether.memory.transport import InMemoryTransport
+    from aether.model.actor import Actor
+    from aether.model.decider import Decider
+    from aether.model.definition import ActorState, Context
+    from aether.model.handlers import command, event, query
+    from aether.model.model import Model
+    from aether.runtime.local import Message
+    from aether.runtime.machine import VirtualMachine
+    from aether.runtime.runtime import Runtime
 
 __all__ = [
     "Actor",
@@ -101,3 +108,78 @@ __all__ = [
     "event",
     "query",
 ]
+
+_WHERE = {
+    "Actor": "aether.model.actor",
+    "ActorFailed": "aether.errors",
+    "ActorId": "aether.ids",
+    "ActorState": "aether.model.definition",
+    "AetherError": "aether.errors",
+    "CallConfig": "aether.config",
+    "Client": "aether.client",
+    "ClientUnusable": "aether.errors",
+    "ConfigError": "aether.errors",
+    "ConnectionConfig": "aether.config",
+    "Context": "aether.model.definition",
+    "DeadlineExceeded": "aether.errors",
+    "Decider": "aether.model.decider",
+    "EventStream": "aether.history",
+    "HistoryEvent": "aether.history",
+    "HistoryRegressed": "aether.errors",
+    "InMemoryConnection": "aether.memory.connection",
+    "InMemoryEventBus": "aether.memory.bus",
+    "InMemoryEventStore": "aether.memory.store",
+    "InMemoryServer": "aether.memory.server",
+    "InMemorySnapshotStore": "aether.memory.snapshots",
+    "InMemoryTable": "aether.memory.table",
+    "InMemoryTransport": "aether.memory.transport",
+    "InvalidCommand": "aether.errors",
+    "JetStreamConnection": "aether.jetstream.bundle",
+    "JetStreamEventStore": "aether.jetstream.store",
+    "JetStreamSnapshotStore": "aether.jetstream.snapshots",
+    "JetStreamTable": "aether.jetstream.table",
+    "Message": "aether.runtime.local",
+    "Model": "aether.model.model",
+    "ModelError": "aether.errors",
+    "NATSEventBus": "aether.jetstream.bus",
+    "NatsTransport": "aether.jetstream.transport",
+    "Overloaded": "aether.errors",
+    "Rejected": "aether.errors",
+    "ReplyNotDelivered": "aether.errors",
+    "Runtime": "aether.runtime.runtime",
+    "RuntimeConfig": "aether.config",
+    "StateChangedOutsideEvent": "aether.errors",
+    "StorageConfig": "aether.config",
+    "Unavailable": "aether.errors",
+    "UnknownActor": "aether.errors",
+    "UnknownCommand": "aether.errors",
+    "UnreadableEvent": "aether.errors",
+    "VersionConflict": "aether.errors",
+    "VirtualMachine": "aether.runtime.machine",
+    "command": "aether.model.handlers",
+    "connect": "aether.client",
+    "event": "aether.model.handlers",
+    "query": "aether.model.handlers",
+}
+
+
+def __getattr__(name: str) -> "Any":
+    """A public name, or a module of the package, when it is first asked for."""
+    from importlib import import_module  # noqa: PLC0415 - not needed to start
+
+    where = _WHERE.get(name)
+    if where is not None:
+        value = globals()[name] = getattr(import_module(where), name)
+        return value
+    if not name.startswith("_"):
+        module = f"{__name__}.{name}"
+        try:
+            return import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name != module:
+                raise
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -76,7 +76,10 @@ class Client:
     async def state(
         self, kind: ActorRef, key: str, version: int | None = None, deadline_s: float | None = None
     ) -> ActorState:
-        """The actor's state as typed values, now or at an earlier version; version 0 and defaults when never used."""
+        """The actor's state as typed values, now or at an earlier version; version 0 and defaults when never used.
+
+        Raises `InvalidCommand` with the path `version` for a version that is not there yet.
+        """
         actor_type = self._model.actor_type(kind)
         actor_id = ActorId(actor_type.kind, key)
         raw = await self._session.state(actor_id, version, deadline_s=deadline_s)

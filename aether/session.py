@@ -45,6 +45,8 @@ from aether.wire import (
 
 T = TypeVar("T")
 
+VERSION_MAX = 2**63 - 1
+
 log = logging.getLogger("aether.client")
 
 
@@ -93,7 +95,13 @@ class Session:
         return self.caller.call(actor_id, command, args, deadline_s=deadline_s, command_id=command_id)
 
     async def state(self, actor_id: ActorId, version: int | None = None, *, deadline_s: float | None = None) -> bytes:
-        """`{"id", "version", "state"}` as JSON, now or at an earlier version."""
+        """`{"id", "version", "state"}` as JSON, now or at an earlier version.
+
+        Raises `InvalidCommand` with the path `version` for one that cannot be, and for one that is not there yet: then
+        its details are `asked` and `latest`.
+        """
+        if version is not None and (type(version) is not int or not 0 <= version <= VERSION_MAX):
+            raise InvalidCommand(f"a version is a whole number from 0, not {version!r:.40}", path="version")
         args = orjson.dumps({} if version is None else {"version": version})
         try:
             return bytes((await self.call(actor_id, STATE_COMMAND, args, deadline_s=deadline_s)).value)

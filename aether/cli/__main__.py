@@ -1,8 +1,6 @@
 """`python -m aether.cli`: the same as the `aether` script."""
 
-import sys
-
-from aether.cli import main
+from aether.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

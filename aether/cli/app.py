@@ -272,6 +272,8 @@ def _board(context: typer.Context, reference: str | None, asked: Asked) -> Board
 
 
 def _stdin() -> str:
+    if sys.stdin is None:
+        raise InvalidCommand("stdin is closed", path="--json")
     try:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError:

@@ -3,9 +3,12 @@
 The only place that catches. A bug of Aether's own keeps its traceback; a user's mistake never has one.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
+from pathlib import Path
 
 import typer
 from typer.main import get_command
@@ -15,6 +18,7 @@ from aether.cli.exits import (
     EXIT_BAD_INPUT,
     EXIT_DONE,
     EXIT_INTERRUPTED,
+    EXIT_NOT_WRITTEN,
     EXIT_PIPE_CLOSED,
     error_line,
     exit_code,
@@ -25,15 +29,20 @@ from aether.cli.render import ReaderGone
 from aether.config import EXIT_CONFIGURATION
 from aether.errors import AetherError
 
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
 # A newer typer carries its own copy of click, an older one uses the package: this is the class of either.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 
 
 def execute(arguments: Sequence[str], outside: Outside | None = None) -> int:
     """Run a command line; the exit code."""
+    if outside is None:
+        _open_streams()
     world = outside or Outside.real()
     try:
         result = get_command(app).main(list(arguments), prog_name="aether", standalone_mode=False, obj=world)
+        sys.stdout.flush()
     except AetherError as error:
         _say(error_line(error))
         return exit_code(error)
@@ -41,20 +50,51 @@ def execute(arguments: Sequence[str], outside: Outside | None = None) -> int:
         return _misused(error)
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
-    except ReaderGone:
-        # The interpreter flushes stdout once more at exit, and must not fail there.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ReaderGone, BrokenPipeError):
+        _write_no_more()
         return EXIT_PIPE_CLOSED
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        _write_no_more()
+        _say(f"the output cannot be written: {error.strerror}; the command itself was done")
+        return EXIT_NOT_WRITTEN
     return result if isinstance(result, int) else EXIT_DONE
+
+
+def _open_streams() -> None:
+    """Streams that the process was started without lead nowhere; text that the terminal cannot show is escaped."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - as long as the process
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - likewise
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _write_no_more() -> None:
+    """The interpreter flushes stdout once more at exit, and must not fail there."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _misused(error: Exception) -> int:
     context = getattr(error, "ctx", None)
     where = context.command_path if context else "aether"
     text = error.format_message() if hasattr(error, "format_message") else str(error)
-    _say(f"usage: {text.rstrip('.')}; see {where} --help")
+    _say(f"usage: {text.rstrip('.')}{_hint(error, where)}; see {where} --help")
     # `run` speaks the supervisor's exit codes, where 2 has no meaning.
     return EXIT_CONFIGURATION if context and context.info_name == "run" else EXIT_BAD_INPUT
+
+
+def _hint(error: Exception, where: str) -> str:
+    """Where a key goes that looks like an option; "" for other errors."""
+    context = getattr(error, "ctx", None)
+    if getattr(error, "option_name", None) is None or context is None:
+        return ""
+    values = [str(one.metavar or one.name) for one in context.command.params if one.param_type_name == "argument"]
+    if not values:
+        return ""
+    return f"; a key or value that begins with - goes after --, as in {where} [OPTIONS] -- {' '.join(values)}"
 
 
 def _say(line: str) -> None:

@@ -39,6 +39,9 @@ EXIT_BAD_INPUT = 2
 EXIT_NO_ANSWER = 3
 """Unavailable, overloaded or past the deadline."""
 
+EXIT_NOT_WRITTEN = 74
+"""The command was done, and its output cannot be written: a full disk."""
+
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
 

@@ -9,8 +9,10 @@ Start a pool, then talk to its actors:
   aether state account alice
   aether history account alice
 
+A key or value that begins with - goes after --: aether state -- account -x
+
 Exit codes: 0 done, 1 rejected or failed in the actor, 2 bad input, 3 unavailable, overloaded or past the deadline,
-4 configuration.
+4 configuration, 74 done and the output cannot be written, 130 interrupted, 141 stdout was closed.
 """
 
 RUN = """Run a pool of workers for a model, until it is stopped.

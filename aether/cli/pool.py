@@ -103,10 +103,17 @@ async def call(
             raise
         if declared.get("query"):
             raise nothing_stored(error) from None
-        look = shlex.join(["aether", "history", actor_id.kind, actor_id.key])
-        text = f"{error.message}; whether command id {named} was committed, `{look}` shows"
+        text = f"{error.message}; whether command id {named} was committed, {_history_command(actor_id)} shows"
         raise DeadlineExceeded(text, outcome_known=False) from None
     return bytes(answer.value)
+
+
+def _history_command(actor_id: ActorId) -> str:
+    """What to type to see an actor's history."""
+    if not actor_id.key.isprintable():
+        return "the actor's history"
+    values = ["--"] if actor_id.key.startswith("-") else []
+    return f"`{shlex.join(['aether', 'history', *values, actor_id.kind, actor_id.key])}`"
 
 
 async def state(reached: Reached, actor_id: ActorId, version: int | None) -> bytes:

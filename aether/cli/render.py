@@ -24,6 +24,9 @@ from aether.wire import Event, encode_commit, instant
 _MEMBER_COLUMNS = ("node", "slot", "state", "pid", "shards", "active", "model", "started_at")
 _SHARD_COLUMNS = ("shard", "state", "holder", "wanted", "epoch")
 _MEMBER_TITLES = {"started_at": "started at (UTC)"}
+_WHOLE_LINES = 1_000_000
+"""Columns of what is no screen: more than any line has."""
+
 _LONG_COLUMNS = ("values", "command id")
 
 
@@ -132,9 +135,15 @@ def _add_group(branch: Tree, title: str, lines: Sequence[Text]) -> None:
 
 
 def _described(line: str, described: Schema) -> Text:
-    about = str(described.get("description") or "").strip().partition("\n")[0]
+    about = _first_sentence(str(described.get("description") or ""))
     text = Text(one_line(line))
-    return text.append(f"  {one_line(about)}", style="dim") if about else text
+    return text.append(f"  {about}", style="dim") if about else text
+
+
+def _first_sentence(description: str) -> str:
+    paragraph = one_line(description.strip().partition("\n\n")[0])
+    sentence, end, _ = paragraph.partition(". ")
+    return sentence + end.strip()
 
 
 def _member_cell(column: str, value: object) -> object:
@@ -160,8 +169,9 @@ class _Screen(Console):
 
 
 def _print(renderable: Table | Tree, title: str = "") -> None:
-    # Folding is for screens: a pipe gets whole lines.
     screen = _Screen(file=sys.stdout, highlight=False)
+    if not screen.is_terminal:  # folding is for screens: a pipe or a file gets whole lines
+        screen = _Screen(file=sys.stdout, highlight=False, width=_WHOLE_LINES)
     if title:
         screen.print(Text(one_line(title), style="bold"), soft_wrap=True)
-    screen.print(renderable, soft_wrap=not screen.is_terminal and isinstance(renderable, Tree))
+    screen.print(renderable)

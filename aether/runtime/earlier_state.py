@@ -13,7 +13,7 @@ from aether.model.definition import ActorType, State
 from aether.ports import Delivery, EventStore
 from aether.runtime.host import Host
 from aether.runtime.replay import fold_until
-from aether.runtime.state_query import encode_state_reply
+from aether.runtime.state_query import encode_state_reply, not_there_yet
 from aether.wire import encode_answer, encode_error
 
 log = logging.getLogger("aether.state")
@@ -47,6 +47,8 @@ class EarlierStates:
         try:
             async with asyncio.timeout(within_s), host.activations:
                 fold = await fold_until(self._store, delivery.actor_id, actor_type, version)
+            if fold.version < version:
+                raise not_there_yet(delivery.actor_id, version, fold.version)
             reply = encode_state_reply(delivery.actor_id, fold.version, _encoded(actor_type, fold.state))
             answer = encode_answer(reply, fold.version, fold.position)
         except TimeoutError:

@@ -39,6 +39,12 @@ def decode_state_args(raw: bytes) -> int | None:
     return version
 
 
+def not_there_yet(actor_id: ActorId, asked: int, latest: int) -> InvalidCommand:
+    """What to say of a version that the history has not reached."""
+    message = f"{actor_id} has no version {asked} yet: its history ends at version {latest}"
+    return InvalidCommand(message, path="version", asked=asked, latest=latest)
+
+
 def encode_state_reply(actor_id: ActorId, version: int, state: bytes) -> bytes:
     """`{id, version, state}` as JSON."""
     body = {"id": {"kind": actor_id.kind, "key": actor_id.key}, "version": version, "state": orjson.Fragment(state)}

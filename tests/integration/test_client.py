@@ -27,6 +27,16 @@ async def test_states_and_histories_are_typed(nats_server: NatsServer) -> None:
             assert (state.version, state.state) == (3, {"balance": 5, "deposits": 2})
             assert (await client.state("account", "käse/🧀", version=1)).state["balance"] == 3
             assert (await client.state(Account, "nobody")).version == 0
+            for version in (4, 99, 2**63 - 1):
+                with pytest.raises(
+                    aether.InvalidCommand, match=f"{version} yet: its history ends at version 3"
+                ) as early:
+                    await client.state(Account, "käse/🧀", version=version)
+                assert (early.value.path, early.value.details["latest"]) == ("version", 3)
+            for nonsense in (-1, 2**63, True, "3", 1.0):
+                with pytest.raises(aether.InvalidCommand) as refused_version:
+                    await client.state(Account, "käse/🧀", version=nonsense)  # type: ignore[arg-type]  # what users do
+                assert refused_version.value.path == "version"
             events = await client.history(Account, "käse/🧀")
             assert [e.event for e in events] == [Deposited(3), Deposited(4), Withdrawn(2)]
             assert events[0].position == events[1].position < events[2].position

@@ -3,11 +3,15 @@
 import io
 import json
 import shlex
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from aether.ids import Position
 from aether.supervisor.run import RunOptions
+from aether.wire import Event, instant, new_event
 from tests.support.command_line import DEPOSIT, SCHEMA, Pool, Ran, Run, runner
 
 
@@ -158,6 +162,27 @@ model bank
 def test_model_show_is_a_tree(run: Run) -> None:
     assert run("model", "show") == Ran(0, TREE, "")
     assert run("model", "show", "shop:model").out == TREE.replace("model bank", "model shop")
+
+
+def test_what_is_no_terminal_gets_whole_lines(run: Run) -> None:
+    class Wide(Pool):
+        async def schema(self) -> dict[str, Any]:
+            fields = {f"a_rather_long_name_of_a_field_{n}": {"type": "integer"} for n in range(40)}
+            about = "A description of two lines,\nwhich goes on. And has another sentence.\n\nAnd a paragraph."
+            command = {"query": False, "description": about, "args": {"type": "object", "properties": fields}}
+            return {**SCHEMA, "actors": {"account": {"commands": {"deposit": command}}}}
+
+        async def history(self, *_: Any, **__: Any) -> AsyncIterator[tuple[Event, Position]]:
+            data = b'{"text": "%b"}' % (b"x" * 3_000)
+            yield new_event(version=1, source="/", type="E", time=instant(0), data=data, commandid="c"), Position(1)
+
+    lines = run("model", "show", pool=Wide()).out.splitlines()
+    [deposit] = [line for line in lines if "deposit(" in line]
+    assert "a_rather_long_name_of_a_field_39" in deposit
+    assert deposit.endswith("  A description of two lines, which goes on.")
+    table = run("history", "account", "alice", pool=Wide(), terminal=True).out.splitlines()
+    assert len(table) == 3
+    assert "x" * 3_000 in table[2]
 
 
 def test_model_schema_is_json(run: Run) -> None:

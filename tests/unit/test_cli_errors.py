@@ -107,6 +107,43 @@ def test_an_unknown_outcome_says_how_to_find_it_out(run: Run) -> None:
     assert "whether command id c7 was committed, `aether history account 'a b'` shows" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("key", "shows"), [("-x", "`aether history -- account -x` shows"), ("a\nb", "the actor's history shows")]
+)
+def test_what_it_says_to_type_can_be_typed(run: Run, key: str, shows: str) -> None:
+    ran = run("call", "--", "account", key, "deposit", "amount=1", pool=Pool(error=DeadlineExceeded("too late")))
+
+    assert shows in ran.err
+    assert ran.err.count("\n") == 1
+
+
+HINTED = [
+    (("state", "account", "-x"), "aether state [OPTIONS] -- KIND KEY"),
+    (("state", "--version", "3", "account", "--x"), "aether state [OPTIONS] -- KIND KEY"),
+    (("history", "account", "-5"), "aether history [OPTIONS] -- KIND KEY"),
+    (("call", "account", "-x", "deposit", "amount=1"), "aether call [OPTIONS] -- KIND KEY COMMAND NAME=VALUE"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "typed"), HINTED)
+def test_a_key_that_looks_like_an_option_is_told_where_it_goes(
+    run: Run, arguments: tuple[str, ...], typed: str
+) -> None:
+    ran = run(*arguments)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert f"a key or value that begins with - goes after --, as in {typed};" in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_errors_about_a_kind_or_a_command_name_the_pool_unless_the_user_named_the_model(run: Run) -> None:
+    where = "(asked: namespace bank at nats://h:1)"
+    assert where in run("call", "acount", "alice", "deposit").err
+    assert where in run("call", "account", "alice", "deposi").err
+    assert where in run("state", "acount", "alice").err
+    assert where not in run("call", "acount", "alice", "deposit", "--model", "shop:model").err
+
+
 REFUSALS = [
     (Unavailable("NATS cannot be reached at nats://h:1: refused", url="nats://h:1"), 3, "nats://h:1"),
     (ConfigError("name one of the namespaces with --namespace: bank, shop", setting="namespace"), 4, "bank, shop"),
