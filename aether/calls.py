@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from aether.config import CallConfig
 from aether.core.attempts import Attempts
 from aether.core.backoff import Backoff
+from aether.core.status import decode_status
 from aether.errors import (
     AetherError,
     ClientUnusable,
@@ -30,6 +31,9 @@ from aether.errors import (
 from aether.ids import ActorId
 from aether.ports import Clock, NotSent, Transport
 from aether.wire import DEADLINE_AHEAD_MAX_S, Answer, Command, answer_error, decode_answer, encode_command, instant
+
+WHY_WAIT_S = 0.2
+"""How long after its deadline a call that found nobody waits for a worker to say why."""
 
 RETRY = Backoff(first_s=0.02, cap_s=0.5)
 
@@ -194,7 +198,7 @@ class Caller:
                 await self._pause(attempts, actor_id, sent_s, ends_s, for_s)
                 if message.attempt:
                     payload = encode_command(replace(message, attempt=attempts.sends + 1))
-            raise self._placed(attempts.conclusion())
+            raise self._placed(await self._explained(attempts))
         finally:
             room.leave()
 
@@ -236,6 +240,21 @@ class Caller:
             self._say_next_s = now_s + SAY_EVERY_S
             text = "%s has no answer after %.1f s, and is asked for again (namespace %s at %s): %s"
             log.warning(text, attempts.what, waited_s, self._namespace, self._server, attempts.last)
+
+    async def _explained(self, attempts: Attempts) -> AetherError:
+        """What to raise at the deadline; where nobody serves the actor, with what the workers say of why."""
+        if not attempts.found_nobody:
+            return attempts.conclusion()
+        troubles: dict[str, None] = {}
+
+        def heard(raw: bytes) -> bool:
+            status = decode_status(raw)
+            if status is not None and status.why:
+                troubles[status.why] = None
+            return bool(troubles)
+
+        await self._transport.ask_status(heard, WHY_WAIT_S)
+        return attempts.conclusion("; ".join(troubles))
 
     async def _wait_for_room(self, command: str, for_s: float) -> None:
         try:

@@ -190,7 +190,8 @@ class WorkerSpec:
     - `claim`: names the lock of the node's name on this boot of this machine, which the supervisor and its workers hold
       as long as they live; empty when nothing could be locked. So a process of another run with this claim is certainly
       dead, and one of this run is dead when its slot is this worker's.
-    - `status_fd`: the worker writes `WORKER_READY` when it serves, then `WORKER_ALIVE` every second from its loop.
+    - `status_fd`: the worker writes `WORKER_READY` when it serves, `WORKER_UNREADY` when it does not any more, and
+      `WORKER_ALIVE` every second from its loop.
     - `parent_fd`: at end-of-file the supervisor is gone and the worker must go too.
     """
 
@@ -205,6 +206,7 @@ class WorkerSpec:
 
 
 WORKER_READY = b"R"
+WORKER_UNREADY = b"U"
 WORKER_ALIVE = b"."
 WORKER_ALIVE_EVERY_S = 1.0
 

@@ -212,6 +212,10 @@ class Names:
         """Where a worker says which shards it has begun to serve."""
         return f"aether.{self.namespace}.owners"
 
+    def status(self) -> str:
+        """Where each worker answers how it is."""
+        return f"aether.{self.namespace}.status"
+
     def info(self) -> str:
         """Where the pool answers questions about itself: its model's schema."""
         return f"aether.{self.namespace}.info"

@@ -51,13 +51,24 @@ class Fenced:
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
-    """Nobody knows whether the commit is stored: read the history to find out."""
+class Refused:
+    """The commit is not stored: the store said that it takes none now, and why."""
 
     reason: str
 
 
-AppendOutcome: TypeAlias = Committed | Conflict | Fenced | Unknown
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nobody knows whether the commit is stored: read the history to find out.
+
+    `unanswered`: the store was there and has said nothing.
+    """
+
+    reason: str
+    unanswered: bool = False
+
+
+AppendOutcome: TypeAlias = Committed | Conflict | Fenced | Refused | Unknown
 
 
 class StoredCommit:
@@ -132,6 +143,13 @@ class EventStore(Protocol):
         """Append commits of different actors in one go, at most `together_max`; each has its own outcome.
 
         Like `publish`, and one commit's conflict does not keep the others from being stored.
+        """
+        ...
+
+    async def appends_refused(self) -> str:
+        """Why an append would be refused now, as the store says, or "" when it would be taken. It stores nothing.
+
+        Raises `Unavailable` when the store says nothing.
         """
         ...
 
@@ -287,6 +305,10 @@ class NotSent(Unavailable):
     """The request never reached anybody (no owner, no connection to send it on), so it has changed nothing."""
 
 
+class NotStored(Unavailable):
+    """A write that has changed nothing: the store said no, for a reason that is no other writer's doing."""
+
+
 class Transport(Protocol):
     """Commands that wait for an answer, and word of who answers them now."""
 
@@ -313,6 +335,17 @@ class Transport(Protocol):
 
     async def follow_owners(self) -> Subscription:
         """Hear announcements, for the requests of this connection."""
+        ...
+
+    async def tell_status(self, inform: Callable[[], bytes]) -> Subscription:
+        """Answer whoever asks how the workers are, each for itself. Raises `Unavailable`."""
+        ...
+
+    async def ask_status(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:
+        """Ask all workers how they are: `enough` gets each answer, until it is or the time is up.
+
+        Returns at once when there is no connection or no worker. Never raises.
+        """
         ...
 
     async def owner_announced(self, actor_id: ActorId, since_s: float, timeout_s: float) -> None:

@@ -18,7 +18,7 @@ import orjson
 
 from aether.calls import RETRY, SAY_AFTER_S, Caller
 from aether.config import CallConfig
-from aether.core.overview import Overview, overview
+from aether.core.overview import Overview, ask_members, overview
 from aether.errors import (
     AetherError,
     ClientUnusable,
@@ -31,7 +31,10 @@ from aether.errors import (
 from aether.history import EventStream
 from aether.ids import ActorId, Position
 from aether.jetstream.bundle import JetStreamConnection
+from aether.jetstream.layout import repair
+from aether.jetstream.needs import Difference
 from aether.model.model import Model
+from aether.names import member_of_row_key
 from aether.ports import START, NotSent, StoredCommit
 from aether.wire import (
     DEADLINE_AHEAD_MAX_S,
@@ -46,6 +49,9 @@ from aether.wire import (
 T = TypeVar("T")
 
 VERSION_MAX = 2**63 - 1
+
+STATUS_WAIT_S = 1.0
+"""How long workers may take to say how they are before they count as silent."""
 
 log = logging.getLogger("aether.client")
 
@@ -170,7 +176,18 @@ class Session:
         Raises what `history` raises.
         """
         patience = self._patience("the table of members", deadline_s)
-        return overview(await patience.read(self._node.table.rows), self._node.shards)
+        rows = await patience.read(self._node.table.rows)
+        names = {name for row in rows if (name := member_of_row_key(row.key)) is not None}
+        told = await ask_members(self._node.transport.ask_status, names, STATUS_WAIT_S)
+        return overview(rows, self._node.shards, told)
+
+    async def repair(self, *, change: bool) -> list[Difference]:
+        """Set what of the namespace's streams and buckets is not as needed, where it can be; all that was not so.
+
+        Without `change` nothing is touched. Raises `ConfigError`, `Unavailable`, `ClientUnusable`.
+        """
+        self.check()
+        return await repair(self._node.nats, self.namespace, STATUS_WAIT_S, change=change)
 
     def subscribe(
         self, model: Model, event_types: frozenset[type[Any]], *, deadline_s: float | None = None

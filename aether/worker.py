@@ -11,9 +11,10 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import uvloop
@@ -30,12 +31,16 @@ from aether.config import (
     StorageConfig,
     WorkerSpec,
 )
+from aether.core.health import Health, Need
 from aether.core.membership import MemberRow
+from aether.core.status import ANSWERS, DRAINING, SERVING, UNREADY, Status, encode_status
 from aether.errors import AetherError, ConfigError, ModelError
 from aether.jetstream.bundle import connect_worker
+from aether.log_lines import words
 from aether.model.model import Model
 from aether.names import member_name
 from aether.ports import Connection, EventStore, Subscription, Transport
+from aether.runtime.condition import told
 from aether.runtime.runtime import Runtime
 from aether.system.clock import SystemClock
 from aether.system.environment import boot_id, host_name, join_pool
@@ -45,7 +50,14 @@ from aether.wire import STORED_FORMAT
 from aether.worker_log import configure_logging
 
 SETTLE_TIMEOUT_S = 5.0
-"""A worker whose share is held up by another, which may be dead, says that it is ready all the same."""
+"""A worker of whose share another one, which may be dead, holds a part says that it is ready all the same."""
+
+LOOK_AGAIN_S = 0.1
+MEND_EVERY_S = 1.0
+"""How often a worker that lacks something looks whether its namespace is whole."""
+
+MEND_SELDOM_ROUNDS = 5
+"""One that lacks what it can serve without looks only every so many times."""
 
 LEAVE_SOON_S = 2.0
 """How long a worker that fails while it starts may take to leave."""
@@ -76,7 +88,7 @@ def run_worker(model: Model, spec: WorkerSpec, settings: WorkerSettings) -> int:
         log.error("the configuration cannot work: %s", error)
         return EXIT_CONFIGURATION
     except AetherError as error:
-        log.error("the worker cannot %s: %s", "drain" if worker.served else "serve", error)
+        log.error("the worker %s: %s", "ends" if worker.served else "cannot serve", error)
         return EXIT_NOT_DRAINED if worker.served else EXIT_CANNOT_BOOT
     return EXIT_DRAINED
 
@@ -96,6 +108,19 @@ class Node(Connection, Protocol):
     def transport(self) -> InformingTransport: ...  # noqa: D102 - a field
     @property
     def event_store(self) -> EventStore: ...  # noqa: D102 - a field
+
+    @property
+    def table_age_s(self) -> float:
+        """How old a table is that was made anew in place of one that was lost; infinity for every other one."""
+        ...
+
+    async def restore(self) -> list[str]:
+        """Make what of the namespace was deleted, empty; what was. Raises `ConfigError`, `Unavailable`."""
+        ...
+
+    def on_connected(self, connected: Callable[[], None]) -> None:
+        """Call this with each new connection to the server."""
+        ...
 
 
 Connect: TypeAlias = Callable[[WorkerSettings], AbstractAsyncContextManager[Node]]
@@ -149,18 +174,22 @@ class Worker:
             await self._serve(node)
 
     async def _serve(self, node: Node) -> None:
-        cluster = self._cluster(node)
-        runtime = Runtime(node, node.event_store, self._settings.runtime, shards=(), lease=cluster)
+        health = Health(self._health_changed)
+        cluster = self._cluster(node, health)
+        runtime = Runtime(node, node.event_store, self._settings.runtime, shards=(), lease=cluster, health=health)
         runtime.load_model(self._model)
         cluster.set_vm_provider(runtime)
         cluster.about = _About(self._model, runtime)
         schema = self._model.schema_json()
-        async with runtime, cluster:
+        await self._until_leases_ended(node)
+        node.on_connected(lambda: health.well(Need.ANSWERS))
+        async with runtime, cluster, _mending(node, health):
             try:
+                await node.transport.tell_status(partial(self._status, cluster, health))
                 info = await node.transport.info(lambda: schema)
-                await cluster.settled(SETTLE_TIMEOUT_S)
-                self._lifeline.ready()
+                await self._until_serving(cluster, health)
                 self.served = True
+                self._lifeline.ready()
                 log.info("serving", extra={"shards": cluster.moves().held, "model": self._model.name})
                 await self._until_stopped(cluster, runtime)
                 log.info("draining", extra={"active": runtime.active_count})
@@ -181,6 +210,41 @@ class Worker:
             async with asyncio.timeout(LEAVE_SOON_S):
                 await cluster.leave()
 
+    async def _until_leases_ended(self, node: Node) -> None:
+        """In a table that was lost nobody knows who still answers: wait until all who held a lease there do no more."""
+        left_s = self._settings.cluster.ttl_s - node.table_age_s
+        if left_s > 0:
+            log.warning("the table was made anew: waiting for leases of the lost one to end", extra={"seconds": left_s})
+            await asyncio.sleep(left_s)
+
+    async def _until_serving(self, cluster: Cluster, health: Health) -> None:
+        """Return when it serves: it has its share, or some of it while the rest is held up, and lacks nothing."""
+        while True:
+            settled = await cluster.settled(SETTLE_TIMEOUT_S)
+            if (settled or cluster.moves().held) and not health.trouble:
+                return
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    def _health_changed(self, need: Need, why: str) -> None:
+        told(need, why)
+        if self.served:
+            (self._lifeline.unready if why else self._lifeline.ready)()
+
+    def _status(self, cluster: Cluster, health: Health) -> bytes:
+        """What this worker answers when it is asked how it is."""
+        serves = self.served and not health.trouble
+        state = DRAINING if self._stopping.is_set() else SERVING if serves else UNREADY
+        return encode_status(
+            Status(
+                member=cluster.name,
+                incarnation=self._spec.incarnation,
+                state=state,
+                why=health.trouble,
+                shards=cluster.moves().held,
+                model_version=self._model.fingerprint,
+            )
+        )
+
     async def _until_stopped(self, cluster: Cluster, runtime: Runtime) -> None:
         stopping = asyncio.ensure_future(self._stopping.wait())
         await asyncio.wait((stopping, cluster.failed), return_when=asyncio.FIRST_COMPLETED)
@@ -200,12 +264,42 @@ class Worker:
             _abandon_all(runtime)
         await runtime.stop()
 
-    def _cluster(self, node: Node) -> Cluster:
+    def _cluster(self, node: Node, health: Health) -> Cluster:
         spec = self._spec
         me = MemberRow(node=spec.node, slot=spec.slot, incarnation=spec.incarnation, claim=spec.claim,
                        reads=STORED_FORMAT)  # fmt: skip
         siblings = [member_name(spec.node, slot) for slot in range(spec.slots)]
-        return Cluster(node, me, self._settings.cluster, replaces=spec.replaces, siblings=siblings)
+        return Cluster(node, me, self._settings.cluster, replaces=spec.replaces, siblings=siblings, health=health)
+
+
+@asynccontextmanager
+async def _mending(node: Node, health: Health) -> AsyncIterator[None]:
+    """Meanwhile what is deleted of the namespace is made anew, and what is changed on the server is named."""
+    mending = asyncio.create_task(_mend(node, health), name="aether mending")
+    try:
+        yield
+    finally:
+        mending.cancel()
+        await asyncio.wait((mending,))
+
+
+async def _mend(node: Node, health: Health) -> None:
+    rounds = 0
+    while True:
+        await asyncio.sleep(MEND_EVERY_S)
+        rounds += 1
+        if not health.trouble and (not health.lacks or rounds % MEND_SELDOM_ROUNDS):
+            continue
+        try:
+            made = await node.restore()
+        except ConfigError as error:
+            health.wrong(Need.LAYOUT, words(error))
+        except AetherError as error:
+            log.debug("the namespace cannot be looked at", extra={"error": words(error)})
+        else:
+            health.well(Need.LAYOUT)
+            for stream in made:
+                log.error("a stream was gone and was made anew, empty", extra={"stream": stream})
 
 
 def _carry_on() -> None:
@@ -234,6 +328,7 @@ class _About:
             "model": model.name,
             "model_version": model.fingerprint,
             "started_at": time.time(),
+            ANSWERS: True,
         }
 
     def __call__(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import typer
 from aether.cli import help_texts, options, pool, render
 from aether.cli.arguments import read_arguments
 from aether.cli.board import Board
+from aether.cli.exits import EXIT_DONE, EXIT_REFUSED
 from aether.cli.outside import LoadedModel, Outside
 from aether.cli.target import Asked, Target, find_target
 from aether.errors import InvalidCommand
@@ -191,6 +192,23 @@ def ps_command(
     target, loaded = _find(context, asked, None)
     namespace_found, found = pool.in_pool(outside, target, loaded, pool.overview)
     render.write_overview(namespace_found, found, shards=shards, table=outside.terminal and not json_lines)
+
+
+@app.command("repair", help=help_texts.REPAIR)
+def repair_command(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be changed.")] = False,
+    timeout: options.Timeout = None,
+    nats: options.Nats = None,
+    namespace: options.Namespace = None,
+    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
+) -> int:
+    """Change what a namespace's streams and buckets need; 1 when something is left that cannot be changed."""
+    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    target, loaded = _find(context, asked, None)
+    found = pool.in_pool(_outside(context), target, loaded, lambda at: pool.repair(at, not dry_run))
+    render.write_differences(found, changed=not dry_run)
+    return EXIT_DONE if all(one.can_be_changed for one in found) else EXIT_REFUSED
 
 
 app.add_typer(model_app, name="model", help="Look at a model: its actors, commands, events and JSON Schema.")

@@ -70,6 +70,16 @@ With --shards: who holds each shard, who should (the two differ while it moves),
   aether ps --json | jq .pid
 """
 
+REPAIR = """Change the settings of a namespace's streams and buckets that are not as Aether needs them.
+
+Workers refuse such a namespace and never change it. Each setting that was wrong is printed as one JSON object a line.
+Exits 1 when something cannot be changed: that stream or bucket has to be made anew.
+
+\b
+  aether repair --namespace bank --dry-run
+  aether repair --namespace bank
+"""
+
 SHOW = """Show a model's actors with their commands, queries, events and state as a tree.
 
 \b

@@ -5,7 +5,7 @@
 
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -60,6 +60,25 @@ class Session(Protocol):
     async def overview(self, *, deadline_s: float | None = None) -> Overview:
         """Members and shards."""
         ...
+
+    async def repair(self, *, change: bool) -> Sequence["Difference"]:
+        """What of the namespace is not as needed, changed where that can be done."""
+        ...
+
+
+class Difference(Protocol):
+    """A setting of a stream or bucket that is not as needed: `aether.jetstream.needs.Difference`."""
+
+    @property
+    def stream(self) -> str: ...  # noqa: D102 - a field
+    @property
+    def setting(self) -> str: ...  # noqa: D102 - a field
+    @property
+    def found(self) -> Any: ...  # noqa: D102 - a field
+    @property
+    def needed(self) -> str: ...  # noqa: D102 - a field
+    @property
+    def can_be_changed(self) -> bool: ...  # noqa: D102 - a field
 
 
 class LoadedModel(Protocol):

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from aether.cli.arguments import GivenArguments, encode_arguments
 from aether.cli.board import Board
-from aether.cli.outside import LoadedModel, Outside, Session
+from aether.cli.outside import Difference, LoadedModel, Outside, Session
 from aether.cli.target import Target
 from aether.core.backoff import Backoff
 from aether.core.overview import Overview
@@ -139,6 +139,11 @@ async def overview(reached: Reached) -> tuple[str, Overview]:
     found = await reached.session.overview(deadline_s=reached.left_s())
     members = sorted(found.members, key=lambda row: (str(row.get("node")), row.get("slot") or 0))
     return reached.session.namespace, found._replace(members=members)
+
+
+async def repair(reached: Reached, change: bool) -> list[Difference]:
+    """What of the namespace's streams and buckets is not as needed; with `change`, set where it can be."""
+    return list(await reached.session.repair(change=change))
 
 
 async def schema(reached: Reached) -> Board:

@@ -17,17 +17,18 @@ from rich.tree import Tree
 
 from aether.cli.board import Board
 from aether.cli.exits import one_line
+from aether.cli.outside import Difference
 from aether.cli.schemas import Schema, resolve, signature_text, type_text
 from aether.core.overview import Overview, ShardOverview, ShardState
 from aether.wire import Event, encode_commit, instant
 
-_MEMBER_COLUMNS = ("node", "slot", "state", "pid", "shards", "active", "model", "started_at")
+_MEMBER_COLUMNS = ("node", "slot", "state", "why", "pid", "shards", "active", "model", "started_at")
 _SHARD_COLUMNS = ("shard", "state", "holder", "wanted", "epoch")
 _MEMBER_TITLES = {"started_at": "started at (UTC)"}
 _WHOLE_LINES = 1_000_000
 """Columns of what is no screen: more than any line has."""
 
-_LONG_COLUMNS = ("values", "command id")
+_LONG_COLUMNS = ("values", "command id", "why")
 
 
 class ReaderGone(Exception):
@@ -74,6 +75,14 @@ def write_overview(namespace: str, found: Overview, *, shards: bool, table: bool
     count = len(found.members)
     title = f"namespace {namespace}: {count} worker{'s' * (count != 1)}, {_shards_in_words(found.shards)}"
     _write_rows(title, rows, _SHARD_COLUMNS if shards else _MEMBER_COLUMNS)
+
+
+def write_differences(found: Sequence[Difference], *, changed: bool) -> None:
+    """Each setting that was not as needed, as JSON, one a line, and what became of it."""
+    for one in found:
+        outcome = "cannot be changed" if not one.can_be_changed else "changed" if changed else "can be changed"
+        row = {"stream": one.stream, "setting": one.setting, "found": one.found, "needed": one.needed}
+        write_value({**row, "outcome": outcome})
 
 
 def _shard_row(shard: ShardOverview) -> dict[str, Any]:

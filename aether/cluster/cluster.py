@@ -15,11 +15,13 @@ from aether.cluster.hands import Hands
 from aether.cluster.heartbeat import Heartbeat
 from aether.config import ClusterConfig
 from aether.core.handoff import Happening
+from aether.core.health import Health
 from aether.core.late_appends import NO_LATE_APPEND
 from aether.core.membership import MemberRow, decode_lease, decode_member
 from aether.core.ownership import Moves, Ownership
 from aether.core.session import Change, OwnSession
 from aether.errors import AetherError, ConfigError, Unavailable
+from aether.log_lines import words
 from aether.names import member_of_row_key, shard_of_lease_key
 from aether.ports import Connection, Row, Subscription, VMProvider
 
@@ -32,8 +34,8 @@ class Cluster:
     """One member. `me` is its row; `replaces` is the incarnation in its place that is known to be dead.
 
     It is the `Lease` that its runtime asks before every answer. `siblings` are the members of the same supervisor;
-    `about` may be set to give what else the row says for people. Give it a VM provider, then enter it; `leave` hands
-    everything over.
+    `about` may be set to give what else the row says for people; `health` is told when the row is not renewed. Give it
+    a VM provider, then enter it; `leave` hands everything over.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Cluster:
         *,
         replaces: str | None = None,
         siblings: Sequence[str] = (),
+        health: Health | None = None,
     ) -> None:
         self.about: Callable[[], dict[str, Any]] = dict
         self.config = config or ClusterConfig()
@@ -57,6 +60,8 @@ class Cluster:
             self.config,
             active=lambda: not self._core.leaving,
             about=self._about,
+            health=health or Health(),
+            withdraw=self._withdraw,
         )
         self._provider: VMProvider | None = None
         self._hands: Hands | None = None
@@ -91,6 +96,11 @@ class Cluster:
     def moves(self) -> Moves:
         """How many shards are held, being taken and being given."""
         return self._core.moves()
+
+    def _withdraw(self) -> None:
+        if self._core.withdraw():
+            log.warning("no more commands are taken until our row is renewed", extra={"member": self.name})
+            self._schedule()
 
     def _about(self) -> dict[str, Any]:
         moves = self._core.moves()
@@ -127,7 +137,7 @@ class Cluster:
             async with asyncio.timeout(REMOVE_TIMEOUT_S):
                 await self._heartbeat.remove()
         except (TimeoutError, AetherError) as error:
-            log.info("the member's row was not removed; it expires", extra={"error": str(error)})
+            log.info("the member's row was not removed; it expires", extra={"error": words(error)})
 
     async def stop(self) -> None:
         """End at once: nothing more is answered, and what is held is left to expire. Idempotent."""

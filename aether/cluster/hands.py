@@ -56,8 +56,8 @@ class Hands:
                 self._work(shard, self._lease(shard, serial, revision, row, Happening.RELEASED))
             case Open(shard, serial, late):
                 self._work(shard, self._open(shard, serial, late))
-            case Close(shard, serial):
-                self._work(shard, self._close(shard, serial))
+            case Close(shard, serial, hurry):
+                self._work(shard, self._close(shard, serial, hurry))
             case Abandon(shard):
                 self._abandon(shard)
             case Announce(shards):
@@ -120,12 +120,13 @@ class Hands:
                 return
             await asyncio.sleep(OPEN_AGAIN_S)
 
-    async def _close(self, shard: int, serial: int) -> None:
+    async def _close(self, shard: int, serial: int, hurry: bool) -> None:
         provider = self._provider
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._config.prepare_timeout_s):
-                    await provider.prepare_shard(shard)
+            if not hurry:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._config.prepare_timeout_s):
+                        await provider.prepare_shard(shard)
             async with asyncio.timeout(self._config.close_timeout_s):
                 await provider.leave_shard(shard)
                 while active := provider.get_active_vms(shard):

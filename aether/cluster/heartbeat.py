@@ -10,15 +10,24 @@ from collections.abc import Callable
 from typing import Any
 
 from aether.config import ClusterConfig
+from aether.core.health import Health, Need
 from aether.core.membership import encode_member
 from aether.core.session import Create, OwnSession, Update, Wait
-from aether.errors import Unavailable
+from aether.errors import Unavailable, VersionConflict
+from aether.log_lines import Repeated, words
 from aether.names import member_row_key
-from aether.ports import Clock, Table
+from aether.ports import Clock, NotSent, NotStored, Table
 
 RETRY_S = 0.1
 WRITE_TIMEOUT_S = 1.0
 """A renewal that takes longer is tried again: the leader of a replicated table may be another by then."""
+
+REFUSED_FOR_S = 1.0
+"""A server that has refused renewals for so long means it: the member says that it is not ready."""
+
+WITHDRAW_BEFORE_S = 1.0
+"""So long before its row ends a member that cannot renew it takes no more commands: then callers find nobody and know
+that nothing was done, where an answer that may not leave would let them wait."""
 
 log = logging.getLogger("aether.cluster")
 
@@ -35,6 +44,8 @@ class Heartbeat:
         *,
         active: Callable[[], bool],
         about: Callable[[], dict[str, Any]],
+        health: Health,
+        withdraw: Callable[[], None],
     ) -> None:
         self._table = table
         self._clock = clock
@@ -42,6 +53,12 @@ class Heartbeat:
         self._config = config
         self._active = active
         self._about = about
+        self._health = health
+        self._withdraw = withdraw
+        self._withdraws_before_s = min(WITHDRAW_BEFORE_S, config.answers_for_s / 3)
+        self._refused_since_s: float | None = None
+        self._failures = 0
+        self._missed = Repeated(log, logging.INFO, "the member's row was not renewed")
         self._due = asyncio.Event()
         self._finishing = False
 
@@ -59,9 +76,10 @@ class Heartbeat:
         every_s = self._config.ttl_s / self._config.renewals_a_ttl
         while not self._finishing:
             self._due.clear()
-            stored = await self._write()
+            error = await self._write()
+            self._took(error)
             try:
-                async with asyncio.timeout(every_s if stored else min(RETRY_S, every_s)):
+                async with asyncio.timeout(min(RETRY_S, every_s) if error else every_s):
                     await self._due.wait()
             except TimeoutError:
                 continue
@@ -76,18 +94,49 @@ class Heartbeat:
                 return
             await asyncio.sleep(RETRY_S)  # a write was under way: the watch tells its revision
 
-    async def _write(self) -> bool:
+    def _took(self, error: Exception | None) -> None:
+        """What the last write came to: whether the row lasts, and whether to step back before it does not."""
+        now_s = self._clock.boot_s()
+        valid = self._own.valid(now_s)
+        if error is None:
+            self._refused_since_s = None
+            self._failures = 0
+            self._missed.over()
+            if valid:
+                self._health.well(Need.ROW)
+            return
+        self._failures += 1
+        if not isinstance(error, NotStored):
+            self._refused_since_s = None
+        elif self._refused_since_s is None:
+            self._refused_since_s = now_s
+        self._missed.again(member=self._own.name, error=words(error))
+        refused = self._refused_since_s is not None and now_s - self._refused_since_s >= REFUSED_FOR_S
+        if refused or (not valid and self._own.session is not None):
+            self._health.wrong(Need.ROW, words(error))
+        # Without a connection there is no subscription to withdraw, and the actors are kept for when it is back.
+        connected = not isinstance(error, NotSent)
+        ends = self._own.session is not None and not self._own.valid(now_s + self._withdraws_before_s)
+        if connected and ends and self._failures > 1:  # a loop that was held up has one that was late, no more
+            self._health.wrong(Need.ROW, words(error))
+            self._withdraw()
+
+    async def _write(self) -> Exception | None:
+        """Write once; what kept it from being stored."""
         write = self._own.write(self._clock.boot_s(), active=self._active(), about=self._about())
         if isinstance(write, Wait):
-            return True
+            return None
         try:
             async with asyncio.timeout(WRITE_TIMEOUT_S):
                 revision = await self._store(write)
-        except (Unavailable, TimeoutError) as error:
-            log.info("the member's row was not renewed", extra={"member": self._own.name, "error": str(error)})
-            return False
+        except TimeoutError:
+            return TimeoutError(f"no answer within {WRITE_TIMEOUT_S:g} s")
+        except Unavailable as error:
+            return error
         self._own.answered(revision)
-        return revision is not None
+        if revision is None:
+            return VersionConflict(self._own.name, 0, 0, "the row is no longer as it was read")
+        return None
 
     async def _store(self, write: Create | Update) -> int | None:
         key, ttl_s = member_row_key(self._own.name), self._config.ttl_s

@@ -73,8 +73,13 @@ class Attempts:
             return ClientUnusable(message, outcome_known=False)
         return ClientUnusable(f"the client was closed before {self.what} was answered; nothing was done")
 
-    def conclusion(self) -> AetherError:
-        """What to raise at the deadline."""
+    @property
+    def found_nobody(self) -> bool:
+        """Whether the last attempt reached nobody, and no earlier one may have been carried out."""
+        return self._last is not None and not self._reached and not self._maybe_done
+
+    def conclusion(self, why: str = "") -> AetherError:
+        """What to raise at the deadline; `why` is what workers say of their not serving."""
         last, what = self._last, self.what
         if last is None:
             return DeadlineExceeded(f"the deadline of {what} passed before it was sent", outcome_known=True)
@@ -83,4 +88,5 @@ class Attempts:
             return DeadlineExceeded(message, outcome_known=False)
         if self._reached:
             return last
-        return Unavailable(f"{what} could not be sent to a worker in {self.count} attempts; the last: {last}")
+        text = f"{what} could not be sent to a worker in {self.count} attempts; {why or f'the last: {last}'}"
+        return Unavailable(text)

@@ -33,10 +33,11 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Take no more commands of a shard, answer those taken, snapshot."""
+    """Take no more commands of a shard, answer those taken, snapshot; in a `hurry` turn commands away at once."""
 
     shard: int
     serial: int
+    hurry: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """What a reading of the table says of members and shards, for people to look at. Nothing is ever decided from it."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
-from aether.core.membership import Holder, Word, decode_lease, decode_member
+from aether.core.membership import Holder, MemberRow, Word, decode_lease, decode_member
 from aether.core.ring import assignment, owners
+from aether.core.status import ANSWERS, DRAINING, SERVING, SILENT, Status, decode_status
 from aether.names import member_of_row_key, shard_of_lease_key
 
 
@@ -36,8 +37,10 @@ class Overview(NamedTuple):
     shards: list[ShardOverview]
 
 
-def overview(rows: Iterable[tuple[str, bytes | None, int]], shards: int) -> Overview:
-    """What these rows (key, value, revision) say."""
+def overview(
+    rows: Iterable[tuple[str, bytes | None, int]], shards: int, told: Mapping[str, Status] | None = None
+) -> Overview:
+    """What these rows (key, value, revision) say, and what the workers have told, by name; None when none was asked."""
     words: dict[str, Word] = {}
     leases: dict[int, tuple[Holder, int]] = {}
     for key, value, revision in rows:
@@ -51,7 +54,7 @@ def overview(rows: Iterable[tuple[str, bytes | None, int]], shards: int) -> Over
     wanted = owners(assignment(active, shards))
     return Overview(
         members=[
-            _member(word, held[Holder(name, word.session or 0)])
+            _member(name, word, held[Holder(name, word.session or 0)], told)
             for name, word in sorted(words.items())
             if word.row is not None
         ],
@@ -71,15 +74,44 @@ def _shard(shard: int, lease: tuple[Holder, int] | None, wanted: str, words: dic
     return ShardOverview(shard, state, holder.member, wanted, epoch)
 
 
-def _member(word: Word, shards: int) -> dict[str, Any]:
+def _member(name: str, word: Word, shards: int, told: Mapping[str, Status] | None) -> dict[str, Any]:
     assert word.row is not None
     row = word.row
+    state, why = _state(name, row, told)
     return {
         "node": row.node,
         "slot": row.slot,
-        "state": "serving" if row.active else "draining",
-        **row.about,
+        "state": state,
+        **({"why": why} if why else {}),
+        **{key: value for key, value in row.about.items() if key != ANSWERS},
         "shards": shards,
         "incarnation": row.incarnation,
         "session": word.session,
     }
+
+
+def _state(name: str, row: MemberRow, told: Mapping[str, Status] | None) -> tuple[str, str]:
+    """How a worker is, and why it is not ready: its own word when it was asked, else that of its row."""
+    status = None if told is None else told.get(name)
+    if status is not None and status.incarnation == row.incarnation:
+        return status.state, status.why
+    if told is not None and row.about.get(ANSWERS):
+        return SILENT, ""
+    return SERVING if row.active else DRAINING, ""
+
+
+async def ask_members(
+    ask: Callable[[Callable[[bytes], bool], float], Awaitable[None]], names: Collection[str], timeout_s: float
+) -> dict[str, Status]:
+    """What these members say of themselves when they are asked by `ask`; without those that say nothing in time."""
+    told: dict[str, Status] = {}
+
+    def heard(raw: bytes) -> bool:
+        status = decode_status(raw)
+        if status is not None:
+            told[status.member] = status
+        return told.keys() >= set(names)
+
+    if names:
+        await ask(heard, timeout_s)
+    return told

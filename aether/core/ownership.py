@@ -79,6 +79,7 @@ class Ownership:
         self._disturbed_until_s = 0.0
         self._complete = False
         self._giving = 0
+        self._withdrawn = False
         self._opened: list[int] = []
         self._dead: dict[str, int] = {}
         self._wake_s = NEVER_S
@@ -148,6 +149,9 @@ class Ownership:
             self._note_dead(member, word)
             return Change.NOTHING
         change = self.own.told(word)
+        if self._withdrawn and self.own.valid(now_s):
+            self._withdrawn = False
+            self._look.update(range(len(self._shards)))
         if change is not Change.NOTHING:
             self._session_changed(change, now_s)
         return change
@@ -193,6 +197,13 @@ class Ownership:
         elif outcome is Happening.REFUSED:
             shard.refused_at = shard.tried_at
         self._move(number, self._as_it_is_now(shard, outcome))
+
+    def withdraw(self) -> bool:
+        """Our row is not renewed: serve nothing until it is, though nobody else may take it. Whether that is new."""
+        new, self._withdrawn = not self._withdrawn, True
+        if new:
+            self._look.update(range(len(self._shards)))
+        return new
 
     def leave(self) -> None:
         """From now on nothing is wanted here."""
@@ -243,6 +254,8 @@ class Ownership:
         shard = self._shards[number]
         mine, ours = self._is_mine(shard), shard.row is not None and shard.row.holder == self.own.name
         wanted = self._target(number) == self.own.name
+        if self._withdrawn:
+            return self._step_back(number, mine=mine)
         match shard.phase:
             case Phase.AWAY if mine:
                 self._move(number, Happening.OWNED)
@@ -269,6 +282,20 @@ class Ownership:
                 return Open(number, self._move(number, Happening.OPEN), shard.late)
             case Phase.EMPTY:
                 return self._release(number, now_s)
+            case _:
+                return None
+
+    def _step_back(self, number: int, *, mine: bool) -> Effect | None:
+        """What is to be done about one shard while our row is not renewed: close it, and write nothing."""
+        match self._shards[number].phase:
+            case Phase.HELD:
+                return Close(number, self._move(number, Happening.CLOSE), hurry=True)
+            case Phase.OPENING | Phase.LAPSED:
+                self._move(number, Happening.LOST)
+                return Abandon(number)
+            case Phase.CLOSING | Phase.EMPTY if not mine or self.leaving:
+                self._move(number, Happening.LOST)
+                return Abandon(number)
             case _:
                 return None
 

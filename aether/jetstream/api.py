@@ -6,16 +6,25 @@ replica and may be stale; `leader_last` and `leader_next` are answered by the st
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from msgspec import Struct
+from msgspec import DecodeError, Struct
 from msgspec.json import Decoder, Encoder
 
 from aether.errors import Unavailable
 from aether.jetstream.connection import NatsConnection
 from aether.jetstream.generation import set_once
 from aether.jetstream.headers import (
+    BATCH_ID,
+    BATCH_SEQUENCE,
+    ERROR_JETSTREAM_NOT_ENABLED,
+    ERROR_JETSTREAM_NOT_ENABLED_FOR_ACCOUNT,
     ERROR_MESSAGE_NOT_FOUND,
+    ERROR_STREAM_NOT_FOUND,
+    ERROR_STREAM_OFFLINE,
+    ERROR_STREAM_OFFLINE_REASON,
+    ERROR_WRONG_LAST_SEQUENCE,
     KV_OPERATION,
     MARKER_REASON,
     PENDING,
@@ -28,7 +37,8 @@ from aether.jetstream.headers import (
 )
 from aether.jetstream.inbox import NoReply, Reply
 from aether.jetstream.message import Message
-from aether.ports import NotSent
+from aether.jetstream.refusals import UNANSWERED, proves_not_stored, shown
+from aether.ports import NotSent, NotStored
 
 API = "$JS.API."
 API_TIMEOUT_S = 5.0
@@ -62,11 +72,24 @@ decode_acknowledgement = Decoder(Acknowledgement).decode
 """Raises `DecodeError` for bytes that are none."""
 
 
+GONE = frozenset(
+    {
+        ERROR_JETSTREAM_NOT_ENABLED,
+        ERROR_JETSTREAM_NOT_ENABLED_FOR_ACCOUNT,
+        ERROR_STREAM_NOT_FOUND,
+        ERROR_STREAM_OFFLINE,
+        ERROR_STREAM_OFFLINE_REASON,
+    }
+)
+"""What is asked for is not there, and is not only late."""
+
+
 class ApiRefused(Unavailable):
-    """JetStream refused; `err_code` is the server's number for why."""
+    """JetStream refused; `err_code` is the server's number for why, the detail `gone` says that the stream is gone."""
 
     def __init__(self, refusal: Refusal, subject: str) -> None:
-        super().__init__(f"JetStream refuses {subject}: {refusal.description}", err_code=refusal.err_code)
+        gone = {"gone": True} if refusal.err_code in GONE else {}
+        super().__init__(f"JetStream refuses {subject}: {refusal.description}", err_code=refusal.err_code, **gone)
         self.err_code = refusal.err_code
 
 
@@ -76,18 +99,16 @@ class StreamState(Struct):
     last_seq: int = 0
 
 
-class StreamConfig(Struct):
-    """What is read back of a stream's configuration."""
-
-    metadata: dict[str, str] = {}
-    num_replicas: int = 1
-
-
 class StreamInfo(Answered):
-    """The answer to STREAM.INFO and STREAM.CREATE."""
+    """The answer to STREAM.INFO and STREAM.CREATE.
 
-    config: StreamConfig | None = None
+    `created` is when it was made and `ts` when this was said, both by the server's clock.
+    """
+
+    config: dict[str, Any] | None = None
     state: StreamState | None = None
+    created: datetime | None = None
+    ts: datetime | None = None
 
 
 class _StoredStruct(Struct):
@@ -115,6 +136,64 @@ class Batch(NamedTuple):
 
     messages: list[StoredMessage]
     more: bool
+
+
+async def batch_refused(connection: NatsConnection, subject: str, batch_id: str, payload_bytes: int) -> str:
+    """Why the server refuses a message that begins a batch, or "" when it waits for the rest. Raises `Unavailable`."""
+    generation = connection.generation or await connection.ready(API_TIMEOUT_S)
+    arrived: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+    head = {BATCH_ID: batch_id, BATCH_SEQUENCE: "1"}
+    reply_to = generation.send(subject, b" " * payload_bytes, lambda told: set_once(arrived, told), API_TIMEOUT_S, head)
+    try:
+        reply = await arrived
+    finally:
+        generation.forget(reply_to)
+    if isinstance(reply, NoReply):
+        if reply in UNANSWERED:
+            return UNANSWERED[reply]
+        raise Unavailable(f"{reply.value}: {subject}")
+    if not reply.data:
+        return ""
+    try:
+        refusal = decode_acknowledgement(reply.data).error
+    except DecodeError as error:
+        raise Unavailable(f"the answer to a batch cannot be read: {error}") from None
+    return "" if refusal is None else shown(refusal)
+
+
+async def write(
+    connection: NatsConnection, subject: str, value: bytes, headers: Mapping[str, str] | None = None
+) -> int | None:
+    """Publish to a stream and await its word: the message's sequence, None when the expected one was another.
+
+    Raises `NotStored` when the server says why it stores nothing, `NotSent` without a connection, `Unavailable` when
+    what came of it is not known.
+    """
+    generation = connection.generation or await connection.ready(API_TIMEOUT_S)
+    arrived: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+    reply_to = generation.send(subject, value, lambda told: set_once(arrived, told), API_TIMEOUT_S, headers)
+    try:
+        reply = await arrived
+    finally:
+        generation.forget(reply_to)
+    if isinstance(reply, NoReply):
+        if reply in UNANSWERED:
+            raise NotStored(f"{UNANSWERED[reply]}: {subject}")
+        raise Unavailable(f"{reply.value}: {subject}")
+    try:
+        answer = decode_acknowledgement(reply.data)
+    except DecodeError as error:
+        raise Unavailable(f"the acknowledgement of {subject} cannot be read: {error}") from None
+    refusal = answer.error
+    if refusal is None:
+        if answer.seq <= 0:
+            raise Unavailable(f"no sequence was acknowledged: {subject}")
+        return answer.seq
+    if refusal.err_code == ERROR_WRONG_LAST_SEQUENCE:
+        return None
+    if proves_not_stored(refusal.err_code, refusal.description):
+        raise NotStored(f"{shown(refusal)}: {subject}", err_code=refusal.err_code)
+    raise ApiRefused(refusal, subject)
 
 
 AnswerT = TypeVar("AnswerT", bound=Answered)
@@ -190,7 +269,7 @@ async def direct_batch(connection: NatsConnection, stream: str, subject_filter: 
 
     def receive(reply: Reply) -> None:
         if isinstance(reply, NoReply):
-            error = NotSent if reply is NoReply.NO_RESPONDERS else Unavailable
+            error = NotSent if reply in (NoReply.NO_RESPONDERS, NoReply.FORBIDDEN) else Unavailable
             set_once(ended, error(f"{reply.value}: a read of {stream}"))
             return
         headers = reply.headers or {}

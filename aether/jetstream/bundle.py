@@ -3,19 +3,21 @@
 It owns the connection it opened and closes it; the adapters are made once and share it.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aether.config import ConnectionConfig, StorageConfig
 from aether.jetstream.bus import BusConfig, NATSEventBus
 from aether.jetstream.connection import NatsConnection, connect
-from aether.jetstream.layout import Layout, create_layout, open_layout
+from aether.jetstream.layout import Layout, create_layout, missing, open_layout
 from aether.jetstream.snapshots import JetStreamSnapshotStore
 from aether.jetstream.store import APPEND_TIMEOUT_S, JetStreamEventStore
 from aether.jetstream.table import JetStreamTable
 from aether.jetstream.transport import NatsTransport
 from aether.jetstream.watch import WatchConfig
 from aether.ports import Clock
+
+RESTORE_SETTLE_S = 2.0
 
 
 class JetStreamConnection:
@@ -42,7 +44,26 @@ class JetStreamConnection:
         self.snapshots = JetStreamSnapshotStore(connection, names)
         self.bus = NATSEventBus(connection, names, bus)
         self.table = JetStreamTable(connection, names, watch)
+        self._storage = StorageConfig(shards=names.shards, replicas=layout.replicas)
         self.event_store = JetStreamEventStore(connection, names, append_timeout_s=append_timeout_s)
+
+    @property
+    def table_age_s(self) -> float:
+        """How old a table is that was made anew in place of one that was lost; infinity for every other one."""
+        return self.layout.table_age_s
+
+    def on_connected(self, connected: Callable[[], None]) -> None:
+        """Call this with each new connection to the server."""
+        self.nats.listen(lambda generation: connected() if generation is not None else None)
+
+    async def restore(self) -> list[str]:
+        """Make what of the namespace was deleted, empty; the names of those streams.
+
+        Raises `ConfigError` when what is there is not as needed, `Unavailable`.
+        """
+        gone = await missing(self.nats, self.names)
+        await create_layout(self.nats, self.namespace, self._storage, RESTORE_SETTLE_S)
+        return gone
 
 
 @asynccontextmanager

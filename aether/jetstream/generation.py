@@ -189,7 +189,7 @@ class Generation:
         prefix = client.new_inbox() + "."
         taken = take(client)
         if taken is not None:
-            lane = Lane(taken.transport, self.payload_bytes_max, ping_interval_s, self._end)
+            lane = Lane(taken.transport, self.payload_bytes_max, ping_interval_s, self._end, self._forbidden)
             self._line = lane
             lane.begin(taken.unread)
         self._started = True
@@ -207,6 +207,9 @@ class Generation:
             return
         self._inbox.sweep(self._loop.time())
         self._tick_handle = self._loop.call_later(TICK_S, self._tick)
+
+    def _forbidden(self, subject: str) -> None:
+        self._inbox.forbid(subject)
 
     def _end(self, reason: str) -> None:
         if self.ended.done():

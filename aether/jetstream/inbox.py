@@ -23,6 +23,7 @@ class NoReply(Enum):
     TIMED_OUT = "no answer in time"
     NO_RESPONDERS = "nobody listens"
     MOVED = "somebody else answers now"
+    FORBIDDEN = "the server does not permit it"
 
 
 Reply: TypeAlias = Message | NoReply
@@ -90,6 +91,13 @@ class Inbox:
             ended = self._waiting.pop(token, None)
             if ended is not None:
                 _tell(ended.receive, NoReply.MOVED)
+
+    def forbid(self, subject: str) -> None:
+        """End the receivers of what was sent on a subject that the server lets us not publish on."""
+        for token in [token for token, waiting in self._waiting.items() if waiting.subject == subject]:
+            ended = self._waiting.pop(token, None)
+            if ended is not None:
+                _tell(ended.receive, NoReply.FORBIDDEN)
 
     def end(self) -> None:
         """End every receiver: no reply can come any more."""

@@ -25,6 +25,12 @@ UNSENT_BYTES_MAX = 64 * 1024 * 1024
 PERMISSIONS_VIOLATION = "permissions violation"
 """The one error after which the server keeps the connection and loses nothing but what it names."""
 
+FORBIDDEN = 'permissions violation for publish to "'
+"""How it begins when it names the subject of a message that it has dropped."""
+
+FAULTS_TOLD_MAX = 64
+"""So many different errors of a connection are logged as errors, each once; repetitions for debugging."""
+
 Receive: TypeAlias = Callable[[Message], None]
 
 _log = logging.getLogger(__name__)
@@ -36,16 +42,26 @@ def payload_bytes_believed(payload_bytes_max: int) -> int:
 
 
 class Lane(asyncio.Protocol):
-    """Reads and writes frames; `lost` is called at most once, with the reason, when it cannot go on."""
+    """Reads and writes frames; `lost` is called at most once, with the reason, when it cannot go on.
+
+    `forbidden` is called with each subject on which the server has dropped a message of ours.
+    """
 
     def __init__(
-        self, transport: asyncio.Transport, payload_bytes_max: int, ping_interval_s: float, lost: Callable[[str], None]
+        self,
+        transport: asyncio.Transport,
+        payload_bytes_max: int,
+        ping_interval_s: float,
+        lost: Callable[[str], None],
+        forbidden: Callable[[str], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self._transport = transport
         self._parser = Parser(payload_bytes_believed(payload_bytes_max))
         self._lost = lost
+        self._forbidden = forbidden
+        self._faults_told: set[str] = set()
         self._over = False
         self._receivers: dict[str, Receive] = {}
         self._subscriptions = 0
@@ -199,9 +215,16 @@ class Lane(asyncio.Protocol):
             return
 
     def _faulted(self, text: str) -> None:
-        _log.error("the NATS server reports an error", extra={"error": text})
+        told = text in self._faults_told or len(self._faults_told) >= FAULTS_TOLD_MAX
+        if not told:
+            self._faults_told.add(text)
+        _log.log(logging.DEBUG if told else logging.ERROR, "the NATS server reports an error", extra={"error": text})
         if PERMISSIONS_VIOLATION not in text.lower():
             self._end(f"the server says: {text}")
+            return
+        start = text.lower().find(FORBIDDEN)
+        if start >= 0:
+            self._forbidden(text[start + len(FORBIDDEN) :].partition('"')[0])
 
     def _end(self, reason: str) -> None:
         if not self._over:

@@ -1,7 +1,9 @@
 """What a namespace is made of on the server: one stream and three KV buckets, as `names` calls them.
 
-Whoever creates first decides; an identical create is fine, another one is refused by the server and read back here. A
-worker never updates a stream. The stream is created last, so where it exists everything does. Servers that are only
+Whoever creates first decides; an identical create is fine, another one is refused by the server and read back here.
+What exists is compared with what is needed (`needs`), and refused by the name of the setting. A worker never updates a
+stream; `repair` does, for the command line. The stream is created last, so where it exists everything does. Servers
+that are only
 just electing leave requests unanswered or do not know their peers yet: that is waited out, within a bound. Stateless.
 """
 
@@ -9,7 +11,8 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -27,7 +30,9 @@ from aether.jetstream.headers import (
     ERROR_REPLICAS_NOT_SUPPORTED,
     ERROR_STREAM_EXISTS_OTHERWISE,
     ERROR_STREAM_NOT_FOUND,
+    ERROR_STREAM_SUBJECT_OVERLAP,
 )
+from aether.jetstream.needs import Difference, bucket_needs, differences, stream_needs
 from aether.names import (
     LAYOUT_VERSION,
     METADATA_LAYOUT,
@@ -65,10 +70,15 @@ _NANOSECONDS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a namespace turned out to be."""
+    """What a namespace turned out to be.
+
+    `table_age_s` is how old a table is that was made later than the stream, in place of one that was lost; infinity
+    for every other table.
+    """
 
     names: Names
     replicas: int
+    table_age_s: float = inf
 
 
 class _StreamNames(Answered):
@@ -85,6 +95,7 @@ class _AccountInfo(Answered):
 
 
 _stream_create = Method("STREAM.CREATE.{}", StreamInfo)
+_stream_update = Method("STREAM.UPDATE.{}", StreamInfo)
 _stream_names = Method("STREAM.NAMES", _StreamNames)
 _account_info = Method("INFO", _AccountInfo)
 
@@ -117,12 +128,84 @@ async def create_layout(
     names = Names(namespace, storage.shards)
     ends_s = asyncio.get_running_loop().time() + settle_s
     await _settled(lambda timeout_s: check_jetstream(connection, timeout_s), ends_s)
+    found = [(config["name"], await _create(connection, config, ends_s)) for config in configs(names, storage.replicas)]
+    table, stream = found[0][1], found[-1][1]
+    layout = _agreed(stream, namespace, storage.shards)
+    wrong = [one for name, info in found for one in _differences(names, name, info, storage.replicas)]
+    if wrong:
+        raise _refusal(wrong)
+    return replace(layout, table_age_s=_age_s(table) if _is_younger(table, stream) else inf)
+
+
+async def missing(connection: NatsConnection, names: Names) -> list[str]:
+    """The streams of a namespace that are not there. Raises `Unavailable`."""
+    gone: list[str] = []
+    for name in (f"KV_{names.table}", f"KV_{names.snapshots}", f"KV_{names.checkpoints}", names.stream):
+        try:
+            await stream_info(connection, name)
+        except ApiRefused as refused:
+            if refused.err_code != ERROR_STREAM_NOT_FOUND:
+                raise
+            gone.append(name)
+    return gone
+
+
+async def repair(connection: NatsConnection, namespace: str, timeout_s: float, *, change: bool) -> list[Difference]:
+    """Make the streams and buckets of a namespace as they are needed, where that can be done; all that was not so.
+
+    Without `change` nothing is touched. What is missing is not made: a worker does that. Raises `ConfigError`,
+    `Unavailable`.
+    """
+    layout = await open_layout(connection, namespace, timeout_s)
+    found: list[Difference] = []
+    for config in configs(layout.names, layout.replicas):
+        name = config["name"]
+        try:
+            info = await stream_info(connection, name)
+        except ApiRefused as refused:
+            if refused.err_code == ERROR_STREAM_NOT_FOUND:
+                continue
+            raise
+        wrong = _differences(layout.names, name, info, layout.replicas)
+        changes = {one.setting: one.value for one in wrong if one.can_be_changed}
+        if change and changes:
+            await _stream_update(connection, name, {**(info.config or {}), **changes})
+        found += wrong
+    return found
+
+
+def configs(names: Names, replicas: int) -> list[dict[str, Any]]:
+    """How the streams and buckets of a namespace are created, in this order."""
     buckets = (names.table, names.snapshots, names.checkpoints)
-    wanted = [bucket_config(bucket, storage.replicas, expiring=bucket == names.table) for bucket in buckets]
-    for config in wanted:
-        await _create(connection, config, ends_s)
-    found = await _create(connection, stream_config(names, storage.replicas), ends_s)
-    return _agreed(found, namespace, storage.shards)
+    made = [bucket_config(bucket, replicas, expiring=bucket == names.table) for bucket in buckets]
+    return [*made, stream_config(names, replicas)]
+
+
+def _differences(names: Names, name: str, info: StreamInfo, replicas: int) -> list[Difference]:
+    if name == names.stream:
+        needs = stream_needs(names, replicas)
+    else:
+        bucket = name.removeprefix("KV_")
+        needs = bucket_needs(bucket, replicas, expiring=bucket == names.table)
+    return differences(name, info.config or {}, needs)
+
+
+def _refusal(wrong: list[Difference]) -> ConfigError:
+    fixed = [one for one in wrong if not one.can_be_changed]
+    advice = "`aether repair` changes what can be changed"
+    if fixed:
+        streams = ", ".join(sorted({one.stream for one in fixed}))
+        settings = ", ".join(one.setting for one in fixed)
+        advice = f"{settings} of {streams} cannot be changed: it must be made anew, without what it holds"
+    return ConfigError(f"{'; '.join(map(str, wrong))}; {advice}", setting=wrong[0].setting, stream=wrong[0].stream)
+
+
+def _is_younger(table: StreamInfo, stream: StreamInfo) -> bool:
+    return table.created is not None and stream.created is not None and table.created > stream.created
+
+
+def _age_s(info: StreamInfo) -> float:
+    return inf if info.created is None or info.ts is None else (info.ts - info.created).total_seconds()
 
 
 async def open_layout(connection: NatsConnection, namespace: str, timeout_s: float) -> Layout:
@@ -243,7 +326,25 @@ async def _create(connection: NatsConnection, config: dict[str, Any], ends_s: fl
         if refused.err_code in (ERROR_REPLICAS_NOT_SUPPORTED, ERROR_NO_SUITABLE_PEERS):
             text = f"{config['num_replicas']} replicas cannot be made here: {refused.message}"
             raise ConfigError(text, setting="replicas") from None
+        if refused.err_code == ERROR_STREAM_SUBJECT_OVERLAP:
+            raise await _overlap(connection, config) from None
         raise
+
+
+async def _overlap(connection: NatsConnection, config: dict[str, Any]) -> ConfigError:
+    """What to say of a stream whose subjects other streams have."""
+    others: dict[str, None] = {}
+    for subject in config["subjects"]:
+        try:
+            page = await _stream_names(connection, "", {"subject": subject})
+        except Unavailable:
+            continue
+        others.update(dict.fromkeys(page.streams or []))
+    others.pop(config["name"], None)
+    by = f"the stream{'s' * (len(others) > 1)} {', '.join(others)}" if others else "another stream"
+    subjects = ", ".join(config["subjects"])
+    text = f"{config['name']} cannot be made: subjects of {subjects} are stored by {by} already"
+    return ConfigError(text, setting="subjects", stream=config["name"], others=list(others))
 
 
 async def _settled(ask: Callable[[float], Awaitable[_T]], ends_s: float) -> _T:
@@ -266,8 +367,8 @@ def _answer_within_s(attempt: int) -> float:
 
 
 def _agreed(found: StreamInfo, namespace: str, shards: int | None) -> Layout:
-    config = found.config
-    metadata = config.metadata if config is not None else {}
+    config = found.config or {}
+    metadata = config.get("metadata") or {}
     layout, found_shards = metadata.get(METADATA_LAYOUT), metadata.get(METADATA_SHARDS, "")
     if layout != LAYOUT_VERSION or not found_shards.isdecimal():
         text = f"namespace {namespace!r} has layout {layout!r}, this program knows {LAYOUT_VERSION!r}"
@@ -275,4 +376,4 @@ def _agreed(found: StreamInfo, namespace: str, shards: int | None) -> Layout:
     if shards is not None and int(found_shards) != shards:
         text = f"namespace {namespace!r} was created with {found_shards} shards, not {shards}"
         raise ConfigError(text, setting="shards", found=int(found_shards))
-    return Layout(Names(namespace, int(found_shards)), config.num_replicas if config is not None else 1)
+    return Layout(Names(namespace, int(found_shards)), config.get("num_replicas", 1))

@@ -42,7 +42,8 @@ class Arrival:
         if isinstance(reply, Message):
             self._arrived.set_result(reply if self._whole else reply.data)
         else:
-            error = NotSent if reply is NoReply.NO_RESPONDERS else Unavailable
+            unheard = reply is NoReply.NO_RESPONDERS or reply is NoReply.FORBIDDEN
+            error = NotSent if unheard else Unavailable
             self._arrived.set_exception(error(f"{reply.value}: {self._subject}"))
 
 

@@ -5,11 +5,9 @@ Stateless: the bucket holds everything.
 
 from typing import Any
 
-from msgspec.json import Decoder
-
-from aether.errors import InvalidCommand, Unavailable
+from aether.errors import InvalidCommand
 from aether.ids import ActorId
-from aether.jetstream.api import API_TIMEOUT_S, Answered, ApiRefused, Method, direct_last
+from aether.jetstream.api import Answered, Method, direct_last, write
 from aether.jetstream.connection import NatsConnection
 from aether.names import Names, encode_token, snapshot_key
 
@@ -17,15 +15,10 @@ HEADERS_BYTES = 1024
 """Room in a message for the headers that the server adds to what it stored."""
 
 
-class _Saved(Answered):
-    seq: int = 0
-
-
 class _Purged(Answered):
     purged: int = 0
 
 
-_decode_saved = Decoder(_Saved).decode
 _purge: Method[_Purged] = Method("STREAM.PURGE.{}", _Purged)
 
 
@@ -48,16 +41,11 @@ class JetStreamSnapshotStore:
         return None if found is None or found.marker else found.payload
 
     async def save(self, actor_id: ActorId, value: bytes) -> None:
-        """Replace the snapshot. Raises `InvalidCommand` for one that is too large, `Unavailable`."""
+        """Replace the snapshot. Raises `InvalidCommand` for one that is too large, `Unavailable`, `NotStored`."""
         if len(value) > self.snapshot_bytes_max:
             text = f"a snapshot is at most {self.snapshot_bytes_max} bytes, this is {len(value)}"
             raise InvalidCommand(text, path="snapshot")
-        subject = self._subject(actor_id)
-        answer = _decode_saved((await self._connection.request(subject, value, API_TIMEOUT_S)).data)
-        if answer.error is not None:
-            raise ApiRefused(answer.error, subject)
-        if answer.seq <= 0:
-            raise Unavailable(f"the snapshot of {actor_id} was not acknowledged")
+        await write(self._connection, self._subject(actor_id), value)
 
     async def delete(self, actor_id: ActorId) -> None:
         """Remove the snapshot, without a trace. Raises `Unavailable`."""

@@ -8,18 +8,20 @@ histories is in `reading`.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from secrets import token_hex
+from time import time_ns
 
 from msgspec import DecodeError
 
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position, Version
-from aether.jetstream.api import Acknowledgement, decode_acknowledgement, last_sequence
+from aether.jetstream.api import Acknowledgement, batch_refused, decode_acknowledgement, last_sequence
 from aether.jetstream.bus import NATSEventBus
 from aether.jetstream.connection import NatsConnection
 from aether.jetstream.generation import set_once
 from aether.jetstream.headers import ERROR_WRONG_LAST_SEQUENCE, batch_head, expected_head
 from aether.jetstream.inbox import NoReply, Reply
 from aether.jetstream.reading import commits, last_commit
+from aether.jetstream.refusals import UNANSWERED, proves_not_stored, shown
 from aether.jetstream.versions import VERSIONS_MAX, Versions, last_version
 from aether.names import Names
 from aether.ports import (
@@ -30,6 +32,7 @@ from aether.ports import (
     Conflict,
     EventStored,
     Fenced,
+    Refused,
     StoredCommit,
     Subscription,
     Unknown,
@@ -42,6 +45,10 @@ COMMIT_HEADERS_BYTES = 1024
 
 TOGETHER_MAX = 500
 """Commits of one atomic batch; the server takes 1,000."""
+
+
+PROBE = ActorId("aether", "probe")
+"""The actor whose history is begun, and never stored, to see whether the server would store it."""
 
 
 class JetStreamEventStore:
@@ -62,6 +69,7 @@ class JetStreamEventStore:
         self._followed: NATSEventBus | None = None
         self._batch_prefix = f"{token_hex(8)}."
         self._batches = 0
+        self._refused_bytes = 0
 
     @property
     def commit_bytes_max(self) -> int:
@@ -81,7 +89,7 @@ class JetStreamEventStore:
             generation.send(
                 self._names.event(actor_id),
                 payload,
-                _Publishing(self, actor_id, done),
+                _Publishing(self, actor_id, len(payload), done),
                 self._append_timeout_s,
                 headers=expected_head(expected),
             )
@@ -121,7 +129,9 @@ class JetStreamEventStore:
 
     def _batch_settled(self, appends: Sequence[Append], reply: Reply) -> None:
         acknowledgement = _acknowledged(reply)
-        if isinstance(acknowledgement, Acknowledgement) and acknowledgement.error is not None:
+        refused = isinstance(acknowledgement, Acknowledgement) and acknowledgement.error is not None
+        # A message of a batch that reached no stream has stored nothing, and a batch that lacks one is not stored.
+        if refused or (isinstance(reply, NoReply) and reply in UNANSWERED):
             for append in appends:
                 if append.may_send():
                     self.publish(append.actor_id, append.payload, append.expected, append.done)
@@ -133,6 +143,18 @@ class JetStreamEventStore:
         why = acknowledgement if isinstance(acknowledgement, str) else "a part of the batch was acknowledged"
         for place, append in enumerate(appends):
             append.done(self._stored(append.actor_id, Position(first + place)) if whole else Unknown(why))
+
+    async def appends_refused(self) -> str:
+        """Why an append would be refused now, or "". Raises `Unavailable` when the server says nothing.
+
+        A message that begins a batch (ADR-50) is checked as every other one and then waits for the rest of its batch,
+        which does not come: the server drops it after 10 s. It is as large as what was refused, as room may be short.
+        """
+        batch_id = f"{self._batch_prefix}probe{time_ns()}"
+        refused = await batch_refused(self._connection, self._names.event(PROBE), batch_id, self._refused_bytes)
+        if not refused:
+            self._refused_bytes = 0
+        return refused
 
     async def append(self, actor_id: ActorId, events: Sequence[Event], expected: Position) -> AppendOutcome:
         """`publish` for events, awaited. Raises `InvalidCommand` when they are over `commit_bytes_max` or none."""
@@ -190,17 +212,29 @@ class JetStreamEventStore:
     def _hear(self, notice: EventStored) -> None:
         self._versions.update(notice.actor_id, notice.position, notice.version)
 
-    def outcome(self, actor_id: ActorId, reply: Reply) -> AppendOutcome:
-        """The one table of outcomes: stored, refused for the expected position, or not known."""
+    def outcome(self, actor_id: ActorId, reply: Reply, payload_bytes: int = 0) -> AppendOutcome:
+        """The one table of outcomes: stored, refused for the position or for a reason of the server's, or not known."""
+        if isinstance(reply, NoReply):
+            refused = UNANSWERED.get(reply)
+            silent = Unknown(reply.value, unanswered=reply is NoReply.TIMED_OUT)
+            return silent if refused is None else self._refused(refused, payload_bytes)
         acknowledgement = _acknowledged(reply)
         if isinstance(acknowledgement, str):
             return Unknown(acknowledgement)
         refusal = acknowledgement.error
-        if refusal is None and acknowledgement.seq > 0:
-            return self._stored(actor_id, Position(acknowledgement.seq))
-        if refusal is not None and refusal.err_code == ERROR_WRONG_LAST_SEQUENCE:
+        if refusal is None:
+            if acknowledgement.seq > 0:
+                return self._stored(actor_id, Position(acknowledgement.seq))
+            return Unknown("no sequence was acknowledged")
+        if refusal.err_code == ERROR_WRONG_LAST_SEQUENCE:
             return Conflict()
-        return Unknown(f"{refusal.description} ({refusal.err_code})" if refusal else "no sequence was acknowledged")
+        if proves_not_stored(refusal.err_code, refusal.description):
+            return self._refused(shown(refusal), payload_bytes)
+        return Unknown(shown(refusal))
+
+    def _refused(self, reason: str, payload_bytes: int) -> Refused:
+        self._refused_bytes = max(self._refused_bytes, payload_bytes)
+        return Refused(reason)
 
     def _stored(self, actor_id: ActorId, position: Position) -> Committed:
         if self._followed is not None:
@@ -221,15 +255,18 @@ def _acknowledged(reply: Reply) -> Acknowledgement | str:
 class _Publishing:
     """One commit on its way: called with the acknowledgement. A class, as a closure is two objects more."""
 
-    __slots__ = ("_actor_id", "_done", "_store")
+    __slots__ = ("_actor_id", "_bytes", "_done", "_store")
 
-    def __init__(self, store: JetStreamEventStore, actor_id: ActorId, done: Callable[[AppendOutcome], None]) -> None:
+    def __init__(
+        self, store: JetStreamEventStore, actor_id: ActorId, bytes_: int, done: Callable[[AppendOutcome], None]
+    ) -> None:
         self._store = store
         self._actor_id = actor_id
+        self._bytes = bytes_
         self._done = done
 
     def __call__(self, reply: Reply) -> None:
-        self._done(self._store.outcome(self._actor_id, reply))
+        self._done(self._store.outcome(self._actor_id, reply, self._bytes))
 
 
 class _Following:

@@ -1,26 +1,22 @@
 """The table of members and leases: a KV bucket where every write is a compare-and-set.
 
-A write whose outcome is not known raises `Unavailable`: the watch tells what came of it. A time to live counts whole
-seconds on the server, so it is rounded up. Stateless but for its watches, which live in `watch`.
+A write whose outcome is not known raises `Unavailable`: the watch tells what came of it. One that the server refuses
+for a reason of its own raises `NotStored`. A time to live counts whole seconds on the server, so it is rounded up.
+Stateless but for its watches, which live in `watch`.
 """
 
 from collections.abc import Callable
 from math import ceil
 
-from msgspec.json import Decoder
-
 from aether.errors import Unavailable
 from aether.jetstream.api import (
-    API_TIMEOUT_S,
-    Answered,
-    ApiRefused,
     StoredMessage,
     direct_batch,
     leader_last,
+    write,
 )
 from aether.jetstream.connection import NatsConnection
 from aether.jetstream.headers import (
-    ERROR_WRONG_LAST_SEQUENCE,
     EXPECTED_LAST_ON_SUBJECT,
     KV_DELETE,
     KV_OPERATION,
@@ -33,13 +29,6 @@ from aether.ports import Row, Subscription
 
 CREATE_ATTEMPTS_MAX = 8
 """How often a create over the sign of a row that is gone is tried while others do the same."""
-
-
-class _Written(Answered):
-    seq: int = 0
-
-
-_decode_written = Decoder(_Written).decode
 
 
 class JetStreamTable:
@@ -99,15 +88,7 @@ class JetStreamTable:
 
     async def _write(self, key: str, value: bytes, expected: int, headers: dict[str, str]) -> int | None:
         subject = self._prefix + key
-        headers = {EXPECTED_LAST_ON_SUBJECT: str(expected), **headers}
-        answer = _decode_written((await self._connection.request(subject, value, API_TIMEOUT_S, headers)).data)
-        if answer.error is None and answer.seq > 0:
-            return answer.seq
-        if answer.error is not None and answer.error.err_code == ERROR_WRONG_LAST_SEQUENCE:
-            return None
-        if answer.error is not None:
-            raise ApiRefused(answer.error, subject)
-        raise Unavailable(f"the write of row {key} was not acknowledged")
+        return await write(self._connection, subject, value, {EXPECTED_LAST_ON_SUBJECT: str(expected), **headers})
 
     def _row(self, message: StoredMessage) -> Row:
         value = None if message.marker else message.payload

@@ -4,6 +4,7 @@ A command that is none, or not of the subject's shard, is answered here. An answ
 that brought the command; when that is gone it is dropped, and the client asks again. Nothing is kept between calls.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from aether.errors import AetherError, InvalidCommand, Unavailable
 from aether.ids import ActorId
 from aether.jetstream.connection import NatsConnection
 from aether.jetstream.generation import Generation
+from aether.jetstream.inbox import NoReply, Reply
 from aether.jetstream.message import Message
 from aether.names import Names, shard_of
 from aether.ports import Delivery, Subscription
@@ -113,6 +115,32 @@ class NatsTransport:
         generation = self._connection.generation
         if generation is not None:
             generation.interrupt([self._names.commands_prefix, self._names.info()])
+
+    async def tell_status(self, inform: Inform) -> Subscription:
+        """Answer whoever asks how the workers are, each for itself. Raises `Unavailable`."""
+
+        def received(generation: Generation, message: Message) -> None:
+            _Respond(generation, message.reply)(inform())
+
+        return await self._connection.subscribe(self._names.status(), received)
+
+    async def ask_status(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:
+        """Ask all workers how they are: `enough` gets each answer, until it is or the time is up. Never raises."""
+        generation = self._connection.generation
+        if generation is None:
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def receive(reply: Reply) -> None:
+            if not done.done() and (isinstance(reply, NoReply) or enough(reply.data)):
+                done.set_result(None)
+
+        try:
+            reply_to = generation.send(self._names.status(), b"", receive, timeout_s, many=True)
+        except AetherError:
+            return
+        await done  # cancelled, the question ends with its time
+        generation.forget(reply_to)
 
     async def info(self, inform: Inform) -> Subscription:
         """Answer questions about the pool; one of the workers that do so answers each. Raises `Unavailable`."""

@@ -1,5 +1,7 @@
 """One node's connection with all its adapters: what a Runtime takes instead of a NATS connection."""
 
+from collections.abc import Callable
+from math import inf
 from types import TracebackType
 
 from aether.memory.bus import InMemoryEventBus
@@ -38,6 +40,19 @@ class InMemoryConnection(Link):
         self.bus = InMemoryEventBus(self)
         self.table = InMemoryTable(self)
         self.transport = InMemoryTransport(self)
+
+    @property
+    def table_age_s(self) -> float:
+        """Infinity: a table in memory is lost with all else."""
+        return inf
+
+    async def restore(self) -> list[str]:
+        """Nothing: in memory nothing can be deleted."""
+        return []
+
+    def on_connected(self, connected: Callable[[], None]) -> None:
+        """Call this when the connection is back."""
+        self.on_up[connected] = None
 
     async def __aenter__(self) -> "InMemoryConnection":
         return self

@@ -12,6 +12,7 @@ from aether.errors import Unavailable
 from aether.memory.clock import AlarmClock
 from aether.memory.faults import Disconnected, Fault, Faults, Late, Lost, Stale, Step, StoredUnknown
 from aether.memory.server import InMemoryServer
+from aether.ports import NotSent
 
 T = TypeVar("T")
 
@@ -65,7 +66,7 @@ class Link:
         """
         fault = self.fault(step)
         if not self.up:
-            raise Unavailable("not connected")
+            raise NotSent("not connected")
         if isinstance(fault, Lost):
             raise Unavailable(f"a {step.value} was lost")
         answer = operation(isinstance(fault, Stale))

@@ -16,7 +16,7 @@ from aether.memory.clock import AlarmClock, LoopClock
 from aether.memory.faults import Faults
 from aether.memory.feed import Feed
 from aether.names import check_namespace
-from aether.ports import START, AppendOutcome, Committed, Conflict, Row, StoredCommit
+from aether.ports import START, AppendOutcome, Committed, Conflict, NotStored, Refused, Row, StoredCommit
 
 PAYLOAD_BYTES_MAX = 1_000_000
 """Largest message unless said otherwise: a NATS server's default limit, less room for headers."""
@@ -45,7 +45,10 @@ class Space:
         self.bells: dict[Callable[[], None], None] = {}
         self.watchers: dict[Feed[Row | None], None] = {}
         self.serving: dict[int, dict[Deliver, None]] = {}
+        self.informers: dict[Callable[[], bytes], None] = {}
         self.hearers: dict[Callable[[Sequence[int]], None], None] = {}
+        self.refusal = ""
+        """Why nothing is stored now, as a server with a full disk says; "" when all is."""
         self._clock = clock
         self._revision = 0
 
@@ -66,6 +69,8 @@ class Space:
 
     def append(self, actor_id: ActorId, payload: bytes, expected: Position) -> AppendOutcome:
         """Store the commit at the next position of the stream if the actor's last one is `expected`."""
+        if self.refusal:
+            return Refused(self.refusal)
         last = self.last(actor_id)
         if expected != (last.position if last else START):
             return Conflict()
@@ -83,6 +88,8 @@ class Space:
 
     def put(self, key: str, value: bytes | None, ttl_s: float | None = None) -> int:
         """Write a row, or with None its end, at the next revision; every watcher gets it. Returns the revision."""
+        if self.refusal and value is not None:
+            raise NotStored(self.refusal)
         self._revision += 1
         row = Row(key, value, self._revision)
         self.rows[key] = row

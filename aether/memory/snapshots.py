@@ -5,6 +5,7 @@ from aether.ids import ActorId
 from aether.memory.faults import Step
 from aether.memory.link import Link
 from aether.memory.server import Snapshots
+from aether.ports import NotStored
 
 
 class InMemorySnapshotStore:
@@ -24,7 +25,7 @@ class InMemorySnapshotStore:
         return await self._link.call(Step.SNAPSHOT_READ, lambda stale: self._of(actor_id, stale))
 
     async def save(self, actor_id: ActorId, value: bytes) -> None:
-        """Replace the snapshot. Raises `InvalidCommand` when it is too large, `Unavailable` when unknown."""
+        """Replace the snapshot. Raises `InvalidCommand` when it is too large, `NotStored`, `Unavailable`."""
         if len(value) > self.snapshot_bytes_max:
             text = f"a snapshot is at most {self.snapshot_bytes_max} bytes, this is {len(value)}"
             raise InvalidCommand(text, path="value")
@@ -49,4 +50,6 @@ class InMemorySnapshotStore:
         return held.before if stale else held.now
 
     def _put(self, actor_id: ActorId, value: bytes | None) -> None:
+        if value is not None and self._link.space.refusal:
+            raise NotStored(self._link.space.refusal)
         self._held[actor_id] = Snapshots(now=value, before=self._of(actor_id, stale=False))

@@ -90,6 +90,10 @@ class InMemoryEventStore:
         for append in appends:
             self.publish(append.actor_id, append.payload, append.expected, append.done)
 
+    async def appends_refused(self) -> str:
+        """Why an append would be refused now, or "". Raises `Unavailable`."""
+        return await self._link.call(Step.LAST, lambda _: self._space.refusal)
+
     async def append(self, actor_id: ActorId, events: Sequence[Event], expected: Position) -> AppendOutcome:
         """`publish` for events, awaited. Raises `InvalidCommand` when they are over `commit_bytes_max` or none."""
         if not events:

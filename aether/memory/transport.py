@@ -74,6 +74,17 @@ class InMemoryTransport:
         """Hear announcements, for the requests of this node."""
         return OwnersFollowed(self._link, self._heard)
 
+    async def tell_status(self, inform: Callable[[], bytes]) -> "StatusTold":
+        """Answer whoever asks how the workers are."""
+        return StatusTold(self._link, inform)
+
+    async def ask_status(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:
+        """Ask all workers how they are."""
+        if self._link.up:
+            for inform in list(self._link.space.informers):
+                if enough(inform()):
+                    return
+
     async def owner_announced(self, actor_id: ActorId, since_s: float, timeout_s: float) -> None:
         """Return when an owner of the actor's shard was announced after `since_s`, or in time."""
         await self._announcements.wait(shard_of(actor_id, self._link.shards), since_s, timeout_s)
@@ -106,6 +117,19 @@ class InMemoryTransport:
             waiter.tell(NotSent("nobody serves the shard"))
         for deliver in services:
             deliver(actor_id, payload, waiter.tell)
+
+
+class StatusTold:
+    """One node's answers on how it is."""
+
+    def __init__(self, link: Link, inform: Callable[[], bytes]) -> None:
+        self._link = link
+        self._inform = inform
+        link.space.informers[inform] = None
+
+    async def stop(self) -> None:
+        """Answer no more. Idempotent."""
+        self._link.space.informers.pop(self._inform, None)
 
 
 class OwnersFollowed:

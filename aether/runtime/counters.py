@@ -18,6 +18,7 @@ class Counters:
     batches: int = 0
     conflicts: int = 0
     unknown_outcomes: int = 0
+    appends_refused: int = 0
     activations: int = 0
     events_replayed: int = 0
     events_followed: int = 0

@@ -11,10 +11,12 @@ from typing import Any, Protocol, TypeAlias
 
 from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
+from aether.core.health import Health, Need
 from aether.core.late_appends import LateAppends
 from aether.errors import ActorFailed, AetherError, Unavailable
 from aether.ids import ActorId
-from aether.ports import Clock, Delivery, Lease
+from aether.log_lines import Repeated, words
+from aether.ports import Clock, Delivery, Lease, Unknown
 from aether.runtime.cohort import Stage
 from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
@@ -26,6 +28,10 @@ log = logging.getLogger("aether.host")
 
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 """Starts a task that the runtime owns, and gives it back to who wants to wait for it."""
+
+
+UNANSWERED_IN_ROW_MAX = 4
+"""After so many appends without an answer and none that was stored between the worker says that it is not ready."""
 
 
 class Machine(Protocol):
@@ -97,6 +103,7 @@ class Host:
         retry: Backoff,
         spawn: Spawn,
         discard: Callable[[Any], None],
+        health: Health,
     ) -> None:
         self.namespace = namespace
         self.config = config
@@ -112,6 +119,12 @@ class Host:
         self._retry = retry
         self.spawn = spawn
         self.discard = discard
+        self.health = health
+        self.unsure = False
+        """Whether the last append was refused or has no known outcome: then a stored one is news."""
+        self._unanswered_in_row = 0
+        self._unread = Repeated(log, logging.INFO, "histories cannot be read now")
+        self._unknown_outcomes = Repeated(log, logging.WARNING, "appends have no known outcome")
         self.loop = asyncio.get_running_loop()
         self.activations = asyncio.Semaphore(config.activations_max)
         self.waiting = 0
@@ -137,6 +150,36 @@ class Host:
     def let_go(self, actor_id: ActorId) -> None:
         """The handler has ended."""
         self.held.pop(actor_id, None)
+
+    def append_refused(self, reason: str) -> None:
+        """The store takes no events now: until one is stored, or it says that it would take one, none is tried."""
+        self.counters.appends_refused += 1
+        self.unsure = True
+        self.health.wrong(Need.APPENDS, reason)
+
+    def append_unknown(self, actor_id: ActorId, outcome: Unknown) -> None:
+        """An append has no known outcome; so many in a row and the store counts as one that does not answer."""
+        self.counters.unknown_outcomes += 1
+        self.unsure = True
+        self._unknown_outcomes.again(actor=str(actor_id), reason=outcome.reason)
+        self._unanswered_in_row += outcome.unanswered
+        if self._unanswered_in_row >= UNANSWERED_IN_ROW_MAX:
+            self.health.wrong(Need.ANSWERS, outcome.reason)
+
+    def unread(self, actor_id: ActorId, why: Unavailable) -> None:
+        """A history cannot be read now; when that is because its stream is gone, nothing can be stored either."""
+        self._unread.again(actor=str(actor_id), error=words(why))
+        if why.details.get("gone"):
+            self.unsure = True
+            self.health.wrong(Need.APPENDS, words(why))
+
+    def append_stored(self) -> None:
+        """The first append after some that were not."""
+        self.unsure = False
+        self._unanswered_in_row = 0
+        self._unknown_outcomes.over()
+        self.health.well(Need.APPENDS)
+        self.health.well(Need.ANSWERS)
 
     def retry_delay_s(self, attempt: int) -> float:
         """Seconds to wait before retry `attempt`, from 0."""

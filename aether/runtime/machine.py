@@ -15,7 +15,7 @@ from aether.errors import ActorFailed, AetherError, DeadlineExceeded, HistoryReg
 from aether.ids import ActorId, Position, Version
 from aether.model.definition import ActorType, Context, State
 from aether.names import event_source
-from aether.ports import AppendOutcome, Committed, Conflict, Fenced, StoredCommit, Unknown
+from aether.ports import AppendOutcome, Committed, Conflict, Fenced, Refused, StoredCommit
 from aether.runtime.activation import replay
 from aether.runtime.fold import Fold
 from aether.runtime.host import Host
@@ -253,18 +253,32 @@ class VirtualMachine:
                 self.drop(answered.waiting)
             self._replay_again()
             return
+        host = self._host
         if isinstance(outcome, Conflict):
-            self._host.counters.conflicts += 1
+            host.counters.conflicts += 1
+        elif isinstance(outcome, Refused):
+            host.append_refused(outcome.reason)
+            if not self._attempts:  # else an append before it may still arrive, and the history has the last word
+                self._not_stored(turn, outcome.reason)
+                return
         else:
-            self._host.counters.unknown_outcomes += 1
-            self._host.late_appends.note(self.shard, self.fold.position)
-            log.warning("an append has no known outcome", extra={"actor": str(self.actor_id), "reason": outcome.reason})
+            host.late_appends.note(self.shard, self.fold.position)
+            host.append_unknown(self.actor_id, outcome)
         self._mailbox.extendleft(answered.waiting for answered in reversed(turn.turn.answered))
         self._attempts += 1
-        self._replay_again(wait=isinstance(outcome, Unknown) or self._attempts > 1)
+        self._replay_again(wait=not isinstance(outcome, Conflict) or self._attempts > 1)
+
+    def _not_stored(self, turn: OpenTurn, reason: str) -> None:
+        """The store has refused the commit: nothing of the turn has happened, and whoever waits for it hears so."""
+        answer = encode_error(Unavailable(f"nothing was stored: {reason}"))
+        self._replay_again()
+        for answered in turn.turn.answered:
+            self.answer(answered.waiting, answer)
 
     def _committed(self, turn: OpenTurn, position: Position) -> None:
         fold, config = self.fold, self._host.config
+        if self._host.unsure:
+            self._host.append_stored()
         before = fold.position
         fold.version, fold.position = Version(turn.turn.version), position
         again: list[Waiting] = []
@@ -315,8 +329,10 @@ class VirtualMachine:
         """The history cannot be read now: whether somebody still waits. If not, the machine has ended."""
         if self.stopped:
             return False
+        self._host.unread(self.actor_id, why)
         self._expire_waiting(why)
-        if not self._mailbox:
+        # No append of its commands is under way, so whoever waits for a history that is gone can be told at once.
+        if not self._mailbox or (not self._attempts and why.details.get("gone")):
             self.failed(why)
         return not self.stopped
 
@@ -355,8 +371,9 @@ class VirtualMachine:
         """The history cannot be folded: answer everybody and end. The next command tries again with a new machine."""
         if self.stopped:
             return
-        self._host.counters.actors_failed += 1
-        log.error("an actor cannot be activated", exc_info=error, extra={"actor": str(self.actor_id)})
+        if not isinstance(error, Unavailable):  # the store is away, which is told elsewhere
+            self._host.counters.actors_failed += 1
+            log.error("an actor cannot be activated", exc_info=error, extra={"actor": str(self.actor_id)})
         why = f"{self.actor_id} cannot be activated: {error!r}"
         described = error if isinstance(error, AetherError) else ActorFailed(why, actor=str(self.actor_id))
         answer = encode_error(described)

@@ -9,6 +9,7 @@ import logging
 
 from aether.errors import AetherError, HistoryRegressed
 from aether.ids import ActorId, Position, Version
+from aether.log_lines import Repeated, words
 from aether.model.definition import ActorType, Scope
 from aether.ports import START, Clock, EventStore, SnapshotStore, StoredCommit
 from aether.runtime.counters import Counters
@@ -30,6 +31,7 @@ class Replayer:
         self._clock = clock
         self._counters = counters
         self._margin_s = record_margin_s
+        self._not_read = Repeated(log, logging.WARNING, "snapshots were not read")
 
     async def replay(self, actor_id: ActorId, actor_type: ActorType, scope: Scope | None) -> tuple[Fold, Version]:
         """The actor's fold at the stream's last position, and the version of the snapshot it started from.
@@ -59,7 +61,7 @@ class Replayer:
         try:
             return await self._snapshots.load(actor_id)
         except AetherError as error:
-            log.warning("a snapshot was not read", extra={"actor": str(actor_id), "error": str(error)})
+            self._not_read.again(actor=str(actor_id), error=words(error))
             return None
 
     def _restore(self, fold: Fold, snapshot: Snapshot, scope: Scope | None) -> bool:

@@ -7,6 +7,7 @@ be looked up for a command; when it opens and closes is its runtime's business.
 import logging
 
 from aether.codec import digest
+from aether.core.health import Need
 from aether.errors import ActorFailed, AetherError, DeadlineExceeded, InvalidCommand, Unavailable, UnknownCommand
 from aether.ids import ActorId
 from aether.model.definition import ActorType
@@ -136,6 +137,8 @@ class Router:
         if command_type is None:
             raise unknown_command(command.command, actor_type)
         args = command_type.decode_args(bytes(command.args))
+        if host.health.trouble and not command_type.query:
+            _check_appends(host)
         given = "" if command.attempt or command_type.query else digest(command.command, args)
         self.arrivals.add(Waiting(command, command_type, args, delivery, expires_s, given))
 
@@ -163,6 +166,13 @@ class Router:
         self._made += 1
         self._counters.activations += 1
         return VirtualMachine(self._made, actor_id, actor_type, shard_of(actor_id, self._shards), self._host)
+
+
+def _check_appends(host: Host) -> None:
+    """Refuse what may have to be stored while the store takes nothing: its handler would run for nothing."""
+    why = host.health.why(Need.APPENDS)
+    if why:
+        raise Unavailable(f"nothing was done: {Need.APPENDS.value}: {why}")
 
 
 def unknown_command(command: str, actor_type: ActorType) -> UnknownCommand:

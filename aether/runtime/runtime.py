@@ -16,8 +16,9 @@ from msgspec import Raw
 
 from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
+from aether.core.health import Health, Need
 from aether.core.late_appends import ANY_LATE_APPEND, NO_LATE_APPEND, LateAppends
-from aether.errors import ConfigError, DeadlineExceeded, Unavailable
+from aether.errors import AetherError, ConfigError, DeadlineExceeded, Unavailable
 from aether.ids import ActorId
 from aether.model.model import Model
 from aether.model.proxy import proxy_of, reply_of
@@ -25,6 +26,7 @@ from aether.names import shard_of
 from aether.ports import Connection, Delivery, EventStore, Lease, Subscription
 from aether.runtime.cohort import Cohort, Stage
 from aether.runtime.committer import Committer
+from aether.runtime.condition import told
 from aether.runtime.counters import Counters
 from aether.runtime.earlier_state import EarlierStates
 from aether.runtime.host import Host
@@ -50,6 +52,9 @@ SWEEP_MAX = 64
 """Actors that are passivated between two turns of the event loop."""
 
 RETRY = Backoff(first_s=0.05, cap_s=2.0)
+LOOK_AGAIN_S = 0.5
+"""How often a store that refuses events is asked whether it takes them again."""
+
 CANCEL_TIMEOUT_S = 1.0
 """How long a cancelled handler may take to end after a drain that took too long."""
 
@@ -88,8 +93,8 @@ class Runtime:
     """Runs the actors of a model over a connection and an event store.
 
     `shards` are the ones it serves from the start (default: all; a cluster brings others and takes them away); `lease`
-    is asked before every answer. Used as an async context manager it starts and stops itself. Raises `ConfigError` when
-    started without a model.
+    is asked before every answer; `health` is told when the store takes no events. Used as an async context manager it
+    starts and stops itself. Raises `ConfigError` when started without a model.
     """
 
     def __init__(
@@ -102,11 +107,13 @@ class Runtime:
         lease: Lease | None = None,
         jitter: Callable[[], float] = random.random,
         retry: Backoff = RETRY,
+        health: Health | None = None,
     ) -> None:
         self.config = config or RuntimeConfig()
         self.connection = connection
         self.event_store = event_store
         self.counters = Counters()
+        self.health = health or Health(told)
         self._shards = sorted(set(shards)) if shards is not None else list(range(connection.shards))
         self._late_appends = LateAppends(connection.shards)
         self._serving: dict[int, list[Subscription]] = {}
@@ -150,13 +157,16 @@ class Runtime:
             replayer=Replayer(
                 self.event_store, connection.snapshots, connection.clock, self.counters, config.record_margin_s
             ),
-            snapshots=SnapshotWriter(connection.snapshots, self.counters, config.snapshots_in_flight_max, self._spawn),
+            snapshots=SnapshotWriter(
+                connection.snapshots, self.counters, config.snapshots_in_flight_max, self._spawn, self.health
+            ),
             counters=self.counters,
             commit_bytes_max=self.event_store.commit_bytes_max,
             random=self._jitter,
             retry=self._retry,
             spawn=self._spawn,
             discard=self._router.discard,
+            health=self.health,
         )
         self._router.open(self._host)
         self._cohort = Cohort(asyncio.get_running_loop().call_soon, _stages(self._router, self._host))
@@ -168,6 +178,7 @@ class Runtime:
 
     async def _serve(self) -> None:
         self._spawn(self._sweep())
+        self._spawn(self._look_whether_appends_are_taken())
         for shard in self._shards:
             await self.serve_shard(shard)
 
@@ -358,6 +369,22 @@ class Runtime:
                         machine.retire()
                         self.counters.passivations += 1
                 await asyncio.sleep(0)
+
+    async def _look_whether_appends_are_taken(self) -> None:
+        """While the store refuses events no command is tried, so somebody has to ask whether it takes them again."""
+        store, health = self.event_store, self.health
+        while True:
+            await asyncio.sleep(LOOK_AGAIN_S)
+            if not health.why(Need.APPENDS):
+                continue
+            try:
+                why = await store.appends_refused()
+            except AetherError:
+                continue  # the store says nothing: what it said last holds
+            if why:
+                health.wrong(Need.APPENDS, why)
+            else:
+                health.well(Need.APPENDS)
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
         task = asyncio.get_running_loop().create_task(work)

@@ -12,9 +12,11 @@ from typing import Any
 from msgspec import DecodeError, Raw, Struct
 from msgspec.json import Decoder, Encoder
 
+from aether.core.health import Health, Need
 from aether.errors import AetherError
 from aether.ids import ActorId
-from aether.ports import SnapshotStore
+from aether.log_lines import Repeated, words
+from aether.ports import NotStored, SnapshotStore
 from aether.runtime.counters import Counters
 from aether.runtime.fold import Fold
 
@@ -74,11 +76,14 @@ class SnapshotWriter:
         counters: Counters,
         in_flight_max: int,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        health: Health,
     ) -> None:
         self._store = store
         self._counters = counters
         self._in_flight_max = in_flight_max
         self._spawn = spawn
+        self._health = health
+        self._not_stored = Repeated(log, logging.WARNING, "snapshots were not stored")
         self._writing: set[asyncio.Task[None]] = set()
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -144,6 +149,11 @@ class SnapshotWriter:
         try:
             await self._store.save(actor_id, raw)
             self._counters.snapshots_written += 1
+            self._not_stored.over()
+            self._health.well(Need.SNAPSHOTS)
         except AetherError as error:
             self._counters.snapshots_failed += 1
-            log.warning("a snapshot was not stored", extra={"actor": str(actor_id), "error": str(error)})
+            if isinstance(error, NotStored):
+                self._health.wrong(Need.SNAPSHOTS, words(error))
+            else:
+                self._not_stored.again(actor=str(actor_id), error=words(error))

@@ -85,8 +85,8 @@ class _Turn:
         match event:
             case Asked(request):
                 self._asked(request)
-            case Heard(pid, ready):
-                self._heard(pid, ready)
+            case Heard(pid, ready, unready):
+                self._heard(pid, ready, unready)
             case Exited(pid, code):
                 self._exited(pid, code)
             case Forked(number, pid):
@@ -121,13 +121,15 @@ class _Turn:
             case _:
                 assert_never(request)
 
-    def _heard(self, pid: int, ready: bool) -> None:
+    def _heard(self, pid: int, ready: bool, unready: bool) -> None:
         slot = self._slot_of(pid)
         if slot is None:
             return
         ready_at_s = self.now_s if ready and slot.ready_at_s is None else slot.ready_at_s
         dumped_at_s = slot.dumped_at_s if slot.killed or slot.stopping_at_s is not None else None
-        self._put(replace(slot, heard_at_s=self.now_s, ready_at_s=ready_at_s, dumped_at_s=dumped_at_s))
+        # `ready` and `unready` may both have been said since: then `unready` was the last word.
+        unready = unready or (slot.unready and not ready)
+        self._put(replace(slot, heard_at_s=self.now_s, ready_at_s=ready_at_s, unready=unready, dumped_at_s=dumped_at_s))
 
     def _forked(self, number: int, pid: int | None) -> None:
         slot = next(slot for slot in self.state.slots if slot.number == number)

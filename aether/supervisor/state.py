@@ -65,8 +65,9 @@ class Slot:
     """One place for a worker. `pid` is None while none lives in it; `incarnation` is of the live one.
 
     `stale` marks old code that a rolling restart will replace, `retired` a slot that goes when its worker does,
-    `temporary` one that serves only while the one staying worker is replaced. `failures` are those in a row,
-    `boot_failures_s` and `kills_s` the times of recent ends before ready and of recent kills from outside.
+    `unready` a worker that was ready and cannot serve now, `temporary` one that serves only while the one staying
+    worker is replaced. `failures` are those in a row, `boot_failures_s` and `kills_s` the times of recent ends before
+    ready and of recent kills from outside.
     """
 
     number: int
@@ -76,6 +77,7 @@ class Slot:
     replaces: str | None = None
     heard_at_s: float = 0.0
     ready_at_s: float | None = None
+    unready: bool = False
     stopping_at_s: float | None = None
     dumped_at_s: float | None = None
     killed: bool = False
@@ -95,7 +97,7 @@ class Slot:
     @property
     def ready(self) -> bool:
         """Whether its worker serves and nobody asked it to stop."""
-        return self.pid is not None and self.ready_at_s is not None and self.stopping_at_s is None
+        return self.pid is not None and self.ready_at_s is not None and not self.unready and self.stopping_at_s is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,10 +176,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A worker wrote to its status pipe: ready now, or only alive."""
+    """A worker wrote to its status pipe: ready now, or ready before and not now, or only alive."""
 
     pid: int
     ready: bool
+    unready: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from aether.config import EXIT_CANNOT_BOOT, WORKER_ALIVE, WORKER_ALIVE_EVERY_S, WORKER_READY, WorkerSpec
+from aether.config import EXIT_CANNOT_BOOT, WORKER_ALIVE, WORKER_ALIVE_EVERY_S, WORKER_READY, WORKER_UNREADY, WorkerSpec
 
 
 def _leave_at_once() -> None:
@@ -36,9 +36,15 @@ class Lifeline:
         self._loop.add_reader(self._spec.parent_fd, self._parent_gone)
 
     def ready(self) -> None:
-        """Tell the supervisor that the worker serves, and from now on that it lives. Call once, after `open`."""
+        """Tell the supervisor that the worker serves, and from now on that it lives. Call after `open`."""
         self._write(WORKER_READY)
-        self._schedule()
+        if self._next is None:
+            self._schedule()
+
+    def unready(self) -> None:
+        """Tell the supervisor that the worker, which was ready, does not serve now."""
+        if self._next is not None:
+            self._write(WORKER_UNREADY)
 
     def close(self) -> None:
         """Stop both, for the end of the loop."""

@@ -32,6 +32,32 @@ def test_without_faults_every_shard_is_soon_held() -> None:
     sim.check_settled()
 
 
+def test_members_that_withdraw_at_any_moment_serve_again_when_their_rows_are_renewed() -> None:
+    for seed in range(settings().max_examples):
+        play(Simulation(seed, withdrawing=0.3), STEPS)
+
+
+def test_a_member_that_withdraws_closes_its_shards_and_keeps_them() -> None:
+    sim = Simulation(3, unknown=0, lost=0, slow=0)
+    sim.faulty = False
+    members = [sim.start(node) for node in "ab"]
+    sim.run_for(10)
+    before = {member.own.name: member.open.copy() for member in members}
+    takes = sum(message.key.startswith("lease.") for message in sim.log)
+    sim.reachable = False
+    one = members[0]
+    one.core.withdraw()
+    one.decide()
+    sim.run_for(0.5)
+    assert one.open == set(), "nobody is told nothing"
+    assert members[1].open == before["b-0"]
+    sim.reachable = True
+    sim.run_for(5)
+    sim.check_settled()
+    assert {member.own.name: member.open for member in members} == before
+    assert sum(message.key.startswith("lease.") for message in sim.log) == takes, "and no lease was written"
+
+
 def finds_two_owners(
     make: Callable[[OwnSession, ClusterConfig], Ownership], config: ClusterConfig = CONFIG, drift: float = 0.0
 ) -> bool:

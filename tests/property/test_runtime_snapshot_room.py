@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aether import ActorId
+from aether.core.health import Health
 from aether.runtime.counters import Counters
 from aether.runtime.fold import Fold
 from aether.runtime.snapshots import SnapshotWriter
@@ -64,7 +65,7 @@ def _writer(store: Slow, at_once: int) -> Watched:
     def spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(work)
 
-    return Watched(store, Counters(), at_once, spawn)
+    return Watched(store, Counters(), at_once, spawn, Health())
 
 
 async def _run(waiting: int, at_once: int, seed: int, *, writes: float, cancelled: float) -> tuple[Slow, Watched, int]:

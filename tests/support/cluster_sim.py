@@ -40,6 +40,7 @@ class Violation(AssertionError):
 class Simulation:
     """`unknown`, `lost` and `slow` are probabilities; `make` builds a member's core, so that a test can leave a
     safeguard out; `drift` is how much faster or slower than the server's a member's clock may run, as a fraction.
+    `withdrawing` is the probability that a member serves nothing from a heartbeat on until its row is renewed.
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class Simulation:
         make: Callable[[OwnSession, ClusterConfig], Ownership] | None = None,
         config: ClusterConfig = CONFIG,
         drift: float = 0.0,
+        withdrawing: float = 0.0,
     ) -> None:
         self.random = Random(seed)  # noqa: S311 - a simulation
+        self.withdrawing = withdrawing
         self.now_s = 100.0
         self.config = config
         self.reachable = True
@@ -287,6 +290,9 @@ class SimMember:
         def once() -> None:
             if self.gone:
                 return
+            if self.sim.faulty and self.sim.random.random() < self.sim.withdrawing:
+                self.core.withdraw()
+                self.decide()
             write = self.own.write(self.now_s, active=not self.core.leaving, about={})
             match write:
                 case Create(row):

@@ -15,6 +15,7 @@ from aether.cli.target import Target
 from aether.core.overview import Overview, ShardOverview, ShardState
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position
+from aether.jetstream.needs import Difference
 from aether.supervisor.run import RunOptions
 from aether.wire import Answer, Event, instant, new_event
 
@@ -79,6 +80,7 @@ class Pool:
     reply: bytes = b"10"
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
 
     namespace = "bank"
     server = "nats://h:1"
@@ -125,6 +127,10 @@ class Pool:
 
     async def schema(self) -> dict[str, Any]:
         return SCHEMA
+
+    async def repair(self, *, change: bool) -> list[Difference]:
+        self.asked.append(("repair", change))
+        return list(self.differences)
 
     async def overview(self, *, deadline_s: float | None = None) -> Overview:
         return Overview(list(MEMBERS), list(SHARDS))

@@ -52,6 +52,10 @@ class GatedStore:
         for tell in held:
             tell()
 
+    async def appends_refused(self) -> str:
+        """As the store's."""
+        return await self._store.appends_refused()
+
     async def append(self, actor_id: ActorId, events: Sequence[Event], expected: Position) -> AppendOutcome:
         """As the store's."""
         return await self._store.append(actor_id, events, expected)

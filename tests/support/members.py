@@ -17,6 +17,7 @@ from aether import ActorId, Runtime
 from aether.calls import Caller
 from aether.cluster.cluster import Cluster
 from aether.config import CallConfig, ClusterConfig, RuntimeConfig
+from aether.core.health import Health
 from aether.core.late_appends import NO_LATE_APPEND
 from aether.core.membership import MemberRow, decode_lease, decode_member
 from aether.core.ring import assignment, owners
@@ -41,6 +42,7 @@ class Member:
     connection: InMemoryConnection
     cluster: Cluster
     runtime: Runtime | None = None
+    health: Health = field(default_factory=Health)
 
     def answering(self) -> set[int]:
         """The shards that it would answer for at this instant."""
@@ -74,17 +76,18 @@ async def member(
     """A member that has started; it ends without leaving unless the test says so."""
     connection = InMemoryConnection(server, "tests", shards=SHARDS)
     me = MemberRow(node=node, slot=slot, incarnation=incarnation or f"run{next(_runs)}-1", claim=claim)
-    cluster = Cluster(connection, me, config, replaces=replaces, siblings=siblings)
+    health = Health()
+    cluster = Cluster(connection, me, config, replaces=replaces, siblings=siblings, health=health)
     if provider is not None:
         cluster.set_vm_provider(provider)
         async with connection, cluster:
             yield Member(connection, cluster)
         return
-    runtime = Runtime(connection, connection.event_store, runtime_config, shards=(), lease=cluster)
+    runtime = Runtime(connection, connection.event_store, runtime_config, shards=(), lease=cluster, health=health)
     runtime.load_model(model)
     cluster.set_vm_provider(runtime)
     async with connection, runtime, cluster:
-        yield Member(connection, cluster, runtime)
+        yield Member(connection, cluster, runtime, health)
 
 
 def placed(*names: str) -> dict[int, str]:

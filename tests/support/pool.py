@@ -69,6 +69,10 @@ class Pool:
     ) -> None:
         if self.process.poll() is None:
             self.drain()
+        self.close()
+
+    def close(self) -> None:
+        """Forget a process that has ended."""
         self._reader.join(timeout=10)
         assert self.process.stderr is not None
         self.process.stderr.close()

@@ -44,6 +44,7 @@ class Scripted:
         self.timeouts_s: list[float] = []
         self.pauses_s: list[float] = []
         self.gate: asyncio.Event | None = None
+        self.told: list[bytes] = []
 
     async def serve(self, shard: int, receive: Callable[[Delivery], None]) -> Subscription:
         """Not used by calls."""
@@ -67,6 +68,16 @@ class Scripted:
     async def follow_owners(self) -> Subscription:
         """Not used by calls."""
         raise AssertionError("whoever makes a caller follows the owners")
+
+    async def tell_status(self, inform: Callable[[], bytes]) -> Subscription:
+        """Not used by calls."""
+        raise AssertionError("a call tells nobody how it is")
+
+    async def ask_status(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:
+        """Each worker's answer, until it is enough."""
+        for told in self.told:
+            if enough(told):
+                return
 
     async def owner_announced(self, actor_id: ActorId, since_s: float, timeout_s: float) -> None:
         """Time does not pass here."""

@@ -58,8 +58,9 @@ class Rig:
     def __init__(self, ping_interval_s: float = NEVER_S) -> None:
         self.wire = Wire()
         self.reasons: list[str] = []
+        self.forbidden: list[str] = []
         transport = cast("asyncio.Transport", self.wire)
-        self.lane = Lane(transport, PAYLOAD_BYTES_MAX, ping_interval_s, self.reasons.append)
+        self.lane = Lane(transport, PAYLOAD_BYTES_MAX, ping_interval_s, self.reasons.append, self.forbidden.append)
 
 
 async def turn() -> None:

@@ -1,0 +1,61 @@
+"""What keeps a worker from serving, by what it needs. Pure: it decides what is told, the shell tells it."""
+
+from collections.abc import Callable
+from enum import Enum
+
+
+class Need(Enum):
+    """What a worker cannot do without. The value says what is wrong when it is missing."""
+
+    APPENDS = "the store takes no events"
+    ANSWERS = "the store does not say what becomes of events"
+    ROW = "the member's row is not renewed"
+    LAYOUT = "the namespace on the server is not as it must be"
+    SNAPSHOTS = "snapshots are not stored"
+
+
+HELPFUL = frozenset({Need.SNAPSHOTS})
+"""Without these a worker serves, only slower."""
+
+
+class Health:
+    """Why a worker does not serve (`trouble`), if it does not.
+
+    `changed` is told of each need that begins to be missing, with the reason, and when it is met again, without one.
+
+    Its writers are the runtime, the cluster and the worker, on one event loop.
+    """
+
+    __slots__ = ("_changed", "_wrong", "trouble")
+
+    def __init__(self, changed: Callable[[Need, str], None] = lambda need, why: None) -> None:
+        self._changed = changed
+        self._wrong: dict[Need, str] = {}
+        self.trouble = ""
+
+    def wrong(self, need: Need, why: str) -> bool:
+        """A need is missing; whether that is new."""
+        new = need not in self._wrong
+        self._wrong[need] = why
+        self._describe()
+        if new:
+            self._changed(need, why)
+        return new
+
+    def well(self, need: Need) -> None:
+        """A need is met."""
+        if self._wrong.pop(need, None) is not None:
+            self._describe()
+            self._changed(need, "")
+
+    @property
+    def lacks(self) -> bool:
+        """Whether anything is missing, even what it can serve without."""
+        return bool(self._wrong)
+
+    def why(self, need: Need) -> str:
+        """Why a need is missing, "" when it is met."""
+        return self._wrong.get(need, "")
+
+    def _describe(self) -> None:
+        self.trouble = "; ".join(f"{need.value}: {why}" for need, why in self._wrong.items() if need not in HELPFUL)

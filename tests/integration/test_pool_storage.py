@@ -1,0 +1,152 @@
+"""A pool whose server stores nothing: it is not ready, says why once, its callers know, and it heals without hands."""
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import pytest
+
+import aether
+from aether.client import open_session
+from aether.config import ConnectionConfig
+from aether.jetstream.api import Answered, Method
+from aether.jetstream.connection import NatsConnection, connect
+from aether.names import Names
+from aether.session import Session
+from tests.support.actors import Account, model
+from tests.support.nats_server import NatsServer
+from tests.support.pool import READY, Pool
+
+GUARD_S = 60.0
+NOT_READY = re.compile(r"ERROR aether\.health: not ready: (.*) error=(.*)")
+OVER = re.compile(r"WARNING aether\.health: that is over: (.*)")
+LIMITED = "jetstream { max_file_store: 4MB }\n"
+DENIED = """
+authorization {
+  users: [
+    { user: worker, password: w, permissions: { publish: { deny: ["$KV.AETHER_denied_TABLE.>"] } } }
+    { user: client, password: c }
+  ]
+}
+no_auth_user: worker
+"""
+
+_create = Method("STREAM.CREATE.{}", Answered)
+_delete = Method("STREAM.DELETE.{}", Answered)
+_purge = Method("STREAM.PURGE.{}", Answered)
+
+
+@contextmanager
+def pool_on(server: NatsServer, namespace: str) -> Iterator[Pool]:
+    os.environ["AETHER_MEMBER_TTL_S"] = "3"
+    try:
+        pool = Pool("tests.support.actors:model", "--workers", "2", "--nats", server.url, "--namespace", namespace)
+    finally:
+        del os.environ["AETHER_MEMBER_TTL_S"]
+    with pool:
+        yield pool
+
+
+@asynccontextmanager
+async def reached(server: NatsServer, namespace: str) -> AsyncIterator[tuple[aether.Client, Session, NatsConnection]]:
+    config = ConnectionConfig(url=server.url)
+    async with (
+        aether.connect(server.url, model=model, namespace=namespace) as client,
+        open_session(server.url, namespace=namespace) as session,
+        connect(config) as nats,
+    ):
+        yield client, session, nats
+
+
+async def states(session: Session) -> dict[str, int]:
+    """How many workers are in each state, as `ps` shows them."""
+    counts: dict[str, int] = {}
+    try:
+        members = (await session.overview()).members
+    except aether.Unavailable:  # there is no table to read
+        return counts
+    for member in members:
+        counts[member["state"]] = counts.get(member["state"], 0) + 1
+    return counts
+
+
+async def until(session: Session, wanted: dict[str, int]) -> None:
+    async with asyncio.timeout(GUARD_S):
+        while await states(session) != wanted:  # noqa: ASYNC110 - `ps` has no event of its own
+            await asyncio.sleep(0.05)
+
+
+async def deposits(client: aether.Client, key: str) -> Any:
+    return await client.actor(Account, key, deadline_s=30).deposit(1)
+
+
+async def test_a_full_server_makes_the_pool_unready_and_room_makes_it_ready(namespace: str) -> None:
+    with NatsServer(config=LIMITED) as server, pool_on(server, namespace) as pool:
+        async with reached(server, namespace) as (client, session, nats):
+            assert await deposits(client, "a") == 1
+            await until(session, {"serving": 2})
+            await _create(nats, "FILL", {"name": "FILL", "subjects": ["fill.>"], "storage": "file"})
+            while b"error" not in (await nats.request("fill.x", b"x" * 60_000, 5)).data:
+                pass
+            await until(session, {"unready": 2})
+            for _ in range(3):  # from the first refusal on to long after the rows have ended
+                with pytest.raises(aether.Unavailable, match="insufficient resources"):
+                    await client.actor(Account, "a", deadline_s=2).deposit(1)
+            why = [member["why"] for member in (await session.overview()).members]
+            assert all("10023" in each for each in why)
+            await _purge(nats, "FILL")
+            assert await deposits(client, "a") == 2
+            await until(session, {"serving": 2})
+            assert await client.actor(Account, "a").statement() == 2
+    told = [line for line in pool.lines if " ERROR " in line]
+    assert 2 <= len(told) <= 4, "one line a worker and need: " + "".join(told)
+    assert len(pool.lines) < 60, "".join(pool.lines)
+
+
+async def test_a_deleted_table_is_made_anew_and_nothing_stored_is_lost(own_server: NatsServer, namespace: str) -> None:
+    with pool_on(own_server, namespace) as pool:
+        async with reached(own_server, namespace) as (client, session, nats):
+            assert await deposits(client, "a") == 1
+            await _delete(nats, f"KV_{Names(namespace).table}")
+            await asyncio.to_thread(pool.wait_for, NOT_READY, 2)
+            assert await deposits(client, "a") == 2
+            await until(session, {"serving": 2})
+            assert [event.version for event, _ in await _history(session, "a")] == [1, 2]
+
+
+async def _history(session: Session, key: str) -> list[Any]:
+    return [found async for found in session.history(aether.ActorId("account", key))]
+
+
+async def test_a_deleted_stream_is_made_anew(own_server: NatsServer, namespace: str) -> None:
+    with pool_on(own_server, namespace) as pool:
+        async with reached(own_server, namespace) as (client, session, nats):
+            assert await deposits(client, "a") == 1
+            await _delete(nats, Names(namespace).stream)
+            assert await deposits(client, "never used before") == 1
+            await until(session, {"serving": 2})
+            await asyncio.to_thread(pool.wait_for, OVER)
+    assert [line for line in pool.lines if "was made anew, empty" in line]
+
+
+async def test_workers_that_may_not_write_the_table_are_not_said_to_be_ready() -> None:
+    with NatsServer(config=DENIED) as server:
+        url = server.url.replace("nats://", "nats://client:c@")
+        async with connect(ConnectionConfig(url=url)):
+            pass
+        pool = Pool("tests.support.actors:model", "--workers", "2", "--nats", server.url, "--namespace", "denied")
+        try:
+            found = await asyncio.to_thread(pool.wait_for, NOT_READY, 2)
+            assert {match[1] for match in found} == {"the member's row is not renewed"}
+            assert all("does not permit" in match[2] for match in found)
+            async with open_session(server.url, namespace="denied") as session:
+                assert (await session.overview()).members == []
+            assert not [line for line in pool.lines if READY.search(line)]
+            assert not [line for line in pool.lines if "serving" in line]
+            assert len(pool.lines) < 30, "".join(pool.lines)
+        finally:
+            assert await asyncio.to_thread(pool.drain) in (0, 1)
+            pool.close()
