@@ -112,6 +112,9 @@ class ClusterConfig:
         return self.ttl_s - (self.ttl_s / 5 if self.margin_s is None else self.margin_s)
 
 
+STATE_CHECKS = ("always", "sampled", "off")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeConfig:
     """Bounds and habits of one worker's runtime.
@@ -130,6 +133,9 @@ class RuntimeConfig:
     - `append_timeout_s`: an append without acknowledgement for so long has an unknown outcome.
     - `cancel_grace_s`: a handler that goes on for so long after it was cancelled is given up; its actor answers
       `ActorFailed` until it ends.
+    - `state_checks`: how often a state with containers is compared with the fold of its events, so that a change in
+      place is found: "always" (each command: tests and development), "sampled" (as often as costs a few percent) or
+      "off". Before it is snapshotted it is compared in any case.
     - `follow_stored`: apply events appended from outside as they arrive (see docs/guarantees.md for its cost).
     """
 
@@ -150,6 +156,7 @@ class RuntimeConfig:
     cancel_grace_s: float = 1.0
     drain_timeout_s: float = 25.0
     follow_stored: bool = True
+    state_checks: str = "sampled"
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "mailbox_max", "waiting_max", "active_vms_max", "activations_max", "commits_in_flight_max",
@@ -157,6 +164,9 @@ class RuntimeConfig:
         _at_least(self, 0, "idle_passivation_s", "snapshot_every_events", "snapshot_after_replay_s",
                   "record_margin_s", "cancel_grace_s", "drain_timeout_s")  # fmt: skip
         _at_least(self, 0.01, "append_timeout_s")
+        if self.state_checks not in STATE_CHECKS:
+            text = f"state_checks is one of {', '.join(STATE_CHECKS)}, not {self.state_checks!r}"
+            raise ConfigError(text, setting="state_checks")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -131,11 +131,16 @@ class Entries(Exact):
         super().__init__(told_apart and key.plain and item.plain)
         self.key = key
         self.item = item
+        self.key_types: frozenset[type] | None = key.types if isinstance(key, Scalars) else None
+        self.item_types: frozenset[type] | None = item.types if isinstance(item, Scalars) else None
 
     def holds(self, value: Any) -> bool:
         """Whether it is a dict, and its keys and values are of their types."""
         if type(value) is not dict:
             return False
+        keys, items = self.key_types, self.item_types
+        if keys is not None and items is not None:
+            return keys.issuperset(map(type, value)) and items.issuperset(map(type, value.values()))
         return all(self.key.holds(key) and self.item.holds(item) for key, item in value.items())
 
 

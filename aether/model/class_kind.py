@@ -14,6 +14,7 @@ import msgspec
 
 from aether.codec import Codec
 from aether.errors import InvalidCommand
+from aether.fit import encode
 from aether.ids import ActorId, check_kind
 from aether.model.actor import CLOSED, Actor, new_state, set_field, set_open
 from aether.model.compiled import CompiledKind, checked_snapshot_version, checked_window_s
@@ -53,6 +54,7 @@ class ActorKind(CompiledKind):
             events=events,
             state=state,
             reached=_reached(cls, appliers, fields, [state, *(one.codec for one in events)]),
+            mutable=not all(field.immutable for field in fields),
             snapshot_version=checked_snapshot_version(cls.snapshot_version, cls._aether_place),
             command_window_s=checked_window_s(kind, cls.command_window_s, cls._aether_place),
             description=inspect.cleandoc(cls.__dict__.get("__doc__") or ""),
@@ -62,7 +64,6 @@ class ActorKind(CompiledKind):
         self._open = frozenset(self._names) | {""}
         self._made = [(field.name, field.make) for field in fields if field.make is not None]
         self._values = _values_getter(self._names)
-        self._undoable = all(field.immutable for field in fields)
 
     def initial(self, actor_id: ActorId, scope: Scope | None = None) -> Actor:
         """The state before any event: the fields' defaults."""
@@ -85,7 +86,7 @@ class ActorKind(CompiledKind):
 
     def checkpoint(self, state: Actor) -> object | None:
         """The fields' values when none of them can change inside, else None."""
-        return self._values(state) if self._undoable else None
+        return None if self.mutable else self._values(state)
 
     def restore(self, state: Actor, checkpoint: object) -> Actor:
         """The same state with the values of the checkpoint."""
@@ -97,6 +98,10 @@ class ActorKind(CompiledKind):
     def encode_state(self, state: Actor) -> bytes:
         """The fields as a JSON object. Raises ValueError when one is not of its type or would not come back equal."""
         return self.state_codec.record(self._struct(*self._values(state)))[0]
+
+    def state_bytes(self, state: Actor) -> bytes:
+        """The fields as a JSON object, unchecked. Raises whatever encoding raises."""
+        return encode(self._struct(*self._values(state)))
 
     def decode_state(self, raw: bytes, actor_id: ActorId, scope: Scope | None = None) -> Actor:
         """The state of a snapshot. Raises ValueError when it does not fit."""

@@ -5,12 +5,14 @@ A kind is its messages, found by name, and the events' types, found by class. St
 
 import hashlib
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
 
 from aether.codec import Codec
+from aether.comparison import difference
 from aether.errors import ActorFailed
 from aether.model.declared import Place
 from aether.model.definition import JsonSchema
@@ -22,7 +24,8 @@ class CompiledKind:
     """Commands, events and the state's type of one kind.
 
     `reached` is what the functions that make a state from events depend on (`aether.model.reached`): with the types of
-    state and events, and the user's own `snapshot_version`, it gives the fingerprint.
+    state and events, and the user's own `snapshot_version`, it gives the fingerprint. `mutable` says that a state can
+    change in place.
     `command_window_s` is how long an id that a caller gave is remembered; None for the worker's setting.
     """
 
@@ -34,6 +37,7 @@ class CompiledKind:
         state: Codec,
         reached: str,
         snapshot_version: int,
+        mutable: bool,
         description: str,
         command_window_s: float | None = None,
     ) -> None:
@@ -42,6 +46,7 @@ class CompiledKind:
         self.commands: Mapping[str, TypedCommand] = {one.name: one for one in commands}
         self.events: Mapping[str, TypedEvent] = {one.name: one for one in events}
         self.state_codec = state
+        self.mutable = mutable
         self.description = description
         self._by_type = {one.type: one for one in self.events.values()}
         folded = {key: type_ for key, type_ in self.schema_types().items() if key[0] in ("state", "event")}
@@ -54,6 +59,13 @@ class CompiledKind:
             known = ", ".join(sorted(self.events))
             raise ActorFailed(f"{self.kind} takes no event {type(event).__qualname__}; it takes: {known}")
         return found
+
+    def state_difference(self, folded: bytes, live: bytes) -> str | None:
+        """The field in which two `state_bytes` differ, or None. Raises ValueError when one is no state."""
+        if folded == live:
+            return None
+        found = difference(self.state_codec.decode(live), self.state_codec.decode(folded))
+        return None if found is None else re.split(r"[.\[]", found.path)[0] or "state"
 
     def schema_types(self) -> dict[tuple[str, ...], Any]:
         """Every type that has a schema, by `("args" | "reply" | "event", name)`, or `("state",)`."""

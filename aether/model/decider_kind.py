@@ -11,7 +11,7 @@ import msgspec
 
 from aether.codec import Codec
 from aether.errors import ActorFailed
-from aether.fit import Misfit, is_immutable
+from aether.fit import Misfit, encode, is_immutable
 from aether.ids import ActorId
 from aether.model.actor import snake_case
 from aether.model.class_kind import check_command_name, checked_kind
@@ -54,6 +54,7 @@ class DeciderKind(CompiledKind):
             events=typed,
             state=state_codec,
             reached=reached_text(evolve.__module__, [evolve, *events], infos, {"initial": decider.initial}),
+            mutable=not is_immutable(state_codec.info),
             snapshot_version=checked_snapshot_version(decider.snapshot_version, place),
             description=decider.description,
             command_window_s=checked_window_s(kind, decider.command_window_s, place),
@@ -68,8 +69,8 @@ class DeciderKind(CompiledKind):
         return self._evolve(state, event)
 
     def checkpoint(self, state: State) -> object | None:
-        """The state itself, because `evolve` never changes one; wrapped, because a state may be None."""
-        return (state,)
+        """The state itself when it cannot change, else None; wrapped, because a state may be None."""
+        return None if self.mutable else (state,)
 
     def restore(self, state: State, checkpoint: object) -> State:
         """The state of the checkpoint."""
@@ -79,6 +80,10 @@ class DeciderKind(CompiledKind):
     def encode_state(self, state: State) -> bytes:
         """The state as JSON. Raises ValueError when it is not of its type or would not come back equal."""
         return self.state_codec.record(state)[0]
+
+    def state_bytes(self, state: State) -> bytes:
+        """The state as JSON, unchecked. Raises whatever encoding raises."""
+        return encode(state)
 
     def decode_state(self, raw: bytes, actor_id: ActorId, scope: Scope | None = None) -> State:
         """The state of a snapshot. Raises ValueError when it does not fit."""
@@ -121,7 +126,8 @@ def _maker(kind: str, decider: Decider, codec: Codec, initial: Any) -> Callable[
         raise decider.place.error(f"the initial state of {kind} is not of its type: {error}") from error
     if is_immutable(codec.info):
         return lambda: value
-    return decider.initial if callable(decider.initial) else lambda: copy.deepcopy(value)
+    make = decider.initial
+    return (lambda: copy.deepcopy(make())) if callable(make) else lambda: copy.deepcopy(value)
 
 
 def _listed(given: Iterable[type] | None, annotated: Any, place: Place, missing: str) -> tuple[Any, ...]:

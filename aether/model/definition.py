@@ -150,6 +150,19 @@ class ActorType(Protocol):
         """The state as JSON, for snapshots and answers. Raises `ValueError` when a field is not of its type."""
         ...
 
+    @property
+    def mutable(self) -> bool:
+        """Whether a state can change in place, beside its events."""
+        ...
+
+    def state_bytes(self, state: State) -> bytes:
+        """The state as JSON without any check, to compare it. Raises whatever encoding raises."""
+        ...
+
+    def state_difference(self, folded: bytes, live: bytes) -> str | None:
+        """The field in which two `state_bytes` differ, or None. Raises `ValueError` when one is no state."""
+        ...
+
     def decode_state(self, raw: bytes, actor_id: ActorId, scope: Scope | None = None) -> State:
         """The state of a snapshot. Raises `ValueError` when it does not fit."""
         ...

@@ -76,7 +76,8 @@ def _field(cls: type[Actor], name: str, type_: Any, place: Place) -> StateField:
         raise place.error(f"the default of {where} is not of its type: {error}") from error
     immutable = is_immutable(codec.info)
     if factory is not None:
-        return StateField(name, type_, immutable, factory, factory)
+        make = factory
+        return StateField(name, type_, immutable, factory if immutable else lambda: copy.deepcopy(make()), factory)
     if not immutable:
         return StateField(name, type_, immutable, lambda: copy.deepcopy(value), value)
     same = not declared and type(value) is type(default)

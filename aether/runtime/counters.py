@@ -25,6 +25,7 @@ class Counters:
     passivations: int = 0
     actors_failed: int = 0
     handlers_given_up: int = 0
+    states_changed: int = 0
     snapshots_written: int = 0
     snapshots_ignored: int = 0
     snapshots_left_out: int = 0

@@ -11,13 +11,14 @@ from aether.core.turn import recall
 from aether.errors import ActorFailed, HistoryRegressed, UnreadableEvent
 from aether.ids import ActorId, Position, Version
 from aether.model.definition import ActorType, Scope, State
+from aether.runtime.witness import StateWitness
 from aether.wire import SYSTEM_EVENT_PREFIX, Event
 
 
 class Fold:
     """What one actor's history comes to so far."""
 
-    __slots__ = ("actor_id", "actor_type", "position", "record", "state", "version")
+    __slots__ = ("actor_id", "actor_type", "position", "record", "state", "version", "witness")
 
     def __init__(self, actor_id: ActorId, actor_type: ActorType, scope: Scope | None = None) -> None:
         """The fold of no events. Raises `ActorFailed` when the first state cannot be made."""
@@ -27,6 +28,12 @@ class Fold:
         self.version = Version(0)
         self.position = Position(0)
         self.record: CommandRecord | None = None
+        self.witness: StateWitness | None = None
+
+    def watch(self, checks: str) -> None:
+        """Have a witness from now on, if the state can change in place."""
+        if self.actor_type.mutable:
+            self.witness = StateWitness(self.actor_id, self.actor_type, self.state, checks)
 
     def apply(self, events: Sequence[Event], position: Position) -> None:
         """Add the next commit.
@@ -73,6 +80,8 @@ class Fold:
                 f"the handler of {event.type} failed on version {event.id} of {self.actor_id}: {error!r}",
                 actor=str(self.actor_id),
             ) from error
+        if self.witness is not None:
+            self.witness.applied(event_type, bytes(event.data), event.schemaversion)
 
     def _unreadable(self, why: str, event: Event, position: Position) -> UnreadableEvent:
         return UnreadableEvent(

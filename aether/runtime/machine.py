@@ -341,6 +341,7 @@ class VirtualMachine:
         self._check_no_regress(fold)
         if self.stopped:  # abandoned meanwhile
             return
+        fold.watch(self._host.config.state_checks)
         self._fold, self.snapshot_version = fold, snapshot_version
         if self._seen == seen:
             self._seen = 0
@@ -428,12 +429,28 @@ class VirtualMachine:
     def snapshot(self) -> "asyncio.Task[None] | None":
         """Write a snapshot of the fold in the background; None when there is nothing new, no room, or an open turn."""
         fold = self.fold
-        if self._turn is not None or fold.version == self.snapshot_version:
+        if self._turn is not None or fold.version == self.snapshot_version or not self._is_folded(fold):
             return None
         task = self._host.snapshots.write(fold)
         if task is not None:
             self.snapshot_version = fold.version
         return task
+
+    def _is_folded(self, fold: Fold) -> bool:
+        """Whether the state is what its events make of it; if it is not, the next command finds it and replays."""
+        witness = fold.witness
+        if witness is None:
+            return True
+        field = witness.changed(fold.state)
+        if field is not None:
+            self._host.counters.states_changed += 1
+            log.error("a state was changed outside an event method; it is not snapshotted",
+                      extra={"actor": str(self.actor_id), "field": field})  # fmt: skip
+        elif not witness.sound:
+            self._host.counters.snapshots_failed += 1
+            log.error("a state cannot be compared with its events; it is not snapshotted",
+                      extra={"actor": str(self.actor_id)})  # fmt: skip
+        return field is None and witness.sound
 
     def retire(self) -> "asyncio.Task[None] | None":
         """End an idle machine at once, with a snapshot in the background."""

@@ -30,6 +30,7 @@ from aether.ports import Delivery
 from aether.runtime.activation import Ended, end_of, to_its_end, where_it_stands
 from aether.runtime.fold import Fold
 from aether.runtime.host import Host
+from aether.runtime.witness import StateWitness, changed_in_place
 from aether.wire import (
     HANDLED_EVENT,
     REFUSED_EVENT,
@@ -192,6 +193,8 @@ class OpenTurn:
             self._checkpoint = self._owner.actor_type.checkpoint(fold.state)
             self._touched = True
         fold.state = self._owner.actor_type.evolve(fold.state, same)
+        if fold.witness is not None:
+            fold.witness.applied(event_type, body, event_type.schema_version)
         self.turn.emit(Emitted(event_type.name, event_type.schema_version, body))
 
     def cancel(self) -> None:
@@ -233,6 +236,8 @@ class OpenTurn:
         if waiting.expires_s <= now_s:
             expired = DeadlineExceeded(f"the deadline of {waiting.type.name} passed before its turn")
             self._owner.answer(waiting, encode_error(expired))
+            return True
+        if self._fold.witness is not None and not self._is_witnessed(self._fold.witness, waiting):
             return True
         self._running = waiting
         _command.set(waiting)
@@ -334,6 +339,8 @@ class OpenTurn:
         if self._broken is not None:
             self._failed(waiting, self._broken)
             return True
+        if self._fold.witness is not None and self._has_changed(self._fold.witness, waiting):
+            return True
         try:
             reply = waiting.type.encode_reply(result)
         except BaseException as error:
@@ -373,6 +380,10 @@ class OpenTurn:
 
     def _failed(self, waiting: Waiting, error: BaseException) -> None:
         """The handler raised."""
+        witness = self._fold.witness
+        known = self._broken is not None or isinstance(error, StateChangedOutsideEvent)
+        if witness is not None and not known and self._has_changed(witness, waiting):
+            return
         self._refused(waiting, self._failure(waiting, error))
 
     def _refused(self, waiting: Waiting, error: bytes) -> None:
@@ -446,10 +457,46 @@ class OpenTurn:
         waiting.kept_until_s = until_s
         return Kept(instant(until_s), waiting.digest)
 
+    def _is_witnessed(self, witness: StateWitness, waiting: Waiting) -> bool:
+        """Begin a command before a witness. False when the state is not the fold: it is rebuilt before the command."""
+        if witness.always and (field := witness.changed(self._fold.state)) is not None:
+            self._rebuild_for(waiting, field)
+            return False
+        witness.begun()
+        return True
+
+    def _has_changed(self, witness: StateWitness, waiting: Waiting) -> bool:
+        """Whether the state was changed outside an event method; then the command has failed, or is run again."""
+        if not witness.due:
+            return False
+        certain = witness.certain
+        field = witness.changed(self._fold.state)
+        if field is None:
+            return False
+        if certain:
+            self.rebuild = True
+            self._host.counters.states_changed += 1
+            error = changed_in_place(self._owner.actor_id, field)
+            self._refused(waiting, self._failure(waiting, error))
+        else:
+            self._rebuild_for(waiting, field)
+        return True
+
+    def _rebuild_for(self, waiting: Waiting, field: str) -> None:
+        """Some earlier command, or code beside it, changed the state: rebuild it, and run this command on it."""
+        self._host.counters.states_changed += 1
+        log.error("a state was changed outside an event method by an earlier command or a task; it is rebuilt",
+                  extra={"actor": str(self._owner.actor_id), "field": field})  # fmt: skip
+        self._undo()
+        self._put_off(waiting)
+
     def _undo(self) -> None:
         """Take back what the running command did to the state: from the checkpoint, else by a replay."""
         self._running = None
         self.turn.discard()
+        witness = self._fold.witness
+        if witness is not None and not self._touched and not self.rebuild and witness.due:
+            self.rebuild = witness.changed(self._fold.state) is not None
         if self._touched:
             checkpoint, self._checkpoint = self._checkpoint, None
             if checkpoint is None:

@@ -6,6 +6,7 @@ adapters, which pass the same contract tests as the ones over NATS. Nothing outl
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from aether.config import RuntimeConfig
 from aether.memory.connection import InMemoryConnection
@@ -14,17 +15,24 @@ from aether.model.model import Model
 from aether.runtime.runtime import Runtime
 
 
+def _always(config: RuntimeConfig | None) -> RuntimeConfig:
+    return replace(config or RuntimeConfig(), state_checks="always")
+
+
 @asynccontextmanager
 async def local_runtime(
     model: Model, config: RuntimeConfig | None = None, *, server: InMemoryServer | None = None
 ) -> AsyncIterator[Runtime]:
     """A started runtime of `model`; give the same `server` again to find what an earlier one stored.
 
+    Every command's state is compared with its events (`state_checks` "always"), unless `config` says "off".
+
     async with local_runtime(model) as runtime:
         assert await runtime.actor(Account, "alice").deposit(10) == 10
     """
     async with InMemoryConnection(server, model.name) as connection:
-        runtime = Runtime(connection, connection.event_store, config)
+        checked = config if config is not None and config.state_checks == "off" else _always(config)
+        runtime = Runtime(connection, connection.event_store, checked)
         runtime.load_model(model)
         async with runtime:
             yield runtime

@@ -1,0 +1,108 @@
+"""The witness of a state that can change in place: tells whether it still is the fold of the actor's events.
+
+It keeps the state's JSON from a moment when it was the fold, and the events applied since. Folding these from that
+JSON gives the state anew, whatever handlers, tasks or other code did to the one in use. It runs on the event loop,
+belongs to one `Fold`, and is made when the fold has been replayed. States of immutable values have none.
+"""
+
+from typing import Any
+
+from aether.errors import StateChangedOutsideEvent
+from aether.ids import ActorId
+from aether.model.definition import ActorType, EventType, State
+
+EVENTS_MAX = 1_024
+"""Events kept at most, whatever the checks: then the state is compared, and they are let go."""
+
+_COMMANDS_MIN = 16
+_BYTES_A_COMMAND = 64
+"""Commands between two checks: some, and one more for so many bytes of state, so that checks cost a few percent."""
+
+
+def changed_in_place(actor_id: ActorId, field: str) -> StateChangedOutsideEvent:
+    """The error of the command that changed a field without an event."""
+    why = "only an @event method changes state, the same way each time, so that replay can repeat it"
+    return StateChangedOutsideEvent(
+        f"{actor_id}: {field} was changed outside an @event method; {why}", actor=str(actor_id), field=field
+    )
+
+
+class StateWitness:
+    """What one state was, and what has happened to it since.
+
+    `checks` is "always" (each command), "sampled" (the first command, then as seldom as pays) or "off". `sound` is
+    False when the state can no longer be folded from what is kept: then no snapshot is written of it.
+    """
+
+    __slots__ = ("_actor_id", "_actor_type", "_commands", "_due", "_events", "_found", "_good", "always", "sound")
+
+    def __init__(self, actor_id: ActorId, actor_type: ActorType, state: State, checks: str) -> None:
+        self.always = checks == "always"
+        self.sound = True
+        self._actor_id = actor_id
+        self._actor_type = actor_type
+        self._commands = 0
+        self._found = False
+        self._due = 1 if checks != "off" else 0
+        self._events: list[tuple[EventType, bytes, int]] = []
+        self._good = b""
+        try:
+            self._good = actor_type.state_bytes(state)
+        except BaseException:  # users' code too; or it is of another type than declared, and is not snapshotted either
+            self.sound = False
+
+    @property
+    def events(self) -> int:
+        """How many events are kept."""
+        return len(self._events)
+
+    def applied(self, event_type: EventType, body: bytes, schema_version: int) -> None:
+        """An event was applied to the state."""
+        self._events.append((event_type, body, schema_version))
+
+    def begun(self) -> None:
+        """A command or a query is about to run."""
+        self._commands += 1
+
+    @property
+    def due(self) -> bool:
+        """Whether to compare the state after this command: it is its turn, or a change was found already."""
+        if self._found or len(self._events) >= EVENTS_MAX:
+            return True
+        return 0 < self._due <= self._commands and self.sound
+
+    @property
+    def certain(self) -> bool:
+        """Whether only the latest command can have changed the state since it was compared last."""
+        return self._commands <= 1 and not self._found
+
+    def changed(self, state: State) -> str | None:
+        """The field in which the state is not what its events make of it, or None. From then on it is known to be."""
+        try:
+            live = self._actor_type.state_bytes(state)
+            field = None
+            if self._events or live != self._good:
+                field = self._actor_type.state_difference(self._folded(), live)
+        except BaseException:  # users' event handlers, or a state that is not of its type
+            self.sound = False
+            self._events.clear()
+            return None
+        if field is None:
+            self._known(live)
+        else:
+            self._found = True
+        return field
+
+    def _folded(self) -> bytes:
+        actor_type = self._actor_type
+        state: Any = actor_type.decode_state(self._good, self._actor_id)
+        for event_type, body, schema_version in self._events:
+            state = actor_type.evolve(state, event_type.decode(body, schema_version))
+        return actor_type.state_bytes(state)
+
+    def _known(self, live: bytes) -> None:
+        self._good = live
+        self._events.clear()
+        self._commands = 0
+        if self._due:
+            self._due = 1 if self.always else _COMMANDS_MIN + len(live) // _BYTES_A_COMMAND
