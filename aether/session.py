@@ -76,6 +76,11 @@ class Session:
             server=self.server,
         )
 
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection to the server now; "" when there is one."""
+        return self._node.nats.trouble
+
     def check(self) -> None:
         """Raise `ClientUnusable` when the session is closed or this is another event loop."""
         self.caller.check()
@@ -123,23 +128,24 @@ class Session:
         `DeadlineExceeded(outcome_known=True)` when no event could be read for `deadline_s`, `ClientUnusable`.
         """
         store, patience = self._node.event_store, self._patience(f"the history of {actor_id}", deadline_s)
-        after, commits = START, None
+        after, batches = START, None
 
-        async def following() -> StoredCommit | None:
-            nonlocal commits
-            if commits is None:
-                commits = store.read(actor_id, after=after)
+        async def following() -> list[StoredCommit]:
+            nonlocal batches
+            if batches is None:
+                batches = store.read_batches(actor_id, after)
             try:
-                return await anext(commits, None)
+                return await anext(batches, [])
             except BaseException:  # it is over then, and another one goes on from `after`
-                commits = None
+                batches = None
                 raise
 
-        while (commit := await patience.read(following)) is not None:
-            after = commit.position
-            for event in decode_commit(commit.payload, actor_id, commit.position):
-                if event.version > after_version:
-                    yield event, commit.position
+        while commits := await patience.read(following):
+            for commit in commits:
+                for event in decode_commit(commit.payload, actor_id, commit.position):
+                    if event.version > after_version:
+                        yield event, commit.position
+            after = commits[-1].position
             patience.start_again()
 
     async def drop_snapshots(self, kind: str, key: str | None = None) -> int:
@@ -161,9 +167,8 @@ class Session:
         self.check()
         try:
             raw = await self._node.transport.ask_info()
-        except NotSent as error:
-            text = str(error) if self._node.nats.generation is None else "no worker answers"
-            raise asked_at(Unavailable(text), self.namespace, self.server) from None
+        except NotSent:
+            raise asked_at(Unavailable(self.trouble or "no worker answers"), self.namespace, self.server) from None
         found = orjson.loads(raw)
         if isinstance(found, dict) and "actors" in found:
             return found
@@ -260,11 +265,11 @@ class _Patience:
     def _conclusion(self) -> AetherError:
         """What to raise at the deadline: nothing was stored by reading, whatever it came to."""
         text = f"{self._what} could not be read within {self._for_s:g} s"
-        last = self._last
-        if last is None:
-            error: AetherError = DeadlineExceeded(f"{text}: the server does not answer", outcome_known=True)
+        why = self._session.trouble or (self._last.message if self._last is not None else "")
+        if why:
+            error: AetherError = Unavailable(f"{text}: {why}")
         else:
-            error = Unavailable(f"{text}: {last.message}")
+            error = DeadlineExceeded(f"{text}: the server does not answer", outcome_known=True)
         return asked_at(error, self._session.namespace, self._session.server)
 
 

@@ -4,6 +4,7 @@ Opens one session, asks, and gives values back; it prints nothing. Raises the ty
 """
 
 import asyncio
+import logging
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -21,6 +22,9 @@ from aether.errors import DeadlineExceeded, Unavailable, nothing_stored
 from aether.ids import ActorId
 from aether.wire import Event
 
+log = logging.getLogger("aether.cli")
+
+_SAY_AFTER_S = 1.0
 _LEFT_MIN_S = 0.001
 _ASK_AGAIN = Backoff(first_s=0.05, cap_s=0.5)
 
@@ -42,15 +46,18 @@ class Reached:
         """
         if self.model is not None:
             return Board(self.model.schema())
-        attempt = 0
+        attempt, begun_s, said = 0, asyncio.get_running_loop().time(), False
         while True:
             try:
                 source = f" (asked: namespace {self.session.namespace} at {self.session.server})"
                 return Board(await self.session.schema(), source)
-            except Unavailable:
-                delay_s = _ASK_AGAIN.delay_s(attempt, jitter=0.5)
-                if self._ends_s() - asyncio.get_running_loop().time() <= delay_s:
+            except Unavailable as error:
+                delay_s, now_s = _ASK_AGAIN.delay_s(attempt, jitter=0.5), asyncio.get_running_loop().time()
+                if self._ends_s() - now_s <= delay_s:
                     raise
+                if now_s - begun_s > _SAY_AFTER_S and not said:
+                    said = True
+                    log.warning("still waiting for the pool: %s", error)
             await asyncio.sleep(delay_s)
             attempt += 1
 

@@ -91,6 +91,7 @@ class NatsConnection:
         self._keeper: asyncio.Task[None] | None = None
         self._payload_bytes_max = 0
         self._closed = False
+        self._trouble = "it was lost"
 
     async def open(self) -> None:
         """Connect for the first time. Raises `Unavailable` naming the URL, `ConfigError` naming the setting."""
@@ -123,6 +124,15 @@ class NatsConnection:
         return self._address.shown
 
     @property
+    def trouble(self) -> str:
+        """Why there is no connection now; "" when there is one."""
+        if self.generation is not None:
+            return ""
+        if self._closed:
+            return f"the connection to {self.shown} is closed"
+        return f"there is no connection to {self.shown}: {self._trouble}"
+
+    @property
     def payload_bytes_max(self) -> int:
         """Largest message with its headers, in bytes, as the last server said."""
         return self._payload_bytes_max
@@ -136,8 +146,7 @@ class NatsConnection:
             except TimeoutError:
                 pass
         if self.generation is None:
-            what = "the connection to {} is closed" if self._closed else "there is no connection to {}"
-            raise NotSent(what.format(self._address.shown))
+            raise NotSent(self.trouble)
         return self.generation
 
     async def request(
@@ -191,7 +200,7 @@ class NatsConnection:
 
     async def _keep(self, generation: Generation) -> None:
         while True:
-            reason = await asyncio.shield(generation.ended)
+            reason = self._trouble = await asyncio.shield(generation.ended)
             self._lost()
             _log.warning("the NATS connection is lost", extra={"reason": reason, "generation": generation.number})
             generation = await self._next_generation()
@@ -204,6 +213,7 @@ class NatsConnection:
                 generation = await self._new_generation()
                 await self._adopt(generation)
             except AetherError as error:
+                self._trouble = error.message
                 _log.info("NATS is not there yet", extra={"error": str(error), "attempt": attempt})
             else:
                 return generation

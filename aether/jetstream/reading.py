@@ -28,6 +28,15 @@ async def commits(
     connection: NatsConnection, names: Names, actor_id: ActorId, after: Position, until: Position | None
 ) -> AsyncIterator[StoredCommit]:
     """An actor's commits after a position, complete up to `until`; raises `Unavailable` when that is not reached."""
+    async for batch in batches(connection, names, actor_id, after, until):
+        for commit in batch:
+            yield commit
+
+
+async def batches(
+    connection: NatsConnection, names: Names, actor_id: ActorId, after: Position, until: Position | None
+) -> AsyncIterator[list[StoredCommit]]:
+    """The same commits, as many at a time as one answer of the server has."""
     if until is None:
         last = await last_commit(connection, names, actor_id)
         until = last.position if last is not None else START
@@ -42,11 +51,12 @@ async def commits(
             found, more = [message], True
         else:
             found, more = await direct_batch(connection, names.stream, subject, after + 1)
-        for message in found:
-            if message.sequence > until:
-                return
-            after = Position(message.sequence)
-            yield StoredCommit(actor_id, after, message.payload)
+        batch = [StoredCommit(actor_id, Position(one.sequence), one.payload) for one in found if one.sequence <= until]
+        if batch:
+            after = batch[-1].position
+            yield batch
+        if len(batch) < len(found):
+            return
         if not more and after < until:
             # Spreads the questions to a replica that lags; nothing depends on the value.
             await asyncio.sleep(STALE.delay_s(stale, random.random()))  # noqa: S311 - no secret

@@ -20,7 +20,7 @@ from aether.jetstream.connection import NatsConnection
 from aether.jetstream.generation import set_once
 from aether.jetstream.headers import ERROR_WRONG_LAST_SEQUENCE, batch_head, expected_head
 from aether.jetstream.inbox import NoReply, Reply
-from aether.jetstream.reading import commits, last_commit
+from aether.jetstream.reading import batches, commits, last_commit
 from aether.jetstream.refusals import UNANSWERED, proves_not_stored, shown
 from aether.jetstream.versions import VERSIONS_MAX, Versions, last_version
 from aether.names import Names
@@ -173,6 +173,10 @@ class JetStreamEventStore:
     ) -> AsyncIterator[StoredCommit]:
         """Commits after a position, complete up to `until`; raises `Unavailable` when that is not reached."""
         return commits(self._connection, self._names, actor_id, after, until)
+
+    def read_batches(self, actor_id: ActorId, after: Position) -> AsyncIterator[list[StoredCommit]]:
+        """The same up to the leader's last position now, as many commits at a time as one answer of the server has."""
+        return batches(self._connection, self._names, actor_id, after, None)
 
     async def last(self, actor_id: ActorId) -> StoredCommit | None:
         """The actor's last commit, by the stream's leader. Raises `Unavailable`."""

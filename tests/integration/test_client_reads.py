@@ -70,6 +70,23 @@ async def test_a_read_that_cannot_be_done_ends_at_its_deadline_and_says_where(
             own_server.thaw()
 
 
+async def test_what_cannot_be_reached_any_more_says_why(own_server: NatsServer, namespace: str) -> None:
+    async with (
+        node(own_server.url, namespace),
+        aether.connect(own_server.url, model=model, namespace=namespace) as client,
+    ):
+        generations = Generations(client._session._node.nats)
+        own_server.kill()
+        await generations.lost()
+        for asked in (
+            client.actor(Account, "a", deadline_s=0.5).deposit(1),
+            client.history(Account, "a", deadline_s=0.5)._all(),
+        ):
+            with pytest.raises(aether.Unavailable, match=f"there is no connection to {own_server.url}: NATS cannot be"):
+                await asyncio.wait_for(asyncio.ensure_future(asked), GUARD_S)
+        own_server.start()
+
+
 @pytest.mark.parametrize("deadline_s", [0, -1, 61, float("nan")])
 async def test_a_read_has_a_deadline_that_can_be(nats_server: NatsServer, namespace: str, deadline_s: float) -> None:
     async with (
