@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 
-from aether.core.late_appends import NO_LATE_APPEND
 from aether.errors import Unavailable
 from aether.ids import ActorId, Position, Version
 from aether.wire import Event
@@ -168,10 +167,6 @@ class EventStore(Protocol):
 
     async def last(self, actor_id: ActorId) -> StoredCommit | None:
         """The actor's last commit, as the leader of the stream knows it; None for an actor without history."""
-        ...
-
-    async def end(self) -> Position:
-        """The position of the last commit of any actor, or a later one, by the leader. Raises `Unavailable`."""
         ...
 
     async def latest_version(self, actor_id: ActorId) -> Version:
@@ -420,19 +415,12 @@ class VMProvider(Protocol):
         """Finish, snapshot and forget one active actor."""
         ...
 
-    async def serve_shard(self, shard: int, late: int = NO_LATE_APPEND) -> None:
-        """Begin to take the shard's commands, with no actor of it in memory. Raises `Unavailable`.
-
-        `late` bounds the appends of earlier owners that may still arrive (`aether.core.late_appends`).
-        """
+    async def serve_shard(self, shard: int) -> None:
+        """Begin to take the shard's commands, with no actor of it in memory. Raises `Unavailable`."""
         ...
 
     async def prepare_shard(self, shard: int) -> None:
         """Get ready to leave the shard while it is served, so that leaving it takes less time: snapshot its actors."""
-        ...
-
-    def late_appends(self, shard: int) -> int:
-        """The bound of the shard's appends that may still arrive, this worker's own included."""
         ...
 
     async def leave_shard(self, shard: int) -> None:

@@ -16,7 +16,6 @@ from aether.cluster.heartbeat import Heartbeat
 from aether.config import ClusterConfig
 from aether.core.handoff import Happening
 from aether.core.health import Health
-from aether.core.late_appends import NO_LATE_APPEND
 from aether.core.membership import MemberRow, decode_lease, decode_member
 from aether.core.ownership import Moves, Ownership
 from aether.core.session import Change, OwnSession
@@ -240,8 +239,8 @@ class Cluster:
         if not self.failed.done():
             self.failed.set_exception(error)
 
-    def _report(self, shard: int, serial: int, outcome: Happening, revision: int, late: int = NO_LATE_APPEND) -> None:
-        self._core.done(shard, serial, outcome, self._connection.clock.boot_s(), revision, late)
+    def _report(self, shard: int, serial: int, outcome: Happening, revision: int) -> None:
+        self._core.done(shard, serial, outcome, self._connection.clock.boot_s(), revision)
         self._schedule()
 
     # ------------------------------------------------------------------------------------------ what follows

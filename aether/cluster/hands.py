@@ -6,14 +6,13 @@ does blocks the event loop.
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Protocol, assert_never
+from typing import Any, TypeAlias, assert_never
 
 from aether.config import ClusterConfig
-from aether.core.effects import Abandon, Announce, Bury, Close, Effect, Open, Release, Take
+from aether.core.effects import NOBODY, Abandon, Announce, Bury, Close, Effect, Open, Release, Take
 from aether.core.handoff import Happening
-from aether.core.late_appends import NO_LATE_APPEND
 from aether.core.membership import LeaseRow, encode_lease
 from aether.errors import AetherError, Unavailable
 from aether.names import lease_key, member_row_key
@@ -21,14 +20,8 @@ from aether.ports import Table, Transport, VMProvider
 
 OPEN_AGAIN_S = 0.1
 
-
-class Report(Protocol):
-    """Hears of each outcome."""
-
-    def __call__(self, shard: int, serial: int, outcome: Happening, revision: int, late: int = NO_LATE_APPEND) -> None:
-        """`revision` is the lease row's new one, or 0; `late` bounds what a shard that was closed leaves behind."""
-        ...
-
+Report: TypeAlias = Callable[[int, int, Happening, int], None]
+"""Shard, serial, outcome, and the lease row's new revision or 0."""
 
 log = logging.getLogger("aether.cluster")
 
@@ -52,10 +45,10 @@ class Hands:
         match effect:
             case Take(shard, serial, revision, row):
                 self._work(shard, self._lease(shard, serial, revision, row, Happening.TAKEN))
-            case Release(shard, serial, revision, row):
-                self._work(shard, self._lease(shard, serial, revision, row, Happening.RELEASED))
-            case Open(shard, serial, late):
-                self._work(shard, self._open(shard, serial, late))
+            case Release(shard, serial, revision):
+                self._work(shard, self._lease(shard, serial, revision, NOBODY, Happening.RELEASED))
+            case Open(shard, serial):
+                self._work(shard, self._open(shard, serial))
             case Close(shard, serial, hurry):
                 self._work(shard, self._close(shard, serial, hurry))
             case Abandon(shard):
@@ -107,10 +100,10 @@ class Hands:
         else:
             self._report(shard, serial, Happening.REFUSED if written is None else stored, written or 0)
 
-    async def _open(self, shard: int, serial: int, late: int) -> None:
+    async def _open(self, shard: int, serial: int) -> None:
         while True:
             try:
-                await self._provider.serve_shard(shard, late)
+                await self._provider.serve_shard(shard)
             except Unavailable as error:
                 log.info("a shard cannot be served yet", extra={"shard": shard, "error": str(error)})
             except Exception:  # we hold the lease, so nobody else would serve it
@@ -137,7 +130,7 @@ class Hands:
         except Exception:  # it must go on to its next owner whatever happened here
             log.exception("a shard is given away without having been closed", extra={"shard": shard})
         provider.abandon_shard(shard)
-        self._report(shard, serial, Happening.CLOSED, 0, provider.late_appends(shard))
+        self._report(shard, serial, Happening.CLOSED, 0)
 
     def _abandon(self, shard: int) -> None:
         task = self._at_work.get(shard)

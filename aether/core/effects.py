@@ -24,11 +24,10 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Begin to serve a shard. `late` bounds the appends of earlier owners that may still arrive."""
+    """Begin to serve a shard."""
 
     shard: int
     serial: int
-    late: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +41,11 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Write `row`, which has no holder, over the lease row that is at `revision`."""
+    """Write that nobody holds the lease row that is at `revision`."""
 
     shard: int
     serial: int
     revision: int
-    row: LeaseRow
 
 
 @dataclass(frozen=True, slots=True)

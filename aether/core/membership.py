@@ -15,8 +15,6 @@ from typing import Any, NamedTuple, TypeVar
 from msgspec import DecodeError, Struct, ValidationError
 from msgspec.json import Decoder, Encoder
 
-from aether.core.late_appends import NO_LATE_APPEND
-
 
 class MemberRow(Struct, frozen=True, kw_only=True):
     """What a member says of itself. `beat` counts its writes; `session` 0 is the first row of a session.
@@ -46,16 +44,12 @@ class Holder(NamedTuple):
     session: int
 
 
-class LeaseRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Who holds a shard: a member and its session; without a member it was released.
-
-    `late` is on a released row: the bound of the appends that may still arrive (`aether.core.late_appends`).
-    """
+class LeaseRow(Struct, frozen=True, kw_only=True):
+    """Who holds a shard: a member and its session; without a member it was released."""
 
     holder: str = ""
     session: int = 0
     incarnation: str = ""
-    late: int = NO_LATE_APPEND
 
 
 RowT = TypeVar("RowT")

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from aether.config import ClusterConfig
 from aether.core.effects import NOBODY, Abandon, Announce, Bury, Close, Effect, Open, Release, Take
 from aether.core.handoff import ANSWERING, Happening, Phase, advance
-from aether.core.late_appends import ANY_LATE_APPEND, NO_LATE_APPEND
 from aether.core.membership import Holder, LeaseRow, MemberRow, Membership, Word
 from aether.core.ring import assignment, owners
 from aether.core.session import Change, OwnSession
@@ -33,7 +32,6 @@ class _Shard:
 
     `refused_at`: a write over that revision was refused, so the row has a later one that we have not read yet.
     `doubted_at`: a release over that revision has no answer, so the row there may be ours no more.
-    `late` bounds the appends that may still arrive, as of the last taking or closing.
     """
 
     phase: Phase = Phase.AWAY
@@ -45,7 +43,6 @@ class _Shard:
     refused_at: int = -1
     doubted_at: int = -1
     retry_at_s: float = 0.0
-    late: int = NO_LATE_APPEND
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,27 +166,14 @@ class Ownership:
             self._disturbed(now_s)
         self._complete = True
 
-    def done(
-        self,
-        number: int,
-        serial: int,
-        outcome: Happening,
-        now_s: float,
-        revision: int = 0,
-        late: int = NO_LATE_APPEND,
-    ) -> None:
-        """What came of an effect; `revision` is the lease row's new one after a write that was stored.
-
-        `late`, after a shard was closed, bounds the appends that may still arrive.
-        """
+    def done(self, number: int, serial: int, outcome: Happening, now_s: float, revision: int = 0) -> None:
+        """What came of an effect; `revision` is the lease row's new one after a write that was stored."""
         shard = self._shards[number]
         if serial != shard.serial:
             return
         if revision:
             self._learn(number, revision, shard.writing)
         self._look.add(number)
-        if outcome is Happening.CLOSED:
-            shard.late = late
         if outcome is Happening.UNKNOWN:
             shard.retry_at_s = now_s + self._config.retry_s
             if shard.phase is Phase.RELEASING:
@@ -279,7 +263,7 @@ class Ownership:
             case Phase.HELD if not wanted:
                 return self._close(number)
             case Phase.EMPTY if wanted:
-                return Open(number, self._move(number, Happening.OPEN), shard.late)
+                return Open(number, self._move(number, Happening.OPEN))
             case Phase.EMPTY:
                 return self._release(number, now_s)
             case _:
@@ -306,8 +290,6 @@ class Ownership:
         if holder is None or not self.own.valid(now_s) or self._too_early(number, now_s):
             self._look.add(number)
             return None
-        if happening is Happening.TAKE and shard.phase is Phase.AWAY:
-            shard.late = self._left_late(shard)
         shard.tried_at = shard.revision
         shard.writing = LeaseRow(holder=holder.member, session=holder.session, incarnation=self.own.me.incarnation)
         revision = None if shard.row is None else shard.revision
@@ -333,8 +315,8 @@ class Ownership:
             self._look.add(number)
             return None
         shard.tried_at = shard.revision
-        shard.writing = LeaseRow(late=shard.late)
-        return Release(number, self._move(number, Happening.RELEASE), shard.revision, shard.writing)
+        shard.writing = NOBODY
+        return Release(number, self._move(number, Happening.RELEASE), shard.revision)
 
     def _too_early(self, number: int, now_s: float) -> bool:
         retry_at_s = self._shards[number].retry_at_s
@@ -361,12 +343,6 @@ class Ownership:
         if row is None or not row.holder or self._is_doubted(shard):
             return True
         return self._members.over(Holder(row.holder, row.session))
-
-    def _left_late(self, shard: _Shard) -> int:
-        """The bound of late appends that the row's last holder left: its own word, if it released the shard."""
-        if shard.row is None:
-            return NO_LATE_APPEND
-        return ANY_LATE_APPEND if shard.row.holder else shard.row.late
 
     def _learn(self, number: int, revision: int, row: LeaseRow | None) -> None:
         shard = self._shards[number]

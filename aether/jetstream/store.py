@@ -14,7 +14,7 @@ from msgspec import DecodeError
 
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position, Version
-from aether.jetstream.api import Acknowledgement, batch_refused, decode_acknowledgement, last_sequence
+from aether.jetstream.api import Acknowledgement, batch_refused, decode_acknowledgement
 from aether.jetstream.bus import NATSEventBus
 from aether.jetstream.connection import NatsConnection
 from aether.jetstream.generation import set_once
@@ -181,10 +181,6 @@ class JetStreamEventStore:
     async def last(self, actor_id: ActorId) -> StoredCommit | None:
         """The actor's last commit, by the stream's leader. Raises `Unavailable`."""
         return await last_commit(self._connection, self._names, actor_id)
-
-    async def end(self) -> Position:
-        """The stream's last sequence, by its leader. Raises `Unavailable`."""
-        return Position(await last_sequence(self._connection, self._names.stream))
 
     async def latest_version(self, actor_id: ActorId) -> Version:
         """The actor's version: from the cache while the followed bus keeps it current, else from its last commit."""

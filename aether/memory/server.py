@@ -57,11 +57,6 @@ class Space:
         history = self.histories.get(actor_id)
         return history[-1] if history else None
 
-    @property
-    def end(self) -> Position:
-        """The position of the last commit of any actor."""
-        return Position(len(self.commits))
-
     def after(self, actor_id: ActorId, position: Position) -> list[StoredCommit]:
         """The actor's commits after `position`."""
         history = self.histories.get(actor_id, [])

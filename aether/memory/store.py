@@ -131,10 +131,6 @@ class InMemoryEventStore:
         """The actor's last commit. Raises `Unavailable`."""
         return await self._link.call(Step.LAST, lambda _: self._space.last(actor_id))
 
-    async def end(self) -> Position:
-        """The position of the last commit of any actor. Raises `Unavailable`."""
-        return await self._link.call(Step.LAST, lambda _: self._space.end)
-
     async def latest_version(self, actor_id: ActorId) -> Version:
         """The actor's version: from the cache while `follow` keeps it, else from its last commit."""
         if actor_id not in self._versions:

@@ -12,7 +12,6 @@ from typing import Any, Protocol, TypeAlias
 from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
 from aether.core.health import Health, Need
-from aether.core.late_appends import LateAppends
 from aether.errors import ActorFailed, AetherError, Unavailable
 from aether.ids import ActorId
 from aether.log_lines import Repeated, words
@@ -94,7 +93,6 @@ class Host:
         clock: Clock,
         lease: Lease,
         committer: Committer,
-        late_appends: LateAppends,
         replayer: Replayer,
         snapshots: SnapshotWriter,
         counters: Counters,
@@ -110,7 +108,6 @@ class Host:
         self.clock = clock
         self.lease = lease
         self.committer = committer
-        self.late_appends = late_appends
         self.replayer = replayer
         self.snapshots = snapshots
         self.counters = counters
@@ -184,6 +181,10 @@ class Host:
     def retry_delay_s(self, attempt: int) -> float:
         """Seconds to wait before retry `attempt`, from 0."""
         return self._retry.delay_s(attempt, self._random())
+
+    def owns(self, shard: int) -> bool:
+        """Whether the shard's lease is valid at this instant: without it no command is run."""
+        return self.lease.valid(shard, self.clock.boot_s())
 
     def respond(self, delivery: Delivery, answer: bytes) -> None:
         """Send an answer if the shard's lease is valid at this instant, else drop it: the client retries.

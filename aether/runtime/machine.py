@@ -262,8 +262,9 @@ class VirtualMachine:
                 self._not_stored(turn, outcome.reason)
                 return
         else:
-            host.late_appends.note(self.shard, self.fold.position)
             host.append_unknown(self.actor_id, outcome)
+            for answered in turn.turn.answered:
+                answered.waiting.fresh = False  # it may be stored already
         self._mailbox.extendleft(answered.waiting for answered in reversed(turn.turn.answered))
         self._attempts += 1
         self._replay_again(wait=not isinstance(outcome, Conflict) or self._attempts > 1)
@@ -462,8 +463,6 @@ class VirtualMachine:
 
     def abandon(self) -> None:
         """End at once and answer nobody: what is open has no known outcome here, and its callers ask again."""
-        if self._phase is Phase.COMMITTING:
-            self._host.late_appends.note(self.shard, self.fold.position)
         self._phase = advance(self._phase, Happening.ABANDONED)
         self._host.waiting -= len(self._known)
         self._known.clear()

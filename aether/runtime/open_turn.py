@@ -53,7 +53,7 @@ class Waiting:
     """A command in a mailbox or an open turn, and the callers who wait for its answer.
 
     - `expires_s`: the latest deadline of its deliveries, Unix seconds.
-    - `fresh`: each of its deliveries was the first send of its id.
+    - `fresh`: its deliveries were the first send of its id, and no append that may be stored holds it.
     - `digest`: of an id that the caller gave, what it was given to; `kept_until_s`: until when that id is remembered.
     """
 
@@ -214,7 +214,7 @@ class OpenTurn:
         commands_max = host.config.turn_commands_max
         while mailbox and commands_max > 0 and turn.bytes < TURN_BYTES_MAX and not self.rebuild:
             commands_max -= 1
-            if not host.lease.valid(shard, host.clock.boot_s()):
+            if not host.owns(shard):
                 self._owner.drop(mailbox.popleft())
             elif not self._begin(mailbox.popleft()):
                 return
@@ -401,16 +401,11 @@ class OpenTurn:
     def _may_leave_unstored(self, waiting: Waiting) -> bool:
         """Whether the outcome of a command without events may leave although nothing of it is stored.
 
-        It must not when the command may be decided once more, by another send of it that is late, or when an append
-        that is late may change what the decision was made from. A stored outcome is found by the one, and its position
-        refuses the other (docs/decisions.md, "When a refusal is stored").
+        It must not when the command may be carried out all the same: by another send of it that arrives late, or by an
+        append that is late. The one finds what is stored, the other finds its position taken (docs/decisions.md, "When
+        a refusal is stored").
         """
-        if waiting.type.query:
-            return True
-        late = self._host.late_appends
-        if waiting.fresh and (self.turn.stores or not late.possible(self._owner.shard, self._fold.position)):
-            return True
-        return self._host.lease.stored_format < 1
+        return waiting.type.query or waiting.fresh or self._host.lease.stored_format < 1
 
     def _store_handled(self, waiting: Waiting, reply: bytes) -> None:
         chunk = self._system_event(waiting, HANDLED_EVENT, b"{}", reply)

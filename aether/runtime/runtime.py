@@ -17,7 +17,6 @@ from msgspec import Raw
 from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
 from aether.core.health import Health, Need
-from aether.core.late_appends import ANY_LATE_APPEND, NO_LATE_APPEND, LateAppends
 from aether.errors import AetherError, ConfigError, DeadlineExceeded, Unavailable
 from aether.ids import ActorId
 from aether.model.model import Model
@@ -115,7 +114,6 @@ class Runtime:
         self.counters = Counters()
         self.health = health or Health(told)
         self._shards = sorted(set(shards)) if shards is not None else list(range(connection.shards))
-        self._late_appends = LateAppends(connection.shards)
         self._serving: dict[int, list[Subscription]] = {}
         self._lease = lease or AlwaysValid()
         self._jitter = jitter
@@ -153,7 +151,6 @@ class Runtime:
                 now_s=connection.clock.boot_s,
                 lease=self._lease,
             ),
-            late_appends=self._late_appends,
             replayer=Replayer(
                 self.event_store, connection.snapshots, connection.clock, self.counters, config.record_margin_s
             ),
@@ -305,13 +302,9 @@ class Runtime:
 
     # ------------------------------------------------------------------------------------------ shards
 
-    async def serve_shard(self, shard: int, late: int = NO_LATE_APPEND) -> None:
-        """Begin to take the shard's commands, with no actor of it in memory. Raises `Unavailable`.
-
-        `late` bounds the appends of earlier owners that may still arrive (`aether.core.late_appends`).
-        """
+    async def serve_shard(self, shard: int) -> None:
+        """Begin to take the shard's commands, with no actor of it in memory. Raises `Unavailable`."""
         self.abandon_shard(shard)  # what came late, when the shard was another's, has a state that is too old
-        self._late_appends.open(shard, await self.event_store.end() if late == ANY_LATE_APPEND else late)
         connection, services = self.connection, self._serving.setdefault(shard, [])
         try:
             if self.config.follow_stored:
@@ -320,10 +313,6 @@ class Runtime:
         except BaseException:
             self.abandon_shard(shard)
             raise
-
-    def late_appends(self, shard: int) -> int:
-        """The bound of the shard's appends that may still arrive, this worker's own included."""
-        return self._late_appends.bound(shard)
 
     async def prepare_shard(self, shard: int) -> None:
         """Snapshot the shard's idle actors while it is served, so that leaving it takes less time."""

@@ -71,10 +71,6 @@ class GatedStore:
         """As the store's."""
         return await self._store.last(actor_id)
 
-    async def end(self) -> Position:
-        """As the store's."""
-        return await self._store.end()
-
     async def latest_version(self, actor_id: ActorId) -> Version:
         """As the store's."""
         return await self._store.latest_version(actor_id)

@@ -18,7 +18,6 @@ from aether.calls import Caller
 from aether.cluster.cluster import Cluster
 from aether.config import CallConfig, ClusterConfig, RuntimeConfig
 from aether.core.health import Health
-from aether.core.late_appends import NO_LATE_APPEND
 from aether.core.membership import MemberRow, decode_lease, decode_member
 from aether.core.ring import assignment, owners
 from aether.memory.connection import InMemoryConnection
@@ -231,7 +230,7 @@ class RecordingProvider:
             await self.gate.wait()
         self.active.pop(shard, None)
 
-    async def serve_shard(self, shard: int, late: int = NO_LATE_APPEND) -> None:
+    async def serve_shard(self, shard: int) -> None:
         """From now on an actor is active."""
         self.calls.append(("serve", shard))
         self.serving(shard)
@@ -240,10 +239,6 @@ class RecordingProvider:
     async def prepare_shard(self, shard: int) -> None:
         """Nothing changes yet."""
         self.calls.append(("prepare", shard))
-
-    def late_appends(self, shard: int) -> int:
-        """None."""
-        return NO_LATE_APPEND
 
     async def leave_shard(self, shard: int) -> None:
         """Nor now."""

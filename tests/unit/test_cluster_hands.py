@@ -7,7 +7,6 @@ import warnings
 from aether.cluster.hands import Hands
 from aether.core.effects import Abandon, Close, Open, Release, Take
 from aether.core.handoff import Happening
-from aether.core.late_appends import NO_LATE_APPEND
 from aether.core.membership import LeaseRow
 from aether.memory.connection import InMemoryConnection
 from aether.memory.faults import Faults, Lost, Step, StoredUnknown
@@ -22,7 +21,7 @@ class Stage:
     """Hands over a memory connection, and what they have reported."""
 
     def __init__(self, faults: Faults | None = None) -> None:
-        self.reports: list[tuple[object, ...]] = []
+        self.reports: list[tuple[int, int, Happening, int]] = []
         self.provider = RecordingProvider()
         self.connection = InMemoryConnection(InMemoryServer(), "tests", shards=SHARDS, faults=faults)
         self.hands = Hands(
@@ -40,14 +39,14 @@ async def test_each_outcome_is_reported_with_its_serial() -> None:
     await soon(lambda: stage.reports == [(1, 7, Happening.TAKEN, 1)])
     stage.hands.perform(Take(1, 8, None, US))
     await soon(lambda: stage.reports[1:] == [(1, 8, Happening.REFUSED, 0)])
-    stage.hands.perform(Release(1, 9, 1, LeaseRow()))
+    stage.hands.perform(Release(1, 9, 1))
     await soon(lambda: stage.reports[2:] == [(1, 9, Happening.RELEASED, 2)])
-    stage.hands.perform(Release(1, 10, 1, LeaseRow()))
+    stage.hands.perform(Release(1, 10, 1))
     await soon(lambda: stage.reports[3:] == [(1, 10, Happening.REFUSED, 0)])
-    stage.hands.perform(Open(1, 11, NO_LATE_APPEND))
+    stage.hands.perform(Open(1, 11))
     await soon(lambda: stage.reports[4:] == [(1, 11, Happening.OPENED, 0)])
     stage.hands.perform(Close(1, 12))
-    await soon(lambda: stage.reports[5:] == [(1, 12, Happening.CLOSED, 0, NO_LATE_APPEND)])
+    await soon(lambda: stage.reports[5:] == [(1, 12, Happening.CLOSED, 0)])
 
 
 async def test_a_write_without_an_answer_is_unknown_whether_it_was_stored_or_not() -> None:
@@ -63,13 +62,13 @@ async def test_a_write_without_an_answer_is_unknown_whether_it_was_stored_or_not
 async def test_what_is_abandoned_reports_nothing_more_and_the_next_work_waits_for_its_end() -> None:
     stage = Stage()
     stage.provider.gate = asyncio.Event()
-    stage.hands.perform(Open(1, 7, NO_LATE_APPEND))
+    stage.hands.perform(Open(1, 7))
     await soon(lambda: len(stage.reports) == 1)
     stage.hands.perform(Close(1, 8))
     await soon(lambda: stage.provider.of(1) == ["serve", "prepare", "leave", "stop_vm"])
     stage.hands.perform(Abandon(1))
     assert stage.provider.of(1)[4:] == ["abandon"]
-    stage.hands.perform(Open(1, 9, NO_LATE_APPEND))
+    stage.hands.perform(Open(1, 9))
     await soon(lambda: len(stage.reports) == 2)
     assert stage.reports[1] == (1, 9, Happening.OPENED, 0)
     stage.provider.gate.set()
@@ -83,7 +82,7 @@ async def test_work_that_ends_before_it_began_leaves_no_trace() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         stage.hands.perform(Take(1, 7, None, US))
-        stage.hands.perform(Open(2, 7, NO_LATE_APPEND))
+        stage.hands.perform(Open(2, 7))
         await stage.hands.rest()
         gc.collect()
     assert [str(each.message) for each in caught] == []
@@ -94,9 +93,9 @@ async def test_work_that_ends_before_it_began_leaves_no_trace() -> None:
 class SlowToGiveUp(RecordingProvider):
     """Its first serving never comes to an end by itself, and takes a while to be cancelled."""
 
-    async def serve_shard(self, shard: int, late: int = NO_LATE_APPEND) -> None:
+    async def serve_shard(self, shard: int) -> None:
         """Wait for ever, once."""
-        await super().serve_shard(shard, late)
+        await super().serve_shard(shard)
         if self.of(shard).count("serve") == 1:
             try:
                 await asyncio.get_running_loop().create_future()
@@ -112,9 +111,9 @@ async def test_a_shard_is_opened_again_only_when_its_first_opening_has_ended() -
     hands = Hands(
         stage.connection.table, stage.connection.transport, provider, FAST, lambda *report: stage.reports.append(report)
     )
-    hands.perform(Open(1, 7, NO_LATE_APPEND))
+    hands.perform(Open(1, 7))
     await soon(lambda: provider.of(1) == ["serve"])
     hands.perform(Abandon(1))
-    hands.perform(Open(1, 8, NO_LATE_APPEND))
+    hands.perform(Open(1, 8))
     await soon(lambda: stage.reports == [(1, 8, Happening.OPENED, 0)])
     assert provider.of(1) == ["serve", "abandon", "given up", "serve"]
