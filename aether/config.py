@@ -149,7 +149,7 @@ class RuntimeConfig:
     snapshot_every_events: int = 500
     snapshot_after_replay_s: float = 0.5
     snapshots_in_flight_max: int = 64
-    record_max: int = 200_000
+    record_max: int = 2_000_000
     record_margin_s: float = 5.0
     command_window_s: float = 120.0
     append_timeout_s: float = 5.0

@@ -16,7 +16,7 @@ from aether.ids import ActorId, Position, Version
 from aether.model.definition import ActorType
 from aether.model.model import Model
 from aether.ports import StoredCommit, Subscription
-from aether.wire import SYSTEM_EVENT_PREFIX, Event, decode_commit
+from aether.wire import Event, decode_commit, is_system_event
 
 STREAM_EVENTS_MAX = 65_536
 """Events that an `EventStream` holds for its reader."""
@@ -24,7 +24,10 @@ STREAM_EVENTS_MAX = 65_536
 
 @dataclass(frozen=True, slots=True)
 class HistoryEvent:
-    """One stored event: `event` is typed, or None for Aether's own events. `position` is its commit's."""
+    """One stored event, typed. `position` is its commit's.
+
+    Aether's own events are left out of typed histories and streams; versions count them, so they may leave gaps.
+    """
 
     actor_id: ActorId
     version: Version
@@ -44,7 +47,7 @@ def typed_event(event: Event, position: Position, actor_id: ActorId, actor_type:
         position=position,
         type=event.type,
         time=event.time,
-        event=None if event.type.startswith(SYSTEM_EVENT_PREFIX) else _read(event, position, actor_id, actor_type),
+        event=_read(event, position, actor_id, actor_type),
         command_id=event.commandid,
         correlation_id=event.correlationid,
     )
@@ -65,7 +68,8 @@ class History(Awaitable[list[HistoryEvent]]):
 
     async def __aiter__(self) -> AsyncIterator[HistoryEvent]:
         async for event, position in self._read():
-            yield typed_event(event, position, self._actor_id, self._actor_type)
+            if not is_system_event(event):
+                yield typed_event(event, position, self._actor_id, self._actor_type)
 
     async def _all(self) -> list[HistoryEvent]:
         return [event async for event in self]
@@ -144,7 +148,7 @@ class EventStream:
 
     def _wants(self, event: Event, actor_type: ActorType) -> bool:
         if not self._wanted:
-            return True
+            return not is_system_event(event)
         event_type = actor_type.events.get(event.type)
         return event_type is not None and event_type.type in self._wanted
 

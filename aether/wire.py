@@ -141,6 +141,11 @@ _answer_decoder = Decoder(Answer)
 _commit_decoder = Decoder(list[Event])
 
 
+def is_system_event(event: Event) -> bool:
+    """Whether the event is Aether's own: it counts in the version, and only raw histories show it."""
+    return event.type.startswith(SYSTEM_EVENT_PREFIX)
+
+
 encode_stored: Callable[[list[StoredEvent]], bytes] = _encoder.encode
 """`encode_commit` for events that are all `StoredEvent`s."""
 

@@ -12,7 +12,7 @@ from aether.errors import ActorFailed, HistoryRegressed, UnreadableEvent
 from aether.ids import ActorId, Position, Version
 from aether.model.definition import ActorType, Scope, State
 from aether.runtime.witness import StateWitness
-from aether.wire import SYSTEM_EVENT_PREFIX, Event
+from aether.wire import Event, is_system_event
 
 
 class Fold:
@@ -49,7 +49,7 @@ class Fold:
                 actor=str(self.actor_id),
             )
         for event in events:
-            if not event.type.startswith(SYSTEM_EVENT_PREFIX):
+            if not is_system_event(event):
                 self._evolve(event, position)
         self.version = events[-1].version
         self.position = position
