@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -75,9 +76,9 @@ async def test_a_first_send_that_is_refused_or_emits_nothing_stores_nothing() ->
         assert await types(runtime) == []
 
 
-@pytest.mark.parametrize("later", [command("withdraw", amount=1, attempt=2), command("withdraw", id="mine", amount=1)])
-async def test_a_refusal_of_any_other_send_is_stored_and_stands(later: Command) -> None:
-    server = InMemoryServer()
+@pytest.mark.parametrize("names", [{"attempt": 2}, {"id": "mine"}], ids=["a retry", "a given id"])
+async def test_a_refusal_of_any_other_send_is_stored_and_stands(names: dict[str, Any]) -> None:
+    server, later = InMemoryServer(), command("withdraw", amount=1, **names)
     async with node(server) as runtime:
         assert await sent(runtime, later) is Rejected
         stored = await history(runtime, ALICE)
@@ -260,16 +261,15 @@ async def test_the_stale_owner_does_not_carry_out_what_the_new_owner_has_refused
 # ---------------------------------------------------------------------------------- ids that callers give
 
 
-WINDOW = [
-    (command("deposit", attempt=1, for_s=1, amount=1), [4.0], [8.0]),
-    (command("deposit", id="mine", for_s=1, amount=1), [8.0, 110.0], [125.0]),
-]
+WINDOW = [(1, [4.0], [8.0]), (0, [8.0, 110.0], [125.0])]
 
 
-@pytest.mark.parametrize(("made", "known_after_s", "forgotten_after_s"), WINDOW, ids=["made by the library", "given"])
+@pytest.mark.parametrize(
+    ("attempt", "known_after_s", "forgotten_after_s"), WINDOW, ids=["made by the library", "given"]
+)
 @pytest.mark.parametrize("replayed", [False, True])
 async def test_an_id_is_remembered_as_long_as_is_promised_and_no_longer(
-    made: Command, known_after_s: list[float], forgotten_after_s: list[float], replayed: bool
+    attempt: int, known_after_s: list[float], forgotten_after_s: list[float], replayed: bool
 ) -> None:
     for wait_s, times in [(wait_s, 1) for wait_s in known_after_s] + [(wait_s, 2) for wait_s in forgotten_after_s]:
         clock = ManualClock()
@@ -277,12 +277,12 @@ async def test_an_id_is_remembered_as_long_as_is_promised_and_no_longer(
         async with AsyncExitStack() as nodes:
             runtime = await nodes.enter_async_context(node(server))
             now_s = clock.wall_s()
-            first = command("deposit", id=made.id, attempt=made.attempt, for_s=1, now_s=now_s, amount=1)
+            first = command("deposit", id="mine", attempt=attempt, for_s=1, now_s=now_s, amount=1)
             await send(runtime, ALICE, first)
             clock.advance(wait_s)
             if replayed:
                 runtime = await nodes.enter_async_context(node(server))
-            again = command("deposit", id=made.id, attempt=0, for_s=1, now_s=clock.wall_s(), amount=1)
+            again = command("deposit", id="mine", for_s=1, now_s=clock.wall_s(), amount=1)
             await send(runtime, ALICE, again)
             assert len(await history(runtime, ALICE)) == times, (wait_s, times)
 
