@@ -189,6 +189,25 @@ class CallConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotedHandler:
+    """What a worker was running: a command of an actor, or, without a command, the actor's replay."""
+
+    kind: str
+    key: str
+    command: str = ""
+    command_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """A worker that a handler has ended: how, and which; `incarnation` is the worker's."""
+
+    handler: NotedHandler
+    cause: str
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
     """What a supervisor tells a worker it forks: which process of the pool it is.
 
@@ -203,6 +222,8 @@ class WorkerSpec:
     - `status_fd`: the worker writes `WORKER_READY` when it serves, `WORKER_UNREADY` when it does not any more, and
       `WORKER_ALIVE` every second from its loop.
     - `parent_fd`: at end-of-file the supervisor is gone and the worker must go too.
+    - `note_fd`: the memory in which the worker notes which handler it runs; -1 for none.
+    - `losses`: what is to be appended to histories before their shards are served: see `Loss`.
     """
 
     slot: int
@@ -213,6 +234,8 @@ class WorkerSpec:
     claim: str = ""
     status_fd: int
     parent_fd: int
+    note_fd: int = -1
+    losses: tuple[Loss, ...] = ()
 
 
 WORKER_READY = b"R"

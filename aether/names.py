@@ -27,6 +27,7 @@ NAMES_KEPT = 131_072
 MEMBER_PREFIX = "member."
 """Rows of the table whose keys start so are workers."""
 
+HALTED_PREFIX = "halted."
 LEASE_PREFIX = "lease."
 """Rows of the table whose keys start so say who holds a shard."""
 
@@ -108,6 +109,22 @@ def member_row_key(member: str) -> str:
 def member_of_row_key(key: str) -> str | None:
     """The member whose row has this key, or None for any other row."""
     return key.removeprefix(MEMBER_PREFIX) if key.startswith(MEMBER_PREFIX) else None
+
+
+def halted_key(actor_id: ActorId) -> str:
+    """The table's row of an actor that is not to be activated."""
+    return f"{HALTED_PREFIX}{actor_id.kind}.{encode_token(actor_id.key)}"
+
+
+def actor_of_halted_key(key: str) -> ActorId | None:
+    """The actor of such a row; None for any other row."""
+    kind, _, token = key.removeprefix(HALTED_PREFIX).partition(".")
+    if not key.startswith(HALTED_PREFIX):
+        return None
+    try:
+        return ActorId(kind, decode_token(token))
+    except InvalidCommand:
+        return None
 
 
 def lease_key(shard: int) -> str:

@@ -395,6 +395,18 @@ class Connection(Protocol):
     def clock(self) -> Clock: ...  # noqa: D102 - a field
 
 
+class HandlerNote(Protocol):
+    """Where a worker notes which handler is on its event loop's stack, for whoever finds the worker dead."""
+
+    def begin(self, actor_id: ActorId, command: str, command_id: str) -> None:
+        """A handler of this command begins or goes on; without a command it is the actor's replay."""
+        ...
+
+    def end(self) -> None:
+        """None is on the stack any more."""
+        ...
+
+
 class ActiveVM(Protocol):
     """An actor in memory, as the cluster sees it."""
 

@@ -38,10 +38,13 @@ REFUSED_EVENT = "aether.Refused"
 It has no `reply`: a reader that does not know the type must not take it for a success.
 """
 
+WORKER_LOST_EVENT = "aether.WorkerLost"
+"""Stored for a command whose handler has ended a worker; with two of them the command is refused for good."""
+
 STORED_FORMAT = 1
 """The newest format of stored events that this version reads. A feature is stored only when every member reads it.
 
-0: no system events. 1: `aether.Handled`, `aether.Refused`.
+0: no system events. 1: `aether.Handled`, `aether.Refused`, `aether.WorkerLost`; unknown ones are skipped.
 """
 
 NULL = b"null"

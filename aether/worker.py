@@ -34,7 +34,7 @@ from aether.config import (
 from aether.core.health import Health, Need
 from aether.core.membership import MemberRow
 from aether.core.status import ANSWERS, DRAINING, SERVING, UNREADY, Status, encode_status
-from aether.errors import AetherError, ConfigError, ModelError
+from aether.errors import AetherError, ConfigError, ModelError, Unavailable
 from aether.jetstream.bundle import connect_worker
 from aether.log_lines import words
 from aether.model.model import Model
@@ -44,6 +44,7 @@ from aether.runtime.condition import told
 from aether.runtime.runtime import Runtime
 from aether.system.clock import SystemClock
 from aether.system.environment import boot_id, host_name, join_pool
+from aether.system.handler_note import HandlerNote
 from aether.system.lifeline import Lifeline
 from aether.system.main_loop import run_to_end
 from aether.wire import STORED_FORMAT
@@ -176,7 +177,11 @@ class Worker:
     async def _serve(self, node: Node) -> None:
         health = Health(self._health_changed)
         cluster = self._cluster(node, health)
-        runtime = Runtime(node, node.event_store, self._settings.runtime, shards=(), lease=cluster, health=health)
+        note = None if self._spec.note_fd < 0 else HandlerNote(self._spec.note_fd)
+        runtime = Runtime(
+            node, node.event_store, self._settings.runtime, shards=(), lease=cluster, health=health, note=note,
+            halts=cluster, losses=self._spec.losses,
+        )  # fmt: skip
         runtime.load_model(self._model)
         cluster.set_vm_provider(runtime)
         cluster.about = _About(self._model, runtime)
@@ -188,6 +193,8 @@ class Worker:
                 await node.transport.tell_status(partial(self._status, cluster, health))
                 info = await node.transport.info(lambda: schema)
                 await self._until_serving(cluster, health)
+                with suppress(Unavailable):  # of other workers' shards: theirs to refuse when it happens again
+                    await runtime.tell_losses()
                 self.served = True
                 self._lifeline.ready()
                 log.info("serving", extra={"shards": cluster.moves().held, "model": self._model.name})

@@ -20,13 +20,16 @@ from aether.core.membership import MemberRow, decode_lease, decode_member
 from aether.core.ownership import Moves, Ownership
 from aether.core.session import Change, OwnSession
 from aether.errors import AetherError, ConfigError, Unavailable
+from aether.ids import ActorId
 from aether.log_lines import words
-from aether.names import member_of_row_key, shard_of_lease_key
+from aether.names import actor_of_halted_key, halted_key, member_of_row_key, shard_of_lease_key
 from aether.ports import Connection, Row, Subscription, VMProvider
 
 log = logging.getLogger("aether.cluster")
 
 REMOVE_TIMEOUT_S = 2.0
+HALT_S = 60.0
+"""How long an actor whose replay has ended a worker is not activated."""
 
 
 class Cluster:
@@ -72,6 +75,7 @@ class Cluster:
         self._empty = asyncio.Event()
         self._ended = False
         self._revision = 0
+        self._halted: dict[ActorId, str] = {}
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def set_vm_provider(self, provider: VMProvider) -> None:
@@ -86,6 +90,17 @@ class Cluster:
     def stored_format(self) -> int:
         """The newest format of stored events that every member reads."""
         return self._core.stored_format
+
+    def halted(self, actor_id: ActorId) -> str | None:
+        """Why the actor is not to be activated now; None when it may be."""
+        return self._halted.get(actor_id) if self._halted else None
+
+    async def halt(self, actor_id: ActorId, why: str) -> None:
+        """Have no member activate the actor for `HALT_S`. Raises `Unavailable`."""
+        key, value, table = halted_key(actor_id), why.encode(), self._connection.table
+        self._halted[actor_id] = why
+        if await table.create(key, value, HALT_S) is None and (row := await table.get(key)) is not None:
+            await table.update(key, value, row.revision, HALT_S)
 
     @property
     def name(self) -> str:
@@ -195,6 +210,11 @@ class Cluster:
         member = member_of_row_key(row.key)
         if member is not None:
             self._heed(self._core.member_told(member, row.revision, decode_member(row.value), now_s))
+        elif (actor_id := actor_of_halted_key(row.key)) is not None:
+            if row.value is None:
+                self._halted.pop(actor_id, None)
+            else:
+                self._halted[actor_id] = row.value.decode(errors="replace")
         else:
             shard = shard_of_lease_key(row.key)
             if shard is not None and shard < self._connection.shards:

@@ -13,7 +13,16 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from aether.ids import ActorId, Position, Version
-from aether.wire import REFUSED_EVENT, Command, Event, StoredEvent, encode_answer, encode_stored, refusal
+from aether.wire import (
+    REFUSED_EVENT,
+    WORKER_LOST_EVENT,
+    Command,
+    Event,
+    StoredEvent,
+    encode_answer,
+    encode_stored,
+    refusal,
+)
 
 
 class Kept(NamedTuple):
@@ -140,7 +149,8 @@ class Turn(Generic[Waiting]):
 class Recalled(NamedTuple):
     """What a stored commit says of a command: its answer, and until when its id is remembered (Unix seconds).
 
-    `digest` is empty for an id that the library made, and for what an earlier version stored.
+    `digest` is empty for an id that the library made, and for what an earlier version stored. `answer` is empty for a
+    command that has not been answered but has ended a worker.
     """
 
     command_id: str
@@ -166,6 +176,8 @@ def recall(events: Sequence[Event], position: Position, now_s: float, margin_s: 
 def _answer_of(event: Event, position: Position) -> bytes | None:
     if event.reply is not None:
         return encode_answer(event.reply.encode(), event.version, position)
+    if event.type == WORKER_LOST_EVENT:
+        return b""
     return refusal(bytes(event.data)) if event.type == REFUSED_EVENT else None
 
 

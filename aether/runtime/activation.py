@@ -5,12 +5,13 @@ with `try` or `with` around an `await` must not be (docs/decisions.md).
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from typing import Any, Protocol
 
 from aether.errors import Unavailable
 from aether.ids import ActorId, Version
 from aether.model.definition import ActorType, Scope
+from aether.ports import HandlerNote
 from aether.runtime.fold import Fold
 from aether.runtime.host import Host
 
@@ -104,3 +105,54 @@ def where_it_stands(task: "asyncio.Task[Any]") -> str:
             place = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
         waits = getattr(waits, "cr_await", None) or getattr(waits, "gi_yieldfrom", None)
     return place
+
+
+class Noted:
+    """A handler's coroutine, noted whenever it is on the stack and not while it waits. Tasks that it starts are not."""
+
+    __slots__ = ("_actor_id", "_command", "_command_id", "_note", "gi_yieldfrom")
+
+    def __init__(
+        self, handler: Coroutine[Any, Any, Any], note: HandlerNote, actor_id: ActorId, command: str, command_id: str
+    ) -> None:
+        self.gi_yieldfrom = handler  # as a generator names what it waits for
+        self._note = note
+        self._actor_id = actor_id
+        self._command = command
+        self._command_id = command_id
+
+    def __await__(self) -> "Noted":
+        return self
+
+    def __iter__(self) -> "Noted":
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    def send(self, value: Any) -> Any:
+        """Go on with the handler."""
+        self._note.begin(self._actor_id, self._command, self._command_id)
+        try:
+            return self.gi_yieldfrom.send(value)
+        finally:
+            self._note.end()
+
+    def throw(self, *error: Any) -> Any:
+        """Go on with the handler where it stands, by an error."""
+        self._note.begin(self._actor_id, self._command, self._command_id)
+        try:
+            return self.gi_yieldfrom.throw(*error)
+        finally:
+            self._note.end()
+
+    def close(self) -> None:
+        """End the handler."""
+        self.gi_yieldfrom.close()
+
+
+def noted(
+    result: Awaitable[Any], note: HandlerNote, actor_id: ActorId, command: str, command_id: str
+) -> Awaitable[Any]:
+    """The same handler, noted; one that is no coroutine is not."""
+    return Noted(result, note, actor_id, command, command_id) if isinstance(result, Coroutine) else result

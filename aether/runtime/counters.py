@@ -26,6 +26,8 @@ class Counters:
     actors_failed: int = 0
     handlers_given_up: int = 0
     states_changed: int = 0
+    actors_halted: int = 0
+    workers_lost: int = 0
     snapshots_written: int = 0
     snapshots_ignored: int = 0
     snapshots_left_out: int = 0

@@ -12,7 +12,10 @@ from aether.errors import ActorFailed, HistoryRegressed, UnreadableEvent
 from aether.ids import ActorId, Position, Version
 from aether.model.definition import ActorType, Scope, State
 from aether.runtime.witness import StateWitness
-from aether.wire import Event, is_system_event
+from aether.wire import Event, decided, encode_error, is_system_event
+
+LOST_ONCE = "\0lost once\0"
+"""Before a command's id: the name under which the record keeps that it has ended a worker."""
 
 
 class Fold:
@@ -61,7 +64,20 @@ class Fold:
         for command_id, answer, expires_s, digest in recall(events, position, now_s, margin_s):
             if self.record is None:
                 self.record = CommandRecord()
-            self.record.add(command_id, answer, expires_s, after, digest)
+            if answer:
+                self.record.add(command_id, answer, expires_s, after, digest)
+            else:
+                self._remember_loss(self.record, command_id, expires_s, after)
+
+    def _remember_loss(self, record: CommandRecord, command_id: str, expires_s: float, after: Position) -> None:
+        """A command that has ended a worker for the second time has an answer: it is not run again."""
+        once = f"{LOST_ONCE}{command_id}"
+        if record.get(once) is None:
+            record.add(once, b"lost", expires_s, after)
+        elif record.get(command_id) is None:
+            text = f"the command {command_id} has ended two workers and is not run again"
+            answer = decided(encode_error(ActorFailed(text, actor=str(self.actor_id))))
+            record.add(command_id, answer, expires_s, after)
 
     def _evolve(self, event: Event, position: Position) -> None:
         event_type = self.actor_type.events.get(event.type)

@@ -15,7 +15,7 @@ from aether.core.health import Health, Need
 from aether.errors import ActorFailed, AetherError, Unavailable
 from aether.ids import ActorId
 from aether.log_lines import Repeated, words
-from aether.ports import Clock, Delivery, Lease, Unknown
+from aether.ports import Clock, Delivery, HandlerNote, Lease, Unknown
 from aether.runtime.cohort import Stage
 from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
@@ -102,6 +102,7 @@ class Host:
         spawn: Spawn,
         discard: Callable[[Any], None],
         health: Health,
+        note: HandlerNote | None = None,
     ) -> None:
         self.namespace = namespace
         self.config = config
@@ -122,6 +123,7 @@ class Host:
         self._unanswered_in_row = 0
         self._unread = Repeated(log, logging.INFO, "histories cannot be read now")
         self._unknown_outcomes = Repeated(log, logging.WARNING, "appends have no known outcome")
+        self.note = note
         self.loop = asyncio.get_running_loop()
         self.activations = asyncio.Semaphore(config.activations_max)
         self.waiting = 0

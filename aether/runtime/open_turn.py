@@ -27,8 +27,8 @@ from aether.errors import (
 from aether.ids import ActorId
 from aether.model.definition import ActorType, CommandType, Context, Scope
 from aether.ports import Delivery
-from aether.runtime.activation import Ended, end_of, to_its_end, where_it_stands
-from aether.runtime.fold import Fold
+from aether.runtime.activation import Ended, end_of, noted, to_its_end, where_it_stands
+from aether.runtime.fold import LOST_ONCE, Fold
 from aether.runtime.host import Host
 from aether.runtime.witness import StateWitness, changed_in_place
 from aether.wire import (
@@ -230,7 +230,8 @@ class OpenTurn:
     def _begin(self, waiting: Waiting) -> bool:
         """Run one command; False when the turn goes on later: its handler has to be awaited, or its events encoded."""
         now_s = self._host.clock.wall_s()
-        if not waiting.type.query and (answer := self._answered_before(waiting, now_s)) is not None:
+        answer = self._lost_before(waiting) if waiting.type.query else self._answered_before(waiting, now_s)
+        if answer is not None:
             self._owner.answer(waiting, answer)
             return True
         if waiting.expires_s <= now_s:
@@ -243,12 +244,19 @@ class OpenTurn:
         _command.set(waiting)
         self._touched = False
         self._broken = None
+        note = self._host.note
+        if note is not None:
+            note.begin(self._owner.actor_id, waiting.type.name, waiting.command.id)
         try:
             result = waiting.type.invoke(self._fold.state, self._owner, waiting.args)
             awaitable = hasattr(result, "__await__")  # which may be users' code too
         except BaseException as error:  # SystemExit and CancelledError too: here they end and cancel nothing of ours
+            if note is not None:
+                note.end()
             self._failed(waiting, error)
             return True
+        if note is not None:
+            note.end()
         if awaitable:
             self._await_handler(waiting, result, waiting.expires_s - now_s)
             return False
@@ -270,7 +278,17 @@ class OpenTurn:
             return encode_error(Overloaded(message, limit="record_max"))
         return None
 
+    def _lost_before(self, waiting: Waiting) -> bytes | None:
+        """The answer to a query that has ended workers: nothing else of queries is remembered."""
+        record = self._fold.record
+        if record is None or record.get(f"{LOST_ONCE}{waiting.command.id}") is None:
+            return None
+        return record.get(waiting.command.id)
+
     def _await_handler(self, waiting: Waiting, result: Awaitable[Any], timeout_s: float) -> None:
+        note = self._host.note
+        if note is not None:
+            result = noted(result, note, self._owner.actor_id, waiting.type.name, waiting.command.id)
         handler = self._handler = self._host.spawn(to_its_end(result))
         handler.set_name(f"{self._owner.actor_id}.{waiting.type.name}")
         handler.add_done_callback(self._handler_done)

@@ -6,14 +6,17 @@ read. The last position comes from the stream's leader, and a replay is complete
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from aether.errors import AetherError, HistoryRegressed
+from aether.errors import ActorFailed, AetherError, HistoryRegressed
 from aether.ids import ActorId, Position, Version
 from aether.log_lines import Repeated, words
 from aether.model.definition import ActorType, Scope
-from aether.ports import START, Clock, EventStore, SnapshotStore, StoredCommit
+from aether.ports import START, Clock, EventStore, HandlerNote, SnapshotStore, StoredCommit
 from aether.runtime.counters import Counters
 from aether.runtime.fold import Fold
+from aether.runtime.losses import Halts
 from aether.runtime.snapshots import Snapshot, decode_snapshot
 from aether.wire import Event, decode_commit
 
@@ -24,7 +27,14 @@ class Replayer:
     """Replays actors of one runtime."""
 
     def __init__(
-        self, store: EventStore, snapshots: SnapshotStore, clock: Clock, counters: Counters, record_margin_s: float
+        self,
+        store: EventStore,
+        snapshots: SnapshotStore,
+        clock: Clock,
+        counters: Counters,
+        record_margin_s: float,
+        note: HandlerNote | None = None,
+        halts: Halts | None = None,
     ) -> None:
         self._store = store
         self._snapshots = snapshots
@@ -32,12 +42,17 @@ class Replayer:
         self._counters = counters
         self._margin_s = record_margin_s
         self._not_read = Repeated(log, logging.WARNING, "snapshots were not read")
+        self._note = note
+        self._halts = halts
 
     async def replay(self, actor_id: ActorId, actor_type: ActorType, scope: Scope | None) -> tuple[Fold, Version]:
         """The actor's fold at the stream's last position, and the version of the snapshot it started from.
 
         Raises `HistoryRegressed`, `UnreadableEvent`, `ActorFailed`, or `Unavailable` when the store cannot answer.
         """
+        why = self._halts.halted(actor_id) if self._halts is not None else None
+        if why is not None:
+            raise ActorFailed(f"{actor_id} is not activated for a while: {why}", actor=str(actor_id))
         raw, last = await asyncio.gather(self._load(actor_id), self._store.last(actor_id))
         snapshot = decode_snapshot(raw, actor_type.fingerprint) if raw else None
         fold = Fold(actor_id, actor_type, scope)
@@ -65,6 +80,10 @@ class Replayer:
             return None
 
     def _restore(self, fold: Fold, snapshot: Snapshot, scope: Scope | None) -> bool:
+        with self._noted(fold):
+            return self._restored(fold, snapshot, scope)
+
+    def _restored(self, fold: Fold, snapshot: Snapshot, scope: Scope | None) -> bool:
         try:
             fold.state = fold.actor_type.decode_state(bytes(snapshot.state), fold.actor_id, scope)
         except BaseException:  # users' code too: then the history says what the state is
@@ -99,9 +118,22 @@ class Replayer:
 
     def _add(self, fold: Fold, events: list[Event], position: Position, previous: Position, now_s: float) -> None:
         if position > fold.position:
-            fold.apply(events, position)
+            with self._noted(fold):
+                fold.apply(events, position)
             self._counters.events_replayed += len(events)
         fold.remember(events, position, previous, now_s, self._margin_s)
+
+    @contextmanager
+    def _noted(self, fold: Fold) -> Iterator[None]:
+        """Users' event handlers are on the stack."""
+        note = self._note
+        if note is not None:
+            note.begin(fold.actor_id, "", "")
+        try:
+            yield
+        finally:
+            if note is not None:
+                note.end()
 
     def _regressed(self, fold: Fold, what: str) -> HistoryRegressed:
         return HistoryRegressed(f"the history of {fold.actor_id} {what}", actor=str(fold.actor_id))

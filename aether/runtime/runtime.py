@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from msgspec import Raw
 
-from aether.config import RuntimeConfig
+from aether.config import Loss, RuntimeConfig
 from aether.core.backoff import Backoff
 from aether.core.health import Health, Need
 from aether.errors import AetherError, ConfigError, DeadlineExceeded, Unavailable
@@ -22,7 +22,7 @@ from aether.ids import ActorId
 from aether.model.model import Model
 from aether.model.proxy import proxy_of, reply_of
 from aether.names import shard_of
-from aether.ports import Connection, Delivery, EventStore, Lease, Subscription
+from aether.ports import Connection, Delivery, EventStore, HandlerNote, Lease, Subscription
 from aether.runtime.cohort import Cohort, Stage
 from aether.runtime.committer import Committer
 from aether.runtime.condition import told
@@ -30,6 +30,7 @@ from aether.runtime.counters import Counters
 from aether.runtime.earlier_state import EarlierStates
 from aether.runtime.host import Host
 from aether.runtime.local import Message, local_delivery
+from aether.runtime.losses import Halts, Losses
 from aether.runtime.machine import VirtualMachine
 from aether.runtime.replay import Replayer
 from aether.runtime.router import Router, unknown_command
@@ -92,8 +93,9 @@ class Runtime:
     """Runs the actors of a model over a connection and an event store.
 
     `shards` are the ones it serves from the start (default: all; a cluster brings others and takes them away); `lease`
-    is asked before every answer; `health` is told when the store takes no events. Used as an async context manager it
-    starts and stops itself. Raises `ConfigError` when started without a model.
+    is asked before every answer; `health` is told when the store takes no events, `note` which handler runs. `losses`
+    are appended before their shards are served, and actors in `halts` are not activated (`aether.runtime.losses`).
+    Used as an async context manager it starts and stops itself. Raises `ConfigError` when started without a model.
     """
 
     def __init__(
@@ -107,6 +109,9 @@ class Runtime:
         jitter: Callable[[], float] = random.random,
         retry: Backoff = RETRY,
         health: Health | None = None,
+        note: HandlerNote | None = None,
+        halts: Halts | None = None,
+        losses: Sequence[Loss] = (),
     ) -> None:
         self.config = config or RuntimeConfig()
         self.connection = connection
@@ -118,6 +123,19 @@ class Runtime:
         self._lease = lease or AlwaysValid()
         self._jitter = jitter
         self._retry = retry
+        self._note = note
+        self._halts = halts
+        self._losses = Losses(
+            losses,
+            namespace=connection.namespace,
+            shards=connection.shards,
+            store=event_store,
+            clock=connection.clock,
+            lease=self._lease,
+            halts=halts,
+            config=self.config,
+            counters=self.counters,
+        )
         self._model: Model | None = None
         self._host: Host | None = None
         self._cohort: Cohort | None = None
@@ -152,7 +170,13 @@ class Runtime:
                 lease=self._lease,
             ),
             replayer=Replayer(
-                self.event_store, connection.snapshots, connection.clock, self.counters, config.record_margin_s
+                self.event_store,
+                connection.snapshots,
+                connection.clock,
+                self.counters,
+                config.record_margin_s,
+                self._note,
+                self._halts,
             ),
             snapshots=SnapshotWriter(
                 connection.snapshots, self.counters, config.snapshots_in_flight_max, self._spawn, self.health
@@ -164,6 +188,7 @@ class Runtime:
             spawn=self._spawn,
             discard=self._router.discard,
             health=self.health,
+            note=self._note,
         )
         self._router.open(self._host)
         self._cohort = Cohort(asyncio.get_running_loop().call_soon, _stages(self._router, self._host))
@@ -304,6 +329,7 @@ class Runtime:
 
     async def serve_shard(self, shard: int) -> None:
         """Begin to take the shard's commands, with no actor of it in memory. Raises `Unavailable`."""
+        await self._losses.tell(shard)
         self.abandon_shard(shard)  # what came late, when the shard was another's, has a state that is too old
         connection, services = self.connection, self._serving.setdefault(shard, [])
         try:
@@ -313,6 +339,10 @@ class Runtime:
         except BaseException:
             self.abandon_shard(shard)
             raise
+
+    async def tell_losses(self) -> None:
+        """Tell of the workers lost to actors that are another worker's now. Raises `Unavailable`."""
+        await self._losses.tell()
 
     async def prepare_shard(self, shard: int) -> None:
         """Snapshot the shard's idle actors while it is served, so that leaving it takes less time."""

@@ -7,7 +7,7 @@ loop only, with its signals blocked, so that none is lost between the two progra
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -28,6 +28,7 @@ class Handover:
     state: State
     node: NodeClaim
     status_fds: dict[str, int]
+    note_fds: dict[str, int] = field(default_factory=dict)
     parent_read_fd: int
     parent_write_fd: int
     server: EmbeddedServer | None
@@ -37,7 +38,7 @@ class Handover:
         locks = [] if self.node.lock_fd is None else [self.node.lock_fd]
         if self.server is not None:
             locks.append(self.server.lock_fd)
-        return [*self.status_fds.values(), self.parent_read_fd, self.parent_write_fd, *locks]
+        return [*self.status_fds.values(), *self.note_fds.values(), self.parent_read_fd, self.parent_write_fd, *locks]
 
 
 def hand_over(handover: Handover, arguments: Sequence[str], directory: Path, variables: Mapping[str, str]) -> None:

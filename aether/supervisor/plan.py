@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from aether.config import EXIT_CANNOT_BOOT, EXIT_CONFIGURATION, EXIT_DRAINED, EXIT_NOT_DRAINED
+from aether.config import EXIT_CANNOT_BOOT, EXIT_CONFIGURATION, EXIT_DRAINED, EXIT_NOT_DRAINED, Loss
+from aether.supervisor.blame import loss_of
 from aether.supervisor.due import check_overdue_s, forgive_pause, overdue_s, restart_delay_s
 from aether.supervisor.restarts import after_end, recent, was_asked_to_end
 from aether.supervisor.roll import cover_is_over, is_covered, needs_cover, next_to_replace, staying
@@ -44,7 +45,7 @@ from aether.supervisor.state import (
     Terminate,
     Tick,
 )
-from aether.supervisor.words import check_why, ended, overdue_why, status, workers
+from aether.supervisor.words import check_why, ended, overdue_why, status, while_running, workers
 
 INTERRUPTS_TO_KILL = 2
 
@@ -87,8 +88,8 @@ class _Turn:
                 self._asked(request)
             case Heard(pid, ready, unready):
                 self._heard(pid, ready, unready)
-            case Exited(pid, code):
-                self._exited(pid, code)
+            case Exited():
+                self._exited(event)
             case Forked(number, pid):
                 self._forked(number, pid)
             case ServerStarted(pid):
@@ -138,16 +139,18 @@ class _Turn:
         else:
             self._empty(replace(slot, forking=False), "cannot be forked", None)
 
-    def _exited(self, pid: int, code: int) -> None:
+    def _exited(self, event: Exited) -> None:
+        pid, code = event.pid, event.code
         slot = self._slot_of(pid)
         if slot is not None:
-            self._empty(slot, f"(pid {pid}) {ended(code)}", code)
+            loss = loss_of(slot, code, event.noted, event.out_of_memory)
+            self._empty(slot, f"(pid {pid}) {ended(code)}{while_running(event.noted, loss)}", code, loss)
         elif self.state.check is not None and pid == self.state.check.pid:
             self._checked(self.state.check, code)
         elif self.state.server is not None and pid == self.state.server.pid:
             self._server_died(self.state.server, code)
 
-    def _empty(self, slot: Slot, how: str, code: int | None) -> None:
+    def _empty(self, slot: Slot, how: str, code: int | None, loss: Loss | None = None) -> None:
         """The slot's worker is gone; `code` is None when it never came to be."""
         was_ready = slot.ready_at_s is not None
         if self.state.phase is Phase.DRAINING:
@@ -155,12 +158,12 @@ class _Turn:
                 self._worsen_exit()
         elif code == EXIT_CONFIGURATION and not was_ready:
             self._drain(EXIT_CONFIGURATION, f"worker {slot.number} refuses its configuration")
-        if not was_asked_to_end(slot) or code != 0:
+        if not was_asked_to_end(slot) or code != 0 or loss is not None:
             self._say(f"worker {slot.number} {how}")
         if slot.retired:
             self._remove(slot)
             return
-        slot = after_end(slot, code, self.config, self.now_s)
+        slot = after_end(slot, code, self.config, self.now_s, loss)
         self._put(slot)
         boot_failures = len(slot.boot_failures_s)
         if boot_failures >= self.config.crash_limit and not any(other.ready for other in self.state.slots):
@@ -355,7 +358,7 @@ class _Turn:
             incarnation = f"{self.state.run}-{self.state.forks}"
             self.state = replace(self.state, forks=self.state.forks + 1)
             self._put(replace(slot, forking=True, incarnation=incarnation, stale=False))
-            self.effects.append(Fork(slot.number, slots, incarnation, slot.replaces))
+            self.effects.append(Fork(slot.number, slots, incarnation, slot.replaces, slot.losses))
 
     def _announce(self) -> None:
         asked_for = staying(self.state.slots)

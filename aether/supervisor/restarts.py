@@ -8,17 +8,26 @@ Any other end of a ready worker is restarted at once the first time and ever lat
 import signal
 from dataclasses import replace
 
+from aether.config import Loss
 from aether.supervisor.due import restart_delay_s
 from aether.supervisor.state import Slot, SupervisorConfig
 
+LOSSES_MAX = 32
+"""Losses that one slot's next worker is told of; the oldest are forgotten."""
 
-def after_end(slot: Slot, code: int | None, config: SupervisorConfig, now_s: float) -> Slot:
-    """The slot, empty, due for its next worker. `code` is None when the last one never came to be."""
+
+def after_end(slot: Slot, code: int | None, config: SupervisorConfig, now_s: float, loss: Loss | None = None) -> Slot:
+    """The slot, empty, due for its next worker. `code` is None when the last one never came to be.
+
+    `loss` is of this end. What the last worker was to append it has appended when it was ready.
+    """
+    losses = slot.losses if slot.ready_at_s is None else ()
     empty = Slot(
         number=slot.number,
         replaces=slot.replaces if code is None else slot.incarnation,
         fork_at_s=now_s,
         temporary=slot.temporary,
+        losses=(losses if loss is None else (*losses, loss))[-LOSSES_MAX:],
         kills_s=recent(slot.kills_s, config, now_s, config.kills_max),
     )
     if was_asked_to_end(slot):

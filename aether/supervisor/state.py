@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from aether.config import EXIT_DRAINED
+from aether.config import EXIT_DRAINED, Loss, NotedHandler
 from aether.errors import ConfigError
 
 WORKERS_MAX = 256
@@ -67,7 +67,8 @@ class Slot:
     `stale` marks old code that a rolling restart will replace, `retired` a slot that goes when its worker does,
     `unready` a worker that was ready and cannot serve now, `temporary` one that serves only while the one staying
     worker is replaced. `failures` are those in a row, `boot_failures_s` and `kills_s` the times of recent ends before
-    ready and of recent kills from outside.
+    ready and of recent kills from outside. `losses` is what the next worker appends before it serves, or the live one
+    until it is ready.
     """
 
     number: int
@@ -88,6 +89,7 @@ class Slot:
     stale: bool = False
     retired: bool = False
     temporary: bool = False
+    losses: tuple[Loss, ...] = ()
 
     @property
     def alive(self) -> bool:
@@ -185,10 +187,15 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """A child was reaped: its exit code, or minus the signal that killed it."""
+    """A child was reaped: its exit code, or minus the signal that killed it.
+
+    `noted` is the handler on a worker's stack; `out_of_memory`: the kernel has killed for want of memory meanwhile.
+    """
 
     pid: int
     code: int
+    noted: NotedHandler | None = None
+    out_of_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +245,7 @@ class Fork:
     slots: int
     incarnation: str
     replaces: str | None
+    losses: tuple[Loss, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

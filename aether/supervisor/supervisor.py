@@ -20,7 +20,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import NoReturn, assert_never
 
-from aether.config import WORKER_READY, WORKER_UNREADY, WorkerSpec
+from aether.config import WORKER_READY, WORKER_UNREADY, NotedHandler, WorkerSpec
 from aether.supervisor.check import RunningCheck, start_check
 from aether.supervisor.child import Work, become_worker
 from aether.supervisor.due import next_wake_s
@@ -53,6 +53,8 @@ from aether.supervisor.state import (
 )
 from aether.supervisor.strays import Strays
 from aether.system.embedded import EmbeddedServer, respawn, shut_down
+from aether.system.handler_note import make_note, read_note
+from aether.system.memory_kills import kills_for_memory
 from aether.system.node_claim import NodeClaim
 from aether.system.process import send_signal, set_process_name
 
@@ -151,11 +153,12 @@ def _only_enqueue(_number: int, _frame: object) -> None:
 
 @dataclass(slots=True)
 class _Pipes:
-    """The status pipes by worker, and the pipe that ends with the supervisor."""
+    """The status pipes and the notes by worker, and the pipe that ends with the supervisor."""
 
     parent_read_fd: int
     parent_write_fd: int
     status: dict[int, int] = field(default_factory=dict)
+    notes: dict[int, int] = field(default_factory=dict)
 
     def hear(self, pid: int) -> bytes:
         """What a worker wrote since; at end-of-file its pipe is closed, so that waiting does not spin on it."""
@@ -163,13 +166,17 @@ class _Pipes:
             return b""
         said = _read(self.status[pid])
         if said == b"":
-            self.forget(pid)
+            os.close(self.status.pop(pid))
         return said or b""
 
+    def noted(self, pid: int) -> NotedHandler | None:
+        """The handler that a worker was running."""
+        return read_note(self.notes[pid]) if pid in self.notes else None
+
     def forget(self, pid: int) -> None:
-        fd = self.status.pop(pid, None)
-        if fd is not None:
-            os.close(fd)
+        for fd in (self.status.pop(pid, None), self.notes.pop(pid, None)):
+            if fd is not None:
+                os.close(fd)
 
 
 class _Supervisor:
@@ -182,6 +189,7 @@ class _Supervisor:
         self._server = surroundings.server
         self._check: RunningCheck | None = None
         self._strays = Strays()
+        self._kills_for_memory = kills_for_memory()
         self._exit_code: int | None = None
         self.signals = _Signals()
         if handover is None:
@@ -190,7 +198,8 @@ class _Supervisor:
             self._state = initial(config, token_hex(4), time.monotonic(), server_pid)
         else:
             status = {int(pid): fd for pid, fd in handover.status_fds.items()}
-            self._pipes = _Pipes(handover.parent_read_fd, handover.parent_write_fd, status)
+            notes = {int(pid): fd for pid, fd in handover.note_fds.items()}
+            self._pipes = _Pipes(handover.parent_read_fd, handover.parent_write_fd, status, notes)
             self._state = handover.state
 
     def run(self, first: Input) -> int:
@@ -235,11 +244,17 @@ class _Supervisor:
                 return
             self._strays.end_those_of(pid, self._ours(), was_worker=pid in self._workers())
             self._listen(pid)
+            noted = self._pipes.noted(pid)
             self._pipes.forget(pid)
             code = os.waitstatus_to_exitcode(status)
             if self._check is not None and pid == self._check.pid:
                 code, self._check = self._check.ended(code), None
-            self._take(Exited(pid, code))
+            self._take(Exited(pid, code, noted, self._memory_ran_out()))
+
+    def _memory_ran_out(self) -> bool:
+        """Whether the kernel has killed for want of memory since this was asked last."""
+        before, self._kills_for_memory = self._kills_for_memory, kills_for_memory()
+        return self._kills_for_memory > before
 
     def _ours(self) -> set[int]:
         """The children that the supervisor has started."""
@@ -286,6 +301,7 @@ class _Supervisor:
     def _fork(self, effect: Fork) -> int | None:
         supervisor_pid = os.getpid()
         try:
+            note_fd = make_note()
             status_read_fd, status_write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             self._around.say(f"no pipe for worker {effect.slot}: {error.strerror}")
@@ -296,24 +312,30 @@ class _Supervisor:
         try:
             pid = os.fork()
             if pid == 0:
-                self._become_worker(effect, supervisor_pid, status_read_fd, status_write_fd)
+                self._become_worker(effect, supervisor_pid, status_read_fd, status_write_fd, note_fd)
         except OSError as error:
             os.close(status_read_fd)
+            os.close(note_fd)
             self._around.say(f"worker {effect.slot} cannot be forked: {error.strerror}")
             return None
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
             os.close(status_write_fd)
         self._pipes.status[pid] = status_read_fd
+        self._pipes.notes[pid] = note_fd
         return pid
 
-    def _become_worker(self, fork: Fork, supervisor_pid: int, status_read_fd: int, status_write_fd: int) -> NoReturn:
+    def _become_worker(
+        self, fork: Fork, supervisor_pid: int, status_read_fd: int, status_write_fd: int, note_fd: int
+    ) -> NoReturn:
         node, pipes, signals = self._around.node, self._pipes, self.signals
         spec = WorkerSpec(
             slot=fork.slot, slots=fork.slots, node=node.name, incarnation=fork.incarnation, replaces=fork.replaces,
             claim=node.claim, status_fd=status_write_fd, parent_fd=pipes.parent_read_fd,
+            note_fd=note_fd, losses=fork.losses,
         )  # fmt: skip
         close_fds = [status_read_fd, pipes.parent_write_fd, signals.read_fd, signals.write_fd, *pipes.status.values()]
+        close_fds += pipes.notes.values()
         if self._server is not None:
             close_fds.append(self._server.lock_fd)  # the server itself holds it
         kept_fds = [status_write_fd, pipes.parent_read_fd, *([] if node.lock_fd is None else [node.lock_fd])]
@@ -342,6 +364,7 @@ class _Supervisor:
             state=self._state,
             node=self._around.node,
             status_fds={str(pid): fd for pid, fd in self._pipes.status.items()},
+            note_fds={str(pid): fd for pid, fd in self._pipes.notes.items()},
             parent_read_fd=self._pipes.parent_read_fd,
             parent_write_fd=self._pipes.parent_write_fd,
             server=self._server,

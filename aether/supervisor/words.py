@@ -5,6 +5,7 @@ Pure. Every line here is something an operator reads; the plan decides when.
 
 import signal
 
+from aether.config import Loss, NotedHandler
 from aether.supervisor.roll import staying
 from aether.supervisor.state import Check, Phase, Slot, State, SupervisorConfig
 
@@ -12,6 +13,15 @@ from aether.supervisor.state import Check, Phase, Slot, State, SupervisorConfig
 def ended(code: int) -> str:
     """How a process ended, from its exit code (negative for the signal that killed it)."""
     return f"exited with {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
+
+
+def while_running(noted: NotedHandler | None, loss: Loss | None) -> str:
+    """Which handler the worker was running, and whether that is held against it."""
+    if noted is None:
+        return ""
+    what = f"{noted.command} (command id {noted.command_id})" if noted.command else "its replay"
+    because = "" if loss is None else f"; it is noted as ended by that: {loss.cause}"
+    return f" while it ran {noted.kind}/{noted.key} {what}{because}"
 
 
 def overdue_why(slot: Slot) -> str:

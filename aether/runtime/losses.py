@@ -1,0 +1,125 @@
+"""What the workers before this one were running when they died of it: told to those actors before they are served.
+
+A command that has ended two workers is refused from then on, by every owner, because its history says so
+(`aether.WorkerLost`, an event without a change). An actor whose replay has ended a worker has no turn to refuse: it
+gets a row in the table with a time to live, and is not activated until that is over. One object a runtime, on its loop.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+import orjson
+from msgspec import Raw
+
+from aether.config import Loss, RuntimeConfig
+from aether.errors import AetherError
+from aether.ids import ActorId, Position, Version
+from aether.names import event_source, shard_of
+from aether.ports import START, Clock, Committed, EventStore, Lease
+from aether.runtime.counters import Counters
+from aether.wire import DEADLINE_AHEAD_MAX_S, WORKER_LOST_EVENT, Event, StoredEvent, decode_commit, instant
+
+log = logging.getLogger("aether.losses")
+
+LOSS_STORED_FORMAT = 1
+"""Members that read this format skip the event; older ones cannot read the history any more."""
+
+
+class Halts(Protocol):
+    """Which actors are not to be activated for a while."""
+
+    def halted(self, actor_id: ActorId) -> str | None:
+        """Why the actor is not to be activated now; None when it may be."""
+        ...
+
+    async def halt(self, actor_id: ActorId, why: str) -> None:
+        """Have no member activate the actor for a while. Raises `Unavailable`."""
+        ...
+
+
+class Losses:
+    """The losses that are still to be told."""
+
+    def __init__(
+        self,
+        losses: Sequence[Loss],
+        *,
+        namespace: str,
+        shards: int,
+        store: EventStore,
+        clock: Clock,
+        lease: Lease,
+        halts: Halts | None,
+        config: RuntimeConfig,
+        counters: Counters,
+    ) -> None:
+        self._pending = list(losses)
+        self._namespace = namespace
+        self._shards = shards
+        self._store = store
+        self._clock = clock
+        self._lease = lease
+        self._halts = halts
+        self._config = config
+        self._counters = counters
+
+    async def tell(self, shard: int | None = None) -> None:
+        """Tell the losses of a shard, or all that are left. Raises `Unavailable`; what is not told stays to be told."""
+        for loss in [*self._pending]:
+            actor_id = ActorId(loss.handler.kind, loss.handler.key)
+            if shard is None or shard_of(actor_id, self._shards) == shard:
+                await self._tell(actor_id, loss)
+                if loss in self._pending:
+                    self._pending.remove(loss)
+
+    async def _tell(self, actor_id: ActorId, loss: Loss) -> None:
+        handler = loss.handler
+        log.warning(
+            "a handler has ended a worker",
+            extra={"actor": str(actor_id), "command": handler.command or "(replay)", "id": handler.command_id,
+                   "cause": loss.cause},
+        )  # fmt: skip
+        if handler.command:
+            await self._append(actor_id, loss)
+        elif self._halts is not None:
+            await self._halts.halt(actor_id, f"its replay has ended a worker by {loss.cause}")
+            self._counters.actors_halted += 1
+
+    async def _append(self, actor_id: ActorId, loss: Loss) -> None:
+        if self._lease.stored_format < LOSS_STORED_FORMAT:
+            log.warning("a lost worker is not stored while older workers are members", extra={"actor": str(actor_id)})
+            return
+        data = orjson.dumps({"command": loss.handler.command, "cause": loss.cause, "worker": loss.incarnation})
+        while True:
+            last = await self._store.last(actor_id)
+            version, position = Version(0), START
+            if last is not None:
+                try:
+                    event = decode_commit(last.payload, actor_id, last.position)[-1]
+                except AetherError as error:  # nothing of it can be served either
+                    log.error("a lost worker cannot be stored", extra={"actor": str(actor_id), "error": str(error)})
+                    return
+                version, position = event.version, last.position
+                if event.type == WORKER_LOST_EVENT and bytes(event.data) == data:
+                    break  # by an append whose outcome was unknown
+            event = self._event(actor_id, loss, data, Version(version + 1))
+            if isinstance(await self._store.append(actor_id, [event], Position(position)), Committed):
+                break
+        self._counters.workers_lost += 1
+
+    def _event(self, actor_id: ActorId, loss: Loss, data: bytes, version: Version) -> Event:
+        now_s, handler, config = self._clock.wall_s(), loss.handler, self._config
+        until_s = now_s + max(config.command_window_s, DEADLINE_AHEAD_MAX_S + config.record_margin_s)
+        return StoredEvent(
+            specversion="1.0",
+            id=str(version),
+            source=event_source(self._namespace, actor_id),
+            type=WORKER_LOST_EVENT,
+            time=instant(now_s),
+            data=Raw(data),
+            commandid=handler.command_id,
+            correlationid=handler.command_id,
+            causationid=handler.command_id,
+            idexpires=instant(until_s),
+        )

@@ -1,0 +1,52 @@
+"""Which handler a worker is running at this instant, noted where its supervisor finds it when the worker has died.
+
+The note is a page of memory that both share: what was written stays when the process is killed at any instruction, and
+no disk can be full or slow. One writer, the worker's event loop; what it notes is on the loop's stack, not merely open.
+Writing costs a fraction of a microsecond, because it happens for every command.
+"""
+
+import mmap
+import os
+
+from aether.config import NotedHandler
+from aether.ids import ActorId
+
+_BYTES = 4_096
+_NAMES = 5
+
+
+def make_note() -> int:
+    """A descriptor of an empty note, for a worker to be forked; not inherited by programs that are executed."""
+    fd = os.memfd_create("aether-handler-note", os.MFD_CLOEXEC)
+    os.ftruncate(fd, _BYTES)
+    return fd
+
+
+class HandlerNote:
+    """`ports.HandlerNote` in the note of this descriptor. It needs the descriptor no longer."""
+
+    __slots__ = ("_page",)
+
+    def __init__(self, fd: int) -> None:
+        self._page = mmap.mmap(fd, _BYTES)
+
+    def begin(self, actor_id: ActorId, command: str, command_id: str) -> None:
+        """A handler of this command begins or goes on; without a command it is the actor's replay."""
+        kind, key = actor_id.kind, actor_id.key
+        text = f"\1{kind} {command} {len(key)} {len(command_id)} {key}{command_id}".encode()
+        self._page[0 : len(text)] = text
+
+    def end(self) -> None:
+        """No handler is on the stack any more."""
+        self._page[0] = 0
+
+
+def read_note(fd: int) -> NotedHandler | None:
+    """What a worker was running when it died; None for nothing."""
+    content = os.pread(fd, _BYTES, 0)
+    parts = content[1:].decode(errors="replace").split(" ", _NAMES - 1)
+    if content[:1] != b"\1" or len(parts) < _NAMES:
+        return None
+    kind, command, key_chars, id_chars, names = parts
+    end = int(key_chars)
+    return NotedHandler(kind=kind, key=names[:end], command=command, command_id=names[end : end + int(id_chars)])

@@ -1,0 +1,72 @@
+"""A handler that ends its process, in a real pool: it ends two workers and no more, and hurts nobody else for long."""
+
+import asyncio
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+import aether
+from aether import ActorFailed, DeadlineExceeded
+from tests.support.doors import model
+from tests.support.nats_server import NatsServer
+from tests.support.pool import Pool
+
+ENDED = re.compile(r"aether: worker \d+ \(pid \d+\) .* while it ran door/(\w+) (\w+|its replay)")
+
+
+def pool(directory: Path, server: NatsServer, namespace: str, workers: int = 2) -> Pool:
+    return Pool("tests.support.doors:model", f"--workers={workers}", "--nats", server.url, "--namespace", namespace,
+                directory=directory)  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "argument"), [("crash", {"how": 11}), ("leave_later", {"code": 0})])
+async def test_a_command_that_ends_its_worker_is_refused_after_two(
+    tmp_path: Path, nats_server: NatsServer, namespace: str, command: str, argument: dict[str, int]
+) -> None:
+    with pool(tmp_path, nats_server, namespace) as running:
+        async with aether.connect(nats_server.url, model=model, namespace=namespace) as client:
+            front = client.actor("door", "front", deadline_s=40)
+            others = [client.actor("door", f"d{n}", deadline_s=20) for n in range(40)]
+            assert await front.knock() == 1
+            bad = asyncio.ensure_future(getattr(client.actor("door", "front", deadline_s=40), command)(**argument))
+            knocked = await asyncio.gather(*(other.knock() for other in others))
+            with pytest.raises(ActorFailed, match="has ended two workers and is not run again"):
+                await bad
+            assert knocked == [1] * 40
+            assert await front.knock() == 2
+            types = [event.type async for event in client.history("door", "front")]
+            assert types in (["Knocked", "Knocked"], ["Knocked", *["aether.WorkerLost"] * 2, "Knocked"])
+        assert [ended[1] for ended in running.wait_for(ENDED, 2)] == ["front", "front"]
+        assert len([line for line in running.lines if ENDED.search(line)]) == 2
+
+
+async def test_a_kill_from_outside_is_held_against_nobody(
+    tmp_path: Path, nats_server: NatsServer, namespace: str
+) -> None:
+    with pool(tmp_path, nats_server, namespace, workers=1) as running:
+        async with aether.connect(nats_server.url, model=model, namespace=namespace) as client:
+            for killed in (1, 2, 3):
+                os.kill(running.worker_pids(killed)[0], 9)
+                assert await client.actor("door", "front", deadline_s=20).knock() == killed
+        assert not [line for line in running.lines if ENDED.search(line)]
+
+
+async def test_an_actor_whose_replay_ends_a_worker_is_left_alone(
+    tmp_path: Path, nats_server: NatsServer, namespace: str
+) -> None:
+    with pool(tmp_path, nats_server, namespace, workers=1) as running:
+        async with aether.connect(nats_server.url, model=model, namespace=namespace) as client:
+            front = client.actor("door", "front", deadline_s=20)
+            assert [await front.knock() for _ in range(3)] == [1, 2, 3]
+            (tmp_path / "poison").touch()
+            os.kill(running.worker_pids(1)[0], 9)  # without a snapshot: the next one replays
+            with pytest.raises(
+                DeadlineExceeded, match="its replay has ended a worker"
+            ):  # its first send was not answered
+                await client.actor("door", "front", deadline_s=4).knock()
+            with pytest.raises(ActorFailed, match="not activated for a while: its replay has ended a worker"):
+                await front.knock()
+            assert await client.actor("door", "back", deadline_s=20).knock() == 1
+        assert [(ended[1], ended[2]) for ended in running.wait_for(ENDED)] == [("front", "its replay")]
