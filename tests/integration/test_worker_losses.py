@@ -13,7 +13,7 @@ from tests.support.doors import model
 from tests.support.nats_server import NatsServer
 from tests.support.pool import Pool
 
-ENDED = re.compile(r"aether: worker \d+ \(pid \d+\) .* while it ran door/(\w+) (\w+|its replay)")
+ENDED = re.compile(r"aether: worker \d+ \(pid \d+\) .* while it ran door/(\w+) (its replay|\w+)")
 
 
 def pool(directory: Path, server: NatsServer, namespace: str, workers: int = 2) -> Pool:
