@@ -37,6 +37,28 @@ def check_storable(node: inspect.Type) -> None:
         _check_pydantic(node.cls)
 
 
+def check_kept(node: inspect.Type) -> None:
+    """Raise `Unsupported`, with advice, for a type that can be handed over but not kept in an event or a state."""
+    if isinstance(node, inspect.CustomType) and is_pydantic(node.cls):
+        cls: Any = node.cls
+        hidden = next(_hidden_fields(cls.model_json_schema(mode="serialization")), None)
+        if hidden is not None:
+            where = f"{hidden} of the pydantic model {node.cls.__name__}"
+            raise Unsupported(
+                f"{where} is a secret, of which JSON has the asterisks: declare a text, or do not keep it"
+            )
+
+
+def _hidden_fields(schema: Any) -> Iterator[str]:
+    """The fields that pydantic writes as asterisks, unless a serializer of the model's own writes them."""
+    for part in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from _hidden_fields(part)
+    fields = schema.get("properties") if isinstance(schema, dict) else None
+    for name, field in fields.items() if isinstance(fields, dict) else ():
+        if isinstance(field, dict) and any(one.get("writeOnly") is True for one in [field, *field.get("anyOf", ())]):
+            yield name
+
+
 def advice_on(message: str) -> str:
     """What to do about msgspec's refusal of a type, to go behind its words."""
     if "union" in message:

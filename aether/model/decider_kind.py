@@ -17,7 +17,7 @@ from aether.model.actor import snake_case
 from aether.model.class_kind import check_command_name, checked_kind
 from aether.model.compiled import CompiledKind, checked_snapshot_version, checked_window_s
 from aether.model.decider import Decider, Decision
-from aether.model.declared import Place, codec_of, place_of_class, place_of_function, resolve_signature
+from aether.model.declared import Place, codec_of, kept_codec_of, place_of_class, place_of_function, resolve_signature
 from aether.model.definition import Scope, State
 from aether.model.event_types import compile_events, field_names, is_record, members_of
 from aether.model.messages import ExactArguments, Invoke, TypedCommand
@@ -39,7 +39,7 @@ class DeciderKind(CompiledKind):
         _, command = _two_types(kind, decide, decider)
         state, event = _two_types(kind, evolve, decider)
         initial = decider.initial() if callable(decider.initial) else decider.initial
-        state_codec = codec_of(_state_type(decider, state, initial), place, f"the state of {kind}")
+        state_codec = kept_codec_of(_state_type(decider, state, initial), place, f"the state of {kind}")
         self.decider = decider
         self.place = place
         self._evolve = evolve

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from aether.codec import Codec
 from aether.errors import ModelError
-from aether.fit import Unsupported
+from aether.fit import Unsupported, nodes
+from aether.storable import check_kept
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
@@ -124,6 +125,17 @@ def closure_names(function: FunctionType) -> dict[str, Any]:
         with suppress(ValueError):  # a variable that is not set yet
             found[name] = cell.cell_contents
     return found
+
+
+def kept_codec_of(type_: Any, place: Place, what: str) -> Codec:
+    """The codec of a type of events or states. Raises `ModelError` when JSON cannot carry it, or not for good."""
+    codec = codec_of(type_, place, what)
+    try:
+        for node in nodes(codec.info):
+            check_kept(node)
+    except Unsupported as error:
+        raise place.error(f"the type of {what} cannot be stored as JSON: {error}") from error
+    return codec
 
 
 def codec_of(type_: Any, place: Place, what: str) -> Codec:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from aether.fit import is_pydantic
-from aether.model.declared import Place, codec_of, place_of_class
+from aether.model.declared import Place, kept_codec_of, place_of_class
 from aether.model.messages import TypedEvent
 
 
@@ -58,7 +58,7 @@ def _compile_event(kind: str, type_: Any, place: Place) -> TypedEvent:
         )
         raise place.error(message)
     where = place_of_class(type_, place)
-    codec = codec_of(type_, where, f"the event {type_.__name__} of {kind}")
+    codec = kept_codec_of(type_, where, f"the event {type_.__name__} of {kind}")
     version = _class_attribute(type_, "schema_version", 1)
     if not isinstance(version, int) or version < 1:
         raise where.error(f"{type_.__name__}.schema_version is a whole number from 1, not {version!r}")

@@ -14,6 +14,7 @@ import enum
 import functools
 import inspect
 import linecache
+import operator
 import re
 import sys
 import sysconfig
@@ -21,16 +22,21 @@ import types
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from fractions import Fraction
+from importlib.util import find_spec
+from pathlib import PurePath
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from aether.fit import field_names, nodes
 
-_WHOLE = (bool, int, float, complex, str, bytes, bytearray, Decimal, date, datetime, time, timedelta, timezone, UUID,
-          range, type(None), type(...))  # fmt: skip
+_WHOLE = (bool, int, float, complex, str, bytes, bytearray, Decimal, Fraction, date, datetime, time, timedelta,
+          timezone, ZoneInfo, UUID, range, slice, type(None), type(...), PurePath, operator.attrgetter,
+          operator.itemgetter, operator.methodcaller)  # fmt: skip
 _OTHERS = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _LEFT_OUT = {"ctx", "type_comment", "type_params", "kind", "annotation", "returns"}
@@ -104,6 +110,7 @@ class _Walk:
         trees = _trees_of_function(function.__code__)
         body = " | ".join(map(_tree_text, trees)) if trees else _code_text(function.__code__)
         names = set().union(*map(_names_in, trees)) if trees else _names_of_code(function.__code__)
+        self._imported(function.__qualname__, trees, function.__globals__.get("__package__") or "")
         self.lines.add(f"function {function.__qualname__}: {body}")
         given = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
         self.lines.update(f"{function.__qualname__} by default {self.reach(one)}" for one in given)
@@ -125,9 +132,16 @@ class _Walk:
         if not isinstance(found, ModuleType):
             self.lines.add(f"{where} uses {name} = {self.reach(found)}")
         elif self._is_own(found.__name__):
-            for inner in sorted(names.intersection(vars(found))):
-                if not isinstance(vars(found)[inner], ModuleType):
-                    self.lines.add(f"{where} uses {name}.{inner} = {self.reach(vars(found)[inner])}")
+            for inner in sorted(names.intersection(vars(found)) - {name}):
+                self._global(where, f"{name}.{inner}", vars(found)[inner], names - {inner})
+
+    def _imported(self, where: str, trees: Iterable[ast.AST], package: str) -> None:
+        """Modules that a function imports itself: told as a whole, without being imported for it."""
+        for tree in trees:
+            for module in sorted(_imports_in(tree, package)):
+                text = _text_of_module(module) if self._is_own(module) or _top(module) == self._package else ""
+                if text:
+                    self.lines.add(f"{where} imports {module}: {text}")
 
     def _class(self, cls: type) -> None:
         bases = ", ".join([self.reach(base) for base in cls.__bases__])
@@ -180,7 +194,9 @@ class _Walk:
             return str([self.reach(item) for item in value])
         if self._is_own(type(value).__module__):
             self.reach(type(value))
-            kept = getattr(value, "__dict__", {})
+            slots = [name for cls in type(value).__mro__ for name in getattr(cls, "__slots__", ()) if name[:2] != "__"]
+            kept = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+            kept.update(getattr(value, "__dict__", {}))
             return str([(name, self.reach(item)) for name, item in sorted(kept.items())])
         return ""
 
@@ -302,6 +318,29 @@ def _names_in(node: Any) -> set[str]:
         return set()
     own = {node.id} if isinstance(node, ast.Name) else {node.attr} if isinstance(node, ast.Attribute) else set()
     return own.union(*[_names_in(value) for name, value in ast.iter_fields(node) if name not in _LEFT_OUT])
+
+
+def _imports_in(tree: ast.AST, package: str) -> set[str]:
+    """The modules that code within a function imports, and what may be modules of those that it takes from them."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(one.name for one in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            found.update([module, *[f"{module}.{one.name}" for one in node.names]])
+    return found - {""}
+
+
+def _text_of_module(name: str) -> str:
+    """The syntax tree of a module's file; empty for what is no module or has no source."""
+    try:
+        spec = find_spec(name)
+        text = "" if spec is None or spec.origin is None else "".join(linecache.getlines(spec.origin))
+        return _tree_text(_without_docstring(ast.parse(text).body)) if text else ""
+    except (ImportError, AttributeError, ValueError, SyntaxError):
+        return ""
 
 
 def _names_of_code(code: CodeType) -> set[str]:

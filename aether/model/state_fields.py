@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from aether.fit import Misfit, is_immutable
 from aether.model.actor import Actor
-from aether.model.declared import Place, codec_of, place_of_field, resolve
+from aether.model.declared import Place, kept_codec_of, place_of_field, resolve
 
 _HINTS = {
     "kind": "; write `kind: ClassVar[str]`",
@@ -58,7 +58,7 @@ def _field(cls: type[Actor], name: str, type_: Any, place: Place) -> StateField:
     if hasattr(Actor, name):
         hint = _HINTS.get(name, "")
         raise place.error(f"{where} hides an attribute of every actor; give the state field another name{hint}")
-    codec = codec_of(type_, place, where)
+    codec = kept_codec_of(type_, place, where)
     default = inspect.getattr_static(cls, name, dataclasses.MISSING)
     factory: Callable[[], Any] | None = None
     declared = isinstance(default, dataclasses.Field)

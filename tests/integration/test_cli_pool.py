@@ -197,6 +197,12 @@ def test_a_command_over_the_payload_limit_is_refused(aether: Run) -> None:
     assert len(ran.err) < 500
 
 
+def test_snapshots_are_dropped(aether: Run) -> None:
+    assert aether("snapshots", "drop", "account").code == 0
+    assert aether("snapshots", "drop", "account") == Ran(0, '{"kind":"account","dropped":0}\n', "")
+    assert aether("snapshots", "drop", "account", "alice").out == '{"kind":"account","key":"alice","dropped":0}\n'
+
+
 def test_the_pool_is_seen(aether: Run) -> None:
     (worker,) = [json.loads(line) for line in aether("ps").out.splitlines()]
     assert worker["slot"] == 0

@@ -21,6 +21,7 @@ from typing import ClassVar
 from aether import Actor, Decider, Model, command, event, query
 from shop import rules
 from shop.rules import Rates, net
+import shop.rules
 
 STEP = 1
 WORDS = {"b", "a", "c"}
@@ -28,6 +29,7 @@ TABLE = {"vat": Decimal("0.19")}
 ROUND = functools.partial(round, ndigits=2)
 HANDLERS = {"sold": lambda amount: amount * 2, "other": net}
 RATES = Rates(7)
+SLOTTED = rules.Slotted(8)
 
 
 class Size(Enum):
@@ -93,6 +95,9 @@ class Shop(Base):
         if e.size in WORDS or TABLE["vat"] or json.dumps(1) or ROUND(1):
             self.total += HANDLERS["sold"](e.amount) + RATES.of(1) + self.doubled
         self.money = self.money.plus(Money(1))
+        self.total += shop.rules.DOTTED + SLOTTED.more
+        from shop.late import LATE
+        self.total += LATE
 
     @command
     def sell(self, amount: int) -> None:
@@ -129,6 +134,14 @@ def net(amount):
 
 
 VAT = 3
+DOTTED = 11
+
+
+class Slotted:
+    __slots__ = ("more",)
+
+    def __init__(self, more):
+        self.more = more
 
 
 class Rates:
@@ -139,15 +152,22 @@ class Rates:
         return amount * self.percent
 """
 
+LATE = """
+from shop.model import model
+
+LATE = 1
+"""
+
 
 def fingerprints(tmp_path: Path, old: str = "", new: str = "", before: str = "") -> tuple[str, str]:
     """Of the class and of the decider, in a package of which one text was changed."""
     count = len(list(tmp_path.iterdir()))
     package = tmp_path / str(count) / "shop"
     package.mkdir(parents=True)
-    assert not old or (MODEL + RULES).count(old) >= 1
+    assert not old or (MODEL + RULES + LATE).count(old) >= 1
     (package / "__init__.py").write_text("")
     (package / "model.py").write_text(before + MODEL.replace(old, new) if old else before + MODEL)
+    (package / "late.py").write_text(before + LATE.replace(old, new) if old else before + LATE)
     (package / "rules.py").write_text(before + RULES.replace(old, new) if old else before + RULES)
     sys.path.insert(0, str(package.parent))
     try:
@@ -188,6 +208,9 @@ def fingerprints(tmp_path: Path, old: str = "", new: str = "", before: str = "")
         ("return net(amount) + 1", "return net(amount) + 2"),
         ("VAT = 3", "VAT = 4"),
         ("return amount - VAT", "return amount + VAT"),
+        ("DOTTED = 11", "DOTTED = 12"),
+        ("Slotted(8)", "Slotted(9)"),
+        ("LATE = 1", "LATE = 2"),
         ("self.money.plus(Money(1))", "self.money.plus(Money(2))"),
         ("class Shop(Base):", "class Shop(Base):\n    snapshot_version: ClassVar[int] = 2"),
         ("class Shop(Base):", "class Shop(Base):\n    snapshot_version = 2"),

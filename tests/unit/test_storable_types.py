@@ -287,6 +287,50 @@ NOT_STORED: list[tuple[Any, str]] = [
 ]
 
 
+class Login(pydantic.BaseModel):
+    """Holds secrets."""
+
+    password: pydantic.SecretStr
+    old: list[pydantic.SecretStr] = []
+
+
+class Shown(pydantic.BaseModel):
+    """Writes its secret itself."""
+
+    password: pydantic.SecretStr | None = None
+
+    @pydantic.field_serializer("password", when_used="json")
+    def show(self, password: pydantic.SecretStr | None) -> str | None:
+        return None if password is None else password.get_secret_value()
+
+
+STORED.append((Shown, [Shown(password=pydantic.SecretStr("a")), Shown()]))
+
+
+def test_a_secret_may_be_an_argument_and_is_neither_event_nor_state() -> None:
+    class Door(Actor):
+        @command
+        def open(self, login: Login) -> None: ...
+
+    Model("doors", actors=[Door])
+
+    @dataclass
+    class Opened:
+        login: Login | None
+
+    class Logged(Actor):
+        @event
+        def opened(self, e: Opened) -> None: ...
+
+    class Keeping(Actor):
+        login: dict[str, list[Login]] = field(default_factory=dict)
+
+    for declared in (Logged, Keeping):
+        with pytest.raises(ModelError, match="secret") as refused:
+            Model("doors", actors=[declared])
+        assert refused.value.file == __file__
+
+
 @pytest.mark.parametrize(("type_", "values"), STORED, ids=lambda one: str(one)[:60])
 async def test_a_type_that_loads_carries_its_values_everywhere(type_: Any, values: list[Any]) -> None:
     first = values[0]
