@@ -17,7 +17,7 @@ from msgspec import Raw
 from aether.config import Loss, RuntimeConfig
 from aether.core.backoff import Backoff
 from aether.core.health import Health, Need
-from aether.errors import AetherError, ConfigError, DeadlineExceeded, Unavailable
+from aether.errors import AetherError, ConfigError, DeadlineExceeded, Unavailable, nothing_stored
 from aether.ids import ActorId
 from aether.model.model import Model
 from aether.model.proxy import proxy_of, reply_of
@@ -264,7 +264,12 @@ class Runtime:
         if command_type is None:
             raise unknown_command(message.command, actor_type)
         args = command_type.encode_args((), message.args)
-        return reply_of(command_type, await self._ask(message, args))
+        try:
+            return reply_of(command_type, await self._ask(message, args))
+        except DeadlineExceeded as late:
+            if command_type.query:
+                raise nothing_stored(late) from None
+            raise
 
     def actor(self, kind: str | type, key: str, *, deadline_s: float = 10.0, command_id: str | None = None) -> Any:
         """A proxy of an actor of this runtime: `await runtime.actor(Account, "alice").deposit(10)`."""
