@@ -11,7 +11,7 @@ import msgspec
 import orjson
 
 from aether.codec import Codec
-from aether.errors import ActorFailed, AetherError, InvalidCommand
+from aether.errors import ActorFailed, AetherError, InvalidCommand, Rejected
 from aether.fit import Misfit
 from aether.model.definition import Scope, State
 
@@ -61,6 +61,11 @@ class Arguments:
             return self.codec.accept(raw)
         except Misfit as error:
             raise InvalidCommand(error.message, path=error.path) from None
+        except (Rejected, InvalidCommand):
+            raise
+        except AetherError as error:  # users' code, which makes an argument, cannot speak for the runtime
+            what = f"{type(error).__name__}: {error}"
+            raise ActorFailed(f"an argument of {self.command} cannot be made: {what}") from error
 
 
 class ExactArguments(Arguments):

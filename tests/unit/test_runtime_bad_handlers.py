@@ -69,6 +69,16 @@ class Odd:
         raise TooMuch(self.amount)
 
 
+@dataclass
+class Speaking:
+    """An argument that raises an error of the runtime's when it is made."""
+
+    how: str
+
+    def __post_init__(self) -> None:
+        raise FAILURES[self.how]
+
+
 LEFT_BEHIND: list[asyncio.Task[None]] = []
 
 
@@ -88,6 +98,11 @@ class Tally(Actor):
     def take(self, odd: Odd) -> int:
         """Is never called."""
         return odd.amount
+
+    @command
+    def hear(self, speaking: Speaking) -> str:
+        """Is never called."""
+        return speaking.how
 
     @command
     async def add_and_leave(self, amount: int, behind: int) -> int:
@@ -255,6 +270,21 @@ async def test_a_handlers_decision_reaches_the_caller_and_every_other_error_is_i
                     assert type(raised).__name__ in told.value.message
                     assert raised.message in told.value.message
         assert runtime.counters.actors_failed == 8
+        await goes_on(runtime, TALLY, b"0", 0)
+
+
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [("own rejection", Rejected), ("invalid", InvalidCommand), ("unavailable", ActorFailed), ("overloaded", ActorFailed),
+     ("known outcome", ActorFailed), ("conflict", ActorFailed), ("unknown command", ActorFailed)],
+)  # fmt: skip
+async def test_an_argument_that_raises_an_error_of_the_runtime_does_not_speak_for_it(
+    how: str, kind: type[AetherError]
+) -> None:
+    async with node(model=model) as runtime:
+        with pytest.raises(AetherError) as told:
+            await asyncio.wait_for(send(runtime, TALLY, made("hear", speaking={"how": how})), 5)
+        assert type(told.value) is kind
         await goes_on(runtime, TALLY, b"0", 0)
 
 
