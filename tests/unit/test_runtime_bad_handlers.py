@@ -275,9 +275,12 @@ async def test_a_handlers_decision_reaches_the_caller_and_every_other_error_is_i
 
 @pytest.mark.parametrize(
     ("how", "kind"),
-    [("own rejection", Rejected), ("invalid", InvalidCommand), ("unavailable", ActorFailed), ("overloaded", ActorFailed),
-     ("known outcome", ActorFailed), ("conflict", ActorFailed), ("unknown command", ActorFailed)],
-)  # fmt: skip
+    [
+        ("own rejection", Rejected),
+        ("invalid", InvalidCommand),
+        *((how, ActorFailed) for how in ("unavailable", "overloaded", "known outcome", "conflict", "unknown command")),
+    ],
+)
 async def test_an_argument_that_raises_an_error_of_the_runtime_does_not_speak_for_it(
     how: str, kind: type[AetherError]
 ) -> None:
