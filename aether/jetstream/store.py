@@ -6,6 +6,7 @@ histories is in `reading`.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from secrets import token_hex
 from time import time_ns
@@ -38,6 +39,8 @@ from aether.ports import (
     Unknown,
 )
 from aether.wire import Event, encode_commit
+
+_log = logging.getLogger(__name__)
 
 APPEND_TIMEOUT_S = 5.0
 COMMIT_HEADERS_BYTES = 1024
@@ -128,6 +131,14 @@ class JetStreamEventStore:
                 append.done(Unknown(error.message))
 
     def _batch_settled(self, appends: Sequence[Append], reply: Reply) -> None:
+        try:
+            self._tell_batch(appends, reply)
+        except Exception as error:  # a fault of ours: those that have heard something ignore a second word
+            _log.exception("the outcome of a batch could not be told")
+            for append in appends:
+                append.done(Unknown(f"its acknowledgement could not be read: {error!r}"))
+
+    def _tell_batch(self, appends: Sequence[Append], reply: Reply) -> None:
         acknowledgement = _acknowledged(reply)
         refused = isinstance(acknowledgement, Acknowledgement) and acknowledgement.error is not None
         # A message of a batch that reached no stream has stored nothing, and a batch that lacks one is not stored.
@@ -266,7 +277,11 @@ class _Publishing:
         self._done = done
 
     def __call__(self, reply: Reply) -> None:
-        self._done(self._store.outcome(self._actor_id, reply, self._bytes))
+        try:
+            outcome = self._store.outcome(self._actor_id, reply, self._bytes)
+        except Exception as error:  # a fault of ours
+            outcome = Unknown(f"its acknowledgement could not be read: {error!r}")
+        self._done(outcome)
 
 
 class _Following:

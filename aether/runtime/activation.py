@@ -44,9 +44,22 @@ class Replaying(Scope, Protocol):
         """The history cannot be folded."""
         ...
 
+    def fault(self, error: BaseException) -> None:
+        """Something that has to do with no history raised."""
+        ...
+
 
 async def replay(machine: Replaying, host: Host, delay_s: float) -> None:
     """Replay until it succeeds, or nobody waits any more, or the history says that it cannot."""
+    try:
+        await _replay(machine, host, delay_s)
+    except BaseException as error:
+        if machine.stopped:  # and with it, this was cancelled
+            raise
+        machine.fault(error)
+
+
+async def _replay(machine: Replaying, host: Host, delay_s: float) -> None:
     attempt = 0
     while True:
         if delay_s:

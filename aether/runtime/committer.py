@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from aether.core.grouping import Grouping, Way
 from aether.ids import ActorId, Position
-from aether.ports import Append, AppendOutcome, EventStore, Fenced, Lease
+from aether.ports import Append, AppendOutcome, EventStore, Fenced, Lease, Unknown
 from aether.runtime.cohort import Stage
 from aether.runtime.counters import Counters
 
@@ -60,12 +60,17 @@ class _Commit:
         self.done = done
 
     def __call__(self, outcome: AppendOutcome) -> None:
-        self.outcome = outcome
-        self._committer.outcomes.add(self)
+        if self.outcome is None:
+            self.outcome = outcome
+            self._committer.outcomes.add(self)
 
     def may_send(self) -> bool:
         """Whether it may leave at this instant."""
-        return self._committer.may_send(self.shard)
+        try:
+            return self._committer.may_send(self.shard)
+        except Exception:  # it is asked in the midst of a batch: the others go on
+            log.exception("a lease could not be asked", extra={"actor": str(self.actor_id)})
+            return False
 
 
 class Committer:
@@ -108,12 +113,26 @@ class Committer:
 
     def _send(self, commits: list[_Commit]) -> None:
         """Let these join the line, and publish as much of it as may go now."""
+        try:
+            self._line.extend(commits)
+            self._advance(len(commits))
+        except BaseException as error:  # a fault of ours: those in line go back to their machines
+            line, self._line = self._line, deque()
+            for commit in line:
+                commit.sent = False
+                self._give_up(commit, error)
+
+    def _give_up(self, commit: _Commit, error: BaseException) -> None:
+        """Nothing more is known of a commit whose sending raised; its machine replays and tries again."""
+        log.error("a commit could not be sent", exc_info=error, extra={"actor": str(commit.actor_id)})
+        commit(Unknown(f"it could not be sent: {type(error).__name__}"))
+
+    def _advance(self, joined: int) -> None:
         line, grouping, can_group = self._line, self._grouping, self._store.together_max > 1
-        if commits:
+        if joined:
             now_s = self._now_s()
-            for commit in commits:
+            for _ in range(joined):
                 grouping.joined(now_s)
-                line.append(commit)
         if not line or self._batch is not None:
             return  # what comes until the outcome of a batch goes next
         if can_group and grouping.way is Way.TOGETHER:
@@ -121,19 +140,22 @@ class Committer:
                 self._send_together()
             return
         while line and self._in_flight < self._in_flight_max and not (can_group and grouping.full):
-            self._send_one(line.popleft())
+            self._send_first()
+
+    def _send_first(self) -> None:
+        self._send_one(self._line[0])  # it stays in line until it is sent: what raises gives up who is in line
+        self._line.popleft()
 
     def _send_together(self) -> None:
         if len(self._line) < TOGETHER_MIN:
             while self._line:
-                self._send_one(self._line.popleft())
+                self._send_first()
             return
         batch: list[_Commit] = []
         room = TOGETHER_BYTES_MAX
         while self._line and room > 0 and len(batch) < min(self._store.together_max, self._in_flight_max):
             commit = self._line.popleft()
-            if not self.may_send(commit.shard):
-                self._fence(commit)
+            if not self._leaves(commit):
                 continue
             batch.append(commit)
             room -= len(commit.payload)
@@ -142,49 +164,73 @@ class Committer:
         self._batch = _Batch(len(batch))
         for commit in batch:
             commit.batch = self._batch
-        self._grouping.sent(len(batch))
         self._in_flight += len(batch)
         self._counters.batches += 1
-        self._store.publish_together(
-            [Append(one.actor_id, one.payload, one.expected, one, one.may_send) for one in batch]
-        )
+        try:
+            self._grouping.sent(len(batch))
+            self._store.publish_together(
+                [Append(one.actor_id, one.payload, one.expected, one, one.may_send) for one in batch]
+            )
+        except BaseException as error:
+            for commit in batch:
+                self._give_up(commit, error)
 
     def _send_one(self, commit: _Commit) -> None:
-        if not self.may_send(commit.shard):
-            self._fence(commit)
+        if not self._leaves(commit):
             return
-        self._grouping.sent(1)
         self._in_flight += 1
-        self._store.publish(commit.actor_id, commit.payload, commit.expected, commit)
+        try:
+            self._grouping.sent(1)
+            self._store.publish(commit.actor_id, commit.payload, commit.expected, commit)
+        except BaseException as error:
+            self._give_up(commit, error)
 
-    def _fence(self, commit: _Commit) -> None:
-        """The commit is not sent; its machine hears of it as of any outcome."""
-        self._grouping.left(1)
-        self._counters.commits_fenced += 1
-        commit.sent = False
-        commit(Fenced())
+    def _leaves(self, commit: _Commit) -> bool:
+        """Whether the commit may be sent now. If not, its machine hears of it as of any outcome."""
+        try:
+            if self.may_send(commit.shard):
+                return True
+            self._grouping.left(1)
+            self._counters.commits_fenced += 1
+            commit.sent = False
+            commit(Fenced())
+        except BaseException as error:
+            commit.sent = False
+            self._give_up(commit, error)
+        return False
 
     def _settle(self, commits: list[_Commit]) -> None:
         """These have their outcomes: hand them over. The line goes on after all that they make possible."""
         if not commits:
             return
-        now_s = self._now_s()
+        now_s = 0.0
         for commit in commits:
-            if commit.sent:
-                self._landed(commit, now_s)
             assert commit.outcome is not None
+            if commit.sent:
+                self._count_down(commit)
+            try:
+                now_s = now_s or self._now_s()
+                if commit.sent:
+                    self._landed(commit, now_s)
+            except BaseException:  # the choice of how to publish is worse for it, and nothing else
+                log.exception("an outcome could not be counted", extra={"actor": str(commit.actor_id)})
             try:
                 commit.done(commit.outcome)
-            except Exception:  # one machine's bug must not keep the others' commits in line
+            except BaseException:  # machines see to their own faults
                 log.exception("an outcome could not be taken", extra={"actor": str(commit.actor_id)})
 
-    def _landed(self, commit: _Commit, now_s: float) -> None:
+    def _count_down(self, commit: _Commit) -> None:
         self._in_flight -= 1
+        batch = commit.batch
+        if batch is not None:
+            batch.left -= 1
+            if not batch.left:
+                self._batch = None
+
+    def _landed(self, commit: _Commit, now_s: float) -> None:
         batch = commit.batch
         if batch is None:
             self._grouping.settled(1, now_s)
             return
-        batch.left -= 1
         if not batch.left:
-            self._batch = None
             self._grouping.settled(batch.size, now_s)

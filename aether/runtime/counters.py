@@ -28,6 +28,7 @@ class Counters:
     states_changed: int = 0
     actors_halted: int = 0
     workers_lost: int = 0
+    machines_given_up: int = 0
     snapshots_written: int = 0
     snapshots_ignored: int = 0
     snapshots_left_out: int = 0

@@ -45,12 +45,20 @@ class Machine(Protocol):
         """Run the commands that wait."""
         ...
 
+    def fault(self, error: BaseException) -> None:
+        """It could not: give it up."""
+        ...
+
 
 class Decided(Protocol):
     """A turn whose last command has run: what it emitted is not encoded yet."""
 
     def finish(self, now: datetime) -> None:
         """Encode it and end the turn; `now` is the time of the events."""
+        ...
+
+    def fault(self, error: BaseException) -> None:
+        """It could not be ended: give it up."""
         ...
 
 
@@ -133,14 +141,13 @@ class Host:
         self.answers: Stage[_Answer] = Stage(self._send_answers)
 
     def _finish_turns(self, decided: list[Decided]) -> None:
-        if not decided:
-            return
-        now = instant(self.clock.wall_s())
+        now: datetime | None = None
         for turn in decided:
             try:
+                now = now or instant(self.clock.wall_s())
                 turn.finish(now)
-            except Exception:  # one machine's bug must not keep the others from committing
-                log.exception("a turn could not be ended")
+            except BaseException as error:  # one turn's fault must not keep the others from committing
+                turn.fault(error)
 
     def hold(self, actor_id: ActorId, command: str) -> Held:
         """Run nothing of the actor until its handler of this command has ended: see `let_go`."""
@@ -205,19 +212,19 @@ class Host:
         lease, clock = self.lease, self.clock
         for one in answers:
             delivery = one.delivery
-            if lease.valid(delivery.shard, clock.boot_s()):
-                self.counters.answers += 1
-                try:
+            try:
+                if lease.valid(delivery.shard, clock.boot_s()):
+                    self.counters.answers += 1
                     delivery.respond(one.answer)
-                except Exception:
-                    log.exception("an answer could not be sent", extra={"actor": str(delivery.actor_id)})
-            else:
-                self.counters.answers_fenced += 1
+                else:
+                    self.counters.answers_fenced += 1
+            except BaseException:  # nobody heard it: the caller asks again
+                log.exception("an answer could not be sent", extra={"actor": str(delivery.actor_id)})
 
 
 def _run_turns(machines: list[Machine]) -> None:
     for machine in machines:
         try:
             machine.run_turn()
-        except Exception:  # one machine's bug must not keep the others from their turns
-            log.exception("a turn could not be run", extra={"machine": machine.id})
+        except BaseException as error:  # one machine's fault must not keep the others from their turns
+            machine.fault(error)

@@ -174,16 +174,16 @@ class VirtualMachine:
     def answer(self, waiting: Waiting, answer: bytes) -> None:
         """Answer a command for good, to everybody who sent it."""
         host = self._host
-        host.waiting -= 1
         del self._known[waiting.command.id]
+        host.waiting -= 1
         for delivery in waiting.deliveries:
             host.respond(delivery, answer)
 
     def drop(self, waiting: Waiting) -> None:
         """Forget a command without an answer, because the lease has ended: its callers ask the shard's owner."""
         host = self._host
-        host.waiting -= 1
         del self._known[waiting.command.id]
+        host.waiting -= 1
         host.counters.answers_fenced += len(waiting.deliveries)
 
     def _refuse(self, waiting: Waiting, message: str, limit: str) -> None:
@@ -225,10 +225,9 @@ class VirtualMachine:
     def turn_over(self, turn: OpenTurn) -> None:
         """Called by the open turn when its handlers have run: commit what they emitted, or go on."""
         if turn.turn.stores:
+            payload, expected = turn.turn.payload(), self.fold.position
             self._phase = advance(self._phase, Happening.COMMIT_SENT)
-            self._host.committer.commit(
-                self.actor_id, self.shard, turn.turn.payload(), self.fold.position, self._settled
-            )
+            self._host.committer.commit(self.actor_id, self.shard, payload, expected, self._settled)
             return
         self._turn = None
         if turn.rebuild:
@@ -242,6 +241,13 @@ class VirtualMachine:
     def _settled(self, outcome: AppendOutcome) -> None:
         if self.stopped:
             return
+        try:
+            self._take_outcome(outcome)
+        except BaseException as error:
+            self._phase = Phase.COMMITTING  # wherever it had come: some may not have heard the outcome
+            self.fault(error)
+
+    def _take_outcome(self, outcome: AppendOutcome) -> None:
         turn, self._turn = self._turn, None
         assert turn is not None
         if isinstance(outcome, Committed):
@@ -389,6 +395,12 @@ class VirtualMachine:
 
     def stored(self, commit: StoredCommit) -> None:
         """A commit of this actor was stored, by this machine or by another writer: apply it if it is news."""
+        try:
+            self._apply_stored(commit)
+        except BaseException as error:
+            self.fault(error)
+
+    def _apply_stored(self, commit: StoredCommit) -> None:
         fold = self._fold
         if fold is not None and commit.position <= fold.position:
             return
@@ -470,6 +482,29 @@ class VirtualMachine:
         if self._turn is not None:
             self._turn.cancel()
         self._end()
+
+    def fault(self, error: BaseException) -> None:
+        """Something within the runtime raised on behalf of this actor: end, and leave it to another machine.
+
+        The commands of an open turn failed, and nothing of them is stored; those that wait are told to ask again. But
+        if a commit was sent, its callers and those behind it hear nothing: they ask again, and the history knows.
+        """
+        actor, phase = str(self.actor_id), self._phase
+        extra = {"actor": actor, "machine": self.id, "phase": phase.value}
+        log.error("a machine has a fault and is given up", exc_info=error, extra=extra)
+        if self.stopped:
+            return
+        self._host.counters.machines_given_up += 1
+        known, mailbox = list(self._known.values()), list(self._mailbox)
+        self.abandon()
+        if phase is Phase.COMMITTING:
+            return
+        again = encode_error(Unavailable(f"{actor} was given up for a fault of its worker"))
+        what = f"a fault of the worker, not of the handler: {type(error).__name__}; see its log"
+        failed = encode_error(ActorFailed(what, actor=actor))
+        for waiting in known:
+            for delivery in waiting.deliveries:
+                self._host.respond(delivery, again if waiting in mailbox else failed)
 
     async def stop(self) -> None:
         """Answer everything taken, snapshot, and end."""

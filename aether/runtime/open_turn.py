@@ -125,6 +125,10 @@ class Owner(Scope, Protocol):
         """The handlers have run: commit, or go on."""
         ...
 
+    def fault(self, error: BaseException) -> None:
+        """Something that is no handler raised: end, with the turn."""
+        ...
+
 
 class OpenTurn:
     """One turn. `rebuild` says that the state must be replayed after it: a handler was undone the slow way."""
@@ -227,6 +231,10 @@ class OpenTurn:
             self._join_commit(waiting, self._reply, now)
             self._owner.turn_over(self)
 
+    def fault(self, error: BaseException) -> None:
+        """Something that is no handler raised: the machine is given up, and the turn with it."""
+        self._owner.fault(error)
+
     def _begin(self, waiting: Waiting) -> bool:
         """Run one command; False when the turn goes on later: its handler has to be awaited, or its events encoded."""
         now_s = self._host.clock.wall_s()
@@ -315,6 +323,12 @@ class OpenTurn:
 
     def _give_up(self) -> None:
         """The handler goes on although it was cancelled: answer its caller, end the turn, and hold the actor."""
+        try:
+            self._end_without_handler()
+        except BaseException as error:
+            self._owner.fault(error)
+
+    def _end_without_handler(self) -> None:
         handler, waiting = self._handler, self._awaited
         assert handler is not None
         assert waiting is not None
@@ -332,6 +346,12 @@ class OpenTurn:
         owner.turn_over(self)
 
     def _handler_done(self, task: "asyncio.Task[Ended]") -> None:
+        try:
+            self._take_end(task)
+        except BaseException as error:
+            self._owner.fault(error)
+
+    def _take_end(self, task: "asyncio.Task[Ended]") -> None:
         waiting, self._awaited = self._awaited, None
         assert waiting is not None
         if self._timer is not None:

@@ -78,6 +78,9 @@ class Replayer:
         except AetherError as error:
             self._not_read.again(actor=str(actor_id), error=words(error))
             return None
+        except Exception:
+            log.exception("a snapshot was not read", extra={"actor": str(actor_id)})
+            return None
 
     def _restore(self, fold: Fold, snapshot: Snapshot, scope: Scope | None) -> bool:
         with self._noted(fold):

@@ -94,21 +94,32 @@ class Router:
         return self._model.actor_type(kind)
 
     def _read_all(self, deliveries: list[Delivery]) -> None:
-        now_s = self._host.clock.wall_s() if self._host is not None and deliveries else 0.0
+        now_s = 0.0
         for delivery in deliveries:
             try:
+                if not now_s and self._host is not None:
+                    now_s = self._host.clock.wall_s()
                 self._read(delivery, now_s)
             except BaseException as error:  # SystemExit too: arguments are made by users' code
                 self._not_taken(delivery, error)
 
     def _hand_over_all(self, arrivals: list[Waiting]) -> None:
-        now_s = self._host.clock.boot_s() if self._host is not None and arrivals else 0.0
+        now_s = 0.0
         for waiting in arrivals:
             delivery = waiting.deliveries[0]
             try:
+                if not now_s and self._host is not None:
+                    now_s = self._host.clock.boot_s()
                 self.registry.use(delivery.actor_id, now_s).receive(waiting)
-            except BaseException as error:
+            except AetherError as error:  # there is no room, or no such kind
                 self._not_taken(delivery, error)
+            except BaseException as error:
+                machine = self.registry.get(delivery.actor_id)
+                if machine is not None:
+                    machine.fault(error)
+                self._not_taken(
+                    delivery, Unavailable(f"{delivery.actor_id} could not be reached: a fault of its worker")
+                )
 
     def _not_taken(self, delivery: Delivery, error: BaseException) -> None:
         if isinstance(error, AetherError):

@@ -115,16 +115,22 @@ class SnapshotWriter:
             await asyncio.wait(self._writing)
 
     def write(self, fold: Fold) -> asyncio.Task[None] | None:
-        """Encode the fold now and store it in the background. None when it was left out, which is counted."""
+        """Encode the fold now and store it in the background. None when it was left out, which is counted.
+
+        Never raises: without a snapshot an actor only takes longer to activate.
+        """
         if not self.room:
             self._counters.snapshots_left_out += 1
             return None
         try:
-            raw = encode_snapshot(fold)
+            return self._write(fold)
         except BaseException:  # users' code too
             self._counters.snapshots_failed += 1
             log.exception("a state cannot be snapshotted", extra={"actor": str(fold.actor_id)})
             return None
+
+    def _write(self, fold: Fold) -> asyncio.Task[None] | None:
+        raw = encode_snapshot(fold)
         if len(raw) > self._store.snapshot_bytes_max:
             self._counters.snapshots_too_large += 1
             log.warning("a snapshot is over the limit", extra={"actor": str(fold.actor_id), "bytes": len(raw)})
@@ -157,3 +163,6 @@ class SnapshotWriter:
                 self._health.wrong(Need.SNAPSHOTS, words(error))
             else:
                 self._not_stored.again(actor=str(actor_id), error=words(error))
+        except Exception:
+            self._counters.snapshots_failed += 1
+            log.exception("a snapshot was not stored", extra={"actor": str(actor_id)})

@@ -42,6 +42,9 @@ class Bad:
 
     id = "account/bad#1"
 
+    def __init__(self) -> None:
+        self.faults: list[BaseException] = []
+
     def run_turn(self) -> None:
         """Fail."""
         raise LookupError("a bug")
@@ -49,6 +52,10 @@ class Bad:
     def finish(self, _: object) -> None:
         """Fail too."""
         raise LookupError("a bug")
+
+    def fault(self, error: BaseException) -> None:
+        """It is given up."""
+        self.faults.append(error)
 
 
 def test_a_cohort_goes_through_the_stages_together_and_is_called_once() -> None:
@@ -112,10 +119,12 @@ async def test_a_machine_with_a_bug_keeps_nobody_from_a_turn_or_a_commit() -> No
     async with node() as runtime:
         await send(runtime, BOB, command("deposit", amount=1))
         host: Any = runtime._host
-        host.turns.add(Bad())
-        host.decided.add(Bad())
+        bad = [Bad(), Bad()]
+        host.turns.add(bad[0])
+        host.decided.add(bad[1])
         answer = await send(runtime, BOB, command("deposit", amount=2))
         assert bytes(answer.value) == b"3"
+        assert [[type(error) for error in one.faults] for one in bad] == [[LookupError], [LookupError]]
 
 
 class Vandal(Actor):
