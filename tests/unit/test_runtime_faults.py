@@ -142,7 +142,7 @@ async def work(runtime: Runtime) -> list[int | AetherError]:
     """What reaches every stage: a cohort of commands, some that fail, a replay, and commits from outside."""
     GATES["open"] = asyncio.Event()
     GATES["open"].set()
-    answers = await asyncio.gather(
+    together = await asyncio.gather(
         insist(runtime, ALICE, command("deposit", amount=1)),
         insist(runtime, ALICE, command("withdraw", amount=1_000)),
         insist(runtime, ALICE, command("deposit_then_break", amount=1)),
@@ -150,6 +150,7 @@ async def work(runtime: Runtime) -> list[int | AetherError]:
         insist(runtime, BOB, command("deposit", amount=1)),
         insist(runtime, WAITER, command("wait_for", gate="open")),
     )
+    answers: list[int | AetherError] = list(together)
     with suppress(AetherError, LookupError):
         await runtime.stop_vm(ALICE)
     with suppress(AetherError, LookupError):
@@ -158,7 +159,7 @@ async def work(runtime: Runtime) -> list[int | AetherError]:
     with suppress(AetherError, LookupError):
         await append_from_outside(runtime, ALICE, model.actor_type("account"), Deposited(1))
     answers.append(await insist(runtime, ALICE, command("deposit", amount=1)))
-    return list(answers)
+    return answers
 
 
 @pytest.mark.parametrize("nth", [1, 2])
