@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeAlias
 
 import uvloop
 
+from aether.background import Background
 from aether.cluster.cluster import Cluster
 from aether.config import (
     EXIT_CANNOT_BOOT,
@@ -282,12 +283,12 @@ class Worker:
 @asynccontextmanager
 async def _mending(node: Node, health: Health) -> AsyncIterator[None]:
     """Meanwhile what is deleted of the namespace is made anew, and what is changed on the server is named."""
-    mending = asyncio.create_task(_mend(node, health), name="aether mending")
+    background = Background()
+    background.forever("aether mending", partial(_mend, node, health))
     try:
         yield
     finally:
-        mending.cancel()
-        await asyncio.wait((mending,))
+        await background.stop()
 
 
 async def _mend(node: Node, health: Health) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
+from aether.background import Background
 from aether.cluster.hands import Hands
 from aether.cluster.heartbeat import Heartbeat
 from aether.config import ClusterConfig
@@ -68,6 +69,7 @@ class Cluster:
         self._provider: VMProvider | None = None
         self._hands: Hands | None = None
         self._watch: Subscription | None = None
+        self._background = Background(self._fail)
         self._beating: asyncio.Task[None] | None = None
         self._deciding = False
         self._wake: asyncio.TimerHandle | None = None
@@ -130,11 +132,14 @@ class Cluster:
         if self._provider is None:
             raise ConfigError("a cluster needs a VM provider: call set_vm_provider first", setting="vm_provider")
         connection = self._connection
-        self._hands = Hands(connection.table, connection.transport, self._provider, self.config, self._report)
+        self._hands = Hands(
+            connection.table, connection.transport, self._provider, self.config, self._report, self._fail
+        )
         self._core.expect_siblings(connection.clock.boot_s())
-        self._watch = await connection.table.watch(self._told, self._completed)
-        self._beating = asyncio.get_running_loop().create_task(self._heartbeat.run(), name="aether heartbeat")
-        self._beating.add_done_callback(self._beaten)
+        self._watch = await connection.table.watch(
+            lambda row: self._whole(lambda: self._told(row)), lambda: self._whole(self._completed)
+        )
+        self._beating = self._background.vital("aether heartbeat", self._heartbeat.run())
 
     async def settled(self, timeout_s: float) -> bool:
         """Wait until this member holds what it should; whether it did within the time. Raises what `failed` has."""
@@ -250,8 +255,12 @@ class Cluster:
                 self._fail(ConfigError(text, setting="node"))
         self._heartbeat.soon()
 
-    def _beaten(self, beating: asyncio.Task[None]) -> None:
-        if not beating.cancelled() and (error := beating.exception()) is not None:
+    def _whole(self, step: Callable[[], None]) -> None:
+        """Take a step. What is known of the table, or done about it, by half would be wrong for good: then we fail."""
+        try:
+            step()
+        except Exception as error:
+            log.exception("this member cannot go on")
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
@@ -269,7 +278,7 @@ class Cluster:
         """Decide in the loop's next turn: rows that arrive together are taken in together."""
         if not self._deciding and not self._ended:
             self._deciding = True
-            asyncio.get_running_loop().call_soon(self._decide)
+            asyncio.get_running_loop().call_soon(self._whole, self._decide)
 
     def _decide(self) -> None:
         self._deciding = False

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeAlias, assert_never
 
+from aether.background import Background
 from aether.config import ClusterConfig
 from aether.core.effects import NOBODY, Abandon, Announce, Bury, Close, Effect, Open, Release, Take
 from aether.core.handoff import Happening
@@ -27,10 +28,19 @@ log = logging.getLogger("aether.cluster")
 
 
 class Hands:
-    """Performs effects for one member; `report` is called with each outcome, from the event loop."""
+    """Performs effects for one member; `report` is called with each outcome, from the event loop.
+
+    `failed` hears of an error that nobody expected: the shard would be in the air for ever, so the member should end.
+    """
 
     def __init__(
-        self, table: Table, transport: Transport, provider: VMProvider, config: ClusterConfig, report: Report
+        self,
+        table: Table,
+        transport: Transport,
+        provider: VMProvider,
+        config: ClusterConfig,
+        report: Report,
+        failed: Callable[[BaseException], None] | None = None,
     ) -> None:
         self._table = table
         self._transport = transport
@@ -38,7 +48,7 @@ class Hands:
         self._config = config
         self._report = report
         self._at_work: dict[int, asyncio.Task[None]] = {}
-        self._others: set[asyncio.Task[None]] = set()
+        self._background = Background(failed)
 
     def perform(self, effect: Effect) -> None:
         """Begin an effect."""
@@ -56,21 +66,17 @@ class Hands:
             case Announce(shards):
                 self._transport.announce(shards)
             case Bury(member, revision):
-                self._spawn(self._bury(member, revision))
+                self._background.once("aether dead member", self._bury(member, revision))
             case _:
                 assert_never(effect)
 
     async def rest(self) -> None:
         """Stop whatever is under way."""
-        tasks = [*self._at_work.values(), *self._others]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._background.stop()
 
     def _work(self, shard: int, work: Coroutine[Any, Any, None]) -> None:
         before = self._at_work.get(shard)
-        task = asyncio.get_running_loop().create_task(_after(before, work), name=f"aether shard {shard}")
+        task = self._background.vital(f"aether shard {shard}", _after(before, work))
         self._at_work[shard] = task
         task.add_done_callback(lambda done: self._worked(shard, done))
         task.add_done_callback(lambda _: work.close())  # it may have been cancelled before it began
@@ -78,13 +84,6 @@ class Hands:
     def _worked(self, shard: int, task: asyncio.Task[None]) -> None:
         if self._at_work.get(shard) is task:
             del self._at_work[shard]
-        _log_failure(task)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work, name="aether dead member")
-        self._others.add(task)
-        task.add_done_callback(self._others.discard)
-        task.add_done_callback(_log_failure)
 
     async def _lease(self, shard: int, serial: int, revision: int | None, row: LeaseRow, stored: Happening) -> None:
         key, value = lease_key(shard), encode_lease(row)
@@ -96,6 +95,9 @@ class Hands:
             )
         except AetherError as error:
             log.info("a lease was not written", extra={"shard": shard, "error": str(error)})
+            self._report(shard, serial, Happening.UNKNOWN, 0)
+        except Exception:
+            log.exception("a lease was not written", extra={"shard": shard})
             self._report(shard, serial, Happening.UNKNOWN, 0)
         else:
             self._report(shard, serial, Happening.REFUSED if written is None else stored, written or 0)
@@ -149,8 +151,3 @@ async def _after(before: asyncio.Task[None] | None, work: Coroutine[Any, Any, No
     if before is not None:
         await asyncio.wait((before,))
     await work
-
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("work on a shard failed", exc_info=error)

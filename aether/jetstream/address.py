@@ -52,9 +52,10 @@ class Address:
             raise ConfigError(f"{self.shown} cannot be used: {error}", setting="url") from None
         except Exception as error:
             # nats-py and the library it reads credentials with raise what they like about such a file.
-            if not config.credentials_file:
-                raise
             reason = str(error) or type(error).__name__
+            if not config.credentials_file:
+                text = f"NATS cannot be reached at {self.shown}: {type(error).__name__}: {reason}"
+                raise Unavailable(text, url=self.shown) from error
             text = f"the credentials in {config.credentials_file} cannot be used: {reason}"
             raise ConfigError(text, setting="credentials_file") from None
 

@@ -93,6 +93,13 @@ class ApiRefused(Unavailable):
         self.err_code = refusal.err_code
 
 
+class UnreadableReply(Unavailable):
+    """What the server, or somebody in its place, answered is nothing that it says."""
+
+    def __init__(self, subject: str, error: Exception) -> None:
+        super().__init__(f"the reply to {subject} cannot be read: {error}")
+
+
 class StreamState(Struct):
     """How far a stream has come."""
 
@@ -217,10 +224,16 @@ class Method(Generic[AnswerT]):
         """The answer. Raises `ApiRefused`, `NotSent` when JetStream is not there, `Unavailable`."""
         subject = self._subject.format(name)
         message = await connection.request(subject, encode(body) if body else b"", timeout_s)
-        answer = self._decoder.decode(message.data)
+        answer = self._decoded(message.data, subject)
         if answer.error is not None:
             raise ApiRefused(answer.error, subject)
         return answer
+
+    def _decoded(self, reply: bytes, subject: str) -> AnswerT:
+        try:
+            return self._decoder.decode(reply)
+        except (DecodeError, ValueError) as error:
+            raise UnreadableReply(subject, error) from None
 
 
 encode = Encoder().encode
@@ -268,6 +281,12 @@ async def direct_batch(connection: NatsConnection, stream: str, subject_filter: 
     ended: asyncio.Future[bool | Unavailable] = asyncio.get_running_loop().create_future()
 
     def receive(reply: Reply) -> None:
+        try:
+            take(reply)
+        except (UnreadableReply, ValueError) as error:
+            set_once(ended, error if isinstance(error, UnreadableReply) else UnreadableReply("a read", error))
+
+    def take(reply: Reply) -> None:
         if isinstance(reply, NoReply):
             error = NotSent if reply in (NoReply.NO_RESPONDERS, NoReply.FORBIDDEN) else Unavailable
             set_once(ended, error(f"{reply.value}: a read of {stream}"))
@@ -295,7 +314,11 @@ async def direct_batch(connection: NatsConnection, stream: str, subject_filter: 
 
 
 def _stored(message: Message, headers: Mapping[str, str]) -> StoredMessage:
-    return StoredMessage(headers[SUBJECT], int(headers[SEQUENCE]), message.data, is_marker(headers))
+    """Raises `UnreadableReply`."""
+    try:
+        return StoredMessage(headers[SUBJECT], int(headers[SEQUENCE]), message.data, is_marker(headers))
+    except (KeyError, ValueError) as error:
+        raise UnreadableReply("a read", error) from None
 
 
 _MARKER_NAMES = (f"{KV_OPERATION}:".encode(), f"{MARKER_REASON}:".encode())

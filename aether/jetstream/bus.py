@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from aether.background import Background
 from aether.core.backoff import Backoff
 from aether.errors import AetherError, ConfigError, Unavailable
 from aether.ids import ActorId
@@ -113,6 +114,7 @@ class NATSEventBus:
         self._changing = asyncio.Lock()
         self._standing: StandingSubscription | None = None
         self._unlisten: Callable[[], None] | None = None
+        self._background = Background()
         self._filler: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._whole = asyncio.Event()
@@ -192,7 +194,7 @@ class NATSEventBus:
             await self._end()
             raise
         self._unlisten = self._connection.listen(self._changed)
-        self._filler = asyncio.get_running_loop().create_task(self._fill_forever(), name="aether event bus")
+        self._filler = self._background.forever("aether event bus", self._fill_forever)
         self._wake.set()
 
     async def _end(self) -> None:
@@ -238,6 +240,7 @@ class NATSEventBus:
 
     async def _fill_forever(self) -> None:
         attempt = 0
+        self._wake.set()  # what was being filled when it failed is still missing
         while True:
             heard_before = self._heard_count
             try:

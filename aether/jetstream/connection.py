@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeAlias
 
+from aether.background import Background
 from aether.config import SERVER_VERSION_MIN, ConnectionConfig
 from aether.core.backoff import Backoff
 from aether.errors import AetherError, ConfigError, Unavailable
@@ -86,7 +87,7 @@ class NatsConnection:
         self._standing: dict[StandingSubscription, None] = {}
         self._listeners: dict[Callable[[Generation | None], None], None] = {}
         self._opened = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._count = 0
         self._keeper: asyncio.Task[None] | None = None
         self._payload_bytes_max = 0
@@ -102,7 +103,7 @@ class NatsConnection:
             await generation.close()
             raise
         await self._adopt(generation)
-        self._keeper = asyncio.get_running_loop().create_task(self._keep(generation), name="aether nats connection")
+        self._keeper = self._background.forever("aether nats connection", self._keep)
 
     async def close(self) -> None:
         """Send what is queued and end; who waits for a connection is told that there will be none. Idempotent."""
@@ -177,10 +178,7 @@ class NatsConnection:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Begin what goes on though whoever wanted it is gone."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._background.once("aether nats subscription", work)
 
     def drop(self, standing: StandingSubscription) -> None:
         """Make a subscription on no further generation."""
@@ -198,13 +196,15 @@ class NatsConnection:
 
         return end
 
-    async def _keep(self, generation: Generation) -> None:
+    async def _keep(self) -> None:
         while True:
+            generation = self.generation
+            if generation is None:
+                generation = await self._next_generation()
+                _log.info("the NATS connection is back", extra={"generation": generation.number})
             reason = self._trouble = await asyncio.shield(generation.ended)
             self._lost()
             _log.warning("the NATS connection is lost", extra={"reason": reason, "generation": generation.number})
-            generation = await self._next_generation()
-            _log.info("the NATS connection is back", extra={"generation": generation.number})
 
     async def _next_generation(self) -> Generation:
         attempt = 0
@@ -252,7 +252,10 @@ class NatsConnection:
 
     def _tell(self, generation: Generation | None) -> None:
         for changed in list(self._listeners):
-            changed(generation)
+            try:
+                changed(generation)
+            except Exception:  # one listener's fault must not keep the others from being told
+                _log.exception("a listener to the connection raised")
 
 
 @asynccontextmanager

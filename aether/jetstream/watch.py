@@ -16,6 +16,7 @@ from secrets import token_hex
 
 from msgspec import Struct
 
+from aether.background import Background
 from aether.core.backoff import Backoff
 from aether.errors import ConfigError, Unavailable
 from aether.jetstream.api import Answered, Method
@@ -150,6 +151,7 @@ class Watch:
         self._heard_s = 0.0
         self._failed = asyncio.Event()
         self._complete = asyncio.Event()
+        self._background = Background()
         self._task: asyncio.Task[None] | None = None
         self._unlisten: Callable[[], None] | None = None
         self._stopping = asyncio.Lock()
@@ -162,7 +164,7 @@ class Watch:
             await self._give_up()
             raise
         self._unlisten = self._connection.listen(lambda _: self._failed.set())
-        self._task = asyncio.get_running_loop().create_task(self._watch(), name="aether table watch")
+        self._task = self._background.forever("aether table watch", self._watch)
 
     async def stop(self) -> None:
         """Tell what was delivered, then nothing more. Idempotent."""
@@ -177,6 +179,8 @@ class Watch:
 
     async def _watch(self) -> None:
         failures = 0
+        if not self._synced:
+            self._failed.set()
         while True:
             if not self._failed.is_set():
                 try:
@@ -249,19 +253,24 @@ class Watch:
         if attempt is not self._attempt:
             return
         self._heard_s = asyncio.get_running_loop().time()
-        headers = message.headers or {}
-        if STATUS in headers:
-            beat = headers[STATUS] == STATUS_HEARTBEAT
-            arrived = not beat or attempt.heartbeat(int(headers.get(LAST_CONSUMER, "0")))
-        else:
-            sequence, consumer_sequence, pending = _sequences(message.reply)
-            value = None if is_marker(headers) else message.data
-            row = Row(message.subject.removeprefix(self._prefix), value, sequence)
-            arrived = attempt.message(consumer_sequence, pending, row)
+        try:
+            arrived = self._arrived(attempt, message)
+        except (ValueError, IndexError) as error:
+            _log.warning("what the table's watch heard cannot be read", extra={"error": repr(error)})
+            arrived = False
         if arrived:
             self._advance(attempt)
         else:
             self._failed.set()
+
+    def _arrived(self, attempt: Attempt, message: Message) -> bool:
+        headers = message.headers or {}
+        if STATUS in headers:
+            return headers[STATUS] != STATUS_HEARTBEAT or attempt.heartbeat(int(headers.get(LAST_CONSUMER, "0")))
+        sequence, consumer_sequence, pending = _sequences(message.reply)
+        value = None if is_marker(headers) else message.data
+        row = Row(message.subject.removeprefix(self._prefix), value, sequence)
+        return attempt.message(consumer_sequence, pending, row)
 
     def _advance(self, attempt: Attempt) -> None:
         if not attempt.complete:

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from msgspec import Raw
 
+from aether.background import Background
 from aether.config import Loss, RuntimeConfig
 from aether.core.backoff import Backoff
 from aether.core.health import Health, Need
@@ -139,7 +140,7 @@ class Runtime:
         self._model: Model | None = None
         self._host: Host | None = None
         self._cohort: Cohort | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._background = Background()
         self._earlier_states = EarlierStates(event_store)
         self._router = Router(self.counters, self._earlier_states, connection.shards, self.config.active_vms_max)
 
@@ -199,8 +200,9 @@ class Runtime:
             raise
 
     async def _serve(self) -> None:
-        self._spawn(self._sweep())
-        self._spawn(self._look_whether_appends_are_taken())
+        if self.config.idle_passivation_s:
+            self._background.forever("aether passivation", self._sweep)
+        self._background.forever("aether refused appends", self._look_whether_appends_are_taken)
         for shard in self._shards:
             await self.serve_shard(shard)
 
@@ -220,10 +222,7 @@ class Runtime:
         finally:
             self._host = None
             self._router.close()
-            for task in self._tasks:
-                task.cancel()
-            if self._tasks:
-                await asyncio.wait(self._tasks, timeout=CANCEL_TIMEOUT_S)
+            await self._background.stop(CANCEL_TIMEOUT_S)
 
     async def _drain(self) -> None:
         assert self._host is not None
@@ -381,7 +380,7 @@ class Runtime:
     async def _sweep(self) -> None:
         """Passivate what has been idle for long, a bounded number at a time."""
         idle_s = self.config.idle_passivation_s
-        while idle_s:
+        while True:
             await asyncio.sleep(min(SWEEP_S, idle_s / 4))
             assert self._host is not None
             since_s = self._host.clock.boot_s() - idle_s
@@ -411,7 +410,4 @@ class Runtime:
                 health.well(Need.APPENDS)
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._background.once(getattr(work, "__qualname__", "a task of the runtime"), work)
