@@ -1,0 +1,1 @@
+"""Stored data of earlier versions, and the models that made it."""
