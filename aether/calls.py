@@ -127,18 +127,18 @@ class Caller:
         self._namespace = namespace
         self._server = server
         self._loop = asyncio.get_running_loop()
-        self._open_in: asyncio.AbstractEventLoop | None = self._loop
+        self._open_in: object = self._loop  # no event loop when it is closed, so that a call compares once
         self._closed = False
         self._say_next_s = 0.0
 
     def check(self) -> None:
         """Raise `ClientUnusable` unless this is the event loop that it was made in and it is open."""
-        if self._closed or self._open_in is not _get_running_loop():
+        if self._open_in is not _get_running_loop():
             raise self._unusable()
 
     def close(self) -> None:
         """Send nothing more. Calls that are open end with `ClientUnusable` when their requests or pauses end."""
-        self._open_in, self._closed = None, True
+        self._open_in, self._closed = self, True
         self._room.close(self._unusable)
 
     async def call(
@@ -159,7 +159,7 @@ class Caller:
         `DeadlineExceeded(outcome_known=False)` when the last word is missing;
         `Unavailable` or `Overloaded` when the deadline passed and nothing was done.
         """
-        if self._open_in is not _get_running_loop() or self._closed:
+        if self._open_in is not _get_running_loop():
             raise self._unusable()
         for_s = self._config.deadline_s if deadline_s is None else deadline_s
         _check_deadline(for_s)
