@@ -219,8 +219,8 @@ class WorkerSpec:
     - `claim`: names the lock of the node's name on this boot of this machine, which the supervisor and its workers hold
       as long as they live; empty when nothing could be locked. So a process of another run with this claim is certainly
       dead, and one of this run is dead when its slot is this worker's.
-    - `status_fd`: the worker writes `WORKER_READY` when it serves, `WORKER_UNREADY` when it does not any more, and
-      `WORKER_ALIVE` every second from its loop.
+    - `status_fd`: the worker writes `WORKER_READY` when it serves, `WORKER_UNREADY` when it does not any more,
+      `WORKER_ALIVE` twice a second from its loop, and `WORKER_LEFT` when it has left and only has to end.
     - `parent_fd`: at end-of-file the supervisor is gone and the worker must go too.
     - `note_fd`: the memory in which the worker notes which handler it runs; -1 for none.
     - `losses`: what is to be appended to histories before their shards are served: see `Loss`.
@@ -240,8 +240,9 @@ class WorkerSpec:
 
 WORKER_READY = b"R"
 WORKER_UNREADY = b"U"
+WORKER_LEFT = b"L"
 WORKER_ALIVE = b"."
-WORKER_ALIVE_EVERY_S = 1.0
+WORKER_ALIVE_EVERY_S = 0.5
 
 EXIT_DRAINED = 0
 EXIT_NOT_DRAINED = 1
@@ -279,7 +280,7 @@ def from_environment(component: type[_Config], environment: Mapping[str, str], *
     kinds = {field.name: field.type for field in fields(component)}  # type: ignore[arg-type]
     for variable, (owner, field) in ENVIRONMENT.items():
         if owner is component and variable in environment:
-            values[field] = _parsed(variable, environment[variable], kinds[field])
+            values[field] = parsed(variable, environment[variable], kinds[field])
     values.update({name: value for name, value in overrides.items() if value is not None})
     return component(**values)
 
@@ -288,7 +289,8 @@ _PARSERS: Mapping[Any, Any] = {int: int, float: float, str: str}
 _TRUTH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
-def _parsed(variable: str, text: str, kind: Any) -> Any:
+def parsed(variable: str, text: str, kind: Any) -> Any:
+    """The value of a variable as an int, float, str or bool; `ConfigError` names the variable."""
     try:
         return _TRUTH[text.strip().lower()] if kind is bool else _PARSERS[kind](text)
     except (ValueError, KeyError):

@@ -92,7 +92,7 @@ def run_worker(model: Model, spec: WorkerSpec, settings: WorkerSettings) -> int:
     except AetherError as error:
         log.error("the worker %s: %s", "ends" if worker.served else "cannot serve", error)
         return EXIT_NOT_DRAINED if worker.served else EXIT_CANNOT_BOOT
-    return EXIT_DRAINED
+    return EXIT_DRAINED if worker.drained else EXIT_NOT_DRAINED
 
 
 class InformingTransport(Transport, Protocol):
@@ -150,6 +150,12 @@ class Worker:
         self._lifeline = Lifeline(spec)
         self._stopping = asyncio.Event()
         self.served = False
+        self._drained = True
+
+    @property
+    def drained(self) -> bool:
+        """Whether what it held was handed over, once it has ended."""
+        return self._drained
 
     def stop(self) -> None:
         """Have it leave, in whatever phase it is. Idempotent."""
@@ -210,7 +216,10 @@ class Worker:
                     await self._leave_soon(cluster)
                 raise
             await self._drain(cluster, runtime)
-        log.info("drained", extra=runtime.counters.as_dict())
+        if self._drained:
+            log.info("drained", extra=runtime.counters.as_dict())
+        else:
+            log.error("not drained: what was held is left to expire", extra=runtime.counters.as_dict())
 
     async def _leave_soon(self, cluster: Cluster) -> None:
         """Take the row away before the error ends the process: nobody may come to take its place."""
@@ -266,8 +275,9 @@ class Worker:
         gc.disable()  # the process ends: every full collection would take in all active actors, for seconds
         try:
             async with asyncio.timeout(self._settings.runtime.drain_timeout_s):
-                await cluster.leave()
+                self._drained = await cluster.leave()
         except TimeoutError:
+            self._drained = False
             log.error("the shards were not handed over in time", extra={"held": cluster.moves().held})
             _abandon_all(runtime)
         await runtime.stop()

@@ -58,7 +58,7 @@ def run_command(
     replicas: options.Replicas = None,
     shards: options.Shards = None,
     timeout: options.DrainTimeout = None,
-    hang_timeout: options.HangTimeout = None,
+    loop_silent_kill: options.LoopSilentKill = None,
     check_timeout: options.CheckTimeout = None,
 ) -> int:
     """Start the supervisor; its exit code."""
@@ -71,7 +71,7 @@ def run_command(
         "replicas": replicas,
         "shards": shards,
         "drain_timeout_s": timeout,
-        "hang_timeout_s": hang_timeout,
+        "loop_silent_kill_s": loop_silent_kill,
         "check_timeout_s": check_timeout,
     }
     given = {name: value for name, value in asked.items() if value is not None}

@@ -108,12 +108,12 @@ DrainTimeout = Annotated[
         "--timeout", metavar="SECONDS", help="How long draining may take before it is forced.", show_default=False
     ),
 ]
-HangTimeout = Annotated[
+LoopSilentKill = Annotated[
     float | None,
     typer.Option(
-        "--hang-timeout",
+        "--loop-silent-kill",
         metavar="SECONDS",
-        help="How long a worker may be silent before it is killed.",
+        help="How long an event loop may be silent before its worker is killed. Default: less than a lease lasts.",
         show_default=False,
     ),
 ]

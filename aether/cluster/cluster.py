@@ -145,8 +145,8 @@ class Cluster:
         """Wait until this member holds what it should; whether it did within the time. Raises what `failed` has."""
         return await self._until(self._settled, timeout_s)
 
-    async def leave(self) -> None:
-        """Hand every shard over, then remove the row. The caller bounds it."""
+    async def leave(self) -> bool:
+        """Hand every shard over, then remove the row; False when the row is left to expire. The caller bounds it."""
         self._core.leave()
         self._heartbeat.soon()
         self._schedule()
@@ -157,6 +157,8 @@ class Cluster:
                 await self._heartbeat.remove()
         except (TimeoutError, AetherError) as error:
             log.info("the member's row was not removed; it expires", extra={"error": words(error)})
+            return False
+        return True
 
     async def stop(self) -> None:
         """End at once: nothing more is answered, and what is held is left to expire. Idempotent."""

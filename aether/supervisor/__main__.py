@@ -26,7 +26,8 @@ def options_from(arguments: Sequence[str]) -> RunOptions:
     parser.add_argument("--shards", type=int, help="of a new namespace (default: 256)")
     parser.add_argument("--replicas", type=int, help="of a new namespace (default: 1)")
     parser.add_argument("--drain-timeout", type=float, dest="drain_timeout_s", help="seconds before draining is forced")
-    parser.add_argument("--hang-timeout", type=float, dest="hang_timeout_s", help="seconds a worker may be silent")
+    silent = "seconds an event loop may be silent before its worker is killed (default: less than a lease lasts)"
+    parser.add_argument("--loop-silent-kill", type=float, dest="loop_silent_kill_s", help=silent)
     parser.add_argument(
         "--check-timeout", type=float, dest="check_timeout_s", help="seconds the code of a reload may take"
     )

@@ -22,10 +22,18 @@ def restart_delay_s(failures: int, config: SupervisorConfig) -> float:
 
 
 def overdue_s(slot: Slot, config: SupervisorConfig) -> float:
-    """When a worker has been booting, silent or draining for too long."""
-    if slot.stopping_at_s is not None:
-        return slot.stopping_at_s + config.drain_timeout_s
-    return slot.heard_at_s + (config.boot_timeout_s if slot.ready_at_s is None else config.hang_timeout_s)
+    """When a worker has been booting, silent or draining for too long, so that its stack is dumped."""
+    drained_s = float("inf") if slot.stopping_at_s is None else slot.stopping_at_s + config.drain_timeout_s
+    return min(drained_s, silent_s(slot, config))
+
+
+def silent_s(slot: Slot, config: SupervisorConfig) -> float:
+    """When a worker that has nothing else to say should have said that it lives."""
+    if slot.left:
+        return float("inf")
+    if slot.ready_at_s is None:
+        return slot.heard_at_s + config.boot_timeout_s if slot.stopping_at_s is None else float("inf")
+    return slot.heard_at_s + max(0.0, config.loop_silent_kill_s - config.dump_grace_s)
 
 
 def check_overdue_s(check: Check, config: SupervisorConfig) -> float:

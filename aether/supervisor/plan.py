@@ -12,8 +12,8 @@ from typing import assert_never
 
 from aether.config import EXIT_CANNOT_BOOT, EXIT_CONFIGURATION, EXIT_DRAINED, EXIT_NOT_DRAINED, Loss
 from aether.supervisor.blame import loss_of
-from aether.supervisor.due import check_overdue_s, forgive_pause, overdue_s, restart_delay_s
-from aether.supervisor.restarts import after_end, recent, was_asked_to_end
+from aether.supervisor.due import check_overdue_s, forgive_pause, overdue_s, silent_s
+from aether.supervisor.restarts import after_end, server_after_end, was_asked_to_end
 from aether.supervisor.roll import cover_is_over, is_covered, needs_cover, next_to_replace, staying
 from aether.supervisor.state import (
     WORKERS_MAX,
@@ -86,8 +86,8 @@ class _Turn:
         match event:
             case Asked(request):
                 self._asked(request)
-            case Heard(pid, ready, unready):
-                self._heard(pid, ready, unready)
+            case Heard():
+                self._heard(event)
             case Exited():
                 self._exited(event)
             case Forked(number, pid):
@@ -122,15 +122,17 @@ class _Turn:
             case _:
                 assert_never(request)
 
-    def _heard(self, pid: int, ready: bool, unready: bool) -> None:
-        slot = self._slot_of(pid)
+    def _heard(self, event: Heard) -> None:
+        slot, ready, unready = self._slot_of(event.pid), event.ready, event.unready
         if slot is None:
             return
         ready_at_s = self.now_s if ready and slot.ready_at_s is None else slot.ready_at_s
-        dumped_at_s = slot.dumped_at_s if slot.killed or slot.stopping_at_s is not None else None
+        slot = replace(slot, heard_at_s=self.now_s, left=slot.left or event.left)
+        late = slot.killed or self.now_s >= overdue_s(slot, self.config)
+        dumped_at_s = slot.dumped_at_s if late else None
         # `ready` and `unready` may both have been said since: then `unready` was the last word.
         unready = unready or (slot.unready and not ready)
-        self._put(replace(slot, heard_at_s=self.now_s, ready_at_s=ready_at_s, unready=unready, dumped_at_s=dumped_at_s))
+        self._put(replace(slot, ready_at_s=ready_at_s, unready=unready, dumped_at_s=dumped_at_s))
 
     def _forked(self, number: int, pid: int | None) -> None:
         slot = next(slot for slot in self.state.slots if slot.number == number)
@@ -172,11 +174,10 @@ class _Turn:
     # ------------------------------------------------------------------------------------------------ the server
 
     def _server_died(self, server: Server, code: int) -> None:
-        exits_s = recent((*server.exits_s, self.now_s), self.config, self.now_s, self.config.crash_limit)
-        start_at_s = self.now_s + restart_delay_s(len(exits_s) - 1, self.config)
-        self.state = replace(self.state, server=Server(pid=None, start_at_s=start_at_s, exits_s=exits_s))
+        server = server_after_end(server, code, self.config, self.now_s)
+        self.state = replace(self.state, server=server)
         self._say(f"the embedded nats-server {ended(code)}; it is started again")
-        if len(exits_s) >= self.config.crash_limit:
+        if len(server.exits_s) >= self.config.crash_limit:
             self._drain(EXIT_CANNOT_BOOT, "the embedded nats-server keeps dying")
 
     def _server_started(self, pid: int | None) -> None:
@@ -290,9 +291,8 @@ class _Turn:
             if slot.pid is None or slot.killed:
                 continue
             if slot.dumped_at_s is None and self.now_s >= overdue_s(slot, self.config):
-                self._say(
-                    f"worker {slot.number} (pid {slot.pid}) {overdue_why(slot)}: dumping its stack, then killing it"
-                )
+                why = overdue_why(slot, self.now_s >= silent_s(slot, self.config))
+                self._say(f"worker {slot.number} (pid {slot.pid}) {why}: dumping its stack, then killing it")
                 self._put(replace(slot, dumped_at_s=self.now_s))
                 self.effects.append(Dump(slot.pid))
             elif slot.dumped_at_s is not None and self.now_s >= slot.dumped_at_s + self.config.dump_grace_s:

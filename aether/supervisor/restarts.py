@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from aether.config import Loss
 from aether.supervisor.due import restart_delay_s
-from aether.supervisor.state import Slot, SupervisorConfig
+from aether.supervisor.state import Server, Slot, SupervisorConfig
 
 LOSSES_MAX = 32
 """Losses that one slot's next worker is told of; the oldest are forgotten."""
@@ -40,6 +40,17 @@ def after_end(slot: Slot, code: int | None, config: SupervisorConfig, now_s: flo
     if by_others and len(empty.kills_s) < config.kills_max:
         return replace(empty, failures=failures, kills_s=(*empty.kills_s, now_s))
     return _failed(empty, failures + 1, config)
+
+
+def server_after_end(server: Server, code: int, config: SupervisorConfig, now_s: float) -> Server:
+    """The embedded server, dead, due for its next start: at once when somebody killed it, ever later when it dies."""
+    kills_s = recent(server.kills_s, config, now_s, config.kills_max)
+    if code == -signal.SIGKILL and len(kills_s) < config.kills_max:
+        exits_s = recent(server.exits_s, config, now_s, config.crash_limit)
+        return Server(pid=None, start_at_s=now_s, exits_s=exits_s, kills_s=(*kills_s, now_s))
+    exits_s = recent((*server.exits_s, now_s), config, now_s, config.crash_limit)
+    start_at_s = now_s + restart_delay_s(len(exits_s) - 1, config)
+    return Server(pid=None, start_at_s=start_at_s, exits_s=exits_s, kills_s=kills_s)
 
 
 def was_asked_to_end(slot: Slot) -> bool:

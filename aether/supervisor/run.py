@@ -24,6 +24,7 @@ from aether.config import (
     StorageConfig,
     WorkerSpec,
     from_environment,
+    parsed,
 )
 from aether.errors import AetherError, ConfigError, ModelError
 from aether.model.loading import load_model
@@ -49,6 +50,9 @@ from aether.system.node_claim import NodeClaim, claim_node
 from aether.system.process import leave, mend_standard_streams, time_limit
 from aether.worker import WorkerSettings, run_worker
 
+SILENT_KILL_MIN_S = 2.0
+"""A worker says twice a second that it lives, if the machine lets it."""
+
 EMBEDDED = "embedded"
 EMBEDDED_MEMBER_TTL = "5"
 """Seconds: nobody else decides when one server on this machine is away."""
@@ -69,7 +73,8 @@ class RunOptions:
     - `nats`: `embedded` or a URL; default `AETHER_NATS_URL`, else embedded. `port`: of the embedded server.
     - `data_dir`: what the embedded server stores, and the locks of node names. `node`: this supervisor's name, which
       no other supervisor of the namespace may have; default one made once and kept there.
-    - `shards`, `replicas`: what a new namespace is created with. Time-outs in seconds: see `SupervisorConfig`.
+    - `shards`, `replicas`: what a new namespace is created with. Time-outs in seconds: see `SupervisorConfig`;
+      `loop_silent_kill_s` is by default four fifths of the time in which a member answers.
     """
 
     model: str
@@ -82,7 +87,7 @@ class RunOptions:
     shards: int | None = None
     replicas: int | None = None
     drain_timeout_s: float = SupervisorConfig().drain_timeout_s
-    hang_timeout_s: float = SupervisorConfig().hang_timeout_s
+    loop_silent_kill_s: float | None = None
     check_timeout_s: float = SupervisorConfig().check_timeout_s
     check: bool = False
 
@@ -127,7 +132,7 @@ def _run(options: RunOptions) -> int:
     config = SupervisorConfig(
         workers=options.workers,
         drain_timeout_s=options.drain_timeout_s,
-        hang_timeout_s=options.hang_timeout_s,
+        loop_silent_kill_s=silent_kill_s(options, variables),
         check_timeout_s=options.check_timeout_s,
         watchdog_s=watchdog_s(variables.get("WATCHDOG_USEC", ""), variables.get("WATCHDOG_PID", ""), os.getpid()),
     )
@@ -196,6 +201,35 @@ def _load_and_work(loaded: Callable[[], "_Work"], spec: WorkerSpec) -> int:
     return work(spec)
 
 
+def _nats(options: RunOptions, variables: Mapping[str, str]) -> str:
+    return options.nats or variables.get("AETHER_NATS_URL") or EMBEDDED
+
+
+def _cluster_config(options: RunOptions, variables: Mapping[str, str]) -> ClusterConfig:
+    defaults = {"AETHER_MEMBER_TTL_S": EMBEDDED_MEMBER_TTL} if _nats(options, variables) == EMBEDDED else {}
+    return from_environment(ClusterConfig, {**defaults, **variables})
+
+
+def silent_kill_s(options: RunOptions, variables: Mapping[str, str]) -> float:
+    """How long a loop may be silent: as given, else four fifths of the time in which a member answers.
+
+    Raises `ConfigError` for a time after which another worker may already run what hangs.
+    """
+    answers_for_s = _cluster_config(options, variables).answers_for_s
+    given_s = options.loop_silent_kill_s
+    if given_s is None and (text := variables.get("AETHER_LOOP_SILENT_KILL_S")) is not None:
+        given_s = parsed("AETHER_LOOP_SILENT_KILL_S", text, float)
+    if given_s is None:
+        return max(SILENT_KILL_MIN_S, 0.8 * answers_for_s)
+    if not SILENT_KILL_MIN_S <= given_s < answers_for_s:
+        raise ConfigError(
+            f"loop_silent_kill_s must be at least {SILENT_KILL_MIN_S:g} and under {answers_for_s:g} (the time to live "
+            f"of a member's row less its margin), not {given_s:g}: later another worker may run what hangs here",
+            setting="loop_silent_kill_s",
+        )
+    return given_s
+
+
 class _Work:
     """What each worker does, with the settings that all share; made before the fork."""
 
@@ -204,10 +238,9 @@ class _Work:
         self._variables = variables
         self._model = model
         self.namespace = check_namespace(options.namespace or variables.get("AETHER_NAMESPACE") or model.name)
-        given = options.nats or variables.get("AETHER_NATS_URL") or EMBEDDED
+        given = _nats(options, variables)
         self.embedded = given == EMBEDDED
-        defaults = {"AETHER_MEMBER_TTL_S": EMBEDDED_MEMBER_TTL} if self.embedded else {}
-        self.cluster = from_environment(ClusterConfig, {**defaults, **variables})
+        self.cluster = _cluster_config(options, variables)
         self.storage = from_environment(StorageConfig, variables, shards=options.shards, replicas=options.replicas,
                                         )  # fmt: skip
         if self.embedded and self.storage.replicas > 1:

@@ -19,15 +19,17 @@ class SupervisorConfig:
     """The supervisor's habits.
 
     - `drain_timeout_s`: how long workers may take to drain before they are killed.
-    - `boot_timeout_s`: how long a worker may take to become ready; `hang_timeout_s`: how long a ready one may be
-      silent. Then its stack is dumped, and `dump_grace_s` later it is killed.
+    - `boot_timeout_s`: how long a worker may take to become ready; then its stack is dumped, and
+      `dump_grace_s` later it is killed. `loop_silent_kill_s`: how long a ready one may be silent before it is killed;
+      its stack is dumped `dump_grace_s` before that. It must be under the time in which a member answers, so that what
+      the worker runs is over when another worker may run it.
     - `check_timeout_s`: how long the code of a reload may take to be imported before the reload is called off.
     - `restart_first_s`, `restart_cap_s`: the delays of restarts: the first is at once, then doubling up to the cap.
       A worker that was ready for `stable_s` starts that anew, so one that lives longer is restarted at once each time.
     - `crash_limit`: exits of one slot without becoming ready, within `crash_window_s`, after which the supervisor
       gives up, unless another worker is ready. The embedded server has the same limit, without exception.
     - `kills_max`: how many ready workers of one slot may be killed from outside within `crash_window_s` and are
-      replaced at once; from then on it is a loop, whoever kills.
+      replaced at once, and how often the embedded server; from then on it is a loop, whoever kills.
     - `pause_s`: when the supervisor itself did not run for so long, that time is not held against the workers.
     - `watchdog_s`: how often systemd wants to hear of us; None when it does not.
     """
@@ -35,7 +37,7 @@ class SupervisorConfig:
     workers: int = 1
     drain_timeout_s: float = 30.0
     boot_timeout_s: float = 60.0
-    hang_timeout_s: float = 15.0
+    loop_silent_kill_s: float = 9.6
     dump_grace_s: float = 1.0
     check_timeout_s: float = 120.0
     restart_first_s: float = 0.25
@@ -50,7 +52,7 @@ class SupervisorConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.workers <= WORKERS_MAX:
             raise ConfigError(f"workers must be 1-{WORKERS_MAX}, not {self.workers}", setting="workers")
-        for name in ("drain_timeout_s", "boot_timeout_s", "hang_timeout_s", "dump_grace_s", "check_timeout_s",
+        for name in ("drain_timeout_s", "boot_timeout_s", "loop_silent_kill_s", "dump_grace_s", "check_timeout_s",
                      "restart_first_s", "restart_cap_s", "stable_s", "crash_limit", "kills_max", "crash_window_s",
                      "pause_s"):  # fmt: skip
             if getattr(self, name) <= 0:
@@ -68,7 +70,7 @@ class Slot:
     `unready` a worker that was ready and cannot serve now, `temporary` one that serves only while the one staying
     worker is replaced. `failures` are those in a row, `boot_failures_s` and `kills_s` the times of recent ends before
     ready and of recent kills from outside. `losses` is what the next worker appends before it serves, or the live one
-    until it is ready.
+    until it is ready. `left`: its worker has handed everything over and only has to end.
     """
 
     number: int
@@ -90,6 +92,7 @@ class Slot:
     retired: bool = False
     temporary: bool = False
     losses: tuple[Loss, ...] = ()
+    left: bool = False
 
     @property
     def alive(self) -> bool:
@@ -104,12 +107,13 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """The embedded server as a process; `exits_s` are the times it died unasked."""
+    """The embedded server as a process; `exits_s` are the times it died of itself, `kills_s` those it was killed."""
 
     pid: int | None
     starting: bool = False
     start_at_s: float = 0.0
     exits_s: tuple[float, ...] = ()
+    kills_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,11 +182,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A worker wrote to its status pipe: ready now, or ready before and not now, or only alive."""
+    """A worker wrote to its status pipe: ready now, or ready before and not now, or gone from the cluster, or alive."""
 
     pid: int
     ready: bool
     unready: bool = False
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)

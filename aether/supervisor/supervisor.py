@@ -20,7 +20,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import NoReturn, assert_never
 
-from aether.config import WORKER_READY, WORKER_UNREADY, NotedHandler, WorkerSpec
+from aether.config import WORKER_LEFT, WORKER_READY, WORKER_UNREADY, NotedHandler, WorkerSpec
 from aether.supervisor.check import RunningCheck, start_check
 from aether.supervisor.child import Work, become_worker
 from aether.supervisor.due import next_wake_s
@@ -231,7 +231,7 @@ class _Supervisor:
         said = self._pipes.hear(pid)
         if said:
             unready = said.rfind(WORKER_UNREADY) > said.rfind(WORKER_READY)
-            self._take(Heard(pid, ready=WORKER_READY in said, unready=unready))
+            self._take(Heard(pid, ready=WORKER_READY in said, unready=unready, left=WORKER_LEFT in said))
 
     def _reap(self) -> None:
         while True:

@@ -24,9 +24,9 @@ def while_running(noted: NotedHandler | None, loss: Loss | None) -> str:
     return f" while it ran {noted.kind}/{noted.key} {what}{because}"
 
 
-def overdue_why(slot: Slot) -> str:
-    """What a worker whose time is up has failed to do."""
-    if slot.stopping_at_s is not None:
+def overdue_why(slot: Slot, silent: bool) -> str:
+    """What a worker whose time is up has failed to do; `silent`: to say that it lives."""
+    if slot.stopping_at_s is not None and not silent:
         return "does not finish draining"
     return "does not become ready" if slot.ready_at_s is None else "is silent: its event loop hangs"
 

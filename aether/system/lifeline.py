@@ -8,7 +8,15 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from aether.config import EXIT_CANNOT_BOOT, WORKER_ALIVE, WORKER_ALIVE_EVERY_S, WORKER_READY, WORKER_UNREADY, WorkerSpec
+from aether.config import (
+    EXIT_CANNOT_BOOT,
+    WORKER_ALIVE,
+    WORKER_ALIVE_EVERY_S,
+    WORKER_LEFT,
+    WORKER_READY,
+    WORKER_UNREADY,
+    WorkerSpec,
+)
 
 
 def _leave_at_once() -> None:
@@ -51,6 +59,7 @@ class Lifeline:
         if self._next is not None:
             self._next.cancel()
             self._next = None
+            self._write(WORKER_LEFT)
         if self._loop is not None:
             self._loop.remove_reader(self._spec.parent_fd)
             self._loop = None

@@ -31,7 +31,7 @@ from aether.system.nats_probe import NotAnswering, probe
 from aether.system.node_claim import claim_node
 
 DEADLINE_S = 20.0
-HANG_TIMEOUT_S = 3.0
+SILENT_KILL_S = 3.0
 
 
 # ---------------------------------------------------------------------------------------------------- the pool
@@ -156,7 +156,7 @@ sys.exit(1)
 def main(work: str, workers: int, with_server: bool) -> int:
     handover = take_over(take_variable(VARIABLE))
     config = SupervisorConfig(
-        workers=workers, hang_timeout_s=HANG_TIMEOUT_S, dump_grace_s=0.5, restart_first_s=0.01, crash_limit=3,
+        workers=workers, loop_silent_kill_s=SILENT_KILL_S, dump_grace_s=0.5, restart_first_s=0.01, crash_limit=3,
         drain_timeout_s=2.0 if work == "refuse_to_drain" else 10 * DEADLINE_S,
     )  # fmt: skip
     try:

@@ -18,10 +18,12 @@ ENDED = re.compile(r"aether: worker \d+ \(pid \d+\) .* while it ran door/(\w+) (
 
 def pool(directory: Path, server: NatsServer, namespace: str, workers: int = 2) -> Pool:
     return Pool("tests.support.doors:model", f"--workers={workers}", "--nats", server.url, "--namespace", namespace,
-                directory=directory)  # fmt: skip
+                directory=directory, variables={**os.environ, "AETHER_MEMBER_TTL_S": "5"})  # fmt: skip
 
 
-@pytest.mark.parametrize(("command", "argument"), [("crash", {"how": 11}), ("leave_later", {"code": 0})])
+@pytest.mark.parametrize(
+    ("command", "argument"), [("crash", {"how": 11}), ("leave_later", {"code": 0}), ("block", {"seconds": 30})]
+)
 async def test_a_command_that_ends_its_worker_is_refused_after_two(
     tmp_path: Path, nats_server: NatsServer, namespace: str, command: str, argument: dict[str, int]
 ) -> None:

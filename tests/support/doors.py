@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,12 @@ class Door(Actor):
     def crash(self, how: int) -> int:
         """Raise a signal."""
         os.kill(os.getpid(), how)
+        return 0
+
+    @command
+    def block(self, seconds: float) -> int:
+        """Block the event loop."""
+        time.sleep(seconds)
         return 0
 
     @command

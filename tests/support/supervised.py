@@ -32,7 +32,7 @@ from aether.supervisor.state import (
 )
 
 CONFIG = SupervisorConfig(
-    workers=3, drain_timeout_s=30, boot_timeout_s=60, hang_timeout_s=15, dump_grace_s=1, crash_limit=4, watchdog_s=5
+    workers=3, drain_timeout_s=30, boot_timeout_s=60, loop_silent_kill_s=16, dump_grace_s=1, crash_limit=4, watchdog_s=5
 )
 SERVER_PID = 1
 

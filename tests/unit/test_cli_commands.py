@@ -200,7 +200,7 @@ def test_run_hands_its_options_to_the_supervisor(run: Run) -> None:
     plain = run("run", "bank:model", run_pool=run_pool)
     full = run(
         *shlex.split("run bank:model --workers 3 --nats embedded --namespace ns --node n --port 4333 --data-dir d"),
-        *shlex.split("--replicas 1 --shards 8 --timeout 4 --hang-timeout 9"),
+        *shlex.split("--replicas 1 --shards 8 --timeout 4 --loop-silent-kill 9"),
         run_pool=run_pool,
     )
 
@@ -208,7 +208,7 @@ def test_run_hands_its_options_to_the_supervisor(run: Run) -> None:
     assert asked == [
         RunOptions(model="bank:model"),
         RunOptions(model="bank:model", workers=3, nats="embedded", namespace="ns", node="n", port=4333,
-                   data_dir=Path("d"), replicas=1, shards=8, drain_timeout_s=4.0, hang_timeout_s=9.0),
+                   data_dir=Path("d"), replicas=1, shards=8, drain_timeout_s=4.0, loop_silent_kill_s=9.0),
     ]  # fmt: skip
 
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aether.config import WORKER_ALIVE, WORKER_READY, WorkerSpec
+from aether.config import WORKER_ALIVE, WORKER_READY, ClusterConfig, WorkerSpec
 from aether.errors import ConfigError
 from aether.supervisor.__main__ import options_from
 from aether.supervisor.notify import notify, watchdog_s
-from aether.supervisor.run import RunOptions
+from aether.supervisor.run import RunOptions, silent_kill_s
 from aether.supervisor.state import SupervisorConfig
 from aether.system.lifeline import Lifeline
 
@@ -32,7 +32,7 @@ options = st.builds(
     shards=st.none() | st.integers(),
     replicas=st.none() | st.integers(),
     drain_timeout_s=st.floats(allow_nan=False),
-    hang_timeout_s=st.floats(allow_nan=False),
+    loop_silent_kill_s=st.floats(allow_nan=False) | st.none(),
     check=st.booleans(),
 )
 
@@ -112,3 +112,26 @@ async def test_the_lifeline_says_ready_then_alive_and_ends_with_the_supervisor()
     lifeline.close()
     for fd in (status_read_fd, status_write_fd, parent_read_fd):
         os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("given_s", "variables"),
+    [(12.0, {}), (4.0, {"AETHER_MEMBER_TTL_S": "5"}), (0.5, {}), (None, {"AETHER_LOOP_SILENT_KILL_S": "13"})],
+)
+def test_a_loop_may_not_be_silent_for_longer_than_its_lease_lasts(
+    given_s: float | None, variables: dict[str, str]
+) -> None:
+    options = RunOptions(model="m:m", nats="nats://127.0.0.1:1", loop_silent_kill_s=given_s)
+    with pytest.raises(ConfigError) as refused:
+        silent_kill_s(options, variables)
+    assert refused.value.setting == "loop_silent_kill_s"
+
+
+@given(st.integers(4, 600), st.floats(0.0, 0.9))
+def test_by_default_a_silent_loop_is_ended_while_nobody_else_may_run_what_it_runs(ttl_s: int, share: float) -> None:
+    config = ClusterConfig(ttl_s=ttl_s)
+    options = RunOptions(model="m:m", nats="nats://127.0.0.1:1")
+    ends_s = silent_kill_s(options, {"AETHER_MEMBER_TTL_S": str(ttl_s)})
+    assert 0 < ends_s < config.answers_for_s
+    renewed_ago_s = share * ttl_s / config.renewals_a_ttl  # before the loop fell silent
+    assert ends_s < ttl_s - renewed_ago_s

@@ -97,18 +97,45 @@ def test_a_failed_drain_is_told_by_the_exit_code() -> None:
         assert world.exit_code == expected
 
 
+def server_dies(world: World, code: int) -> None:
+    assert world.server_pid is not None
+    pid, world.server_pid = world.server_pid, None
+    world.tell(Exited(pid, code))
+    world.beat()
+    world.pass_time(1.0)
+
+
 def test_the_server_is_started_again_after_growing_delays_and_given_up_in_the_end() -> None:
     world = World(SupervisorConfig(workers=1, crash_limit=3))
     world.all_ready()
-    for _ in range(3):
-        assert world.server_pid is not None
-        pid, world.server_pid = world.server_pid, None
-        world.tell(Exited(pid, -9))
-        world.beat()
-        world.pass_time(1.0)
+    for code in (1, -11, 2):
+        server_dies(world, code)
     assert world.state.phase is Phase.DRAINING
     world.die(world.in_slot(0), 0)
     assert world.exit_code == 3
+
+
+def test_a_server_that_somebody_kills_is_started_again_at_once_and_not_given_up() -> None:
+    config = SupervisorConfig(workers=1, crash_limit=3, kills_max=8)
+    world = World(config)
+    world.all_ready()
+    for _ in range(config.kills_max):
+        server_dies(world, -9)
+        assert world.server_pid is not None, "at once"
+    assert world.exit_code is None
+    for _ in range(config.crash_limit):  # so many kills are a loop too
+        server_dies(world, -9)
+    assert world.state.phase is Phase.DRAINING
+
+
+def test_a_worker_whose_loop_hangs_while_it_drains_is_killed_before_its_lease_is_over() -> None:
+    world = World(SupervisorConfig(workers=2, drain_timeout_s=1_000, pause_s=1_000, loop_silent_kill_s=8))
+    world.all_ready()
+    hung, leaving = world.in_slot(0), world.in_slot(1)
+    world.tell(Asked(Request.DRAIN))
+    world.tell(Heard(leaving, ready=False, left=True))
+    assert [e for e in world.pass_time(7) if isinstance(e, Dump)] == [Dump(hung)]
+    assert [e for e in world.pass_time(1) if isinstance(e, Kill)] == [Kill(hung)]
 
 
 def test_what_is_due_with_a_renewal_comes_before_it() -> None:

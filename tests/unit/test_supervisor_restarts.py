@@ -62,7 +62,9 @@ def test_a_worker_that_others_kill_is_replaced_at_once_and_nothing_is_held_again
 
 
 def test_a_worker_whose_loop_hangs_again_soon_is_restarted_later() -> None:
-    world = World(SupervisorConfig(workers=1, restart_first_s=0.5, hang_timeout_s=1.0, dump_grace_s=0.5, pause_s=1_000))
+    world = World(
+        SupervisorConfig(workers=1, restart_first_s=0.5, loop_silent_kill_s=1.5, dump_grace_s=0.5, pause_s=1_000)
+    )
     delays_s = []
     for _ in range(3):
         world.all_ready()

@@ -72,7 +72,7 @@ def test_while_nobody_crashes_somebody_serves_whatever_is_asked_for(
 def test_after_whatever_faults_a_roll_ends_with_fresh_workers(
     workers: int, history: list[tuple[int, int, int]]
 ) -> None:
-    world = World(SupervisorConfig(workers=workers, boot_timeout_s=1_000, hang_timeout_s=1_000, crash_limit=100))
+    world = World(SupervisorConfig(workers=workers, boot_timeout_s=1_000, loop_silent_kill_s=1_000, crash_limit=100))
     world.all_ready()
     for what, which, code in history:
         if what < 8 and world.state.phase is Phase.RUNNING and (what, which % len(Request)) not in ENDINGS:

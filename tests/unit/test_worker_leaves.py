@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -17,7 +18,7 @@ from aether.memory.transport import InMemoryTransport
 from aether.ports import Subscription
 from aether.worker import Worker, WorkerSettings
 from tests.support.actors import model
-from tests.support.members import BLIND, FAST, SHARDS
+from tests.support.members import BLIND, FAST, SHARDS, soon
 from tests.support.stepping import Stepping
 
 SETTINGS = WorkerSettings(namespace="tests", cluster=FAST, runtime=BLIND)
@@ -124,3 +125,36 @@ async def test_a_worker_that_fails_while_it_starts_leaves_nothing_behind(
     with pytest.raises(Unavailable):
         await Worker(model, spec, SETTINGS, connect).run()
     assert left_behind(server) == []
+
+
+async def test_a_worker_that_meets_no_server_when_it_leaves_has_not_drained(spec: WorkerSpec) -> None:
+    node = Node(InMemoryServer())
+
+    @asynccontextmanager
+    async def connect(_: WorkerSettings) -> AsyncIterator[Node]:
+        async with node:
+            yield node
+
+    worker = Worker(model, spec, replace(SETTINGS, runtime=replace(BLIND, drain_timeout_s=0.2)), connect)
+    running = asyncio.create_task(worker.run())
+    await soon(lambda: worker.served)
+    node.disconnect()
+    worker.stop()
+    await running
+    assert not worker.drained
+
+
+async def test_a_worker_that_hands_everything_over_has_drained(spec: WorkerSpec) -> None:
+    node = Node(InMemoryServer())
+
+    @asynccontextmanager
+    async def connect(_: WorkerSettings) -> AsyncIterator[Node]:
+        async with node:
+            yield node
+
+    worker = Worker(model, spec, SETTINGS, connect)
+    running = asyncio.create_task(worker.run())
+    await soon(lambda: worker.served)
+    worker.stop()
+    await running
+    assert worker.drained
