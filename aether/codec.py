@@ -91,6 +91,8 @@ class Codec:
         a float is declared is taken for the same float, as Python's typing has it.
         """
         raw = _encoded(value)
+        if self._holds_float and b"null" in raw:
+            refuse(not_json, value)
         back = self._read(raw)
         if self._exact.holds(value) and (self._exact.plain or _is_same(value, raw, back)):
             return raw, back

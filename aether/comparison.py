@@ -139,8 +139,8 @@ def _first(pairs: Iterable[tuple[str, Any, Any, inspect.Type | None]], path: str
 def _unfaithful_mapping(
     given: Mapping[Any, Any], back: Mapping[Any, Any], info: inspect.Type | None, path: str
 ) -> Found | None:
-    keys = info.key_type if isinstance(info, inspect.DictType) else None
-    values = info.value_type if isinstance(info, inspect.DictType) else None
+    keys = info.key_type if isinstance(info, inspect.DictType) else _anything(info)
+    values = info.value_type if isinstance(info, inspect.DictType) else _anything(info)
     types = _types_by_name(info)
     if len(given) != len(back):
         dropped = next((key for key in given if key not in back), None)
@@ -233,7 +233,7 @@ def _says(given: Any, back: Any) -> bool:
 
 def _text_says(text: str, back: Any) -> bool:
     if isinstance(back, datetime | time):
-        return _TOO_FINE.search(text) is None
+        return ":" in text and _TOO_FINE.search(text) is None
     if isinstance(back, timedelta):
         return _duration(text) == Fraction(back // timedelta(microseconds=1), 1_000_000)
     if isinstance(back, date | UUID):
@@ -336,7 +336,12 @@ def _item_types(info: inspect.Type | None, count: int) -> Sequence[inspect.Type 
     fields = getattr(info, "fields", None)
     if fields is not None and len(fields) == count:
         return [field.type for field in fields]
-    return [getattr(info, "item_type", None)] * count
+    return [getattr(info, "item_type", _anything(info))] * count
+
+
+def _anything(info: inspect.Type | None) -> inspect.Type | None:
+    """What is within anything may be anything."""
+    return info if isinstance(info, inspect.AnyType) else None
 
 
 def _types_by_name(info: inspect.Type | None) -> dict[Any, inspect.Type]:
@@ -373,12 +378,12 @@ def _advice(given: Any, back: Any) -> str:
         return ": JSON has only the asterisks of a secret; give it as a text, or its model as a dict"
     if isinstance(given, datetime | time) and given.tzinfo is not None:
         return ": JSON has offsets in whole minutes, without names; give it in UTC"
-    if isinstance(given, int) and type(back) is float:
+    if type(given) is int and type(back) is float:
         return ": a float cannot hold it; declare an int or a Decimal"
     if isinstance(given, Enum):
         return f": give its value, or declare {type(given).__name__}"
     if isinstance(given, type(back)) and type(given) is not type(back):
-        return f": give a {type(back).__name__} itself, not of a class derived from it"
+        return f": give it as {type(back).__name__}, not as a class derived from it"
     if type(given) is not type(back):
-        return f": give a {type(back).__name__}, or declare another type"
+        return f": give it as {type(back).__name__}, or declare another type"
     return ": declare a type whose JSON keeps it"

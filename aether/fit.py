@@ -138,7 +138,7 @@ def refuse(search: Callable[..., Found | None], *values: Any) -> None:
 def _to_builtins(value: Any) -> Any:
     if is_pydantic(type(value)):
         return value.model_dump(mode="json", by_alias=True, round_trip=True, warnings="none")
-    raise TypeError(f"values of {name_of(type(value))} have no JSON form")
+    raise TypeError(f"values of {name_of(type(value))} cannot be written; give one of the declared type itself")
 
 
 def from_builtins(type_: Any, value: Any) -> Any:

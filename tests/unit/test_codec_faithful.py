@@ -129,6 +129,13 @@ class Kept(pydantic.BaseModel):
         return label.strip()
 
 
+class Dated(pydantic.BaseModel):
+    """What pydantic itself would convert."""
+
+    at: datetime | None = None
+    count: int = 0
+
+
 class Counting(pydantic.BaseModel):
     """Changes each time that it is validated."""
 
@@ -241,6 +248,13 @@ BENT: list[tuple[Any, Any, str]] = [
     (set[float], [1, 1.0], ""),
     (tuple[int, ...], Point(1, 2), ""),
     (Any, (1, 2), ""),
+    (Any, [1, (2,)], "[1]"),
+    (Any, {"a": [{"b": (2,)}]}, "a[0].b"),
+    (Any, {"a": {1: 2}}, "a"),
+    (list[Any], [(1,)], "[0]"),
+    (dict[str, Any], {"a": (1,)}, "a"),
+    (list, [(1,)], "[0]"),
+    (dict, {1: 2}, ""),
     (Any, {"when": date(2030, 1, 1)}, "when"),
     (Any, {1: 2}, ""),
     (dict[str, Any], {"a": {1}}, "a"),
@@ -265,6 +279,11 @@ BENT: list[tuple[Any, Any, str]] = [
     (Kept, {"price": 0.1234567890123456789012}, "price"),
     (Kept, {"label": " x "}, "label"),
     (Kept, {"more": 1}, "more"),
+    (Dated, {"at": "2030-01-01"}, "at"),
+    (Dated, {"at": 0}, "at"),
+    (Dated, {"at": "1735689600"}, "at"),
+    (Dated, {"count": "5"}, "count"),
+    (Dated, {"count": 5.0}, "count"),
     (Counting, Counting(count=1), "count"),
     (Counting, {"count": 1}, "count"),
 ]
