@@ -103,6 +103,15 @@ class ActorKind(CompiledKind):
         """The fields as a JSON object, unchecked. Raises whatever encoding raises."""
         return encode(self._struct(*self._values(state)))
 
+    def unwritable_field(self, state: Actor) -> str:
+        """The field that cannot be encoded."""
+        for name, value in zip(self._names, self._values(state), strict=True):
+            try:
+                encode(value)
+            except BaseException:  # users' code too
+                return name
+        return "state"
+
     def decode_state(self, raw: bytes, actor_id: ActorId, scope: Scope | None = None) -> Actor:
         """The state of a snapshot. Raises ValueError when it does not fit."""
         return self.restore(new_state(self.actor_class, actor_id, scope), self._decoded(raw))

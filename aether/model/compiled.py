@@ -10,14 +10,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
+from msgspec import MsgspecError, Raw
+from msgspec.json import Decoder
 
 from aether.codec import Codec
 from aether.comparison import difference
 from aether.errors import ActorFailed
+from aether.fit import Misfit
 from aether.model.declared import Place
-from aether.model.definition import JsonSchema
+from aether.model.definition import JsonSchema, State
 from aether.model.messages import TypedCommand, TypedEvent
 from aether.model.schema import kind_schema, schemas_of, without_words
+
+_fields_of = Decoder(dict[str, Raw]).decode
 
 
 class CompiledKind:
@@ -64,8 +69,18 @@ class CompiledKind:
         """The field in which two `state_bytes` differ, or None. Raises ValueError when one is no state."""
         if folded == live:
             return None
-        found = difference(self.state_codec.decode(live), self.state_codec.decode(folded))
-        return None if found is None else re.split(r"[.\[]", found.path)[0] or "state"
+        was = self.state_codec.decode(folded)
+        try:
+            found = difference(self.state_codec.decode(live), was)
+        except Misfit:
+            return _differing_field(folded, live)
+        if found is None:
+            return None
+        return re.split(r"[.\[]", found.path)[0] or _differing_field(folded, live)
+
+    def unwritable_field(self, state: State) -> str:
+        """The field for which `state_bytes` raises."""
+        return "state"
 
     def schema_types(self) -> dict[tuple[str, ...], Any]:
         """Every type that has a schema, by `("args" | "reply" | "event", name)`, or `("state",)`."""
@@ -80,6 +95,14 @@ class CompiledKind:
         """JSON Schemas of every message and the state, with their own `$defs`."""
         schemas, definitions = schemas_of(self.schema_types())
         return {**kind_schema(self, schemas), "$defs": definitions}
+
+
+def _differing_field(folded: bytes, live: bytes) -> str:
+    try:
+        was, now = _fields_of(folded), _fields_of(live)
+    except MsgspecError:  # a state that is no object with fields
+        return "state"
+    return next((name for name, value in now.items() if bytes(was.get(name, b"")) != bytes(value)), "state")
 
 
 def checked_window_s(kind: str, window_s: Any, place: Place) -> float | None:

@@ -163,6 +163,10 @@ class ActorType(Protocol):
         """The field in which two `state_bytes` differ, or None. Raises `ValueError` when one is no state."""
         ...
 
+    def unwritable_field(self, state: State) -> str:
+        """The field for which `state_bytes` raises."""
+        ...
+
     def decode_state(self, raw: bytes, actor_id: ActorId, scope: Scope | None = None) -> State:
         """The state of a snapshot. Raises `ValueError` when it does not fit."""
         ...

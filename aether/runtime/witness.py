@@ -78,20 +78,31 @@ class StateWitness:
 
     def changed(self, state: State) -> str | None:
         """The field in which the state is not what its events make of it, or None. From then on it is known to be."""
+        live = self._written(state)
+        if live != self._good or self._events:
+            try:
+                folded = self._folded()
+                field = self._difference(folded, live, state)
+            except BaseException:  # users' event handlers, or a state that they make otherwise than it is declared
+                self.sound = False
+                self._events.clear()
+                return None
+            if field is not None:
+                self._found = True
+                return field
+        self._known(live or b"")
+        return None
+
+    def _written(self, state: State) -> bytes | None:
         try:
-            live = self._actor_type.state_bytes(state)
-            field = None
-            if self._events or live != self._good:
-                field = self._actor_type.state_difference(self._folded(), live)
-        except BaseException:  # users' event handlers, or a state that is not of its type
-            self.sound = False
-            self._events.clear()
+            return self._actor_type.state_bytes(state)
+        except BaseException:  # users' code too
             return None
-        if field is None:
-            self._known(live)
-        else:
-            self._found = True
-        return field
+
+    def _difference(self, folded: bytes, live: bytes | None, state: State) -> str | None:
+        if live is None:
+            return self._actor_type.unwritable_field(state)
+        return self._actor_type.state_difference(folded, live)
 
     def _folded(self) -> bytes:
         actor_type = self._actor_type
