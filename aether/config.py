@@ -131,6 +131,8 @@ class RuntimeConfig:
     - `record_max`: command ids remembered for one actor. `record_margin_s`: how long an id that the client library made
       is remembered beyond its deadline; `command_window_s`: one that the caller gave, from its commit.
     - `append_timeout_s`: an append without acknowledgement for so long has an unknown outcome.
+    - `blocking_threads_max`: `blocking` handlers that run at once; others wait for a thread, within their deadlines.
+    - `loop_silent_s`: a worker whose event loop is blocked for so long says by what in the log; 0 never.
     - `cancel_grace_s`: a handler that goes on for so long after it was cancelled is given up; its actor answers
       `ActorFailed` until it ends.
     - `state_checks`: how often a state with containers is compared with the fold of its events, so that a change in
@@ -154,15 +156,17 @@ class RuntimeConfig:
     command_window_s: float = 120.0
     append_timeout_s: float = 5.0
     cancel_grace_s: float = 1.0
+    blocking_threads_max: int = 32
+    loop_silent_s: float = 0.1
     drain_timeout_s: float = 25.0
     follow_stored: bool = True
     state_checks: str = "sampled"
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "mailbox_max", "waiting_max", "active_vms_max", "activations_max", "commits_in_flight_max",
-                  "turn_commands_max", "snapshots_in_flight_max", "record_max")  # fmt: skip
+                  "turn_commands_max", "snapshots_in_flight_max", "record_max", "blocking_threads_max")  # fmt: skip
         _at_least(self, 0, "idle_passivation_s", "snapshot_every_events", "snapshot_after_replay_s",
-                  "record_margin_s", "cancel_grace_s", "drain_timeout_s")  # fmt: skip
+                  "record_margin_s", "cancel_grace_s", "loop_silent_s", "drain_timeout_s")  # fmt: skip
         _at_least(self, 0.01, "append_timeout_s")
         if self.state_checks not in STATE_CHECKS:
             text = f"state_checks is one of {', '.join(STATE_CHECKS)}, not {self.state_checks!r}"

@@ -62,6 +62,8 @@ class CommandType(Protocol):
     def name(self) -> str: ...  # noqa: D102 - a field
     @property
     def query(self) -> bool: ...  # noqa: D102 - a field
+    @property
+    def blocking(self) -> bool: ...  # noqa: D102 - a field
 
     def encode_args(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """Bind, validate and encode as a JSON object by name. Raises `InvalidCommand` with the field's path."""

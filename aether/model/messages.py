@@ -89,16 +89,26 @@ _names_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 class TypedCommand:
     """One command or query of an actor kind, compiled."""
 
-    __slots__ = ("_kind", "_returns_none", "arguments", "decode_args", "description", "encode_args", "invoke", "name",
-                 "query", "reply")  # fmt: skip
+    __slots__ = ("_kind", "_returns_none", "arguments", "blocking", "decode_args", "description", "encode_args",
+                 "invoke", "name", "query", "reply")  # fmt: skip
 
     def __init__(
-        self, kind: str, name: str, *, query: bool, arguments: Arguments, reply: Codec, invoke: Invoke, description: str
+        self,
+        kind: str,
+        name: str,
+        *,
+        query: bool,
+        arguments: Arguments,
+        reply: Codec,
+        invoke: Invoke,
+        description: str,
+        blocking: bool = False,
     ) -> None:
         self._kind = kind
         self._returns_none = reply.type is None or reply.type is type(None)
         self.name = name
         self.query = query
+        self.blocking = blocking
         self.arguments = arguments
         self.reply = reply
         self.invoke = invoke

@@ -11,6 +11,7 @@ import msgspec
 from aether.fit import Misfit, is_immutable
 from aether.model.declared import Place, codec_of, place_of_function, resolve_signature
 from aether.model.definition import Scope, State
+from aether.model.handlers import is_blocking
 from aether.model.messages import Arguments, Invoke, TypedCommand
 from aether.model.schema import GENERATED
 
@@ -38,6 +39,7 @@ def compile_handler(
         kind,
         name,
         query=query,
+        blocking=is_blocking(function),
         arguments=_arguments(kind, name, parameters, place),
         reply=codec_of(returns, place, f"the reply of {kind}.{name}"),
         invoke=_invoke(function, parameters),

@@ -1,6 +1,33 @@
 """Counts of what a runtime did and refused. Plain integers, written on the event loop only."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
+
+
+class Outcomes:
+    """How the commands of one kind and name ended: written by their turns, on the event loop only.
+
+    `rejected` are decided nos and bad input that a handler found, `failed` are faults of handlers, `timed_out` had no
+    outcome by their deadline. `late` are handlers that were still at work then, whatever became of them.
+    """
+
+    __slots__ = ("failed", "late", "ok", "rejected", "timed_out")
+
+    def __init__(self) -> None:
+        self.ok = 0
+        self.rejected = 0
+        self.failed = 0
+        self.timed_out = 0
+        self.late = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """All counts by name."""
+        return {
+            "ok": self.ok,
+            "rejected": self.rejected,
+            "failed": self.failed,
+            "timed_out": self.timed_out,
+            "late": self.late,
+        }
 
 
 @dataclass(slots=True)
@@ -23,7 +50,11 @@ class Counters:
     events_replayed: int = 0
     events_followed: int = 0
     passivations: int = 0
-    actors_failed: int = 0
+    commands_rejected: int = 0
+    handlers_failed: int = 0
+    handlers_late: int = 0
+    actors_not_loaded: int = 0
+    loop_silences: int = 0
     handlers_given_up: int = 0
     states_changed: int = 0
     actors_halted: int = 0
@@ -35,6 +66,15 @@ class Counters:
     snapshots_too_large: int = 0
     snapshots_failed: int = 0
 
+    by_command: dict[tuple[str, str], Outcomes] = field(default_factory=dict)
+
+    def of(self, kind: str, command: str) -> Outcomes:
+        """The outcomes of one command of a kind."""
+        found = self.by_command.get((kind, command))
+        if found is None:
+            found = self.by_command[kind, command] = Outcomes()
+        return found
+
     def as_dict(self) -> dict[str, int]:
-        """All counts by name."""
-        return asdict(self)
+        """All counts by name, but for those by command."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "by_command"}

@@ -6,6 +6,7 @@ One object a runtime, shared by all its machines, so that a machine itself stays
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
@@ -109,6 +110,7 @@ class Host:
         retry: Backoff,
         spawn: Spawn,
         discard: Callable[[Any], None],
+        threads: Executor,
         health: Health,
         note: HandlerNote | None = None,
     ) -> None:
@@ -125,6 +127,7 @@ class Host:
         self._retry = retry
         self.spawn = spawn
         self.discard = discard
+        self.threads = threads
         self.health = health
         self.unsure = False
         """Whether the last append was refused or has no known outcome: then a stored one is news."""
@@ -156,6 +159,13 @@ class Host:
     def let_go(self, actor_id: ActorId) -> None:
         """The handler has ended."""
         self.held.pop(actor_id, None)
+
+    def late(self, actor_id: ActorId, command: str, command_id: str) -> None:
+        """A handler is past its command's deadline."""
+        self.counters.handlers_late += 1
+        self.counters.of(actor_id.kind, command).late += 1
+        extra = {"actor": str(actor_id), "command": command, "command_id": command_id}
+        log.warning("a handler is past its deadline", extra=extra)
 
     def append_refused(self, reason: str) -> None:
         """The store takes no events now: until one is stored, or it says that it would take one, none is tried."""

@@ -107,7 +107,8 @@ class VirtualMachine:
     @property
     def version(self) -> int:
         """Events applied so far, those of an open turn included."""
-        return self._turn.turn.version if self._turn is not None else self.fold.version
+        turn = self._turn  # read once: a blocking handler asks from its thread
+        return turn.turn.version if turn is not None else self.fold.version
 
     @property
     def position(self) -> Position:
@@ -132,15 +133,17 @@ class VirtualMachine:
     @property
     def context(self) -> Context:
         """The command that runs now. Raises RuntimeError outside a handler."""
-        if self._turn is None:
+        turn = self._turn
+        if turn is None:
             raise RuntimeError("there is no command to tell of outside a command handler")
-        return self._turn.context
+        return turn.context
 
     def emit(self, event: object) -> None:
         """Record the event and apply it at once. Raises `ActorFailed` in a query or for an event nobody takes."""
-        if self._turn is None:
+        turn = self._turn
+        if turn is None:
             raise RuntimeError("an event can only be emitted by a running command handler")
-        self._turn.emit(event)
+        turn.emit(event)
 
     # ------------------------------------------------------------------------------------------ commands
 
@@ -298,6 +301,7 @@ class VirtualMachine:
                 again.append(waiting)
                 continue
             if reply is not None:
+                waiting.outcomes.ok += 1
                 answer = encode_answer(reply, answered.version, position)
             else:
                 assert answered.error is not None
@@ -380,7 +384,7 @@ class VirtualMachine:
         if self.stopped:
             return
         if not isinstance(error, Unavailable):  # the store is away, which is told elsewhere
-            self._host.counters.actors_failed += 1
+            self._host.counters.actors_not_loaded += 1
             log.error("an actor cannot be activated", exc_info=error, extra={"actor": str(self.actor_id)})
         why = f"{self.actor_id} cannot be activated: {error!r}"
         described = error if isinstance(error, AetherError) else ActorFailed(why, actor=str(self.actor_id))

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable
 from contextvars import ContextVar
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 from aether.codec import digest
@@ -27,8 +28,10 @@ from aether.errors import (
 from aether.ids import ActorId
 from aether.model.definition import ActorType, CommandType, Context, Scope
 from aether.ports import Delivery
-from aether.runtime.activation import Ended, end_of, noted, to_its_end, where_it_stands
+from aether.runtime.activation import Ended, noted
+from aether.runtime.counters import Outcomes
 from aether.runtime.fold import LOST_ONCE, Fold
+from aether.runtime.handler import Handler
 from aether.runtime.host import Host
 from aether.runtime.witness import StateWitness, changed_in_place
 from aether.wire import (
@@ -54,13 +57,22 @@ class Waiting:
 
     - `expires_s`: the latest deadline of its deliveries, Unix seconds.
     - `fresh`: its deliveries were the first send of its id, and no append that may be stored holds it.
+    - `outcomes`: where the outcome is counted; `late`: its handler was still at work at its deadline, which is counted.
     - `digest`: of an id that the caller gave, what it was given to; `kept_until_s`: until when that id is remembered.
     """
 
-    __slots__ = ("args", "command", "deliveries", "digest", "expires_s", "fresh", "kept_until_s", "type")
+    __slots__ = ("args", "command", "deliveries", "digest", "expires_s", "fresh", "kept_until_s", "late", "outcomes",
+                 "type")  # fmt: skip
 
     def __init__(
-        self, command: Command, type_: CommandType, args: Any, delivery: Delivery, expires_s: float, digest: str = ""
+        self,
+        command: Command,
+        type_: CommandType,
+        args: Any,
+        delivery: Delivery,
+        expires_s: float,
+        outcomes: Outcomes,
+        digest: str = "",
     ) -> None:
         self.command = command
         self.type = type_
@@ -70,6 +82,8 @@ class Waiting:
         self.fresh = command.attempt == 1
         self.digest = digest
         self.kept_until_s = 0.0
+        self.outcomes = outcomes
+        self.late = False
 
     def merge(self, other: "Waiting") -> None:
         """Another delivery of the same command: its callers get the same answer, and it has their longest deadline."""
@@ -133,9 +147,8 @@ class Owner(Scope, Protocol):
 class OpenTurn:
     """One turn. `rebuild` says that the state must be replayed after it: a handler was undone the slow way."""
 
-    __slots__ = ("_awaited", "_broken", "_checkpoint", "_deadline_s", "_fold", "_given_up", "_handler", "_host",
-                 "_late", "_mailbox", "_owner", "_reply", "_running", "_timer", "_touched", "rebuild",
-                 "turn")  # fmt: skip
+    __slots__ = ("_awaited", "_broken", "_checkpoint", "_fold", "_handler", "_host", "_mailbox", "_owner", "_reply",
+                 "_running", "_touched", "rebuild", "turn")  # fmt: skip
 
     def __init__(self, owner: Owner, host: Host, fold: Fold, mailbox: deque[Waiting]) -> None:
         self.turn: Turn[Waiting] = Turn(owner.source, fold.version)
@@ -146,12 +159,8 @@ class OpenTurn:
         self._mailbox = mailbox
         self._running: Waiting | None = None
         self._reply = b""
-        self._handler: asyncio.Task[Ended] | None = None
+        self._handler: Handler | None = None
         self._awaited: Waiting | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._deadline_s = 0.0
-        self._late = False
-        self._given_up = False
         self._broken: BaseException | None = None
         self._checkpoint: object | None = None
         self._touched = False
@@ -199,14 +208,29 @@ class OpenTurn:
         fold.state = self._owner.actor_type.evolve(fold.state, same)
         if fold.witness is not None:
             fold.witness.applied(event_type, body, event_type.schema_version)
-        self.turn.emit(Emitted(event_type.name, event_type.schema_version, body))
+        emitted = Emitted(event_type.name, event_type.schema_version, body)
+        handler = self._handler
+        if handler is None or not handler.in_thread:
+            self.turn.emit(emitted)
+            return
+        with handler.lock:  # it may be left just now
+            if self._running is not running:
+                raise RuntimeError("the handler's command is over: nothing of it is stored any more")
+            self.turn.emit(emitted)
 
     def cancel(self) -> None:
-        """Its machine has ended: an asynchronous handler that runs is cancelled, and its actor held until it ends."""
-        if self._awaited is not None:
-            self._running = None  # what it still emits is refused
-            self._host.hold(self._owner.actor_id, self._awaited.type.name)
-            self._cancel_handler()
+        """Its machine has ended: a handler that runs is cancelled, and its actor held until it ends."""
+        if self._handler is not None:
+            self._leave_handler(self._handler)
+            self._handler.abandon()
+
+    def _leave_handler(self, handler: Handler) -> None:
+        """What it still emits is refused. A thread may be at work on the state: that is left to it."""
+        with handler.lock:
+            self._running = None
+            if handler.in_thread:
+                self.turn.discard()
+                self._touched, self.rebuild = False, True
 
     def run(self) -> None:
         """Run the commands that wait, then tell the owner.
@@ -243,6 +267,7 @@ class OpenTurn:
             self._owner.answer(waiting, answer)
             return True
         if waiting.expires_s <= now_s:
+            waiting.outcomes.timed_out += 1
             expired = DeadlineExceeded(f"the deadline of {waiting.type.name} passed before its turn")
             self._owner.answer(waiting, encode_error(expired))
             return True
@@ -252,6 +277,9 @@ class OpenTurn:
         _command.set(waiting)
         self._touched = False
         self._broken = None
+        if waiting.type.blocking:
+            self._call_in_thread(waiting, waiting.expires_s - now_s)
+            return False
         note = self._host.note
         if note is not None:
             note.begin(self._owner.actor_id, waiting.type.name, waiting.command.id)
@@ -297,76 +325,51 @@ class OpenTurn:
         note = self._host.note
         if note is not None:
             result = noted(result, note, self._owner.actor_id, waiting.type.name, waiting.command.id)
-        handler = self._handler = self._host.spawn(to_its_end(result))
-        handler.set_name(f"{self._owner.actor_id}.{waiting.type.name}")
-        handler.add_done_callback(self._handler_done)
-        self._awaited, self._deadline_s, self._late = waiting, waiting.expires_s, False
-        self._timer = self._host.loop.call_later(timeout_s, self._overdue)
+        self._awaited, self._handler = waiting, self._handler_of(waiting)
+        self._handler.start_task(result, timeout_s)
 
-    def _overdue(self) -> None:
-        """The handler is past its deadline, unless a later delivery of its command brought a longer one."""
-        assert self._awaited is not None
-        more_s = self._awaited.expires_s - self._deadline_s
-        if more_s > 0:
-            self._deadline_s += more_s
-            self._timer = self._host.loop.call_later(more_s, self._overdue)
-            return
-        self._late = True
-        self._cancel_handler()
+    def _call_in_thread(self, waiting: Waiting, timeout_s: float) -> None:
+        self._awaited, self._handler = waiting, self._handler_of(waiting)
+        self._handler.start_thread(partial(waiting.type.invoke, self._fold.state, self._owner, waiting.args), timeout_s)
 
-    def _cancel_handler(self) -> None:
-        assert self._handler is not None
-        if self._timer is not None:
-            self._timer.cancel()
-        self._handler.cancel()
-        self._timer = self._host.loop.call_later(self._host.config.cancel_grace_s, self._give_up)
+    def _handler_of(self, waiting: Waiting) -> Handler:
+        return Handler(self, self._host, self._owner.actor_id, waiting, waiting.type.name, waiting.command.id)
 
-    def _give_up(self) -> None:
-        """The handler goes on although it was cancelled: answer its caller, end the turn, and hold the actor."""
+    def handler_left(self, error: AetherError) -> None:
+        """The handler goes on, and is waited for no longer: `error` is its caller's answer. Never raises."""
         try:
-            self._end_without_handler()
-        except BaseException as error:
-            self._owner.fault(error)
+            waiting, handler = self._awaited, self._handler
+            assert waiting is not None
+            assert handler is not None
+            self._leave_handler(handler)
+            self._awaited = self._handler = None
+            if isinstance(error, DeadlineExceeded):
+                waiting.outcomes.timed_out += 1
+            else:
+                waiting.outcomes.failed += 1
+            self._refused(waiting, encode_error(error))
+            self._owner.turn_over(self)
+        except BaseException as fault:
+            self._owner.fault(fault)
 
-    def _end_without_handler(self) -> None:
-        handler, waiting = self._handler, self._awaited
-        assert handler is not None
-        assert waiting is not None
-        owner, command = self._owner, waiting.command
-        self._given_up = True
-        self._host.counters.handlers_given_up += 1
-        extra = {"actor": str(owner.actor_id), "command": command.command, "command_id": command.id}
-        log.error("a handler goes on although it was cancelled", extra={**extra, "at": where_it_stands(handler)})
-        self._host.hold(owner.actor_id, waiting.type.name).given_up = True
-        if owner.stopped:
-            return
-        message = f"{command.command} goes on although its deadline has passed; nothing of it is stored"
-        failed = ActorFailed(message, actor=str(owner.actor_id), command_id=command.id)
-        self._refused(waiting, encode_error(failed))
-        owner.turn_over(self)
-
-    def _handler_done(self, task: "asyncio.Task[Ended]") -> None:
+    def handler_ended(self, end: Ended, late: bool) -> None:
+        """The handler has ended, past its deadline if it was `late`. Never raises."""
         try:
-            self._take_end(task)
-        except BaseException as error:
-            self._owner.fault(error)
+            self._take_end(end, late)
+        except BaseException as fault:
+            self._owner.fault(fault)
 
-    def _take_end(self, task: "asyncio.Task[Ended]") -> None:
-        waiting, self._awaited = self._awaited, None
+    def _take_end(self, end: Ended, late: bool) -> None:
+        waiting, self._awaited, self._handler = self._awaited, None, None
         assert waiting is not None
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._given_up or self._owner.stopped:
-            self._host.let_go(self._owner.actor_id)
-            return
-        end = end_of(task)
         error = end.error
         if error is None:
             if not self._succeeded(waiting, end.result):
                 return
-        elif self._late and isinstance(error, asyncio.CancelledError):
-            late = DeadlineExceeded(f"{waiting.type.name} did not finish before its deadline", outcome_known=True)
-            self._refused(waiting, encode_error(late))
+        elif late and isinstance(error, asyncio.CancelledError):
+            waiting.outcomes.timed_out += 1
+            too_late = DeadlineExceeded(f"{waiting.type.name} did not finish before its deadline", outcome_known=True)
+            self._refused(waiting, encode_error(too_late))
         else:
             self._failed(waiting, error)
         self.run()
@@ -392,16 +395,27 @@ class OpenTurn:
             self._join_commit(waiting, reply, instant(self._host.clock.wall_s()))
             return True
         self._running = None
+        if self._host.clock.wall_s() > waiting.expires_s:
+            self._late(waiting)
         if not self._may_leave_unstored(waiting):
             self._store_handled(waiting, reply)
         elif turn.stores:
             turn.accept(waiting, reply, b"", fresh=waiting.fresh and not waiting.type.query)
         else:
+            waiting.outcomes.ok += 1
             self._owner.answer(waiting, encode_answer(reply, turn.version, self._fold.position))
         return True
 
+    def _late(self, waiting: Waiting) -> None:
+        """Its handler has ended well, and after its deadline."""
+        if not waiting.late:
+            waiting.late = True
+            self._host.late(self._owner.actor_id, waiting.type.name, waiting.command.id)
+
     def _join_commit(self, waiting: Waiting, reply: bytes, now: datetime) -> None:
         turn = self.turn
+        if now > waiting.command.deadline and now.timestamp() > waiting.expires_s:
+            self._late(waiting)
         chunk = turn.encoded(waiting.command, reply, now, self._kept(waiting, now))
         bytes_max = self._host.commit_bytes_max
         if len(chunk) + 2 > bytes_max:
@@ -552,8 +566,11 @@ class OpenTurn:
         A handler cannot speak for the runtime: callers retry `Unavailable`, and believe what `DeadlineExceeded` says.
         """
         if isinstance(error, Rejected | InvalidCommand):
+            self._host.counters.commands_rejected += 1
+            waiting.outcomes.rejected += 1
             return error
-        self._host.counters.actors_failed += 1
+        self._host.counters.handlers_failed += 1
+        waiting.outcomes.failed += 1
         command = waiting.command
         log.error(
             "a handler failed",

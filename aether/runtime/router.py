@@ -10,12 +10,12 @@ from aether.codec import digest
 from aether.core.health import Need
 from aether.errors import ActorFailed, AetherError, DeadlineExceeded, InvalidCommand, Unavailable, UnknownCommand
 from aether.ids import ActorId
-from aether.model.definition import ActorType
+from aether.model.definition import ActorType, CommandType
 from aether.model.model import Model
 from aether.names import shard_of
 from aether.ports import Delivery, StoredCommit
 from aether.runtime.cohort import Stage
-from aether.runtime.counters import Counters
+from aether.runtime.counters import Counters, Outcomes
 from aether.runtime.earlier_state import EarlierStates
 from aether.runtime.host import Host
 from aether.runtime.machine import VirtualMachine
@@ -47,6 +47,7 @@ class Router:
         self._active_vms_max = active_vms_max
         self._model: Model | None = None
         self._state_queries: dict[str, StateQuery] = {}
+        self._outcomes: dict[CommandType, Outcomes] = {}
         self._host: Host | None = None
         self._made = 0
         self.registry = Registry(self._make, active_vms_max)
@@ -57,6 +58,9 @@ class Router:
         """Take the model whose commands are read."""
         self._model = model
         self._state_queries = {kind: StateQuery(type_) for kind, type_ in model.actor_types.items()}
+        for kind, type_ in model.actor_types.items():
+            for command in (*type_.commands.values(), self._state_queries[kind]):
+                self._outcomes[command] = self._counters.of(kind, command.name)
 
     def open(self, host: Host) -> None:
         """Take commands from now on."""
@@ -151,7 +155,9 @@ class Router:
         if host.health.trouble and not command_type.query:
             _check_appends(host)
         given = "" if command.attempt or command_type.query else digest(command.command, args)
-        self.arrivals.add(Waiting(command, command_type, args, delivery, expires_s, given))
+        self.arrivals.add(
+            Waiting(command, command_type, args, delivery, expires_s, self._outcomes[command_type], given)
+        )
 
     def _route_system(self, delivery: Delivery, command: Command, actor_type: ActorType, host: Host) -> None:
         if command.command != STATE_COMMAND:
@@ -163,7 +169,8 @@ class Router:
             self._earlier_states.answer(delivery, actor_type, version, left_s, host)
             return
         query = self._state_queries[actor_type.kind]
-        self.arrivals.add(Waiting(command, query, delivery.actor_id, delivery, expires_s))
+        outcomes = self._outcomes[query]
+        self.arrivals.add(Waiting(command, query, delivery.actor_id, delivery, expires_s, outcomes))
 
     def _respond(self, delivery: Delivery, answer: bytes) -> None:
         if self._host is not None:

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 from uuid import uuid4
@@ -158,6 +159,7 @@ class Runtime:
         if self._host is not None:
             return
         connection, config = self.connection, self.config
+        threads = ThreadPoolExecutor(config.blocking_threads_max, thread_name_prefix="aether handler")
         self._host = Host(
             namespace=connection.namespace,
             config=config,
@@ -188,6 +190,7 @@ class Runtime:
             retry=self._retry,
             spawn=self._spawn,
             discard=self._router.discard,
+            threads=threads,
             health=self.health,
             note=self._note,
         )
@@ -223,6 +226,7 @@ class Runtime:
             self._host = None
             self._router.close()
             await self._background.stop(CANCEL_TIMEOUT_S)
+            host.threads.shutdown(wait=False, cancel_futures=True)
 
     async def _drain(self) -> None:
         assert self._host is not None

@@ -62,6 +62,7 @@ class StateQuery:
 
     name = "aether.state"
     query = True
+    blocking = False
 
     def __init__(self, actor_type: ActorType) -> None:
         self._actor_type = actor_type

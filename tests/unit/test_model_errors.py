@@ -296,7 +296,7 @@ def two_roles() -> None:
 
 
 def mark_on_no_function() -> None:
-    command(property(lambda self: 1))  # type: ignore[type-var]  # wrong
+    command(property(lambda self: 1))  # type: ignore[call-overload]  # wrong
 
 
 def unmarked_override() -> None:

@@ -269,7 +269,7 @@ async def test_a_handlers_decision_reaches_the_caller_and_every_other_error_is_i
                 if kind is ActorFailed:
                     assert type(raised).__name__ in told.value.message
                     assert raised.message in told.value.message
-        assert runtime.counters.actors_failed == 8
+        assert runtime.counters.handlers_failed == 8
         await goes_on(runtime, TALLY, b"0", 0)
 
 

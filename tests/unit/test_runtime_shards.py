@@ -218,7 +218,7 @@ async def test_a_replay_in_flight_of_an_abandoned_machine_ends_in_silence(
             broken = False
             assert bytes((await send(runtime, ALICE, command("statement"))).value) == b"0"
         assert not unanswered.done()
-        assert runtime.counters.actors_failed == 0
+        assert runtime.counters.actors_not_loaded == 0
         assert caplog.records == []
         unanswered.cancel()
 
