@@ -48,6 +48,7 @@ from aether.system.environment import boot_id, host_name, join_pool
 from aether.system.handler_note import HandlerNote
 from aether.system.lifeline import Lifeline
 from aether.system.main_loop import run_to_end
+from aether.system.watchdog import Watchdog
 from aether.wire import STORED_FORMAT
 from aether.worker_log import configure_logging
 
@@ -195,7 +196,7 @@ class Worker:
         schema = self._model.schema_json()
         await self._until_leases_ended(node)
         node.on_connected(lambda: health.well(Need.ANSWERS))
-        async with runtime, cluster, _mending(node, health):
+        async with runtime, cluster, _mending(node, health), _watched(self._settings.runtime, runtime, note):
             try:
                 await node.transport.tell_status(partial(self._status, cluster, health))
                 info = await node.transport.info(lambda: schema)
@@ -299,6 +300,26 @@ async def _mending(node: Node, health: Health) -> AsyncIterator[None]:
         yield
     finally:
         await background.stop()
+
+
+@asynccontextmanager
+async def _watched(config: RuntimeConfig, runtime: Runtime, note: HandlerNote | None) -> AsyncIterator[None]:
+    """Meanwhile what blocks the event loop is named in the log and counted."""
+
+    def doing() -> dict[str, str]:
+        last = note.last() if note is not None else None
+        if last is None:
+            return {}
+        return {"actor": f"{last.kind}/{last.key}", "command": last.command, "command_id": last.command_id}
+
+    def noticed(_: float) -> None:
+        runtime.counters.loop_silences += 1
+
+    if not config.loop_silent_s:
+        yield
+        return
+    with Watchdog(config.loop_silent_s, doing, noticed):
+        yield
 
 
 async def _mend(node: Node, health: Health) -> None:

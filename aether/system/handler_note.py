@@ -40,12 +40,20 @@ class HandlerNote:
         """No handler is on the stack any more."""
         self._page[0] = 0
 
+    def last(self) -> NotedHandler | None:
+        """The handler that is on the stack, or was there last; from any thread, while the writer stands still."""
+        return _read(self._page[:])
+
 
 def read_note(fd: int) -> NotedHandler | None:
     """What a worker was running when it died; None for nothing."""
     content = os.pread(fd, _BYTES, 0)
+    return _read(content) if content[:1] == b"\1" else None
+
+
+def _read(content: bytes) -> NotedHandler | None:
     parts = content[1:].decode(errors="replace").split(" ", _NAMES - 1)
-    if content[:1] != b"\1" or len(parts) < _NAMES:
+    if len(parts) < _NAMES:
         return None
     kind, command, key_chars, id_chars, names = parts
     end = int(key_chars)

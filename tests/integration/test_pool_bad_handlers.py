@@ -51,3 +51,19 @@ async def test_a_handler_and_a_task_that_do_not_end_are_in_no_drains_way(nats_se
                 await client.actor(Bad, "stays").tell()
             assert await client.actor(Bad, "neighbour").tell() == 0
         assert await asyncio.to_thread(pool.drain) == 0, "".join(pool.lines)
+
+
+async def test_what_blocks_a_worker_is_named_and_a_blocking_handler_blocks_nothing(nats_server: NatsServer) -> None:
+    namespace = fresh_namespace()
+    with pool_on(nats_server, namespace) as pool:
+        async with aether.connect(nats_server.url, model=model, namespace=namespace) as client:
+            working = [asyncio.ensure_future(client.actor(Bad, f"works {n}").work()) for n in range(ACTORS)]
+            for n in range(ACTORS):
+                assert await client.actor(Bad, f"neighbour {n}").tell() == 0
+            assert not any(one.done() for one in working)
+            assert await asyncio.gather(*working) == [1] * ACTORS
+            assert not any("is silent" in line and "command=work" in line for line in pool.lines)
+            await client.actor(Bad, "blocks").block()
+            named = r"the event loop is silent.* actor=bad/blocks command=block .*at=.*bad_handlers\.py:\d+ in block"
+            await asyncio.to_thread(pool.wait_for, re.compile(named))
+        assert await asyncio.to_thread(pool.drain) == 0, "".join(pool.lines)

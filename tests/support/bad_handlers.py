@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from dataclasses import dataclass
 
 from aether import Actor, Model, command, event, query
@@ -49,6 +50,18 @@ class Bad(Actor):
         """Do not end, however often it is cancelled, and leave a task behind that is like this."""
         KEPT.append(asyncio.create_task(_stay_for_ever()))
         await _stay_for_ever()
+
+    @command
+    def block(self) -> None:
+        """Keep the event loop."""
+        time.sleep(0.5)
+
+    @command(blocking=True)
+    def work(self) -> int:
+        """Block where that is allowed."""
+        time.sleep(0.5)
+        self.emit(Tried())
+        return self.count
 
     @query
     def tell(self) -> int:
