@@ -25,7 +25,6 @@ from aether.history import EventStream, History
 from aether.ids import ActorId
 from aether.jetstream.bundle import client_bundle
 from aether.jetstream.connection import NatsConnection
-from aether.jetstream.connection import connect as connect_nats
 from aether.jetstream.layout import namespaces
 from aether.model.decider import Decider
 from aether.model.definition import ActorState
@@ -192,15 +191,23 @@ async def open_session(
     where = url or (None if connection else nats_url(variables))
     config = connection or from_environment(ConnectionConfig, variables, url=where)
     settings = calls or from_environment(CallConfig, variables)
-    async with connect_nats(config) as nats:
+    nats = NatsConnection(config)
+    await nats.open()
+    # One generator: of several, an event loop that ends with a client left open closes each, and the inner one twice.
+    try:
         chosen = namespace or namespace_of(variables) or await _only_namespace(nats, wait_s)
-        async with client_bundle(nats, chosen, SystemClock(), timeout_s=wait_s) as node:
+        node = await client_bundle(nats, chosen, SystemClock(), timeout_s=wait_s)
+        try:
             await node.transport.follow_owners()
             session = Session(node, settings)
             try:
                 yield session
             finally:
                 session.close()
+        finally:
+            await node.bus.close()
+    finally:
+        await nats.close()
 
 
 async def _only_namespace(nats: NatsConnection, wait_s: float) -> str:

@@ -90,17 +90,11 @@ async def connect_worker(
             await bundle.bus.close()
 
 
-@asynccontextmanager
 async def client_bundle(
     connection: NatsConnection, namespace: str, clock: Clock, *, timeout_s: float
-) -> AsyncIterator[JetStreamConnection]:
-    """The adapters of a namespace that a worker has made or makes within `timeout_s`.
+) -> JetStreamConnection:
+    """The adapters of a namespace that a worker has made or makes within `timeout_s`. Close their bus at the end.
 
     Raises `ConfigError`, `Unavailable`.
     """
-    layout = await open_layout(connection, namespace, timeout_s)
-    bundle = JetStreamConnection(connection, layout, clock)
-    try:
-        yield bundle
-    finally:
-        await bundle.bus.close()
+    return JetStreamConnection(connection, await open_layout(connection, namespace, timeout_s), clock)

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import multiprocessing
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -173,6 +174,38 @@ async def test_a_client_that_is_dropped_closes_its_connection(nats_server: NatsS
             while not asyncio.all_tasks() <= own:  # noqa: ASYNC110 - tasks end without a word
                 await asyncio.sleep(0.01)
     assert asyncio.all_tasks() <= before
+
+
+def test_a_client_that_is_left_open_when_its_event_loop_ends_is_closed_without_noise(
+    nats_server: NatsServer, namespace: str
+) -> None:
+    program = f"""
+import asyncio, aether
+from tests.support.actors import Account, model
+
+async def left_open():
+    global client
+    client = await aether.connect({nats_server.url!r}, model=model, namespace={namespace!r}).__aenter__()
+    assert await client.history(Account, "a") == []
+
+async def later():
+    try:
+        await client.history(Account, "a")
+    except aether.ClientUnusable as error:
+        print(error.message)
+
+asyncio.run(left_open())
+asyncio.run(later())
+"""
+
+    async def run() -> tuple[bytes, bytes]:
+        async with node(nats_server.url, namespace):
+            ran = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            )
+            return await ran.communicate()
+
+    assert asyncio.run(run()) == (b"this client is closed; nothing was sent\n", b"")
 
 
 async def test_a_namespace_that_is_not_there_is_told_while_it_is_waited_for_and_named_at_the_end(
