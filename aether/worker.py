@@ -32,6 +32,7 @@ from aether.config import (
     StorageConfig,
     WorkerSpec,
 )
+from aether.core.deployment import MODEL_VERSION, OUTDATED, versions_apart
 from aether.core.health import Health, Need
 from aether.core.membership import MemberRow
 from aether.core.status import ANSWERS, DRAINING, SERVING, UNREADY, Status, encode_status
@@ -150,6 +151,8 @@ class Worker:
         self._connect = connect
         self._lifeline = Lifeline(spec)
         self._stopping = asyncio.Event()
+        self._outdated = False
+        self._say_again: Callable[[], None] = lambda: None
         self.served = False
         self._drained = True
 
@@ -162,9 +165,15 @@ class Worker:
         """Have it leave, in whatever phase it is. Idempotent."""
         self._stopping.set()
 
+    def outdate(self) -> None:
+        """Say that fresh code was loaded and this worker is about to be replaced. Idempotent."""
+        self._outdated = True
+        self._say_again()
+
     async def run(self) -> None:
         """Serve until SIGTERM; one that comes before anything was served ends the start."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stop)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.outdate)
         self._lifeline.open()
         serving = asyncio.create_task(self._connect_and_serve())
         stopping = asyncio.create_task(self._stopping.wait())
@@ -187,12 +196,21 @@ class Worker:
         cluster = self._cluster(node, health)
         note = None if self._spec.note_fd < 0 else HandlerNote(self._spec.note_fd)
         runtime = Runtime(
-            node, node.event_store, self._settings.runtime, shards=(), lease=cluster, health=health, note=note,
-            halts=cluster, losses=self._spec.losses,
-        )  # fmt: skip
+            node,
+            node.event_store,
+            self._settings.runtime,
+            shards=(),
+            lease=cluster,
+            health=health,
+            note=note,
+            halts=cluster,
+            losses=self._spec.losses,
+            deployment=lambda: versions_apart(cluster.name, self._model.fingerprint, self._outdated, cluster.members()),
+        )
         runtime.load_model(self._model)
         cluster.set_vm_provider(runtime)
-        cluster.about = _About(self._model, runtime)
+        cluster.about = _About(self._model, runtime, lambda: self._outdated)
+        self._say_again = cluster.say_again
         schema = self._model.schema_json()
         await self._until_leases_ended(node)
         node.on_connected(lambda: health.well(Need.ANSWERS))
@@ -357,15 +375,16 @@ def _abandon_all(runtime: Runtime) -> None:
 class _About:
     """What a worker's row says for people."""
 
-    def __init__(self, model: Model, runtime: Runtime) -> None:
+    def __init__(self, model: Model, runtime: Runtime, outdated: Callable[[], bool]) -> None:
         self._runtime = runtime
+        self._outdated = outdated
         self._always = {
             "host": host_name(),
             "boot_id": boot_id(),
             "pid": os.getpid(),
             "address": f"{host_name()}:{os.getpid()}",
             "model": model.name,
-            "model_version": model.fingerprint,
+            MODEL_VERSION: model.fingerprint,
             "started_at": time.time(),
             ANSWERS: True,
         }
@@ -373,6 +392,7 @@ class _About:
     def __call__(self) -> dict[str, Any]:
         return {
             **self._always,
+            **({OUTDATED: True} if self._outdated() else {}),
             "active": self._runtime.active_count,
             "counters": self._runtime.counters.as_dict(),
         }

@@ -109,6 +109,14 @@ class Cluster:
         """This member's name."""
         return self._own.name
 
+    def members(self) -> list[tuple[str, MemberRow]]:
+        """The members that are there, by name, with their rows."""
+        return self._core.members()
+
+    def say_again(self) -> None:
+        """Write the row as soon as possible: what it says for people has changed."""
+        self._heartbeat.soon()
+
     def moves(self) -> Moves:
         """How many shards are held, being taken and being given."""
         return self._core.moves()

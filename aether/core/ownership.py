@@ -87,6 +87,10 @@ class Ownership:
         """Whether an answer for the shard may leave at this instant: the reply fence."""
         return now_s < self.own.until_s and shard in self._answering
 
+    def members(self) -> list[tuple[str, MemberRow]]:
+        """The members that are there, by name, with their rows."""
+        return list(self._members.rows())
+
     def phase(self, shard: int) -> Phase:
         """What we have of a shard."""
         return self._shards[shard].phase

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from typing import Any
 
-from aether.errors import ActorFailed, AetherError, DeadlineExceeded, Overloaded
+from aether.errors import ActorFailed, AetherError, DeadlineExceeded, Overloaded, UnreadableEvent
 from aether.model.definition import ActorType, State
 from aether.ports import Delivery, EventStore
 from aether.runtime.host import Host
@@ -54,7 +54,7 @@ class EarlierStates:
         except TimeoutError:
             answer = encode_error(DeadlineExceeded("the history was not read in time", outcome_known=True))
         except AetherError as error:
-            answer = encode_error(error)
+            answer = encode_error(host.foreign(error) if isinstance(error, UnreadableEvent) else error)
         except Exception as error:
             log.exception("an earlier state cannot be shown", extra={"actor": str(delivery.actor_id)})
             answer = encode_error(ActorFailed(repr(error), actor=str(delivery.actor_id)))

@@ -112,6 +112,7 @@ class Host:
         discard: Callable[[Any], None],
         threads: Executor,
         health: Health,
+        deployment: Callable[[], str],
         note: HandlerNote | None = None,
     ) -> None:
         self.namespace = namespace
@@ -129,6 +130,7 @@ class Host:
         self.discard = discard
         self.threads = threads
         self.health = health
+        self._deployment = deployment
         self.unsure = False
         """Whether the last append was refused or has no known outcome: then a stored one is news."""
         self._unanswered_in_row = 0
@@ -166,6 +168,13 @@ class Host:
         self.counters.of(actor_id.kind, command).late += 1
         extra = {"actor": str(actor_id), "command": command, "command_id": command_id}
         log.warning("a handler is past its deadline", extra=extra)
+
+    def foreign(self, error: AetherError) -> AetherError:
+        """What to say of what this worker's model does not know: while others run another model it is not final."""
+        versions = self._deployment()
+        if not versions:
+            return error
+        return Unavailable(f"{error.message}; a deployment is under way, and another version may know it ({versions})")
 
     def append_refused(self, reason: str) -> None:
         """The store takes no events now: until one is stored, or it says that it would take one, none is tried."""

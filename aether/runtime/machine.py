@@ -11,7 +11,15 @@ from collections import deque
 
 from aether.core.lifecycle import Happening, Phase, advance
 from aether.core.record import CommandRecord
-from aether.errors import ActorFailed, AetherError, DeadlineExceeded, HistoryRegressed, Overloaded, Unavailable
+from aether.errors import (
+    ActorFailed,
+    AetherError,
+    DeadlineExceeded,
+    HistoryRegressed,
+    Overloaded,
+    Unavailable,
+    UnreadableEvent,
+)
 from aether.ids import ActorId, Position, Version
 from aether.model.definition import ActorType, Context, State
 from aether.names import event_source
@@ -383,7 +391,9 @@ class VirtualMachine:
         """The history cannot be folded: answer everybody and end. The next command tries again with a new machine."""
         if self.stopped:
             return
-        if not isinstance(error, Unavailable):  # the store is away, which is told elsewhere
+        if isinstance(error, UnreadableEvent):
+            error = self._host.foreign(error)
+        if not isinstance(error, Unavailable):  # the store is away, or the history another version's: no fault of ours
             self._host.counters.actors_not_loaded += 1
             log.error("an actor cannot be activated", exc_info=error, extra={"actor": str(self.actor_id)})
         why = f"{self.actor_id} cannot be activated: {error!r}"

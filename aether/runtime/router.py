@@ -5,10 +5,19 @@ be looked up for a command; when it opens and closes is its runtime's business.
 """
 
 import logging
+from typing import TypeGuard
 
 from aether.codec import digest
 from aether.core.health import Need
-from aether.errors import ActorFailed, AetherError, DeadlineExceeded, InvalidCommand, Unavailable, UnknownCommand
+from aether.errors import (
+    ActorFailed,
+    AetherError,
+    DeadlineExceeded,
+    InvalidCommand,
+    Unavailable,
+    UnknownActor,
+    UnknownCommand,
+)
 from aether.ids import ActorId
 from aether.model.definition import ActorType, CommandType
 from aether.model.model import Model
@@ -126,6 +135,9 @@ class Router:
                 )
 
     def _not_taken(self, delivery: Delivery, error: BaseException) -> None:
+        host = self._host
+        if host is not None and _may_be_foreign(error):
+            error = host.foreign(error)
         if isinstance(error, AetherError):
             try:
                 self._respond(delivery, encode_error(error))
@@ -184,6 +196,13 @@ class Router:
         self._made += 1
         self._counters.activations += 1
         return VirtualMachine(self._made, actor_id, actor_type, shard_of(actor_id, self._shards), self._host)
+
+
+def _may_be_foreign(error: BaseException) -> TypeGuard[AetherError]:
+    """Whether another version of the model may take what this one does not."""
+    if isinstance(error, InvalidCommand):
+        return error.path != "deadline"
+    return isinstance(error, UnknownActor | UnknownCommand)
 
 
 def _check_appends(host: Host) -> None:

@@ -97,7 +97,9 @@ class Runtime:
     `shards` are the ones it serves from the start (default: all; a cluster brings others and takes them away); `lease`
     is asked before every answer; `health` is told when the store takes no events, `note` which handler runs. `losses`
     are appended before their shards are served, and actors in `halts` are not activated (`aether.runtime.losses`).
-    Used as an async context manager it starts and stops itself. Raises `ConfigError` when started without a model.
+    `deployment` says which workers run which version of the model while they differ: what this one's model does not
+    know is not final then. Used as an async context manager it starts and stops itself. Raises `ConfigError` when
+    started without a model.
     """
 
     def __init__(
@@ -114,12 +116,14 @@ class Runtime:
         note: HandlerNote | None = None,
         halts: Halts | None = None,
         losses: Sequence[Loss] = (),
+        deployment: Callable[[], str] = lambda: "",
     ) -> None:
         self.config = config or RuntimeConfig()
         self.connection = connection
         self.event_store = event_store
         self.counters = Counters()
         self.health = health or Health(told)
+        self._deployment = deployment
         self._shards = sorted(set(shards)) if shards is not None else list(range(connection.shards))
         self._serving: dict[int, list[Subscription]] = {}
         self._lease = lease or AlwaysValid()
@@ -193,6 +197,7 @@ class Runtime:
             threads=threads,
             health=self.health,
             note=self._note,
+            deployment=self._deployment,
         )
         self._router.open(self._host)
         self._cohort = Cohort(asyncio.get_running_loop().call_soon, _stages(self._router, self._host))

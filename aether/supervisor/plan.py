@@ -30,6 +30,7 @@ from aether.supervisor.state import (
     Input,
     Kill,
     Notify,
+    Outdate,
     Phase,
     Renew,
     RenewFailed,
@@ -235,8 +236,9 @@ class _Turn:
         if code != 0:
             self._call_off(check_why(check, code, self.config))
             return
-        self._say("reloading, one worker after the other")
         self._each_slot(self._outdated)
+        self.effects += [Outdate(slot.pid) for slot in self.state.slots if slot.stale and slot.pid is not None]
+        self._say("reloading, one worker after the other")
         self.effects.append(Renew())
 
     def _call_off(self, reason: str) -> None:

@@ -261,6 +261,13 @@ class Terminate:
 
 
 @dataclass(frozen=True, slots=True)
+class Outdate:
+    """Tell a worker that fresh code has been loaded and it is about to be replaced."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
 class Dump:
     """Have a worker, or the check, write the stacks of its threads."""
 
@@ -310,4 +317,4 @@ class Exit:
     code: int
 
 
-Effect: TypeAlias = Fork | Terminate | Dump | Kill | StartServer | StartCheck | Renew | Notify | Say | Exit
+Effect: TypeAlias = Fork | Terminate | Outdate | Dump | Kill | StartServer | StartCheck | Renew | Notify | Say | Exit

@@ -40,6 +40,7 @@ from aether.supervisor.state import (
     Input,
     Kill,
     Notify,
+    Outdate,
     Renew,
     RenewFailed,
     Request,
@@ -278,6 +279,8 @@ class _Supervisor:
                 return [Forked(effect.slot, self._fork(effect))]
             case Terminate(pid):
                 send_signal(pid, signal.SIGTERM)
+            case Outdate(pid):
+                send_signal(pid, signal.SIGHUP)
             case Dump(pid):
                 send_signal(pid, signal.SIGUSR1)
             case Kill(pid):
