@@ -16,6 +16,7 @@ from aether.core.effects import NOBODY, Abandon, Announce, Bury, Close, Effect, 
 from aether.core.handoff import Happening
 from aether.core.membership import LeaseRow, encode_lease
 from aether.errors import AetherError, Unavailable
+from aether.log_lines import Repeated, words
 from aether.names import lease_key, member_row_key
 from aether.ports import Table, Transport, VMProvider
 
@@ -49,6 +50,8 @@ class Hands:
         self._report = report
         self._at_work: dict[int, asyncio.Task[None]] = {}
         self._background = Background(failed)
+        self._not_written = Repeated(log, logging.INFO, "leases were not written")
+        self._not_served = Repeated(log, logging.INFO, "shards cannot be served yet")
 
     def perform(self, effect: Effect) -> None:
         """Begin an effect."""
@@ -94,7 +97,7 @@ class Hands:
                 else await self._table.update(key, value, revision)
             )
         except AetherError as error:
-            log.info("a lease was not written", extra={"shard": shard, "error": str(error)})
+            self._not_written.again(shard=shard, error=words(error))
             self._report(shard, serial, Happening.UNKNOWN, 0)
         except Exception:
             log.exception("a lease was not written", extra={"shard": shard})
@@ -107,7 +110,7 @@ class Hands:
             try:
                 await self._provider.serve_shard(shard)
             except Unavailable as error:
-                log.info("a shard cannot be served yet", extra={"shard": shard, "error": str(error)})
+                self._not_served.again(shard=shard, error=words(error))
             except Exception:  # we hold the lease, so nobody else would serve it
                 log.exception("a shard cannot be served", extra={"shard": shard})
             else:
@@ -144,7 +147,7 @@ class Hands:
         try:
             await self._table.delete(member_row_key(member), revision)
         except Unavailable as error:
-            log.info("a dead member's row was not removed", extra={"member": member, "error": str(error)})
+            log.info("a dead member's row was not removed", extra={"member": member, "error": words(error)})
 
 
 async def _after(before: asyncio.Task[None] | None, work: Coroutine[Any, Any, None]) -> None:

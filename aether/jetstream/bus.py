@@ -25,6 +25,7 @@ from aether.jetstream.headers import SEQUENCE
 from aether.jetstream.message import Message
 from aether.jetstream.notices import Follower, commit_of
 from aether.jetstream.versions import last_version
+from aether.log_lines import Repeated, words
 from aether.names import Names
 from aether.ports import EventStored, StoredCommit, Subscription
 
@@ -122,6 +123,7 @@ class NATSEventBus:
         self._heard_count = 0
         self._held: deque[tuple[int, str, bytes]] = deque()
         self._overflowed = False
+        self._missed = Repeated(_log, logging.INFO, "stored events cannot be looked for yet")
 
     @property
     def synced(self) -> bool:
@@ -253,8 +255,9 @@ class NATSEventBus:
             try:
                 await self._catch_up()
                 attempt = 0
+                self._missed.over()
             except Unavailable as error:
-                _log.info("stored events cannot be looked for yet", extra={"error": str(error)})
+                self._missed.again(error=words(error))
                 # Spreads the retries of many nodes; nothing depends on the value.
                 await asyncio.sleep(RETRY.delay_s(attempt, random.random()))  # noqa: S311 - no secret
                 attempt += 1
@@ -325,6 +328,6 @@ class NATSEventBus:
                 try:
                     handler.give(commit)
                 except AetherError as error:
-                    _log.error("a stored commit cannot be read", extra={"position": sequence, "error": str(error)})
+                    _log.error("a stored commit cannot be read", extra={"position": sequence, "error": words(error)})
                 except Exception:
                     _log.exception("a receiver of stored events raised", extra={"position": sequence})

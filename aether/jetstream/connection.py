@@ -21,6 +21,7 @@ from aether.errors import AetherError, ConfigError, Unavailable
 from aether.jetstream.address import Address
 from aether.jetstream.generation import Generation
 from aether.jetstream.message import Message
+from aether.log_lines import Repeated, words
 from aether.ports import NotSent
 
 RECONNECT = Backoff(first_s=0.05, cap_s=1.0)
@@ -91,6 +92,7 @@ class NatsConnection:
         self._count = 0
         self._keeper: asyncio.Task[None] | None = None
         self._payload_bytes_max = 0
+        self._missed = Repeated(_log, logging.INFO, "NATS is not there yet")
         self._closed = False
         self._trouble = "it was lost"
 
@@ -214,8 +216,9 @@ class NatsConnection:
                 await self._adopt(generation)
             except AetherError as error:
                 self._trouble = error.message
-                _log.info("NATS is not there yet", extra={"error": str(error), "attempt": attempt})
+                self._missed.again(error=words(error), attempt=attempt)
             else:
+                self._missed.over()
                 return generation
             # Many workers must not come back in step; nothing depends on the value.
             await asyncio.sleep(RECONNECT.delay_s(attempt, random.random()))  # noqa: S311 - no secret

@@ -17,6 +17,7 @@ from nats.errors import Error as NatsError
 
 from aether.errors import Unavailable
 from aether.jetstream.message import Message, parse_headers
+from aether.log_lines import words
 
 PENDING_MESSAGES_MAX = 262_144
 PENDING_BYTES_MAX = 256 * 1024 * 1024
@@ -134,7 +135,7 @@ class Detour:
             await asyncio.wait_for(self._client.close(), CLOSE_TIMEOUT_S)
         except Exception as error:
             # It is given up whatever nats-py makes of it.
-            _log.debug("the connection was not closed in peace", extra={"error": str(error)})
+            _log.debug("the connection was not closed in peace", extra={"error": words(error)})
         finally:
             if not self.closed.done():
                 self.closed.set_result(None)

@@ -22,6 +22,7 @@ from aether.jetstream.inbox import Inbox, NoReply, Reply
 from aether.jetstream.lane import PINGS_OUTSTANDING_MAX, Lane, take
 from aether.jetstream.message import Message
 from aether.jetstream.outbox import Arrival, Headers, Outbox
+from aether.log_lines import words
 
 TICK_S = 0.05
 """How often time-outs are swept: a time-out is noticed at most this much late."""
@@ -247,7 +248,7 @@ class Generation:
         elif isinstance(error, OSError | UnexpectedEOF):
             self._end(f"the connection broke: {error}")
         else:
-            _log.error("the NATS server or client reports an error", extra={"error": str(error)})
+            _log.error("the NATS server or client reports an error", extra={"error": words(error)})
 
     async def _on_closed(self) -> None:
         self._end("the connection was closed")

@@ -18,6 +18,7 @@ from nats.aio.transport import TcpTransport
 from aether.errors import Unavailable
 from aether.jetstream.frames import PING, PONG, Fault, Frame, Malformed, Parser, Signal, pub, sub, unsub
 from aether.jetstream.message import Message
+from aether.log_lines import words
 
 PINGS_OUTSTANDING_MAX = 2
 UNSENT_BYTES_MAX = 64 * 1024 * 1024
@@ -261,7 +262,7 @@ def take(client: Client) -> Taken | None:
         tasks = [client._reading_task, client._ping_interval_task, client._flusher_task]
         cancels = [task.cancel for task in tasks]  # type: ignore[union-attr]  # likewise
     except AttributeError as error:
-        _log.warning("nats-py is not as it was: its own, slower way is taken", extra={"error": str(error)})
+        _log.warning("nats-py is not as it was: its own, slower way is taken", extra={"error": words(error)})
         return None
     if over:
         raise ConnectionError("the server closed the connection")

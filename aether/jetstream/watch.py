@@ -23,6 +23,7 @@ from aether.jetstream.api import Answered, Method
 from aether.jetstream.connection import NatsConnection, StandingSubscription
 from aether.jetstream.headers import LAST_CONSUMER, STATUS, STATUS_HEARTBEAT, is_marker
 from aether.jetstream.message import Message
+from aether.log_lines import Repeated, words
 from aether.ports import Row
 
 RETRY = Backoff(first_s=0.05, cap_s=1.0)
@@ -155,6 +156,7 @@ class Watch:
         self._task: asyncio.Task[None] | None = None
         self._unlisten: Callable[[], None] | None = None
         self._stopping = asyncio.Lock()
+        self._missed = Repeated(_log, logging.INFO, "the table cannot be watched yet")
 
     async def start(self) -> None:
         """Return when every live row has been told. Raises `Unavailable`."""
@@ -195,8 +197,9 @@ class Watch:
                 await self._connection.ready()
                 await self._attempt_anew()
                 failures = 0
+                self._missed.over()
             except Unavailable as error:
-                _log.info("the table cannot be watched yet", extra={"error": str(error)})
+                self._missed.again(error=words(error))
                 self._failed.set()
                 # Spreads the retries of many workers; nothing depends on the value.
                 await asyncio.sleep(RETRY.delay_s(failures, random.random()))  # noqa: S311 - no secret
@@ -295,7 +298,7 @@ class Watch:
                 await _consumer_delete(self._connection, f"{self._stream}.{self._consumer}")
             except Unavailable as error:
                 # The server removes an unused consumer itself, only later.
-                _log.debug("a watch's consumer was not removed", extra={"error": str(error)})
+                _log.debug("a watch's consumer was not removed", extra={"error": words(error)})
         self._consumer = ""
 
 

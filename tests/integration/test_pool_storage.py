@@ -150,3 +150,17 @@ async def test_workers_that_may_not_write_the_table_are_not_said_to_be_ready() -
         finally:
             assert await asyncio.to_thread(pool.drain) in (0, 1)
             pool.close()
+
+
+async def test_a_drain_without_a_server_says_so_in_a_few_lines(own_server: NatsServer, namespace: str) -> None:
+    with pool_on(own_server, namespace) as pool:
+        async with reached(own_server, namespace) as (client, _, _):
+            for number in range(150):
+                assert await client.actor(Account, f"a{number}").deposit(1) == 1
+        before = len(pool.lines)
+        own_server.kill()
+        await asyncio.to_thread(pool.drain)
+    after = pool.lines[before:]
+    assert len(after) < 40, "".join(after)
+    assert not [line for line in after if line.rstrip().endswith("error=")]
+    assert not [line for line in after if "Traceback" in line]

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from aether import Actor, ActorId, Model, Unavailable, command, event, query
-from aether.errors import AetherError
+from aether.errors import AetherError, DeadlineExceeded
 from aether.memory.faults import Faults, Lost, Step
 from aether.memory.server import InMemoryServer, Space
 from tests.support import nodes
@@ -144,3 +144,16 @@ async def test_snapshots_that_are_refused_cost_a_line_and_no_readiness(caplog: p
         assert not runtime.health.lacks
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert told == ["snapshots are not stored", "that is over: snapshots are not stored"]
+
+
+async def test_a_store_that_is_away_for_a_moment_is_no_fault_of_an_actor(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    faults = Faults.script([(Step.LAST, Lost())] * 200)
+    async with node(faults=faults) as runtime:
+        actors = [ActorId("account", f"a{n}") for n in range(20)]
+        late = [send(runtime, actor_id, nodes.command("deposit", for_s=0.2, amount=1)) for actor_id in actors]
+        assert {type(each) for each in await asyncio.gather(*late, return_exceptions=True)} == {DeadlineExceeded}
+        assert runtime.counters.actors_failed == 0
+    told = [record for record in caplog.records if record.getMessage() == "histories cannot be read now"]
+    assert len(told) == 1, "one line for all actors and attempts"
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
