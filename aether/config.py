@@ -245,6 +245,9 @@ class WorkerSpec:
 WORKER_READY = b"R"
 WORKER_UNREADY = b"U"
 WORKER_LEFT = b"L"
+WORKER_STUCK = b"S"
+"""The server is there and does not say what becomes of what is stored."""
+
 WORKER_ALIVE = b"."
 WORKER_ALIVE_EVERY_S = 0.5
 

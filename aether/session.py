@@ -18,6 +18,8 @@ import orjson
 
 from aether.calls import RETRY, SAY_AFTER_S, Caller
 from aether.config import CallConfig
+from aether.core.deployment import is_under_way
+from aether.core.membership import decode_member
 from aether.core.overview import Overview, ask_members, overview
 from aether.errors import (
     AetherError,
@@ -34,7 +36,7 @@ from aether.jetstream.bundle import JetStreamConnection
 from aether.jetstream.layout import repair
 from aether.jetstream.needs import Difference
 from aether.model.model import Model
-from aether.names import member_of_row_key
+from aether.names import MEMBER_PREFIX, member_of_row_key
 from aether.ports import START, NotSent, StoredCommit
 from aether.wire import (
     DEADLINE_AHEAD_MAX_S,
@@ -185,6 +187,15 @@ class Session:
         names = {name for row in rows if (name := member_of_row_key(row.key)) is not None}
         told = await ask_members(self._node.transport.ask_status, names, STATUS_WAIT_S)
         return overview(rows, self._node.shards, told)
+
+    async def is_deploying(self) -> bool:
+        """Whether workers of several versions of the model serve, or some are about to be replaced.
+
+        Raises `Unavailable`, `ClientUnusable`.
+        """
+        self.check()
+        rows = [decode_member(row.value) for row in await self._node.table.rows(MEMBER_PREFIX)]
+        return is_under_way(row for row in rows if row is not None)
 
     async def repair(self, *, change: bool) -> list[Difference]:
         """Set what of the namespace's streams and buckets is not as needed, where it can be; all that was not so.

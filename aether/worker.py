@@ -60,6 +60,9 @@ LOOK_AGAIN_S = 0.1
 MEND_EVERY_S = 1.0
 """How often a worker that lacks something looks whether its namespace is whole."""
 
+STUCK_ROUNDS = 3
+"""After so many times without an answer to writes the supervisor hears of it."""
+
 MEND_SELDOM_ROUNDS = 5
 """One that lacks what it can serve without looks only every so many times."""
 
@@ -214,7 +217,8 @@ class Worker:
         schema = self._model.schema_json()
         await self._until_leases_ended(node)
         node.on_connected(lambda: health.well(Need.ANSWERS))
-        async with runtime, cluster, _mending(node, health), _watched(self._settings.runtime, runtime, note):
+        watched = _watched(self._settings.runtime, runtime, note)
+        async with runtime, cluster, _mending(node, health, self._lifeline.stuck), watched:
             try:
                 await node.transport.tell_status(partial(self._status, cluster, health))
                 info = await node.transport.info(lambda: schema)
@@ -259,6 +263,7 @@ class Worker:
             settled = await cluster.settled(SETTLE_TIMEOUT_S)
             if (settled or cluster.moves().held) and not health.trouble:
                 return
+            self._lifeline.alive()  # what it waits for is not its own doing: it is not to be killed for it
             await asyncio.sleep(LOOK_AGAIN_S)
 
     def _health_changed(self, need: Need, why: str) -> None:
@@ -310,10 +315,10 @@ class Worker:
 
 
 @asynccontextmanager
-async def _mending(node: Node, health: Health) -> AsyncIterator[None]:
+async def _mending(node: Node, health: Health, stuck: Callable[[], None]) -> AsyncIterator[None]:
     """Meanwhile what is deleted of the namespace is made anew, and what is changed on the server is named."""
     background = Background()
-    background.forever("aether mending", partial(_mend, node, health))
+    background.forever("aether mending", partial(_mend, node, health, stuck))
     try:
         yield
     finally:
@@ -340,11 +345,14 @@ async def _watched(config: RuntimeConfig, runtime: Runtime, note: HandlerNote | 
         yield
 
 
-async def _mend(node: Node, health: Health) -> None:
-    rounds = 0
+async def _mend(node: Node, health: Health, stuck: Callable[[], None]) -> None:
+    rounds = unanswered = 0
     while True:
         await asyncio.sleep(MEND_EVERY_S)
         rounds += 1
+        unanswered = unanswered + 1 if health.why(Need.ANSWERS) else 0
+        if unanswered >= STUCK_ROUNDS:
+            stuck()
         if not health.trouble and (not health.lacks or rounds % MEND_SELDOM_ROUNDS):
             continue
         try:

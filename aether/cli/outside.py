@@ -61,6 +61,10 @@ class Session(Protocol):
         """Members and shards."""
         ...
 
+    async def is_deploying(self) -> bool:
+        """Whether workers of several versions of the model serve, or some are about to be replaced."""
+        ...
+
     async def repair(self, *, change: bool) -> Sequence["Difference"]:
         """What of the namespace is not as needed, changed where that can be done."""
         ...

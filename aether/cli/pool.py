@@ -15,10 +15,11 @@ from uuid import uuid4
 from aether.cli.arguments import GivenArguments, encode_arguments
 from aether.cli.board import Board
 from aether.cli.outside import Difference, LoadedModel, Outside, Session
+from aether.cli.schemas import Schema
 from aether.cli.target import Target
 from aether.core.backoff import Backoff
 from aether.core.overview import Overview
-from aether.errors import DeadlineExceeded, Unavailable, nothing_stored
+from aether.errors import DeadlineExceeded, Unavailable, UnknownActor, UnknownCommand, nothing_stored
 from aether.ids import ActorId
 from aether.wire import Event
 
@@ -61,6 +62,10 @@ class Reached:
             await asyncio.sleep(delay_s)
             attempt += 1
 
+    def ends_within(self, seconds: float) -> bool:
+        """Whether the command's time is up in so many seconds."""
+        return self._ends_s() - asyncio.get_running_loop().time() <= seconds
+
     def left_s(self) -> float:
         """Seconds until the command's time is up; from now on the caller bounds itself."""
         ends_s = self._ends_s()
@@ -97,8 +102,7 @@ async def call(
     reached: Reached, actor_id: ActorId, command: str, given: GivenArguments, command_id: str | None
 ) -> bytes:
     """The reply as JSON. When the outcome is unknown the error says how to find it out."""
-    board = await reached.board()
-    declared = board.command(actor_id.kind, command)
+    board, declared = await _declared(reached, actor_id.kind, command)
     args = encode_arguments(given, command, declared.get("args", {}), board.document)
     if reached.model is not None:
         reached.model.actor_type(actor_id.kind).commands[command].decode_args(args)
@@ -121,6 +125,24 @@ def _history_command(actor_id: ActorId) -> str:
         return "the actor's history"
     values = ["--"] if actor_id.key.startswith("-") else []
     return f"`{shlex.join(['aether', 'history', *values, actor_id.kind, actor_id.key])}`"
+
+
+async def _declared(reached: Reached, kind: str, command: str) -> tuple[Board, Schema]:
+    """The model and the command in it. While a deployment is under way another worker is asked for its model.
+
+    Raises `UnknownActor`, `UnknownCommand` when there is none, or no time is left.
+    """
+    attempt = 0
+    while True:
+        board = await reached.board()
+        try:
+            return board, board.command(kind, command)
+        except (UnknownActor, UnknownCommand):
+            delay_s = _ASK_AGAIN.delay_s(attempt, jitter=0.5)
+            if reached.model is not None or reached.ends_within(delay_s) or not await reached.session.is_deploying():
+                raise
+        await asyncio.sleep(delay_s)
+        attempt += 1
 
 
 async def state(reached: Reached, actor_id: ActorId, version: int | None) -> bytes:

@@ -25,6 +25,9 @@ WRITE_TIMEOUT_S = 1.0
 REFUSED_FOR_S = 1.0
 """A server that has refused renewals for so long means it: the member says that it is not ready."""
 
+UNANSWERED_MAX = 5
+"""After so many renewals in a row without an answer, over a connection that lasts, the server counts as stuck."""
+
 WITHDRAW_BEFORE_S = 1.0
 """So long before its row ends a member that cannot renew it takes no more commands: then callers find nobody and know
 that nothing was done, where an answer that may not leave would let them wait."""
@@ -58,6 +61,8 @@ class Heartbeat:
         self._withdraws_before_s = min(WITHDRAW_BEFORE_S, config.answers_for_s / 3)
         self._refused_since_s: float | None = None
         self._failures = 0
+        self._unanswered = 0
+        self._stuck = False
         self._missed = Repeated(log, logging.INFO, "the member's row was not renewed")
         self._due = asyncio.Event()
         self._finishing = False
@@ -102,6 +107,10 @@ class Heartbeat:
             self._refused_since_s = None
             self._failures = 0
             self._missed.over()
+            self._unanswered = 0
+            if self._stuck:
+                self._stuck = False
+                self._health.well(Need.ANSWERS)
             if valid:
                 self._health.well(Need.ROW)
             return
@@ -110,6 +119,10 @@ class Heartbeat:
             self._refused_since_s = None
         elif self._refused_since_s is None:
             self._refused_since_s = now_s
+        self._unanswered = self._unanswered + 1 if isinstance(error, TimeoutError) else 0
+        if self._unanswered >= UNANSWERED_MAX:
+            self._stuck = True
+            self._health.wrong(Need.ANSWERS, words(error))
         self._missed.again(member=self._own.name, error=words(error))
         refused = self._refused_since_s is not None and now_s - self._refused_since_s >= REFUSED_FOR_S
         if refused or (not valid and self._own.session is not None):

@@ -40,6 +40,13 @@ def versions_apart(own: str, own_version: str, outdated: bool, rows: Iterable[tu
     return "; ".join(told)
 
 
+def is_under_way(rows: Iterable[MemberRow]) -> bool:
+    """Whether active members have several versions, or one of them is to be replaced."""
+    active = [row for row in rows if row.active]
+    versions = {row.about.get(MODEL_VERSION) for row in active} - {None}
+    return len(versions) > 1 or any(row.about.get(OUTDATED) for row in active)
+
+
 def _named(names: list[str]) -> str:
     more = len(names) - SHOWN_MAX
     return ", ".join(names[:SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")

@@ -89,6 +89,8 @@ class _Turn:
                 self._asked(request)
             case Heard():
                 self._heard(event)
+                if event.stuck:
+                    self._renew_server()
             case Exited():
                 self._exited(event)
             case Forked(number, pid):
@@ -174,7 +176,21 @@ class _Turn:
 
     # ------------------------------------------------------------------------------------------------ the server
 
+    def _renew_server(self) -> None:
+        """Stop an embedded server that answers no writes, as one whose disk was full does until it is started again."""
+        server = self.state.server
+        if server is None or server.pid is None or self.state.phase is not Phase.RUNNING:
+            return
+        if self.now_s - server.renewed_at_s < self.config.renew_server_every_s:
+            return
+        self.state = replace(self.state, server=replace(server, renewed_at_s=self.now_s, renewing=True))
+        self._say("the embedded nats-server stores nothing, though there is room: it is started again")
+        self.effects.append(Terminate(server.pid))
+
     def _server_died(self, server: Server, code: int) -> None:
+        if server.renewing:  # at our wish, which is no crash
+            self.state = replace(self.state, server=replace(server, pid=None, start_at_s=self.now_s, renewing=False))
+            return
         server = server_after_end(server, code, self.config, self.now_s)
         self.state = replace(self.state, server=server)
         self._say(f"the embedded nats-server {ended(code)}; it is started again")

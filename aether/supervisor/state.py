@@ -31,6 +31,7 @@ class SupervisorConfig:
     - `kills_max`: how many ready workers of one slot may be killed from outside within `crash_window_s` and are
       replaced at once, and how often the embedded server; from then on it is a loop, whoever kills.
     - `pause_s`: when the supervisor itself did not run for so long, that time is not held against the workers.
+    - `renew_server_every_s`: how long after an embedded server that stores nothing was started again it may be again.
     - `watchdog_s`: how often systemd wants to hear of us; None when it does not.
     """
 
@@ -48,6 +49,7 @@ class SupervisorConfig:
     crash_window_s: float = 60.0
     pause_s: float = 3.0
     watchdog_s: float | None = None
+    renew_server_every_s: float = 30.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.workers <= WORKERS_MAX:
@@ -107,13 +109,18 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """The embedded server as a process; `exits_s` are the times it died of itself, `kills_s` those it was killed."""
+    """The embedded server as a process; `exits_s` are the times it died of itself, `kills_s` those it was killed.
+
+    `renewed_at_s` is when it was last stopped to be started again.
+    """
 
     pid: int | None
     starting: bool = False
     start_at_s: float = 0.0
     exits_s: tuple[float, ...] = ()
     kills_s: tuple[float, ...] = ()
+    renewed_at_s: float = float("-inf")
+    renewing: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,12 +189,16 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A worker wrote to its status pipe: ready now, or ready before and not now, or gone from the cluster, or alive."""
+    """A worker wrote to its status pipe: ready now, or ready before and not now, or gone from the cluster, or alive.
+
+    `stuck`: the embedded server does not answer what it writes, and there is room on the disk.
+    """
 
     pid: int
     ready: bool
     unready: bool = False
     left: bool = False
+    stuck: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import faulthandler
 import gc
 import os
 import selectors
+import shutil
 import signal
 import sys
 import time
@@ -20,7 +21,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import NoReturn, assert_never
 
-from aether.config import WORKER_LEFT, WORKER_READY, WORKER_UNREADY, NotedHandler, WorkerSpec
+from aether.config import WORKER_LEFT, WORKER_READY, WORKER_STUCK, WORKER_UNREADY, NotedHandler, WorkerSpec
 from aether.supervisor.check import RunningCheck, start_check
 from aether.supervisor.child import Work, become_worker
 from aether.supervisor.due import next_wake_s
@@ -70,6 +71,8 @@ REQUESTS: Mapping[int, Request] = {
 _HANDLED = frozenset({*REQUESTS, signal.SIGCHLD})
 _WAIT_MAX_S = 1.0
 _READ_BYTES = 4_096
+ROOM_BYTES_MIN = 16 * 1024 * 1024
+"""Free bytes of a disk below which a server that stores nothing is left as it is: started anew it could not begin."""
 
 
 def say_to_stderr(text: str) -> None:
@@ -232,7 +235,9 @@ class _Supervisor:
         said = self._pipes.hear(pid)
         if said:
             unready = said.rfind(WORKER_UNREADY) > said.rfind(WORKER_READY)
-            self._take(Heard(pid, ready=WORKER_READY in said, unready=unready, left=WORKER_LEFT in said))
+            stuck = WORKER_STUCK in said and self._server is not None and _has_room(self._server.directory)
+            left = WORKER_LEFT in said
+            self._take(Heard(pid, ready=WORKER_READY in said, unready=unready, left=left, stuck=stuck))
 
     def _reap(self) -> None:
         while True:
@@ -392,6 +397,14 @@ class _Supervisor:
         os.close(self._pipes.parent_write_fd)
         os.close(self._pipes.parent_read_fd)
         self._exit_code = code
+
+
+def _has_room(directory: Path) -> bool:
+    """Whether a server that is started there can write."""
+    try:
+        return shutil.disk_usage(directory).free >= ROOM_BYTES_MIN
+    except OSError:
+        return False
 
 
 def _read(fd: int) -> bytes | None:

@@ -14,6 +14,7 @@ from aether.config import (
     WORKER_ALIVE_EVERY_S,
     WORKER_LEFT,
     WORKER_READY,
+    WORKER_STUCK,
     WORKER_UNREADY,
     WorkerSpec,
 )
@@ -53,6 +54,14 @@ class Lifeline:
         """Tell the supervisor that the worker, which was ready, does not serve now."""
         if self._next is not None:
             self._write(WORKER_UNREADY)
+
+    def alive(self) -> None:
+        """Tell the supervisor that the worker lives, though it is not ready yet."""
+        self._write(WORKER_ALIVE)
+
+    def stuck(self) -> None:
+        """Tell the supervisor that the server does not answer writes, though the connection to it lasts."""
+        self._write(WORKER_STUCK)
 
     def close(self) -> None:
         """Stop both, for the end of the loop."""

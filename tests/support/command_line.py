@@ -81,6 +81,9 @@ class Pool:
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
+    deploying: bool = False
+    schemas: list[dict[str, Any]] = field(default_factory=list)
+    """Of the workers that are asked one after the other; none: all have the same."""
 
     namespace = "bank"
     server = "nats://h:1"
@@ -126,7 +129,10 @@ class Pool:
         return 2
 
     async def schema(self) -> dict[str, Any]:
-        return SCHEMA
+        return self.schemas.pop(0) if self.schemas else SCHEMA
+
+    async def is_deploying(self) -> bool:
+        return self.deploying
 
     async def repair(self, *, change: bool) -> list[Difference]:
         self.asked.append(("repair", change))
