@@ -66,6 +66,9 @@ STUCK_ROUNDS = 3
 MEND_SELDOM_ROUNDS = 5
 """One that lacks what it can serve without looks only every so many times."""
 
+LOOK_SELDOM_ROUNDS = 20
+"""And one that lacks nothing seldom: somebody may have changed a setting on the server."""
+
 LEAVE_SOON_S = 2.0
 """How long a worker that fails while it starts may take to leave."""
 
@@ -266,10 +269,10 @@ class Worker:
             self._lifeline.alive()  # what it waits for is not its own doing: it is not to be killed for it
             await asyncio.sleep(LOOK_AGAIN_S)
 
-    def _health_changed(self, need: Need, why: str) -> None:
-        told(need, why)
+    def _health_changed(self, health: Health, need: Need, why: str) -> None:
+        told(health, need, why)
         if self.served:
-            (self._lifeline.unready if why else self._lifeline.ready)()
+            (self._lifeline.unready if health.trouble else self._lifeline.ready)()
 
     def _status(self, cluster: Cluster, health: Health) -> bytes:
         """What this worker answers when it is asked how it is."""
@@ -353,7 +356,7 @@ async def _mend(node: Node, health: Health, stuck: Callable[[], None]) -> None:
         unanswered = unanswered + 1 if health.why(Need.ANSWERS) else 0
         if unanswered >= STUCK_ROUNDS:
             stuck()
-        if not health.trouble and (not health.lacks or rounds % MEND_SELDOM_ROUNDS):
+        if rounds % (1 if health.trouble else MEND_SELDOM_ROUNDS if health.lacks else LOOK_SELDOM_ROUNDS):
             continue
         try:
             made = await node.restore()

@@ -76,6 +76,7 @@ _SAID_ALREADY = {
     "expected",
     "actual",
     "namespaces",
+    "gone",
 }
 
 

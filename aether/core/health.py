@@ -28,7 +28,7 @@ class Health:
 
     __slots__ = ("_changed", "_wrong", "trouble")
 
-    def __init__(self, changed: Callable[[Need, str], None] = lambda need, why: None) -> None:
+    def __init__(self, changed: Callable[["Health", Need, str], None] = lambda health, need, why: None) -> None:
         self._changed = changed
         self._wrong: dict[Need, str] = {}
         self.trouble = ""
@@ -39,19 +39,24 @@ class Health:
         self._wrong[need] = why
         self._describe()
         if new:
-            self._changed(need, why)
+            self._changed(self, need, why)
         return new
 
     def well(self, need: Need) -> None:
         """A need is met."""
         if self._wrong.pop(need, None) is not None:
             self._describe()
-            self._changed(need, "")
+            self._changed(self, need, "")
 
     @property
     def lacks(self) -> bool:
         """Whether anything is missing, even what it can serve without."""
         return bool(self._wrong)
+
+    @property
+    def missing(self) -> int:
+        """How many needs are missing."""
+        return len(self._wrong)
 
     def why(self, need: Need) -> str:
         """Why a need is missing, "" when it is met."""

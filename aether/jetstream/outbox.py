@@ -44,7 +44,8 @@ class Arrival:
         else:
             unheard = reply is NoReply.NO_RESPONDERS or reply is NoReply.FORBIDDEN
             error = NotSent if unheard else Unavailable
-            self._arrived.set_exception(error(f"{reply.value}: {self._subject}"))
+            gone = {"gone": True} if reply is NoReply.FORBIDDEN else {}
+            self._arrived.set_exception(error(f"{reply.value}: {self._subject}", **gone))
 
 
 class Outbox:
