@@ -93,11 +93,17 @@ class Inbox:
                 _tell(ended.receive, NoReply.MOVED)
 
     def forbid(self, subject: str) -> None:
-        """End the receivers of what was sent on a subject that the server lets us not publish on."""
-        for token in [token for token, waiting in self._waiting.items() if waiting.subject == subject]:
-            ended = self._waiting.pop(token, None)
-            if ended is not None:
-                _tell(ended.receive, NoReply.FORBIDDEN)
+        """End the receiver of one message on a subject: the server has dropped one.
+
+        It is the last one sent. Each dropped message is told of, and what was sent before the server began to drop
+        them was not dropped.
+        """
+        for token in reversed(list(self._waiting)):
+            waiting = self._waiting[token]
+            if waiting.subject == subject:
+                del self._waiting[token]
+                _tell(waiting.receive, NoReply.FORBIDDEN)
+                return
 
     def end(self) -> None:
         """End every receiver: no reply can come any more."""

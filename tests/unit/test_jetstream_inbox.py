@@ -92,3 +92,16 @@ def test_a_receiver_that_forgets_another_one_while_it_is_interrupted_ends_it_in_
     made.interrupt(["ns.cmd.3."])
     assert told == []
     assert len(made) == 0
+
+
+def test_each_message_that_the_server_dropped_ends_the_last_one_sent_on_its_subject() -> None:
+    made, told, ask = inbox()
+    ask("allowed before", "ns.evt.3.account.alice")
+    ask("dropped", "ns.evt.3.account.alice")
+    ask("dropped too", "ns.evt.3.account.alice")
+    ask("other", "ns.evt.3.account.bob")
+    made.forbid("ns.evt.3.account.alice")
+    made.forbid("ns.evt.3.account.alice")
+    made.forbid("ns.evt.3.account.nobody")
+    assert told == [("dropped too", NoReply.FORBIDDEN), ("dropped", NoReply.FORBIDDEN)]
+    assert len(made) == 2

@@ -184,6 +184,18 @@ async def test_what_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
     assert "reports an error" in caplog.text
 
 
+async def test_a_message_that_the_server_dropped_is_named_and_the_line_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig()
+    for subject in (b"$KV.T.a", b"$KV.T.a", b"aether.x.evt.1.account.a=20b"):
+        rig.lane.data_received(b"-ERR 'Permissions Violation for Publish to \"%b\"'\r\n" % subject)
+    rig.lane.data_received(b"-ERR 'Permissions Violation for Subscription to \"s\"'\r\n")
+    assert rig.forbidden == ["$KV.T.a", "$KV.T.a", "aether.x.evt.1.account.a=20b"]
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 3, "the same error is told once"
+
+
 async def test_no_message_after_a_receiver_has_ended_it() -> None:
     rig = Rig()
     heard: list[bytes] = []
