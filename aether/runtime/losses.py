@@ -15,6 +15,7 @@ from msgspec import Raw
 from aether.config import Loss, RuntimeConfig
 from aether.errors import AetherError
 from aether.ids import ActorId, Position, Version
+from aether.log_lines import words
 from aether.names import event_source, shard_of
 from aether.ports import START, Clock, Committed, EventStore, Lease
 from aether.runtime.counters import Counters
@@ -98,7 +99,7 @@ class Losses:
                 try:
                     event = decode_commit(last.payload, actor_id, last.position)[-1]
                 except AetherError as error:  # nothing of it can be served either
-                    log.error("a lost worker cannot be stored", extra={"actor": str(actor_id), "error": str(error)})
+                    log.error("a lost worker cannot be stored", extra={"actor": str(actor_id), "error": words(error)})
                     return
                 version, position = event.version, last.position
                 if event.type == WORKER_LOST_EVENT and bytes(event.data) == data:
