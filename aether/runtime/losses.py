@@ -13,11 +13,11 @@ import orjson
 from msgspec import Raw
 
 from aether.config import Loss, RuntimeConfig
-from aether.errors import AetherError
+from aether.errors import AetherError, Unavailable
 from aether.ids import ActorId, Position, Version
 from aether.log_lines import words
 from aether.names import event_source, shard_of
-from aether.ports import START, Clock, Committed, EventStore, Lease
+from aether.ports import START, Clock, Committed, Conflict, EventStore, Lease
 from aether.runtime.counters import Counters
 from aether.wire import DEADLINE_AHEAD_MAX_S, WORKER_LOST_EVENT, Event, StoredEvent, decode_commit, instant
 
@@ -105,8 +105,11 @@ class Losses:
                 if event.type == WORKER_LOST_EVENT and bytes(event.data) == data:
                     break  # by an append whose outcome was unknown
             event = self._event(actor_id, loss, data, Version(version + 1))
-            if isinstance(await self._store.append(actor_id, [event], Position(position)), Committed):
+            outcome = await self._store.append(actor_id, [event], Position(position))
+            if isinstance(outcome, Committed):
                 break
+            if not isinstance(outcome, Conflict):  # whoever serves the shard asks again, and not at once
+                raise Unavailable(f"a lost worker cannot be stored yet: {outcome}")
         self._counters.workers_lost += 1
 
     def _event(self, actor_id: ActorId, loss: Loss, data: bytes, version: Version) -> Event:
