@@ -17,7 +17,7 @@ from aether.errors import AetherError, Unavailable
 from aether.ids import ActorId, Position, Version
 from aether.log_lines import words
 from aether.names import event_source, shard_of
-from aether.ports import START, Clock, Committed, Conflict, EventStore, Lease
+from aether.ports import START, Clock, Committed, EventStore, Lease, Refused
 from aether.runtime.counters import Counters
 from aether.wire import DEADLINE_AHEAD_MAX_S, WORKER_LOST_EVENT, Event, StoredEvent, decode_commit, instant
 
@@ -108,8 +108,8 @@ class Losses:
             outcome = await self._store.append(actor_id, [event], Position(position))
             if isinstance(outcome, Committed):
                 break
-            if not isinstance(outcome, Conflict):  # whoever serves the shard asks again, and not at once
-                raise Unavailable(f"a lost worker cannot be stored yet: {outcome}")
+            if isinstance(outcome, Refused):  # whoever serves the shard asks again, and not at once
+                raise Unavailable(f"a lost worker cannot be stored yet: {outcome.reason}")
         self._counters.workers_lost += 1
 
     def _event(self, actor_id: ActorId, loss: Loss, data: bytes, version: Version) -> Event:
