@@ -181,7 +181,8 @@ class _Turn:
         server = self.state.server
         if server is None or server.pid is None or self.state.phase is not Phase.RUNNING:
             return
-        if self.now_s - server.renewed_at_s < self.config.renew_server_every_s:
+        renewed_at_s = server.renewed_at_s
+        if renewed_at_s is not None and self.now_s - renewed_at_s < self.config.renew_server_every_s:
             return
         self.state = replace(self.state, server=replace(server, renewed_at_s=self.now_s, renewing=True))
         self._say("the embedded nats-server stores nothing, though there is room: it is started again")

@@ -119,7 +119,7 @@ class Server:
     start_at_s: float = 0.0
     exits_s: tuple[float, ...] = ()
     kills_s: tuple[float, ...] = ()
-    renewed_at_s: float = float("-inf")
+    renewed_at_s: float | None = None
     renewing: bool = False
 
 
