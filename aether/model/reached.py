@@ -74,6 +74,8 @@ class _Walk:
         self.lines: set[str] = set()
         self._members_of = members_of
         self._package = _top(module)
+        file = getattr(sys.modules.get(self._package), "__file__", None) or ""
+        self._directory = f"{PurePath(file).parent}/" if PurePath(file).stem == "__init__" else file
         self._seen: dict[int, Any] = {}
         self._texts: dict[int, str] = {}
 
@@ -106,7 +108,17 @@ class _Walk:
         file = getattr(sys.modules.get(module or ""), "__file__", None) or ""
         return not any(file.startswith(f"{path}/") for path in _OTHERS)
 
+    def _is_foreign(self, function: FunctionType) -> bool:
+        """Whether its code is another's: a wrapper of the standard library says that it is of our module."""
+        file = function.__code__.co_filename
+        own = bool(self._directory) and file.startswith(self._directory)
+        return not own and any(file.startswith(f"{path}/") for path in _OTHERS)
+
     def _function(self, function: FunctionType) -> None:
+        if self._is_foreign(function):
+            within = [one for one in _within(function) if isinstance(one, FunctionType)]
+            self.lines.update(f"{function.__qualname__} around {self.reach(one)}" for one in within)
+            return
         trees = _trees_of_function(function.__code__)
         body = " | ".join(map(_tree_text, trees)) if trees else _code_text(function.__code__)
         names = set().union(*map(_names_in, trees)) if trees else _names_of_code(function.__code__)
@@ -218,6 +230,11 @@ def _unwrapped(found: Any) -> list[Any] | None:
     return None
 
 
+def _within(function: FunctionType) -> list[Any]:
+    """What a wrapper wraps: by its mark, and in its closure."""
+    return [getattr(function, "__wrapped__", None), *map(_content, function.__closure__ or ())]
+
+
 def _top(module: str) -> str:
     return module.partition(".")[0]
 
@@ -246,9 +263,10 @@ def _is_written(cls: type, name: str, member: Any) -> bool:
     if isinstance(member, enum.Enum | types.MemberDescriptorType | types.GetSetDescriptorType):
         return False
     if name.startswith("__"):
-        return isinstance(member, FunctionType) and (
-            name == "__post_init__" or bool(_trees_of_function(member.__code__))
-        )
+        if not isinstance(member, FunctionType):
+            return False
+        inner: Any = inspect.unwrap(member)
+        return name == "__post_init__" or (bool(_trees_of_function(inner.__code__)) and inner.__name__ == name)
     return not name.startswith("_") or isinstance(member, FunctionType) or not issubclass(cls, enum.Enum)
 
 

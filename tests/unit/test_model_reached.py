@@ -3,6 +3,9 @@
 import importlib
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -301,3 +304,31 @@ def test_values_that_hold_themselves_are_told(tmp_path: Path) -> None:
     around: list[object] = [1]
     around.append(around)
     assert reached_text("x", [], [], {"a": around}) == "a by default list ['int 1', 'list']"
+
+
+@dataclass(slots=True, order=True, frozen=True)
+class Made:
+    """A class whose special methods Python makes, but for one."""
+
+    amount: int
+
+    def __str__(self) -> str:
+        return f"{self.amount}"
+
+    @contextmanager
+    def held(self) -> Iterator[int]:
+        """Through a wrapper of Python's own."""
+        yield self.amount
+
+
+def test_what_decorators_make_is_not_told_because_another_python_makes_it_otherwise() -> None:
+    told = reached_text(__name__, [Made], [], {})
+    assert [line.partition(":")[0] for line in told.splitlines()] == [
+        "Made.__str__ = function Made.__str__",
+        "Made.held = function Made.held",
+        "Made.held around function Made.held",
+        "Made.held uses contextmanager = function contextmanager",
+        "class Made(class object)",
+        "function Made.__str__",
+        "function Made.held",
+    ]
