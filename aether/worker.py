@@ -333,9 +333,11 @@ async def _watched(config: RuntimeConfig, runtime: Runtime, note: HandlerNote | 
     """Meanwhile what blocks the event loop is named in the log and counted."""
 
     def doing() -> dict[str, str]:
-        last = note.last() if note is not None else None
+        last, runs = note.last() if note is not None else (None, False)
         if last is None:
             return {}
+        if not runs:
+            return {"after": f"{last.command} of {last.kind}/{last.key}"}
         return {"actor": f"{last.kind}/{last.key}", "command": last.command, "command_id": last.command_id}
 
     def noticed(_: float) -> None:

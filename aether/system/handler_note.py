@@ -40,9 +40,10 @@ class HandlerNote:
         """No handler is on the stack any more."""
         self._page[0] = 0
 
-    def last(self) -> NotedHandler | None:
-        """The handler that is on the stack, or was there last; from any thread, while the writer stands still."""
-        return _read(self._page[:])
+    def last(self) -> tuple[NotedHandler | None, bool]:
+        """The handler that was on the stack last, and whether it still is; for other threads."""
+        content = self._page[:]
+        return _read(content), content[:1] == b"\1"
 
 
 def read_note(fd: int) -> NotedHandler | None:

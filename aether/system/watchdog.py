@@ -16,6 +16,8 @@ from types import FrameType, TracebackType
 LOOKS_A_SILENCE = 4
 """How often it looks within the time after which a loop counts as silent."""
 
+JOIN_TIMEOUT_S = 1.0
+
 _log = logging.getLogger(__name__)
 
 
@@ -52,6 +54,8 @@ class Watchdog:
         self._ended.set()
         if self._timer is not None:
             self._timer.cancel()
+        if self._thread is not None:
+            self._thread.join(JOIN_TIMEOUT_S)  # it only has a line to finish
 
     def _move(self) -> None:
         assert self._loop is not None
@@ -62,23 +66,27 @@ class Watchdog:
         """In the thread."""
         assert self._loop is not None
         seen, since_s, told = self._beat, self._loop.time(), False
+        now_s = since_s
         while not self._ended.wait(self._silent_s / LOOKS_A_SILENCE):
-            now_s = self._loop.time()
+            looked_s, now_s = now_s, self._loop.time()
             if self._beat != seen:
                 if told or now_s - since_s > 2 * self._silent_s:
                     self._over(now_s - since_s, told)
                 seen, since_s, told = self._beat, now_s, False
             elif not told and now_s - since_s > self._silent_s:
                 told = True
-                self._tell(now_s - since_s)
+                self._tell(now_s - since_s, stood_still=now_s - looked_s > self._silent_s)
 
-    def _tell(self, silent_s: float) -> None:
+    def _tell(self, silent_s: float, stood_still: bool) -> None:
         fields = {
             **self._doing(),
             "at": _place(sys._current_frames().get(self._watched)),
             "silent_s": f"{silent_s:.3f}",
         }
-        _log.warning("the event loop is silent: something blocks it", extra=fields)
+        if stood_still:  # it may be nobody's fault: the process was stopped, or the machine is short of CPU
+            _log.warning("the whole process stood still: stopped, without CPU, or in a call of C", extra=fields)
+        else:
+            _log.warning("the event loop is silent: something blocks it", extra=fields)
 
     def _over(self, silent_s: float, told: bool) -> None:
         assert self._loop is not None

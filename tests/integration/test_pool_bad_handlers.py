@@ -43,7 +43,7 @@ async def test_a_handler_and_a_task_that_do_not_end_are_in_no_drains_way(nats_se
     with pool_on(nats_server, namespace) as pool:
         async with aether.connect(nats_server.url, model=model, namespace=namespace) as client:
             with pytest.raises((aether.DeadlineExceeded, aether.ActorFailed)):
-                await client.actor(Bad, "stays", deadline_s=0.2).stay()
+                await client.actor(Bad, "stays", deadline_s=1).stay()
             await asyncio.to_thread(
                 pool.wait_for, re.compile(r"a handler goes on although.* actor=bad/stays command=stay")
             )

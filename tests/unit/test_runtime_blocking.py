@@ -168,7 +168,7 @@ async def test_what_it_raises_is_as_from_any_handler() -> None:
 async def test_after_its_deadline_nothing_of_it_is_stored_and_the_actor_is_held_until_it_ends() -> None:
     async with node(model=model) as runtime:
         with pytest.raises(DeadlineExceeded) as late:
-            await send(runtime, W, made("work_on", gate="a", for_s=0.05))
+            await send(runtime, W, made("work_on", gate="a", for_s=0.3))
         assert late.value.outcome_known
         for name in ("now", "work"):
             args = {"what": "y"} if name == "work" else {}
@@ -192,7 +192,7 @@ async def test_what_it_had_emitted_before_its_deadline_is_undone() -> None:
     async with node(model=model) as runtime:
         await send(runtime, W, made("work", what="x"))
         with pytest.raises(DeadlineExceeded):
-            await send(runtime, W, made("work", what="y", gate="a", for_s=0.05))
+            await send(runtime, W, made("work", what="y", gate="a", for_s=0.3))
         GATES["a"].set()
         host = runtime._host
         assert host is not None
@@ -205,7 +205,7 @@ async def test_what_was_decided_before_it_in_the_same_turn_is_stored() -> None:
     async with node(model=model) as runtime:
         await send(runtime, W, made("now"))
         first = asyncio.ensure_future(send(runtime, W, made("work", what="x")))
-        second = asyncio.ensure_future(send(runtime, W, made("work", what="y", gate="a", for_s=0.2)))
+        second = asyncio.ensure_future(send(runtime, W, made("work", what="y", gate="a", for_s=0.5)))
         await first
         with pytest.raises(DeadlineExceeded):
             await second
@@ -218,7 +218,7 @@ async def test_one_that_gets_no_thread_before_its_deadline_never_runs() -> None:
         held = asyncio.ensure_future(send(runtime, W, made("work", what="x", gate="a")))
         await until(lambda: bool(BEGUN))
         with pytest.raises(DeadlineExceeded) as late:
-            await send(runtime, OTHER, made("work", what="y", for_s=0.05))
+            await send(runtime, OTHER, made("work", what="y", for_s=0.3))
         assert late.value.outcome_known
         assert bytes((await send(runtime, OTHER, made("now"))).value) == b"[]", "its actor is free"
         GATES["a"].set()

@@ -169,7 +169,7 @@ async def test_a_handlers_own_time_outs_are_its_own() -> None:
 async def test_at_its_deadline_a_handler_is_cancelled_and_undone() -> None:
     async with node(model=model) as runtime:
         with pytest.raises(DeadlineExceeded) as late:
-            await send(runtime, STAYER, made("wait", for_s=0.01))
+            await send(runtime, STAYER, made("wait", for_s=0.2))
         assert late.value.outcome_known
         await says(runtime, 0)
 
@@ -177,7 +177,7 @@ async def test_at_its_deadline_a_handler_is_cancelled_and_undone() -> None:
 @pytest.mark.parametrize(("how", "count"), [("return", 1), ("reject", 0), ("break", 0)])
 async def test_what_a_handler_does_when_it_is_cancelled_counts_if_it_ends_soon(how: str, count: int) -> None:
     async with node(model=model) as runtime:
-        sent = send(runtime, STAYER, made("clean_up", how=how, for_s=0.01))
+        sent = send(runtime, STAYER, made("clean_up", how=how, for_s=0.2))
         if how == "return":
             assert bytes((await sent).value) == b"1"
         else:
@@ -192,7 +192,7 @@ async def test_a_handler_that_will_not_be_cancelled_is_given_up_and_its_actor_he
     async with node(model=model, config=GRACE) as runtime:
         await send(runtime, STAYER, made("touch"))
         with caplog.at_level(logging.ERROR), pytest.raises(ActorFailed, match="goes on"):
-            await asyncio.wait_for(send(runtime, STAYER, made("stay", id="c-1", attempt=1, for_s=0.01)), 5)
+            await asyncio.wait_for(send(runtime, STAYER, made("stay", id="c-1", attempt=1, for_s=0.2)), 5)
         (line,) = [r.__dict__ for r in caplog.records if "goes on" in r.message]
         assert (line["actor"], line["command"], line["command_id"]) == ("stayer/s", "stay", "c-1")
         assert line["at"].endswith("in wait")
@@ -213,7 +213,7 @@ async def test_a_handler_that_will_not_be_cancelled_is_given_up_and_its_actor_he
 async def test_whoever_waits_behind_such_a_handler_hears_of_it_and_what_was_decided_before_is_stored() -> None:
     async with node(model=model, config=GRACE) as runtime:
         await send(runtime, STAYER, made("touch"))
-        sent = [made("touch"), made("stay", for_s=0.01), made("touch"), made("tell")]
+        sent = [made("touch"), made("stay", for_s=0.2), made("touch"), made("tell")]
         answers = await asyncio.wait_for(
             asyncio.gather(*(send(runtime, STAYER, one) for one in sent), return_exceptions=True), 5
         )
@@ -231,7 +231,7 @@ async def test_whoever_waits_behind_such_a_handler_hears_of_it_and_what_was_deci
 async def test_a_held_actor_is_in_no_drains_way() -> None:
     async with node(model=model, config=GRACE) as runtime:
         with pytest.raises(ActorFailed):
-            await send(runtime, STAYER, made("stay", for_s=0.01))
+            await send(runtime, STAYER, made("stay", for_s=0.2))
         draining = asyncio.ensure_future(runtime._drain())
         await asyncio.wait_for(draining, 5)
         assert not LATE

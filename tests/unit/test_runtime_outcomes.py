@@ -75,7 +75,7 @@ async def test_each_outcome_has_a_counter_of_its_own() -> None:
                 with suppress(AetherError):
                     await send(runtime, TRIAL, made("do", how=how))
         with suppress(AetherError):
-            await send(runtime, TRIAL, made("wait", for_s=0.01))
+            await send(runtime, TRIAL, made("wait", for_s=0.2))
         for name in ("tell", "aether.state"):
             await send(runtime, TRIAL, made(name))
         await append_from_outside(runtime, BROKEN, model.actor_type("trial"), Tried(-1))
