@@ -51,17 +51,6 @@ from aether.supervisor.words import check_why, ended, overdue_why, status, while
 INTERRUPTS_TO_KILL = 2
 
 
-def initial(config: SupervisorConfig, run: str, now_s: float, server_pid: int | None = None) -> State:
-    """The state before the first fork; `run` is unique to this start of the supervisor."""
-    return State(
-        run=run,
-        slots=tuple(Slot(number=number, fork_at_s=now_s) for number in range(config.workers)),
-        server=None if server_pid is None else Server(pid=server_pid),
-        seen_at_s=now_s,
-        watchdog_at_s=now_s,
-    )
-
-
 def step(state: State, event: Input, config: SupervisorConfig, now_s: float) -> tuple[State, list[Effect]]:
     """The next state and what is to be done, in order. A state that is done stays as it is."""
     if state.phase is Phase.DONE:

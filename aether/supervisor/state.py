@@ -166,6 +166,17 @@ class State:
     watchdog_at_s: float = 0.0
 
 
+def initial(config: SupervisorConfig, run: str, now_s: float, server_pid: int | None = None) -> State:
+    """The state before the first fork; `run` is unique to this start of the supervisor."""
+    return State(
+        run=run,
+        slots=tuple(Slot(number=number, fork_at_s=now_s) for number in range(config.workers)),
+        server=None if server_pid is None else Server(pid=server_pid),
+        seen_at_s=now_s,
+        watchdog_at_s=now_s,
+    )
+
+
 # ---------------------------------------------------------------------------------------------------- inputs
 
 

@@ -27,7 +27,7 @@ from aether.supervisor.child import Work, become_worker
 from aether.supervisor.due import next_wake_s
 from aether.supervisor.handover import Handover, hand_over
 from aether.supervisor.notify import notify
-from aether.supervisor.plan import initial, step
+from aether.supervisor.plan import step
 from aether.supervisor.state import (
     Asked,
     CheckStarted,
@@ -52,6 +52,7 @@ from aether.supervisor.state import (
     SupervisorConfig,
     Terminate,
     Tick,
+    initial,
 )
 from aether.supervisor.strays import Strays
 from aether.system.embedded import EmbeddedServer, respawn, shut_down

@@ -65,7 +65,8 @@ class KillWorker:
 
 @dataclass(frozen=True, slots=True)
 class FreezeWorker:
-    """SIGSTOP of a worker beyond its lease, then SIGCONT: it wakes up as the owner of shards that others own now."""
+    """SIGSTOP of a worker beyond its lease, and of its supervisor, which would end it, as when a host is frozen; then
+    SIGCONT: it wakes up as the owner of shards that others own now."""
 
     needs: ClassVar[frozenset[Needs]] = frozenset()
     dice: float
@@ -77,12 +78,14 @@ class FreezeWorker:
 
     async def strike(self, world: World) -> None:
         host, pid = _worker(world, self.dice)
+        host.send(signal.SIGSTOP)
         os.kill(pid, signal.SIGSTOP)
         try:
             await hold(self.for_s)
         finally:
             if pid in host.workers().values():
                 os.kill(pid, signal.SIGCONT)
+            host.send(signal.SIGCONT)
         await world.serving(host)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from aether.supervisor.plan import initial, step
+from aether.supervisor.plan import step
 from aether.supervisor.state import (
     Asked,
     CheckStarted,
@@ -29,6 +29,7 @@ from aether.supervisor.state import (
     SupervisorConfig,
     Terminate,
     Tick,
+    initial,
 )
 
 CONFIG = SupervisorConfig(
