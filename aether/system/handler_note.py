@@ -12,7 +12,6 @@ from aether.config import NotedHandler
 from aether.ids import ActorId
 
 _BYTES = 4_096
-_NAMES = 5
 
 
 def make_note() -> int:
@@ -33,7 +32,8 @@ class HandlerNote:
     def begin(self, actor_id: ActorId, command: str, command_id: str) -> None:
         """A handler of this command begins or goes on; without a command it is the actor's replay."""
         kind, key = actor_id.kind, actor_id.key
-        text = f"\1{kind} {command} {len(key)} {len(command_id)} {key}{command_id}".encode()
+        # The lengths as characters: to write them as numbers would take longer than all the rest.
+        text = f"\1{kind} {command} {chr(len(key))}{chr(len(command_id))}{key}{command_id}".encode()
         self._page[0 : len(text)] = text
 
     def end(self) -> None:
@@ -53,9 +53,10 @@ def read_note(fd: int) -> NotedHandler | None:
 
 
 def _read(content: bytes) -> NotedHandler | None:
-    parts = content[1:].decode(errors="replace").split(" ", _NAMES - 1)
-    if len(parts) < _NAMES:
+    parts = content[1:].decode(errors="replace").split(" ", 2)
+    if len(parts) < 3 or len(parts[2]) < 2:
         return None
-    kind, command, key_chars, id_chars, names = parts
-    end = int(key_chars)
-    return NotedHandler(kind=kind, key=names[:end], command=command, command_id=names[end : end + int(id_chars)])
+    kind, command, names = parts
+    key_ends = 2 + ord(names[0])
+    id_ends = key_ends + ord(names[1])
+    return NotedHandler(kind=kind, key=names[2:key_ends], command=command, command_id=names[key_ends:id_ends])
