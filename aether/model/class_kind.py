@@ -55,7 +55,7 @@ class ActorKind(CompiledKind):
             state=state,
             reached=_reached(cls, appliers, fields, [state, *(one.codec for one in events)]),
             mutable=not all(field.immutable for field in fields),
-            snapshot_version=checked_snapshot_version(cls.snapshot_version, cls._aether_place),
+            snapshot_version=checked_snapshot_version(getattr(cls, "snapshot_version", 1), cls._aether_place),
             command_window_s=checked_window_s(kind, cls.command_window_s, cls._aether_place),
             description=inspect.cleandoc(cls.__dict__.get("__doc__") or ""),
         )

@@ -55,7 +55,7 @@ class DeciderKind(CompiledKind):
             state=state_codec,
             reached=reached_text(evolve.__module__, [evolve, *events], infos, {"initial": decider.initial}),
             mutable=not is_immutable(state_codec.info),
-            snapshot_version=checked_snapshot_version(decider.snapshot_version, place),
+            snapshot_version=checked_snapshot_version(getattr(decider, "snapshot_version", 1), place),
             description=decider.description,
             command_window_s=checked_window_s(kind, decider.command_window_s, place),
         )
