@@ -112,38 +112,82 @@ async def worker(stack: AsyncExitStack, url: str, namespace: str, name: str) -> 
     return Worker(connection, cluster, runtime)
 
 
-async def test_a_member_that_cannot_renew_stays_subscribed_and_silent_while_the_next_owner_answers(
+async def served(stack: AsyncExitStack, client: JetStreamConnection, url: str, namespace: str) -> Worker:
+    """A member that holds the shard and has carried out one command of Alice's."""
+    await client.transport.follow_owners()
+    old = await worker(stack, url, namespace, "a")
+    await soon(lambda: old.answers() and old.cluster.moves().held > 0)
+    assert await reply_again(client, command("deposit", amount=1)) == 1
+    return old
+
+
+async def deaf(one: Worker) -> None:
+    """Have it hear of the table no more."""
+    watch = one.cluster._watch
+    assert watch is not None
+    await watch.stop()
+
+
+async def succeeded(stack: AsyncExitStack, old: Worker, url: str, namespace: str) -> Worker:
+    """The next owner. At no instant do both answer."""
+    new = await worker(stack, url, namespace, "b")
+
+    def one_at_most() -> bool:
+        assert not (old.answers() and new.answers())
+        return new.answers()
+
+    await soon(one_at_most)
+    return new
+
+
+async def only_the_next_owner_answers(client: JetStreamConnection, old: Worker) -> None:
+    """Alice's next commands; the old owner, subscribed or not, neither answers nor carries out any of them."""
+    before = (old.runtime.counters.answers, old.runtime.counters.commits)
+    for balance in range(2, 22):
+        assert await reply_again(client, command("deposit", amount=1)) == balance
+        assert await reply_again(client, command("statement")) == balance
+    assert (old.runtime.counters.answers, old.runtime.counters.commits) == before
+    assert not old.answers()
+
+
+async def test_a_member_that_cannot_renew_has_withdrawn_when_the_next_owner_answers(
     nats_server: NatsServer, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(node(nats_server.url, namespace))
-        await client.transport.follow_owners()
-        old = await worker(stack, nats_server.url, namespace, "a")
-        await soon(lambda: old.answers() and old.cluster.moves().held > 0)
-        assert await reply_again(client, command("deposit", amount=1)) == 1
-        # It neither writes nor hears of the table any more, but takes commands as before.
-        watch = old.cluster._watch
-        assert watch is not None
-        await watch.stop()
+        old = await served(stack, client, nats_server.url, namespace)
+        await deaf(old)
 
         async def refuse(key: str, value: bytes, revision: int, ttl_s: float | None = None) -> int | None:
             raise Unavailable("no renewal leaves")
 
         monkeypatch.setattr(old.connection.table, "update", refuse)
-        new = await worker(stack, nats_server.url, namespace, "b")
+        await succeeded(stack, old, nats_server.url, namespace)
+        await soon(lambda: old.cluster.moves().held == 0 and not old.runtime.get_active_vms())
+        taken = old.runtime.counters.commands
+        await only_the_next_owner_answers(client, old)
+        assert old.runtime.counters.commands == taken, "it is subscribed no more"
 
-        def one_at_most() -> bool:
-            assert not (old.answers() and new.answers())
-            return new.answers()
 
-        await soon(one_at_most)
-        answered, taken = old.runtime.counters.answers, old.runtime.counters.commands
-        for balance in range(2, 22):
-            assert await reply_again(client, command("deposit", amount=1)) == balance
-            assert await reply_again(client, command("statement")) == balance
-        await soon(lambda: old.runtime.counters.commands - taken >= 40)
-        assert old.runtime.counters.answers == answered
-        assert not old.answers()
+async def test_a_member_that_stood_still_is_handed_commands_and_carries_out_none(
+    nats_server: NatsServer, namespace: str
+) -> None:
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(node(nats_server.url, namespace))
+        old = await served(stack, client, nats_server.url, namespace)
+        # As in a process that was stopped: what renews the row and would withdraw does not run. Its shards stay open.
+        await deaf(old)
+        await old.cluster._stop_beating()
+        await succeeded(stack, old, nats_server.url, namespace)
+        counters = old.runtime.counters
+        answered, taken, fenced = counters.answers, counters.commands, counters.answers_fenced
+        await only_the_next_owner_answers(client, old)
+        assert old.cluster.moves().held > 0, "it has not withdrawn"
+        await soon(lambda: counters.commands - taken >= 40)
+        await soon(lambda: counters.answers_fenced - fenced >= 40)
+        assert counters.answers == answered
+        assert counters.commits == 1, "only what it did as the owner"
+        assert [machine.version for machine in old.runtime.get_active_vms()] == [1]
 
 
 async def reply_again(client: JetStreamConnection, made: Command) -> int:
