@@ -55,6 +55,7 @@ class Cluster:
         self.config = config or ClusterConfig()
         self._connection = connection
         self._own = OwnSession(me, replaces=replaces, answers_for_s=self.config.answers_for_s)
+        self.valid = self._own.holding.valid
         self._core = Ownership(self._own, connection.shards, self.config, siblings)
         self._heartbeat = Heartbeat(
             connection.table,
@@ -83,10 +84,6 @@ class Cluster:
     def set_vm_provider(self, provider: VMProvider) -> None:
         """Take the runtime whose shards are opened and closed, and whose active VMs are stopped. Before `start`."""
         self._provider = provider
-
-    def valid(self, shard: int, boot_s: float) -> bool:
-        """Whether an answer for the shard may leave at this instant."""
-        return self._core.answers(shard, boot_s) and not self._ended
 
     @property
     def stored_format(self) -> int:
@@ -171,6 +168,7 @@ class Cluster:
     async def stop(self) -> None:
         """End at once: nothing more is answered, and what is held is left to expire. Idempotent."""
         self._ended = True
+        self._own.holding.end()
         if self._wake is not None:
             self._wake.cancel()
         await self._stop_beating()
@@ -275,6 +273,7 @@ class Cluster:
 
     def _fail(self, error: BaseException) -> None:
         self._ended = True
+        self._own.holding.end()
         if not self.failed.done():
             self.failed.set_exception(error)
 

@@ -67,7 +67,7 @@ class Ownership:
         self._siblings = frozenset(siblings) | {own.name}
         self._shards = [_Shard() for _ in range(shards)]
         self._members = Membership()
-        self._answering: set[int] = set()
+        self._answering = own.holding.shards
         self._look: set[int] = set(range(shards))
         self._ring: tuple[str, ...] | None = None
         self._wanted: Mapping[int, str] = {}
@@ -85,7 +85,7 @@ class Ownership:
 
     def answers(self, shard: int, now_s: float) -> bool:
         """Whether an answer for the shard may leave at this instant: the reply fence."""
-        return now_s < self.own.until_s and shard in self._answering
+        return self.own.holding.valid(shard, now_s)
 
     def members(self) -> list[tuple[str, MemberRow]]:
         """The members that are there, by name, with their rows."""

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
+from aether.core.holding import Holding
 from aether.core.membership import Holder, MemberRow, Word
 from aether.names import member_name
 
@@ -60,7 +61,7 @@ class OwnSession:
         self.me = me
         self.name = member_name(me.node, me.slot)
         self.session: int | None = None
-        self.until_s = 0.0
+        self.holding = Holding()
         self._replaces = replaces
         self._answers_for_s = answers_for_s
         self._word = Word(0, None)
@@ -88,9 +89,14 @@ class OwnSession:
         """Whether a write may have been stored, or may still be, that has neither been answered nor read."""
         return self._unknown
 
+    @property
+    def until_s(self) -> float:
+        """Until when the session certainly lasts."""
+        return self.holding.until_s
+
     def valid(self, now_s: float) -> bool:
         """Whether the session certainly lasts at this instant."""
-        return now_s < self.until_s
+        return now_s < self.holding.until_s
 
     def write(self, now_s: float, *, active: bool, about: dict[str, Any]) -> Write:
         """The next write. What it says of the session is believed when `told` hears of it."""
@@ -121,7 +127,7 @@ class OwnSession:
         before, self._word = self._word, word
         if self._is_mine(word):
             return self._echoed(word)
-        lapsed, self.session, self.until_s = self.session is not None, None, 0.0
+        lapsed, self.session, self.holding.until_s = self.session is not None, None, 0.0
         if word.row is None:
             return Change.LAPSED if lapsed else Change.NOTHING
         change = Change.REPLACED if lapsed or self._is_mine(before) else self._occupied(word.row)
@@ -133,11 +139,11 @@ class OwnSession:
         joined = word.session != self.session
         self._unknown = self._unknown and word.row.beat < self._beat
         if joined:
-            self.until_s = 0.0
+            self.holding.until_s = 0.0
         self.session = word.session
         sent_s = self._sent_s.get(word.row.beat)
         if sent_s is not None:
-            self.until_s = max(self.until_s, sent_s + self._answers_for_s)
+            self.holding.until_s = max(self.holding.until_s, sent_s + self._answers_for_s)
         for beat in [beat for beat in self._sent_s if beat <= word.row.beat]:
             del self._sent_s[beat]
         return Change.JOINED if joined else Change.NOTHING
