@@ -108,7 +108,7 @@ class Committer:
         self.commits.add(_Commit(self, actor_id, shard, payload, expected, done))
 
     def may_send(self, shard: int) -> bool:
-        """Whether a commit for an actor of the shard may leave at this instant."""
+        """Whether a commit for an actor of the shard may be sent again at this instant."""
         return self._lease.valid(shard, self._now_s())
 
     def _send(self, commits: list[_Commit]) -> None:
@@ -129,33 +129,34 @@ class Committer:
 
     def _advance(self, joined: int) -> None:
         line, grouping, can_group = self._line, self._grouping, self._store.together_max > 1
-        if joined:
-            now_s = self._now_s()
-            for _ in range(joined):
-                grouping.joined(now_s)
-        if not line or self._batch is not None:
+        if not line:
+            return
+        now_s = self._now_s()
+        for _ in range(joined):
+            grouping.joined(now_s)
+        if self._batch is not None:
             return  # what comes until the outcome of a batch goes next
         if can_group and grouping.way is Way.TOGETHER:
             if not self._in_flight:
-                self._send_together()
+                self._send_together(now_s)
             return
         while line and self._in_flight < self._in_flight_max and not (can_group and grouping.full):
-            self._send_first()
+            self._send_first(now_s)
 
-    def _send_first(self) -> None:
-        self._send_one(self._line[0])  # it stays in line until it is sent: what raises gives up who is in line
+    def _send_first(self, now_s: float) -> None:
+        self._send_one(self._line[0], now_s)  # it stays in line until it is sent: what raises gives up who is in line
         self._line.popleft()
 
-    def _send_together(self) -> None:
+    def _send_together(self, now_s: float) -> None:
         if len(self._line) < TOGETHER_MIN:
             while self._line:
-                self._send_first()
+                self._send_first(now_s)
             return
         batch: list[_Commit] = []
         room = TOGETHER_BYTES_MAX
         while self._line and room > 0 and len(batch) < min(self._store.together_max, self._in_flight_max):
             commit = self._line.popleft()
-            if not self._leaves(commit):
+            if not self._leaves(commit, now_s):
                 continue
             batch.append(commit)
             room -= len(commit.payload)
@@ -175,8 +176,8 @@ class Committer:
             for commit in batch:
                 self._give_up(commit, error)
 
-    def _send_one(self, commit: _Commit) -> None:
-        if not self._leaves(commit):
+    def _send_one(self, commit: _Commit, now_s: float) -> None:
+        if not self._leaves(commit, now_s):
             return
         self._in_flight += 1
         try:
@@ -185,10 +186,10 @@ class Committer:
         except BaseException as error:
             self._give_up(commit, error)
 
-    def _leaves(self, commit: _Commit) -> bool:
+    def _leaves(self, commit: _Commit, now_s: float) -> bool:
         """Whether the commit may be sent now. If not, its machine hears of it as of any outcome."""
         try:
-            if self.may_send(commit.shard):
+            if self._lease.valid(commit.shard, now_s):
                 return True
             self._grouping.left(1)
             self._counters.commits_fenced += 1

@@ -228,11 +228,13 @@ class Host:
             self._send_answers([one])
 
     def _send_answers(self, answers: list[_Answer]) -> None:
-        lease, clock = self.lease, self.clock
+        if not answers:
+            return
+        lease, now_s = self.lease, self.clock.boot_s()
         for one in answers:
             delivery = one.delivery
             try:
-                if lease.valid(delivery.shard, clock.boot_s()):
+                if lease.valid(delivery.shard, now_s):
                     self.counters.answers += 1
                     delivery.respond(one.answer)
                 else:

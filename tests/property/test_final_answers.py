@@ -45,7 +45,7 @@ def every_send_is_the_first(patch: pytest.MonkeyPatch) -> None:
 def workers_without_a_lease_go_on(patch: pytest.MonkeyPatch) -> None:
     """The lease is asked before an answer only."""
     patch.setattr(Host, "owns", lambda *_: True)
-    patch.setattr(Committer, "may_send", lambda *_: True)
+    patch.setattr(Committer, "_leaves", lambda *_: True)
 
 
 def the_first_delivery_counts(patch: pytest.MonkeyPatch) -> None:
