@@ -75,7 +75,7 @@ WITHIN: dict[str, tuple[Any, str]] = {
     "commit": (Committer, "commit"),
     "join the line": (Grouping, "joined"),
     "send": (Committer, "_send_one"),
-    "may send": (Committer, "may_send"),
+    "may send": (Committer, "_leaves"),
     "count what is sent": (Grouping, "sent"),
     "count what has settled": (Grouping, "settled"),
     "outcome": (VirtualMachine, "_take_outcome"),
