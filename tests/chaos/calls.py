@@ -33,7 +33,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A ledger's version, sum and digest, as an answer had them."""
+    """A ledger's version, sum and digest, as an answer or a refusal had them."""
 
     version: int
     total: int
@@ -42,7 +42,11 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One call of one client. `number` counts the client's appends to that actor from 1; a read has 0."""
+    """One call of one client. `number` counts the client's appends to that actor from 1; a read has 0.
+
+    `given` says that the caller gave the command id. `receipt` is the state that the answer told: after an append, at a
+    read, at a refusal.
+    """
 
     client: str
     actor: str
@@ -50,6 +54,7 @@ class Call:
     number: int = 0
     amount: int = 0
     command_id: str
+    given: bool = False
     started_s: float
     ended_s: float
     deadline_s: float = 60.0

@@ -14,8 +14,20 @@ from itertools import pairwise
 from zlib import crc32
 
 from tests.chaos.calls import Act, Call, Outcome, Receipt
-from tests.chaos.histories import EVENT_TYPE, Append, Recorded, Stored, read_histories
+from tests.chaos.histories import (
+    EVENT_TYPE,
+    HANDLED,
+    REFUSED,
+    WORKER_LOST,
+    Append,
+    Recorded,
+    Stored,
+    read_histories,
+)
 from tests.chaos.report import Finding, Report, Violation, collected
+
+LOSSES_MAX = 2
+"""A command that has ended so many workers is refused for good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +52,7 @@ def check(
         findings += _OneActor(actor, events, of_actor, appends).findings()
     findings += _answers(calls, limits or Limits())
     counts, examples = collected(findings)
+    types = Counter(event.type for events in histories.values() for event in events)
     outcomes = Counter((call.act, call.outcome) for call in calls)
     by_outcome = Counter(call.outcome for call in calls)
     return Report(
@@ -52,6 +65,9 @@ def check(
         unknown=by_outcome[Outcome.UNKNOWN],
         unavailable=by_outcome[Outcome.UNAVAILABLE],
         events=sum(len(events) for events in histories.values()),
+        refusals_stored=types[REFUSED],
+        handled_stored=types[HANDLED],
+        losses_stored=types[WORKER_LOST],
         actors=len(histories),
         longest_wait_s=max((call.ended_s - call.started_s for call in calls), default=0.0),
         longest_silence_s=_longest_silence_s(calls),
@@ -88,21 +104,21 @@ class _OneActor:
         self._calls = calls
         self._appends = appends
         self._states = _states(events)
-        self._place: dict[str, int] = {}
+        self._place: dict[str, int] = {}  # of the first outcome of each command; a lost worker is none
         for place, event in enumerate(events):
-            if event.command_id is not None:
+            if event.command_id is not None and event.type != WORKER_LOST:
                 self._place.setdefault(event.command_id, place)
-        self._acknowledged = [call for call in calls if call.act is Act.APPEND and call.outcome is Outcome.REPLY]
-        self._read = sorted(
-            (call for call in calls if call.act is Act.READ and call.outcome is Outcome.REPLY),
-            key=lambda call: call.ended_s,
-        )
+        answered = [call for call in calls if call.outcome in (Outcome.REPLY, Outcome.REJECTED)]
+        self._acknowledged = [call for call in answered if _appended(call)]
+        self._without_events = [call for call in answered if not _appended(call)]
 
     def findings(self) -> list[Finding]:
         return [
             *self._versions(),
             *self._unexpected(),
-            *self._duplicated(),
+            *self._twice(),
+            *self._contradicted(),
+            *self._decided(),
             *self._reordered(),
             *self._missing(),
             *self._replies(),
@@ -123,17 +139,67 @@ class _OneActor:
                 yield Finding(Violation.UNEXPECTED, f"{event}: nobody sent that command")
             elif call.actor != self._actor:
                 yield Finding(Violation.UNEXPECTED, f"{event}: it was sent to {call.actor}")
-            elif event.type != EVENT_TYPE or event.append != Append(call.client, call.number, call.amount):
-                yield Finding(Violation.UNEXPECTED, f"{event}: {event.type} {event.append}, sent was {_shown(call)}")
-            elif call.outcome in (Outcome.REJECTED, Outcome.UNAVAILABLE):
+            elif not _explains(call, event):
+                yield Finding(
+                    Violation.UNEXPECTED,
+                    f"{event}: {event.type} {event.append or event.refusal}, sent was {_shown(call)}",
+                )
+            elif event.type == EVENT_TYPE and call.outcome in (Outcome.REJECTED, Outcome.UNAVAILABLE):
                 yield Finding(Violation.UNEXPECTED, f"{event}: its client was told {call.outcome}")
 
-    def _duplicated(self) -> Iterable[Finding]:
+    def _twice(self) -> Iterable[Finding]:
+        """A command has one outcome: events, a reply without any, or a refusal. Two lost workers leave a refusal."""
+        losses = Counter[str]()
         for place, event in enumerate(self._events):
-            if event.command_id is not None and self._place[event.command_id] != place:
+            command_id = event.command_id
+            if command_id is None:
+                continue
+            if event.type == WORKER_LOST:
+                losses[command_id] += 1
+                continue
+            first = self._events[self._place[command_id]]
+            if self._place[command_id] != place:
+                violation = Violation.DUPLICATED if first.type == event.type else Violation.TWO_OUTCOMES
+                yield Finding(violation, f"{event}, {event.type}: before it as {first}, {first.type}")
+            elif losses[command_id] >= LOSSES_MAX and event.type != REFUSED:
                 yield Finding(
-                    Violation.DUPLICATED, f"{event}: before it as {self._events[self._place[event.command_id]]}"
+                    Violation.TWO_OUTCOMES, f"{event}, {event.type}: it had ended {losses[command_id]} workers"
                 )
+
+    def _contradicted(self) -> Iterable[Finding]:
+        """What is stored of a command without a change is what its client was told, if it was told anything."""
+        for call in self._calls:
+            event = self._outcome(call)
+            if event is None or event.type == EVENT_TYPE or call.outcome in (Outcome.UNKNOWN, Outcome.FAILED):
+                continue
+            if event.type == HANDLED:
+                agrees, told = call.outcome is Outcome.REPLY, _receipt(event.reply)
+            else:
+                agrees, told = call.outcome is Outcome.REJECTED, _receipt(event.refusal and event.refusal.details)
+            if not agrees or call.receipt != told:
+                yield Finding(
+                    Violation.CONTRADICTED,
+                    f"{_shown(call)} was told {call.outcome} {call.receipt}, {event} is {event.type} {told}",
+                )
+
+    def _decided(self) -> Iterable[Finding]:
+        """Nothing is taken from a ledger that has less, and nothing else is refused."""
+        for event in self._events:
+            before = self._states.get((event.version or 0) - 1)
+            if before is None:
+                continue
+            call = self._appends.get(event.command_id or "")
+            if event.append is not None and before.total + event.append.amount < 0:
+                yield Finding(Violation.DECIDED_WRONG, f"{event} took {-event.append.amount} of {before}")
+            elif event.type == REFUSED and call is not None and before.total + call.amount >= 0:
+                yield Finding(Violation.DECIDED_WRONG, f"{event} refused {call.amount} at {before}")
+            told = _receipt(event.reply if event.type == HANDLED else event.refusal and event.refusal.details)
+            if event.type in (HANDLED, REFUSED) and told != before:
+                yield Finding(Violation.WRONG_REPLY, f"{event}, {event.type}, tells {told}, before it was {before}")
+        for call in self._without_events:
+            state = call.receipt
+            if call.outcome is Outcome.REJECTED and state is not None and state.total + call.amount >= 0:
+                yield Finding(Violation.DECIDED_WRONG, f"{_shown(call)} was refused at {state}")
 
     def _reordered(self) -> Iterable[Finding]:
         """What was acknowledged before another was sent comes before it; a client's numbers only grow."""
@@ -143,14 +209,14 @@ class _OneActor:
         overtaken = set()
         for place in range(len(calls) - 1, -1, -1):
             call = calls[place]
-            if call is None or self._place[call.command_id] != place:
+            if call is None or self._place.get(call.command_id) != place:
                 continue
             if call.started_s > soonest_s:
                 overtaken.add(place)
-            if call.outcome is Outcome.REPLY:
+            if call.outcome in (Outcome.REPLY, Outcome.REJECTED):
                 soonest_s = min(soonest_s, call.ended_s)
         for place, call in enumerate(calls):
-            if call is None or self._place[call.command_id] != place:
+            if call is None or self._place.get(call.command_id) != place:
                 continue
             if place in overtaken or call.number < highest.get(call.client, 0):
                 yield Finding(Violation.REORDERED, f"{self._events[place]}: {_shown(call)}")
@@ -158,7 +224,8 @@ class _OneActor:
 
     def _missing(self) -> Iterable[Finding]:
         ordered = sorted(
-            self._acknowledged, key=lambda call: (call.receipt.version if call.receipt else 0, call.ended_s)
+            (call for call in self._calls if _is_stored(call)),
+            key=lambda call: (call.receipt.version if call.receipt else 0, call.ended_s),
         )
         there = [n for n, call in enumerate(ordered) if call.command_id in self._place]
         for n, call in enumerate(ordered):
@@ -173,10 +240,9 @@ class _OneActor:
 
     def _replies(self) -> Iterable[Finding]:
         for call in self._acknowledged:
-            place = self._place.get(call.command_id)
-            if place is None:
+            event = self._outcome(call)
+            if event is None or event.type != EVENT_TYPE:
                 continue
-            event = self._events[place]
             state = self._states.get(event.version or 0)
             if call.receipt != state:
                 yield Finding(Violation.WRONG_REPLY, f"{_shown(call)} heard {call.receipt}, {event} is {state}")
@@ -184,11 +250,12 @@ class _OneActor:
                 yield Finding(Violation.WRONG_REPLY, f"{_shown(call)} heard {call.receipt}, stored is {event.reply}")
 
     def _queries(self) -> Iterable[Finding]:
-        """An answer is a state that was there at some instant between the query's sending and its answer."""
-        known = _Highest((call.ended_s, self._stored_version(call)) for call in self._acknowledged)
-        seen = _Highest((call.ended_s, call.receipt.version) for call in self._read if call.receipt is not None)
+        """What an answer without events tells was there at some instant between its call's sending and its end."""
+        told = sorted((call for call in self._without_events), key=lambda call: call.ended_s)
+        known = _Highest((call.ended_s, self._stored_version(call)) for call in self._acknowledged + told)
+        seen = _Highest((call.ended_s, call.receipt.version) for call in told if call.receipt is not None)
         sent_s = self._sent_s()
-        for call in self._read:
+        for call in told:
             receipt = call.receipt
             if receipt is None or self._states.get(receipt.version) != receipt:
                 state = self._states.get(receipt.version if receipt else 0)
@@ -203,9 +270,14 @@ class _OneActor:
             if sent_s.get(receipt.version, 0.0) > call.ended_s:
                 yield Finding(Violation.EARLY_QUERY, f"{_shown(call)} heard {receipt}, which was not sent yet")
 
-    def _stored_version(self, call: Call) -> int:
+    def _outcome(self, call: Call) -> Recorded | None:
+        """What is stored of the call."""
         place = self._place.get(call.command_id)
-        return 0 if place is None else self._events[place].version or 0
+        return None if place is None else self._events[place]
+
+    def _stored_version(self, call: Call) -> int:
+        event = self._outcome(call)
+        return 0 if event is None else event.version or 0
 
     def _sent_s(self) -> dict[int, float]:
         """By version, when the last event up to it was sent."""
@@ -215,6 +287,28 @@ class _OneActor:
             latest_s = max(latest_s, call.started_s if call is not None else 0.0)
             found[event.version or 0] = latest_s
         return found
+
+
+def _appended(call: Call) -> bool:
+    """Whether its answer says that an event is stored."""
+    return call.act is Act.APPEND and call.outcome is Outcome.REPLY and call.amount != 0
+
+
+def _is_stored(call: Call) -> bool:
+    """Whether its answer says that the history has its outcome: of an id that the caller gave, every outcome."""
+    told = call.act is Act.APPEND and call.outcome in (Outcome.REPLY, Outcome.REJECTED)
+    return _appended(call) or (told and call.given)
+
+
+def _explains(call: Call, event: Recorded) -> bool:
+    """Whether the event may be stored of such a command. A handler of a ledger refuses, and never fails."""
+    if event.type == EVENT_TYPE:
+        return call.amount != 0 and event.append == Append(call.client, call.number, call.amount)
+    if event.type == HANDLED:
+        return call.amount == 0
+    if event.type == REFUSED:
+        return event.refusal is not None and event.refusal.code == "rejected"
+    return event.type == WORKER_LOST
 
 
 class _Highest:

@@ -17,6 +17,15 @@ from tests.chaos.report import Finding, Violation
 
 KIND = "ledger"
 EVENT_TYPE = "Appended"
+SYSTEM_PREFIX = "aether."
+REFUSED = "aether.Refused"
+"""A refusal that had to be stored: the error's body, and no reply."""
+
+HANDLED = "aether.Handled"
+"""A reply without events that had to be stored."""
+
+WORKER_LOST = "aether.WorkerLost"
+"""A command's handler has ended a worker. It says nothing of what becomes of the command, until there are two."""
 _ATTRIBUTE = re.compile(r"[a-z0-9]{1,20}")
 _VERSION = re.compile(r"[1-9][0-9]*")
 
@@ -37,9 +46,16 @@ class Append(NamedTuple):
     amount: int
 
 
+class Refusal(NamedTuple):
+    """What an event says of a command that was refused."""
+
+    code: str
+    details: str
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One event of a history; None for what could not be read."""
+    """One event of a history; None for what could not be read. System events change nothing and count as versions."""
 
     sequence: int
     actor: str
@@ -47,6 +63,7 @@ class Recorded:
     type: str
     command_id: str | None
     append: Append | None
+    refusal: Refusal | None
     reply: str | None
 
     def __str__(self) -> str:
@@ -102,7 +119,7 @@ def _faults_of(event: dict[str, Any], source: str) -> list[str]:
         "source": event.get("source") == source,
         "type": isinstance(event.get("type"), str) and event["type"] != "",
         "time": _is_instant(event.get("time")),
-        "data": _append_of(event) is not None,
+        "data": _has_data(event),
         "commandid": isinstance(event.get("commandid"), str) and event["commandid"] != "",
         "deadline": "deadline" not in event or _is_instant(event["deadline"]),
     }
@@ -114,9 +131,13 @@ def _faults_of(event: dict[str, Any], source: str) -> list[str]:
 
 
 def _faults_of_replies(events: Sequence[Recorded]) -> list[str]:
-    """The last event of each command in a commit carries its reply, as JSON text."""
-    last = {event.command_id: event for event in events}
-    return [f"{event} has no reply" for event in last.values() if not _is_json(event.reply)]
+    """The last event of each command in a commit carries its reply, as JSON text; what is no success carries none."""
+    last = {event.command_id: event for event in events if event.type not in (REFUSED, WORKER_LOST)}
+    none = [event for event in events if event.type in (REFUSED, WORKER_LOST) and event.reply is not None]
+    return [
+        *(f"{event} has no reply" for event in last.values() if not _is_json(event.reply)),
+        *(f"{event} has a reply" for event in none),
+    ]
 
 
 def _recorded(sequence: int, actor: str, event: dict[str, Any]) -> Recorded:
@@ -128,12 +149,37 @@ def _recorded(sequence: int, actor: str, event: dict[str, Any]) -> Recorded:
         type=str(event.get("type")),
         command_id=command_id if isinstance(command_id, str) else None,
         append=_append_of(event),
+        refusal=_refusal_of(event),
         reply=reply if isinstance(reply, str) else None,
     )
 
 
+def _has_data(event: dict[str, Any]) -> bool:
+    """Whether the body is one of the type; a system event of another type is none that is promised."""
+    body, type = event.get("data"), event.get("type")
+    if type == HANDLED:
+        return body == {}
+    if type == WORKER_LOST:
+        return isinstance(body, dict) and {"command", "cause", "worker"} == set(body)
+    if type == REFUSED:
+        return _refusal_of(event) is not None
+    return _append_of(event) is not None
+
+
+def _refusal_of(event: dict[str, Any]) -> Refusal | None:
+    body = event.get("data")
+    if event.get("type") != REFUSED or not isinstance(body, dict):
+        return None
+    code, message, details = body.get("code"), body.get("message"), body.get("details", {})
+    if not isinstance(code, str) or not isinstance(message, str) or not isinstance(details, dict):
+        return None
+    return Refusal(code, json.dumps(details))
+
+
 def _append_of(event: dict[str, Any]) -> Append | None:
     body = event.get("data")
+    if str(event.get("type")).startswith(SYSTEM_PREFIX):
+        return None
     if not isinstance(body, dict) or set(body) != {"client", "number", "amount"}:
         return None
     numbers = (body["number"], body["amount"])

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -21,12 +22,23 @@ from tests.chaos import model
 from tests.chaos.calls import Act, Call, Outcome, Receipt, write_call
 
 READ_SHARE = 0.3
-REJECTED_SHARE = 0.05
+WITHDRAWN_SHARE = 0.45
+"""So many appends take from the ledger, which is refused when it has less."""
+
+NOTHING_SHARE = 0.05
+"""So many appends are of nothing: their answers have no events."""
+
+OWN_ID_SHARE = 0.5
+"""So many calls have an id that the caller gave; the others have one as the library makes it."""
+
 HASTY_SHARE = 0.2
 HASTY_S = 0.7
 """Some calls have a deadline that a fault outlasts, so that there are unknown outcomes to go on from."""
 
 AMOUNT_MAX = 9
+
+WANTED_ID: ContextVar[str] = ContextVar("wanted_id")
+"""The id of this task's call that has none given: the log must know it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +89,7 @@ class _Lane:
                 await self._call(Act.READ, 0, 0)
             else:
                 number += 1
-                rejected = dice.random() < REJECTED_SHARE
-                await self._call(Act.APPEND, number, 0 if rejected else dice.randint(1, AMOUNT_MAX))
+                await self._call(Act.APPEND, number, _amount(dice))
             try:
                 async with asyncio.timeout(self._options.pause_s * 2 * dice.random()):
                     await stopping.wait()
@@ -89,7 +100,11 @@ class _Lane:
         self._count += 1
         command_id = f"{self._name}/{self._ledger}/{self._count}"
         deadline_s = HASTY_S if self._dice.random() < HASTY_SHARE else self._options.deadline_s
-        ledger = self._client.actor(model.Ledger, self._ledger, deadline_s=deadline_s, command_id=command_id)
+        WANTED_ID.set(command_id)
+        given = self._dice.random() < OWN_ID_SHARE
+        ledger = self._client.actor(
+            model.Ledger, self._ledger, deadline_s=deadline_s, command_id=command_id if given else None
+        )
         started_s = time.monotonic()
         answer = ledger.read() if act is Act.READ else ledger.append(self._name, number, amount)
         outcome, receipt, error = await _heard(answer)
@@ -100,6 +115,7 @@ class _Lane:
             number=number,
             amount=amount,
             command_id=command_id,
+            given=given,
             started_s=started_s,
             ended_s=time.monotonic(),
             deadline_s=deadline_s,
@@ -110,12 +126,20 @@ class _Lane:
         write_call(call, self._log)
 
 
+def _amount(dice: random.Random) -> int:
+    """What to append."""
+    kind = dice.random()
+    if kind < NOTHING_SHARE:
+        return 0
+    return dice.randint(1, AMOUNT_MAX) * (-1 if kind < NOTHING_SHARE + WITHDRAWN_SHARE else 1)
+
+
 async def _heard(answer: Awaitable[model.Receipt]) -> tuple[Outcome, Receipt | None, str]:
-    """What came of a call."""
+    """What came of a call, and the state that was told."""
     try:
         receipt = await answer
     except aether.Rejected as rejection:
-        return Outcome.REJECTED, None, str(rejection)
+        return Outcome.REJECTED, Receipt(**rejection.details), str(rejection)
     except aether.DeadlineExceeded as error:
         return (Outcome.UNAVAILABLE if error.outcome_known else Outcome.UNKNOWN), None, str(error)
     except (aether.Unavailable, aether.Overloaded) as error:
@@ -136,6 +160,7 @@ async def run_load(options: LoadOptions) -> None:
             client = await clients.enter_async_context(
                 aether.connect(options.url, model=model.model, namespace=options.namespace)
             )
+            client._session.caller._new_id = WANTED_ID.get  # the library's own ids are not told
             lanes += [_Lane(client, name, ledger, options, log) for ledger in ledger_names(options.ledgers)]
         await asyncio.gather(*(lane.run(stopping) for lane in lanes))
 

@@ -50,12 +50,62 @@ class Book:
         self, client: str, number: int, started_s: float, ended_s: float, *, actor: str = "l", amount: int = 5,
         outcome: Outcome = Outcome.REPLY, stores: bool = True,
     ) -> Call:  # fmt: skip
-        """A call that ended, and what it stored, in a commit of its own."""
+        """A call that ended, and the event that it stored, in a commit of its own. A refusal tells the state."""
         call = call_of(client, actor, Act.APPEND, started_s, number=number, amount=amount)
-        receipt = self.store([call])[0] if stores else None
-        ended = replace(call, ended_s=ended_s, outcome=outcome, receipt=receipt if outcome is Outcome.REPLY else None)
+        told = self.states.get(actor, NOTHING)
+        if stores:
+            told = self.store([call])[0]
+        known = outcome is Outcome.REJECTED or (outcome is Outcome.REPLY and (stores or amount == 0))
+        ended = replace(call, ended_s=ended_s, outcome=outcome, receipt=told if known else None)
         self.calls.append(ended)
         return ended
+
+    def decide(
+        self, client: str, number: int, started_s: float, ended_s: float, *, actor: str = "l", amount: int,
+        outcome: Outcome | None = None,
+    ) -> Call:  # fmt: skip
+        """A call whose outcome is stored whatever it is; its client is told it, or something else."""
+        call = replace(call_of(client, actor, Act.APPEND, started_s, number=number, amount=amount), given=True)
+        (decided, told), *_ = self.commit([call], stored=True)
+        heard = outcome or decided
+        known = heard in (Outcome.REPLY, Outcome.REJECTED)
+        self.calls.append(replace(call, ended_s=ended_s, outcome=heard, receipt=told if known else None))
+        return self.calls[-1]
+
+    def lose(self, call: Call) -> None:
+        """The call's handler ended a worker."""
+        before = self.states.get(call.actor, NOTHING)
+        state = replace(before, version=before.version + 1)
+        body = {"command": "append", "cause": "SIGSEGV", "worker": f"w-{state.version}"}
+        self.states[call.actor] = state
+        self.commits.append(Commit(call.actor, [system_event(call, "WorkerLost", state, body)]))
+
+    def commit(self, calls: Sequence[Call], *, stored: bool) -> list[tuple[Outcome, Receipt]]:
+        """Decide these appends to one ledger, in one commit; `stored` says whether also what emits nothing is."""
+        decided: list[tuple[Outcome, Receipt]] = []
+        events = []
+        for call in calls:
+            before = self.states.get(call.actor, NOTHING)
+            outcome = Outcome.REJECTED if before.total + call.amount < 0 else Outcome.REPLY
+            state = replace(before, version=before.version + 1)
+            if outcome is Outcome.REPLY and call.amount:
+                state = after(before, call)
+                events.append(event_of(call, state))
+                decided.append((outcome, state))
+            else:
+                decided.append((outcome, before))
+                if not stored:
+                    continue
+                body = {"code": "rejected", "message": "less", "details": told_of(before)}
+                events.append(
+                    system_event(call, "Refused", state, body)
+                    if outcome is Outcome.REJECTED
+                    else {**system_event(call, "Handled", state, {}), "reply": json.dumps(told_of(before))}
+                )
+            self.states[call.actor] = state
+        if events:
+            self.commits.append(Commit(calls[0].actor, events))
+        return decided
 
     def read(self, client: str, started_s: float, ended_s: float, receipt: Receipt, *, actor: str = "l") -> Call:
         """A query that was answered."""
@@ -67,9 +117,7 @@ class Book:
         """One commit of these appends to one ledger; the receipts."""
         receipts = []
         for call in calls:
-            version, total, digest = vars_of(self.states.get(call.actor, NOTHING))
-            digest = crc32(f"{digest}/{call.client}/{call.number}/{call.amount}".encode())
-            receipts.append(Receipt(version + 1, total + call.amount, digest))
+            receipts.append(after(self.states.get(call.actor, NOTHING), call))
             self.states[call.actor] = receipts[-1]
         events = [event_of(call, receipt) for call, receipt in zip(calls, receipts, strict=True)]
         self.commits.append(Commit(calls[0].actor, events))
@@ -90,10 +138,9 @@ def call_of(client: str, actor: str, act: Act, started_s: float, *, number: int 
 
 def event_of(call: Call, receipt: Receipt) -> dict[str, Any]:
     """The CloudEvent of an append."""
-    version, total, digest = vars_of(receipt)
     return {
         "specversion": "1.0",
-        "id": str(version),
+        "id": str(receipt.version),
         "source": f"/{NAMESPACE}/ledger/{quote(call.actor, safe='')}",
         "type": "Appended",
         "time": "2026-01-01T00:00:00.000001Z",
@@ -101,13 +148,26 @@ def event_of(call: Call, receipt: Receipt) -> dict[str, Any]:
         "commandid": call.command_id,
         "deadline": "2026-01-01T00:01:00Z",
         "schemaversion": 1,
-        "reply": json.dumps({"version": version, "total": total, "digest": digest}),
+        "reply": json.dumps(told_of(receipt)),
     }
 
 
-def vars_of(receipt: Receipt) -> tuple[int, int, int]:
-    """Its three numbers."""
-    return receipt.version, receipt.total, receipt.digest
+def system_event(call: Call, name: str, state: Receipt, body: dict[str, Any]) -> dict[str, Any]:
+    """A CloudEvent of Aether's own, without a reply."""
+    event = {**event_of(call, state), "type": f"aether.{name}", "data": body}
+    del event["reply"]
+    return event
+
+
+def after(before: Receipt, call: Call) -> Receipt:
+    """The state after an append."""
+    digest = crc32(f"{before.digest}/{call.client}/{call.number}/{call.amount}".encode())
+    return Receipt(before.version + 1, before.total + call.amount, digest)
+
+
+def told_of(receipt: Receipt) -> dict[str, int]:
+    """A state as an answer has it."""
+    return {"version": receipt.version, "total": receipt.total, "digest": receipt.digest}
 
 
 def simulated(chance: Random, steps: int) -> Book:
@@ -124,7 +184,8 @@ class _Simulation:
         self._lanes = [(client, actor) for client in ("c0", "c1") for actor in ("käse/1", "l")]
         self._numbers = dict.fromkeys(self._lanes, 0)
         self._flying: dict[tuple[str, str], Call] = {}
-        self._receipts: dict[str, Receipt] = {}
+        self._decided: dict[str, tuple[Outcome, Receipt]] = {}
+        self._lost: set[str] = set()
         self._seen_at_start: dict[str, Receipt] = {}
         self._states: dict[str, list[Receipt]] = {actor: [NOTHING] for _, actor in self._lanes}
         self._now_s = 0.0
@@ -132,7 +193,7 @@ class _Simulation:
     def run(self, steps: int) -> Book:
         for _ in range(steps):
             self._now_s += self._chance.uniform(0.01, 1.0)
-            self._chance.choice((self._send, self._commit, self._hear))()
+            self._chance.choice((self._send, self._commit, self._hear, self._lose))()
         for lane in list(self._flying):
             self._end(lane)
         return self._book
@@ -148,21 +209,38 @@ class _Simulation:
             self._seen_at_start[call.command_id] = self._states[actor][-1]
         else:
             self._numbers[lane] += 1
-            amount = self._chance.choice((0, 1, 2, 3))
+            amount = self._chance.choice((-3, -2, -1, 0, 1, 2, 3))
             call = call_of(client, actor, Act.APPEND, self._now_s, number=self._numbers[lane], amount=amount)
+            call = replace(call, given=self._chance.random() < 0.5)
         self._flying[lane] = call
 
     def _commit(self) -> None:
         waiting: dict[str, list[Call]] = {}
-        for call in self._flying.values():
-            if call.amount and call.command_id not in self._receipts:
-                waiting.setdefault(call.actor, []).append(call)
+        for call in self._undecided():
+            waiting.setdefault(call.actor, []).append(call)
         if waiting:
             actor = self._chance.choice(sorted(waiting))
             chosen = self._chance.sample(waiting[actor], self._chance.randint(1, len(waiting[actor])))
-            for call, receipt in zip(chosen, self._book.store(chosen), strict=True):
-                self._receipts[call.command_id] = receipt
-                self._states[actor].append(receipt)
+            stored = any(call.given for call in chosen) or self._chance.random() < 0.5
+            for call, (outcome, told) in zip(chosen, self._book.commit(chosen, stored=stored), strict=True):
+                self._decided[call.command_id] = outcome, told
+                if outcome is Outcome.REPLY and call.amount:
+                    self._states[actor].append(told)
+                elif stored:
+                    self._states[actor].append(replace(told, version=told.version + 1))
+
+    def _lose(self) -> None:
+        calls = [call for call in self._undecided() if call.command_id not in self._lost]
+        if calls and self._chance.random() < 0.2:
+            call = self._chance.choice(calls)
+            self._lost.add(call.command_id)
+            self._book.lose(call)
+            self._states[call.actor].append(self._book.states[call.actor])
+
+    def _undecided(self) -> list[Call]:
+        return [
+            call for call in self._flying.values() if call.act is Act.APPEND and call.command_id not in self._decided
+        ]
 
     def _hear(self) -> None:
         if self._flying:
@@ -178,12 +256,9 @@ class _Simulation:
             return Outcome.REPLY, self._chance.choice(
                 self._states[call.actor][self._seen_at_start[call.command_id].version :]
             )
-        if not call.amount:
-            return Outcome.REJECTED, None
-        receipt = self._receipts.get(call.command_id)
-        if receipt is None:
+        if call.command_id not in self._decided:
             return self._chance.choice((Outcome.UNKNOWN, Outcome.UNAVAILABLE)), None
-        return (Outcome.REPLY, receipt) if self._chance.random() < 0.8 else (Outcome.UNKNOWN, None)
+        return self._decided[call.command_id] if self._chance.random() < 0.8 else (Outcome.UNKNOWN, None)
 
 
 def renumbered(commits: Iterable[Commit], actor: str) -> None:

@@ -1,4 +1,7 @@
-"""The model that the load runs: a ledger that says, with every answer, what it believes its whole history to be."""
+"""The model that the load runs: a ledger that says, with every answer, what it believes its whole history to be.
+
+Whether an append is refused depends on the state, so a refusal tells the state too.
+"""
 
 from dataclasses import dataclass
 from zlib import crc32
@@ -32,10 +35,11 @@ class Ledger(Actor):
 
     @command
     def append(self, client: str, number: int, amount: int) -> Receipt:
-        """Append; an amount of nothing is rejected."""
-        if amount == 0:
-            raise Rejected("an amount is more than nothing", client=client, number=number)
-        self.emit(Appended(client, number, amount))
+        """Append; less than nothing is taken from the ledger, if it has as much. Nothing emits nothing."""
+        if self.total + amount < 0:
+            raise Rejected("the ledger has less", version=self.version, total=self.total, digest=self.digest)
+        if amount != 0:
+            self.emit(Appended(client, number, amount))
         return Receipt(self.version, self.total, self.digest)
 
     @query

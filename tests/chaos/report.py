@@ -14,14 +14,17 @@ class Violation(StrEnum):
     MISSING_MIDDLE = "acknowledged, missing: between others"
     MISSING_SUFFIX = "acknowledged, missing: all after the last that is there"
     DUPLICATED = "stored twice"
+    TWO_OUTCOMES = "two outcomes of one command stored"
+    CONTRADICTED = "told otherwise than is stored of the command"
+    DECIDED_WRONG = "refused or done against the state"
     REORDERED = "stored in another order than sent"
     UNEXPECTED = "stored, never sent so or refused"
     VERSION_GAP = "versions not contiguous"
     WRONG_REPLY = "a command's reply contradicts the history"
-    WRONG_QUERY = "a query's answer is no state of the history"
-    STALE_QUERY = "a query missed what was acknowledged before it"
-    EARLY_QUERY = "a query saw what was sent after it"
-    BACKWARDS_QUERY = "a query is older than an answer before it"
+    WRONG_QUERY = "a query's answer, or a refusal's state, is none of the history"
+    STALE_QUERY = "a query or refusal missed what was acknowledged before it"
+    EARLY_QUERY = "a query or refusal saw what was sent after it"
+    BACKWARDS_QUERY = "a query or refusal is older than an answer before it"
     WRONG_SHAPE = "not a CloudEvent as promised"
     FAILED = "an answer that no fault explains"
     OVERDUE = "answered after its deadline"
@@ -49,6 +52,9 @@ class Report:
     unknown: int
     unavailable: int
     events: int
+    refusals_stored: int
+    handled_stored: int
+    losses_stored: int
     actors: int
     longest_wait_s: float
     longest_silence_s: float
@@ -73,6 +79,9 @@ class Report:
             ("unknown", str(self.unknown)),
             ("unavailable", str(self.unavailable)),
             ("events stored", f"{self.events} of {self.actors} actors"),
+            ("of them refusals", str(self.refusals_stored)),
+            ("of them replies without events", str(self.handled_stored)),
+            ("of them lost workers", str(self.losses_stored)),
             ("longest wait of a client", f"{self.longest_wait_s:.1f} s"),
             ("longest time without any answer", f"{self.longest_silence_s:.1f} s"),
             *((violation.value, str(self.counts.get(violation, 0))) for violation in Violation),

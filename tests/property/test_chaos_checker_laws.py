@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.chaos.calls import Act, Call, Outcome
 from tests.chaos.checker import Limits
-from tests.chaos.made import Book, Commit, renumbered, simulated
+from tests.chaos.histories import EVENT_TYPE, HANDLED, REFUSED, WORKER_LOST
+from tests.chaos.made import Book, Commit, after, event_of, renumbered, simulated
 
 ANY_SHARE = Limits(answered_min=0, answered_share_min=0.0)
 STEPS = st.integers(0, 80)
@@ -33,7 +35,7 @@ def one_call(book: Book, chance: Random, wanted: Callable[[Call], bool]) -> int:
 
 
 def acknowledged(call: Call) -> bool:
-    return call.act is Act.APPEND and call.outcome is Outcome.REPLY
+    return call.act is Act.APPEND and call.outcome is Outcome.REPLY and call.amount != 0
 
 
 def answered_read(call: Call) -> bool:
@@ -47,13 +49,31 @@ def one_event(book: Book, chance: Random) -> tuple[Commit, int]:
     return commit, chance.randrange(len(commit.events))
 
 
+def one_append(book: Book, chance: Random) -> tuple[Commit, int]:
+    """The same of an event that is no system event."""
+    places = places_of(book, EVENT_TYPE)
+    assume(places)
+    return chance.choice(places)
+
+
+def places_of(book: Book, type: str) -> list[tuple[Commit, int]]:
+    return [
+        (commit, place) for commit in book.commits for place, event in enumerate(commit.events) if event["type"] == type
+    ]
+
+
 def event_of_call(book: Book, call: Call) -> tuple[Commit, int]:
-    return next(
-        (commit, place)
-        for commit in book.commits
-        for place, event in enumerate(commit.events)
-        if event["commandid"] == call.command_id
-    )
+    places = places_of(book, EVENT_TYPE)
+    return next(found for found in places if found[0].events[found[1]]["commandid"] == call.command_id)
+
+
+def one_stored(book: Book, chance: Random, type: str, *outcomes: Outcome) -> tuple[dict[str, Any], int]:
+    """A system event of that type, and the place in the log of its call, which was told one of these."""
+    calls = {call.command_id: place for place, call in enumerate(book.calls) if call.outcome in outcomes}
+    events = [commit.events[place] for commit, place in places_of(book, type)]
+    found = [(event, calls[event["commandid"]]) for event in events if event["commandid"] in calls]
+    assume(found)
+    return chance.choice(found)
 
 
 def drop(book: Book, chance: Random) -> None:
@@ -77,8 +97,14 @@ def cut_off(book: Book, chance: Random) -> None:
 def repeat(book: Book, chance: Random) -> None:
     """An event is stored once more, at the end, with the next version."""
     commit, place = one_event(book, chance)
-    last = max(int(event["id"]) for other in book.commits if other.actor == commit.actor for event in other.events)
-    book.commits.append(Commit(commit.actor, [{**copy.deepcopy(commit.events[place]), "id": str(last + 1)}]))
+    assume(commit.events[place]["type"] != WORKER_LOST)
+    at_the_end(book, commit.actor, copy.deepcopy(commit.events[place]))
+
+
+def at_the_end(book: Book, actor: str, event: dict[str, Any]) -> None:
+    """Store it with the actor's next version."""
+    last = max(int(event["id"]) for other in book.commits if other.actor == actor for event in other.events)
+    book.commits.append(Commit(actor, [{**event, "id": str(last + 1)}]))
 
 
 def swap(book: Book, chance: Random) -> None:
@@ -88,17 +114,19 @@ def swap(book: Book, chance: Random) -> None:
     assume(len(events) > 1)
     at = events.index(commit.events[place])
     beside = at - 1 if at else at + 1
-    for attribute in ("commandid", "data", "reply"):
-        events[at][attribute], events[beside][attribute] = events[beside][attribute], events[at][attribute]
+    first, second = ({**events[to], "id": events[of]["id"]} for to, of in ((beside, at), (at, beside)))
+    for event, other in ((events[at], first), (events[beside], second)):
+        event.clear()
+        event.update(other)
 
 
 def other_amount(book: Book, chance: Random) -> None:
-    commit, place = one_event(book, chance)
+    commit, place = one_append(book, chance)
     commit.events[place]["data"]["amount"] += 1
 
 
 def other_number(book: Book, chance: Random) -> None:
-    commit, place = one_event(book, chance)
+    commit, place = one_append(book, chance)
     commit.events[place]["data"]["number"] += 1
 
 
@@ -136,10 +164,11 @@ def bad_attribute(book: Book, chance: Random) -> None:
 
 def other_receipt(book: Book, chance: Random) -> None:
     """A client heard another answer than the history has."""
-    place = one_call(book, chance, lambda call: acknowledged(call) or answered_read(call))
+    place = one_call(book, chance, lambda call: call.outcome in (Outcome.REPLY, Outcome.REJECTED))
     receipt = book.calls[place].receipt
     assert receipt is not None
-    field = chance.choice(("version", "total", "digest"))
+    # Versions that system events made have the same sum: of these another answer could be of another instant.
+    field = chance.choice(("version", "total", "digest") if acknowledged(book.calls[place]) else ("total", "digest"))
     wrong = replace(receipt, **{field: getattr(receipt, field) + chance.choice((-1, 1))})
     book.calls[place] = replace(book.calls[place], receipt=wrong)
 
@@ -149,6 +178,53 @@ def refused_after_all(book: Book, chance: Random) -> None:
     place = one_call(book, chance, acknowledged)
     outcome = chance.choice((Outcome.REJECTED, Outcome.UNAVAILABLE))
     book.calls[place] = replace(book.calls[place], outcome=outcome, receipt=None)
+
+
+def done_after_a_stored_refusal(book: Book, chance: Random) -> None:
+    """A command was refused, which is stored, and then carried out."""
+    _, place = one_stored(book, chance, REFUSED, Outcome.UNKNOWN, Outcome.REJECTED)
+    call = book.calls[place]
+    at_the_end(book, call.actor, event_of(call, after(book.states[call.actor], call)))
+
+
+def told_done(book: Book, chance: Random) -> None:
+    """A command was refused, which is stored, and its client was told that it is done."""
+    _, place = one_stored(book, chance, REFUSED, Outcome.UNKNOWN, Outcome.REJECTED)
+    call = book.calls[place]
+    receipt = chance.choice([call.receipt, book.states[call.actor]])
+    book.calls[place] = replace(call, outcome=Outcome.REPLY, receipt=receipt)
+
+
+def told_that_nothing_was_done(book: Book, chance: Random) -> None:
+    """A command has an outcome, which is stored, and its client was told another one."""
+    type = chance.choice((REFUSED, HANDLED))
+    _, place = one_stored(book, chance, type, Outcome.UNKNOWN, Outcome.REJECTED, Outcome.REPLY)
+    book.calls[place] = replace(book.calls[place], outcome=Outcome.UNAVAILABLE, receipt=None)
+
+
+def refused_without_need(book: Book, chance: Random) -> None:
+    """A client was refused what the ledger had."""
+    place = one_call(book, chance, lambda call: call.outcome is Outcome.REJECTED)
+    call = book.calls[place]
+    assert call.receipt is not None
+    book.calls[place] = replace(call, amount=-call.receipt.total)
+
+
+def drop_system_event(book: Book, chance: Random) -> None:
+    """The outcome that was told of a command without events is gone, though its id was the caller's."""
+    event, place = one_stored(book, chance, chance.choice((REFUSED, HANDLED)), Outcome.REJECTED, Outcome.REPLY)
+    call = book.calls[place]
+    assume(call.given)
+    commit = next(commit for commit in book.commits if event in commit.events)
+    commit.events.remove(event)
+    if not commit.events:
+        book.commits.remove(commit)
+    renumbered(book.commits, call.actor)
+
+
+def other_stored_refusal(book: Book, chance: Random) -> None:
+    event, _ = one_stored(book, chance, REFUSED, *Outcome)
+    event["data"]["details"]["version"] += 1
 
 
 def failed(book: Book, chance: Random) -> None:
@@ -186,7 +262,8 @@ def stale_read(book: Book, chance: Random) -> None:
 MUTATIONS = [
     drop, cut_off, repeat, swap, other_amount, other_number, other_command, other_version, other_actor,
     other_stored_reply, no_attribute, bad_attribute, other_receipt, refused_after_all, failed, late, early_read,
-    stale_read,
+    stale_read, done_after_a_stored_refusal, told_done, told_that_nothing_was_done, refused_without_need,
+    other_stored_refusal, drop_system_event,
 ]  # fmt: skip
 
 
