@@ -162,7 +162,8 @@ class Caller:
         if self._open_in is not _get_running_loop():
             raise self._unusable()
         for_s = self._config.deadline_s if deadline_s is None else deadline_s
-        _check_deadline(for_s)
+        if not 0 < for_s <= DEADLINE_AHEAD_MAX_S:
+            raise _no_deadline(for_s)
         ends_s = self._clock.wall_s() + for_s
         message = Command(
             id=command_id or self._new_id(),
@@ -265,7 +266,6 @@ class Caller:
             raise Overloaded(message, limit="in_flight_max") from None
 
 
-def _check_deadline(for_s: float) -> None:
-    if not 0 < for_s <= DEADLINE_AHEAD_MAX_S:
-        message = f"deadline_s is more than 0 and at most {DEADLINE_AHEAD_MAX_S:.0f}, not {for_s}"
-        raise InvalidCommand(message, path="deadline_s")
+def _no_deadline(for_s: float) -> InvalidCommand:
+    message = f"deadline_s is more than 0 and at most {DEADLINE_AHEAD_MAX_S:.0f}, not {for_s}"
+    return InvalidCommand(message, path="deadline_s")
