@@ -116,7 +116,7 @@ async def served(stack: AsyncExitStack, client: JetStreamConnection, url: str, n
     """A member that holds the shard and has carried out one command of Alice's."""
     await client.transport.follow_owners()
     old = await worker(stack, url, namespace, "a")
-    await soon(lambda: old.answers() and old.cluster.moves().held > 0)
+    await soon(lambda: old.answers() and old.cluster.moves().held == SHARDS)
     assert await reply_again(client, command("deposit", amount=1)) == 1
     return old
 
@@ -134,7 +134,7 @@ async def succeeded(stack: AsyncExitStack, old: Worker, url: str, namespace: str
 
     def one_at_most() -> bool:
         assert not (old.answers() and new.answers())
-        return new.answers()
+        return new.answers() and new.cluster.moves().held == SHARDS
 
     await soon(one_at_most)
     return new
