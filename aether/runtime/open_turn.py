@@ -443,10 +443,13 @@ class OpenTurn:
         self._undo()
         if not self._may_leave_unstored(waiting):
             self._store_refused(waiting, error)
-        elif self.turn.stores:
-            self.turn.refuse(waiting, decided(error), fresh=waiting.fresh and not waiting.type.query)
+            return
+        final = waiting.fresh or waiting.type.query  # else some member cannot read what would make it final
+        answer = decided(error) if final else error
+        if self.turn.stores:
+            self.turn.refuse(waiting, answer, fresh=waiting.fresh and not waiting.type.query)
         else:
-            self._owner.answer(waiting, decided(error))
+            self._owner.answer(waiting, answer)
 
     # ------------------------------------------------------------------------------- what else has to be stored
 

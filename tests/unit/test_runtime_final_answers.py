@@ -14,9 +14,10 @@ from aether.config import RuntimeConfig
 from aether.memory.clock import ManualClock
 from aether.memory.faults import Faults, Step, StoredLater
 from aether.memory.server import InMemoryServer
-from aether.names import event_source
+from aether.names import SHARDS_DEFAULT, event_source, shard_of
 from aether.ports import START
-from aether.wire import HANDLED_EVENT, REFUSED_EVENT, STORED_FORMAT, Answer, Command
+from aether.runtime.local import local_delivery
+from aether.wire import HANDLED_EVENT, REFUSED_EVENT, STORED_FORMAT, Answer, Command, decode_answer, encode_command
 from tests.support.actors import GATES, Account
 from tests.support.gated_store import GatedStore
 from tests.support.nodes import command, history, node, send, until
@@ -52,6 +53,13 @@ async def sent(runtime: Runtime, made: Command, actor_id: ActorId = ALICE) -> An
         return await send(runtime, actor_id, made)
     except Exception as error:
         return type(error)
+
+
+async def said_to_be_decided(runtime: Runtime, made: Command) -> bool:
+    """What the answer itself says."""
+    delivery, answered = local_delivery(ALICE, shard_of(ALICE, SHARDS_DEFAULT), encode_command(made))
+    runtime.receive(delivery)
+    return decode_answer(await answered).decided
 
 
 async def types(runtime: Runtime) -> list[str]:
@@ -135,7 +143,10 @@ async def test_queries_store_nothing_whatever_send_it_is() -> None:
 
 async def test_nothing_is_stored_that_a_member_cannot_read() -> None:
     async with node(lease=Lease(stored_format=0)) as runtime:
-        assert await sent(runtime, command("withdraw", id="mine", amount=1)) is Rejected
+        refused = command("withdraw", id="mine", amount=1)
+        assert await sent(runtime, refused) is Rejected
+        assert not await said_to_be_decided(runtime, refused)
+        assert await said_to_be_decided(runtime, command("withdraw", amount=1))
         assert isinstance(await sent(runtime, command("touch", id="other")), Answer)
         assert await types(runtime) == []
 
