@@ -21,6 +21,7 @@ from aether.core.status import decode_status
 from aether.errors import (
     AetherError,
     ClientUnusable,
+    DeadlineExceeded,
     InvalidCommand,
     Overloaded,
     Unavailable,
@@ -199,7 +200,7 @@ class Caller:
                 await self._pause(attempts, actor_id, sent_s, ends_s, for_s)
                 if message.attempt:
                     payload = encode_command(replace(message, attempt=attempts.sends + 1))
-            raise self._placed(await self._explained(attempts))
+            raise self._placed(await self._conclusion(attempts, message.id))
         finally:
             room.leave()
 
@@ -241,6 +242,13 @@ class Caller:
             self._say_next_s = now_s + SAY_EVERY_S
             text = "%s has no answer after %.1f s, and is asked for again (namespace %s at %s): %s"
             log.warning(text, attempts.what, waited_s, self._namespace, self._server, attempts.last)
+
+    async def _conclusion(self, attempts: Attempts, command_id: str) -> AetherError:
+        """What to raise at the deadline. With the command's id a history tells what became of it."""
+        error = await self._explained(attempts)
+        if isinstance(error, DeadlineExceeded):
+            error.details["command_id"] = command_id
+        return error
 
     async def _explained(self, attempts: Attempts) -> AetherError:
         """What to raise at the deadline; where nobody serves the actor, with what the workers say of why."""

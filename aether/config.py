@@ -136,8 +136,9 @@ class RuntimeConfig:
     - `cancel_grace_s`: a handler that goes on for so long after it was cancelled is given up; its actor answers
       `ActorFailed` until it ends.
     - `state_checks`: how often a state with containers is compared with the fold of its events, so that a change in
-      place is found: "always" (each command: tests and development), "sampled" (as often as costs a few percent) or
-      "off". Before it is snapshotted it is compared in any case.
+      place is found: "always" (each command: tests and development), "sampled" (the first command, a few percent of the
+      others, and each that `state_checks_share` of the worker's time pays for) or "off". Before it is snapshotted it is
+      compared in any case.
     - `follow_stored`: apply events appended from outside as they arrive (see docs/guarantees.md for its cost).
     """
 
@@ -161,13 +162,14 @@ class RuntimeConfig:
     drain_timeout_s: float = 25.0
     follow_stored: bool = True
     state_checks: str = "sampled"
+    state_checks_share: float = 0.02
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "mailbox_max", "waiting_max", "active_vms_max", "activations_max", "commits_in_flight_max",
                   "turn_commands_max", "snapshots_in_flight_max", "record_max", "blocking_threads_max")  # fmt: skip
-        _at_least(self, 0, "idle_passivation_s", "snapshot_every_events", "snapshot_after_replay_s",
-                  "record_margin_s", "cancel_grace_s", "loop_silent_s", "drain_timeout_s")  # fmt: skip
-        _at_least(self, 0.01, "append_timeout_s")
+        _at_least(self, 0, "idle_passivation_s", "snapshot_every_events", "snapshot_after_replay_s", "record_margin_s",
+                  "cancel_grace_s", "loop_silent_s", "drain_timeout_s", "state_checks_share")  # fmt: skip
+        _at_least(self, 0.01, "append_timeout_s", "command_window_s")
         if self.state_checks not in STATE_CHECKS:
             text = f"state_checks is one of {', '.join(STATE_CHECKS)}, not {self.state_checks!r}"
             raise ConfigError(text, setting="state_checks")

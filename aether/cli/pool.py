@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
-from uuid import uuid4
 
 from aether.cli.arguments import GivenArguments, encode_arguments
 from aether.cli.board import Board
@@ -106,14 +105,14 @@ async def call(
     args = encode_arguments(given, command, declared.get("args", {}), board.document)
     if reached.model is not None:
         reached.model.actor_type(actor_id.kind).commands[command].decode_args(args)
-    named = command_id or uuid4().hex
     try:
-        answer = await reached.session.call(actor_id, command, args, deadline_s=reached.left_s(), command_id=named)
+        answer = await reached.session.call(actor_id, command, args, deadline_s=reached.left_s(), command_id=command_id)
     except DeadlineExceeded as error:
         if error.outcome_known:
             raise
         if declared.get("query"):
             raise nothing_stored(error) from None
+        named = command_id or error.details.get("command_id", "")
         text = f"{error.message}; whether command id {named} was committed, {_history_command(actor_id)} shows"
         raise DeadlineExceeded(text, outcome_known=False) from None
     return bytes(answer.value)

@@ -22,6 +22,7 @@ from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
 from aether.runtime.replay import Replayer
 from aether.runtime.snapshots import SnapshotWriter
+from aether.runtime.witness import CheckBudget
 from aether.wire import instant
 
 log = logging.getLogger("aether.host")
@@ -137,6 +138,7 @@ class Host:
         self._unread = Repeated(log, logging.INFO, "histories cannot be read now")
         self._unknown_outcomes = Repeated(log, logging.WARNING, "appends have no known outcome")
         self.note = note
+        self.check_budget = CheckBudget(config.state_checks_share, clock.boot_s)
         self.loop = asyncio.get_running_loop()
         self.activations = asyncio.Semaphore(config.activations_max)
         self.waiting = 0

@@ -517,10 +517,12 @@ class OpenTurn:
 
     def _has_changed(self, witness: StateWitness, waiting: Waiting) -> bool:
         """Whether the state was changed outside an event method; then the command has failed, or is run again."""
-        if not witness.due:
+        budget = self._host.check_budget
+        if not witness.due and not (witness.sampled and budget.pays()):
             return False
-        certain = witness.certain
+        certain, began_s = witness.certain, self._host.clock.boot_s()
         field = witness.changed(self._fold.state)
+        budget.spend(began_s)
         if field is None:
             return False
         if certain:

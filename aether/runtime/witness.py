@@ -5,6 +5,7 @@ JSON gives the state anew, whatever handlers, tasks or other code did to the one
 belongs to one `Fold`, and is made when the fold has been replayed. States of immutable values have none.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from aether.errors import StateChangedOutsideEvent
@@ -19,6 +20,36 @@ _BYTES_A_COMMAND = 64
 """Commands between two checks: some, and one more for so many bytes of state, so that checks cost a few percent."""
 
 
+_SAVED_MAX_S = 0.02
+"""So much time for checks is saved up at most: a burst of commands then pays for no more."""
+
+
+class CheckBudget:
+    """A worker's time for checks beyond the samples: a share of the time that passes.
+
+    A worker with few commands checks each of them, a busy one as many as the share pays for.
+    """
+
+    __slots__ = ("_left_s", "_now_s", "_share", "_since_s")
+
+    def __init__(self, share: float, now_s: Callable[[], float]) -> None:
+        self._share = share
+        self._now_s = now_s
+        self._since_s = now_s()
+        self._left_s = _SAVED_MAX_S if share else 0.0
+
+    def pays(self) -> bool:
+        """Whether there is time left for a check."""
+        now_s = self._now_s()
+        self._left_s = min(_SAVED_MAX_S, self._left_s + (now_s - self._since_s) * self._share)
+        self._since_s = now_s
+        return self._left_s > 0.0
+
+    def spend(self, began_s: float) -> None:
+        """A check that began then has ended."""
+        self._left_s -= self._now_s() - began_s
+
+
 def changed_in_place(actor_id: ActorId, field: str) -> StateChangedOutsideEvent:
     """The error of the command that changed a field without an event."""
     why = "only an @event method changes state, the same way each time, so that replay can repeat it"
@@ -30,14 +61,27 @@ def changed_in_place(actor_id: ActorId, field: str) -> StateChangedOutsideEvent:
 class StateWitness:
     """What one state was, and what has happened to it since.
 
-    `checks` is "always" (each command), "sampled" (the first command, then as seldom as pays) or "off". `sound` is
+    `checks` is "always" (each command), "sampled" (the first command, then a few percent of them, and each one that the
+    worker's `CheckBudget` pays for) or "off". `sound` is
     False when the state can no longer be folded from what is kept: then no snapshot is written of it.
     """
 
-    __slots__ = ("_actor_id", "_actor_type", "_commands", "_due", "_events", "_found", "_good", "always", "sound")
+    __slots__ = (
+        "_actor_id",
+        "_actor_type",
+        "_commands",
+        "_due",
+        "_events",
+        "_found",
+        "_good",
+        "always",
+        "sampled",
+        "sound",
+    )
 
     def __init__(self, actor_id: ActorId, actor_type: ActorType, state: State, checks: str) -> None:
         self.always = checks == "always"
+        self.sampled = checks == "sampled"
         self.sound = True
         self._actor_id = actor_id
         self._actor_type = actor_type

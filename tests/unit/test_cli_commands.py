@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from aether.errors import DeadlineExceeded
 from aether.ids import Position
 from aether.supervisor.run import RunOptions
 from aether.wire import Event, instant, new_event
@@ -29,15 +30,21 @@ def test_call_prints_the_reply_and_nothing_else(run: Run) -> None:
     assert pool.asked == [("account/alice", "deposit", {"amount": 10}, "c1")]
 
 
-def test_call_makes_a_command_id_of_its_own(run: Run) -> None:
+def test_call_leaves_the_command_id_to_the_client(run: Run) -> None:
+    """Who knows that it sends the id for the first time: a refusal then stores nothing."""
     pool = Pool()
 
     run(*DEPOSIT, "amount=1", pool=pool)
-    run(*DEPOSIT, "amount=1", pool=pool)
 
-    first, second = (asked[3] for asked in pool.asked)
-    assert first
-    assert first != second
+    assert [asked[3] for asked in pool.asked] == [None]
+
+
+def test_an_unknown_outcome_tells_the_id_that_the_client_has_made(run: Run) -> None:
+    error = DeadlineExceeded("too late", command_id="made-7")
+
+    ran = run(*DEPOSIT, "amount=1", pool=Pool(error=error))
+
+    assert "whether command id made-7 was committed" in ran.err
 
 
 def test_call_takes_json_from_the_flag_and_from_stdin(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

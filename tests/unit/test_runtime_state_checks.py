@@ -22,7 +22,9 @@ from aether import (
 )
 from aether.config import RuntimeConfig
 from aether.errors import ConfigError, DeadlineExceeded
+from aether.memory.clock import ManualClock
 from aether.runtime.runtime import Runtime
+from aether.runtime.witness import CheckBudget
 from aether.testing import local_runtime
 from tests.support.nodes import QUIET, append_from_outside, node, send
 from tests.support.nodes import command as made
@@ -350,8 +352,34 @@ async def test_a_changed_state_is_never_snapshotted(checks: str) -> None:
         assert await runtime.actor(Basket, "a").see() == ["a", "b", "c", "d", "e"]
 
 
-async def test_sampled_checks_find_a_change_soon_and_blame_no_other_command() -> None:
+async def test_a_worker_with_time_to_spare_checks_every_command() -> None:
     async with node(model=model, config=replace(QUIET, state_checks="sampled")) as runtime:
+        basket = runtime.actor(Basket, "a")
+        await basket.add(["a"])
+        for _ in range(3):
+            with pytest.raises(StateChangedOutsideEvent):
+                await basket.change("items")
+            assert await basket.see() == ["a"]
+
+
+def test_checks_spend_no_more_than_their_share_of_the_time() -> None:
+    clock = ManualClock()
+    budget = CheckBudget(0.02, clock.boot_s)
+    spent_s = 0.0
+    for _ in range(10_000):
+        clock.advance(0.001)
+        if budget.pays():
+            began_s = clock.boot_s()
+            clock.advance(0.000_5)
+            budget.spend(began_s)
+            spent_s += 0.000_5
+    assert 0.015 < spent_s / clock.boot_s() < 0.025
+    assert not CheckBudget(0.0, clock.boot_s).pays()
+
+
+async def test_sampled_checks_find_a_change_soon_and_blame_no_other_command() -> None:
+    config = replace(QUIET, state_checks="sampled", state_checks_share=0.0)
+    async with node(model=model, config=config) as runtime:
         basket = runtime.actor(Basket, "a")
         with pytest.raises(StateChangedOutsideEvent):
             await basket.change("items")  # the first command is checked
