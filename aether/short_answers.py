@@ -9,13 +9,15 @@ from typing import Any
 import orjson
 
 from aether.errors import AetherError, ReplyNotDelivered, error_from_body
-from aether.wire import ErrorBody, decode_answer, encode_error
+from aether.wire import ErrorBody, decided, decode_answer, encode_error
 
 MESSAGE_CHARS_MAX = 1_000
 """Characters that are left of the message of an error that has to be shortened."""
 
 LEFT_OUT_NAMES_MAX = 20
 NAME_CHARS_MAX = 100
+_DECIDED_BYTES = 16
+"""Room for the word that an error is decided."""
 
 
 def short_answer(answer: bytes, bytes_max: int) -> bytes:
@@ -30,7 +32,8 @@ def short_answer(answer: bytes, bytes_max: int) -> bytes:
     except AetherError:
         return encode_error(AetherError(f"an answer cannot be sent: {why}"))
     if read.error is not None:
-        return _short_error(read.error, why, bytes_max)
+        short = _short_error(read.error, why, bytes_max - _DECIDED_BYTES)
+        return decided(short) if read.decided else short
     if not read.ok:
         return encode_error(AetherError(f"an answer cannot be sent: {why}"))
     message = f"the command succeeded and left the actor at version {read.version}; its reply cannot be sent: {why}"

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aether.errors import ERRORS, AetherError, DeadlineExceeded, ReplyNotDelivered, error_from_body
-from aether.short_answers import short_answer
-from aether.wire import answer_error, decode_answer, encode_answer, encode_error
+from aether.short_answers import LEFT_OUT_NAMES_MAX, short_answer
+from aether.wire import answer_error, decided, decode_answer, encode_answer, encode_error
 from tests.property.test_wire_laws import json_values, text
 
 BYTES_MAX = 4_096
@@ -40,8 +40,20 @@ def test_a_refusal_keeps_its_class_and_says_what_it_leaves_out(
     assert "more than the 4096 that a message holds" in short.message
     for name, value in short.details.items():
         assert name == "left_out" or {**details, **more}[name] == value
-    for name in set(more) - set(short.details):
-        assert name[:100] in short.details.get("left_out", [name[:100]])
+    left_out = [name for name in error.details if name not in short.details]
+    said = short.details.get("left_out", [])
+    assert len(said) <= LEFT_OUT_NAMES_MAX
+    assert set(said) <= {name[:100] for name in left_out}
+    if said and len(left_out) <= LEFT_OUT_NAMES_MAX:
+        assert set(said) == {name[:100] for name in left_out}
+
+
+@pytest.mark.parametrize("size", [4_090, 4_096, 5_000, 50_000])
+def test_what_was_decided_is_still_said_to_be(size: int) -> None:
+    refused = encode_error(error_from_body("rejected", "x" * size, {"why": "y" * size}))
+    assert decode_answer(short_answer(decided(refused), BYTES_MAX)).decided
+    assert not decode_answer(short_answer(refused, BYTES_MAX)).decided
+    assert len(short_answer(decided(refused), BYTES_MAX)) <= BYTES_MAX
 
 
 def test_a_known_outcome_stays_known() -> None:
