@@ -175,7 +175,9 @@ class Caller:
             caller=caller,
             attempt=0 if command_id else 1,
         )
-        payload = self._encoded(message)
+        payload = encode_command(message)
+        if len(payload) + ATTEMPT_DIGITS_MAX > self._transport.request_bytes_max:
+            raise self._too_large(payload)
         room = self._room
         if room.left:
             room.left -= 1
@@ -204,12 +206,9 @@ class Caller:
         finally:
             room.leave()
 
-    def _encoded(self, message: Command) -> bytes:
-        payload = encode_command(message)
+    def _too_large(self, payload: bytes) -> InvalidCommand:
         size, most = len(payload) + ATTEMPT_DIGITS_MAX, self._transport.request_bytes_max
-        if size > most:
-            raise InvalidCommand(f"the command takes {size} bytes, at most {most} can be sent")
-        return payload
+        return InvalidCommand(f"the command takes {size} bytes, at most {most} can be sent")
 
     async def _pause(self, attempts: Attempts, actor_id: ActorId, sent_s: float, ends_s: float, for_s: float) -> None:
         """Wait before the next attempt. Raises `ClientUnusable` when the client is closed."""
