@@ -12,9 +12,9 @@ import pytest
 
 from aether.runtime.committer import Committer
 from aether.runtime.host import Host
-from aether.runtime.open_turn import OpenTurn, Waiting
+from aether.runtime.open_turn import Waiting
 from aether.system.environment import is_compiled
-from tests.support.final_answers import World, violations
+from tests.support.final_answers import Call, World, violations
 
 SEEDS = 300
 SEEDS_MAX = 1_500
@@ -26,9 +26,15 @@ def test_what_a_client_was_told_is_what_became_of_its_command() -> None:
     assert {seed: found for seed in range(SEEDS) if (found := violations(seed))} == {}
 
 
-def nothing_but_events_is_stored(patch: pytest.MonkeyPatch) -> None:
-    """Every refusal leaves unstored."""
-    patch.setattr(OpenTurn, "_may_leave_unstored", lambda *_: True)
+def clients_believe_any_error(patch: pytest.MonkeyPatch) -> None:
+    """Also one that no turn has decided, although an earlier send is unanswered."""
+
+    def told(self: Call) -> str:
+        if self.answer is None:
+            return ""
+        return "done" if self.answer.error is None else "refused"
+
+    patch.setattr(Call, "told", property(told))
 
 
 def every_send_is_the_first(patch: pytest.MonkeyPatch) -> None:
@@ -62,7 +68,7 @@ def clients_take_any_answer(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "switch_off",
     [
-        nothing_but_events_is_stored,
+        clients_believe_any_error,
         every_send_is_the_first,
         workers_without_a_lease_go_on,
         the_first_delivery_counts,
