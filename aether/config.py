@@ -135,6 +135,7 @@ class RuntimeConfig:
     - `loop_silent_s`: a worker whose event loop is blocked for so long says by what in the log; 0 never.
     - `cancel_grace_s`: a handler that goes on for so long after it was cancelled is given up; its actor answers
       `ActorFailed` until it ends.
+    - `lifespan_exit_timeout_s`: how long, after the drain, the end of the model's lifespan is waited for.
     - `state_checks`: how often a state with containers is compared with the fold of its events, so that a change in
       place is found: "always" (each command: tests and development), "sampled" (the first command, a few percent of the
       others, and each that `state_checks_share` of the worker's time pays for) or "off". Before it is snapshotted it is
@@ -160,6 +161,7 @@ class RuntimeConfig:
     blocking_threads_max: int = 32
     loop_silent_s: float = 0.1
     drain_timeout_s: float = 25.0
+    lifespan_exit_timeout_s: float = 4.0
     follow_stored: bool = True
     state_checks: str = "sampled"
     state_checks_share: float = 0.02
@@ -168,7 +170,8 @@ class RuntimeConfig:
         _at_least(self, 1, "mailbox_max", "waiting_max", "active_vms_max", "activations_max", "commits_in_flight_max",
                   "turn_commands_max", "snapshots_in_flight_max", "record_max", "blocking_threads_max")  # fmt: skip
         _at_least(self, 0, "idle_passivation_s", "snapshot_every_events", "snapshot_after_replay_s", "record_margin_s",
-                  "cancel_grace_s", "loop_silent_s", "drain_timeout_s", "state_checks_share")  # fmt: skip
+                  "cancel_grace_s", "loop_silent_s", "drain_timeout_s", "lifespan_exit_timeout_s",
+                  "state_checks_share")  # fmt: skip
         _at_least(self, 0.01, "append_timeout_s", "command_window_s")
         if self.state_checks not in STATE_CHECKS:
             text = f"state_checks is one of {', '.join(STATE_CHECKS)}, not {self.state_checks!r}"

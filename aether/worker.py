@@ -291,11 +291,18 @@ class Worker:
 
     async def _until_stopped(self, cluster: Cluster, runtime: Runtime) -> None:
         stopping = asyncio.ensure_future(self._stopping.wait())
-        await asyncio.wait((stopping, cluster.failed), return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
+        failed = asyncio.ensure_future(runtime.failed())
+        try:
+            await asyncio.wait((stopping, failed, cluster.failed), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            failed.cancel()
         if cluster.failed.done():
             _abandon_all(runtime)
             cluster.failed.result()
+        if runtime.failure is not None:
+            _abandon_all(runtime)
+            raise runtime.failure
 
     async def _drain(self, cluster: Cluster, runtime: Runtime) -> None:
         """Hand over, then stop; what cannot be handed over in time is given up, and taken when our row expires."""

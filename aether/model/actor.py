@@ -78,6 +78,15 @@ class Actor:
         """The command that runs now. Raises RuntimeError outside a command or query."""
         return self._aether_turn("context").context
 
+    @property
+    def resources(self) -> Any:
+        """What the model's `lifespan` made in this worker: connections, pools, clients.
+
+        Raises RuntimeError for a model without a lifespan, and where no command runs; `ActorFailed` in an `@event`
+        method, because replay has only the event.
+        """
+        return self._aether_turn("resources").resources
+
     def emit(self, event: object) -> None:
         """Record what happened and apply it at once; it is durable before the caller hears of it.
 

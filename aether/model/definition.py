@@ -19,12 +19,17 @@ JsonSchema: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """Where a command came from: `self.context` in a handler. `deadline` is absolute, with its time zone."""
+    """The command that runs: `self.context` in a handler. `deadline` is absolute, with its time zone.
+
+    `now` is the time, in UTC, read before the handler runs. It is the time of the command's events, so that a state may
+    depend on it. A handler that runs again has another one.
+    """
 
     command_id: str
     correlation_id: str
     caller: str
     deadline: datetime
+    now: datetime
     traceparent: str = ""
 
 
@@ -48,6 +53,11 @@ class Scope(Protocol):
     @property
     def context(self) -> Context:
         """The command that runs now. Raises RuntimeError outside a handler."""
+        ...
+
+    @property
+    def resources(self) -> Any:
+        """What the model's lifespan made in this worker. Raises RuntimeError when there is no lifespan."""
         ...
 
     def emit(self, event: object) -> None:

@@ -5,7 +5,9 @@ two are. Everything wrong with what it declares is a `ModelError` with file and 
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -26,11 +28,16 @@ Declared: TypeAlias = type[Actor] | Decider
 
 Kind: TypeAlias = ActorKind | DeciderKind
 
+Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
+"""Makes the asynchronous context manager that each worker enters; its value is `self.resources`."""
+
 
 class Model:
     """The actors of one application. `name` is also the default namespace: 1-32 characters of a-z, 0-9 and '-'.
 
-    Raises `ModelError` with file and line for whatever in it could not run.
+    `lifespan` is a function without arguments that gives an asynchronous context manager, as `@asynccontextmanager`
+    makes one. Each worker enters it before it serves and exits it after its drain; what it gives is `self.resources` in
+    handlers. Raises `ModelError` with file and line for whatever in it could not run.
     """
 
     def __init__(
@@ -39,12 +46,14 @@ class Model:
         actors: Sequence[Declared] = (),
         policies: Sequence[object] = (),
         projections: Sequence[object] = (),
+        lifespan: Lifespan | None = None,
     ) -> None:
         place = place_of_frame(caller_frame(1))
         self.name = _checked_name(name, place)
         for what, given in (("policies", policies), ("projections", projections)):
             if given:
                 raise place.error(f"{what} are not supported yet; leave them out")
+        self.lifespan = _checked_lifespan(lifespan, place)
         self._kinds: dict[str, Kind] = {}
         self._by_declared: dict[Any, Kind] = {}
         for declared in actors:
@@ -115,3 +124,23 @@ def _checked_name(name: Any, place: Place) -> str:
     except (ConfigError, TypeError):
         message = f"a model's name is its namespace, 1-32 characters of a-z, 0-9 and '-', not {name!r}"
         raise place.error(message) from None
+
+
+def _checked_lifespan(lifespan: Any, place: Place) -> Lifespan | None:
+    if lifespan is None:
+        return None
+    if not callable(lifespan):
+        raise place.error(f"a lifespan is a function that gives an asynchronous context manager, not {lifespan!r}")
+    name = getattr(lifespan, "__name__", repr(lifespan))
+    if inspect.isasyncgenfunction(lifespan):
+        raise place.error(f"the lifespan {name} is not a context manager; put @contextlib.asynccontextmanager on it")
+    if inspect.iscoroutinefunction(lifespan):
+        raise place.error(f"the lifespan {name} is a coroutine; it gives a context manager and has a yield in it")
+    try:
+        inspect.signature(lifespan).bind()
+    except TypeError as error:
+        raise place.error(f"the lifespan {name} is called without arguments: {error}") from None
+    except ValueError:  # nobody can read its signature
+        pass
+    checked: Lifespan = lifespan
+    return checked

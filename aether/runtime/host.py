@@ -31,6 +31,9 @@ Spawn: TypeAlias = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 """Starts a task that the runtime owns, and gives it back to who wants to wait for it."""
 
 
+SAME_TIME_S = 0.001
+"""Commands that begin within so many seconds have the same time: making a datetime costs more than reading a clock."""
+
 UNANSWERED_IN_ROW_MAX = 4
 """After so many appends without an answer and none that was stored between the worker says that it is not ready."""
 
@@ -55,12 +58,21 @@ class Machine(Protocol):
 class Decided(Protocol):
     """A turn whose last command has run: what it emitted is not encoded yet."""
 
-    def finish(self, now: datetime) -> None:
-        """Encode it and end the turn; `now` is the time of the events."""
+    def finish(self, now_s: float) -> None:
+        """Encode it and end the turn; `now_s` is the time, Unix seconds."""
         ...
 
     def fault(self, error: BaseException) -> None:
         """It could not be ended: give it up."""
+        ...
+
+
+class Resources(Protocol):
+    """The lifespan of the worker's model."""
+
+    @property
+    def resources(self) -> Any:
+        """What it made. Raises RuntimeError when it has ended."""
         ...
 
 
@@ -115,6 +127,7 @@ class Host:
         health: Health,
         deployment: Callable[[], str],
         note: HandlerNote | None = None,
+        lifespan: Resources | None = None,
     ) -> None:
         self.namespace = namespace
         self.config = config
@@ -138,6 +151,9 @@ class Host:
         self._unread = Repeated(log, logging.INFO, "histories cannot be read now")
         self._unknown_outcomes = Repeated(log, logging.WARNING, "appends have no known outcome")
         self.note = note
+        self.lifespan = lifespan
+        self._time_s = 0.0
+        self._time: datetime = instant(0.0)
         self.check_budget = CheckBudget(config.state_checks_share, clock.boot_s)
         self.loop = asyncio.get_running_loop()
         self.activations = asyncio.Semaphore(config.activations_max)
@@ -148,13 +164,20 @@ class Host:
         self.answers: Stage[_Answer] = Stage(self._send_answers)
 
     def _finish_turns(self, decided: list[Decided]) -> None:
-        now: datetime | None = None
+        if not decided:
+            return
+        now_s = self.clock.wall_s()
         for turn in decided:
             try:
-                now = now or instant(self.clock.wall_s())
-                turn.finish(now)
+                turn.finish(now_s)
             except BaseException as error:  # one turn's fault must not keep the others from committing
                 turn.fault(error)
+
+    def time_of(self, wall_s: float) -> datetime:
+        """The time of a reading of the clock, Unix seconds: up to `SAME_TIME_S` earlier. On the event loop only."""
+        if not 0.0 <= wall_s - self._time_s < SAME_TIME_S:
+            self._time_s, self._time = wall_s, instant(wall_s)
+        return self._time
 
     def hold(self, actor_id: ActorId, command: str) -> Held:
         """Run nothing of the actor until its handler of this command has ended: see `let_go`."""

@@ -8,6 +8,7 @@ unknown outcome sends it back to the history.
 import asyncio
 import logging
 from collections import deque
+from typing import Any
 
 from aether.core.lifecycle import Happening, Phase, advance
 from aether.core.record import CommandRecord
@@ -145,6 +146,14 @@ class VirtualMachine:
         if turn is None:
             raise RuntimeError("there is no command to tell of outside a command handler")
         return turn.context
+
+    @property
+    def resources(self) -> Any:
+        """What the model's lifespan made in this worker. Raises RuntimeError without one."""
+        lifespan = self._host.lifespan
+        if lifespan is None:
+            raise RuntimeError("self.resources needs a lifespan, which makes them: Model(..., lifespan=...)")
+        return lifespan.resources
 
     def emit(self, event: object) -> None:
         """Record the event and apply it at once. Raises `ActorFailed` in a query or for an event nobody takes."""

@@ -147,8 +147,8 @@ class Owner(Scope, Protocol):
 class OpenTurn:
     """One turn. `rebuild` says that the state must be replayed after it: a handler was undone the slow way."""
 
-    __slots__ = ("_awaited", "_broken", "_checkpoint", "_fold", "_handler", "_host", "_mailbox", "_owner", "_reply",
-                 "_running", "_touched", "rebuild", "turn")  # fmt: skip
+    __slots__ = ("_awaited", "_broken", "_checkpoint", "_fold", "_handler", "_host", "_mailbox", "_now",
+                 "_now_s", "_owner", "_reply", "_running", "_touched", "rebuild", "turn")  # fmt: skip
 
     def __init__(self, owner: Owner, host: Host, fold: Fold, mailbox: deque[Waiting]) -> None:
         self.turn: Turn[Waiting] = Turn(owner.source, fold.version)
@@ -159,6 +159,8 @@ class OpenTurn:
         self._mailbox = mailbox
         self._running: Waiting | None = None
         self._reply = b""
+        self._now_s = 0.0
+        self._now: datetime | None = None
         self._handler: Handler | None = None
         self._awaited: Waiting | None = None
         self._broken: BaseException | None = None
@@ -177,8 +179,16 @@ class OpenTurn:
             correlation_id=command.correlationid or command.id,
             caller=command.caller,
             deadline=command.deadline,
+            now=self._time(),
             traceparent=command.traceparent,
         )
+
+    def _time(self) -> datetime:
+        """When the running command began: the time of its events."""
+        now = self._now
+        if now is None:
+            now = self._now = self._host.time_of(self._now_s)
+        return now
 
     def emit(self, event: object) -> None:
         """Record the event and apply it at once. Raises `ActorFailed` in a query or for an event nobody takes.
@@ -248,11 +258,11 @@ class OpenTurn:
                 return
         self._owner.turn_over(self)
 
-    def finish(self, now: datetime) -> None:
-        """Encode what the last command has emitted, and end the turn."""
+    def finish(self, now_s: float) -> None:
+        """Encode what the last command has emitted, and end the turn. `now_s`: Unix seconds."""
         waiting = self._running
         if waiting is not None and not self._owner.stopped:
-            self._join_commit(waiting, self._reply, now)
+            self._join_commit(waiting, self._reply, now_s)
             self._owner.turn_over(self)
 
     def fault(self, error: BaseException) -> None:
@@ -261,7 +271,8 @@ class OpenTurn:
 
     def _begin(self, waiting: Waiting) -> bool:
         """Run one command; False when the turn goes on later: its handler has to be awaited, or its events encoded."""
-        now_s = self._host.clock.wall_s()
+        now_s = self._now_s = self._host.clock.wall_s()
+        self._now = None
         answer = self._lost_before(waiting) if waiting.type.query else self._answered_before(waiting, now_s)
         if answer is not None:
             self._owner.answer(waiting, answer)
@@ -329,6 +340,7 @@ class OpenTurn:
         self._handler.start_task(result, timeout_s)
 
     def _call_in_thread(self, waiting: Waiting, timeout_s: float) -> None:
+        self._time()  # here, because the handler asks for it in its thread
         self._awaited, self._handler = waiting, self._handler_of(waiting)
         self._handler.start_thread(partial(waiting.type.invoke, self._fold.state, self._owner, waiting.args), timeout_s)
 
@@ -392,7 +404,7 @@ class OpenTurn:
                 self._reply = reply
                 self._host.decided.add(self)
                 return False
-            self._join_commit(waiting, reply, instant(self._host.clock.wall_s()))
+            self._join_commit(waiting, reply, self._host.clock.wall_s())
             return True
         self._running = None
         if self._host.clock.wall_s() > waiting.expires_s:
@@ -412,11 +424,11 @@ class OpenTurn:
             waiting.late = True
             self._host.late(self._owner.actor_id, waiting.type.name, waiting.command.id)
 
-    def _join_commit(self, waiting: Waiting, reply: bytes, now: datetime) -> None:
+    def _join_commit(self, waiting: Waiting, reply: bytes, now_s: float) -> None:
         turn = self.turn
-        if now > waiting.command.deadline and now.timestamp() > waiting.expires_s:
+        if now_s > waiting.expires_s:
             self._late(waiting)
-        chunk = turn.encoded(waiting.command, reply, now, self._kept(waiting, now))
+        chunk = turn.encoded(waiting.command, reply, self._time(), self._kept(waiting, now_s))
         bytes_max = self._host.commit_bytes_max
         if len(chunk) + 2 > bytes_max:
             what = f"the events and the reply of {waiting.type.name}"
@@ -484,9 +496,9 @@ class OpenTurn:
 
     def _system_event(self, waiting: Waiting, type: str, body: bytes, reply: bytes | None) -> bytes | None:
         """The command's part of the commit; None when that has no room for it."""
-        turn, now = self.turn, instant(self._host.clock.wall_s())
+        turn, now_s = self.turn, self._host.clock.wall_s()
         turn.emit(Emitted(type, 1, body))
-        chunk = turn.encoded(waiting.command, reply, now, self._kept(waiting, now))
+        chunk = turn.encoded(waiting.command, reply, self._time(), self._kept(waiting, now_s))
         if turn.bytes + len(chunk) + 1 <= self._host.commit_bytes_max:
             return chunk
         turn.discard()
@@ -497,13 +509,13 @@ class OpenTurn:
         self._mailbox.appendleft(waiting)
         self.rebuild = True
 
-    def _kept(self, waiting: Waiting, now: datetime) -> Kept | None:
+    def _kept(self, waiting: Waiting, now_s: float) -> Kept | None:
         """What is stored of an id that the caller gave; None for one that the client library made."""
         if waiting.command.attempt:
             return None
         config, own_s = self._host.config, self._owner.actor_type.command_window_s
         window_s = config.command_window_s if own_s is None else own_s
-        until_s = max(now.timestamp() + window_s, waiting.expires_s + config.record_margin_s)
+        until_s = max(now_s + window_s, waiting.expires_s + config.record_margin_s)
         waiting.kept_until_s = until_s
         return Kept(instant(until_s), waiting.digest)
 

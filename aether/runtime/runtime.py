@@ -31,6 +31,7 @@ from aether.runtime.condition import told
 from aether.runtime.counters import Counters
 from aether.runtime.earlier_state import EarlierStates
 from aether.runtime.host import Host
+from aether.runtime.lifespan import Lifespan
 from aether.runtime.local import Message, local_delivery
 from aether.runtime.losses import Halts, Losses
 from aether.runtime.machine import VirtualMachine
@@ -142,6 +143,10 @@ class Runtime:
             config=self.config,
             counters=self.counters,
         )
+        self.failure: AetherError | None = None
+        """Why the runtime cannot go on: the model's lifespan has ended by itself."""
+        self._has_failed = asyncio.Event()
+        self._lifespan: Lifespan | None = None
         self._model: Model | None = None
         self._host: Host | None = None
         self._cohort: Cohort | None = None
@@ -157,12 +162,18 @@ class Runtime:
         self._router.load(model)
 
     async def start(self) -> None:
-        """Begin to serve. Raises `ConfigError` without a model, `Unavailable` when the connection cannot."""
+        """Enter the model's lifespan, then begin to serve.
+
+        Raises `ConfigError` without a model, `AetherError` when its lifespan fails, `Unavailable` when the connection
+        cannot.
+        """
         if self._model is None:
             raise ConfigError("a runtime needs a model: call load_model first", setting="model")
         if self._host is not None:
             return
-        connection, config = self.connection, self.config
+        connection, config, make = self.connection, self.config, self._model.lifespan
+        if make is not None:
+            self._lifespan = Lifespan(make, self._model.name, config.lifespan_exit_timeout_s, self._lifespan_ended)
         threads = ThreadPoolExecutor(config.blocking_threads_max, thread_name_prefix="aether handler")
         self._host = Host(
             namespace=connection.namespace,
@@ -198,14 +209,27 @@ class Runtime:
             health=self.health,
             note=self._note,
             deployment=self._deployment,
+            lifespan=self._lifespan,
         )
         self._router.open(self._host)
         self._cohort = Cohort(asyncio.get_running_loop().call_soon, _stages(self._router, self._host))
         try:
+            if self._lifespan is not None:
+                await self._lifespan.enter()
             await self._serve()
         except BaseException:
             await self.stop()
             raise
+
+    async def failed(self) -> AetherError:
+        """Wait until the runtime cannot go on, and why: the model's lifespan has ended by itself."""
+        await self._has_failed.wait()
+        assert self.failure is not None
+        return self.failure
+
+    def _lifespan_ended(self, failure: AetherError) -> None:
+        self.failure = failure
+        self._has_failed.set()
 
     async def _serve(self) -> None:
         if self.config.idle_passivation_s:
@@ -217,7 +241,8 @@ class Runtime:
     async def stop(self) -> None:
         """Drain: stop receiving, answer everything taken, snapshot every actor, end. Bounded by `drain_timeout_s`.
 
-        What is open at the bound is abandoned: its handlers are cancelled, its callers ask again elsewhere.
+        What is open at the bound is abandoned: its handlers are cancelled, its callers ask again elsewhere. Then the
+        model's lifespan is exited, bounded by `lifespan_exit_timeout_s`.
         """
         host = self._host
         if host is None:
@@ -232,6 +257,8 @@ class Runtime:
             self._router.close()
             await self._background.stop(CANCEL_TIMEOUT_S)
             host.threads.shutdown(wait=False, cancel_futures=True)
+            if self._lifespan is not None:
+                await self._lifespan.exit()
 
     async def _drain(self) -> None:
         assert self._host is not None

@@ -23,7 +23,13 @@ class Turn:
     @property
     def context(self) -> Context:
         """Always the same command."""
-        return Context(command_id="c1", correlation_id="c0", caller="", deadline=datetime(2030, 1, 1, tzinfo=UTC))
+        at = datetime(2030, 1, 1, tzinfo=UTC)
+        return Context(command_id="c1", correlation_id="c0", caller="", deadline=at, now=at)
+
+    @property
+    def resources(self) -> Any:
+        """None: no model, so no lifespan."""
+        raise RuntimeError("no lifespan")
 
     def emit(self, event: object) -> None:
         """Record and apply."""

@@ -39,6 +39,11 @@ class Alone:
         """The flights' handlers ask for none."""
         raise RuntimeError("no command's context here")
 
+    @property
+    def resources(self) -> Any:
+        """Nor for resources."""
+        raise RuntimeError("no lifespan here")
+
     def emit(self, event: object) -> None:
         """Apply what would be stored."""
         _, recorded = self._type.event_type_of(event).record(event)
