@@ -55,6 +55,7 @@ class Lifespan:
         try:
             await asyncio.wait((task, entered), return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
+            self._task = None
             await self._cancel(task)
             raise
         finally:
@@ -62,6 +63,7 @@ class Lifespan:
         if self._entered.is_set():
             task.add_done_callback(self._ended)
         else:
+            self._task = None
             error = _end_of(task)
             failure = self._failure("failed", error)
             log.error("%s", failure.message, exc_info=error)

@@ -151,7 +151,8 @@ async def test_an_error_in_it_is_no_start_and_names_the_line(caplog: pytest.LogC
             raise AssertionError("it serves")
     assert _line_of(open_database, 1) in failed.value.message
     assert isinstance(failed.value.__cause__, OSError)
-    assert any(record.exc_info is not None and record.name == "aether.lifespan" for record in caplog.records)
+    said = [record for record in caplog.records if record.name == "aether.lifespan"]
+    assert [record.exc_info is not None for record in said] == [True], "once, with its traceback"
 
 
 async def test_an_exit_of_the_process_is_an_error_too() -> None:
