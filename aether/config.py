@@ -197,6 +197,28 @@ class CallConfig:
             raise ConfigError(f"deadline_s must be at most 60, not {self.deadline_s}", setting="deadline_s")
 
 
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+LOG_FORMATS = ("text", "json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """What the workers and their supervisor write to standard error: the least `level`, and one line a record.
+
+    `format` is `text`, for people, or `json`, one object a line.
+    """
+
+    level: str = "INFO"
+    format: str = "text"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "level", self.level.upper())
+        object.__setattr__(self, "format", self.format.lower())
+        for name, value, known in (("log_level", self.level, LOG_LEVELS), ("log_format", self.format, LOG_FORMATS)):
+            if value not in known:
+                raise ConfigError(f"{name} is one of {', '.join(known).lower()}, not {value.lower()!r}", setting=name)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotedHandler:
     """What a worker was running: a command of an actor, or, without a command, the actor's replay."""
@@ -274,6 +296,8 @@ ENVIRONMENT: Mapping[str, tuple[type, str]] = {
     "AETHER_NATS_TLS_KEY": (ConnectionConfig, "tls_key_file"),
     "AETHER_SHARDS": (StorageConfig, "shards"),
     "AETHER_REPLICAS": (StorageConfig, "replicas"),
+    "AETHER_LOG_LEVEL": (LogConfig, "level"),
+    "AETHER_LOG_FORMAT": (LogConfig, "format"),
     **{f"AETHER_{field.name.upper()}": (RuntimeConfig, field.name) for field in fields(RuntimeConfig)},
     **{f"AETHER_{field.name.upper()}": (CallConfig, field.name) for field in fields(CallConfig)},
 }

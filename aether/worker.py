@@ -28,6 +28,7 @@ from aether.config import (
     EXIT_NOT_DRAINED,
     ClusterConfig,
     ConnectionConfig,
+    LogConfig,
     RuntimeConfig,
     StorageConfig,
     WorkerSpec,
@@ -84,12 +85,12 @@ class WorkerSettings:
     storage: StorageConfig = field(default_factory=StorageConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
-    log_level: str = "INFO"
+    log: LogConfig = field(default_factory=LogConfig)
 
 
 def run_worker(model: Model, spec: WorkerSpec, settings: WorkerSettings) -> int:
     """Serve until SIGTERM, then drain. Returns 0 drained, 1 not drained, 3 cannot boot, 4 configuration."""
-    configure_logging(f"{spec.node}-{spec.slot}[{os.getpid()}]", settings.log_level)
+    configure_logging(f"{spec.node}-{spec.slot}", settings.log)
     join_pool(settings.connection.url, settings.namespace, model.name)
     worker = Worker(model, spec, settings)
     try:

@@ -60,6 +60,8 @@ def run_command(
     timeout: options.DrainTimeout = None,
     loop_silent_kill: options.LoopSilentKill = None,
     check_timeout: options.CheckTimeout = None,
+    log_level: options.LogLevel = None,
+    log_format: options.LogFormat = None,
 ) -> int:
     """Start the supervisor; its exit code."""
     asked: dict[str, Any] = {
@@ -73,6 +75,8 @@ def run_command(
         "drain_timeout_s": timeout,
         "loop_silent_kill_s": loop_silent_kill,
         "check_timeout_s": check_timeout,
+        "log_level": log_level,
+        "log_format": log_format,
     }
     given = {name: value for name, value in asked.items() if value is not None}
     return _outside(context).run(RunOptions(model=model, data_dir=data_dir, **given))

@@ -126,5 +126,23 @@ CheckTimeout = Annotated[
         show_default=False,
     ),
 ]
+LogLevel = Annotated[
+    str | None,
+    typer.Option(
+        "--log-level",
+        metavar="LEVEL",
+        help="debug, info, warning, error or critical. Default: AETHER_LOG_LEVEL, else info.",
+        show_default=False,
+    ),
+]
+LogFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--log-format",
+        metavar="FORMAT",
+        help="text, or json: one object a line. Default: AETHER_LOG_FORMAT, else text.",
+        show_default=False,
+    ),
+]
 
 DATA_DIRECTORY = DATA_DIRECTORY_DEFAULT

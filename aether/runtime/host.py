@@ -21,6 +21,7 @@ from aether.runtime.cohort import Stage
 from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
 from aether.runtime.replay import Replayer
+from aether.runtime.running import running
 from aether.runtime.snapshots import SnapshotWriter
 from aether.runtime.witness import CheckBudget
 from aether.wire import instant
@@ -274,3 +275,4 @@ def _run_turns(machines: list[Machine]) -> None:
             machine.run_turn()
         except BaseException as error:  # one machine's fault must not keep the others from their turns
             machine.fault(error)
+    running.set(None)

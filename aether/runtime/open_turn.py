@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable
-from contextvars import ContextVar
 from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
@@ -33,6 +32,7 @@ from aether.runtime.counters import Outcomes
 from aether.runtime.fold import LOST_ONCE, Fold
 from aether.runtime.handler import Handler
 from aether.runtime.host import Host
+from aether.runtime.running import running as running_command
 from aether.runtime.witness import StateWitness, changed_in_place
 from aether.wire import (
     HANDLED_EVENT,
@@ -104,10 +104,6 @@ def other_command(waiting: Waiting) -> bytes:
     """The answer to a command whose id belongs to another one."""
     message = f"the command id {waiting.command.id} was given to another command, or to other arguments"
     return decided(encode_error(InvalidCommand(message, path="id")))
-
-
-_command: ContextVar[Waiting | None] = ContextVar("_command", default=None)
-"""The command on whose behalf code runs: a task that a handler left behind still has its own, and may not emit."""
 
 
 class Owner(Scope, Protocol):
@@ -196,7 +192,7 @@ class OpenTurn:
         An event that failed may be applied by half, so its command fails whatever the handler makes of the error.
         """
         running = self._running
-        if running is None or _command.get() is not running:
+        if running is None or running_command.get() is not running:  # a task that a handler left behind has its own
             raise RuntimeError("an event can only be emitted by the command handler that runs now")
         if self._broken is not None:
             raise self._broken
@@ -285,7 +281,7 @@ class OpenTurn:
         if self._fold.witness is not None and not self._is_witnessed(self._fold.witness, waiting):
             return True
         self._running = waiting
-        _command.set(waiting)
+        running_command.set(waiting)
         self._touched = False
         self._broken = None
         if waiting.type.blocking:

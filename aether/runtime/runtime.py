@@ -9,6 +9,7 @@ import logging
 import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from types import TracebackType
 from typing import Any
 from uuid import uuid4
@@ -73,6 +74,12 @@ def _stages(router: Router, host: Host) -> list[Stage[Any]]:
         host.committer.commits,
         host.answers,
     ]
+
+
+def _soon() -> Callable[[Callable[[], None]], object]:
+    """`call_soon` in a copy of this context each time: what a handler leaves in its context is for its tasks only."""
+    call_soon, context = asyncio.get_running_loop().call_soon, copy_context()
+    return lambda run: call_soon(run, context=context.copy())
 
 
 async def _stopped(service: Subscription) -> None:
@@ -212,7 +219,7 @@ class Runtime:
             lifespan=self._lifespan,
         )
         self._router.open(self._host)
-        self._cohort = Cohort(asyncio.get_running_loop().call_soon, _stages(self._router, self._host))
+        self._cohort = Cohort(_soon(), _stages(self._router, self._host))
         try:
             if self._lifespan is not None:
                 await self._lifespan.enter()

@@ -153,7 +153,7 @@ class _Turn:
         elif code == EXIT_CONFIGURATION and not was_ready:
             self._drain(EXIT_CONFIGURATION, f"worker {slot.number} refuses its configuration")
         if not was_asked_to_end(slot) or code != 0 or loss is not None:
-            self._say(f"worker {slot.number} {how}")
+            self._say(f"worker {slot.number} {how}", "INFO" if code == EXIT_DRAINED else "ERROR")
         if slot.retired:
             self._remove(slot)
             return
@@ -174,7 +174,7 @@ class _Turn:
         if renewed_at_s is not None and self.now_s - renewed_at_s < self.config.renew_server_every_s:
             return
         self.state = replace(self.state, server=replace(server, renewed_at_s=self.now_s, renewing=True))
-        self._say("the embedded nats-server stores nothing, though there is room: it is started again")
+        self._say("the embedded nats-server stores nothing, though there is room: it is started again", "ERROR")
         self.effects.append(Terminate(server.pid))
 
     def _server_died(self, server: Server, code: int) -> None:
@@ -183,7 +183,7 @@ class _Turn:
             return
         server = server_after_end(server, code, self.config, self.now_s)
         self.state = replace(self.state, server=server)
-        self._say(f"the embedded nats-server {ended(code)}; it is started again")
+        self._say(f"the embedded nats-server {ended(code)}; it is started again", "ERROR")
         if len(server.exits_s) >= self.config.crash_limit:
             self._drain(EXIT_CANNOT_BOOT, "the embedded nats-server keeps dying")
 
@@ -204,7 +204,7 @@ class _Turn:
             return
         deadline_s = self.now_s + self.config.drain_timeout_s
         self.state = replace(self.state, phase=Phase.DRAINING, exit_code=code, drain_deadline_s=deadline_s)
-        self._say(reason)
+        self._say(reason, "INFO" if code in (EXIT_DRAINED, EXIT_NOT_DRAINED) else "ERROR")
         self._notify("STOPPING=1")
 
     def _worsen_exit(self) -> None:
@@ -213,7 +213,7 @@ class _Turn:
 
     def _reload(self) -> None:
         if self.state.phase is not Phase.RUNNING:
-            self._say("nothing is reloaded: the pool is draining")
+            self._say("nothing is reloaded: the pool is draining", "WARNING")
             return
         if self.state.check is not None:
             self.state = replace(self.state, check=replace(self.state.check, again=True))
@@ -249,7 +249,7 @@ class _Turn:
 
     def _call_off(self, reason: str) -> None:
         self.state = replace(self.state, called_off=True)
-        self._say(f"the reload is called off: {reason}; the old workers go on")
+        self._say(f"the reload is called off: {reason}; the old workers go on", "ERROR")
 
     def _outdated(self, slot: Slot) -> Slot:
         if slot.alive:
@@ -300,7 +300,7 @@ class _Turn:
                 continue
             if slot.dumped_at_s is None and self.now_s >= overdue_s(slot, self.config):
                 why = overdue_why(slot, self.now_s >= silent_s(slot, self.config))
-                self._say(f"worker {slot.number} (pid {slot.pid}) {why}: dumping its stack, then killing it")
+                self._say(f"worker {slot.number} (pid {slot.pid}) {why}: dumping its stack, then killing it", "ERROR")
                 self._put(replace(slot, dumped_at_s=self.now_s))
                 self.effects.append(Dump(slot.pid))
             elif slot.dumped_at_s is not None and self.now_s >= slot.dumped_at_s + self.config.dump_grace_s:
@@ -407,8 +407,8 @@ class _Turn:
     def _each_slot(self, change: Callable[[Slot], Slot]) -> None:
         self.state = replace(self.state, slots=tuple(change(slot) for slot in self.state.slots))
 
-    def _say(self, text: str) -> None:
-        self.effects.append(Say(text))
+    def _say(self, text: str, level: str = "INFO") -> None:
+        self.effects.append(Say(text, level))
 
     def _notify(self, *lines: str) -> None:
         """Tell systemd these lines and how things stand."""

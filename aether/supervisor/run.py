@@ -20,6 +20,7 @@ from aether.config import (
     EXIT_NOT_DRAINED,
     ClusterConfig,
     ConnectionConfig,
+    LogConfig,
     RuntimeConfig,
     StorageConfig,
     WorkerSpec,
@@ -36,7 +37,8 @@ from aether.supervisor.child import Work
 from aether.supervisor.handover import VARIABLE, Handover, take_over
 from aether.supervisor.notify import watchdog_s
 from aether.supervisor.state import RenewFailed, SupervisorConfig
-from aether.supervisor.supervisor import Surroundings, say_to_stderr, supervise
+from aether.supervisor.supervisor import Surroundings, supervise
+from aether.supervisor.voice import Voice
 from aether.system.embedded import EmbeddedConfig, EmbeddedServer, shut_down, start
 from aether.system.environment import (
     DATA_DIRECTORY_DEFAULT,
@@ -75,6 +77,7 @@ class RunOptions:
       no other supervisor of the namespace may have; default one made once and kept there.
     - `shards`, `replicas`: what a new namespace is created with. Time-outs in seconds: see `SupervisorConfig`;
       `loop_silent_kill_s` is by default four fifths of the time in which a member answers.
+    - `log_level`, `log_format`: see `LogConfig`.
     """
 
     model: str
@@ -89,6 +92,8 @@ class RunOptions:
     drain_timeout_s: float = SupervisorConfig().drain_timeout_s
     loop_silent_kill_s: float | None = None
     check_timeout_s: float = SupervisorConfig().check_timeout_s
+    log_level: str | None = None
+    log_format: str | None = None
     check: bool = False
 
     def to_arguments(self) -> tuple[str, ...]:
@@ -104,17 +109,27 @@ class RunOptions:
 def run(options: RunOptions) -> int:
     """Run the pool until it is asked to stop: 0 drained, 1 killed before it had, 3 cannot boot, 4 configuration."""
     mend_standard_streams()
+    say = Voice()
     try:
+        say = _voice(options, environment())
         return _check(options) if options.check else _run(options)
     except KeyboardInterrupt:  # before the supervisor handles signals
-        say_to_stderr("interrupted while it started")
+        say("interrupted while it started", "WARNING")
         return EXIT_NOT_DRAINED
     except (ConfigError, ModelError) as error:
-        say_to_stderr(str(error))
+        say(str(error), "ERROR")
         return EXIT_CONFIGURATION
     except AetherError as error:
-        say_to_stderr(str(error))
+        say(str(error), "ERROR")
         return EXIT_CANNOT_BOOT
+
+
+def _voice(options: RunOptions, variables: Mapping[str, str]) -> Voice:
+    return Voice(_log_config(options, variables))
+
+
+def _log_config(options: RunOptions, variables: Mapping[str, str]) -> LogConfig:
+    return from_environment(LogConfig, variables, level=options.log_level, format=options.log_format)
 
 
 def _check(options: RunOptions) -> int:
@@ -141,14 +156,15 @@ def _run(options: RunOptions) -> int:
     options = replace(options, data_dir=directory / options.data_dir)
     if handover is not None:
         return _continue(options, config, directory, variables, handover)
+    say = _voice(options, variables)
     work = _Work(options, variables, _load(options))
     node = claim_node(options.data_dir, work.namespace, options.node or variables.get("AETHER_NODE"))
     if node.lock_fd is None:
-        say_to_stderr(f"nothing can be locked in {options.data_dir}: the node {node.name!r} goes without")
+        say(f"nothing can be locked in {options.data_dir}: the node {node.name!r} goes without", "WARNING")
     server = _embedded(options) if work.embedded else None
     try:
         work.settle(None if server is None else server.url)
-        say_to_stderr(_promises(work, server))
+        say(_promises(work, server))
     except BaseException:
         if server is not None:
             shut_down(server)
@@ -173,7 +189,7 @@ def _continue(
             work = loaded()
     except BaseException as error:  # the signals of this process are blocked: it is the model's
         failed = RenewFailed(f"the new code loaded a moment ago and does not now: {error!s}")
-        return _supervised(config, partial(_load_and_work, loaded), surroundings, handover, failed)
+        return _supervised(config, partial(_load_and_work, options, loaded), surroundings, handover, failed)
     return _supervised(config, work, surroundings, handover)
 
 
@@ -191,12 +207,12 @@ def _supervised(
     return code
 
 
-def _load_and_work(loaded: Callable[[], "_Work"], spec: WorkerSpec) -> int:
+def _load_and_work(options: RunOptions, loaded: Callable[[], "_Work"], spec: WorkerSpec) -> int:
     """What a worker does that must be replaced while the code of this interpreter does not load: try once more."""
     try:
         work = loaded()
     except AetherError as error:
-        say_to_stderr(str(error))
+        _voice(options, environment())(str(error), "ERROR")
         return EXIT_CANNOT_BOOT
     return work(spec)
 
@@ -256,6 +272,7 @@ class _Work:
             storage=self.storage,
             runtime=from_environment(RuntimeConfig, self._variables),
             cluster=self.cluster,
+            log=_log_config(self._options, self._variables),
         )
 
     def __call__(self, spec: WorkerSpec) -> int:
@@ -267,8 +284,11 @@ def _load(options: RunOptions) -> Model:
     model = load_model(options.model)
     threads = threading.active_count() - 1
     if threads and not options.check:
-        say_to_stderr(f"{options.model} started {threads} thread{'s' * (threads > 1)} when it was imported; workers "
-                      "are forked without them: start threads where a handler needs them")  # fmt: skip
+        text = (
+            f"{options.model} started {threads} thread{'s' * (threads > 1)} when it was imported; workers are forked "
+            "without them: start threads where a handler needs them"
+        )
+        _voice(options, environment())(text, "WARNING")
     return model
 
 
@@ -292,6 +312,7 @@ def _surroundings(
         fresh=program,
         directory=directory,
         variables=variables,
+        say=_voice(options, variables),
     )
 
 

@@ -327,9 +327,10 @@ class Notify:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Tell people."""
+    """Tell people; `level` is one of `LOG_LEVELS`."""
 
     text: str
+    level: str = "INFO"
 
 
 @dataclass(frozen=True, slots=True)

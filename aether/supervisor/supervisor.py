@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from secrets import token_hex
@@ -55,6 +55,7 @@ from aether.supervisor.state import (
     initial,
 )
 from aether.supervisor.strays import Strays
+from aether.supervisor.voice import Voice
 from aether.system.embedded import EmbeddedServer, respawn, shut_down
 from aether.system.handler_note import make_note, read_note
 from aether.system.memory_kills import kills_for_memory
@@ -76,14 +77,6 @@ ROOM_BYTES_MIN = 16 * 1024 * 1024
 """Free bytes of a disk below which a server that stores nothing is left as it is: started anew it could not begin."""
 
 
-def say_to_stderr(text: str) -> None:
-    """The supervisor's words for people, one line each."""
-    try:
-        print(f"aether: {text}", file=sys.stderr, flush=True)
-    except OSError:
-        return  # a closed terminal must not end a supervisor
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What one supervisor works with.
@@ -100,7 +93,7 @@ class Surroundings:
     fresh: tuple[str, ...]
     directory: Path
     variables: Mapping[str, str]
-    say: Callable[[str], None] = say_to_stderr
+    say: Voice = field(default_factory=Voice)
 
 
 def supervise(
@@ -299,8 +292,8 @@ class _Supervisor:
                 return [self._renew()]
             case Notify(text):
                 notify(self._around.variables.get("NOTIFY_SOCKET", ""), text)
-            case Say(text):
-                self._around.say(text)
+            case Say(text, level):
+                self._around.say(text, level)
             case Exit(code):
                 self._leave(code)
             case _:
@@ -313,7 +306,7 @@ class _Supervisor:
             note_fd = make_note()
             status_read_fd, status_write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            self._around.say(f"no pipe for worker {effect.slot}: {error.strerror}")
+            self._around.say(f"no pipe for worker {effect.slot}: {error.strerror}", "ERROR")
             return None
         sys.stdout.flush()
         sys.stderr.flush()
@@ -325,7 +318,7 @@ class _Supervisor:
         except OSError as error:
             os.close(status_read_fd)
             os.close(note_fd)
-            self._around.say(f"worker {effect.slot} cannot be forked: {error.strerror}")
+            self._around.say(f"worker {effect.slot} cannot be forked: {error.strerror}", "ERROR")
             return None
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
@@ -355,7 +348,7 @@ class _Supervisor:
         try:
             self._server = respawn(self._server)
         except OSError as error:
-            self._around.say(f"the embedded nats-server cannot be started: {error.strerror}")
+            self._around.say(f"the embedded nats-server cannot be started: {error.strerror}", "ERROR")
             return None
         return self._server.pid
 
@@ -364,7 +357,7 @@ class _Supervisor:
         try:
             self._check = start_check(around.check, around.directory, around.variables)
         except OSError as error:
-            around.say(f"no process to check the new code: {error.strerror}")
+            around.say(f"no process to check the new code: {error.strerror}", "ERROR")
             return None
         return self._check.pid
 

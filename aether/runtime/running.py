@@ -1,0 +1,42 @@
+"""The command on whose behalf code runs: a context variable, and what log lines say of it.
+
+A turn sets it before it calls a handler. Tasks that a handler starts, and its thread, inherit it, so they still have
+their command when it is over. Whoever has run turns ends it, so that what the runtime does next has none.
+"""
+
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Protocol
+
+from aether.model.definition import CommandType
+from aether.ports import Delivery
+from aether.wire import Command
+
+
+class RunningCommand(Protocol):
+    """A command in its turn."""
+
+    command: Command
+    type: CommandType
+
+    @property
+    def deliveries(self) -> Sequence[Delivery]:
+        """At least one."""
+        ...
+
+
+running: ContextVar[RunningCommand | None] = ContextVar("running", default=None)
+
+
+def log_fields() -> dict[str, str]:
+    """The actor, command, command id and correlation id of the command for which this code runs; empty without one."""
+    one = running.get()
+    if one is None:
+        return {}
+    command = one.command
+    return {
+        "actor": str(one.deliveries[0].actor_id),
+        "command": one.type.name,
+        "command_id": command.id,
+        "correlation_id": command.correlationid or command.id,
+    }
