@@ -99,6 +99,14 @@ class Client:
             lambda: self._session.history(actor_id, after_version, deadline_s=deadline_s), actor_id, actor_type
         )
 
+    def keys(self, kind: ActorRef, deadline_s: float | None = None) -> AsyncIterator[str]:
+        """The keys of all actors of a kind that have a history: `async for key in client.keys(Account)`.
+
+        Each comes once, in no order that means anything; an actor that is new meanwhile may be missing. Raises what
+        `history` raises.
+        """
+        return self._session.keys(self._model.actor_type(kind).kind, deadline_s=deadline_s)
+
     def subscribe(self, *event_types: type[Any], deadline_s: float | None = None) -> EventStream:
         """Events of these classes (none: of all) of every actor, as they are stored from now on.
 

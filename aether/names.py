@@ -221,6 +221,14 @@ class Names:
         """All commits of a shard."""
         return f"{self._event}{shard}.>"
 
+    def events_of_kind(self, kind: str, shard: int) -> str:
+        """All commits of a kind's actors of a shard."""
+        return f"{self._event}{shard}.{encode_token(kind)}.*"
+
+    def key_of_event(self, subject: str) -> str:
+        """The key in a commit's subject. Raises `InvalidCommand` for what is none."""
+        return decode_token(subject.rpartition(".")[2])
+
     def stored(self, subject: str) -> str:
         """Where the server repeats what it stored on `subject`."""
         return STORED_PREFIX + subject

@@ -174,6 +174,17 @@ class EventStore(Protocol):
         ...
 
 
+class Listing(Protocol):
+    """Which actors there are. Event stores have it for clients; no runtime needs it."""
+
+    async def keys(self, kind: str, shard: int) -> list[str]:
+        """The keys of a kind's actors of one shard that have a history, each once, in any order.
+
+        Raises `Unavailable`.
+        """
+        ...
+
+
 class SnapshotStore(Protocol):
     """One value an actor, the last writer wins; never authoritative."""
 

@@ -8,8 +8,9 @@ import asyncio
 import itertools
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
+from functools import partial
 from secrets import token_urlsafe
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -26,18 +27,19 @@ from aether.errors import (
     ClientUnusable,
     DeadlineExceeded,
     InvalidCommand,
+    Overloaded,
     Unavailable,
     asked_at,
     nothing_stored,
 )
-from aether.history import EventStream
-from aether.ids import ActorId, Position
+from aether.history import STREAM_EVENTS_MAX, EventStream
+from aether.ids import ActorId, Position, check_kind
 from aether.jetstream.bundle import JetStreamConnection
 from aether.jetstream.layout import repair
 from aether.jetstream.needs import Difference
 from aether.model.model import Model
 from aether.names import MEMBER_PREFIX, member_of_row_key
-from aether.ports import START, NotSent, StoredCommit
+from aether.ports import START, Listing, NotSent, StoredCommit
 from aether.wire import (
     DEADLINE_AHEAD_MAX_S,
     STATE_COMMAND,
@@ -51,6 +53,9 @@ from aether.wire import (
 T = TypeVar("T")
 
 VERSION_MAX = 2**63 - 1
+
+SHARDS_LISTED_AT_ONCE = 16
+"""Lists of keys that are asked for at once."""
 
 STATUS_WAIT_S = 1.0
 """How long workers may take to say how they are before they count as silent."""
@@ -149,6 +154,49 @@ class Session:
                         yield event, commit.position
             after = commits[-1].position
             patience.start_again()
+
+    async def keys(self, kind: str, *, deadline_s: float | None = None) -> AsyncIterator[str]:
+        """The keys of a kind's actors that have a history, each once, shard by shard.
+
+        An actor that is new meanwhile may or may not be among them. Raises what `history` raises, and `InvalidCommand`
+        for what is no kind.
+        """
+        check_kind(kind)
+        store, patience = self._node.event_store, self._patience(f"the keys of {kind}", deadline_s)
+        shards = range(self._node.shards)
+        for first in range(0, len(shards), SHARDS_LISTED_AT_ONCE):
+            listed = await patience.read(partial(_keys, store, kind, shards[first : first + SHARDS_LISTED_AT_ONCE]))
+            for key in itertools.chain.from_iterable(listed):
+                yield key
+            patience.start_again()
+
+    async def tail(
+        self, kind: str | None = None, key: str | None = None, *, deadline_s: float | None = None
+    ) -> AsyncIterator[tuple[ActorId, Event, Position]]:
+        """Every event of all actors, of one kind, or of one actor, as it is stored from now on, without end.
+
+        Nothing that is stored after the first step is missed, over lost connections too. Raises `Unavailable` or
+        `DeadlineExceeded(outcome_known=True)` when it cannot begin within `deadline_s`, `Overloaded` when its reader
+        falls too far behind.
+        """
+        waiting: asyncio.Queue[StoredCommit] = asyncio.Queue()
+
+        def receive(commit: StoredCommit) -> None:
+            if waiting.qsize() <= STREAM_EVENTS_MAX:
+                waiting.put_nowait(commit)
+
+        patience = self._patience("the place to subscribe from", deadline_s)
+        subscription = await patience.read(lambda: self._node.bus.subscribe(receive, kind=kind, key=key))
+        try:
+            while True:
+                commit = await waiting.get()
+                if waiting.qsize() >= STREAM_EVENTS_MAX:
+                    text = f"the reader is {STREAM_EVENTS_MAX} commits behind"
+                    raise Overloaded(text, limit="STREAM_EVENTS_MAX")
+                for event in decode_commit(commit.payload, commit.actor_id, commit.position):
+                    yield commit.actor_id, event, commit.position
+        finally:
+            await subscription.stop()
 
     async def drop_snapshots(self, kind: str, key: str | None = None) -> int:
         """Remove the snapshot of one actor, or those of all actors of a kind; how many there were.
@@ -282,6 +330,10 @@ class _Patience:
         else:
             error = DeadlineExceeded(f"{text}: the server does not answer", outcome_known=True)
         return asked_at(error, self._session.namespace, self._session.server)
+
+
+async def _keys(store: Listing, kind: str, shards: Iterable[int]) -> list[list[str]]:
+    return await asyncio.gather(*(store.keys(kind, shard) for shard in shards))
 
 
 def _new_ids() -> Callable[[], str]:

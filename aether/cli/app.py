@@ -180,11 +180,77 @@ def history_command(
         render.write_history(str(actor_id), shown)
 
 
+@app.command("ls", help=help_texts.LS)
+def ls_command(
+    context: typer.Context,
+    kind: options.Kind,
+    json_lines: options.JsonLines = False,
+    timeout: options.Timeout = None,
+    nats: options.Nats = None,
+    namespace: options.Namespace = None,
+    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
+) -> None:
+    """List the keys of a kind."""
+    check_kind(kind)
+    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    target, loaded = _find(context, asked, None)
+
+    def receive(key: str) -> None:
+        if json_lines:
+            render.write_value({"kind": kind, "key": key})
+        else:
+            render.write_line(key)
+
+    pool.in_pool(_outside(context), target, loaded, lambda at: pool.keys(at, kind, receive))
+
+
+@app.command("tail", help=help_texts.TAIL)
+def tail_command(
+    context: typer.Context,
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="Only of this kind.", show_default=False)] = None,
+    key: Annotated[str | None, typer.Argument(metavar="KEY", help="Only of this actor.", show_default=False)] = None,
+    types: Annotated[
+        list[str] | None,
+        typer.Option("--type", metavar="EVENT", help="Only events of this type; may be repeated.", show_default=False),
+    ] = None,
+    json_lines: options.JsonLines = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout", metavar="SECONDS", help="How long it may take to begin, at most 60.", show_default=False
+        ),
+    ] = None,
+    nats: options.Nats = None,
+    namespace: options.Namespace = None,
+    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
+) -> int:
+    """Print events as they are stored, until it is interrupted."""
+    outside = _outside(context)
+    if kind is not None:
+        check_kind(kind)
+    if kind is not None and key is not None:
+        ActorId(kind, key)
+    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    target, loaded = _find(context, asked, None)
+
+    def receive(actor_id: ActorId, event: Event) -> None:
+        if outside.terminal and not json_lines:
+            render.write_event(actor_id, event)
+        else:
+            render.write_json(render.event_json(event))
+
+    try:
+        pool.in_pool(outside, target, loaded, lambda at: pool.tail(at, kind, key, types or (), receive))
+    except KeyboardInterrupt:
+        return EXIT_DONE  # the usual end of it
+    raise AssertionError("events end only with an error")
+
+
 @app.command("ps", help=help_texts.PS)
 def ps_command(
     context: typer.Context,
     shards: Annotated[bool, typer.Option("--shards", help="List the shards instead of the workers.")] = False,
-    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a line, also on a terminal.")] = False,
+    json_lines: options.JsonLines = False,
     timeout: options.Timeout = None,
     nats: options.Nats = None,
     namespace: options.Namespace = None,

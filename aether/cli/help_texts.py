@@ -60,6 +60,29 @@ HISTORY = """Print an actor's events: a table on a terminal, else one JSON Cloud
   aether history account alice --after 100 | jq .data
 """
 
+LS = """List the keys of all actors of a kind that have a history, one a line, in no particular order.
+
+With --json: one JSON object a line, whatever characters a key has.
+
+\b
+  aether ls account
+  aether ls account --json | jq -r .key | wc -l
+"""
+
+TAIL = """Print events as they are stored, until it is interrupted.
+
+A line of text for each on a terminal, else one JSON CloudEvent a line.
+
+\b
+  aether tail
+  aether tail account alice
+  aether tail --type Deposited --type Withdrawn
+  aether tail account | jq .data
+
+It begins with what is stored from now on; aether history has what was before. Nothing in between is missed when the
+connection is lost and comes back. An interrupt ends it with exit code 0.
+"""
+
 PS = """List the workers of a pool: a table on a terminal, else one JSON object a line.
 
 With --shards: who holds each shard, who should (the two differ while it moves), and the epoch of its lease.

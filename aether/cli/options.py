@@ -51,6 +51,7 @@ ModelReference = Annotated[
     ),
 ]
 Kind = Annotated[str, typer.Argument(metavar="KIND", help="The actor's kind, such as account.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object a line, also on a terminal.")]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The actor's key: any text of 1-200 bytes.")]
 
 Workers = Annotated[

@@ -49,6 +49,16 @@ class Session(Protocol):
         """Every stored event after a version; at most so long without one."""
         ...
 
+    def keys(self, kind: str, *, deadline_s: float | None = None) -> AsyncIterator[str]:
+        """The keys of a kind's actors that have a history."""
+        ...
+
+    def tail(
+        self, kind: str | None = None, key: str | None = None, *, deadline_s: float | None = None
+    ) -> AsyncIterator[tuple[ActorId, Event, Position]]:
+        """Every event as it is stored from now on, without end; at most so long until it begins."""
+        ...
+
     async def drop_snapshots(self, kind: str, key: str | None = None) -> int:
         """Remove snapshots of a kind, or one actor's; how many."""
         ...

@@ -6,7 +6,7 @@ Opens one session, asks, and gives values back; it prints nothing. Raises the ty
 import asyncio
 import logging
 import shlex
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -155,6 +155,29 @@ async def history(reached: Reached, actor_id: ActorId, after_version: int, recei
     (await reached.board()).actor(actor_id.kind)
     async for event, _position in reached.session.history(actor_id, after_version, deadline_s=reached.left_s()):
         receive(event)
+
+
+async def keys(reached: Reached, kind: str, receive: Callable[[str], None]) -> None:
+    """Hand each key on as it is read. Raises `UnknownActor` when there is none and the model has no such kind."""
+    found = False
+    async for key in reached.session.keys(kind, deadline_s=reached.left_s()):
+        found = True
+        receive(key)
+    if not found:
+        (await reached.board()).actor(kind)
+
+
+async def tail(
+    reached: Reached,
+    kind: str | None,
+    key: str | None,
+    types: Collection[str],
+    receive: Callable[[ActorId, Event], None],
+) -> None:
+    """Hand each event of these types, or of all, on as it is stored, without end."""
+    async for actor_id, event, _position in reached.session.tail(kind, key, deadline_s=reached.left_s()):
+        if not types or event.type in types:
+            receive(actor_id, event)
 
 
 async def drop_snapshots(reached: Reached, kind: str, key: str | None) -> int:

@@ -20,6 +20,7 @@ from aether.cli.exits import one_line
 from aether.cli.outside import Difference
 from aether.cli.schemas import Schema, resolve, signature_text, type_text
 from aether.core.overview import Overview, ShardOverview, ShardState
+from aether.ids import ActorId
 from aether.wire import Event, encode_commit, instant
 
 _MEMBER_COLUMNS = ("node", "slot", "state", "why", "pid", "shards", "active", "model", "started_at")
@@ -48,6 +49,21 @@ def write_json(value: bytes) -> None:
 def event_json(event: Event) -> bytes:
     """The event as one CloudEvent."""
     return encode_commit([event])[1:-1]
+
+
+def write_event(actor_id: ActorId, event: Event) -> None:
+    """An event as one line for people: when, of which actor and version, its type and values."""
+    time = event.time.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")
+    values = format(bytes(event.data), indent=-1).decode()
+    write_line(f"{time} {actor_id} {event.id} {event.type} {values}")
+
+
+def write_line(text: str) -> None:
+    """One line of text, at once, with everything that is not printable as an escape. Raises `ReaderGone`."""
+    try:
+        print(one_line(text), flush=True)
+    except BrokenPipeError:
+        raise ReaderGone from None
 
 
 def write_value(value: object) -> None:

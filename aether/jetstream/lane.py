@@ -37,9 +37,16 @@ Receive: TypeAlias = Callable[[Message], None]
 _log = logging.getLogger(__name__)
 
 
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
+"""The largest answer of the server about itself: a list of 100,000 subjects."""
+
+
 def payload_bytes_believed(payload_bytes_max: int) -> int:
-    """The largest message the server may send: it wraps a stored one in base64, and adds headers when it repeats it."""
-    return 2 * payload_bytes_max + 64 * 1024
+    """The largest message the server may send: it wraps a stored one in base64, and adds headers when it repeats it.
+
+    Its answers about itself are bounded by no `max_payload`.
+    """
+    return max(2 * payload_bytes_max + 64 * 1024, ANSWER_BYTES_MAX)
 
 
 class Lane(asyncio.Protocol):

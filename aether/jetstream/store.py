@@ -21,6 +21,7 @@ from aether.jetstream.connection import NatsConnection
 from aether.jetstream.generation import set_once
 from aether.jetstream.headers import ERROR_WRONG_LAST_SEQUENCE, batch_head, expected_head
 from aether.jetstream.inbox import NoReply, Reply
+from aether.jetstream.listing import keys_of_kind
 from aether.jetstream.reading import batches, commits, last_commit
 from aether.jetstream.refusals import UNANSWERED, proves_not_stored, shown
 from aether.jetstream.versions import VERSIONS_MAX, Versions, last_version
@@ -192,6 +193,10 @@ class JetStreamEventStore:
     async def last(self, actor_id: ActorId) -> StoredCommit | None:
         """The actor's last commit, by the stream's leader. Raises `Unavailable`."""
         return await last_commit(self._connection, self._names, actor_id)
+
+    async def keys(self, kind: str, shard: int) -> list[str]:
+        """The keys of a kind's actors of one shard that have a history. Raises `Unavailable`."""
+        return await keys_of_kind(self._connection, self._names, kind, shard)
 
     async def latest_version(self, actor_id: ActorId) -> Version:
         """The actor's version: from the cache while the followed bus keeps it current, else from its last commit."""

@@ -15,7 +15,7 @@ from aether.ids import ActorId, Position
 from aether.memory.clock import AlarmClock, LoopClock
 from aether.memory.faults import Faults
 from aether.memory.feed import Feed
-from aether.names import check_namespace
+from aether.names import check_namespace, shard_of
 from aether.ports import START, AppendOutcome, Committed, Conflict, NotStored, Refused, Row, StoredCommit
 
 PAYLOAD_BYTES_MAX = 1_000_000
@@ -61,6 +61,10 @@ class Space:
         """The actor's commits after `position`."""
         history = self.histories.get(actor_id, [])
         return history[bisect_right(history, position, key=lambda commit: commit.position) :]
+
+    def keys(self, kind: str, shard: int) -> list[str]:
+        """The keys of a kind's actors of one shard that have a history."""
+        return [one.key for one in self.histories if one.kind == kind and shard_of(one, self.shards) == shard]
 
     def append(self, actor_id: ActorId, payload: bytes, expected: Position) -> AppendOutcome:
         """Store the commit at the next position of the stream if the actor's last one is `expected`."""

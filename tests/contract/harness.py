@@ -23,6 +23,7 @@ from aether.ports import (
     Committed,
     EventBus,
     EventStore,
+    Listing,
     SnapshotStore,
     StoredCommit,
     Subscription,
@@ -55,6 +56,7 @@ class Node:
     table: Table
     transport: Transport
     follow: Callable[[], Coroutine[Any, Any, Subscription]]
+    listing: Listing
 
 
 class World(Protocol):
@@ -99,6 +101,7 @@ class MemoryWorld:
             connection.table,
             connection.transport,
             lambda: store.follow(connection.bus),
+            store,
         )
 
     def pass_time(self, seconds: float) -> None:

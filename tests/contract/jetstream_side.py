@@ -31,6 +31,7 @@ class JetStreamWorld:
             connection.table,
             connection.transport,
             lambda: store.follow(connection.bus),
+            store,
         )
 
     def pass_time(self, seconds: float) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId, Position
+from aether.names import shard_of
 from aether.ports import START, Append, AppendOutcome, Committed, Conflict, EventStore, EventStored, StoredCommit
-from tests.contract.harness import GUARD_S, LOOKALIKES, Received, World, commit, events_of, payload_of, publish
+from tests.contract.harness import GUARD_S, LOOKALIKES, SHARDS, Received, World, commit, events_of, payload_of, publish
 
 ALICE = ActorId("account", "alice")
 BOB = ActorId("account", "bob")
@@ -229,3 +230,18 @@ async def test_one_commit_can_be_stored_together_with_none(world: World) -> None
     (outcome,) = await together(store, [(ALICE, payload_of(ALICE, 1), START)])
     assert isinstance(outcome, Committed)
     assert len(await history(store, ALICE)) == 1
+
+
+async def test_the_keys_of_a_kind_are_those_that_have_a_history(world: World) -> None:
+    node = await world.node()
+    assert [await node.listing.keys("account", shard) for shard in range(SHARDS)] == [[]] * SHARDS
+    actors = [ActorId(kind, key) for kind in ("account", "account_two", "acc") for key in LOOKALIKES]
+    for actor_id in actors:
+        first = await commit(node.store, actor_id, 1, START)
+        await commit(node.store, actor_id, 2, first.position)
+    elsewhere = (await world.node("two")).listing
+    for kind in ("account", "account_two", "acc", "unknown"):
+        listed = {shard: await node.listing.keys(kind, shard) for shard in range(SHARDS)}
+        for shard, keys in listed.items():
+            assert sorted(keys) == sorted(a.key for a in actors if a.kind == kind and shard_of(a, SHARDS) == shard)
+        assert await elsewhere.keys(kind, 0) == []

@@ -7,9 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -107,10 +109,16 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def aether(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """The command line in a directory whose pool runs."""
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("bank")
     (directory / "bank.py").write_text(BANK)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def aether(bank: Path) -> Iterator[Run]:
+    """The command line in a directory whose pool runs."""
+    directory = bank
     arguments = command_line("run", "bank:model", "--workers", "1", "--port", str(free_port()))
     with subprocess.Popen(
         arguments, cwd=directory, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -279,3 +287,38 @@ def test_a_missing_extra_is_named(missing: str) -> None:
 
     assert (done.returncode, done.stdout) == (4, b"")
     assert done.stderr.decode() == f"the command line needs {missing}: `pip install 'aether-actors[cli]'` brings it\n"
+
+
+def test_keys_are_listed(aether: Run) -> None:
+    for n in range(3):
+        assert aether("call", "account", f"listed {n}", "deposit", "amount=1").code == 0
+    listed = aether("ls", "account").out.splitlines()
+    assert {f"listed {n}" for n in range(3)} <= set(listed)
+    assert len(listed) == len(set(listed))
+    assert aether("ls", "acount").code == 2
+
+
+def test_tail_shows_what_is_stored_and_an_interrupt_ends_it_well(aether: Run, bank: Path) -> None:
+    arguments = command_line("tail", "account", "tailed", "--type", "Deposited")
+    with subprocess.Popen(arguments, cwd=bank, env=environment(), stdout=subprocess.PIPE, text=True) as tail:
+        assert tail.stdout is not None
+        arrived = threading.Event()
+        lines: list[str] = []
+
+        def read(out: IO[str]) -> None:
+            for line in out:
+                lines.append(line)
+                arrived.set()
+
+        reader = threading.Thread(target=read, args=(tail.stdout,))
+        reader.start()
+        while not arrived.is_set():  # until it listens
+            aether("call", "account", "another", "deposit", "amount=1")
+            aether("call", "account", "tailed", "deposit", "amount=2")
+        tail.send_signal(signal.SIGINT)
+        assert tail.wait() == 0
+        reader.join()
+    events = [json.loads(line) for line in lines]
+    assert {(one["source"], one["type"], one["data"]["amount"]) for one in events} == {
+        ("/bank/account/tailed", "Deposited", "2")
+    }

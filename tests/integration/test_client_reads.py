@@ -7,6 +7,9 @@ import pytest
 
 import aether
 from aether.client import open_session
+from aether.ids import ActorId
+from aether.ports import START, AppendOutcome, Committed, EventStore
+from tests.contract.harness import payload_of
 from tests.support.actors import Account, model
 from tests.support.jetstream import Generations, fresh_namespace, node
 from tests.support.nats_server import NatsServer
@@ -35,17 +38,44 @@ async def test_reads_go_on_over_a_server_that_was_away(own_server: NatsServer) -
             left = asyncio.ensure_future(rest(iterating))
             entering = asyncio.ensure_future(client.subscribe().__aenter__())
             overview = asyncio.ensure_future(session.overview())
+            keys = asyncio.ensure_future(rest(client.keys(Account)))
             await asyncio.sleep(0)
             proxy.mend()
-            await asyncio.gather(whole, left, entering, overview)
+            await asyncio.gather(whole, left, entering, overview, keys)
+            assert keys.result() == ["a"]
             assert [one.version for one in whole.result()] == [1, 2, 3]
             assert [one.version for one in left.result()] == [2, 3]
             assert len(overview.result().members) == 1
 
 
-async def rest(events: Any) -> list[aether.HistoryEvent]:
+async def rest(items: Any) -> list[Any]:
     """What is left of an iteration."""
-    return [event async for event in events]
+    return [item async for item in items]
+
+
+async def test_the_keys_of_thousands_of_actors_are_listed_each_once(own_server: NatsServer, namespace: str) -> None:
+    keys = {f"käse {n}/🧀" for n in range(5_000)}
+    async with (
+        node(own_server.url, namespace) as there,
+        aether.connect(own_server.url, model=model, namespace=namespace) as client,
+    ):
+        assert await rest(client.keys(Account)) == []
+        for kind in ("account", "notebook"):
+            await append_to_each(there.event_store, [ActorId(kind, key) for key in keys])
+        listed = await rest(client.keys(Account))
+        assert len(listed) == len(keys)
+        assert set(listed) == keys
+        assert await rest(client.keys("waiter")) == []
+        with pytest.raises(aether.UnknownActor):
+            client.keys("nobody")
+
+
+async def append_to_each(store: EventStore, actors: list[ActorId]) -> None:
+    """One event for each of many actors, without awaiting one after the other."""
+    told: asyncio.Queue[AppendOutcome] = asyncio.Queue()
+    for actor_id in actors:
+        store.publish(actor_id, payload_of(actor_id, 1), START, told.put_nowait)
+    assert {type(await told.get()) for _ in actors} == {Committed}
 
 
 async def test_a_read_that_cannot_be_done_ends_at_its_deadline_and_says_where(
@@ -62,6 +92,8 @@ async def test_a_read_that_cannot_be_done_ends_at_its_deadline_and_says_where(
                 client.history(Account, "a", deadline_s=0.3)._all(),
                 client.subscribe(deadline_s=0.3).__aenter__(),
                 session.overview(deadline_s=0.3),
+                rest(client.keys(Account, deadline_s=0.3)),
+                rest(session.tail(deadline_s=0.3)),
             ):
                 with pytest.raises((aether.Unavailable, aether.DeadlineExceeded), match=own_server.url) as told:
                     await asyncio.wait_for(asyncio.ensure_future(asked), GUARD_S)

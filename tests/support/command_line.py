@@ -66,8 +66,8 @@ SHARDS = [
 ]
 
 
-def stored(version: int) -> Event:
-    return new_event(version=version, source="/bank/account/alice", type="Deposited", time=instant(0),
+def stored(version: int, type: str = "Deposited") -> Event:
+    return new_event(version=version, source="/bank/account/alice", type=type, time=instant(0),
                      data=b'{\n "amount": 10.50 }', commandid=f"c{version}")  # fmt: skip
 
 
@@ -81,6 +81,7 @@ class Pool:
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
+    listed: list[str] = field(default_factory=list)
     deploying: bool = False
     schemas: list[dict[str, Any]] = field(default_factory=list)
     """Of the workers that are asked one after the other; none: all have the same."""
@@ -121,6 +122,22 @@ class Pool:
             yield stored(version), Position(version)
         if self.error is not None:
             raise self.error
+
+    async def keys(self, kind: str, *, deadline_s: float | None = None) -> AsyncIterator[str]:
+        self.asked.append(("keys", kind))
+        for key in self.listed:
+            yield key
+        if self.error is not None:
+            raise self.error
+
+    async def tail(
+        self, kind: str | None = None, key: str | None = None, *, deadline_s: float | None = None
+    ) -> AsyncIterator[tuple[ActorId, Event, Position]]:
+        self.asked.append(("tail", kind, key))
+        for version in range(1, 4):
+            yield ActorId("account", "alice"), stored(version), Position(version)
+        yield ActorId("account", "alice"), stored(4, "Withdrawn"), Position(4)
+        raise self.error or KeyboardInterrupt
 
     async def drop_snapshots(self, kind: str, key: str | None = None) -> int:
         self.asked.append((kind, key))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aether.errors import DeadlineExceeded
+from aether.errors import DeadlineExceeded, Overloaded
 from aether.ids import Position
 from aether.supervisor.run import RunOptions
 from aether.wire import Event, instant, new_event
@@ -238,3 +238,48 @@ def test_snapshots_of_a_kind_or_of_one_actor_are_dropped(run: Run) -> None:
     assert run("snapshots", "drop", "account", "a b", pool=pool).out == '{"kind":"account","key":"a b","dropped":2}\n'
     assert run("snapshots", "drop", "Account", pool=pool).code == 2
     assert pool.asked == [("account", None), ("account", "a b")]
+
+
+def test_ls_prints_keys_as_they_come(run: Run) -> None:
+    pool = Pool(listed=["alice", "bob", "two\nlines"])
+    ran = run("ls", "account", pool=pool)
+    assert (ran.code, ran.out, ran.err) == (0, "alice\nbob\ntwo lines\n", "")
+    assert pool.asked == [("keys", "account")]
+    exact = run("ls", "account", "--json", pool=pool, terminal=True).out.splitlines()
+    assert [json.loads(line) for line in exact] == [{"kind": "account", "key": key} for key in pool.listed]
+
+
+def test_ls_of_a_kind_that_nobody_knows_is_an_error_and_of_an_empty_one_is_not(run: Run) -> None:
+    ran = run("ls", "acount")
+    assert (ran.code, ran.out) == (2, "")
+    assert "unknown actor" in ran.err
+    assert run("ls", "account").code == 0
+    assert run("ls", "Account!").code == 2
+
+
+def test_ls_that_breaks_off_says_so(run: Run) -> None:
+    ran = run("ls", "account", pool=Pool(listed=["alice"], error=DeadlineExceeded("too late", outcome_known=True)))
+    assert (ran.code, ran.out) == (3, "alice\n")
+    assert "too late" in ran.err
+
+
+def test_tail_prints_events_until_it_is_interrupted(run: Run) -> None:
+    pool = Pool()
+    ran = run("tail", pool=pool)
+    assert (ran.code, ran.err) == (0, "")
+    assert [json.loads(line)["id"] for line in ran.out.splitlines()] == ["1", "2", "3", "4"]
+    shown = run("tail", "account", "alice", pool=pool, terminal=True)
+    line = '1970-01-01 00:00:00.000 account/alice 1 Deposited {"amount":10.50}'
+    assert (shown.code, shown.out.splitlines()[0]) == (0, line)
+    assert pool.asked == [("tail", None, None), ("tail", "account", "alice")]
+
+
+def test_tail_leaves_out_other_types(run: Run) -> None:
+    lines = run("tail", "--type", "Withdrawn", "--type", "Closed", "--json", terminal=True).out.splitlines()
+    assert [json.loads(line)["type"] for line in lines] == ["Withdrawn"]
+
+
+def test_tail_that_cannot_go_on_is_an_error(run: Run) -> None:
+    ran = run("tail", pool=Pool(error=Overloaded("the reader is 65536 commits behind", limit="STREAM_EVENTS_MAX")))
+    assert ran.code == 3
+    assert "behind" in ran.err
