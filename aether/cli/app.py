@@ -14,11 +14,12 @@ from aether.cli.arguments import read_arguments
 from aether.cli.board import Board
 from aether.cli.exits import EXIT_DONE, EXIT_REFUSED
 from aether.cli.outside import LoadedModel, Outside
+from aether.cli.project import create_project, next_steps
 from aether.cli.target import Asked, Target, find_target
 from aether.errors import InvalidCommand
 from aether.ids import COMMAND_ID_CHARS_MAX, ActorId, check_kind
 from aether.supervisor.run import RunOptions
-from aether.system.environment import is_compiled
+from aether.system.environment import current_directory, is_compiled
 from aether.wire import Event
 
 # Plain help: examples keep their line breaks, and a pipe gets text.
@@ -62,6 +63,7 @@ def run_command(
     check_timeout: options.CheckTimeout = None,
     log_level: options.LogLevel = None,
     log_format: options.LogFormat = None,
+    reload: options.Reload = False,
 ) -> int:
     """Start the supervisor; its exit code."""
     asked: dict[str, Any] = {
@@ -79,7 +81,18 @@ def run_command(
         "log_format": log_format,
     }
     given = {name: value for name, value in asked.items() if value is not None}
-    return _outside(context).run(RunOptions(model=model, data_dir=data_dir, **given))
+    return _outside(context).run(RunOptions(model=model, data_dir=data_dir, reload=reload, **given))
+
+
+@app.command("init", help=help_texts.INIT)
+def init_command(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the directory, the package and the namespace.")],
+) -> None:
+    """Make a project."""
+    for file in create_project(name, current_directory()):
+        render.write_line(str(file.relative_to(current_directory())))
+    print(next_steps(name), file=sys.stderr)
 
 
 @app.command("call", help=help_texts.CALL)

@@ -20,6 +20,7 @@ RUN = """Run a pool of workers for a model, until it is stopped.
 \b
   aether run bank:model --workers 2
   aether run bank:model --nats nats://10.0.0.5:4222 --replicas 3
+  aether run bank:model --reload
 
 MODEL is module:name, found from the current directory. Without --nats and AETHER_NATS_URL it brings its own NATS
 server, with its data in .aether/, every message on disk before it is acknowledged.
@@ -29,6 +30,16 @@ Signals: TERM or INT drains, HUP restarts the workers one by one with fresh code
 TTIN and TTOU add and remove a worker, USR1 dumps all stacks.
 
 Exit codes: 0 drained, 1 killed before it had drained, 3 cannot boot, 4 configuration.
+"""
+
+INIT = """Make a project in a new directory: a model with a test, a Procfile and what pip and pytest need.
+
+\b
+  aether init bank
+  cd bank
+  pip install -e '.[dev]'
+  pytest
+  aether run bank.model:model --reload
 """
 
 CALL = """Send a command or query to an actor and print its reply as JSON.

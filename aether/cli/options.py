@@ -145,5 +145,8 @@ LogFormat = Annotated[
         show_default=False,
     ),
 ]
+Reload = Annotated[
+    bool, typer.Option("--reload", help="Restart the workers when a source file is saved: for development.")
+]
 
 DATA_DIRECTORY = DATA_DIRECTORY_DEFAULT

@@ -33,6 +33,7 @@ def options_from(arguments: Sequence[str]) -> RunOptions:
     )
     parser.add_argument("--log-level", help="debug, info, warning, error or critical (default: AETHER_LOG_LEVEL, info)")
     parser.add_argument("--log-format", help="text or json (default: AETHER_LOG_FORMAT, text)")
+    parser.add_argument("--reload", action="store_true", help="restart the workers when a source file is saved")
     parser.add_argument("--check", action="store_true", help="only load the model, and exit")
     given = parser.parse_args(arguments)
     return RunOptions(**{name: value for name, value in vars(given).items() if value is not None})

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -36,6 +37,7 @@ from aether.supervisor.check import prove
 from aether.supervisor.child import Work
 from aether.supervisor.handover import VARIABLE, Handover, take_over
 from aether.supervisor.notify import watchdog_s
+from aether.supervisor.sources import imported_sources
 from aether.supervisor.state import RenewFailed, SupervisorConfig
 from aether.supervisor.supervisor import Surroundings, supervise
 from aether.supervisor.voice import Voice
@@ -77,7 +79,8 @@ class RunOptions:
       no other supervisor of the namespace may have; default one made once and kept there.
     - `shards`, `replicas`: what a new namespace is created with. Time-outs in seconds: see `SupervisorConfig`;
       `loop_silent_kill_s` is by default four fifths of the time in which a member answers.
-    - `log_level`, `log_format`: see `LogConfig`.
+    - `log_level`, `log_format`: see `LogConfig`. `reload`: when a source file of the model is saved, its workers are
+      restarted as after HUP; for development.
     """
 
     model: str
@@ -94,6 +97,7 @@ class RunOptions:
     check_timeout_s: float = SupervisorConfig().check_timeout_s
     log_level: str | None = None
     log_format: str | None = None
+    reload: bool = False
     check: bool = False
 
     def to_arguments(self) -> tuple[str, ...]:
@@ -101,9 +105,9 @@ class RunOptions:
         given = [self.model]
         for option in fields(self):
             value = getattr(self, option.name)
-            if option.name not in ("model", "check") and value is not None:
+            if option.name not in ("model", "reload", "check") and value is not None:
                 given.append(f"--{option.name.removesuffix('_s').replace('_', '-')}={value}")
-        return tuple([*given, "--check"] if self.check else given)
+        return (*given, *["--reload"] * self.reload, *["--check"] * self.check)
 
 
 def run(options: RunOptions) -> int:
@@ -156,7 +160,7 @@ def _run(options: RunOptions) -> int:
     options = replace(options, data_dir=directory / options.data_dir)
     if handover is not None:
         return _continue(options, config, directory, variables, handover)
-    say = _voice(options, variables)
+    say, began_ns = _voice(options, variables), _now_ns(options)
     work = _Work(options, variables, _load(options))
     node = claim_node(options.data_dir, work.namespace, options.node or variables.get("AETHER_NODE"))
     if node.lock_fd is None:
@@ -169,7 +173,8 @@ def _run(options: RunOptions) -> int:
         if server is not None:
             shut_down(server)
         raise
-    return _supervised(config, work, _surroundings(options, directory, variables, work.namespace, node, server))
+    surroundings = _surroundings(options, directory, variables, work.namespace, node, server)
+    return _supervised(config, work, surroundings, began_ns)
 
 
 def _continue(
@@ -178,6 +183,7 @@ def _continue(
     """Go on as the fresh interpreter of a reload. Its workers live and serve, whatever the new code does now."""
     surroundings = _surroundings(options, directory, variables, options.namespace or "", handover.node, handover.server)
     url = None if handover.server is None else handover.server.url
+    began_ns = _now_ns(options)
 
     def loaded() -> _Work:
         work = _Work(options, variables, _load(options))
@@ -189,22 +195,31 @@ def _continue(
             work = loaded()
     except BaseException as error:  # the signals of this process are blocked: it is the model's
         failed = RenewFailed(f"the new code loaded a moment ago and does not now: {error!s}")
-        return _supervised(config, partial(_load_and_work, options, loaded), surroundings, handover, failed)
-    return _supervised(config, work, surroundings, handover)
+        work_later = partial(_load_and_work, options, loaded)
+        return _supervised(config, work_later, surroundings, began_ns, handover, failed)
+    return _supervised(config, work, surroundings, began_ns, handover)
 
 
 def _supervised(
     config: SupervisorConfig,
     work: Work,
     surroundings: Surroundings,
+    began_ns: int | None,
     handover: Handover | None = None,
     first: RenewFailed | None = None,
 ) -> int:
     """The exit code of the pool. This process leaves at once where the model has threads that never end."""
+    if began_ns is not None:
+        surroundings = replace(surroundings, sources=imported_sources(began_ns, surroundings.directory))
     code = supervise(config, work, surroundings, handover, first)
     if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
         leave(code)
     return code
+
+
+def _now_ns(options: RunOptions) -> int | None:
+    """When the import of the model begins, if it matters: what is saved later is imported again."""
+    return time.time_ns() if options.reload else None
 
 
 def _load_and_work(options: RunOptions, loaded: Callable[[], "_Work"], spec: WorkerSpec) -> int:

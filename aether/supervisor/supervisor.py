@@ -28,6 +28,7 @@ from aether.supervisor.due import next_wake_s
 from aether.supervisor.handover import Handover, hand_over
 from aether.supervisor.notify import notify
 from aether.supervisor.plan import step
+from aether.supervisor.sources import LOOK_EVERY_S, Sources
 from aether.supervisor.state import (
     Asked,
     CheckStarted,
@@ -83,7 +84,7 @@ class Surroundings:
 
     `check` is a program that proves, as `aether.supervisor.check` says, that fresh code loads; `fresh` is this
     supervisor's own command line, which must reach `supervise` again with the handover. `directory` and `variables` are
-    where they start, whatever the model has changed since.
+    where they start, whatever the model has changed since. When one of `sources` is saved, the code is reloaded.
     """
 
     namespace: str
@@ -94,6 +95,7 @@ class Surroundings:
     directory: Path
     variables: Mapping[str, str]
     say: Voice = field(default_factory=Voice)
+    sources: Sources | None = None
 
 
 def supervise(
@@ -211,14 +213,22 @@ class _Supervisor:
             self._wait()
             for request in self.signals.requests():
                 self._take(Asked(request))
+            self._reload_saved()
             for pid in list(self._pipes.status):
                 self._listen(pid)
             self._reap()
             self._take(Tick())
         return self._exit_code
 
+    def _reload_saved(self) -> None:
+        sources = self._around.sources
+        if sources is not None and (saved := sources.saved()):
+            self._around.say(f"saved: {', '.join(path.name for path in saved)}")
+            self._take(Asked(Request.RELOAD))
+
     def _wait(self) -> None:
-        timeout_s = min(_WAIT_MAX_S, next_wake_s(self._state, self._config) - time.monotonic())
+        wait_max_s = _WAIT_MAX_S if self._around.sources is None else LOOK_EVERY_S
+        timeout_s = min(wait_max_s, next_wake_s(self._state, self._config) - time.monotonic())
         # A poll object, made anew: it has no descriptor of its own that a fork would share.
         with selectors.PollSelector() as waiting:
             for fd in (self.signals.read_fd, *self._pipes.status.values()):

@@ -25,6 +25,7 @@ class Voice:
         if self._log.format == "json":
             line = json_line(time.time(), level, "aether.supervisor", text, {"pid": os.getpid()})
         try:
-            print(line, file=sys.stderr, flush=True)
+            sys.stderr.write(f"{line}\n")  # in one go: workers write to the same pipe
+            sys.stderr.flush()
         except OSError:
             return  # a closed terminal must not end a supervisor

@@ -29,6 +29,7 @@ class Pool:
         stdout: int | None = None,
     ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="aether-pool-")
+        self.data_dir = self._directory.name
         command = [*prefix, sys.executable, "-P", "-m", *program, model, "--data-dir", self._directory.name, *options]
         root = Path(__file__).parents[2]
         self.process = subprocess.Popen(

@@ -33,6 +33,9 @@ options = st.builds(
     replicas=st.none() | st.integers(),
     drain_timeout_s=st.floats(allow_nan=False),
     loop_silent_kill_s=st.floats(allow_nan=False) | st.none(),
+    log_level=st.none() | texts,
+    log_format=st.none() | texts,
+    reload=st.booleans(),
     check=st.booleans(),
 )
 
