@@ -59,15 +59,29 @@ class ConnectionConfig:
         _at_least(self, 0.01, "connect_timeout_s", "ping_interval_s")
 
 
+SYNC = ("auto", "barrier", "server")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageConfig:
-    """What a namespace is created with. The create decides: later workers must agree on `shards`."""
+    """What a namespace is created with, and how what it stores becomes durable.
+
+    - `shards`, `replicas`: the create decides, and later workers must agree on `shards`.
+    - `sync`: who makes what is stored durable. "barrier": workers sync the files of a server on this machine before
+      they answer, or do not start. "server": the server, as it is set (an embedded one syncs every write). "auto": the
+      barrier where it can be proved, else the server.
+    - `nats_store`: the `store_dir` of a server on this machine that is not embedded, for the barrier.
+    """
 
     shards: int = 256
     replicas: int = 1
+    sync: str = "auto"
+    nats_store: str = ""
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "shards", "replicas")
+        if self.sync not in SYNC:
+            raise ConfigError(f"sync is one of {', '.join(SYNC)}, not {self.sync!r}", setting="sync")
         if self.shards > 65_536:
             raise ConfigError(f"shards must be at most 65536, not {self.shards}", setting="shards")
 
@@ -282,6 +296,8 @@ EXIT_DRAINED = 0
 EXIT_NOT_DRAINED = 1
 EXIT_CANNOT_BOOT = 3
 EXIT_CONFIGURATION = 4
+EXIT_SYNC_FAILED = 5
+"""A worker's: the disk has failed a sync, so what the server has may not be what will be found after a power cut."""
 
 
 ENVIRONMENT: Mapping[str, tuple[type, str]] = {
@@ -296,6 +312,8 @@ ENVIRONMENT: Mapping[str, tuple[type, str]] = {
     "AETHER_NATS_TLS_KEY": (ConnectionConfig, "tls_key_file"),
     "AETHER_SHARDS": (StorageConfig, "shards"),
     "AETHER_REPLICAS": (StorageConfig, "replicas"),
+    "AETHER_SYNC": (StorageConfig, "sync"),
+    "AETHER_NATS_STORE": (StorageConfig, "nats_store"),
     "AETHER_LOG_LEVEL": (LogConfig, "level"),
     "AETHER_LOG_FORMAT": (LogConfig, "format"),
     **{f"AETHER_{field.name.upper()}": (RuntimeConfig, field.name) for field in fields(RuntimeConfig)},

@@ -116,8 +116,29 @@ class Append:
         self.may_send = may_send
 
 
+class Durability(Protocol):
+    """Up to where the stream of commits is on the disk, for a server whose acknowledgement alone does not say that."""
+
+    @property
+    def position(self) -> Position:
+        """All up to here is known to be on the disk."""
+        ...
+
+    def after_write(self, position: Position, told: Callable[[str], None]) -> None:
+        """Call `told("")` once a commit that was acknowledged just now is on the disk, else with the reason."""
+        ...
+
+    def after_read(self, position: Position, told: Callable[[str], None]) -> None:
+        """The same for what was read, up to a position; maybe at once."""
+        ...
+
+    def after_notice(self, position: Position, told: Callable[[str], None]) -> None:
+        """The same for what was heard of, by who is in no hurry."""
+        ...
+
+
 class EventStore(Protocol):
-    """The histories of all actors."""
+    """The histories of all actors. What it says was stored, or read, is as durable as it will be."""
 
     @property
     def commit_bytes_max(self) -> int:

@@ -38,6 +38,9 @@ REFUSED_EVENT = "aether.Refused"
 It has no `reply`: a reader that does not know the type must not take it for a success.
 """
 
+DISK_PROBED_EVENT = "aether.DiskProbed"
+"""A worker has looked whether the server writes what it acknowledges to its file at once. Of no actor of a model."""
+
 WORKER_LOST_EVENT = "aether.WorkerLost"
 """Stored for a command whose handler has ended a worker; with two of them the command is refused for good."""
 

@@ -12,9 +12,10 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import uvloop
@@ -26,6 +27,7 @@ from aether.config import (
     EXIT_CONFIGURATION,
     EXIT_DRAINED,
     EXIT_NOT_DRAINED,
+    EXIT_SYNC_FAILED,
     ClusterConfig,
     ConnectionConfig,
     LogConfig,
@@ -52,6 +54,7 @@ from aether.system.lifeline import Lifeline
 from aether.system.main_loop import run_to_end
 from aether.system.watchdog import Watchdog
 from aether.wire import STORED_FORMAT
+from aether.worker_barrier import durability, sync_barrier
 from aether.worker_log import configure_logging
 
 SETTLE_TIMEOUT_S = 5.0
@@ -89,7 +92,10 @@ class WorkerSettings:
 
 
 def run_worker(model: Model, spec: WorkerSpec, settings: WorkerSettings) -> int:
-    """Serve until SIGTERM, then drain. Returns 0 drained, 1 not drained, 3 cannot boot, 4 configuration."""
+    """Serve until SIGTERM, then drain.
+
+    Returns 0 drained, 1 not drained, 3 cannot boot, 4 configuration, 5 the disk has failed a sync.
+    """
     configure_logging(f"{spec.node}-{spec.slot}", settings.log)
     join_pool(settings.connection.url, settings.namespace, model.name)
     worker = Worker(model, spec, settings)
@@ -99,6 +105,8 @@ def run_worker(model: Model, spec: WorkerSpec, settings: WorkerSettings) -> int:
         log.error("the configuration cannot work: %s", error)
         return EXIT_CONFIGURATION
     except AetherError as error:
+        if worker.disk_failed:
+            return EXIT_SYNC_FAILED
         log.error("the worker %s: %s", "ends" if worker.served else "cannot serve", error)
         return EXIT_NOT_DRAINED if worker.served else EXIT_CANNOT_BOOT
     return EXIT_DRAINED if worker.drained else EXIT_NOT_DRAINED
@@ -134,18 +142,26 @@ class Node(Connection, Protocol):
         ...
 
 
-Connect: TypeAlias = Callable[[WorkerSettings], AbstractAsyncContextManager[Node]]
+Connect: TypeAlias = Callable[[WorkerSettings, Callable[[str], None]], AbstractAsyncContextManager[Node]]
+"""Gives a worker its adapters, for its settings; calls back when nothing can be made durable any more."""
 
 
-def _connect(settings: WorkerSettings) -> AbstractAsyncContextManager[Node]:
-    return connect_worker(
-        settings.connection,
-        settings.namespace,
-        settings.storage,
-        SystemClock(),
-        append_timeout_s=settings.runtime.append_timeout_s,
-        active_vms_max=settings.runtime.active_vms_max,
-    )
+@asynccontextmanager
+async def _connect(settings: WorkerSettings, failed: Callable[[str], None]) -> AsyncIterator[Node]:
+    async with AsyncExitStack() as stack:
+        node = await stack.enter_async_context(
+            connect_worker(
+                settings.connection,
+                settings.namespace,
+                settings.storage,
+                SystemClock(),
+                append_timeout_s=settings.runtime.append_timeout_s,
+                active_vms_max=settings.runtime.active_vms_max,
+            )
+        )
+        if settings.storage.sync == "barrier":
+            await stack.enter_async_context(sync_barrier(node, Path(settings.storage.nats_store), failed))
+        yield node
 
 
 class Worker:
@@ -161,6 +177,7 @@ class Worker:
         self._outdated = False
         self._say_again: Callable[[], None] = lambda: None
         self.served = False
+        self.disk_failed = ""
         self._drained = True
 
     @property
@@ -176,6 +193,11 @@ class Worker:
         """Say that fresh code was loaded and this worker is about to be replaced. Idempotent."""
         self._outdated = True
         self._say_again()
+
+    def _disk_failed(self, why: str) -> None:
+        """Nothing can be made durable any more, and what was stored last may be lost."""
+        self.disk_failed = why
+        self._stopping.set()
 
     async def run(self) -> None:
         """Serve until SIGTERM; one that comes before anything was served ends the start."""
@@ -195,7 +217,7 @@ class Worker:
             self._lifeline.close()
 
     async def _connect_and_serve(self) -> None:
-        async with self._connect(self._settings) as node:
+        async with self._connect(self._settings, self._disk_failed) as node:
             await self._serve(node)
 
     async def _serve(self, node: Node) -> None:
@@ -239,7 +261,7 @@ class Worker:
                 _carry_on()
                 log.info("asked to stop while it joined")
             except AetherError:
-                if not cluster.failed.done():
+                if not cluster.failed.done() and not self.disk_failed:
                     await self._leave_soon(cluster)
                 raise
             await self._drain(cluster, runtime)
@@ -298,6 +320,9 @@ class Worker:
         finally:
             stopping.cancel()
             failed.cancel()
+        if self.disk_failed:
+            _abandon_all(runtime)
+            raise Unavailable(self.disk_failed)
         if cluster.failed.done():
             _abandon_all(runtime)
             cluster.failed.result()
@@ -320,7 +345,7 @@ class Worker:
     def _cluster(self, node: Node, health: Health) -> Cluster:
         spec = self._spec
         me = MemberRow(node=spec.node, slot=spec.slot, incarnation=spec.incarnation, claim=spec.claim,
-                       reads=STORED_FORMAT)  # fmt: skip
+                       reads=STORED_FORMAT, durability=durability(self._settings.storage))  # fmt: skip
         siblings = [member_name(spec.node, slot) for slot in range(spec.slots)]
         return Cluster(node, me, self._settings.cluster, replaces=spec.replaces, siblings=siblings, health=health)
 

@@ -103,6 +103,16 @@ Shards = Annotated[
     int | None,
     typer.Option("--shards", help="Shards of a new namespace. Default: AETHER_SHARDS, else 256.", show_default=False),
 ]
+Sync = Annotated[
+    str | None,
+    typer.Option(
+        "--sync",
+        metavar="WHO",
+        help="Who makes commits durable: 'barrier' the workers, 'server' the server as it is set, 'auto' the workers "
+        "where that can be proved. Default: AETHER_SYNC, else auto.",
+        show_default=False,
+    ),
+]
 DrainTimeout = Annotated[
     float | None,
     typer.Option(

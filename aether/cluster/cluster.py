@@ -29,6 +29,10 @@ from aether.ports import Connection, Row, Subscription, VMProvider
 log = logging.getLogger("aether.cluster")
 
 REMOVE_TIMEOUT_S = 2.0
+LOOK_AGAIN_S = 0.1
+LEFTOVER_S = 1.0
+"""How much later than its time to live a row may be gone."""
+
 HALT_S = 60.0
 """How long an actor whose replay has ended a worker is not activated."""
 
@@ -144,7 +148,24 @@ class Cluster:
         self._watch = await connection.table.watch(
             lambda row: self._whole(lambda: self._told(row)), lambda: self._whole(self._completed)
         )
+        await self._until_alike()
         self._beating = self._background.vital("aether heartbeat", self._heartbeat.run())
+
+    async def _until_alike(self) -> None:
+        """Wait until all who are there make commits durable as we do. Raises `ConfigError` when they go on not to."""
+        loop = asyncio.get_running_loop()  # every live row has been told by now
+        give_up_s = loop.time() + self.config.ttl_s + LEFTOVER_S
+        while member := self._core.differing():
+            if loop.time() > give_up_s:
+                raise self._unlike(member)
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    def _unlike(self, member: str) -> ConfigError:
+        ours = self._own.me.durability or "as the server acknowledges them"
+        theirs = next((row.durability for name, row in self._core.members() if name == member), "")
+        text = (f"commits become durable here by {ours!r}, and by {theirs or 'as the server acknowledges them'!r} with "
+                f"the member {member!r}: all workers of a namespace must do the same")  # fmt: skip
+        return ConfigError(text, setting="sync")
 
     async def settled(self, timeout_s: float) -> bool:
         """Wait until this member holds what it should; whether it did within the time. Raises what `failed` has."""
@@ -223,6 +244,8 @@ class Cluster:
         member = member_of_row_key(row.key)
         if member is not None:
             self._heed(self._core.member_told(member, row.revision, decode_member(row.value), now_s))
+            if self._own.session is not None and (other := self._core.differing()):
+                self._fail(self._unlike(other))
         elif (actor_id := actor_of_halted_key(row.key)) is not None:
             if row.value is None:
                 self._halted.pop(actor_id, None)

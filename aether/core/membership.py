@@ -23,6 +23,8 @@ class MemberRow(Struct, frozen=True, kw_only=True):
       claim now knows that this process is dead; empty where nothing could be locked.
     - `active`: it wants shards; a member that drains does not.
     - `reads`: the newest format of stored events that it reads (`aether.wire.STORED_FORMAT`).
+    - `durability`: what makes its commits durable; empty where the server's acknowledgement is the promise, else what
+      it does itself, and on which boot of which machine. All members of a namespace do the same.
     - `about`: for people: host, pid, model and more.
     """
 
@@ -34,6 +36,7 @@ class MemberRow(Struct, frozen=True, kw_only=True):
     claim: str = ""
     active: bool = True
     reads: int = 0
+    durability: str = ""
     about: dict[str, Any] = {}
 
 

@@ -104,6 +104,20 @@ class Ownership:
         """The newest format of stored events that every member reads."""
         return min((row.reads for _, row in self._members.rows()), default=0)
 
+    def differing(self) -> str:
+        """A member whose commits become durable in another way than ours, and who may be alive; "" without one.
+
+        Once we are there too, it is one who was there before us: whoever comes later gives way.
+        """
+        own = self.own
+        for member, row in self._members.rows():
+            if member == own.name or row.durability == own.me.durability or self._is_of_dead_run(row):
+                continue
+            session = self._members.word(member).session
+            if own.session is None or session is None or session < own.session:
+                return member
+        return ""
+
     @property
     def empty(self) -> bool:
         """Whether nothing of any shard is here."""
@@ -411,12 +425,15 @@ class Ownership:
 
     def _note_dead(self, member: str, word: Word) -> None:
         """A row that an earlier run of our supervisor left, in a place where nobody follows it."""
-        row, me = word.row, self.own.me
+        row = word.row
         self._dead.pop(member, None)
-        if row is None or not me.claim or row.claim != me.claim or member in self._siblings:
-            return
-        if _run(row.incarnation) != _run(me.incarnation):
+        if row is not None and member not in self._siblings and self._is_of_dead_run(row):
             self._dead[member] = word.revision
+
+    def _is_of_dead_run(self, row: MemberRow) -> bool:
+        """Whether the row is of an earlier run of our supervisor: nobody of that run lives."""
+        me = self.own.me
+        return bool(me.claim) and row.claim == me.claim and _run(row.incarnation) != _run(me.incarnation)
 
 
 def _active(word: Word) -> bool:

@@ -15,7 +15,8 @@ from aether.jetstream.store import APPEND_TIMEOUT_S, JetStreamEventStore
 from aether.jetstream.table import JetStreamTable
 from aether.jetstream.transport import NatsTransport
 from aether.jetstream.watch import WatchConfig
-from aether.ports import Clock
+from aether.jetstream.written import why_not_written
+from aether.ports import Clock, Durability
 
 RESTORE_SETTLE_S = 2.0
 
@@ -51,6 +52,14 @@ class JetStreamConnection:
     def table_age_s(self) -> float:
         """How old a table is that was made anew in place of one that was lost; infinity for every other one."""
         return self.layout.table_age_s
+
+    async def why_not_written(self, holds: Callable[[bytes], bool]) -> str:
+        """Why an acknowledged commit may not be in its stream's file, where `holds` looks; "" when it is."""
+        return await why_not_written(self.nats, self.names, self.event_store, holds)
+
+    def wait_for(self, durability: Durability) -> None:
+        """Take nothing for stored, and hand on nothing that was stored, before it is durable."""
+        self.event_store.durability = self.bus.durability = durability
 
     def on_connected(self, connected: Callable[[], None]) -> None:
         """Call this with each new connection to the server."""

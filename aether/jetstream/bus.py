@@ -27,7 +27,7 @@ from aether.jetstream.notices import Follower, commit_of
 from aether.jetstream.versions import last_version
 from aether.log_lines import Repeated, words
 from aether.names import Names
-from aether.ports import EventStored, StoredCommit, Subscription
+from aether.ports import Durability, EventStored, StoredCommit, Subscription
 
 RETRY = Backoff(first_s=0.05, cap_s=1.0)
 LEAVE_TIMEOUT_S = 5.0
@@ -107,7 +107,13 @@ class _Together:
 class NATSEventBus:
     """`EventBus` of one namespace; it listens while somebody is subscribed."""
 
-    def __init__(self, connection: NatsConnection, names: Names, config: BusConfig | None = None) -> None:
+    def __init__(
+        self,
+        connection: NatsConnection,
+        names: Names,
+        config: BusConfig | None = None,
+    ) -> None:
+        self.durability: Durability | None = None
         self._connection = connection
         self._names = names
         self._config = config or BusConfig()
@@ -142,7 +148,7 @@ class NATSEventBus:
 
     async def follow_shards(self, shards: Sequence[int], receive: Callable[[StoredCommit], None]) -> Subscription:
         """Deliver the commits of some shards as they are stored; a lost one is not noticed. Raises `Unavailable`."""
-        follower = Follower(self._names, receive)
+        follower = Follower(self._names, receive, self.durability)
         standing: list[StandingSubscription] = []
         try:
             for shard in shards:

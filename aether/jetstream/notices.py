@@ -8,7 +8,7 @@ from aether.ids import Position
 from aether.jetstream.headers import SEQUENCE
 from aether.jetstream.message import Message
 from aether.names import Names
-from aether.ports import StoredCommit
+from aether.ports import Durability, StoredCommit
 
 _log = logging.getLogger(__name__)
 
@@ -24,14 +24,38 @@ def commit_of(names: Names, sequence: int, subject: str, payload: bytes) -> Stor
 
 
 class Follower:
-    """Receives the notices of some shards and hands on their commits."""
+    """Receives the notices of some shards and hands on their commits, with a `durability` once they are on the disk."""
 
-    def __init__(self, names: Names, receive: Callable[[StoredCommit], None]) -> None:
+    def __init__(
+        self, names: Names, receive: Callable[[StoredCommit], None], durability: Durability | None = None
+    ) -> None:
         self._names = names
         self._receive = receive
+        self._durability = durability
+        self._held: list[StoredCommit] = []
 
     def heard(self, _: object, message: Message) -> None:
         """One notice."""
         commit = commit_of(self._names, int(message.header(SEQUENCE)), message.subject, message.data)
-        if commit is not None:
+        if commit is None:
+            return
+        if self._durability is None:
+            self._receive(commit)
+            return
+        self._held.append(commit)
+        if len(self._held) == 1:
+            self._durability.after_notice(commit.position, self._durable)
+
+    def _durable(self, why_not: str) -> None:
+        """The first that is held is on the disk, and perhaps more of them; else all are dropped."""
+        assert self._durability is not None
+        held, self._held = self._held, []
+        if why_not:
+            return
+        until = self._durability.position
+        for number, commit in enumerate(held):
+            if number and commit.position > until:
+                self._held = held[number:] + self._held
+                self._durability.after_notice(commit.position, self._durable)
+                return
             self._receive(commit)

@@ -9,8 +9,9 @@ from aether.errors import Unavailable
 from aether.ids import ActorId, Position
 from aether.jetstream.api import direct_batch, leader_last, leader_next
 from aether.jetstream.connection import NatsConnection
+from aether.jetstream.generation import set_once
 from aether.names import Names
-from aether.ports import START, StoredCommit
+from aether.ports import START, Durability, StoredCommit
 
 STALE_READS_MAX = 4
 """How often a read of a replica that lags is taken up again before the leader is asked message by message."""
@@ -61,3 +62,19 @@ async def batches(
             # Spreads the questions to a replica that lags; nothing depends on the value.
             await asyncio.sleep(STALE.delay_s(stale, random.random()))  # noqa: S311 - no secret
             stale += 1
+
+
+async def until_durable(durability: Durability, position: Position) -> None:
+    """Return when what was read up to a position is on the disk. Raises `Unavailable` when that will not be known."""
+    durable: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    durability.after_read(position, lambda why_not: set_once(durable, why_not))
+    why_not = await durable
+    if why_not:
+        raise Unavailable(f"whether it is on the disk is not known: {why_not}")
+
+
+async def durable(found: AsyncIterator[StoredCommit], durability: Durability) -> AsyncIterator[StoredCommit]:
+    """What was read, each commit once it is on the disk. Raises like `until_durable`."""
+    async for commit in found:
+        await until_durable(durability, commit.position)
+        yield commit

@@ -22,7 +22,7 @@ from aether.jetstream.generation import set_once
 from aether.jetstream.headers import ERROR_WRONG_LAST_SEQUENCE, batch_head, expected_head
 from aether.jetstream.inbox import NoReply, Reply
 from aether.jetstream.listing import keys_of_kind
-from aether.jetstream.reading import batches, commits, last_commit
+from aether.jetstream.reading import batches, commits, durable, last_commit, until_durable
 from aether.jetstream.refusals import UNANSWERED, proves_not_stored, shown
 from aether.jetstream.versions import VERSIONS_MAX, Versions, last_version
 from aether.names import Names
@@ -32,6 +32,7 @@ from aether.ports import (
     AppendOutcome,
     Committed,
     Conflict,
+    Durability,
     EventStored,
     Fenced,
     Refused,
@@ -56,7 +57,11 @@ PROBE = ActorId("aether", "probe")
 
 
 class JetStreamEventStore:
-    """`EventStore` of one namespace."""
+    """`EventStore` of one namespace.
+
+    With a `durability` the server's acknowledgement is not the last word: a commit counts as stored, and a read as
+    made, once what it found is on the disk.
+    """
 
     def __init__(
         self,
@@ -68,6 +73,7 @@ class JetStreamEventStore:
     ) -> None:
         self._connection = connection
         self._names = names
+        self.durability: Durability | None = None
         self._append_timeout_s = append_timeout_s
         self._versions = Versions(versions_max)
         self._followed: NATSEventBus | None = None
@@ -103,11 +109,11 @@ class JetStreamEventStore:
 
     @property
     def together_max(self) -> int:
-        """Commits of one atomic batch (ADR-50)."""
-        return TOGETHER_MAX
+        """Commits of one atomic batch (ADR-50), which only saves syncs of the server's."""
+        return TOGETHER_MAX if self.durability is None else 1
 
     def publish_together(self, appends: Sequence[Append]) -> None:
-        """Append commits of different actors as one atomic batch: one sync of the disk for all of them.
+        """Append commits of different actors as one atomic batch: one sync of the disk for all of them, by the server.
 
         A refused batch has stored nothing and names no culprit, so its commits are then published one by one.
         """
@@ -184,7 +190,8 @@ class JetStreamEventStore:
         self, actor_id: ActorId, after: Position = START, until: Position | None = None
     ) -> AsyncIterator[StoredCommit]:
         """Commits after a position, complete up to `until`; raises `Unavailable` when that is not reached."""
-        return commits(self._connection, self._names, actor_id, after, until)
+        found = commits(self._connection, self._names, actor_id, after, until)
+        return found if self.durability is None else durable(found, self.durability)
 
     def read_batches(self, actor_id: ActorId, after: Position) -> AsyncIterator[list[StoredCommit]]:
         """The same up to the leader's last position now, as many commits at a time as one answer of the server has."""
@@ -192,7 +199,10 @@ class JetStreamEventStore:
 
     async def last(self, actor_id: ActorId) -> StoredCommit | None:
         """The actor's last commit, by the stream's leader. Raises `Unavailable`."""
-        return await last_commit(self._connection, self._names, actor_id)
+        last = await last_commit(self._connection, self._names, actor_id)
+        if last is not None and self.durability is not None:
+            await until_durable(self.durability, last.position)
+        return last
 
     async def keys(self, kind: str, shard: int) -> list[str]:
         """The keys of a kind's actors of one shard that have a history. Raises `Unavailable`."""
@@ -205,6 +215,8 @@ class JetStreamEventStore:
         if current:
             known = self._versions.get(actor_id)
             if known is not None:
+                if self.durability is not None:
+                    await until_durable(self.durability, self._versions.position(actor_id))
                 return known
             # Before the read, so that a notice which overtakes its answer is not lost.
             self._versions.note(actor_id)
@@ -271,7 +283,7 @@ def _acknowledged(reply: Reply) -> Acknowledgement | str:
 class _Publishing:
     """One commit on its way: called with the acknowledgement. A class, as a closure is two objects more."""
 
-    __slots__ = ("_actor_id", "_bytes", "_done", "_store")
+    __slots__ = ("_actor_id", "_bytes", "_done", "_outcome", "_store")
 
     def __init__(
         self, store: JetStreamEventStore, actor_id: ActorId, bytes_: int, done: Callable[[AppendOutcome], None]
@@ -280,13 +292,24 @@ class _Publishing:
         self._actor_id = actor_id
         self._bytes = bytes_
         self._done = done
+        self._outcome: Committed | None = None
 
     def __call__(self, reply: Reply) -> None:
         try:
             outcome = self._store.outcome(self._actor_id, reply, self._bytes)
         except Exception as error:  # a fault of ours
             outcome = Unknown(f"its acknowledgement could not be read: {error!r}")
-        self._done(outcome)
+        durability = self._store.durability
+        if durability is not None and isinstance(outcome, Committed):
+            self._outcome = outcome
+            durability.after_write(outcome.position, self.durable)
+        else:
+            self._done(outcome)
+
+    def durable(self, why_not: str) -> None:
+        """It is on the disk, or whether it is will not be known."""
+        assert self._outcome is not None
+        self._done(Unknown(why_not) if why_not else self._outcome)
 
 
 class _Following:

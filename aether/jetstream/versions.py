@@ -48,6 +48,10 @@ class Versions:
         self._entries[actor_id] = entry
         return entry[1]
 
+    def position(self, actor_id: ActorId) -> Position:
+        """The last position that was heard of for an actor that is kept."""
+        return self._entries[actor_id][0]
+
     def note(self, actor_id: ActorId) -> None:
         """Start to keep an actor, whose version is being read."""
         if actor_id not in self._entries:

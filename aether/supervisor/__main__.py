@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from aether.config import EXIT_CONFIGURATION
+from aether.config import EXIT_CONFIGURATION, SYNC
 from aether.supervisor.run import RunOptions, run
 
 
@@ -25,6 +25,7 @@ def options_from(arguments: Sequence[str]) -> RunOptions:
     )
     parser.add_argument("--shards", type=int, help="of a new namespace (default: 256)")
     parser.add_argument("--replicas", type=int, help="of a new namespace (default: 1)")
+    parser.add_argument("--sync", choices=SYNC, help="who makes commits durable (default: AETHER_SYNC, else auto)")
     parser.add_argument("--drain-timeout", type=float, dest="drain_timeout_s", help="seconds before draining is forced")
     silent = "seconds an event loop may be silent before its worker is killed (default: less than a lease lasts)"
     parser.add_argument("--loop-silent-kill", type=float, dest="loop_silent_kill_s", help=silent)

@@ -10,7 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from aether.config import EXIT_CANNOT_BOOT, EXIT_CONFIGURATION, EXIT_DRAINED, EXIT_NOT_DRAINED, Loss
+from aether.config import (
+    EXIT_CANNOT_BOOT,
+    EXIT_CONFIGURATION,
+    EXIT_DRAINED,
+    EXIT_NOT_DRAINED,
+    EXIT_SYNC_FAILED,
+    Loss,
+)
 from aether.supervisor.blame import loss_of
 from aether.supervisor.due import check_overdue_s, forgive_pause, overdue_s, silent_s
 from aether.supervisor.restarts import after_end, server_after_end, was_asked_to_end
@@ -49,6 +56,8 @@ from aether.supervisor.state import (
 from aether.supervisor.words import check_why, ended, overdue_why, status, while_running, workers
 
 INTERRUPTS_TO_KILL = 2
+STORES_NOTHING = "the embedded nats-server stores nothing, though there is room: it is started again"
+SYNC_FAILED = "the disk has failed a sync: the embedded nats-server is started again, with what is there"
 
 
 def step(state: State, event: Input, config: SupervisorConfig, now_s: float) -> tuple[State, list[Effect]]:
@@ -79,7 +88,7 @@ class _Turn:
             case Heard():
                 self._heard(event)
                 if event.stuck:
-                    self._renew_server()
+                    self._renew_server(STORES_NOTHING)
             case Exited():
                 self._exited(event)
             case Forked(number, pid):
@@ -154,6 +163,8 @@ class _Turn:
             self._drain(EXIT_CONFIGURATION, f"worker {slot.number} refuses its configuration")
         if not was_asked_to_end(slot) or code != 0 or loss is not None:
             self._say(f"worker {slot.number} {how}", "INFO" if code == EXIT_DRAINED else "ERROR")
+        if code == EXIT_SYNC_FAILED:
+            self._renew_server(SYNC_FAILED)
         if slot.retired:
             self._remove(slot)
             return
@@ -165,8 +176,8 @@ class _Turn:
 
     # ------------------------------------------------------------------------------------------------ the server
 
-    def _renew_server(self) -> None:
-        """Stop an embedded server that answers no writes, as one whose disk was full does until it is started again."""
+    def _renew_server(self, why: str) -> None:
+        """Stop an embedded server that has to be started again, as one whose disk was full does."""
         server = self.state.server
         if server is None or server.pid is None or self.state.phase is not Phase.RUNNING:
             return
@@ -174,7 +185,7 @@ class _Turn:
         if renewed_at_s is not None and self.now_s - renewed_at_s < self.config.renew_server_every_s:
             return
         self.state = replace(self.state, server=replace(server, renewed_at_s=self.now_s, renewing=True))
-        self._say("the embedded nats-server stores nothing, though there is room: it is started again", "ERROR")
+        self._say(why, "ERROR")
         self.effects.append(Terminate(server.pid))
 
     def _server_died(self, server: Server, code: int) -> None:

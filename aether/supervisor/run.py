@@ -35,6 +35,7 @@ from aether.names import check_namespace
 from aether.supervisor.check import VARIABLE as CHECK_VARIABLE
 from aether.supervisor.check import prove
 from aether.supervisor.child import Work
+from aether.supervisor.durability import why_no_sync_barrier
 from aether.supervisor.handover import VARIABLE, Handover, take_over
 from aether.supervisor.notify import watchdog_s
 from aether.supervisor.sources import imported_sources
@@ -77,7 +78,8 @@ class RunOptions:
     - `nats`: `embedded` or a URL; default `AETHER_NATS_URL`, else embedded. `port`: of the embedded server.
     - `data_dir`: what the embedded server stores, and the locks of node names. `node`: this supervisor's name, which
       no other supervisor of the namespace may have; default one made once and kept there.
-    - `shards`, `replicas`: what a new namespace is created with. Time-outs in seconds: see `SupervisorConfig`;
+    - `shards`, `replicas`: what a new namespace is created with. `sync`: see `StorageConfig`.
+      Time-outs in seconds: see `SupervisorConfig`;
       `loop_silent_kill_s` is by default four fifths of the time in which a member answers.
     - `log_level`, `log_format`: see `LogConfig`. `reload`: when a source file of the model is saved, its workers are
       restarted as after HUP; for development.
@@ -92,6 +94,7 @@ class RunOptions:
     node: str | None = None
     shards: int | None = None
     replicas: int | None = None
+    sync: str | None = None
     drain_timeout_s: float = SupervisorConfig().drain_timeout_s
     loop_silent_kill_s: float | None = None
     check_timeout_s: float = SupervisorConfig().check_timeout_s
@@ -158,6 +161,8 @@ def _run(options: RunOptions) -> int:
     directory = current_directory()
     # What the model changes when it is imported, the current directory too, does not change where the pool is.
     options = replace(options, data_dir=directory / options.data_dir)
+    if store := variables.get("AETHER_NATS_STORE"):
+        variables = {**variables, "AETHER_NATS_STORE": str(directory / store)}
     if handover is not None:
         return _continue(options, config, directory, variables, handover)
     say, began_ns = _voice(options, variables), _now_ns(options)
@@ -165,14 +170,11 @@ def _run(options: RunOptions) -> int:
     node = claim_node(options.data_dir, work.namespace, options.node or variables.get("AETHER_NODE"))
     if node.lock_fd is None:
         say(f"nothing can be locked in {options.data_dir}: the node {node.name!r} goes without", "WARNING")
-    server = _embedded(options) if work.embedded else None
-    try:
-        work.settle(None if server is None else server.url)
-        say(_promises(work, server))
-    except BaseException:
-        if server is not None:
-            shut_down(server)
-        raise
+    server, why_no_barrier = _made_durable(options, work)
+    options = replace(options, sync=work.storage.sync)
+    say(_promises(work, server))
+    if why_no_barrier:
+        say(f"commits are not made durable by a sync of the workers: {why_no_barrier}", "WARNING")
     surroundings = _surroundings(options, directory, variables, work.namespace, node, server)
     return _supervised(config, work, surroundings, began_ns)
 
@@ -181,13 +183,16 @@ def _continue(
     options: RunOptions, config: SupervisorConfig, directory: Path, variables: Mapping[str, str], handover: Handover
 ) -> int:
     """Go on as the fresh interpreter of a reload. Its workers live and serve, whatever the new code does now."""
-    surroundings = _surroundings(options, directory, variables, options.namespace or "", handover.node, handover.server)
-    url = None if handover.server is None else handover.server.url
+    server = handover.server
+    surroundings = _surroundings(options, directory, variables, options.namespace or "", handover.node, server)
     began_ns = _now_ns(options)
 
     def loaded() -> _Work:
         work = _Work(options, variables, _load(options))
-        work.settle(url)
+        if server is not None:
+            work.settle(server.url, store=server.directory, sync="server" if server.always else "barrier")
+        else:
+            work.settle()
         return work
 
     try:
@@ -273,15 +278,18 @@ class _Work:
         self.embedded = given == EMBEDDED
         self.cluster = _cluster_config(options, variables)
         self.storage = from_environment(StorageConfig, variables, shards=options.shards, replicas=options.replicas,
-                                        )  # fmt: skip
+                                        sync=options.sync)  # fmt: skip
         if self.embedded and self.storage.replicas > 1:
             raise ConfigError("one embedded server holds one replica; --replicas needs a cluster", setting="replicas")
         self.url = given
+        self.settle()
 
-    def settle(self, embedded_url: str | None) -> None:
-        """Make the settings, now that the server's URL is known."""
-        self.url = embedded_url or self.url
-        self._settings = WorkerSettings(
+    def settle(self, url: str = "", *, store: Path | None = None, sync: str = "") -> None:
+        """Make the settings, with what is known by now: where the server is, and who makes commits durable."""
+        self.url = url or self.url
+        nats_store = self.storage.nats_store if store is None else str(store)
+        self.storage = replace(self.storage, nats_store=nats_store, sync=sync or self.storage.sync)
+        self.settings = WorkerSettings(
             namespace=self.namespace,
             connection=from_environment(ConnectionConfig, self._variables, url=self.url),
             storage=self.storage,
@@ -291,7 +299,7 @@ class _Work:
         )
 
     def __call__(self, spec: WorkerSpec) -> int:
-        return run_worker(self._model, spec, self._settings)
+        return run_worker(self._model, spec, self.settings)
 
 
 def _load(options: RunOptions) -> Model:
@@ -307,8 +315,44 @@ def _load(options: RunOptions) -> Model:
     return model
 
 
-def _embedded(options: RunOptions) -> EmbeddedServer:
-    return start(EmbeddedConfig(data_dir=options.data_dir, port=options.port))
+def _made_durable(options: RunOptions, work: _Work) -> tuple[EmbeddedServer | None, str]:
+    """Settle who makes commits durable, and start the server accordingly; with why it is not the workers, if asked.
+
+    Raises `ConfigError` when it was to be the workers and cannot be.
+    """
+    asked = work.storage.sync
+    if not work.embedded:
+        if asked == "server" or (asked == "auto" and not work.storage.nats_store):
+            work.settle(sync="server")
+            return None, ""
+        why = _why_no_barrier(work)
+        work.settle(sync="server" if why else "barrier")
+        return None, why
+    server = _embedded(options, always=asked == "server")
+    try:
+        work.settle(server.url, store=server.directory)
+        why = "" if server.always else _why_no_barrier(work)
+    except BaseException:
+        shut_down(server)
+        raise
+    if why:
+        shut_down(server)
+        server = _embedded(options, always=True)
+    work.settle(server.url, sync="server" if server.always else "barrier")
+    return server, why
+
+
+def _why_no_barrier(work: _Work) -> str:
+    """Why it cannot be the workers who make commits durable. Raises `ConfigError` when it must be."""
+    settings = work.settings
+    why = why_no_sync_barrier(settings.connection, settings.namespace, settings.storage)
+    if why and settings.storage.sync == "barrier":
+        raise ConfigError(f"workers cannot make commits durable here: {why}", setting="sync")
+    return why
+
+
+def _embedded(options: RunOptions, *, always: bool) -> EmbeddedServer:
+    return start(EmbeddedConfig(data_dir=options.data_dir, port=options.port, always=always))
 
 
 def _surroundings(
@@ -332,17 +376,20 @@ def _surroundings(
 
 
 def _promises(work: _Work, server: EmbeddedServer | None) -> str:
-    replicas = work.storage.replicas
+    """What is durable when a command is answered, for whoever starts the pool."""
+    replicas, where = work.storage.replicas, f"NATS at {_without_password(work.url)}"
     if server is not None:
-        return (
-            f"namespace {work.namespace}, embedded nats-server {server.version} at {server.url}, data in "
-            f"{server.directory}; sync_interval always: what is acknowledged is on this machine's disk (1 replica)"
-        )
+        where = f"embedded nats-server {server.version} at {server.url}, data in {server.directory}"
     lasting = "a lost disk is lost history" if replicas == 1 else f"it outlives {(replicas - 1) // 2} lost servers"
-    return (
-        f"namespace {work.namespace}, NATS at {_without_password(work.url)}, {replicas} replica{'s' * (replicas > 1)}: "
-        f"{lasting}; the server's sync_interval cannot be seen from here (its default flushes every 2 minutes)"
-    )
+    if work.storage.sync == "barrier":
+        kept = f"sync barrier: what is answered was synced to this machine's disk; {lasting}"
+    elif server is not None:
+        kept = f"sync_interval always: what is answered was synced to this machine's disk; {lasting}"
+    else:
+        copies = f"{replicas} replica{'s' * (replicas > 1)}"
+        kept = (f"what is answered is what the server acknowledges ({copies}: {lasting}); its sync_interval cannot be "
+                "seen from here, and its default syncs every 2 minutes")  # fmt: skip
+    return f"namespace {work.namespace}, {where}; {kept}"
 
 
 def _without_password(url: str) -> str:

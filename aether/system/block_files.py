@@ -1,0 +1,175 @@
+"""The block files of one stream of a nats-server on this machine, and how what it wrote there gets on the disk.
+
+A server with one replica and default persistence has written a message to its stream's newest block file when it
+acknowledges it; only the sync is left out when `sync_interval` is not `always` (`flushPendingMsgsLocked` in the
+server's filestore.go). A sync of a file makes all durable that was written to it, whoever wrote it. Blocks are numbered
+and only the newest one grows; a block that begins, is rewritten or is removed changes the directory, which is looked at
+before each sync. Synchronous; one thread at a time.
+"""
+
+import ctypes
+import os
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+_BLOCK = re.compile(r"(\d+)\.blk")
+_libc = ctypes.CDLL(None, use_errno=True)
+
+CHANGE_SEEN_NS = 50_000_000
+"""The clock of directories ticks every 10 ms at most: a change this long ago hides none that came in the same tick."""
+
+UNKNOWN = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "glusterfs"})
+"""Kinds of file systems where it is not known that a sync takes in what another process wrote, or that names last."""
+
+TAIL_BYTES = 64 * 1024
+"""How much of the newest block is looked through for a message that was just written."""
+
+
+def directories_of(store: Path, stream: str) -> list[Path]:
+    """Where a server whose `store_dir` is `store` keeps the blocks of a stream: in one account's directory or more."""
+    root = store if store.name == "jetstream" else store / "jetstream"
+    return sorted(root.glob(f"*/streams/{stream}/msgs"))
+
+
+def why_not_synced(directory: Path) -> str:
+    """Why a sync here may not bring to the disk what a server has written to a directory; "" when it does."""
+    kind = file_system_of(directory)
+    return f"{directory} is on a file system of the kind {kind}" if kind in UNKNOWN or kind.startswith("fuse") else ""
+
+
+def file_system_of(path: Path) -> str:
+    """The kind of the file system that a path is on, as the kernel calls it; "" when that cannot be read."""
+    path, best, kind = path.resolve(), Path("/"), ""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    for line in mounts:
+        fields, _, described = line.partition(" - ")
+        mounted = Path(fields.split()[4].encode().decode("unicode_escape"))
+        if path.is_relative_to(mounted) and len(mounted.parts) >= len(best.parts):
+            best, kind = mounted, described.split()[0]
+    return kind
+
+
+def forget_cached(store: Path) -> None:
+    """Have the kernel drop what it keeps of the blocks in a store that is on the disk.
+
+    After a failed sync it may keep, as if it were clean, what the disk has not. Errors are none of ours.
+    """
+    for block in store.glob("jetstream/*/streams/*/msgs/*.blk"):
+        with suppress(OSError):
+            fd = os.open(block, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(fd)
+
+
+class SyncFailed(OSError):
+    """A sync failed: what was to be made durable may be lost, and a second sync would not tell."""
+
+
+class BlockFiles:
+    """The blocks in one directory, `<store>/jetstream/<account>/streams/<stream>/msgs`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._directory_inode = 0
+        self._changed_ns = 0
+        self._inodes: dict[int, int] = {}
+        self._newest_fd = -1
+
+    def sync(self) -> None:
+        """Return when all that was written before the call is on the disk and will be found there.
+
+        Raises `SyncFailed`, which is final. Any other `OSError` (the directory is not there, no permission) says that
+        nothing is known to be synced, and may be tried again.
+        """
+        found = self.directory.stat()
+        if found.st_ino == self._directory_inode and found.st_mtime_ns == self._changed_ns:
+            if self._newest_fd >= 0:
+                _sync(os.fdatasync, self._newest_fd)
+            return
+        now_ns = time.time_ns()
+        if found.st_ino == self._directory_inode:
+            self._sync_blocks()
+        else:
+            self._sync_file_system()
+        self._directory_inode = found.st_ino
+        self._changed_ns = found.st_mtime_ns if now_ns - found.st_mtime_ns > CHANGE_SEEN_NS else 0
+
+    def holds(self, text: bytes) -> bool:
+        """Whether the end of the newest block, or of the one before, holds this text as it is."""
+        for number in sorted(_blocks(self.directory), reverse=True)[:2]:
+            with suppress(FileNotFoundError), self._path(number).open("rb") as block:
+                block.seek(max(0, os.fstat(block.fileno()).st_size - TAIL_BYTES))
+                if text in block.read():
+                    return True
+        return False
+
+    def close(self) -> None:
+        """Close what is open. Idempotent."""
+        if self._newest_fd >= 0:
+            os.close(self._newest_fd)
+        self._newest_fd, self._directory_inode = -1, 0
+
+    def _sync_blocks(self) -> None:
+        """Sync the block that was the newest, each that is new or another file than before, and then the names."""
+        blocks = _blocks(self.directory)
+        if self._newest_fd >= 0:
+            _sync(os.fdatasync, self._newest_fd)
+        for number in sorted(number for number, inode in blocks.items() if self._inodes.get(number) != inode):
+            with suppress(FileNotFoundError):  # removed meanwhile, and what it held with it
+                self._sync_block(number)
+        self._sync_directory(os.fsync)
+        self._inodes = blocks
+
+    def _sync_file_system(self) -> None:
+        """Sync all there is: a stream that was made just now has directories and files that nobody else syncs."""
+        self._sync_directory(_syncfs)
+        blocks = _blocks(self.directory)
+        if blocks:
+            self._sync_block(max(blocks))
+            self._sync_directory(os.fsync)
+        self._inodes = blocks
+
+    def _sync_block(self, number: int) -> None:
+        """Sync a block and keep it open as the newest: who has a file open is told of an error in writing it."""
+        fd = os.open(self._path(number), os.O_RDONLY | os.O_CLOEXEC)
+        if self._newest_fd >= 0:
+            os.close(self._newest_fd)
+        self._newest_fd = fd
+        _sync(os.fdatasync, fd)
+
+    def _sync_directory(self, sync: Callable[[int], object]) -> None:
+        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _sync(sync, fd)
+        finally:
+            os.close(fd)
+
+    def _path(self, number: int) -> Path:
+        return self.directory / f"{number}.blk"
+
+
+def _blocks(directory: Path) -> dict[int, int]:
+    """The inode of each block file, by its number."""
+    with os.scandir(directory) as entries:
+        return {int(match[1]): entry.inode() for entry in entries if (match := _BLOCK.fullmatch(entry.name))}
+
+
+def _sync(sync: Callable[[int], object], fd: int) -> None:
+    try:
+        sync(fd)
+    except OSError as error:
+        raise SyncFailed(error.errno, f"a sync of the store failed: {error.strerror}") from error
+
+
+def _syncfs(fd: int) -> None:
+    if _libc.syncfs(fd) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
