@@ -241,6 +241,10 @@ class Names:
         """Where each worker answers how it is."""
         return f"aether.{self.namespace}.status"
 
+    def durable(self) -> str:
+        """Where a worker answers whether the stream is on the disk up to a position."""
+        return f"aether.{self.namespace}.durable"
+
     def info(self) -> str:
         """Where the pool answers questions about itself: its model's schema."""
         return f"aether.{self.namespace}.info"

@@ -58,9 +58,11 @@ async def sync_barrier(node: JetStreamConnection, store: Path, failed: Callable[
     barrier = SyncBarrier(blocks.sync, failed)
     node.wait_for(barrier)
     node.on_connected(barrier.forget)
+    asked = await node.transport.answer_durable(barrier)
     try:
         yield
     finally:
+        await asked.stop()
         barrier.close()
         blocks.close()
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aether.config import ConnectionConfig, StorageConfig
+from aether.jetstream.asked_durability import AskedDurability
 from aether.jetstream.bus import BusConfig, NATSEventBus
 from aether.jetstream.connection import NatsConnection, connect
 from aether.jetstream.layout import Layout, create_layout, missing, open_layout
@@ -59,7 +60,8 @@ class JetStreamConnection:
 
     def wait_for(self, durability: Durability) -> None:
         """Take nothing for stored, and hand on nothing that was stored, before it is durable."""
-        self.event_store.durability = self.bus.durability = durability
+        self.event_store.durability = durability
+        self.bus.wait_for(durability)
 
     def on_connected(self, connected: Callable[[], None]) -> None:
         """Call this with each new connection to the server."""
@@ -104,6 +106,8 @@ async def client_bundle(
 ) -> JetStreamConnection:
     """The adapters of a namespace that a worker has made or makes within `timeout_s`. Close their bus at the end.
 
-    Raises `ConfigError`, `Unavailable`.
+    What it hears of that was stored it hands on once it is durable. Raises `ConfigError`, `Unavailable`.
     """
-    return JetStreamConnection(connection, await open_layout(connection, namespace, timeout_s), clock)
+    bundle = JetStreamConnection(connection, await open_layout(connection, namespace, timeout_s), clock)
+    bundle.bus.wait_for(AskedDurability(connection, bundle.names, bundle.table))
+    return bundle

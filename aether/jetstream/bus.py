@@ -23,7 +23,7 @@ from aether.jetstream.connection import NatsConnection, StandingSubscription
 from aether.jetstream.generation import Generation
 from aether.jetstream.headers import SEQUENCE
 from aether.jetstream.message import Message
-from aether.jetstream.notices import Follower, commit_of
+from aether.jetstream.notices import DurableNotices, Follower, commit_of
 from aether.jetstream.versions import last_version
 from aether.log_lines import Repeated, words
 from aether.names import Names
@@ -31,7 +31,7 @@ from aether.ports import Durability, EventStored, StoredCommit, Subscription
 
 RETRY = Backoff(first_s=0.05, cap_s=1.0)
 LEAVE_TIMEOUT_S = 5.0
-"""How long a receiver that leaves waits for a gap to be filled."""
+"""How long a receiver that leaves waits for a gap to be filled, and for what is heard of to be durable."""
 
 _log = logging.getLogger(__name__)
 
@@ -113,7 +113,8 @@ class NATSEventBus:
         names: Names,
         config: BusConfig | None = None,
     ) -> None:
-        self.durability: Durability | None = None
+        self._durability: Durability | None = None
+        self._notices = DurableNotices(self._hand_on, None)
         self._connection = connection
         self._names = names
         self._config = config or BusConfig()
@@ -130,6 +131,11 @@ class NATSEventBus:
         self._held: deque[tuple[int, str, bytes]] = deque()
         self._overflowed = False
         self._missed = Repeated(_log, logging.INFO, "stored events cannot be looked for yet")
+
+    def wait_for(self, durability: Durability) -> None:
+        """Hand on what was stored once it is on the disk. Before anybody subscribes."""
+        self._durability = durability
+        self._notices = DurableNotices(self._hand_on, durability)
 
     @property
     def synced(self) -> bool:
@@ -148,7 +154,7 @@ class NATSEventBus:
 
     async def follow_shards(self, shards: Sequence[int], receive: Callable[[StoredCommit], None]) -> Subscription:
         """Deliver the commits of some shards as they are stored; a lost one is not noticed. Raises `Unavailable`."""
-        follower = Follower(self._names, receive, self.durability)
+        follower = Follower(self._names, receive, self._durability)
         standing: list[StandingSubscription] = []
         try:
             for shard in shards:
@@ -175,6 +181,7 @@ class NATSEventBus:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LEAVE_TIMEOUT_S):
                         await self._whole.wait()
+                        await self._notices.all_handed_on.wait()
         self._handlers.pop(handler, None)
         async with self._changing:
             if not self._handlers:
@@ -225,6 +232,9 @@ class NATSEventBus:
 
     def _forget_held(self) -> None:
         self._whole.clear()
+        first = self._notices.forget()  # after a power cut there may be others in their places
+        if first is not None:
+            self._last = min(self._last, first - 1)
         self._held.clear()
         self._overflowed = False
 
@@ -327,8 +337,11 @@ class NATSEventBus:
 
     def _deliver(self, sequence: int, subject: str, payload: bytes) -> None:
         commit = commit_of(self._names, sequence, subject, payload)
-        if commit is None:
-            return
+        if commit is not None:
+            self._notices.add(commit)
+
+    def _hand_on(self, commit: StoredCommit) -> None:
+        sequence = commit.position
         for handler in list(self._handlers):
             if handler.wants(sequence, commit.actor_id):
                 try:

@@ -122,6 +122,11 @@ class NatsConnection:
             self._lost()
 
     @property
+    def closed(self) -> bool:
+        """Whether it was closed for good."""
+        return self._closed
+
+    @property
     def shown(self) -> str:
         """The server's URL, or several, without secrets."""
         return self._address.shown

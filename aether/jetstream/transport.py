@@ -15,13 +15,13 @@ from msgspec.json import Decoder, Encoder
 
 from aether.announcements import Announcements
 from aether.errors import AetherError, InvalidCommand, Unavailable
-from aether.ids import ActorId
+from aether.ids import ActorId, Position
 from aether.jetstream.connection import NatsConnection
 from aether.jetstream.generation import Generation
 from aether.jetstream.inbox import NoReply, Reply
 from aether.jetstream.message import Message
 from aether.names import Names, shard_of
-from aether.ports import Delivery, Subscription
+from aether.ports import Delivery, Durability, Subscription
 from aether.short_answers import short_answer
 from aether.wire import encode_error
 
@@ -149,6 +149,18 @@ class NatsTransport:
             _Respond(generation, message.reply)(inform())
 
         return await self._connection.subscribe(self._names.info(), received, INFO_GROUP)
+
+    async def answer_durable(self, durability: Durability) -> Subscription:
+        """Answer whether the stream is on the disk up to a position; one worker answers each. Raises `Unavailable`."""
+
+        def received(generation: Generation, message: Message) -> None:
+            if message.data.isdigit():
+                asked, respond = int(message.data), _Respond(generation, message.reply)
+                durability.after_read(
+                    Position(asked), lambda why: respond(b"" if why else b"%d" % max(asked, durability.position))
+                )
+
+        return await self._connection.subscribe(self._names.durable(), received, INFO_GROUP)
 
     async def ask_info(self, timeout_s: float = INFO_TIMEOUT_S) -> bytes:
         """What some worker of the pool says of it. Raises `NotSent` when there is none, `Unavailable`."""

@@ -325,6 +325,9 @@ def _made_durable(options: RunOptions, work: _Work) -> tuple[EmbeddedServer | No
         if asked == "server" or (asked == "auto" and not work.storage.nats_store):
             work.settle(sync="server")
             return None, ""
+        if not work.storage.nats_store:
+            text = "a sync barrier needs AETHER_NATS_STORE: the store_dir of a server that is on this machine"
+            raise ConfigError(text, setting="nats_store")
         why = _why_no_barrier(work)
         work.settle(sync="server" if why else "barrier")
         return None, why

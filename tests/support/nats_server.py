@@ -58,6 +58,11 @@ class NatsServer:
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"
 
+    @property
+    def store(self) -> Path:
+        """Its `store_dir`."""
+        return Path(self._directory.name)
+
     def start(self) -> None:
         """Start it and wait until it takes connections."""
         assert self._process is None

@@ -40,6 +40,11 @@ class Pool:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
+    @property
+    def data(self) -> Path:
+        """Its data directory."""
+        return Path(self._directory.name)
+
     def wait_for(self, pattern: re.Pattern[str], count: int = 1) -> list[re.Match[str]]:
         """The first `count` matches in its log, when they have come; an error when it ends before."""
         with self._changed:

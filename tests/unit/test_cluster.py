@@ -439,3 +439,58 @@ async def test_nothing_goes_on_after_the_end(caplog: pytest.LogCaptureFixture) -
         await leaving.cluster.leave()
     await soon(lambda: asyncio.all_tasks() == before)
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+BARRIER = "sync barrier, boot 1"
+
+
+def unlike(connection: InMemoryConnection, name: str, durability: str) -> Cluster:
+    """A member that makes commits durable in a way of its own."""
+    row = MemberRow(node=name, slot=0, incarnation=f"{name}-run-0", durability=durability)
+    cluster = Cluster(connection, row, FAST)
+    cluster.set_vm_provider(RecordingProvider())
+    return cluster
+
+
+@pytest.mark.parametrize(("first", "second"), [("", BARRIER), (BARRIER, ""), (BARRIER, "sync barrier, boot 2")])
+async def test_who_makes_commits_durable_otherwise_than_those_who_are_there_does_not_join(
+    first: str, second: str
+) -> None:
+    server = InMemoryServer()
+    async with InMemoryConnection(server, "tests", shards=SHARDS) as one, unlike(one, "a", first) as a:
+        assert await a.settled(10)
+        async with InMemoryConnection(server, "tests", shards=SHARDS) as other:
+            with pytest.raises(ConfigError, match="'a-0'") as refused:
+                async with unlike(other, "b", second):
+                    raise AssertionError("it has joined")
+        assert refused.value.setting == "sync"
+        assert a.moves().held == SHARDS
+        assert not a.failed.done()
+
+
+async def test_it_joins_when_those_who_did_otherwise_have_gone() -> None:
+    server = InMemoryServer()
+    async with InMemoryConnection(server, "tests", shards=SHARDS) as one:
+        async with unlike(one, "a", BARRIER) as a:
+            assert await a.settled(10)  # and it is killed: its row expires
+        async with InMemoryConnection(server, "tests", shards=SHARDS) as other, unlike(other, "b", "") as b:
+            assert await b.settled(10)
+            assert b.moves().held == SHARDS
+
+
+async def test_of_two_who_join_at_once_the_later_one_gives_way() -> None:
+    """Neither saw the other when it looked."""
+    server = InMemoryServer()
+    async with (
+        InMemoryConnection(server, "tests", shards=SHARDS) as one,
+        InMemoryConnection(server, "tests", shards=SHARDS) as other,
+        unlike(one, "a", BARRIER) as a,
+    ):
+        assert await a.settled(10)
+        b = unlike(other, "b", "")
+        b._core.differing = lambda: ""  # type: ignore[method-assign]
+        async with b:
+            del b._core.differing
+            with pytest.raises(ConfigError, match="'a-0'"):
+                await b.settled(10)
+        assert not a.failed.done()

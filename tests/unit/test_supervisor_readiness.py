@@ -1,5 +1,6 @@
 """Workers that were ready and are not, and an embedded server that stores nothing: what the supervisor makes of it."""
 
+from aether.config import EXIT_SYNC_FAILED
 from aether.supervisor.state import Exited, Heard, Notify, Say, StartServer, Terminate, Tick
 from tests.support.supervised import CONFIG, World
 
@@ -70,3 +71,17 @@ def test_a_stuck_server_is_started_again_once_in_a_while_and_that_is_no_crash() 
             world.tell(Heard(each, ready=False))
     assert world.exit_code is None, "the pool goes on"
     assert not [effect for effect in world.effects if isinstance(effect, Say) and "keeps dying" in effect.text]
+
+
+def test_after_a_failed_sync_the_server_is_started_again_and_the_worker_too() -> None:
+    world = all_ready()
+    server, pid = world.server_pid, next(iter(world.live))
+    assert server is not None
+    world.die(pid, EXIT_SYNC_FAILED)
+    assert Terminate(server) in world.effects
+    assert [effect for effect in world.effects if isinstance(effect, Say) and "failed a sync" in effect.text]
+    world.server_pid = None
+    assert StartServer() in [*world.tell(Exited(server, 0)), *world.tell(Tick())]
+    world.pass_time(5)
+    assert len(world.live) == 3
+    assert world.exit_code is None

@@ -174,3 +174,26 @@ async def test_a_worker_that_hands_everything_over_has_drained(spec: WorkerSpec)
     worker.stop()
     await running
     assert worker.drained
+
+
+async def test_a_worker_whose_disk_fails_answers_nobody_and_goes_with_its_own_exit_code(
+    spec: WorkerSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = InMemoryServer()
+    fail: list[Callable[[str], None]] = []
+
+    @asynccontextmanager
+    async def connect(_: WorkerSettings, failed: Callable[[str], None]) -> AsyncIterator[Node]:
+        fail.append(failed)
+        node = Node(server)
+        async with node:
+            yield node
+
+    worker = Worker(model, spec, SETTINGS, connect)
+    running = asyncio.create_task(worker.run())
+    await soon(lambda: worker.served)
+    fail[0]("it could not be synced")
+    with pytest.raises(Unavailable, match="could not be synced"):
+        await running
+    assert worker.disk_failed
+    assert len(left_behind(server)) == SHARDS, "what it held is left to who replaces it"

@@ -1,0 +1,112 @@
+"""Durability for who cannot sync the server's files: a worker that can is asked.
+
+One question is under way at a time, for the highest position that was heard of; so a stream of events costs a question
+a round trip, and nothing where nobody listens. Workers whose server syncs by itself do not answer: what their rows say
+is believed for a while.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+
+from aether.background import Background
+from aether.core.backoff import Backoff
+from aether.core.membership import decode_member
+from aether.errors import Unavailable
+from aether.ids import Position
+from aether.jetstream.connection import NatsConnection
+from aether.jetstream.table import JetStreamTable
+from aether.log_lines import Repeated, words
+from aether.names import MEMBER_PREFIX, Names
+from aether.ports import NotSent
+
+ANSWER_TIMEOUT_S = 2.0
+BELIEVED_S = 2.0
+"""How long it is believed that the workers leave syncing to the server."""
+
+RETRY = Backoff(first_s=0.02, cap_s=1.0)
+
+_log = logging.getLogger(__name__)
+
+
+class AskedDurability:
+    """`Durability` by question. Who waits is told when it is known, however long that takes."""
+
+    def __init__(self, connection: NatsConnection, names: Names, table: JetStreamTable) -> None:
+        self.position = Position(0)
+        self._connection = connection
+        self._subject = names.durable()
+        self._table = table
+        self._waiting: list[tuple[Position, Callable[[str], None]]] = []
+        self._background = Background()
+        self._asking: asyncio.Task[None] | None = None
+        self._left_to_server_until_s = 0.0
+        self._missed = Repeated(_log, logging.INFO, "whether events are durable is not known yet")
+        connection.listen(lambda _: self._forget())
+
+    def after_write(self, position: Position, told: Callable[[str], None]) -> None:
+        """See `ports.Durability`."""
+        self.after_notice(position, told)
+
+    def after_read(self, position: Position, told: Callable[[str], None]) -> None:
+        """See `ports.Durability`."""
+        self.after_notice(position, told)
+
+    def after_notice(self, position: Position, told: Callable[[str], None]) -> None:
+        """See `ports.Durability`."""
+        if position <= self.position:
+            told("")
+            return
+        self._waiting.append((position, told))
+        if self._asking is None or self._asking.done():
+            self._asking = self._background.once("aether durable position", self._ask_while_wanted())
+
+    def _forget(self) -> None:
+        """The connection is another one: after a power cut other events may be in the same places."""
+        self.position = Position(0)
+        self._left_to_server_until_s = 0.0
+
+    async def _ask_while_wanted(self) -> None:
+        attempt = 0
+        while self._waiting and not self._connection.closed:
+            generation, asked = self._connection.generation, max(position for position, _ in self._waiting)
+            try:
+                known = await self._ask(asked)
+            except Unavailable as error:
+                self._missed.again(error=words(error))
+                # Spreads the questions of many clients; nothing depends on the value.
+                await asyncio.sleep(RETRY.delay_s(attempt, random.random()))  # noqa: S311 - no secret
+                attempt += 1
+                continue
+            attempt = 0
+            self._missed.over()
+            if generation is self._connection.generation:
+                self.position = Position(max(self.position, known))
+                self._tell()
+
+    async def _ask(self, position: Position) -> int:
+        """Up to where all is durable, at least up to `position`. Raises `Unavailable`."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._left_to_server_until_s:
+            return position
+        try:
+            answer = (await self._connection.request(self._subject, b"%d" % position, ANSWER_TIMEOUT_S)).data
+        except NotSent:
+            rows = [decode_member(row.value) for row in await self._table.rows(MEMBER_PREFIX)]
+            members = [row for row in rows if row is not None]
+            if not members or any(row.durability for row in members):
+                raise
+            self._left_to_server_until_s = now_s + BELIEVED_S
+            return position
+        if not answer.isdigit():
+            raise Unavailable("a worker could not make it durable")
+        return int(answer)
+
+    def _tell(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for position, told in waiting:
+            if position <= self.position:
+                told("")
+            else:
+                self._waiting.append((position, told))

@@ -1,0 +1,347 @@
+"""A sync barrier on a real server: where it can be proved, what waits for it, and pools that use it or do not."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aether
+from aether.config import ConnectionConfig, StorageConfig
+from aether.core.membership import MemberRow, encode_member
+from aether.errors import Unavailable
+from aether.ids import ActorId
+from aether.jetstream.api import Answered, Method
+from aether.jetstream.asked_durability import AskedDurability
+from aether.jetstream.bundle import JetStreamConnection
+from aether.jetstream.connection import connect
+from aether.jetstream.layout import stream_config
+from aether.jetstream.store import PROBE
+from aether.names import Names, member_key
+from aether.ports import START, AppendOutcome, Committed, Conflict, StoredCommit, Unknown
+from aether.wire import decode_commit
+from aether.worker_barrier import why_no_barrier
+from tests.contract.harness import Received, payload_of, publish
+from tests.support.actors import Account, model
+from tests.support.durable import Durable
+from tests.support.jetstream import SHARDS, Generations, node
+from tests.support.members import soon
+from tests.support.nats_server import NatsServer
+from tests.support.pool import Pool
+
+ALICE = ActorId("account", "alice")
+ENCRYPTED = 'jetstream { store_dir: "%s", key: "a secret of the test", cipher: aes }\n'
+
+_create = Method("STREAM.CREATE.{}", Answered)
+
+
+# ------------------------------------------------------------------------------------------------ the proof
+
+
+async def why_not(server: NatsServer, namespace: str, store: Path | None = None) -> str:
+    storage = StorageConfig(shards=SHARDS, nats_store=str(store or server.store))
+    return await why_no_barrier(ConnectionConfig(url=server.url), namespace, storage)
+
+
+async def test_it_is_proved_on_this_machine_by_many_at_once(nats_server: NatsServer, namespace: str) -> None:
+    assert await asyncio.gather(*(why_not(nats_server, namespace) for _ in range(4))) == [""] * 4
+    async with node(nats_server.url, namespace) as reading:
+        events = [
+            event
+            async for stored in reading.event_store.read(PROBE)
+            for event in decode_commit(stored.payload, PROBE, stored.position)
+        ]
+    assert [event.version for event in events] == list(range(1, len(events) + 1))
+    assert {event.type for event in events} == {"aether.DiskProbed"}
+
+
+async def test_another_directory_proves_nothing(nats_server: NatsServer, namespace: str, tmp_path: Path) -> None:
+    assert "store_dir" in await why_not(nats_server, namespace, tmp_path)
+    blocks = tmp_path / "jetstream" / "$G" / "streams" / Names(namespace).stream / "msgs"
+    blocks.mkdir(parents=True)
+    (blocks / "1.blk").write_bytes(b"another server's")
+    assert "does not stand" in await why_not(nats_server, namespace, tmp_path)
+
+
+async def test_an_encrypted_store_proves_nothing(namespace: str, tmp_path: Path) -> None:
+    with NatsServer(jetstream=False, config=ENCRYPTED % tmp_path) as server:
+        assert "does not stand" in await why_not(server, namespace, tmp_path)
+
+
+@pytest.mark.parametrize("setting", [{"compression": "s2"}, {"persist_mode": "async", "allow_atomic": False}])
+async def test_a_stream_that_is_written_otherwise_proves_nothing(
+    nats_server: NatsServer, namespace: str, setting: Mapping[str, Any]
+) -> None:
+    names = Names(namespace, SHARDS)
+    async with connect(ConnectionConfig(url=nats_server.url)) as nats:
+        await _create(nats, names.stream, {**stream_config(names, 1), **setting})
+    if "compression" in setting:
+        assert "compression" in await why_not(nats_server, namespace)
+    else:  # it is refused in any case
+        with pytest.raises(aether.ConfigError, match="persist_mode"):
+            await why_not(nats_server, namespace)
+
+
+# ------------------------------------------------------------------------------------------------ what waits
+
+
+@asynccontextmanager
+async def waiting_node(server: NatsServer, namespace: str) -> AsyncIterator[tuple[JetStreamConnection, Durable]]:
+    """A node, and the durability that it waits for."""
+    durable = Durable()
+    async with node(server.url, namespace) as made:
+        made.wait_for(durable)
+        yield made, durable
+
+
+async def test_a_commit_is_stored_when_it_is_durable(nats_server: NatsServer, namespace: str) -> None:
+    async with waiting_node(nats_server, namespace) as (made, durable), node(nats_server.url, namespace) as other:
+        told: list[AppendOutcome] = []
+        made.event_store.publish(ALICE, payload_of(ALICE, 1), START, told.append)
+        last = None
+        while last is None:
+            last = await other.event_store.last(ALICE)
+        assert told == []
+        durable.reach(last.position)
+        await soon(lambda: told == [Committed(last.position)])
+        made.event_store.publish(ALICE, payload_of(ALICE, 1), START, told.append)
+        await soon(lambda: told[1:] == [Conflict()])
+        made.event_store.publish(ALICE, payload_of(ALICE, 2), last.position, told.append)
+        await soon(lambda: durable.waiting == 1)
+        durable.reach(0, "the disk")
+        await soon(lambda: isinstance(told[-1], Unknown) and "the disk" in told[-1].reason)
+
+
+async def test_what_is_read_is_durable(nats_server: NatsServer, namespace: str) -> None:
+    async with waiting_node(nats_server, namespace) as (made, durable), node(nats_server.url, namespace) as other:
+        store = made.event_store
+        assert await store.last(ALICE) is None
+        first = await publish(other.event_store, ALICE, payload_of(ALICE, 1), START)
+        assert isinstance(first, Committed)
+
+        async def read() -> list[StoredCommit]:
+            return [one async for one in store.read(ALICE)]
+
+        for ask in (store.last, store.latest_version):
+            asked = asyncio.ensure_future(ask(ALICE))
+            await soon(lambda: durable.waiting == 1)
+            assert not asked.done()
+            durable.reach(0, "the disk")
+            with pytest.raises(Unavailable, match="the disk"):
+                await asked
+        asked_all = asyncio.ensure_future(read())
+        await soon(lambda: durable.waiting == 1)
+        assert not asked_all.done()
+        durable.reach(first.position)
+        assert [one.position for one in await asked_all] == [first.position]
+
+
+async def test_a_version_that_was_only_heard_of_is_not_told(nats_server: NatsServer, namespace: str) -> None:
+    async with node(nats_server.url, namespace) as made, node(nats_server.url, namespace) as other:
+        following = await made.event_store.follow(made.bus)
+        first = await publish(other.event_store, ALICE, payload_of(ALICE, 1), START)
+        assert isinstance(first, Committed)
+        await soon(lambda: made.bus.synced)
+        assert await made.event_store.latest_version(ALICE) == 1
+        durable = Durable()
+        made.event_store.durability = durable
+        asked = asyncio.ensure_future(made.event_store.latest_version(ALICE))
+        await soon(lambda: durable.waiting == 1)
+        durable.reach(first.position)
+        assert await asked == 1
+        await following.stop()
+
+
+async def test_followers_of_shards_hear_of_what_is_durable(nats_server: NatsServer, namespace: str) -> None:
+    async with waiting_node(nats_server, namespace) as (made, durable), node(nats_server.url, namespace) as other:
+        received = Received[StoredCommit]()
+        following = await made.bus.follow_shards(range(SHARDS), received.receive)
+        first = await publish(other.event_store, ALICE, payload_of(ALICE, 1), START)
+        assert isinstance(first, Committed)
+        await soon(lambda: durable.waiting == 1)
+        assert received.items == []
+        durable.reach(first.position)
+        assert [one.position for one in received.items] == [first.position]
+        await following.stop()
+
+
+async def test_a_subscriber_anywhere_hears_of_an_event_when_a_worker_says_that_it_is_durable(
+    nats_server: NatsServer, namespace: str
+) -> None:
+    async with node(nats_server.url, namespace) as worker, node(nats_server.url, namespace) as far:
+        row = MemberRow(node="a", slot=0, incarnation="a-0", durability="sync barrier, boot 1")
+        await worker.table.create(member_key("a", 0), encode_member(row))
+        far.bus.wait_for(AskedDurability(far.nats, far.names, far.table))
+        received = Received[StoredCommit]()
+        subscription = await far.bus.subscribe(received.receive)
+        first = await publish(worker.event_store, ALICE, payload_of(ALICE, 1), START)
+        assert isinstance(first, Committed)
+        durable = Durable()
+        answering = await worker.transport.answer_durable(durable)
+        await soon(lambda: durable.waiting == 1)
+        assert received.items == []
+        durable.reach(0, "the disk")  # it asks again
+        await soon(lambda: durable.waiting == 1)
+        assert received.items == []
+        durable.reach(first.position)
+        await received.count(1)
+        await answering.stop()
+        await subscription.stop()
+
+
+async def test_where_workers_leave_it_to_the_server_a_subscriber_waits_for_nobody(
+    nats_server: NatsServer, namespace: str
+) -> None:
+    async with node(nats_server.url, namespace) as worker, node(nats_server.url, namespace) as far:
+        far.bus.wait_for(AskedDurability(far.nats, far.names, far.table))
+        received = Received[StoredCommit]()
+        subscription = await far.bus.subscribe(received.receive)
+        await publish(worker.event_store, ALICE, payload_of(ALICE, 1), START)
+        await soon(lambda: far.bus._notices._held != [])
+        assert received.items == []
+        row = encode_member(MemberRow(node="a", slot=0, incarnation="a-0"))
+        await worker.table.create(member_key("a", 0), row)
+        await received.count(1)
+        await subscription.stop()
+
+
+async def test_after_a_power_cut_others_may_be_in_the_places_of_what_was_heard_of(
+    own_server: NatsServer, namespace: str
+) -> None:
+    """What was not durable is gone, and what comes in its place is heard of, once."""
+    async with waiting_node(own_server, namespace) as (made, durable):
+        received = Received[StoredCommit]()
+        subscription = await made.bus.subscribe(received.receive)
+        made.event_store.durability = None
+        kept = await publish(made.event_store, ALICE, payload_of(ALICE, 1), START)
+        assert isinstance(kept, Committed)
+        durable.reach(kept.position)
+        await received.count(1)
+        blocks = own_server.store / "jetstream" / "$G" / "streams" / made.names.stream / "msgs"
+        size = (blocks / "1.blk").stat().st_size
+        lost = await publish(made.event_store, ALICE, payload_of(ALICE, 2, data=b'"lost"'), kept.position)
+        assert isinstance(lost, Committed)
+        await soon(lambda: durable.waiting == 1)
+        generations = Generations(made.nats)
+        own_server.kill()
+        os.truncate(blocks / "1.blk", size)
+        own_server.start()
+        await generations.back()
+        other = payload_of(ALICE, 2, data=b'"other"')
+        outcome = await publish(made.event_store, ALICE, other, kept.position)
+        assert isinstance(outcome, Committed)
+        durable.reach(outcome.position)
+        await soon(lambda: len(received.items) == 2)
+        assert received.items[1] == StoredCommit(ALICE, outcome.position, other)
+        await subscription.stop()
+
+
+# ------------------------------------------------------------------------------------------------ pools
+
+
+PROMISE = re.compile(r"aether: namespace .*")
+FAILED = re.compile(r"aether: the disk has failed a sync")
+FAILS_ONCE = """
+import os, errno
+_fdatasync = os.fdatasync
+def fdatasync(fd):
+    try:
+        os.unlink({flag!r})
+    except OSError:
+        return _fdatasync(fd)
+    raise OSError(errno.EIO, "Input/output error")
+os.fdatasync = fdatasync
+"""
+
+
+def promise_of(pool: Pool) -> str:
+    return pool.wait_for(PROMISE)[0][0]
+
+
+def configuration_of(pool: Pool) -> str:
+    return (pool.data / "nats-server.conf").read_text()
+
+
+async def deposits(url: str, namespace: str) -> None:
+    async with aether.connect(url, model=model, namespace=namespace) as client:
+        account = client.actor(Account, "alice")
+        before = (await client.state(Account, "alice")).version
+        assert [await account.deposit(1) for _ in range(3)] == [before + 1, before + 2, before + 3]
+
+
+def embedded(*options: str, variables: Mapping[str, str] | None = None) -> Pool:
+    given = None if variables is None else {**os.environ, **variables}
+    return Pool("tests.support.actors:model", "--workers", "2", "--nats", "embedded", *options, variables=given)
+
+
+def url_of(pool: Pool) -> str:
+    return (pool.data / "nats.url").read_text().strip()
+
+
+async def test_the_embedded_server_leaves_syncing_to_the_workers_and_the_pool_says_so(namespace: str) -> None:
+    with embedded("--namespace", namespace) as pool:
+        assert "sync barrier" in promise_of(pool)
+        assert "always" not in configuration_of(pool)
+        await deposits(url_of(pool), namespace)
+
+
+@pytest.mark.parametrize("by", ["option", "variable"])
+async def test_the_server_syncs_when_that_is_asked_for(namespace: str, by: str) -> None:
+    options = ["--namespace", namespace, *(["--sync", "server"] if by == "option" else [])]
+    with embedded(*options, variables={"AETHER_SYNC": "server"} if by == "variable" else None) as pool:
+        assert "sync_interval always" in promise_of(pool)
+        assert "sync_interval: always" in configuration_of(pool)
+        await deposits(url_of(pool), namespace)
+
+
+def on(server: NatsServer, namespace: str, *options: str, variables: Mapping[str, str]) -> Pool:
+    return Pool("tests.support.actors:model", "--workers", "1", "--nats", server.url, "--namespace", namespace,
+                "--shards", "8", *options, variables={**os.environ, **variables})  # fmt: skip
+
+
+async def test_a_server_of_ones_own_is_used_as_its_store_allows(
+    own_server: NatsServer, namespace: str, tmp_path: Path
+) -> None:
+    with on(own_server, namespace, variables={"AETHER_NATS_STORE": str(own_server.store)}) as pool:
+        assert "sync barrier" in promise_of(pool)
+        await deposits(own_server.url, namespace)
+        other = on(own_server, namespace, "--node", "other", variables={"AETHER_MEMBER_TTL_S": "1"})
+        other.wait_for(re.compile("all workers of a namespace must do the same"))
+        assert other.process.wait(60) == 4
+    with on(own_server, namespace, variables={"AETHER_NATS_STORE": str(tmp_path)}) as pool:
+        assert "what the server acknowledges" in promise_of(pool)
+        pool.wait_for(re.compile(r"aether: commits are not made durable by a sync of the workers: .*store_dir"))
+        await deposits(own_server.url, namespace)
+
+
+def test_a_barrier_that_must_be_and_cannot_is_an_error_of_the_configuration(
+    nats_server: NatsServer, namespace: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-P", "-m", "aether.supervisor", "tests.support.actors:model", "--nats", nats_server.url,
+               "--namespace", namespace, "--data-dir", str(tmp_path), "--sync", "barrier"]  # fmt: skip
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 4
+    assert "AETHER_NATS_STORE" in ended.stderr
+
+
+async def test_after_a_failed_sync_the_server_is_started_again_and_nothing_acknowledged_is_lost(
+    namespace: str, tmp_path: Path
+) -> None:
+    flag = tmp_path / "fails"
+    (tmp_path / "sitecustomize.py").write_text(FAILS_ONCE.format(flag=str(flag)))
+    with embedded("--namespace", namespace, variables={"PYTHONPATH": str(tmp_path)}) as pool:
+        url = url_of(pool)
+        await deposits(url, namespace)
+        flag.touch()
+        calls = aether.config.CallConfig(deadline_s=30)
+        async with aether.connect(url, model=model, namespace=namespace, calls=calls) as client:
+            assert await client.actor(Account, "alice").deposit(1) == 4
+        pool.wait_for(FAILED)
+        pool.wait_for(re.compile("exited with 5"))
+        await deposits(url, namespace)

@@ -1,0 +1,177 @@
+"""Nobody is told that something is durable before a sync that began after it was written has ended."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from aether.ids import Position
+from aether.system import sync_barrier
+from aether.system.block_files import SyncFailed
+from aether.system.sync_barrier import TRY_AGAIN, SyncBarrier
+from tests.support.members import soon
+
+
+class Syncs:
+    """A disk whose syncs are counted; what was written is durable when a sync that began later has ended."""
+
+    def __init__(self) -> None:
+        self.began = 0
+        self.ended = 0
+        self.threads: list[str] = []
+        self.error: Exception | None = None
+        self.slow: threading.Event | None = None
+
+    def __call__(self) -> None:
+        self.began += 1
+        self.threads.append(threading.current_thread().name)
+        if self.slow is not None:
+            assert self.slow.wait(10)
+        if self.error is not None:
+            raise self.error
+        self.ended += 1
+
+
+def barrier_of(syncs: Callable[[], None]) -> tuple[SyncBarrier, list[str]]:
+    failed: list[str] = []
+    return SyncBarrier(syncs, failed.append), failed
+
+
+async def test_all_who_wait_in_one_turn_of_the_loop_share_one_sync() -> None:
+    syncs = Syncs()
+    barrier, _ = barrier_of(syncs)
+    told: list[str] = []
+    for position in (1, 2, 3):
+        barrier.after_write(Position(position), told.append)
+    assert (syncs.began, told) == (0, [])
+    await soon(lambda: len(told) == 3)
+    assert (syncs.ended, told, barrier.position) == (1, ["", "", ""], 3)
+
+
+async def test_what_is_known_to_be_durable_is_told_at_once_to_readers_and_never_to_writers() -> None:
+    syncs = Syncs()
+    barrier, _ = barrier_of(syncs)
+    told: list[str] = []
+    barrier.after_read(Position(5), told.append)
+    await soon(lambda: told == [""])
+    barrier.after_read(Position(4), told.append)
+    barrier.after_notice(Position(5), told.append)
+    assert told == [""] * 3
+    barrier.after_write(Position(4), told.append)  # the stream was deleted and made anew
+    assert told == [""] * 3
+    await soon(lambda: len(told) == 4)
+    assert syncs.ended == 2
+
+
+async def test_after_a_new_connection_nothing_is_known() -> None:
+    syncs = Syncs()
+    barrier, _ = barrier_of(syncs)
+    told: list[str] = []
+    barrier.after_read(Position(5), told.append)
+    await soon(lambda: told == [""])
+    barrier.forget()
+    barrier.after_read(Position(4), told.append)
+    assert told == [""]
+    await soon(lambda: len(told) == 2)
+    assert (syncs.ended, barrier.position) == (2, 4)
+
+
+async def test_who_comes_while_a_sync_runs_waits_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    syncs = Syncs()
+    barrier, _ = barrier_of(syncs)
+    barrier._in_loop = False
+    syncs.slow = threading.Event()
+    told: list[str] = []
+    barrier.after_write(Position(1), lambda why: told.append("first"))
+    await soon(lambda: syncs.began == 1)
+    barrier.after_write(Position(2), lambda why: told.append(f"second after {syncs.ended} syncs"))
+    await asyncio.sleep(0.01)
+    assert told == []
+    syncs.slow.set()
+    await soon(lambda: len(told) == 2)
+    assert told == ["first", "second after 2 syncs"]
+    barrier.close()
+
+
+async def test_slow_syncs_are_made_in_a_thread_and_now_and_then_in_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync_barrier, "SHORT_S", -1.0)  # every sync takes longer
+    syncs = Syncs()
+    barrier, _ = barrier_of(syncs)
+    for position in range(1, TRY_AGAIN + 3):
+        told: list[str] = []
+        barrier.after_write(Position(position), told.append)
+        await soon(lambda told=told: told == [""])  # type: ignore[misc]
+    in_loop = [number for number, name in enumerate(syncs.threads) if name != "aether sync"]
+    assert in_loop == [0, TRY_AGAIN + 1]
+    barrier.close()
+
+
+async def test_who_is_in_no_hurry_rides_along_and_is_not_forgotten() -> None:
+    syncs = Syncs()
+    barrier, _ = barrier_of(syncs)
+    told: list[str] = []
+    barrier.after_notice(Position(1), told.append)
+    barrier.after_write(Position(2), told.append)
+    await soon(lambda: len(told) == 2)
+    assert syncs.began == 1
+    barrier.after_notice(Position(3), told.append)
+    await soon(lambda: len(told) == 3)
+    assert syncs.began == 2
+    await asyncio.sleep(2 * sync_barrier.LAZY_S)
+    assert syncs.began == 2
+
+
+@pytest.mark.parametrize("in_loop", [True, False])
+async def test_a_failed_sync_is_final(in_loop: bool) -> None:
+    syncs = Syncs()
+    barrier, failed = barrier_of(syncs)
+    barrier._in_loop = in_loop
+    syncs.error = SyncFailed(5, "Input/output error")
+    told: list[str] = []
+    barrier.after_write(Position(1), told.append)
+    await soon(lambda: len(told) == 1)
+    syncs.error = None
+    barrier.after_write(Position(2), told.append)
+    barrier.after_read(Position(2), told.append)
+    barrier.after_notice(Position(2), told.append)
+    await soon(lambda: len(told) == 4)
+    assert all("Input/output error" in why for why in told)
+    assert (len(failed), syncs.began, barrier.position) == (1, 1, 0)
+    barrier.close()
+
+
+async def test_another_error_fails_those_who_wait_and_is_tried_again() -> None:
+    syncs = Syncs()
+    barrier, failed = barrier_of(syncs)
+    syncs.error = FileNotFoundError(2, "No such file or directory")
+    told: list[str] = []
+    barrier.after_write(Position(1), told.append)
+    await soon(lambda: len(told) == 1)
+    assert "No such file" in told[0]
+    syncs.error = None
+    barrier.after_write(Position(1), told.append)
+    await soon(lambda: len(told) == 2)
+    assert (told[1], failed) == ("", [])
+
+
+async def test_one_who_raises_does_not_keep_the_others_from_being_told() -> None:
+    barrier, _ = barrier_of(Syncs())
+    told: list[str] = []
+
+    def raises(_: str) -> None:
+        raise RuntimeError
+
+    barrier.after_write(Position(1), raises)
+    barrier.after_write(Position(2), told.append)
+    await soon(lambda: told == [""])
+
+
+async def test_at_the_end_who_waits_is_told_that_it_is_not_known() -> None:
+    barrier, _ = barrier_of(Syncs())
+    told: list[str] = []
+    barrier.after_write(Position(1), told.append)
+    barrier.close()
+    barrier.after_read(Position(1), told.append)
+    assert all(told)
+    assert len(told) == 2
