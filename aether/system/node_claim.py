@@ -118,11 +118,12 @@ def _id_of(directory: Path) -> str:
 
 
 def _recorded(fd: int) -> str:
-    """The id in a locked file, which gets one when it has none."""
+    """The id in a locked file, which gets one when it has none, or only what a power cut has left of one."""
     recorded = os.pread(fd, _ID_BYTES_MAX, 0).decode(errors="replace").strip()
-    if not recorded:
+    if not recorded or not recorded.isascii() or not recorded.isprintable():
         recorded = _new_id()
         os.pwrite(fd, f"{recorded}\n".encode(), 0)
+        os.ftruncate(fd, len(recorded) + 1)
     return recorded
 
 

@@ -1,6 +1,7 @@
 """Laws of node names: one holder at a time, the same name and claim for the next, and no claim without a lock."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from aether.errors import ConfigError
 from aether.system.environment import boot_id, host_name
-from aether.system.node_claim import NAME_BYTES_MAX, NodeClaim, claim_node, claim_text
+from aether.system.node_claim import ID_FILE, NAME_BYTES_MAX, NodeClaim, claim_node, claim_text
 
 DEADLINE_S = 20.0
 
@@ -61,6 +62,18 @@ def test_other_names_and_other_namespaces_share_the_directory(tmp_path: Path) ->
     assert claims[0].name == claims[1].name
     assert len({claim.claim for claim in claims}) == 4
     release(*claims)
+
+
+@pytest.mark.parametrize("left", [b"", bytes(9), b"4f2a\0\0\0\0\0", bytes(range(128, 255)), b"\n"], ids=repr)
+def test_what_a_power_cut_leaves_of_an_id_is_replaced_by_one(tmp_path: Path, left: bytes) -> None:
+    (tmp_path / ID_FILE).write_bytes(left)
+    first = claim_node(tmp_path, "bank")
+    assert first.name.isprintable()
+    assert re.fullmatch(r"[0-9a-f]{8}\n", (tmp_path / ID_FILE).read_text())
+    release(first)
+    again = claim_node(tmp_path, "bank", lock_wait_s=0)
+    assert again.name == first.name
+    release(again)
 
 
 @given(first=names, second=names)
