@@ -122,7 +122,8 @@ class BlockFiles:
         blocks = _blocks(self.directory)
         if self._newest_fd >= 0:
             _sync(os.fdatasync, self._newest_fd)
-        for number in sorted(number for number, inode in blocks.items() if self._inodes.get(number) != inode):
+        changed = {number for number, inode in blocks.items() if self._inodes.get(number) != inode}
+        for number in sorted(changed.union([max(blocks)] if blocks else [])):  # the last one stays open
             with suppress(FileNotFoundError):  # removed meanwhile, and what it held with it
                 self._sync_block(number)
         self._sync_directory(os.fsync)
@@ -130,8 +131,8 @@ class BlockFiles:
 
     def _sync_file_system(self) -> None:
         """Sync all there is: a stream that was made just now has directories and files that nobody else syncs."""
+        blocks = _blocks(self.directory)  # before the sync: what comes after it is new to the next one
         self._sync_directory(_syncfs)
-        blocks = _blocks(self.directory)
         if blocks:
             self._sync_block(max(blocks))
             self._sync_directory(os.fsync)

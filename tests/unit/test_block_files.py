@@ -111,6 +111,30 @@ def test_a_block_that_was_rewritten_is_another_file(directory: Path, disk: Disk,
     (directory / "new.tmp").rename(directory / f"{number}.blk")
     blocks.sync()
     assert disk.lost() == []
+    made_old(directory)
+    blocks.sync()
+    write(directory, 2, b"more")
+    blocks.sync()
+    assert disk.lost() == []
+
+
+def test_blocks_that_begin_during_the_first_sync_are_new_to_the_next(
+    directory: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(directory, 1)
+    sync_all = block_files._syncfs
+
+    def meanwhile(fd: int) -> None:
+        sync_all(fd)
+        write(directory, 1, b"more")
+        write(directory, 2)
+        write(directory, 3)
+
+    monkeypatch.setattr(block_files, "_syncfs", meanwhile)
+    blocks = BlockFiles(directory)
+    blocks.sync()
+    blocks.sync()
+    assert disk.lost() == []
 
 
 def test_a_stream_that_was_made_anew_is_synced_from_the_ground(directory: Path, disk: Disk) -> None:
