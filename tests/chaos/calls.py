@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol
 
 
 class Act(StrEnum):
@@ -63,7 +63,13 @@ class Call:
     error: str = ""
 
 
-def write_call(call: Call, to: TextIO) -> None:
+class CallSink(Protocol):
+    """What lines can be written to."""
+
+    def write(self, line: str, /) -> object: ...
+
+
+def write_call(call: Call, to: CallSink) -> None:
     """Append one line."""
     to.write(json.dumps(asdict(call), ensure_ascii=False) + "\n")
 

@@ -10,16 +10,15 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import aether
 from tests.chaos import model
-from tests.chaos.calls import Act, Call, Outcome, Receipt, write_call
+from tests.chaos.calls import Act, Call, CallSink, Outcome, Receipt, write_call
 
 READ_SHARE = 0.3
 WITHDRAWN_SHARE = 0.45
@@ -69,10 +68,10 @@ def client_names(count: int) -> list[str]:
     return [f"c{n}" for n in range(count)]
 
 
-class _Lane:
+class Lane:
     """One client's calls to one ledger, one after the other."""
 
-    def __init__(self, client: aether.Client, name: str, ledger: str, options: LoadOptions, log: TextIO) -> None:
+    def __init__(self, client: aether.Client, name: str, ledger: str, options: LoadOptions, log: CallSink) -> None:
         self._client = client
         self._name = name
         self._ledger = ledger
@@ -155,14 +154,22 @@ async def run_load(options: LoadOptions) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     async with AsyncExitStack() as clients:
         log = clients.enter_context(options.log.open("a", buffering=1))
-        lanes = []
-        for name in client_names(options.clients):
-            client = await clients.enter_async_context(
-                aether.connect(options.url, model=model.model, namespace=options.namespace)
-            )
-            client._session.caller._new_id = WANTED_ID.get  # the library's own ids are not told
-            lanes += [_Lane(client, name, ledger, options, log) for ledger in ledger_names(options.ledgers)]
+        lanes = await open_lanes(clients, options, log)
         await asyncio.gather(*(lane.run(stopping) for lane in lanes))
+
+
+async def open_lanes(
+    clients: AsyncExitStack, options: LoadOptions, log: CallSink, names: Sequence[str] = ()
+) -> list[Lane]:
+    """Every client's lane to every ledger, with the clients open until the stack closes them."""
+    lanes = []
+    for name in names or client_names(options.clients):
+        client = await clients.enter_async_context(
+            aether.connect(options.url, model=model.model, namespace=options.namespace)
+        )
+        client._session.caller._new_id = WANTED_ID.get  # the library's own ids are not told
+        lanes += [Lane(client, name, ledger, options, log) for ledger in ledger_names(options.ledgers)]
+    return lanes
 
 
 def _options() -> LoadOptions:

@@ -41,13 +41,20 @@ class NatsServer:
     """One server that can die and come back with its port and its store."""
 
     def __init__(
-        self, *, jetstream: bool = True, options: Sequence[str] = (), config: str = "", binary: str | None = None
+        self,
+        *,
+        jetstream: bool = True,
+        options: Sequence[str] = (),
+        config: str = "",
+        binary: str | None = None,
+        store: Path | None = None,
     ) -> None:
         self.port = free_port()
         self._directory = tempfile.TemporaryDirectory(prefix="aether-nats-")
+        self._store = store or Path(self._directory.name)
         self._arguments = [binary or nats_server_binary(), "-a", "127.0.0.1", "-p", str(self.port), *options]
         if jetstream:
-            self._arguments += ["-js", "-sd", self._directory.name]
+            self._arguments += ["-js", "-sd", str(self._store)]
         if config:
             path = Path(self._directory.name) / "server.conf"
             path.write_text(config)
@@ -61,7 +68,7 @@ class NatsServer:
     @property
     def store(self) -> Path:
         """Its `store_dir`."""
-        return Path(self._directory.name)
+        return self._store
 
     def start(self) -> None:
         """Start it and wait until it takes connections."""

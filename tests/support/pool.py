@@ -27,10 +27,11 @@ class Pool:
         variables: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
         stdout: int | None = None,
+        data: Path | None = None,
     ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="aether-pool-")
-        self.data_dir = self._directory.name
-        command = [*prefix, sys.executable, "-P", "-m", *program, model, "--data-dir", self._directory.name, *options]
+        self.data_dir = str(data or self._directory.name)
+        command = [*prefix, sys.executable, "-P", "-m", *program, model, "--data-dir", self.data_dir, *options]
         root = Path(__file__).parents[2]
         self.process = subprocess.Popen(
             command, cwd=directory or root, stdout=stdout, stderr=subprocess.PIPE, text=True, env=variables

@@ -1,0 +1,71 @@
+"""A few cuts of recorded runs: nothing that a client was told is lost, and without the syncs the test finds it lost.
+
+`scripts/powercut` makes many more.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.powercut.ablations import WITHOUT
+from tests.powercut.cuts import Cut, cuts
+from tests.powercut.disk import FileSystem, Names
+from tests.powercut.recording import Recording, Scene, record
+
+pytestmark = pytest.mark.timeout(240)
+
+BY_SERVER = ("--sync", "server")
+OFTEN = ("--sync-interval", "1s")
+"""How often the server rewrites blocks that are mostly dead, and writes its index files."""
+
+POSIX = FileSystem(names=Names.POSIX)
+FILE_NAMES = FileSystem(names=Names.FILE)
+"""With `sync_interval: always` the server syncs each block and never the directory that a new one is in."""
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Callable[[Scene], Recording]:
+    return lambda scene: record(scene, tmp_path)
+
+
+def lost(found: Iterator[Cut]) -> bool:
+    """Whether a cut lost what had been acknowledged."""
+    return any("acknowledged, missing" in fault for cut in found for fault in cut.verdict.faults)
+
+
+@pytest.mark.parametrize(
+    ("scene", "file_system"),
+    [
+        (Scene(arguments=OFTEN, steps=("fill", "worker", "clear", "purge", "server"), calls=400), POSIX),
+        (Scene(arguments=BY_SERVER, steps=("worker", "purge", "server"), calls=400), FILE_NAMES),
+    ],
+    ids=["synced by the workers", "synced by the server"],
+)
+def test_what_was_acknowledged_outlives_a_power_cut(
+    recorded: Callable[[Scene], Recording], scene: Scene, file_system: FileSystem
+) -> None:
+    recording = recorded(scene)
+    found = list(cuts(recording, file_system, "ci", by_readers=8, by_pools=2))
+    assert all(not cut.verdict.faults for cut in found), "\n".join(map(str, found))
+    assert max(cut.acknowledged for cut in found) > 500
+
+
+@pytest.mark.parametrize("step", WITHOUT)
+def test_each_step_of_the_barrier_is_needed(recorded: Callable[[Scene], Recording], step: str) -> None:
+    recording = recorded(Scene(arguments=("--without", step), steps=(), calls=500))
+    assert lost(cuts(recording, POSIX, "ci", by_readers=20))
+
+
+def test_a_server_that_does_not_sync_loses_what_it_acknowledged(recorded: Callable[[Scene], Recording]) -> None:
+    recording = recorded(Scene(arguments=(*BY_SERVER, "--sync-interval", "none"), steps=(), calls=200))
+    assert lost(cuts(recording, FILE_NAMES, "ci", by_readers=10))
+
+
+def test_the_disk_of_a_recording_is_the_disk_that_the_run_left(tmp_path: Path) -> None:
+    recording = record(Scene(arguments=OFTEN, steps=("fill", "clear", "purge", "server"), calls=150), tmp_path)
+    left = {
+        str(path.relative_to(tmp_path)): None if path.is_dir() else path.read_bytes()
+        for path in (tmp_path / "data").rglob("*")
+    }
+    assert recording.disk.now() == {"data": None, **left}
