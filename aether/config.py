@@ -30,10 +30,15 @@ def without_secret(url: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionConfig:
-    """How to reach NATS.
+    """How to reach NATS. Empty texts mean unused.
 
-    `ping_interval_s` times two is how long a frozen server goes unnoticed. `credentials_file`, `user` and `password`,
-    `token` and the `tls_*` files are passed to the server as given; empty means unused.
+    - `url`: one server, or several of a cluster with commas between. `name`: how the server lists the connection.
+    - `connect_timeout_s`: how long one attempt to connect may take.
+    - `ping_interval_s`: how often the server is asked whether it lives; a frozen one is noticed after thrice that time.
+    - `credentials_file`: of a NATS user, with its signed token and key. `user`: one that the server's
+      configuration has. `password`: of that user. `token`: instead of user and password.
+    - `tls_ca_file`: the certificate authority that signed the server's certificate; it makes TLS a must.
+      `tls_cert_file`: the client's own certificate. `tls_key_file`: its key.
     """
 
     url: str = NATS_URL_DEFAULT
@@ -64,9 +69,10 @@ SYNC = ("auto", "barrier", "server")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageConfig:
-    """What a namespace is created with, and how what it stores becomes durable.
+    """What a namespace is created with, and how what it stores becomes durable. The create decides.
 
-    - `shards`, `replicas`: the create decides, and later workers must agree on `shards`.
+    - `shards`: how many parts the actors of the namespace are divided into; at most 65,536. Later workers must agree.
+    - `replicas`: how many NATS servers keep a copy of its streams and buckets.
     - `sync`: who makes what is stored durable. "barrier": workers sync the files of a server on this machine before
       they answer, or do not start. "server": the server, as it is set (an embedded one syncs every write). "auto": the
       barrier where it can be proved, else the server.
@@ -90,10 +96,10 @@ class StorageConfig:
 class ClusterConfig:
     """How a worker keeps its place among the others, in seconds.
 
-    - `ttl_s`: how long a member's row outlives its last renewal on the server, whole seconds. It is renewed
-      `renewals_a_ttl` times in that time. `margin_s`: how much earlier the member itself stops to answer; None is a
-      fifth of `ttl_s`, which is more than the time between two renewals, so that rows that expire together, because
-      the server could not be reached, are not taken for dead members by the last of them.
+    - `ttl_s`: how long a member's row outlives its last renewal on the server, whole seconds; 5 with the embedded
+      server. `renewals_a_ttl`: how often it is renewed in that time. `margin_s`: how much earlier the member itself
+      stops to answer; None is a fifth of `ttl_s`, which is more than the time between two renewals, so that rows that
+      expire together, because the server could not be reached, are not taken for dead members by the last of them.
     - `gather_s`: how long a starting worker leaves their shards to siblings that are starting too.
     - `regather_s`: how long after an outage of the server members may be missing before their shards are moved.
     - `moves_in_flight_max`: shards that one worker gives away at once. `prepare_timeout_s`: how long their actors are
@@ -135,25 +141,29 @@ class RuntimeConfig:
 
     At a bound the caller gets `Overloaded`; nothing is dropped in silence.
 
-    - `mailbox_max`: commands waiting on one actor; `waiting_max`: on all actors of the worker.
+    - `mailbox_max`: commands waiting on one actor. `waiting_max`: commands waiting on all actors of the worker.
     - `active_vms_max`: actors in memory; the least recently used idle one goes first.
     - `activations_max`: histories being read at once; the server reads them on the connection that all else waits for.
-      `commits_in_flight_max`: unacknowledged commits.
+      `commits_in_flight_max`: commits that wait for their acknowledgement at once.
     - `turn_commands_max`: commands that share one commit.
     - `idle_passivation_s`: an actor unused for so long leaves memory, with a snapshot; 0 never.
-    - `snapshot_every_events`, `snapshot_after_replay_s`: when a snapshot is written beside passivation; 0 never.
+    - `snapshot_every_events`: after so many events a snapshot is written; 0 never. `snapshot_after_replay_s`: it is
+      also written after a replay that took so long; 0 never. `snapshots_in_flight_max`: snapshots written at once;
+      further ones are left out.
     - `record_max`: command ids remembered for one actor. `record_margin_s`: how long an id that the client library made
-      is remembered beyond its deadline; `command_window_s`: one that the caller gave, from its commit.
+      is remembered beyond its deadline. `command_window_s`: how long one that the caller gave is remembered after its
+      commit.
     - `append_timeout_s`: an append without acknowledgement for so long has an unknown outcome.
     - `blocking_threads_max`: `blocking` handlers that run at once; others wait for a thread, within their deadlines.
     - `loop_silent_s`: a worker whose event loop is blocked for so long says by what in the log; 0 never.
+    - `drain_timeout_s`: how long a worker may take to hand its shards over and answer what it took.
     - `cancel_grace_s`: a handler that goes on for so long after it was cancelled is given up; its actor answers
       `ActorFailed` until it ends.
     - `lifespan_exit_timeout_s`: how long, after the drain, the end of the model's lifespan is waited for.
     - `state_checks`: how often a state with containers is compared with the fold of its events, so that a change in
       place is found: "always" (each command: tests and development), "sampled" (the first command, a few percent of the
       others, and each that `state_checks_share` of the worker's time pays for) or "off". Before it is snapshotted it is
-      compared in any case.
+      compared in any case. `state_checks_share`: how much of a worker's time "sampled" checks may take.
     - `follow_stored`: apply events appended from outside as they arrive (see docs/guarantees.md for its cost).
     """
 
@@ -194,7 +204,11 @@ class RuntimeConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallConfig:
-    """How a call behaves: its default deadline, how long the first attempt waits, and how many may be in flight.
+    """How a call behaves.
+
+    - `deadline_s`: how long a call may take when it says nothing itself; at most 60.
+    - `attempt_timeout_s`: how long the first attempt waits for its answer before the command is sent again.
+    - `in_flight_max`: calls of one client that wait for their answers at once; further ones wait for room.
 
     An attempt after one that got no answer waits longer, up to four times, so that a late answer is not asked for ever
     more often; an attempt that found nobody does not count.

@@ -32,7 +32,28 @@ class Outcomes:
 
 @dataclass(slots=True)
 class Counters:
-    """Since the runtime was made. A face may publish them; nothing decides by them."""
+    """Since the runtime was made. A face may publish them; nothing decides by them.
+
+    - `commands`: commands and queries that arrived. `answers`: answers sent. `answers_fenced`: answers left out because
+      the lease of their shard had ended. `duplicates`: commands that came again, and got the answer of the first.
+    - `refusals_stored`: refusals stored as `aether.Refused`. `overloaded`: commands refused at a bound.
+    - `commits`: commits handed to the store. `commits_fenced`: those not sent, because the lease had ended. `batches`:
+      atomic batches of commits. `conflicts`: commits refused because another writer was first. `unknown_outcomes`:
+      commits without an acknowledgement. `appends_refused`: commits that the server refused, for want of room for
+      example.
+    - `activations`: actors brought into memory. `events_replayed`: events read for that. `events_followed`: events of
+      other writers that were applied as they were broadcast. `passivations`: idle actors taken out of memory.
+    - `commands_rejected`: decided nos and bad input found by handlers. `handlers_failed`: errors in handlers.
+      `handlers_late`: handlers that were past their deadline. `handlers_given_up`: handlers that went on after their
+      cancellation.
+    - `actors_not_loaded`: activations that failed. `states_changed`: states found changed outside an event.
+      `loop_silences`: times when a handler blocked the event loop.
+    - `actors_halted`: actors halted because their replay ended a worker. `workers_lost`: workers that a handler ended.
+      `machines_given_up`: virtual machines ended by a fault of the runtime.
+    - `snapshots_written`: snapshots stored. `snapshots_ignored`: snapshots of other code, or unreadable.
+      `snapshots_left_out`: those not written because too many were under way. `snapshots_too_large`: those over the
+      server's largest message. `snapshots_failed`: those that could not be stored.
+    """
 
     commands: int = 0
     answers: int = 0

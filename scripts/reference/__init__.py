@@ -1,0 +1,36 @@
+"""The pages of `docs/reference/` that are made from the code. `python -m scripts.reference` writes them.
+
+Each page is a function without arguments that gives its text; `PAGES` has them by file name. What a setting, a counter
+or an error means is read from the docstrings of the sources, so that it is said in one place.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from scripts.reference import command_line, configuration, counters, errors, exit_codes
+
+DIRECTORY = Path(__file__).parents[2] / "docs" / "reference"
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "cli.md": command_line.page,
+    "configuration.md": configuration.page,
+    "counters.md": counters.page,
+    "errors.md": errors.page,
+    "exit-codes.md": exit_codes.page,
+}
+
+
+def outdated() -> list[str]:
+    """The files that are not what the code gives now."""
+    return [name for name, page in PAGES.items() if _stored(name) != page()]
+
+
+def write() -> None:
+    """Write every page that is outdated."""
+    for name in outdated():
+        (DIRECTORY / name).write_text(PAGES[name]())
+
+
+def _stored(name: str) -> str:
+    path = DIRECTORY / name
+    return path.read_text() if path.exists() else ""
