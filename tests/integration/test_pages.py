@@ -10,6 +10,7 @@ from tests.support.nats_cluster import NatsCluster
 from tests.support.pages import NODES, Reader, blocks, matches
 
 DOCS = Path(__file__).parents[2] / "docs"
+README = "../README.md"
 NEEDS_CLUSTER = "<!-- needs: cluster -->"
 GENERATED = {"reference/cli.md"}
 """Their examples are parsed by a test of their own."""
@@ -23,10 +24,17 @@ def test_there_are_pages_with_code() -> None:
     assert {"start.md", "how-to/testing.md", "how-to/other-languages.md"} <= set(ALONE)
 
 
-@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("name", [*ALONE, README])
 def test_what_a_page_says_works(name: str, tmp_path: Path) -> None:
     with Reader(DOCS / name, tmp_path) as reader:
         reader.follow()
+
+
+def test_the_actor_of_the_readme_is_short() -> None:
+    actor = blocks(DOCS / README)[0].text
+    lines = [line for line in actor.splitlines() if line.strip() and not line.startswith("#")]
+    assert "class Account(Actor)" in actor
+    assert len(lines) <= 20
 
 
 async def test_what_the_page_about_clusters_says_works(tmp_path: Path) -> None:
@@ -41,7 +49,7 @@ async def test_what_the_page_about_clusters_says_works(tmp_path: Path) -> None:
         await asyncio.to_thread(follow)
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [*PAGES, README])
 def test_no_command_of_aether_is_in_a_block_that_is_not_run(name: str) -> None:
     if name in GENERATED:
         return
