@@ -81,6 +81,7 @@ def starts(tmp_path: Path) -> Iterator[Starts]:
 def test_a_second_start_finds_everything_and_changes_nothing(starts: Starts) -> None:
     status, output = starts.once()
     assert status == 0, output
+    assert re.search(r"^start: aether \S+ \((compiled|plain Python)\)$", output, re.MULTILINE)
     assert f"{ROWS} rows are new to the pool, 0 it already had" in output
     assert "are equal to a direct pass over the file" in output
     assert starts.living() == []
