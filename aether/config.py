@@ -231,9 +231,10 @@ LOG_FORMATS = ("text", "json")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:
-    """What the workers and their supervisor write to standard error: the least `level`, and one line a record.
+    """What the workers and their supervisor write to standard error, one line a record.
 
-    `format` is `text`, for people, or `json`, one object a line.
+    - `level`: the least that is written: debug, info, warning, error or critical.
+    - `format`: `text`, for people, or `json`, one object a line.
     """
 
     level: str = "INFO"

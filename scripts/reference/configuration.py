@@ -9,6 +9,7 @@ from aether.config import (
     CallConfig,
     ClusterConfig,
     ConnectionConfig,
+    LogConfig,
     RuntimeConfig,
     StorageConfig,
 )
@@ -31,6 +32,7 @@ COMPONENTS: Mapping[type, tuple[str, str]] = {
     ),
     CallConfig: ("Calls", "For clients and the command line. `aether.CallConfig`."),
     RuntimeConfig: ("Runtime", "For each worker. `aether.RuntimeConfig`."),
+    LogConfig: ("Logs", "For the workers and the supervisor of `aether run`; also `--log-level`, `--log-format`."),
     StorageConfig: (
         "Storage",
         "What a new namespace is created with. Another number of shards is refused later. `aether.StorageConfig`.",

@@ -6,7 +6,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-from typer.core import TyperCommand
 
 import aether
 from scripts.reference import DIRECTORY, outdated
@@ -17,7 +16,8 @@ SOURCES = Path(__file__).parents[2] / "aether"
 INTERNAL = {"AETHER_CHECK_FD", "AETHER_SUPERVISOR_HANDOVER", "AETHER_POOL_MODEL"}
 """Variables by which Aether's own processes talk to each other."""
 
-EXAMPLES = [(path, command, line) for path, command in commands() for line in examples(command)]
+COMMANDS = dict(commands())
+EXAMPLES = [line for command in COMMANDS.values() for line in examples(command) if "aether " in line]
 
 
 def test_the_pages_are_what_the_code_gives() -> None:
@@ -42,12 +42,12 @@ def test_there_are_examples() -> None:
     assert len(EXAMPLES) > 12
 
 
-@pytest.mark.parametrize(("path", "command", "line"), EXAMPLES, ids=[line for _, _, line in EXAMPLES])
-def test_an_example_of_the_help_is_a_command_line(path: str, command: TyperCommand, line: str) -> None:
+@pytest.mark.parametrize("line", EXAMPLES)
+def test_an_example_of_the_help_is_a_command_line(line: str) -> None:
     typed = re.split(r" \| (?!aether)|  +#", line)[0].rpartition("| ")[2]
     words = shlex.split(typed)
-    assert words[: len(path.split())] == path.split()
-    command.make_context(path, words[len(path.split()) :])
+    path = max((path for path in COMMANDS if words[: len(path.split())] == path.split()), key=len)
+    COMMANDS[path].make_context(path, words[len(path.split()) :])
 
 
 def test_bullets_of_docstrings_are_read() -> None:
