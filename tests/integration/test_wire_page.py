@@ -13,6 +13,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
 from nats.js.errors import APIError
 
 from tests.support.nats_server import NatsServer
@@ -50,6 +51,25 @@ class Raw:
             if message.subject == f"aether.{self.namespace}.evt.{self.tail}":
                 found += json.loads(message.data or b"[]")
         return found
+
+
+async def test_a_worker_says_when_what_is_stored_is_on_the_disk(namespace: str, tmp_path: Path) -> None:
+    """Where it syncs the files of the server itself: the embedded one, by default."""
+    options = ["--workers=1", "--nats=embedded", "--namespace", namespace, "--data-dir", str(tmp_path)]
+    pool = await asyncio.to_thread(Pool("tests.data.bank:model", *options).__enter__)
+    client = await nats.connect((tmp_path / "nats.url").read_text().strip())
+    try:
+        position = (await Raw(client, namespace, 256).call("deposit", args={"amount": "1.00"}))["position"]
+        answer = await client.request(f"aether.{namespace}.durable", str(position).encode(), timeout=5)
+        assert int(answer.data) >= position
+    finally:
+        await client.close()
+        await asyncio.to_thread(pool.__exit__, None, None, None)
+
+
+async def test_no_worker_answers_where_syncing_is_left_to_the_server(raw: Raw) -> None:
+    with pytest.raises(NoRespondersError):
+        await raw.client.request(f"aether.{raw.namespace}.durable", b"1", timeout=5)
 
 
 @pytest.fixture
@@ -144,7 +164,18 @@ async def test_the_table_says_who_is_there_and_who_owns_what(raw: Raw) -> None:
     keys = await table.keys()
     (member,) = [key for key in keys if key.startswith("member.")]
     row = json.loads((await table.get(member)).value or b"")
-    assert set(row) == {"node", "slot", "incarnation", "session", "beat", "claim", "active", "reads", "about"}
+    assert set(row) == {
+        "node",
+        "slot",
+        "incarnation",
+        "session",
+        "beat",
+        "claim",
+        "active",
+        "reads",
+        "durability",
+        "about",
+    }
     shard = raw.tail.partition(".")[0]
     lease = json.loads((await table.get(f"lease.{shard}")).value or b"")
     assert set(lease) == {"holder", "session", "incarnation"}
