@@ -132,6 +132,7 @@ class ClusterConfig:
         return self.ttl_s - (self.ttl_s / 5 if self.margin_s is None else self.margin_s)
 
 
+COMMIT_BATCHING = ("auto", "single", "batch")
 STATE_CHECKS = ("always", "sampled", "off")
 
 
@@ -145,6 +146,8 @@ class RuntimeConfig:
     - `active_vms_max`: actors in memory; the least recently used idle one goes first.
     - `activations_max`: histories being read at once; the server reads them on the connection that all else waits for.
       `commits_in_flight_max`: commits that wait for their acknowledgement at once.
+    - `commit_batching`: whether commits of different actors are stored together: "auto" while many wait for a server
+      that is slow with single ones, as one is that syncs each write; "single" never, "batch" whenever some wait.
     - `turn_commands_max`: commands that share one commit.
     - `idle_passivation_s`: an actor unused for so long leaves memory, with a snapshot; 0 never.
     - `snapshot_every_events`: after so many events a snapshot is written; 0 never. `snapshot_after_replay_s`: it is
@@ -172,6 +175,7 @@ class RuntimeConfig:
     active_vms_max: int = 100_000
     activations_max: int = 64
     commits_in_flight_max: int = 4_096
+    commit_batching: str = "auto"
     turn_commands_max: int = 512
     idle_passivation_s: float = 600.0
     snapshot_every_events: int = 500
@@ -197,6 +201,9 @@ class RuntimeConfig:
                   "cancel_grace_s", "loop_silent_s", "drain_timeout_s", "lifespan_exit_timeout_s",
                   "state_checks_share")  # fmt: skip
         _at_least(self, 0.01, "append_timeout_s", "command_window_s")
+        if self.commit_batching not in COMMIT_BATCHING:
+            text = f"commit_batching is one of {', '.join(COMMIT_BATCHING)}, not {self.commit_batching!r}"
+            raise ConfigError(text, setting="commit_batching")
         if self.state_checks not in STATE_CHECKS:
             text = f"state_checks is one of {', '.join(STATE_CHECKS)}, not {self.state_checks!r}"
             raise ConfigError(text, setting="state_checks")

@@ -1,16 +1,16 @@
 """The Committer: hands commits to the event store, a bounded number in flight, in the order they came.
 
 Each actor has at most one commit in flight (its machine sees to that), so commits of different actors need no order.
-They are published each on its own, or, while there is a backlog and they wait less that way, together: a batch is in
-flight alone, and whatever comes meanwhile goes next (`aether.core.grouping` decides). A commit leaves only while its
-shard's lease is valid, however long it was in line. It never blocks, owns no task.
+They are published each on its own, or, while there is a backlog and a server that is slow with singles, together: a
+batch is in flight alone, and whatever comes meanwhile goes next (`aether.core.batching` decides). A commit leaves only
+while its shard's lease is valid, however long it was in line. It never blocks, owns no task.
 """
 
 import logging
 from collections import deque
 from collections.abc import Callable
 
-from aether.core.grouping import Grouping, Way
+from aether.core.batching import Batching
 from aether.ids import ActorId, Position
 from aether.ports import Append, AppendOutcome, EventStore, Fenced, Lease, Unknown
 from aether.runtime.cohort import Stage
@@ -86,14 +86,14 @@ class Committer:
         in_flight_max: int,
         now_s: Callable[[], float],
         lease: Lease,
-        grouping: Grouping | None = None,
+        batching: Batching | None = None,
     ) -> None:
         self._store = store
         self._counters = counters
         self._in_flight_max = in_flight_max
         self._now_s = now_s
         self._lease = lease
-        self._grouping = grouping or Grouping()
+        self._batching = batching or Batching()
         self._in_flight = 0
         self._batch: _Batch | None = None
         self._line: deque[_Commit] = deque()
@@ -115,7 +115,7 @@ class Committer:
         """Let these join the line, and publish as much of it as may go now."""
         try:
             self._line.extend(commits)
-            self._advance(len(commits))
+            self._advance()
         except BaseException as error:  # a fault of ours: those in line go back to their machines
             line, self._line = self._line, deque()
             for commit in line:
@@ -127,20 +127,16 @@ class Committer:
         log.error("a commit could not be sent", exc_info=error, extra={"actor": str(commit.actor_id)})
         commit(Unknown(f"it could not be sent: {type(error).__name__}"))
 
-    def _advance(self, joined: int) -> None:
-        line, grouping, can_group = self._line, self._grouping, self._store.together_max > 1
-        if not line:
-            return
-        now_s = self._now_s()
-        for _ in range(joined):
-            grouping.joined(now_s)
-        if self._batch is not None:
+    def _advance(self) -> None:
+        line = self._line
+        if not line or self._batch is not None:
             return  # what comes until the outcome of a batch goes next
-        if can_group and grouping.way is Way.TOGETHER:
+        now_s = self._now_s()
+        if self._store.together_max > 1 and self._batching.pays(len(line) + self._in_flight, now_s):
             if not self._in_flight:
                 self._send_together(now_s)
             return
-        while line and self._in_flight < self._in_flight_max and not (can_group and grouping.full):
+        while line and self._in_flight < self._in_flight_max:
             self._send_first(now_s)
 
     def _send_first(self, now_s: float) -> None:
@@ -168,7 +164,7 @@ class Committer:
         self._in_flight += len(batch)
         self._counters.batches += 1
         try:
-            self._grouping.sent(len(batch))
+            self._batching.batch_sent(now_s)
             self._store.publish_together(
                 [Append(one.actor_id, one.payload, one.expected, one, one.may_send) for one in batch]
             )
@@ -181,7 +177,7 @@ class Committer:
             return
         self._in_flight += 1
         try:
-            self._grouping.sent(1)
+            self._batching.single_sent(self._in_flight, now_s)
             self._store.publish(commit.actor_id, commit.payload, commit.expected, commit)
         except BaseException as error:
             self._give_up(commit, error)
@@ -191,7 +187,6 @@ class Committer:
         try:
             if self._lease.valid(commit.shard, now_s):
                 return True
-            self._grouping.left(1)
             self._counters.commits_fenced += 1
             commit.sent = False
             commit(Fenced())
@@ -204,19 +199,19 @@ class Committer:
         """These have their outcomes: hand them over. The line goes on after all that they make possible."""
         if not commits:
             return
-        now_s = 0.0
+        batch = self._batch
         for commit in commits:
-            assert commit.outcome is not None
             if commit.sent:
                 self._count_down(commit)
+        try:
+            self._measure(commits, batch)
+        except BaseException:  # the choice of how to publish is worse for it, and nothing else
+            log.exception("outcomes could not be counted")
+        for commit in commits:
             try:
-                now_s = now_s or self._now_s()
-                if commit.sent:
-                    self._landed(commit, now_s)
-            except BaseException:  # the choice of how to publish is worse for it, and nothing else
-                log.exception("an outcome could not be counted", extra={"actor": str(commit.actor_id)})
-            try:
-                commit.done(commit.outcome)
+                outcome = commit.outcome
+                assert outcome is not None
+                commit.done(outcome)
             except BaseException:  # machines see to their own faults
                 log.exception("an outcome could not be taken", extra={"actor": str(commit.actor_id)})
 
@@ -228,10 +223,13 @@ class Committer:
             if not batch.left:
                 self._batch = None
 
-    def _landed(self, commit: _Commit, now_s: float) -> None:
-        batch = commit.batch
-        if batch is None:
-            self._grouping.settled(1, now_s)
-            return
-        if not batch.left:
-            self._grouping.settled(batch.size, now_s)
+    def _measure(self, commits: list[_Commit], batch: _Batch | None) -> None:
+        """What these outcomes say of how fast the store is; `batch` was under way when they came."""
+        now_s, singles = self._now_s(), 0
+        for commit in commits:
+            if commit.sent and commit.batch is None:
+                singles += 1
+        if singles:
+            self._batching.singles_settled(singles, self._in_flight, now_s)
+        if batch is not None and self._batch is None:
+            self._batching.batch_settled(batch.size, now_s)

@@ -19,6 +19,7 @@ from msgspec import Raw
 from aether.background import Background
 from aether.config import Loss, RuntimeConfig
 from aether.core.backoff import Backoff
+from aether.core.batching import Batching, CommitBatching
 from aether.core.health import Health, Need
 from aether.errors import AetherError, ConfigError, DeadlineExceeded, Unavailable, nothing_stored
 from aether.ids import ActorId
@@ -193,6 +194,7 @@ class Runtime:
                 config.commits_in_flight_max,
                 now_s=connection.clock.boot_s,
                 lease=self._lease,
+                batching=Batching(CommitBatching(config.commit_batching)),
             ),
             replayer=Replayer(
                 self.event_store,

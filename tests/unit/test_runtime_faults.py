@@ -18,7 +18,7 @@ import aether.runtime.open_turn
 import aether.runtime.replay
 import aether.runtime.snapshots
 from aether import ActorFailed, ActorId, Runtime
-from aether.core.grouping import Grouping
+from aether.core.batching import Batching
 from aether.core.record import CommandRecord
 from aether.core.turn import Turn
 from aether.errors import AetherError, Unavailable
@@ -73,11 +73,11 @@ WITHIN: dict[str, tuple[Any, str]] = {
     "payload": (Turn, "payload"),
     "turn over": (VirtualMachine, "turn_over"),
     "commit": (Committer, "commit"),
-    "join the line": (Grouping, "joined"),
     "send": (Committer, "_send_one"),
     "may send": (Committer, "_leaves"),
-    "count what is sent": (Grouping, "sent"),
-    "count what has settled": (Grouping, "settled"),
+    "choose": (Batching, "pays"),
+    "count what is sent": (Batching, "single_sent"),
+    "count what has settled": (Batching, "singles_settled"),
     "outcome": (VirtualMachine, "_take_outcome"),
     "committed": (VirtualMachine, "_committed"),
     "record": (CommandRecord, "add"),
