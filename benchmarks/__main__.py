@@ -25,10 +25,11 @@ from benchmarks.open_loop import open_loops
 from benchmarks.replay import replay
 from benchmarks.scaling import scaling
 from benchmarks.suite import Benchmark, Settings
-from benchmarks.throughput import alike, throughput
+from benchmarks.throughput import SYNC, alike, durable, throughput
 
 BENCHMARKS: dict[str, Benchmark] = {
     "throughput": throughput,
+    "durable": durable,
     "alike": alike,
     "hot": hot,
     "activation": activation,
@@ -87,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--rounds", type=int, help="of each contestant at each point (default: 5)")
     made.add_argument("--quick", action="store_true", help="small sizes: does everything run, roughly how fast")
     made.add_argument("--large", action="store_true", help="scaling goes to a million active actors")
-    made.add_argument("--sync", nargs="+", default=(), choices=["default", "always"], help="the server's sync_interval")
+    made.add_argument("--sync", nargs="+", default=(), choices=SYNC, help="who syncs: see Server")
     made.add_argument("--in-flight", nargs="+", type=int, default=())
     made.add_argument("--workers", nargs="+", type=int, default=())
     made.add_argument("--deposits", type=int, help="to measure in each round")

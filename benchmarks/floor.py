@@ -2,22 +2,25 @@
 
 One process over plain nats-py: a dict of balances, one subscription for commands, an acknowledgement inbox of its own,
 and the reply after the acknowledgement. No leases, no command ids, no replay, no validation. The load does the same on
-the client's side: one reply inbox and a dict of futures. There are three ways to store:
+the client's side: one reply inbox and a dict of futures. There are four ways to store:
 
 - `single`: one publish a deposit, with the expected sequence; one deposit of an account is in flight at a time.
 - `turn`: one publish an account, with everything that came for it while the one before was in flight.
 - `batch`: an atomic batch over all accounts; one is in flight, and what comes meanwhile is the next.
+- `barrier`: as `single`, and what was acknowledged is answered after one sync of the server's newest block file.
 
 Several floor processes split the accounts by their names.
 
-    python -m benchmarks.floor URL single|turn|batch PART PARTS
+    python -m benchmarks.floor URL single|turn|batch|barrier PART STORE
 """
 
 import asyncio
+import os
 import sys
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import nats
 import orjson
@@ -46,9 +49,10 @@ class FloorWorker(ABC):
 
     alike = False
 
-    def __init__(self, connection: Client, part: int) -> None:
+    def __init__(self, connection: Client, part: int, store: Path) -> None:
         self.connection = connection
         self.part = part
+        self.blocks = store / "jetstream" / "$G" / "streams" / STREAM / "msgs"
         self.balances: dict[str, int] = {}
         self.positions: dict[str, int] = {}
         self.acks: dict[str, Callable[[bytes], Awaitable[None]]] = {}
@@ -109,11 +113,46 @@ class FloorWorker(ABC):
         return {EXPECTED: str(self.positions.get(account, 0))}
 
 
+class Synced(FloorWorker):
+    """What came together is answered after one sync of the file that the server wrote it to."""
+
+    def __init__(self, connection: Client, part: int, store: Path) -> None:
+        super().__init__(connection, part, store)
+        self.gathered: list[Msg] = []
+        self.block, self.fd = 0, -1
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    async def on_ack(self, message: Msg) -> None:
+        """Gather it, with all that is received in this turn of the event loop."""
+        self.gathered.append(message)
+        if len(self.gathered) == 1:
+            task = asyncio.create_task(self.sync())
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    async def sync(self) -> None:
+        """Sync the newest block, the ones before it that are not synced yet, and go on with what that made durable."""
+        gathered, self.gathered = self.gathered, []
+        if self.fd >= 0:
+            os.fdatasync(self.fd)
+        while (following := self.blocks / f"{self.block + 1}.blk").exists():
+            self.block += 1
+            if self.fd >= 0:
+                os.close(self.fd)
+            self.fd = os.open(following, os.O_RDONLY)
+            os.fdatasync(self.fd)
+            directory = os.open(self.blocks, os.O_RDONLY)
+            os.fsync(directory)
+            os.close(directory)
+        for message in gathered:
+            await super().on_ack(message)
+
+
 class Single(FloorWorker):
     """Deposits of an account wait for each other."""
 
-    def __init__(self, connection: Client, part: int) -> None:
-        super().__init__(connection, part)
+    def __init__(self, connection: Client, part: int, store: Path) -> None:
+        super().__init__(connection, part, store)
         self.waiting: dict[str, deque[Wanted]] = {}
 
     async def take(self, wanted: Wanted) -> None:
@@ -146,8 +185,8 @@ class Single(FloorWorker):
 class Turn(FloorWorker):
     """What comes for an account while its message is in flight is its next message."""
 
-    def __init__(self, connection: Client, part: int) -> None:
-        super().__init__(connection, part)
+    def __init__(self, connection: Client, part: int, store: Path) -> None:
+        super().__init__(connection, part, store)
         self.waiting: dict[str, list[Wanted]] = {}
 
     async def take(self, wanted: Wanted) -> None:
@@ -180,8 +219,8 @@ class Turn(FloorWorker):
 class Batch(FloorWorker):
     """What comes while a batch is in flight is the next batch."""
 
-    def __init__(self, connection: Client, part: int) -> None:
-        super().__init__(connection, part)
+    def __init__(self, connection: Client, part: int, store: Path) -> None:
+        super().__init__(connection, part, store)
         self.waiting: deque[Wanted] = deque()
         self.in_flight = False
         self.tasks: set[asyncio.Task[None]] = set()
@@ -221,6 +260,14 @@ class Batch(FloorWorker):
             await self.answer(one.wanted.reply, one.balance)
 
 
+class Barrier(Synced, Single):
+    """One publish a deposit, and the barrier."""
+
+
+class TurnBarrier(Synced, Turn):
+    """One publish an account's turn, and the barrier."""
+
+
 class SingleAlike(Single):
     """One publish a deposit, of all that Aether stores."""
 
@@ -237,12 +284,14 @@ WAYS: dict[str, type[FloorWorker]] = {
     "single": Single,
     "turn": Turn,
     "batch": Batch,
+    "barrier": Barrier,
+    "turn barrier": TurnBarrier,
     "single alike": SingleAlike,
     "batch alike": BatchAlike,
 }
 
 
-async def work(url: str, way: str, part: int) -> None:
+async def work(url: str, way: str, part: int, store: Path) -> None:
     """Run the worker until the process is told to end."""
     connection = await nats.connect(url, pending_size=0, allow_reconnect=False)
     js = connection.jetstream()
@@ -252,7 +301,7 @@ async def work(url: str, way: str, part: int) -> None:
         await js.add_stream(config, allow_atomic=True)
     except BadRequestError as error:
         raise SystemExit(f"the floor's stream cannot be made: {error}") from error
-    await WAYS[way](connection, part).start()
+    await WAYS[way](connection, part, store).start()
     print("ready", flush=True)
     await asyncio.Event().wait()
 
@@ -295,4 +344,4 @@ class FloorClient:
 
 
 if __name__ == "__main__":
-    uvloop.run(work(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    uvloop.run(work(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])))

@@ -25,7 +25,8 @@ def hot(settings: Settings) -> Iterator[Point]:
                 async with side_of(contestant, server, 1) as side:
                     return await deposits_on(side, 1, deposits, in_flight, seed)  # noqa: B023 - awaited in this turn
 
-            runs = alternate((AETHER, *FLOORS), settings, sync, one_round)
+            floors = ("floor turn barrier",) if sync == "barrier" else FLOORS
+            runs = alternate((AETHER, *floors), settings, sync, one_round)
             yield Point(
                 name="hot", in_flight=in_flight, sync=sync, runs=runs, more={"accounts": 1, "deposits": deposits}
             )

@@ -14,7 +14,7 @@ from benchmarks.load import arrivals_s, closed_loop, each_once, open_loop, rando
 from benchmarks.server import Server
 from benchmarks.sides import side_of
 from benchmarks.suite import Settings, alternate, by_case, check
-from benchmarks.throughput import FLOORS, SYNC, WARM_UP_IN_FLIGHT, deposits_on
+from benchmarks.throughput import FLOORS, FLOORS_BARRIER, SYNC, WARM_UP_IN_FLIGHT, deposits_on
 
 MAXIMUM_IN_FLIGHT = 500
 MAXIMUM_ROUNDS = 3
@@ -45,7 +45,8 @@ def open_loops(settings: Settings) -> Iterator[Point]:
                 check(await side.total(accounts) == total, "the balances do not add up to the acknowledged deposits")
             return found
 
-        results = alternate((AETHER, *FLOORS), settings, sync, one_round)
+        floors = FLOORS_BARRIER if sync == "barrier" else FLOORS
+        results = alternate((AETHER, *floors), settings, sync, one_round)
         for share, (case, runs) in zip(SHARES, by_case(results).items(), strict=True):
             more = {"share": share, "maximum_per_s": maximum, "offered_per_s": share * maximum, "seconds": seconds}
             yield Point(name="open", case=case, sync=sync, runs=runs, better="p99_ms", more=more)

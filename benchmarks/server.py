@@ -16,15 +16,21 @@ START_TIMEOUT_S = 10.0
 
 
 class Server:
-    """A server whose `sync_interval` is "default" or "always"; it can be killed and started again on its store."""
+    """A server that can be killed and started again on its store.
+
+    `sync` says who makes what is stored durable: "default" nobody, "always" the server, for each message; "barrier" who
+    uses it, by syncs of its files in `store`.
+    """
 
     def __init__(self, sync: str) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="aether-bench-"))
         self._port = free_port()
         interval = 'sync_interval: "always"' if sync == "always" else ""
         self._config = self._folder / "nats.conf"
+        self.sync = sync
+        self.store = self._folder / "store"
         self._config.write_text(
-            f'listen: "127.0.0.1:{self._port}"\njetstream {{ store_dir: "{self._folder}/store"\n {interval} }}\n'
+            f'listen: "127.0.0.1:{self._port}"\njetstream {{ store_dir: "{self.store}"\n {interval} }}\n'
         )
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -93,7 +93,8 @@ async def aether_side(
     server: Server, workers: int = 1, variables: Mapping[str, str] | None = None
 ) -> AsyncIterator[AetherSide]:
     """A pool as users run it, ready."""
-    with Host(server.url, "a", workers, AETHER_TTL_S, variables) as host:
+    barrier = {"AETHER_SYNC": "barrier", "AETHER_NATS_STORE": str(server.store)} if server.sync == "barrier" else {}
+    with Host(server.url, "a", workers, AETHER_TTL_S, {**barrier, **(variables or {})}) as host:
         await asyncio.to_thread(host.wait_ready)
         supervisor, *children = children_of(host.process.pid)
         processes = {"server": [server.pid], "worker": children, "supervisor": [supervisor], "load": [os.getpid()]}
@@ -115,7 +116,7 @@ async def floor_side(server: Server, way: str, workers: int = 1) -> AsyncIterato
     with contextlib.ExitStack() as stack:
         pids = []
         for part in range(workers):
-            arguments = ["-m", "benchmarks.floor", server.url, way, str(part)]
+            arguments = ["-m", "benchmarks.floor", server.url, way, str(part), str(server.store)]
             pids.append(stack.enter_context(running(arguments)).pid)
         connection = await nats.connect(server.url, pending_size=0, allow_reconnect=False)
         client = FloorClient(connection, workers)

@@ -47,16 +47,19 @@ Benchmark: TypeAlias = Callable[[Settings], Iterator[Point]]
 def alternate(
     contestants: Iterable[str],
     settings: Settings,
-    sync: str,
+    sync: str | Mapping[str, str],
     one_round: Callable[[str, Server, int], Awaitable[_Result]],
 ) -> dict[str, list[_Result]]:
-    """Rounds of all contestants, taking turns, each on a fresh server; which is first changes from round to round."""
+    """Rounds of all contestants, taking turns, each on a fresh server; which is first changes from round to round.
+
+    `sync` is the server's (see `Server`), for all or by contestant.
+    """
     names = list(contestants)
     results: dict[str, list[_Result]] = {name: [] for name in names}
     for seed in range(settings.rounds):
         first = seed % len(names)
         for name in names[first:] + names[:first]:
-            with Server(sync) as server:
+            with Server(sync if isinstance(sync, str) else sync[name]) as server:
                 results[name].append(uvloop.run(bounded(one_round(name, server, seed))))
     return results
 

@@ -1,6 +1,6 @@
 """Deposits on many accounts, whole system, beside the hand-written floor in the same run.
 
-    python -m benchmarks.throughput --in-flight 100 --sync default always
+    python -m benchmarks.throughput --in-flight 100 --sync default barrier always
 
 The same as `scripts/bench throughput` with one worker and 100 in flight unless told otherwise. Server, workers and load
 share the machine, and each contestant gets a fresh server for every round; rounds alternate. Every account is used once
@@ -18,12 +18,35 @@ from benchmarks.sides import Side, side_of
 from benchmarks.suite import Settings, alternate, check
 
 FLOORS = ("floor single", "floor batch")
+FLOORS_BARRIER = ("floor barrier",)
+"""Nothing else is as fast and as durable."""
+
 FLOORS_ALIKE = ("floor single alike", "floor batch alike")
 """Floors that store what Aether stores: what is left between them is the price of the code, not of the contract."""
 IN_FLIGHT = (1, 10, 100, 500)
 WORKERS = (1, 2)
-SYNC = ("default", "always")
+SYNC = ("default", "barrier", "always")
 WARM_UP_IN_FLIGHT = 500
+
+
+UNSYNCED, ALWAYS = "unsynced", "always"
+
+
+def durable(settings: Settings) -> Iterator[Point]:
+    """What it costs that all that is answered is on the disk: beside Aether without syncs, and with one a message."""
+    accounts = settings.accounts or 1_000
+    server_of = {AETHER: "barrier", UNSYNCED: "default", ALWAYS: "always"}
+    for workers in settings.workers or WORKERS:
+        for in_flight in settings.in_flight or IN_FLIGHT:
+            deposits = settings.deposits_or(*_DEPOSITS[in_flight > 1])
+
+            async def one_round(_: str, server: Server, seed: int) -> Measured:
+                async with side_of(AETHER, server, workers) as side:  # noqa: B023 - awaited in this turn
+                    return await deposits_on(side, accounts, deposits, in_flight, seed)  # noqa: B023
+
+            runs = alternate(server_of, settings, server_of, one_round)
+            more = {"accounts": accounts, "deposits": deposits}
+            yield Point(name="durable", in_flight=in_flight, sync="barrier", workers=workers, runs=runs, more=more)
 
 
 def alike(settings: Settings) -> Iterator[Point]:
@@ -44,7 +67,8 @@ def throughput(settings: Settings, name: str = "throughput", floors: Sequence[st
                     async with side_of(contestant, server, workers) as side:  # noqa: B023 - awaited in this turn
                         return await deposits_on(side, accounts, deposits, in_flight, seed)  # noqa: B023
 
-                runs = alternate((AETHER, *floors), settings, sync, one_round)
+                others = FLOORS_BARRIER if sync == "barrier" else floors
+                runs = alternate((AETHER, *others), settings, sync, one_round)
                 yield Point(
                     name=name,
                     in_flight=in_flight,

@@ -5,15 +5,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 KEYS = {
     "name", "in_flight", "sync", "workers", "aether_per_s", "floor_per_s", "ratio", "p50_ms", "p99_ms", "floor_p50_ms",
     "floor_p99_ms",
 }  # fmt: skip
 
 
-def test_throughput_writes_valid_points(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sync", "floors"), [("always", {"floor single", "floor batch"}), ("barrier", {"floor barrier"})]
+)
+def test_throughput_writes_valid_points(tmp_path: Path, sync: str, floors: set[str]) -> None:
     points_file = tmp_path / "points.json"
-    sizes = ["--sync", "always", "--in-flight", "20", "--workers", "2", "--deposits", "200", "--accounts", "20"]
+    sizes = ["--sync", sync, "--in-flight", "20", "--workers", "2", "--deposits", "200", "--accounts", "20"]
     command = [sys.executable, "-m", "benchmarks", "throughput", "--quick", "--rounds", "1", "--json", str(points_file)]
     done = subprocess.run(
         [*command, *sizes], check=False, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=90
@@ -21,7 +26,7 @@ def test_throughput_writes_valid_points(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (point,) = json.loads(points_file.read_text())
     assert point.keys() >= KEYS
-    assert (point["name"], point["sync"], point["in_flight"], point["workers"]) == ("throughput", "always", 20, 2)
+    assert (point["name"], point["sync"], point["in_flight"], point["workers"]) == ("throughput", sync, 20, 2)
     assert all(point[key] > 0 for key in KEYS - {"name", "sync"})
-    assert point["runs"].keys() == {"aether", "floor single", "floor batch"}
-    assert "floor batch" in done.stdout
+    assert point["runs"].keys() == {"aether", *floors}
+    assert point["floor"] in done.stdout

@@ -100,7 +100,8 @@ def test_nats_server_accepts_its_configuration_and_keeps_its_data_where_the_unit
     configuration = (root / "etc/aether/nats-server.conf").read_text()
     directory = f"/var/lib/{settings(units / 'aether-nats.service')['StateDirectory'][0]}"
     assert f'store_dir: "{directory}"' in configuration
-    assert "sync_interval: always" in configuration
+    variables = (root / "etc/aether/aether.env").read_text().splitlines()
+    assert {f"AETHER_NATS_STORE={directory}", "AETHER_SYNC=barrier"} <= set(variables), "else the server has to sync"
     (tmp_path / "nats.conf").write_text(configuration.replace(directory, str(tmp_path)))
     tried = subprocess.run([nats_server_binary(), "-t", "-c", tmp_path / "nats.conf"], capture_output=True, text=True,
                            timeout=60, check=False)  # fmt: skip
@@ -111,11 +112,15 @@ def test_nats_server_accepts_its_configuration_and_keeps_its_data_where_the_unit
         assert re.search(rf"127\.0\.0\.1[:/]{port[1]}\b", (units / unit).read_text())
 
 
-def test_the_services_run_as_users_that_the_installation_makes(root: Path, units: Path) -> None:
+def test_the_services_run_as_the_user_that_the_installation_makes_and_a_model_cannot_write_to_the_store(
+    root: Path, units: Path
+) -> None:
     made = re.findall(r"^u (\S+) ", (root / "etc/sysusers.d/aether.conf").read_text(), re.MULTILINE)
-    users = [settings(units / service)["User"][0] for service in SERVICES]
-    assert sorted(users) == sorted(made)
-    assert len(set(users)) == 2, "what runs in a model must not reach the files of the store"
+    workers, server = (settings(units / service) for service in SERVICES)
+    assert [*workers["User"], *server["User"]] == made * 2, "workers open the files of the server"
+    assert workers["ProtectSystem"] == ["strict"]
+    assert set(workers["StateDirectory"]).isdisjoint(server["StateDirectory"])
+    assert "ReadWritePaths" not in workers
 
 
 def test_everything_names_this_clone_and_secrets_are_for_root_alone(root: Path, units: Path) -> None:
