@@ -197,8 +197,8 @@ class Names:
         self._tails.most = self._actors.most = max(actors, NAMES_KEPT)
 
     def stream_subjects(self) -> list[str]:
-        """What the one stream stores: commits, durable commands, timers."""
-        return [f"aether.{self.namespace}.{room}.>" for room in ("evt", "inbox", "timer")]
+        """What the stream stores: commits, and nothing that is ever removed."""
+        return [self.events_all]
 
     def event(self, actor_id: ActorId) -> str:
         """Where an actor's commits are."""

@@ -63,8 +63,8 @@ async def sync_barrier(node: JetStreamConnection, store: Path, failed: Callable[
         yield
     finally:
         await asked.stop()
-        barrier.close()
-        blocks.close()
+        if await barrier.close():
+            blocks.close()
 
 
 async def _proved(node: JetStreamConnection, store: Path) -> BlockFiles:

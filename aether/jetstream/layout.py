@@ -265,14 +265,15 @@ async def namespaces(connection: NatsConnection) -> list[str]:
 
 
 def stream_config(names: Names, replicas: int) -> dict[str, Any]:
-    """The stream of a namespace: commits, durable commands and timers, none of which may ever be discarded."""
+    """The stream of a namespace's commits, none of which may ever be discarded.
+
+    Earlier versions made it with more subjects and with message schedules, which does no harm.
+    """
     return {
         **_unlimited(names.stream, names.stream_subjects(), replicas),
         "discard": "old",
         "max_msgs_per_subject": -1,
         "allow_atomic": True,
-        "allow_msg_schedules": True,
-        "allow_msg_ttl": True,
         "republish": {
             "src": f"aether.{names.namespace}.>",
             "dest": f"{STORED_PREFIX}aether.{names.namespace}.>",

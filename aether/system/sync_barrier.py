@@ -24,6 +24,9 @@ SHORT_S = 0.001
 TRY_AGAIN = 64
 """After so many syncs in the thread one is made in the loop again, which alone says how long it takes."""
 
+CLOSE_TIMEOUT_S = 5.0
+"""How long a sync may take at the end of a worker, whose disk may have stopped to answer."""
+
 LAZY_S = 0.005
 """How long who is in no hurry waits for a sync that others need before one is made for it."""
 
@@ -92,14 +95,17 @@ class SyncBarrier:
             self._due = True
             self._loop.call_soon(self._begin)
 
-    def close(self) -> None:
-        """End the thread. Who still waits is told that it is not known."""
-        if self._thread is not None:
-            self._asked.put(False)
+    async def close(self) -> bool:
+        """End; who still waits is told that it is not known. Whether no sync is under way any more."""
         if self._lazy is not None:
             self._lazy.cancel()
         self._broken = self._broken or "the worker has stopped"
         self._tell(self._take(), self._broken)
+        if self._thread is None:
+            return True
+        self._asked.put(False)
+        await asyncio.to_thread(self._thread.join, CLOSE_TIMEOUT_S)
+        return not self._thread.is_alive()
 
     def _take(self) -> list[Callable[[str], None]]:
         waiting, self._waiting = self._waiting, []

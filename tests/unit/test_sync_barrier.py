@@ -91,7 +91,7 @@ async def test_who_comes_while_a_sync_runs_waits_for_the_next(monkeypatch: pytes
     syncs.slow.set()
     await soon(lambda: len(told) == 2)
     assert told == ["first", "second after 2 syncs"]
-    barrier.close()
+    assert await barrier.close()
 
 
 async def test_slow_syncs_are_made_in_a_thread_and_now_and_then_in_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ async def test_slow_syncs_are_made_in_a_thread_and_now_and_then_in_the_loop(monk
         await soon(lambda told=told: told == [""])  # type: ignore[misc]
     in_loop = [number for number, name in enumerate(syncs.threads) if name != "aether sync"]
     assert in_loop == [0, TRY_AGAIN + 1]
-    barrier.close()
+    assert await barrier.close()
 
 
 async def test_who_is_in_no_hurry_rides_along_and_is_not_forgotten() -> None:
@@ -138,7 +138,7 @@ async def test_a_failed_sync_is_final(in_loop: bool) -> None:
     await soon(lambda: len(told) == 4)
     assert all("Input/output error" in why for why in told)
     assert (len(failed), syncs.began, barrier.position) == (1, 1, 0)
-    barrier.close()
+    assert await barrier.close()
 
 
 async def test_another_error_fails_those_who_wait_and_is_tried_again() -> None:
@@ -171,7 +171,7 @@ async def test_at_the_end_who_waits_is_told_that_it_is_not_known() -> None:
     barrier, _ = barrier_of(Syncs())
     told: list[str] = []
     barrier.after_write(Position(1), told.append)
-    barrier.close()
+    assert await barrier.close()
     barrier.after_read(Position(1), told.append)
     assert all(told)
     assert len(told) == 2
