@@ -136,6 +136,10 @@ class Durability(Protocol):
         """The same for what was heard of, by who is in no hurry."""
         ...
 
+    def after_question(self, position: Position, told: Callable[[str], None]) -> None:
+        """The same for what somebody else says that he has read. It is believed for his sake only."""
+        ...
+
 
 class EventStore(Protocol):
     """The histories of all actors. What it says was stored, or read, is as durable as it will be."""

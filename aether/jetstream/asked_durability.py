@@ -62,6 +62,10 @@ class AskedDurability:
         if self._asking is None or self._asking.done():
             self._asking = self._background.once("aether durable position", self._ask_while_wanted())
 
+    def after_question(self, position: Position, told: Callable[[str], None]) -> None:
+        """See `ports.Durability`."""
+        self.after_notice(position, told)
+
     def _forget(self) -> None:
         """The connection is another one: after a power cut other events may be in the same places."""
         self.position = Position(0)

@@ -160,7 +160,7 @@ class JetStreamEventStore:
         first = acknowledgement.seq - len(appends) + 1 if isinstance(acknowledgement, Acknowledgement) else 0
         why = acknowledgement if isinstance(acknowledgement, str) else "a part of the batch was acknowledged"
         for place, append in enumerate(appends):
-            append.done(self._stored(append.actor_id, Position(first + place)) if whole else Unknown(why))
+            self.tell(self._stored(append.actor_id, Position(first + place)) if whole else Unknown(why), append.done)
 
     async def appends_refused(self) -> str:
         """Why an append would be refused now, or "". Raises `Unavailable` when the server says nothing.
@@ -260,6 +260,13 @@ class JetStreamEventStore:
             return self._refused(shown(refusal), payload_bytes)
         return Unknown(shown(refusal))
 
+    def tell(self, outcome: AppendOutcome, done: Callable[[AppendOutcome], None]) -> None:
+        """Tell an outcome: that a commit is stored when it is durable."""
+        if self.durability is not None and isinstance(outcome, Committed):
+            self.durability.after_write(outcome.position, _Durable(outcome, done))
+        else:
+            done(outcome)
+
     def _refused(self, reason: str, payload_bytes: int) -> Refused:
         self._refused_bytes = max(self._refused_bytes, payload_bytes)
         return Refused(reason)
@@ -283,7 +290,7 @@ def _acknowledged(reply: Reply) -> Acknowledgement | str:
 class _Publishing:
     """One commit on its way: called with the acknowledgement. A class, as a closure is two objects more."""
 
-    __slots__ = ("_actor_id", "_bytes", "_done", "_outcome", "_store")
+    __slots__ = ("_actor_id", "_bytes", "_done", "_store")
 
     def __init__(
         self, store: JetStreamEventStore, actor_id: ActorId, bytes_: int, done: Callable[[AppendOutcome], None]
@@ -292,24 +299,26 @@ class _Publishing:
         self._actor_id = actor_id
         self._bytes = bytes_
         self._done = done
-        self._outcome: Committed | None = None
 
     def __call__(self, reply: Reply) -> None:
         try:
             outcome = self._store.outcome(self._actor_id, reply, self._bytes)
         except Exception as error:  # a fault of ours
             outcome = Unknown(f"its acknowledgement could not be read: {error!r}")
-        durability = self._store.durability
-        if durability is not None and isinstance(outcome, Committed):
-            self._outcome = outcome
-            durability.after_write(outcome.position, self.durable)
-        else:
-            self._done(outcome)
+        self._store.tell(outcome, self._done)
 
-    def durable(self, why_not: str) -> None:
-        """It is on the disk, or whether it is will not be known."""
-        assert self._outcome is not None
-        self._done(Unknown(why_not) if why_not else self._outcome)
+
+class _Durable:
+    """A commit that is acknowledged: called when it is on the disk, or when that will not be known."""
+
+    __slots__ = ("_committed", "_done")
+
+    def __init__(self, committed: Committed, done: Callable[[AppendOutcome], None]) -> None:
+        self._committed = committed
+        self._done = done
+
+    def __call__(self, why_not: str) -> None:
+        self._done(Unknown(why_not) if why_not else self._committed)
 
 
 class _Following:

@@ -156,7 +156,7 @@ class NatsTransport:
         def received(generation: Generation, message: Message) -> None:
             if message.data.isdigit():
                 asked, respond = int(message.data), _Respond(generation, message.reply)
-                durability.after_read(
+                durability.after_question(
                     Position(asked), lambda why: respond(b"" if why else b"%d" % max(asked, durability.position))
                 )
 

@@ -78,29 +78,31 @@ class BlockFiles:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._directory_inode = 0
+        self._directory_fd = -1  # kept open, so that no other directory gets its number
         self._changed_ns = 0
         self._inodes: dict[int, int] = {}
         self._newest_fd = -1
 
-    def sync(self) -> None:
+    def sync(self) -> bool:
         """Return when all that was written before the call is on the disk and will be found there.
 
+        False says that the directory is another one than before: the stream was deleted and made anew.
         Raises `SyncFailed`, which is final. Any other `OSError` (the directory is not there, no permission) says that
         nothing is known to be synced, and may be tried again.
         """
         found = self.directory.stat()
-        if found.st_ino == self._directory_inode and found.st_mtime_ns == self._changed_ns:
+        same = self._directory_fd >= 0 and os.path.samestat(found, os.fstat(self._directory_fd))
+        if same and found.st_mtime_ns == self._changed_ns:
             if self._newest_fd >= 0:
                 _sync(os.fdatasync, self._newest_fd)
-            return
+            return True
         now_ns = time.time_ns()
-        if found.st_ino == self._directory_inode:
+        if same:
             self._sync_blocks()
         else:
             self._sync_file_system()
-        self._directory_inode = found.st_ino
         self._changed_ns = found.st_mtime_ns if now_ns - found.st_mtime_ns > CHANGE_SEEN_NS else 0
+        return same
 
     def holds(self, text: bytes) -> bool:
         """Whether the end of the newest block, or of the one before, holds this text as it is."""
@@ -113,9 +115,10 @@ class BlockFiles:
 
     def close(self) -> None:
         """Close what is open. Idempotent."""
-        if self._newest_fd >= 0:
-            os.close(self._newest_fd)
-        self._newest_fd, self._directory_inode = -1, 0
+        for fd in (self._newest_fd, self._directory_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._newest_fd = self._directory_fd = -1
 
     def _sync_blocks(self) -> None:
         """Sync the block that was the newest, each that is new or another file than before, and then the names."""
@@ -126,17 +129,23 @@ class BlockFiles:
         for number in sorted(changed.union([max(blocks)] if blocks else [])):  # the last one stays open
             with suppress(FileNotFoundError):  # removed meanwhile, and what it held with it
                 self._sync_block(number)
-        self._sync_directory(os.fsync)
+        _sync(os.fsync, self._directory_fd)
         self._inodes = blocks
 
     def _sync_file_system(self) -> None:
         """Sync all there is: a stream that was made just now has directories and files that nobody else syncs."""
-        blocks = _blocks(self.directory)  # before the sync: what comes after it is new to the next one
-        self._sync_directory(_syncfs)
-        if blocks:
-            self._sync_block(max(blocks))
-            self._sync_directory(os.fsync)
-        self._inodes = blocks
+        self.close()
+        directory_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            blocks = _blocks(self.directory)  # before the sync: what comes after it is new to the next one
+            _sync(_syncfs, directory_fd)
+            if blocks:
+                self._sync_block(max(blocks))
+                _sync(os.fsync, directory_fd)
+        except BaseException:
+            os.close(directory_fd)
+            raise
+        self._inodes, self._directory_fd = blocks, directory_fd
 
     def _sync_block(self, number: int) -> None:
         """Sync a block and keep it open as the newest: who has a file open is told of an error in writing it."""
@@ -145,13 +154,6 @@ class BlockFiles:
             os.close(self._newest_fd)
         self._newest_fd = fd
         _sync(os.fdatasync, fd)
-
-    def _sync_directory(self, sync: Callable[[int], object]) -> None:
-        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            _sync(sync, fd)
-        finally:
-            os.close(fd)
 
     def _path(self, number: int) -> Path:
         return self.directory / f"{number}.blk"

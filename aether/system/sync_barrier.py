@@ -34,10 +34,11 @@ LAZY_S = 0.005
 class SyncBarrier:
     """`Durability` by syncs: `sync` returns when all that was written before is on the disk, or raises `OSError`.
 
+    It says whether the stream is still the one of the sync before: in another one, positions mean something else.
     A sync that failed (`SyncFailed`) is final: `failed` is called, once, and nothing more is said to be durable.
     """
 
-    def __init__(self, sync: Callable[[], None], failed: Callable[[str], None]) -> None:
+    def __init__(self, sync: Callable[[], bool], failed: Callable[[str], None]) -> None:
         self.position = Position(0)
         self._sync = sync
         self._failed = failed
@@ -77,6 +78,14 @@ class SyncBarrier:
         self._wait(position, told)
         if self._lazy is None and not self._due and not self._running:
             self._lazy = self._loop.call_later(LAZY_S, self._begin)
+
+    def after_question(self, position: Position, told: Callable[[str], None]) -> None:
+        """The same for what somebody else says that he has read. What he says is believed for his sake only."""
+        if position <= self.position:
+            told(self._broken)
+            return
+        self._wait(Position(0), told)
+        self._hurry()
 
     def forget(self) -> None:
         """Nothing is known any more: it may be another stream, or another server."""
@@ -122,10 +131,10 @@ class SyncBarrier:
         waiting, until = self._take(), self._seen
         if self._in_loop:
             began_s = time.monotonic()
-            error = self._synced()
+            outcome = self._synced()
             if time.monotonic() - began_s > SHORT_S:
                 self._in_loop, self._in_thread = False, 0
-            self._end(waiting, until, error)
+            self._end(waiting, until, outcome)
             return
         self._running = True
         self._in_thread += 1
@@ -139,32 +148,34 @@ class SyncBarrier:
     def _serve(self) -> None:
         """The thread: sync whenever it is asked."""
         while self._asked.get():
-            error = self._synced()
+            outcome = self._synced()
             with suppress(RuntimeError):  # the loop is closed: nobody waits
-                self._loop.call_soon_threadsafe(self._ended_in_thread, error)
+                self._loop.call_soon_threadsafe(self._ended_in_thread, outcome)
 
-    def _ended_in_thread(self, error: Exception | None) -> None:
+    def _ended_in_thread(self, outcome: bool | Exception) -> None:
         self._running = False
         waiting, until = self._pending
-        self._end(waiting, until, error)
+        self._end(waiting, until, outcome)
 
-    def _synced(self) -> Exception | None:
+    def _synced(self) -> bool | Exception:
+        """Whether the stream is the same as before, or what the sync has raised."""
         try:
-            self._sync()
+            return self._sync()
         except Exception as error:
             return error
-        return None
 
-    def _end(self, waiting: list[Callable[[str], None]], until: int, error: Exception | None) -> None:
-        if error is None:
-            self.position = Position(max(self.position, until))
-            why = ""
-        else:
-            why = f"it could not be synced: {error}"
-            log.error("what the server has stored could not be synced to the disk", exc_info=error)
-            if isinstance(error, SyncFailed):
+    def _end(self, waiting: list[Callable[[str], None]], until: int, outcome: bool | Exception) -> None:
+        why = ""
+        if isinstance(outcome, Exception):
+            why = f"it could not be synced: {outcome}"
+            log.error("what the server has stored could not be synced to the disk", exc_info=outcome)
+            if isinstance(outcome, SyncFailed):
                 self._broken = self._broken or why
                 self._failed(why)
+        elif outcome:
+            self.position = Position(max(self.position, until))
+        else:
+            self.forget()
         self._tell(waiting, why)
         self._hurry()
 

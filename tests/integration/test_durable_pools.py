@@ -16,7 +16,7 @@ import aether
 from aether.config import ConnectionConfig, StorageConfig
 from aether.core.membership import MemberRow, encode_member
 from aether.errors import Unavailable
-from aether.ids import ActorId
+from aether.ids import ActorId, Position
 from aether.jetstream.api import Answered, Method
 from aether.jetstream.asked_durability import AskedDurability
 from aether.jetstream.bundle import JetStreamConnection
@@ -24,7 +24,7 @@ from aether.jetstream.connection import connect
 from aether.jetstream.layout import stream_config
 from aether.jetstream.store import PROBE
 from aether.names import Names, member_key
-from aether.ports import START, AppendOutcome, Committed, Conflict, StoredCommit, Unknown
+from aether.ports import START, Append, AppendOutcome, Committed, Conflict, StoredCommit, Unknown
 from aether.wire import decode_commit
 from aether.worker_barrier import why_no_barrier
 from tests.contract.harness import Received, payload_of, publish
@@ -116,6 +116,17 @@ async def test_a_commit_is_stored_when_it_is_durable(nats_server: NatsServer, na
         await soon(lambda: durable.waiting == 1)
         durable.reach(0, "the disk")
         await soon(lambda: isinstance(told[-1], Unknown) and "the disk" in told[-1].reason)
+
+
+async def test_a_batch_is_stored_when_it_is_durable(nats_server: NatsServer, namespace: str) -> None:
+    async with waiting_node(nats_server, namespace) as (made, durable):
+        assert made.event_store.together_max == 1, "a barrier has nothing to gain from batches"
+        told: list[AppendOutcome] = []
+        made.event_store.publish_together([Append(ALICE, payload_of(ALICE, 1), START, told.append)])
+        await soon(lambda: durable.waiting == 1)
+        assert told == []
+        durable.reach(1)
+        assert told == [Committed(Position(1))]
 
 
 async def test_what_is_read_is_durable(nats_server: NatsServer, namespace: str) -> None:

@@ -23,6 +23,9 @@ class Durable:
     def after_read(self, position: Position, told: Callable[[str], None]) -> None:
         self.after_notice(position, told)
 
+    def after_question(self, position: Position, told: Callable[[str], None]) -> None:
+        self.after_notice(position, told)
+
     def after_notice(self, position: Position, told: Callable[[str], None]) -> None:
         if position <= self.position:
             told("")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aether.config import Loss, NotedHandler
+from aether.config import EXIT_SYNC_FAILED, Loss, NotedHandler
 from aether.ids import ActorId
 from aether.supervisor.blame import FATAL, loss_of
 from aether.supervisor.state import Asked, Exited, Fork, Request, Say, Slot, SupervisorConfig
@@ -18,7 +18,7 @@ from tests.support.supervised import World
 
 NOTED = NotedHandler(kind="account", key="alice", command="deposit", command_id="c1")
 READY = Slot(number=0, pid=7, incarnation="run-1", ready_at_s=1.0)
-codes = st.sampled_from([*(-number for number in FATAL), -9, -15, -1, 0, 1, 3, 4])
+codes = st.sampled_from([*(-number for number in FATAL), -9, -15, -1, 0, 1, 3, 4, EXIT_SYNC_FAILED])
 slots = st.builds(
     Slot,
     number=st.just(0),
@@ -40,6 +40,8 @@ def test_a_death_that_something_else_explains_is_no_handlers(slot: Slot, code: i
         assert loss is not None, "code raises such a signal by itself"
     elif slot.stopping_at_s is not None:
         assert loss is None, "it was asked to go, or drained for too long"
+    elif code == EXIT_SYNC_FAILED:
+        assert loss is None, "the disk has failed"
     elif code in (-15, -1) or (code == -9 and not (slot.killed or out_of_memory)):
         assert (loss is not None) == slot.killed, "somebody else sent it"
     else:

@@ -22,8 +22,9 @@ class Syncs:
         self.threads: list[str] = []
         self.error: Exception | None = None
         self.slow: threading.Event | None = None
+        self.same = True
 
-    def __call__(self) -> None:
+    def __call__(self) -> bool:
         self.began += 1
         self.threads.append(threading.current_thread().name)
         if self.slow is not None:
@@ -31,9 +32,10 @@ class Syncs:
         if self.error is not None:
             raise self.error
         self.ended += 1
+        return self.same
 
 
-def barrier_of(syncs: Callable[[], None]) -> tuple[SyncBarrier, list[str]]:
+def barrier_of(syncs: Callable[[], bool]) -> tuple[SyncBarrier, list[str]]:
     failed: list[str] = []
     return SyncBarrier(syncs, failed.append), failed
 
@@ -175,3 +177,33 @@ async def test_at_the_end_who_waits_is_told_that_it_is_not_known() -> None:
     barrier.after_read(Position(1), told.append)
     assert all(told)
     assert len(told) == 2
+
+
+async def test_what_somebody_says_that_he_has_read_is_durable_for_him_alone() -> None:
+    syncs = Syncs()
+    barrier, _ = barrier_of(syncs)
+    told: list[str] = []
+    barrier.after_question(Position(10**18), told.append)
+    await soon(lambda: told == [""])
+    barrier.after_read(Position(5), told.append)
+    assert told == [""]
+    await soon(lambda: len(told) == 2)
+    assert (syncs.ended, barrier.position) == (2, 5)
+    barrier.after_question(Position(4), told.append)
+    assert len(told) == 3
+
+
+async def test_in_another_stream_nothing_is_known() -> None:
+    syncs = Syncs()
+    barrier, _ = barrier_of(syncs)
+    told: list[str] = []
+    barrier.after_read(Position(9), told.append)
+    await soon(lambda: told == [""])
+    syncs.same = False
+    barrier.after_write(Position(1), told.append)
+    await soon(lambda: len(told) == 2)
+    syncs.same = True
+    barrier.after_read(Position(5), told.append)
+    assert len(told) == 2
+    await soon(lambda: len(told) == 3)
+    assert barrier.position == 5
