@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from aether.cli import help_texts, options, pool, render
+from aether.cli import completion, help_texts, options, pool, render
 from aether.cli.arguments import read_arguments
 from aether.cli.board import Board
 from aether.cli.exits import EXIT_DONE, EXIT_REFUSED
@@ -102,9 +102,14 @@ def call_command(
     context: typer.Context,
     kind: options.Kind,
     key: options.Key,
-    command: Annotated[str, typer.Argument(metavar="COMMAND", help="The command or query.")],
+    command: Annotated[
+        str, typer.Argument(metavar="COMMAND", help="The command or query.", autocompletion=completion.commands)
+    ],
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME=VALUE", help="Its arguments.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME=VALUE", help="Its arguments.", show_default=False, autocompletion=completion.arguments
+        ),
     ] = None,
     json_text: Annotated[
         str | None,
@@ -222,11 +227,23 @@ def ls_command(
 @app.command("tail", help=help_texts.TAIL)
 def tail_command(
     context: typer.Context,
-    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="Only of this kind.", show_default=False)] = None,
-    key: Annotated[str | None, typer.Argument(metavar="KEY", help="Only of this actor.", show_default=False)] = None,
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="KIND", help="Only of this kind.", show_default=False, autocompletion=completion.kinds),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Argument(metavar="KEY", help="Only of this actor.", show_default=False, autocompletion=completion.keys),
+    ] = None,
     types: Annotated[
         list[str] | None,
-        typer.Option("--type", metavar="EVENT", help="Only events of this type; may be repeated.", show_default=False),
+        typer.Option(
+            "--type",
+            metavar="EVENT",
+            help="Only events of this type; may be repeated.",
+            show_default=False,
+            autocompletion=completion.event_types,
+        ),
     ] = None,
     json_lines: options.JsonLines = False,
     timeout: Annotated[
@@ -339,7 +356,10 @@ app.add_typer(snapshots_app, name="snapshots", help="Snapshots, which spare a wo
 def drop_snapshots_command(
     context: typer.Context,
     kind: options.Kind,
-    key: Annotated[str | None, typer.Argument(metavar="KEY", help="Only this actor's.", show_default=False)] = None,
+    key: Annotated[
+        str | None,
+        typer.Argument(metavar="KEY", help="Only this actor's.", show_default=False, autocompletion=completion.keys),
+    ] = None,
     timeout: options.Timeout = None,
     nats: options.Nats = None,
     namespace: options.Namespace = None,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from aether.cli import completion
 from aether.system.environment import DATA_DIRECTORY_DEFAULT
 
 Nats = Annotated[
@@ -50,9 +51,15 @@ ModelReference = Annotated[
         show_default=False,
     ),
 ]
-Kind = Annotated[str, typer.Argument(metavar="KIND", help="The actor's kind, such as account.")]
+Kind = Annotated[
+    str,
+    typer.Argument(metavar="KIND", help="The actor's kind, such as account.", autocompletion=completion.kinds),
+]
 JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object a line, also on a terminal.")]
-Key = Annotated[str, typer.Argument(metavar="KEY", help="The actor's key: any text of 1-200 bytes.")]
+Key = Annotated[
+    str,
+    typer.Argument(metavar="KEY", help="The actor's key: any text of 1-200 bytes.", autocompletion=completion.keys),
+]
 
 Workers = Annotated[
     int | None,
