@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from aether.blocking import BlockingClient, connect_blocking
     from aether.client import Client, connect
     from aether.config import CallConfig, ConnectionConfig, RuntimeConfig, StorageConfig
     from aether.errors import (
@@ -62,6 +63,7 @@ __all__ = [
     "ActorId",
     "ActorState",
     "AetherError",
+    "BlockingClient",
     "CallConfig",
     "Client",
     "ClientUnusable",
@@ -105,6 +107,7 @@ __all__ = [
     "VirtualMachine",
     "command",
     "connect",
+    "connect_blocking",
     "event",
     "query",
 ]
@@ -115,6 +118,7 @@ _WHERE = {
     "ActorId": "aether.ids",
     "ActorState": "aether.model.definition",
     "AetherError": "aether.errors",
+    "BlockingClient": "aether.blocking",
     "CallConfig": "aether.config",
     "Client": "aether.client",
     "ClientUnusable": "aether.errors",
@@ -158,6 +162,7 @@ _WHERE = {
     "VirtualMachine": "aether.runtime.machine",
     "command": "aether.model.handlers",
     "connect": "aether.client",
+    "connect_blocking": "aether.blocking",
     "event": "aether.model.handlers",
     "query": "aether.model.handlers",
 }

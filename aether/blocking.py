@@ -1,0 +1,299 @@
+"""The client for code without asyncio: the same calls, each of which returns when its answer is there.
+
+A `BlockingClient` has a thread with an event loop in which an ordinary `Client` lives. Any thread may use it, several
+at once; each waits for its own answer only. It must not be used where an event loop runs, which it would block.
+"""
+
+import asyncio
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError, Future
+from contextlib import AbstractAsyncContextManager, suppress
+from types import TracebackType
+from typing import Any, NoReturn, TypeVar
+
+import uvloop
+
+from aether.client import ActorRef, Client, connect
+from aether.config import CallConfig, ConnectionConfig
+from aether.errors import ClientUnusable
+from aether.history import EventStream, HistoryEvent
+from aether.model.definition import ActorState
+from aether.model.model import Model
+
+READ_AT_ONCE = 64
+"""Items of a history that are fetched from the thread together."""
+
+T = TypeVar("T")
+
+
+class _LoopThread:
+    """A client and the thread of its event loop. Closed when nothing refers to it any more: the thread does not."""
+
+    def __init__(self, opening: AbstractAsyncContextManager[Client]) -> None:
+        opened: Future[tuple[Client, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._over = False
+        self._thread = threading.Thread(target=_run, args=(opening, opened), name="aether client", daemon=True)
+        self._thread.start()
+        try:
+            self.client, self._loop, self._closing = opened.result()
+        except BaseException:
+            if not opened.cancel():  # an interrupt came first; what is opened later is closed again
+                if opened.exception() is None:
+                    _, loop, closing = opened.result()
+                    loop.call_soon_threadsafe(closing.set)
+                self._thread.join()
+            raise
+        self._when_dropped = weakref.finalize(self, _drop, self._pid, self._loop, self._closing)
+        self._when_dropped.atexit = False
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What the coroutine gives, or raises. An interrupt of this thread cancels it."""
+        if os.getpid() != self._pid:
+            raise ClientUnusable("this client belongs to the process that it was made in; connect anew after a fork")
+        check_no_loop()
+        with self._lock:  # what is begun before it closes hears of that
+            if self._over:
+                raise _closed()
+            future = asyncio.run_coroutine_threadsafe(_made(work), self._loop)
+        try:
+            return future.result()
+        except CancelledError:
+            raise _closed() from None
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """Close the client; whoever waits for an answer gets `ClientUnusable`. Idempotent."""
+        if os.getpid() != self._pid:
+            return
+        with self._lock:
+            if not self._over:
+                self._over = True
+                self._when_dropped.detach()
+                self._loop.call_soon_threadsafe(self._closing.set)
+        self._thread.join()
+
+
+def _run(
+    opening: AbstractAsyncContextManager[Client],
+    opened: "Future[tuple[Client, asyncio.AbstractEventLoop, asyncio.Event]]",
+) -> None:
+    """The thread: hold the client open until `closing`, which comes with it."""
+
+    async def hold() -> None:
+        async with opening as client:
+            if opened.set_running_or_notify_cancel():
+                closing = asyncio.Event()
+                opened.set_result((client, asyncio.get_running_loop(), closing))
+                await closing.wait()
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(hold())
+    except BaseException as error:
+        if opened.done():
+            raise  # the thread's own traceback is all that can tell of it
+        opened.set_exception(error)
+
+
+def _drop(pid: int, loop: asyncio.AbstractEventLoop, closing: asyncio.Event) -> None:
+    if os.getpid() == pid:
+        warnings.warn(
+            "a blocking client was dropped while it was open: leave its `with`", ResourceWarning, stacklevel=2
+        )
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(closing.set)
+
+
+async def _made(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Called in the loop: what makes a coroutine may touch what belongs to it."""
+    return await work()
+
+
+def _closed() -> ClientUnusable:
+    return ClientUnusable("this client is closed")
+
+
+def check_no_loop() -> None:
+    """Raise `ClientUnusable` where an event loop runs."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    text = "a blocking client would stop the event loop that runs here: use `async with aether.connect(...)` instead"
+    raise ClientUnusable(text)
+
+
+class BlockingActor:
+    """One actor: `client.actor(Account, "alice").deposit(10)` gives the reply."""
+
+    __slots__ = ("_proxy", "_thread")
+
+    def __init__(self, thread: _LoopThread, proxy: Any) -> None:
+        self._thread = thread
+        self._proxy = proxy
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        command, thread = getattr(self._proxy, name), self._thread
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return thread.run(lambda: command(*args, **kwargs))
+
+        call.__name__ = call.__qualname__ = name
+        return call
+
+    def __repr__(self) -> str:
+        return f"<blocking {self._proxy!r}>"
+
+
+class BlockingEvents(Iterator[HistoryEvent]):
+    """Events as they are stored: `with client.subscribe(Deposited) as events: for event in events: ...`.
+
+    `next` waits for the next one. It raises what iterating an `EventStream` raises; an interrupt, or `close` of the
+    client in another thread, ends the wait. One thread reads.
+    """
+
+    def __init__(self, thread: _LoopThread, stream: EventStream) -> None:
+        self._thread = thread
+        self._stream = stream
+
+    def __enter__(self) -> "BlockingEvents":
+        self._thread.run(self._stream.__aenter__)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._thread.run(self._stream.stop)
+        except ClientUnusable:  # and with the client, its subscriptions have ended
+            return
+
+    def __next__(self) -> HistoryEvent:
+        return self._thread.run(self._stream.__anext__)
+
+
+class BlockingClient:
+    """A typed client of one model for code without asyncio; made by `connect_blocking`, used in a `with`.
+
+    Every method raises what `Client`'s raises, and `ClientUnusable` where an event loop runs, after a fork, and when it
+    is closed.
+    """
+
+    def __init__(self, opening: AbstractAsyncContextManager[Client]) -> None:
+        self._opening = opening
+        self._opened: _LoopThread | None = None
+        self._entered = False
+
+    def __enter__(self) -> "BlockingClient":
+        check_no_loop()
+        if self._entered:
+            raise ClientUnusable("a connection is entered once; call aether.connect_blocking again for another client")
+        self._entered = True
+        self._opened = _LoopThread(self._opening)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it; calls and iterations of other threads that are open end with `ClientUnusable`. Idempotent."""
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def namespace(self) -> str:
+        """The namespace it talks to."""
+        return self._thread.client.namespace
+
+    def actor(self, kind: ActorRef, key: str, deadline_s: float | None = None, command_id: str | None = None) -> Any:
+        """The actor: its commands and queries are methods that return when the reply is there."""
+        thread = self._thread
+        return BlockingActor(thread, thread.client.actor(kind, key, deadline_s=deadline_s, command_id=command_id))
+
+    def state(
+        self, kind: ActorRef, key: str, version: int | None = None, deadline_s: float | None = None
+    ) -> ActorState:
+        """The actor's state as typed values, now or at an earlier version."""
+        thread = self._thread
+        return thread.run(lambda: thread.client.state(kind, key, version, deadline_s))
+
+    def history(
+        self, kind: ActorRef, key: str, after_version: int = 0, deadline_s: float | None = None
+    ) -> Iterator[HistoryEvent]:
+        """The actor's events, read while they are iterated."""
+        return self._iterate(lambda client: client.history(kind, key, after_version, deadline_s))
+
+    def keys(self, kind: ActorRef, deadline_s: float | None = None) -> Iterator[str]:
+        """The keys of all actors of a kind that have a history, read while they are iterated."""
+        return self._iterate(lambda client: client.keys(kind, deadline_s))
+
+    def subscribe(self, *event_types: type[Any], deadline_s: float | None = None) -> BlockingEvents:
+        """Events of these classes (none: of all) of every actor, as they are stored from when it is entered."""
+        thread = self._thread
+
+        async def made() -> EventStream:
+            return thread.client.subscribe(*event_types, deadline_s=deadline_s)
+
+        return BlockingEvents(thread, thread.run(made))
+
+    def _iterate(self, read: Callable[[Client], AsyncIterable[T]]) -> Iterator[T]:
+        thread = self._thread
+
+        async def begin() -> AsyncIterator[T]:
+            return aiter(read(thread.client))
+
+        items = thread.run(begin)
+        while True:
+            found, error = thread.run(lambda: _some(items))
+            yield from found
+            if error is not None:
+                raise error
+            if len(found) < READ_AT_ONCE:
+                return
+
+    @property
+    def _thread(self) -> _LoopThread:
+        if self._opened is None:
+            raise ClientUnusable("this is no client yet: `with aether.connect_blocking(...) as client` gives one")
+        return self._opened
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a blocking client has no {name}")
+
+
+async def _some(items: AsyncIterator[T]) -> tuple[list[T], Exception | None]:
+    """The next items, and the error that came instead of more."""
+    found: list[T] = []
+    try:
+        async for item in items:
+            found.append(item)
+            if len(found) == READ_AT_ONCE:
+                break
+    except Exception as error:
+        return found, error
+    return found, None
+
+
+def connect_blocking(
+    url: str | None = None,
+    *,
+    model: Model,
+    namespace: str | None = None,
+    calls: CallConfig | None = None,
+    connection: ConnectionConfig | None = None,
+) -> BlockingClient:
+    """A client of `model`'s pool for code without asyncio: `with aether.connect_blocking(model=model) as client`.
+
+    It finds the pool as `connect` does, and entering it raises what entering that raises.
+    """
+    return BlockingClient(connect(url, model=model, namespace=namespace, calls=calls, connection=connection))
