@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import suppress
 from functools import partial
 from secrets import token_urlsafe
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
 import orjson
@@ -34,12 +34,20 @@ from aether.errors import (
 )
 from aether.history import STREAM_EVENTS_MAX, EventStream
 from aether.ids import ActorId, Position, check_kind
-from aether.jetstream.bundle import JetStreamConnection
-from aether.jetstream.layout import repair
 from aether.jetstream.needs import Difference
 from aether.model.model import Model
 from aether.names import MEMBER_PREFIX, member_of_row_key
-from aether.ports import START, Listing, NotSent, StoredCommit
+from aether.ports import (
+    START,
+    Clock,
+    EventBus,
+    Listing,
+    NotSent,
+    SnapshotStore,
+    StoredCommit,
+    Table,
+    Transport,
+)
 from aether.wire import (
     DEADLINE_AHEAD_MAX_S,
     STATE_COMMAND,
@@ -63,12 +71,64 @@ STATUS_WAIT_S = 1.0
 log = logging.getLogger("aether.client")
 
 
+class ClientTransport(Transport, Protocol):
+    """A transport as a client needs it."""
+
+    async def ask_info(self) -> bytes:
+        """What some worker of the pool says of it. Raises `NotSent` when there is none, `Unavailable`."""
+        ...
+
+    def hang_up(self) -> None:
+        """End the requests in flight with `Unavailable`, and the waits for owners: nothing more will be asked."""
+        ...
+
+
+class ClientStore(Listing, Protocol):
+    """Histories as a client reads them."""
+
+    def read_batches(self, actor_id: ActorId, after: Position) -> AsyncIterator[list[StoredCommit]]:
+        """An actor's commits after a position, some at a time, complete up to the last one now."""
+        ...
+
+
+class ClientNode(Protocol):
+    """The adapters of one namespace that a client needs. `server` is its name for people."""
+
+    @property
+    def namespace(self) -> str: ...  # noqa: D102 - a field
+    @property
+    def shards(self) -> int: ...  # noqa: D102 - a field
+    @property
+    def clock(self) -> Clock: ...  # noqa: D102 - a field
+    @property
+    def server(self) -> str: ...  # noqa: D102 - a field
+    @property
+    def transport(self) -> ClientTransport: ...  # noqa: D102 - a field
+    @property
+    def event_store(self) -> ClientStore: ...  # noqa: D102 - a field
+    @property
+    def snapshots(self) -> SnapshotStore: ...  # noqa: D102 - a field
+    @property
+    def bus(self) -> EventBus: ...  # noqa: D102 - a field
+    @property
+    def table(self) -> Table: ...  # noqa: D102 - a field
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection to the server now; "" when there is one."""
+        ...
+
+    async def repair(self, *, change: bool) -> list[Difference]:
+        """What of the namespace's streams and buckets is not as needed, changed where it can be."""
+        ...
+
+
 class Session:
     """A connection to one namespace; made by `aether.client.open_session`."""
 
-    def __init__(self, node: JetStreamConnection, calls: CallConfig) -> None:
+    def __init__(self, node: ClientNode, calls: CallConfig) -> None:
         self.namespace = node.namespace
-        self.server = node.nats.shown
+        self.server = node.server
         self._node = node
         self._deadline_s = calls.deadline_s
         self._streams: WeakSet[EventStream] = WeakSet()
@@ -86,7 +146,7 @@ class Session:
     @property
     def trouble(self) -> str:
         """Why there is no connection to the server now; "" when there is one."""
-        return self._node.nats.trouble
+        return self._node.trouble
 
     def check(self) -> None:
         """Raise `ClientUnusable` when the session is closed or this is another event loop."""
@@ -251,7 +311,7 @@ class Session:
         Without `change` nothing is touched. Raises `ConfigError`, `Unavailable`, `ClientUnusable`.
         """
         self.check()
-        return await repair(self._node.nats, self.namespace, STATUS_WAIT_S, change=change)
+        return await self._node.repair(change=change)
 
     def subscribe(
         self, model: Model, event_types: frozenset[type[Any]], *, deadline_s: float | None = None

@@ -10,7 +10,8 @@ from aether.config import ConnectionConfig, StorageConfig
 from aether.jetstream.asked_durability import AskedDurability
 from aether.jetstream.bus import BusConfig, NATSEventBus
 from aether.jetstream.connection import NatsConnection, connect
-from aether.jetstream.layout import Layout, create_layout, missing, open_layout
+from aether.jetstream.layout import Layout, create_layout, missing, open_layout, repair
+from aether.jetstream.needs import Difference
 from aether.jetstream.snapshots import JetStreamSnapshotStore
 from aether.jetstream.store import APPEND_TIMEOUT_S, JetStreamEventStore
 from aether.jetstream.table import JetStreamTable
@@ -20,6 +21,8 @@ from aether.jetstream.written import why_not_written
 from aether.ports import Clock, Durability
 
 RESTORE_SETTLE_S = 2.0
+REPAIR_TIMEOUT_S = 1.0
+"""How long a namespace that is to be repaired is waited for."""
 
 
 class JetStreamConnection:
@@ -62,6 +65,23 @@ class JetStreamConnection:
         """Take nothing for stored, and hand on nothing that was stored, before it is durable."""
         self.event_store.durability = durability
         self.bus.wait_for(durability)
+
+    @property
+    def server(self) -> str:
+        """The server's URL, without secrets."""
+        return self.nats.shown
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection to the server now; "" when there is one."""
+        return self.nats.trouble
+
+    async def repair(self, *, change: bool) -> list[Difference]:
+        """What of the namespace's streams and buckets is not as needed; with `change`, set where it can be.
+
+        Raises `ConfigError`, `Unavailable`.
+        """
+        return await repair(self.nats, self.namespace, REPAIR_TIMEOUT_S, change=change)
 
     def on_connected(self, connected: Callable[[], None]) -> None:
         """Call this with each new connection to the server."""

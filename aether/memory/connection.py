@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from math import inf
 from types import TracebackType
+from typing import Any
 
 from aether.memory.bus import InMemoryEventBus
 from aether.memory.clock import AlarmClock
@@ -40,6 +41,20 @@ class InMemoryConnection(Link):
         self.bus = InMemoryEventBus(self)
         self.table = InMemoryTable(self)
         self.transport = InMemoryTransport(self)
+
+    @property
+    def server(self) -> str:
+        """Where it is, for people."""
+        return "memory"
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection now; "" when there is one."""
+        return "" if self.up else "not connected"
+
+    async def repair(self, *, change: bool) -> list[Any]:
+        """Nothing: in memory nothing can be other than needed."""
+        return []
 
     @property
     def table_age_s(self) -> float:

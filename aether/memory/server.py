@@ -47,6 +47,7 @@ class Space:
         self.serving: dict[int, dict[Deliver, None]] = {}
         self.informers: dict[Callable[[], bytes], None] = {}
         self.hearers: dict[Callable[[Sequence[int]], None], None] = {}
+        self.infos: dict[Callable[[], bytes], None] = {}
         self.refusal = ""
         """Why nothing is stored now, as a server with a full disk says; "" when all is."""
         self._clock = clock

@@ -127,6 +127,11 @@ class InMemoryEventStore:
         if after < until:
             raise Unavailable(f"the history of {actor_id} was not read up to position {until}")
 
+    async def read_batches(self, actor_id: ActorId, after: Position) -> AsyncIterator[list[StoredCommit]]:
+        """Commits after a position, one at a time, complete up to the last one now. Raises `Unavailable`."""
+        async for commit in self.read(actor_id, after):
+            yield [commit]
+
     async def last(self, actor_id: ActorId) -> StoredCommit | None:
         """The actor's last commit. Raises `Unavailable`."""
         return await self._link.call(Step.LAST, lambda _: self._space.last(actor_id))

@@ -74,9 +74,26 @@ class InMemoryTransport:
         """Hear announcements, for the requests of this node."""
         return OwnersFollowed(self._link, self._heard)
 
-    async def tell_status(self, inform: Callable[[], bytes]) -> "StatusTold":
+    def hang_up(self) -> None:
+        """End the requests in flight with `Unavailable`, and the waits for owners: nothing more will be asked."""
+        self._announcements.end()
+        for waiter in list(self._open):
+            waiter.tell(Unavailable("the connection is closed"))
+
+    async def info(self, inform: Callable[[], bytes]) -> Subscription:
+        """Answer questions about the pool."""
+        return Told(self._link.space.infos, inform)
+
+    async def ask_info(self) -> bytes:
+        """What some worker of the pool says of it. Raises `NotSent` when there is none."""
+        infos = list(self._link.space.infos)
+        if not self._link.up or not infos:
+            raise NotSent("no worker answers")
+        return infos[0]()
+
+    async def tell_status(self, inform: Callable[[], bytes]) -> "Told":
         """Answer whoever asks how the workers are."""
-        return StatusTold(self._link, inform)
+        return Told(self._link.space.informers, inform)
 
     async def ask_status(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:
         """Ask all workers how they are."""
@@ -119,17 +136,17 @@ class InMemoryTransport:
             deliver(actor_id, payload, waiter.tell)
 
 
-class StatusTold:
-    """One node's answers on how it is."""
+class Told:
+    """One node's answers to questions of a kind."""
 
-    def __init__(self, link: Link, inform: Callable[[], bytes]) -> None:
-        self._link = link
+    def __init__(self, informers: dict[Callable[[], bytes], None], inform: Callable[[], bytes]) -> None:
+        self._informers = informers
         self._inform = inform
-        link.space.informers[inform] = None
+        informers[inform] = None
 
     async def stop(self) -> None:
         """Answer no more. Idempotent."""
-        self._link.space.informers.pop(self._inform, None)
+        self._informers.pop(self._inform, None)
 
 
 class OwnersFollowed:

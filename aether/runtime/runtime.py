@@ -262,12 +262,29 @@ class Runtime:
         except TimeoutError:
             log.error("the drain took too long", extra={"open": host.waiting, "active": len(self._router.registry)})
         finally:
-            self._host = None
-            self._router.close()
-            await self._background.stop(CANCEL_TIMEOUT_S)
-            host.threads.shutdown(wait=False, cancel_futures=True)
-            if self._lifespan is not None:
-                await self._lifespan.exit()
+            await self._end(host)
+
+    async def abort(self) -> None:
+        """End as a crash does, in this process: nothing more is answered, stored or snapshotted.
+
+        Handlers are cancelled, and the model's lifespan is exited all the same: what it holds is this process's.
+        """
+        host = self._host
+        if host is None:
+            return
+        for shard in list(self._serving):
+            self.abandon_shard(shard)
+        for machine in list(self._router.registry):
+            machine.abandon()
+        await self._end(host)
+
+    async def _end(self, host: Host) -> None:
+        self._host = None
+        self._router.close()
+        await self._background.stop(CANCEL_TIMEOUT_S)
+        host.threads.shutdown(wait=False, cancel_futures=True)
+        if self._lifespan is not None:
+            await self._lifespan.exit()
 
     async def _drain(self) -> None:
         assert self._host is not None

@@ -15,8 +15,10 @@ from aether.model.model import Model
 from aether.runtime.runtime import Runtime
 
 
-def _always(config: RuntimeConfig | None) -> RuntimeConfig:
-    return replace(config or RuntimeConfig(), state_checks="always")
+def checked_config(config: RuntimeConfig | None) -> RuntimeConfig:
+    """The same settings with every state compared with its events, unless they say that none is."""
+    given = config or RuntimeConfig()
+    return given if given.state_checks == "off" else replace(given, state_checks="always")
 
 
 @asynccontextmanager
@@ -31,8 +33,7 @@ async def local_runtime(
         assert await runtime.actor(Account, "alice").deposit(10) == 10
     """
     async with InMemoryConnection(server, model.name) as connection:
-        checked = config if config is not None and config.state_checks == "off" else _always(config)
-        runtime = Runtime(connection, connection.event_store, checked)
+        runtime = Runtime(connection, connection.event_store, checked_config(config))
         runtime.load_model(model)
         async with runtime:
             yield runtime

@@ -1,13 +1,14 @@
 """What a client reads it reads again while it is unavailable, and no longer than its deadline."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 import aether
 from aether.client import open_session
 from aether.ids import ActorId
+from aether.jetstream.connection import NatsConnection
 from aether.ports import START, AppendOutcome, Committed, EventStore
 from tests.contract.harness import payload_of
 from tests.support.actors import Account, model
@@ -31,7 +32,7 @@ async def test_reads_go_on_over_a_server_that_was_away(own_server: NatsServer) -
                 await client.actor(Account, "a").deposit(amount)
             iterating = aiter(client.history(Account, "a"))
             assert (await anext(iterating)).version == 1
-            generations = Generations(client._session._node.nats)
+            generations = Generations(nats_of(client))
             proxy.cut()
             await generations.lost()
             whole = asyncio.ensure_future(rest(aiter(client.history(Account, "a"))))
@@ -46,6 +47,11 @@ async def test_reads_go_on_over_a_server_that_was_away(own_server: NatsServer) -
             assert [one.version for one in whole.result()] == [1, 2, 3]
             assert [one.version for one in left.result()] == [2, 3]
             assert len(overview.result().members) == 1
+
+
+def nats_of(client: aether.Client) -> NatsConnection:
+    """The connection that a client made."""
+    return cast("aether.JetStreamConnection", client._session._node).nats
 
 
 async def rest(items: Any) -> list[Any]:
@@ -107,7 +113,7 @@ async def test_what_cannot_be_reached_any_more_says_why(own_server: NatsServer, 
         node(own_server.url, namespace),
         aether.connect(own_server.url, model=model, namespace=namespace) as client,
     ):
-        generations = Generations(client._session._node.nats)
+        generations = Generations(nats_of(client))
         own_server.kill()
         await generations.lost()
         for asked in (

@@ -1,0 +1,80 @@
+"""The clock of a pool in memory: it runs as time does, and can be moved forward."""
+
+import asyncio
+import heapq
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+SETTLE_TURNS = 10
+"""Turns of the event loop in which what an alarm has begun goes on, before `advance` returns."""
+
+
+class PoolClock:
+    """`wall_s` and `boot_s` run; `advance` moves both. Alarms ring when their time has come, by either.
+
+    `start` is what the wall clock shows at first: now, if it is None. It belongs to the event loop that runs when the
+    first alarm is set.
+    """
+
+    def __init__(self, start: datetime | None = None) -> None:
+        if start is not None and start.tzinfo is None:
+            raise ValueError("the start of a clock has a time zone, such as datetime.UTC")
+        self._ahead_s = 0.0
+        self._wall_minus_boot_s = (time.time() if start is None else start.timestamp()) - time.monotonic()
+        self._order = count()
+        self._alarms: list[tuple[float, int, Callable[[], object]]] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def wall_s(self) -> float:
+        """Unix time in seconds."""
+        return self.boot_s() + self._wall_minus_boot_s
+
+    def boot_s(self) -> float:
+        """Seconds that never go back."""
+        return time.monotonic() + self._ahead_s
+
+    def now(self) -> datetime:
+        """The wall clock, in UTC."""
+        return datetime.fromtimestamp(self.wall_s(), UTC)
+
+    def call_after(self, delay_s: float, wake: Callable[[], object]) -> None:
+        """Call `wake` once, in the event loop, when `delay_s` seconds have passed or were skipped."""
+        heapq.heappush(self._alarms, (self.boot_s() + delay_s, next(self._order), wake))
+        self._set_timer()
+
+    async def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
+        """Move time forward; what was due on the way has rung when this returns, each at the time it was set for.
+
+        The deadlines of calls that are in flight pass, as they would have. Raises ValueError for a negative step.
+        """
+        step_s = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds).total_seconds()
+        if step_s < 0:
+            raise ValueError("time goes forward")
+        until_s = self._ahead_s + step_s
+        while self._alarms and self._alarms[0][0] <= time.monotonic() + until_s:
+            self._ahead_s = min(until_s, max(self._ahead_s, self._alarms[0][0] - time.monotonic()))
+            self._ring()
+            await _settle()
+        self._ahead_s = max(self._ahead_s, until_s)
+        await _settle()
+
+    def _ring(self) -> None:
+        while self._alarms and self._alarms[0][0] <= self.boot_s():
+            _, _, wake = heapq.heappop(self._alarms)
+            wake()
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        """For the first alarm: an event loop's timer may come a moment early, and is then set once more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._alarms:
+            delay_s = max(0.0, self._alarms[0][0] - self.boot_s())
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._ring)
+
+
+async def _settle() -> None:
+    for _ in range(SETTLE_TURNS):
+        await asyncio.sleep(0)

@@ -1,0 +1,252 @@
+"""Given these events, when this command, then those events: tests of one actor's decisions, without a runtime.
+
+    given(Account, Deposited(10)).when("withdraw", 4).then(Withdrawn(4), reply=6)
+    given(Account).when("withdraw", 4).then_rejected("insufficient funds", balance=0)
+
+Arguments, events and replies go by way of their JSON and are checked as in a pool, and so is that only events change
+the state. Nothing is stored; a handler runs in the test's own thread.
+"""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from aether.errors import ActorFailed, AetherError, InvalidCommand, Rejected, StateChangedOutsideEvent, UnknownCommand
+from aether.ids import ActorId
+from aether.model.definition import ActorType, CommandType, Context, State
+from aether.model.model import Declared, Model
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+ANY: Any = object()
+"""A reply that is not looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a handler finds beside its state: its actor's key, the time, the caller, and its resources."""
+
+    key: str
+    now: datetime
+    caller: str
+    resources: Any
+
+
+class _Turn:
+    """The `Scope` of one run of a handler over a state of its own."""
+
+    def __init__(self, actor_type: ActorType, setting: Setting, history: tuple[object, ...]) -> None:
+        self._actor_type = actor_type
+        self._setting = setting
+        self.events: list[object] = []
+        self.running: CommandType | None = None
+        self.state: State = actor_type.initial(ActorId(actor_type.kind, setting.key), self)
+        self._before = len(history)
+        for event in history:
+            self._apply(event)
+
+    @property
+    def version(self) -> int:
+        """Events applied so far."""
+        return self._before + len(self.events)
+
+    @property
+    def context(self) -> Context:
+        """A command of the test's."""
+        now = self._setting.now
+        return Context(command_id="test", correlation_id="test", caller=self._setting.caller,
+                       deadline=now + timedelta(seconds=10), now=now)  # fmt: skip
+
+    @property
+    def resources(self) -> Any:
+        """What the test gave."""
+        if self._setting.resources is None:
+            raise RuntimeError("self.resources needs what a lifespan makes: given(..., resources=...)")
+        return self._setting.resources
+
+    def emit(self, event: object) -> None:
+        """Apply it, as a runtime does."""
+        if self.running is None:
+            raise RuntimeError("an event can only be emitted by a running command handler")
+        if self.running.query:
+            raise ActorFailed(f"the query {self.running.name} emitted an event")
+        self.events.append(self._apply(event))
+
+    def _apply(self, event: object) -> object:
+        same = self._actor_type.event_type_of(event).record(event)[1]
+        self.state = self._actor_type.evolve(self.state, same)
+        return same
+
+
+class Given:
+    """An actor with a history. `when` runs a command on it, any number of times; each run begins from the history."""
+
+    def __init__(self, actor_type: ActorType, events: tuple[object, ...], setting: Setting) -> None:
+        self._actor_type = actor_type
+        self._events = events
+        self._setting = setting
+        _Turn(actor_type, setting, events)  # whose errors are those of what was given
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The state's fields as typed values, as a client sees them."""
+        return _values(self._actor_type, _Turn(self._actor_type, self._setting, self._events).state)
+
+    def when(self, command: Any, /, *args: Any, **kwargs: Any) -> "Outcome":
+        """Run a command or query, by its name or as `Account.deposit`, with its arguments; what comes of it.
+
+        Raises `UnknownCommand`.
+        """
+        name = command if isinstance(command, str) else getattr(command, "__name__", repr(command))
+        command_type = self._actor_type.commands.get(name)
+        if command_type is None:
+            kind, known = self._actor_type.kind, ", ".join(sorted(self._actor_type.commands))
+            raise UnknownCommand(f"{kind} has no command {name!r}; it has: {known}", kind=kind, command=name)
+        turn = _Turn(self._actor_type, self._setting, self._events)
+        turn.running = command_type
+        reply: Any = None
+        error: Exception | None = None
+        try:
+            decoded = command_type.decode_args(command_type.encode_args(args, kwargs))
+            result = _waited(command_type.invoke(turn.state, turn, decoded))
+            reply = command_type.decode_reply(command_type.encode_reply(result))
+        except Exception as raised:
+            error = raised
+        turn.running = None
+        if error is None or isinstance(error, Rejected | InvalidCommand):
+            error = self._changed_in_place(turn) or error
+        emitted = () if error is not None else tuple(turn.events)
+        return Outcome(Given(self._actor_type, (*self._events, *emitted), self._setting), name, emitted, reply, error)
+
+    def _changed_in_place(self, turn: _Turn) -> StateChangedOutsideEvent | None:
+        """The error of a handler whose state is not what its events make of it."""
+        again = _Turn(self._actor_type, self._setting, (*self._events, *turn.events))
+        folded, live = self._actor_type.state_bytes(again.state), self._actor_type.state_bytes(turn.state)
+        field = self._actor_type.state_difference(folded, live)
+        if field is None:
+            return None
+        actor = f"{self._actor_type.kind}/{self._setting.key}"
+        return StateChangedOutsideEvent(f"{actor}: {field} was changed outside an @event method", actor, field)
+
+
+class Outcome:
+    """What came of a command: its `events`, its `reply` or its `error`, and the `state` after it.
+
+    The `then` methods raise AssertionError with what came instead. Each gives the actor with what happened, for the
+    next `when`.
+    """
+
+    def __init__(
+        self, after: Given, command: str, events: tuple[object, ...], reply: Any, error: Exception | None
+    ) -> None:
+        self._after = after
+        self._command = command
+        self.events = events
+        self.reply = reply
+        self.error = error
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The state's fields after the command."""
+        return self._after.state
+
+    def then(self, *events: object, reply: Any = ANY) -> Given:
+        """It emitted exactly these events, in this order, and gave this reply."""
+        if self.error is not None:
+            raise AssertionError(f"{self._command} raised {_shown(self.error)}") from self.error
+        if list(self.events) != list(events):
+            expected = "\n  ".join(map(repr, events)) or "nothing"
+            emitted = "\n  ".join(map(repr, self.events)) or "nothing"
+            raise AssertionError(f"{self._command} emitted\n  {emitted}\nand not\n  {expected}")
+        if reply is not ANY and self.reply != reply:
+            raise AssertionError(f"{self._command} replied {self.reply!r}, not {reply!r}")
+        return self._after
+
+    def then_rejected(self, message: str | None = None, **details: Any) -> Given:
+        """It raised `Rejected`, with this text in its message and with these among its details."""
+        error = self._raised(Rejected)
+        if message is not None and message not in str(error):
+            raise AssertionError(f"{self._command} was rejected with {str(error)!r}, not {message!r}") from error
+        told = getattr(error, "details", {})
+        if any(name not in told or told[name] != value for name, value in details.items()):
+            raise AssertionError(f"{self._command} was rejected with {told}, not {details}") from error
+        return self._after
+
+    def then_failed(self, error: type[Exception] = AetherError) -> Given:
+        """It raised such an error: `InvalidCommand`, or whatever its handler raised."""
+        self._raised(error)
+        return self._after
+
+    def _raised(self, expected: type[Exception]) -> Exception:
+        if self.error is None:
+            raise AssertionError(f"{self._command} succeeded, and did not raise {expected.__name__}")
+        if not isinstance(self.error, expected):
+            text = f"{self._command} raised {_shown(self.error)}, not {expected.__name__}"
+            raise AssertionError(text) from self.error
+        return self.error
+
+
+def given(
+    kind: Declared,
+    *events: object,
+    key: str = "test",
+    now: datetime = START,
+    caller: str = "",
+    resources: Any = None,
+) -> Given:
+    """An actor, an `Actor` class or a `Decider`, to which these events have happened.
+
+    `now` is what its handlers find in `self.context`, `resources` what its model's lifespan would give. Raises
+    `ModelError` for what cannot be an actor, `ActorFailed` for an event that it does not take.
+    """
+    actor_type = _compiled(kind)  # type: ignore[arg-type]  # hashed by identity, which a Protocol does not promise
+    return Given(actor_type, events, Setting(key, now, caller, resources))
+
+
+@lru_cache(256)
+def _compiled(kind: Declared) -> ActorType:
+    return Model("given", actors=[kind]).actor_type(kind)
+
+
+def _values(actor_type: ActorType, state: State) -> dict[str, Any]:
+    return actor_type.state_values(actor_type.encode_state(state))
+
+
+def _waited(result: Any) -> Any:
+    """What an asynchronous handler gives; it runs in an event loop of its own, beside the test's if there is one."""
+    if not hasattr(result, "__await__"):
+        return result
+
+    async def awaited() -> Any:
+        return await result
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(awaited())
+    return _in_thread(awaited())
+
+
+def _in_thread(work: Coroutine[Any, Any, Any]) -> Any:
+    ended: list[tuple[Any, BaseException | None]] = []
+
+    def run() -> None:
+        try:
+            ended.append((asyncio.run(work), None))
+        except BaseException as error:
+            ended.append((None, error))
+
+    thread = threading.Thread(target=run, name="aether given")
+    thread.start()
+    thread.join()
+    [(result, error)] = ended
+    if error is not None:
+        raise error
+    return result
+
+
+def _shown(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,158 @@
+"""A pool of several workers in this process and in memory, with a `Client`: code that takes a client needs no server.
+
+Commands go to the worker that has the actor's shard, as in a real pool; a worker can be made to crash, and another one
+takes its place. What the workers of a real pool have to agree on, leases and heartbeats, is left out: here one object
+knows who serves what.
+"""
+
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from aether.client import ActorRef, Client
+from aether.config import CallConfig, RuntimeConfig
+from aether.core.status import SERVING, Status, encode_status
+from aether.ids import ActorId
+from aether.memory.connection import InMemoryConnection
+from aether.memory.server import InMemoryServer
+from aether.model.model import Model
+from aether.names import shard_of
+from aether.ports import Subscription
+from aether.runtime.runtime import Runtime
+from aether.session import Session
+from aether.testing.clock import PoolClock
+from aether.testing.local import checked_config
+
+SHARDS = 32
+
+
+class LocalWorker:
+    """One worker of a `LocalPool`: its runtime, over a connection of its own."""
+
+    def __init__(self, pool: "LocalPool", slot: int) -> None:
+        self.slot = slot
+        self._connection = InMemoryConnection(pool.server, pool.namespace, shards=SHARDS)
+        self._model = pool.model
+        self._shards = range(slot, SHARDS, pool.size)
+        connection = self._connection
+        self.runtime = Runtime(connection, connection.event_store, pool.config, shards=self._shards)
+        self.runtime.load_model(pool.model)
+        self._told: list[Subscription] = []
+
+    async def start(self) -> None:
+        """Serve, and say so to clients that wait."""
+        transport, schema = self._connection.transport, self._model.schema_json()
+        await self.runtime.start()
+        self._told += [await transport.info(lambda: schema), await transport.tell_status(self._status)]
+        transport.announce(self._shards)
+
+    async def stop(self) -> None:
+        """Drain."""
+        for told in self._told:
+            await told.stop()
+        await self.runtime.stop()
+        self._connection.close()
+
+    async def crash(self) -> None:
+        """End without a word: its connection is gone before anything can be answered."""
+        for told in self._told:
+            await told.stop()
+        self._connection.close()
+        await self.runtime.abort()
+
+    def _status(self) -> bytes:
+        return encode_status(
+            Status(member=f"local-{self.slot}", incarnation="", state=SERVING, why="", shards=len(self._shards),
+                   model_version=self._model.fingerprint)
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"<local worker {self.slot}>"
+
+
+class LocalPool:
+    """A running pool, made by `local_pool`. `client` is an ordinary `Client`, `clock` moves the time of all workers."""
+
+    def __init__(self, model: Model, size: int, config: RuntimeConfig, clock: PoolClock) -> None:
+        self.model = model
+        self.namespace = model.name
+        self.size = size
+        self.config = config
+        self.clock = clock
+        self.server = InMemoryServer(clock=clock)
+        self._workers: list[LocalWorker] = []
+        self._session: Session | None = None
+        self.client: Client
+
+    @property
+    def workers(self) -> Sequence[LocalWorker]:
+        """The workers that run, by slot."""
+        return tuple(self._workers)
+
+    def worker_of(self, kind: ActorRef, key: str) -> LocalWorker:
+        """The worker that serves an actor. Raises `UnknownActor`."""
+        actor_id = ActorId(self.model.actor_type(kind).kind, key)
+        return self._workers[shard_of(actor_id, SHARDS) % self.size]
+
+    async def crash(self, worker: LocalWorker | int | None = None) -> LocalWorker:
+        """End a worker (one of them, if None) in the middle of whatever it does, and put another in its place.
+
+        What it had not committed is lost, what it had committed and not answered is answered by the next one: calls in
+        flight are sent again by the client. Returns the worker that serves now.
+        """
+        slot = random.randrange(self.size) if worker is None else worker if isinstance(worker, int) else worker.slot  # noqa: S311 - no secret
+        crashed = self._workers[slot]
+        if isinstance(worker, LocalWorker) and crashed is not worker:
+            raise ValueError(f"{worker!r} has crashed already")
+        self._workers[slot] = LocalWorker(self, slot)
+        await crashed.crash()
+        await self._workers[slot].start()
+        return self._workers[slot]
+
+    async def start(self, calls: CallConfig) -> None:
+        """Start the workers, then the client."""
+        for slot in range(self.size):
+            worker = LocalWorker(self, slot)
+            self._workers.append(worker)
+            await worker.start()
+        connection = InMemoryConnection(self.server, self.namespace, shards=SHARDS)
+        await connection.transport.follow_owners()
+        self._session = Session(connection, calls)
+        self.client = Client(self._session, self.model)
+
+    async def stop(self) -> None:
+        """Close the client and drain the workers, those that have started."""
+        if self._session is not None:
+            self._session.close()
+        for worker in self._workers:
+            await worker.stop()
+
+
+@asynccontextmanager
+async def local_pool(
+    model: Model,
+    *,
+    workers: int = 2,
+    config: RuntimeConfig | None = None,
+    calls: CallConfig | None = None,
+    start: datetime | None = None,
+) -> AsyncIterator[LocalPool]:
+    """A pool of `workers` in memory; its clock shows `start` at first, or the time that it is.
+
+    Every command's state is compared with its events (`state_checks` "always"), unless `config` says "off".
+
+    async with local_pool(model) as pool:
+        await pool.client.actor(Account, "alice").deposit(10)
+        await pool.clock.advance(minutes=15)
+        await pool.crash()
+        assert (await pool.client.state(Account, "alice")).state == {"balance": 10}
+    """
+    if not 1 <= workers <= SHARDS:
+        raise ValueError(f"a local pool has 1-{SHARDS} workers, not {workers}")
+    pool = LocalPool(model, workers, checked_config(config), PoolClock(start))
+    try:
+        await pool.start(calls or CallConfig())
+        yield pool
+    finally:
+        await pool.stop()

@@ -1,0 +1,208 @@
+"""given, when, then: what it runs is what a pool runs, and what it says of a wrong expectation helps."""
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from aether import (
+    Actor,
+    ActorFailed,
+    Decider,
+    InvalidCommand,
+    ModelError,
+    Rejected,
+    StateChangedOutsideEvent,
+    UnknownCommand,
+    command,
+    event,
+    query,
+)
+from aether.testing import given
+from tests.support.actors import Account, Deposited, Notebook, Noted, Withdrawn
+
+
+def test_what_a_command_does_is_compared() -> None:
+    given(Account, Deposited(10)).when("deposit", 5).then(Deposited(5), reply=15)
+    given(Account, Deposited(10)).when("withdraw", amount=4).then(Withdrawn(4), reply=6)
+    given(Account).when("touch").then(reply=None)
+    given(Account, Deposited(10)).when("statement").then(reply=10)
+    given(Account).when("deposit_twice", 1, second=2).then(Deposited(1), Deposited(2), reply=3)
+    given(Account, Deposited(1)).when(Account.deposit, 2).then(Deposited(2))
+
+
+def test_a_refusal_is_compared() -> None:
+    given(Account, Deposited(3)).when("withdraw", 5).then_rejected("insufficient", balance=3, asked=5)
+    given(Account).when("deposit_then_reject", 5).then_rejected().when("statement").then(reply=0)
+    given(Account).when("deposit", -1).then_failed(InvalidCommand)
+    given(Account).when("deposit", "x").then_failed(InvalidCommand)
+    given(Account).when("deposit").then_failed(InvalidCommand)
+    given(Account).when("deposit_then_break", 1).then_failed(ZeroDivisionError)
+
+
+def test_a_story_goes_on_from_what_happened() -> None:
+    story = given(Account).when("deposit", 10).then(Deposited(10))
+    story = story.when("withdraw", 20).then_rejected().when("withdraw", 4).then(Withdrawn(4))
+    assert story.state == {"balance": 6, "deposits": 1}
+
+
+def test_each_when_begins_from_what_was_given() -> None:
+    actor = given(Notebook, Noted("one"))
+    for _ in range(2):
+        outcome = actor.when("note", "two")
+        assert (outcome.reply, outcome.state) == (2, {"lines": ["one", "two"]})
+    assert actor.state == {"lines": ["one"]}
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "an event more": (
+        lambda: given(Account).when("deposit", 5).then(),
+        "emitted\n  Deposited(amount=5)\nand not\n  nothing",
+    ),
+    "an event less": (
+        lambda: given(Account).when("touch").then(Deposited(1)),
+        "nothing\nand not\n  Deposited(amount=1)",
+    ),
+    "another event": (lambda: given(Account).when("deposit", 5).then(Deposited(6)), "and not\n  Deposited(amount=6)"),
+    "another order": (
+        lambda: given(Account).when("deposit_twice", 1, 2).then(Deposited(2), Deposited(1)),
+        "Deposited(amount=1)\n  Deposited(amount=2)\nand not",
+    ),
+    "another reply": (lambda: given(Account).when("deposit", 5).then(Deposited(5), reply=6), "replied 5, not 6"),
+    "an error": (lambda: given(Account).when("withdraw", 5).then(), "withdraw raised Rejected: insufficient funds"),
+    "no error": (lambda: given(Account).when("deposit", 5).then_rejected(), "succeeded, and did not raise Rejected"),
+    "another error": (lambda: given(Account).when("deposit", -1).then_rejected(), "raised InvalidCommand"),
+    "other words": (
+        lambda: given(Account).when("withdraw", 5).then_rejected("poor"),
+        "funds', not 'poor'",
+    ),
+    "other details": (lambda: given(Account).when("withdraw", 5).then_rejected(balance=1), "'balance': 0"),
+    "a detail more": (lambda: given(Account).when("withdraw", 5).then_rejected(limit=None), "not {'limit': None}"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_expectation_says_what_happened(name: str) -> None:
+    run, said = WRONG[name]
+    with pytest.raises(AssertionError, match=re.escape(said)):
+        run()
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """Booked at a time."""
+
+    at: datetime
+
+
+class Odd(Actor):
+    """Everything else that a handler may do."""
+
+    at: datetime | None = None
+    seen: list[str] = field(default_factory=list)
+
+    @command
+    async def book(self) -> str:
+        """Asynchronous, with the time and a resource."""
+        await asyncio.sleep(0)
+        self.emit(Booked(self.context.now))
+        return f"{self.resources} for {self.context.caller} by {self.id.key} at {self.version}"
+
+    @command
+    def append(self) -> None:
+        """Change a container in place."""
+        self.seen.append("x")
+
+    @command
+    def assign(self) -> None:
+        """Assign a field."""
+        self.at = None
+
+    @command
+    def wrong_reply(self) -> int:
+        """Not of its type."""
+        return "x"  # type: ignore[return-value]
+
+    @query
+    def emitting(self) -> None:
+        """A query that breaks its word."""
+        self.emit(Booked(self.context.now))
+
+    @event
+    def booked(self, e: Booked) -> None:
+        """Keep it."""
+        self.at = e.at
+
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+def test_a_handler_has_a_time_a_caller_a_key_and_resources() -> None:
+    actor = given(Odd, Booked(NOON), key="k", now=NOON, caller="me", resources="a pool")
+    actor.when("book").then(Booked(NOON), reply="a pool for me by k at 2")
+
+
+async def test_an_asynchronous_handler_runs_in_an_asynchronous_test_too() -> None:
+    given(Odd, now=NOON, resources="r").when("book").then(Booked(NOON))
+    given(Odd, now=NOON).when("book").then_failed(RuntimeError)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("append", StateChangedOutsideEvent),
+        ("assign", StateChangedOutsideEvent),
+        ("emitting", ActorFailed),
+        ("wrong_reply", ActorFailed),
+    ],
+)
+def test_what_a_pool_refuses_is_refused(name: str, error: type[Exception]) -> None:
+    given(Odd).when(name).then_failed(error)
+
+
+def test_what_was_given_is_checked() -> None:
+    with pytest.raises(ActorFailed, match="takes no event"):
+        given(Account, Noted("x"))
+    with pytest.raises(UnknownCommand, match="it has: "):
+        given(Account).when("desposit", 1)
+
+    class Wrong(Actor):
+        balance: int  # without a default
+
+    with pytest.raises(ModelError):
+        given(Wrong)
+
+
+@dataclass(frozen=True)
+class Add:
+    """Add to the sum."""
+
+    amount: int
+
+
+@dataclass(frozen=True)
+class Added:
+    """Was added."""
+
+    amount: int
+
+
+def decide(state: int, command: Add) -> list[Added]:
+    """Positive amounts only."""
+    if command.amount <= 0:
+        raise Rejected("too little")
+    return [Added(command.amount)]
+
+
+def evolve(state: int, event: Added) -> int:
+    """The sum."""
+    return state + event.amount
+
+
+def test_a_decider_is_tested_in_the_same_way() -> None:
+    adder = Decider(0, decide, evolve, kind="adder")
+    given(adder, Added(2)).when("add", 3).then(Added(3)).when("add", 0).then_rejected("too little")
+    assert given(adder, Added(2), Added(3)).state == {"value": 5}
