@@ -28,9 +28,10 @@ from aether.ports import (
     StoredCommit,
     Subscription,
     Table,
-    Transport,
 )
+from aether.session import ClientTransport
 from aether.wire import Event, encode_commit, instant, new_event
+from aether.worker import InformingTransport
 
 T = TypeVar("T")
 
@@ -46,6 +47,10 @@ EXAMPLES_USUAL = 100
 # ------------------------------------------------------------------------------------------------ the sides
 
 
+class WholeTransport(ClientTransport, InformingTransport, Protocol):
+    """A transport as clients and as workers need it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """One connection's adapters; `follow` makes its store keep the version cache by the bus."""
@@ -54,7 +59,7 @@ class Node:
     snapshots: SnapshotStore
     bus: EventBus
     table: Table
-    transport: Transport
+    transport: WholeTransport
     follow: Callable[[], Coroutine[Any, Any, Subscription]]
     listing: Listing
 

@@ -326,3 +326,32 @@ async def test_namespaces_do_not_hear_of_each_others_owners(world: World) -> Non
     assert await one.store.last(ALICE) is None
     assert not waiting.done()
     waiting.cancel()
+
+
+async def test_some_worker_answers_for_the_pool_while_it_does(world: World) -> None:
+    client, worker = (await world.node()).transport, (await world.node()).transport
+    with pytest.raises(NotSent):
+        await client.ask_info()
+    told = await worker.info(lambda: b"a schema")
+    assert await client.ask_info() == b"a schema"
+    elsewhere = (await world.node("two")).transport
+    with pytest.raises(NotSent):
+        await elsewhere.ask_info()
+    await told.stop()
+    with pytest.raises(NotSent):
+        await client.ask_info()
+
+
+async def test_who_hangs_up_waits_for_nothing_any_more(world: World) -> None:
+    client, worker = await world.node(), await world.node()
+    received: Received[Delivery] = Received()
+    await worker.transport.serve(SHARD, received.receive)
+    await client.transport.follow_owners()
+    loop = asyncio.get_running_loop()
+    request = asyncio.ensure_future(client.transport.request(ALICE, b"x", PATIENT_S))
+    owner = asyncio.ensure_future(client.transport.owner_announced(ALICE, loop.time() + PATIENT_S, PATIENT_S))
+    await received.count(1)
+    client.transport.hang_up()
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(request, GUARD_S)
+    await asyncio.wait_for(owner, GUARD_S)
