@@ -101,34 +101,25 @@ model = Model("$name", actors=[Account])
 _TEST = '''\
 """The actors of $name, run in this process: nothing has to be started."""
 
-from collections.abc import AsyncIterator
+from aether.testing import given, local_pool
 
-import pytest
-from aether import Rejected, Runtime
-from aether.testing import local_runtime
-
-from $module.model import Account, model
+from $module.model import Account, Deposited, Withdrawn, model
 
 
-@pytest.fixture
-async def runtime() -> AsyncIterator[Runtime]:
-    async with local_runtime(model) as runtime:
-        yield runtime
+def test_what_came_in_can_go_out() -> None:
+    given(Account, Deposited(10)).when("withdraw", 4).then(Withdrawn(4), reply=6)
 
 
-async def test_what_came_in_can_go_out(runtime: Runtime) -> None:
-    alice = runtime.actor(Account, "alice")
-    assert await alice.deposit(10) == 10
-    assert await alice.withdraw(4) == 6
-    assert await alice.statement() == "alice has 6"
+def test_an_account_is_not_overdrawn() -> None:
+    given(Account, Deposited(10)).when("withdraw", 11).then_rejected(balance=10)
 
 
-async def test_an_account_is_not_overdrawn(runtime: Runtime) -> None:
-    alice = runtime.actor(Account, "alice")
-    await alice.deposit(10)
-    with pytest.raises(Rejected) as refused:
-        await alice.withdraw(11)
-    assert refused.value.details == {"balance": 10}
+async def test_a_balance_outlives_its_worker() -> None:
+    async with local_pool(model) as pool:
+        alice = pool.client.actor(Account, "alice")
+        await alice.deposit(10)
+        await pool.crash()
+        assert await alice.statement() == "alice has 10"
 '''
 
 _README = """\
