@@ -92,6 +92,10 @@ class StorageConfig:
             raise ConfigError(f"shards must be at most 65536, not {self.shards}", setting="shards")
 
 
+ROW_LEFTOVER_S = 1.0
+"""How much later than its time to live a row may be gone."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
     """How a worker keeps its place among the others, in seconds.
@@ -130,6 +134,11 @@ class ClusterConfig:
     def answers_for_s(self) -> float:
         """How long after the sending of a renewal a member may answer."""
         return self.ttl_s - (self.ttl_s / 5 if self.margin_s is None else self.margin_s)
+
+    @property
+    def overdue_s(self) -> float:
+        """How long after a member's row was read it must have been renewed or be gone, whatever the server knows."""
+        return self.ttl_s + ROW_LEFTOVER_S
 
 
 COMMIT_BATCHING = ("auto", "single", "batch")

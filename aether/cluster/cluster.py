@@ -14,7 +14,7 @@ from typing import Any
 from aether.background import Background
 from aether.cluster.hands import Hands
 from aether.cluster.heartbeat import Heartbeat
-from aether.config import ClusterConfig
+from aether.config import ROW_LEFTOVER_S, ClusterConfig
 from aether.core.handoff import Happening
 from aether.core.health import Health
 from aether.core.membership import MemberRow, decode_lease, decode_member
@@ -30,8 +30,8 @@ log = logging.getLogger("aether.cluster")
 
 REMOVE_TIMEOUT_S = 2.0
 LOOK_AGAIN_S = 0.1
-LEFTOVER_S = 1.0
-"""How much later than its time to live a row may be gone."""
+BURIED_S = 1.0
+"""How much later than overdue a row is gone: it is removed then."""
 
 HALT_S = 60.0
 """How long an actor whose replay has ended a worker is not activated."""
@@ -82,7 +82,7 @@ class Cluster:
         self._empty = asyncio.Event()
         self._ended = False
         self._revision = 0
-        self._halted: dict[ActorId, str] = {}
+        self._halted: dict[ActorId, tuple[str, float]] = {}
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def set_vm_provider(self, provider: VMProvider) -> None:
@@ -96,14 +96,21 @@ class Cluster:
 
     def halted(self, actor_id: ActorId) -> str | None:
         """Why the actor is not to be activated now; None when it may be."""
-        return self._halted.get(actor_id) if self._halted else None
+        if actor_id not in self._halted:
+            return None
+        why, until_s = self._halted[actor_id]
+        return why if self._connection.clock.boot_s() < until_s else None
 
     async def halt(self, actor_id: ActorId, why: str) -> None:
         """Have no member activate the actor for `HALT_S`. Raises `Unavailable`."""
         key, value, table = halted_key(actor_id), why.encode(), self._connection.table
-        self._halted[actor_id] = why
+        self._halt_here(actor_id, why)
         if await table.create(key, value, HALT_S) is None and (row := await table.get(key)) is not None:
             await table.update(key, value, row.revision, HALT_S)
+
+    def _halt_here(self, actor_id: ActorId, why: str) -> None:
+        """Until the row must be gone, also where the server has forgotten when it ends."""
+        self._halted[actor_id] = why, self._connection.clock.boot_s() + HALT_S + ROW_LEFTOVER_S
 
     @property
     def name(self) -> str:
@@ -154,7 +161,7 @@ class Cluster:
     async def _until_alike(self) -> None:
         """Wait until all who are there make commits durable as we do. Raises `ConfigError` when they go on not to."""
         loop = asyncio.get_running_loop()  # every live row has been told by now
-        give_up_s = loop.time() + self.config.ttl_s + LEFTOVER_S
+        give_up_s = loop.time() + self.config.overdue_s + BURIED_S
         while member := self._core.differing():
             if loop.time() > give_up_s:
                 raise self._unlike(member)
@@ -250,7 +257,7 @@ class Cluster:
             if row.value is None:
                 self._halted.pop(actor_id, None)
             else:
-                self._halted[actor_id] = row.value.decode(errors="replace")
+                self._halt_here(actor_id, row.value.decode(errors="replace"))
         else:
             shard = shard_of_lease_key(row.key)
             if shard is not None and shard < self._connection.shards:

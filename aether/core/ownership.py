@@ -79,6 +79,7 @@ class Ownership:
         self._withdrawn = False
         self._opened: list[int] = []
         self._dead: dict[str, int] = {}
+        self._heard: dict[str, tuple[int, float]] = {}
         self._wake_s = NEVER_S
 
     # ------------------------------------------------------------------------------------------ what others ask
@@ -153,6 +154,10 @@ class Ownership:
         """A word on a member, in the table's order; what it means if the member is ourselves."""
         before = self._members.read(member, revision, row)
         word = self._members.word(member)
+        if row is None:
+            self._heard.pop(member, None)
+        elif revision != self._heard.get(member, (0, 0.0))[0]:
+            self._heard[member] = (revision, now_s)
         if row is not None:
             self._expected_s.pop(member, None)
             self._ended_s.pop(member, None)
@@ -218,6 +223,7 @@ class Ownership:
         """All that is to be done now, in order."""
         if not self._complete:
             return []
+        self._note_overdue(now_s)
         effects: list[Effect] = [Bury(member, revision) for member, revision in self._dead.items()]
         self._dead.clear()
         self._wake_s = NEVER_S
@@ -234,7 +240,9 @@ class Ownership:
 
     def next_wake_s(self) -> float:
         """When `decide` has something to do though nothing is told; infinity when it never has."""
-        return min([self._wake_s, *self._expected_s.values()])
+        overdue_s = [heard_s + self._config.overdue_s for member, (_, heard_s) in self._heard.items()
+                     if not self._is_ours(member)]  # fmt: skip
+        return min([self._wake_s, *self._expected_s.values(), *overdue_s])
 
     def _place(self, now_s: float) -> None:
         """Work the ring out anew when its members may have changed."""
@@ -429,6 +437,20 @@ class Ownership:
         self._dead.pop(member, None)
         if row is not None and member not in self._siblings and self._is_of_dead_run(row):
             self._dead[member] = word.revision
+
+    def _note_overdue(self, now_s: float) -> None:
+        """Rows that are longer unchanged than they live: the server has forgotten when they end, as it may after a
+        power cut. Whoever wrote one answers for it no more.
+        """
+        for member, (revision, heard_s) in self._heard.items():
+            if now_s >= heard_s + self._config.overdue_s and not self._is_ours(member):
+                self._dead[member] = revision
+                self._heard[member] = (revision, now_s)
+
+    def _is_ours(self, member: str) -> bool:
+        """Whether a member that is there is this process."""
+        row = self._members.word(member).row
+        return member == self.own.name and row is not None and row.incarnation == self.own.me.incarnation
 
     def _is_of_dead_run(self, row: MemberRow) -> bool:
         """Whether the row is of an earlier run of our supervisor: nobody of that run lives."""

@@ -3,15 +3,20 @@
 `scripts/powercut` makes many more.
 """
 
+import shutil
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.chaos.processes import MODEL
 from tests.powercut.ablations import WITHOUT
 from tests.powercut.cuts import Cut, cuts
 from tests.powercut.disk import FileSystem, Names
+from tests.powercut.recorded import NAMESPACE, WORKERS
 from tests.powercut.recording import Recording, Scene, record
+from tests.support.pool import READY, Pool
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -69,3 +74,19 @@ def test_the_disk_of_a_recording_is_the_disk_that_the_run_left(tmp_path: Path) -
         for path in (tmp_path / "data").rglob("*")
     }
     assert recording.disk.now() == {"data": None, **left}
+
+
+def test_a_pool_gets_ready_though_its_server_has_forgotten_when_rows_end(tmp_path: Path) -> None:
+    """The server's index of times to live may be newer than the rows that a power cut has left, and then skips them."""
+    options = (f"--workers={WORKERS}", f"--namespace={NAMESPACE}")
+    pool = Pool(MODEL, *options, data=tmp_path)
+    pool.wait_for(READY)
+    pool.process.kill()
+    pool.process.wait()
+    pool.close()
+    (index,) = tmp_path.glob(f"jetstream/*/streams/KV_AETHER_{NAMESPACE}_TABLE/msgs")
+    no_rows, up_to = 0, 1_000_000
+    (index / "thw.db").write_bytes(struct.pack("<BQQ", 1, no_rows, up_to))
+    shutil.rmtree(tmp_path / "nodes")  # a lock of another boot proves nothing
+    with Pool(MODEL, *options, data=tmp_path) as again:
+        assert again.process.poll() is None

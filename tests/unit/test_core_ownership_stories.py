@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import count
 
 from aether.config import ClusterConfig
-from aether.core.effects import Abandon, Close, Effect, Open, Release, Take
+from aether.core.effects import Abandon, Bury, Close, Effect, Open, Release, Take
 from aether.core.handoff import Happening, Phase
 from aether.core.membership import LeaseRow, MemberRow
 from aether.core.ownership import Ownership
@@ -149,3 +149,33 @@ def test_an_unreleased_shard_is_given_up_when_the_session_is_over() -> None:
     a.done(0, closing, Happening.CLOSED, after_s)
     assert a.decide(after_s) == [Abandon(0)], "there is nobody to write to"
     assert a.empty
+
+
+def buried(core: Ownership, now_s: float) -> list[Effect]:
+    return [effect for effect in core.decide(now_s) if isinstance(effect, Bury)]
+
+
+def test_a_row_that_outlives_its_time_is_buried_and_one_that_is_renewed_is_not() -> None:
+    """After a power cut the server may have forgotten when a row ends."""
+    a = member(A)
+    a.member_told(f"{B}-0", 3, MemberRow(node=B, slot=0, incarnation=f"{B}-1"), 1.0)
+    a.member_told(f"{C}-0", 4, MemberRow(node=C, slot=0, incarnation=f"{C}-1"), 1.0)
+    a.member_told(f"{C}-0", 5, MemberRow(node=C, slot=0, incarnation=f"{C}-1", session=4), 4.0)
+    overdue_s = 1.0 + CONFIG.overdue_s
+    assert buried(a, overdue_s - 0.1) == []
+    assert a.next_wake_s() == overdue_s
+    assert buried(a, overdue_s) == [Bury(f"{B}-0", 3)]
+    assert buried(a, overdue_s + 0.1) == []  # it is under way
+    assert buried(a, 2 * overdue_s) == [Bury(f"{B}-0", 3), Bury(f"{C}-0", 5)]  # it was refused, or nobody answered
+    a.member_told(f"{B}-0", 6, None, 2 * overdue_s)
+    assert Bury(f"{B}-0", 3) not in buried(a, 3 * overdue_s + 5)
+
+
+def test_a_row_in_our_place_that_outlives_its_time_is_buried_and_our_own_is_not() -> None:
+    a = member(A)
+    a.member_told(f"{A}-0", 3, MemberRow(node=A, slot=0, incarnation="of-another-boot"), 1.0)
+    assert buried(a, 1.0 + CONFIG.overdue_s) == [Bury(f"{A}-0", 3)]
+    a.member_told(f"{A}-0", 4, None, 8.0)
+    a.member_told(f"{A}-0", 5, row_of(a, 8.0), 8.0)
+    assert a.own.session == 5
+    assert buried(a, 8.0 + CONFIG.overdue_s) == []
