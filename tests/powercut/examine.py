@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 from typing import Any, TypeAlias
 
 import nats
@@ -27,6 +28,7 @@ STREAM = f"AETHER_{NAMESPACE}"
 ANSWERS = 3
 """So many answers of each ledger are asked for after a cut."""
 
+READY_WITHIN_S = 60.0
 ANSWERED_WITHIN_S = 30.0
 DEADLINE_S = 20.0
 
@@ -52,8 +54,12 @@ async def by_reader(directory: Path, heard: Sequence[Call]) -> Verdict:
 async def by_pool(directory: Path, heard: Sequence[Call]) -> Verdict:
     """A pool on the disk: it must answer for every actor, and all must fit together afterwards."""
     faults: list[str] = []
+    pool = Pool(MODEL, f"--workers={WORKERS}", f"--namespace={NAMESPACE}", data=directory)
+    guard = Timer(READY_WITHIN_S, pool.process.kill)
+    guard.start()
     try:
-        with Pool(MODEL, f"--workers={WORKERS}", f"--namespace={NAMESPACE}", data=directory) as pool:
+        with pool:
+            guard.cancel()
             url = recorded_url(directory)
             assert url is not None
             answers = await _used(url)
@@ -62,7 +68,10 @@ async def by_pool(directory: Path, heard: Sequence[Call]) -> Verdict:
             faults += _held(await _rows(url, f"KV_{STREAM}_TABLE", "lease."), stored.shards)
             faults += _faults(stored, [*heard, *answers.calls])
     except AssertionError as error:
+        pool.close()
         return Verdict((f"the pool did not start: {error}",), 0)
+    finally:
+        guard.cancel()
     faults += [f"the pool said: {line.strip()}" for line in pool.lines if _is_alarming(line)]
     return Verdict(tuple(faults), len(stored.stored))
 
