@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from aether.system import block_files
 from aether.system.block_files import BlockFiles
 
 _files: Any = BlockFiles
@@ -13,22 +14,21 @@ def _without_barrier() -> None:
     """No sync but the first one, which takes in all there is."""
     sync = _files.sync
 
-    def first_only(files: Any) -> None:
-        if files._directory_inode == 0:
-            sync(files)
+    def first_only(files: Any) -> bool:
+        return bool(sync(files)) if files._directory_fd < 0 else True
 
     _files.sync = first_only
 
 
 def _without_directory() -> None:
     """Blocks are synced, and not the directory that a new one is in."""
-    sync_directory = _files._sync_directory
+    sync_by: Any = vars(block_files)["_sync"]
 
-    def other_syncs_only(files: Any, sync: Callable[[int], object]) -> None:
+    def others_only(sync: Callable[[int], object], fd: int) -> None:
         if sync is not os.fsync:
-            sync_directory(files, sync)
+            sync_by(sync, fd)
 
-    _files._sync_directory = other_syncs_only
+    vars(block_files)["_sync"] = others_only
 
 
 def _without_previous() -> None:
@@ -46,7 +46,7 @@ def _without_previous() -> None:
 
 def _without_ground() -> None:
     """What was there before the first barrier is not synced, with its directories."""
-    _files._sync_file_system = _files._sync_blocks
+    vars(block_files)["_syncfs"] = lambda fd: None
 
 
 WITHOUT: Mapping[str, Callable[[], None]] = {
