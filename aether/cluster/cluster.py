@@ -171,7 +171,8 @@ class Cluster:
         ours = self._own.me.durability or "as the server acknowledges them"
         theirs = next((row.durability for name, row in self._core.members() if name == member), "")
         text = (f"commits become durable here by {ours!r}, and by {theirs or 'as the server acknowledges them'!r} with "
-                f"the member {member!r}: all workers of a namespace must do the same")  # fmt: skip
+                f"the member {member!r}: all workers of a namespace must do the same "
+                "(AETHER_SYNC, AETHER_NATS_STORE)")  # fmt: skip
         return ConfigError(text, setting="sync")
 
     async def settled(self, timeout_s: float) -> bool:

@@ -162,7 +162,7 @@ def _lock(directory: Path, wait_s: float) -> int:
         if time.monotonic() >= give_up_s:
             url = recorded_url(directory)
             raise ConfigError(f"an embedded server runs in {directory} already"
-                              + (f": join it with --nats {url}, or" if url else ":")
+                              + (f": join it with --nats {url} and AETHER_NATS_STORE={directory}, or" if url else ":")
                               + " give this one another --data-dir", setting="data_dir")  # fmt: skip
         time.sleep(_PROBE_EVERY_S)
 

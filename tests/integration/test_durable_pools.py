@@ -302,6 +302,15 @@ async def test_the_embedded_server_leaves_syncing_to_the_workers_and_the_pool_sa
         await deposits(url_of(pool), namespace)
 
 
+async def test_another_supervisor_joins_an_embedded_server_as_the_refusal_of_its_directory_says(namespace: str) -> None:
+    with embedded("--namespace", namespace) as pool:
+        joining = {**os.environ, "AETHER_NATS_STORE": str(pool.data)}
+        with Pool("tests.support.actors:model", "--workers", "1", "--nats", url_of(pool), "--namespace", namespace,
+                  "--node", "other", variables=joining) as other:  # fmt: skip
+            assert "sync barrier" in promise_of(other)
+            await deposits(url_of(pool), namespace)
+
+
 @pytest.mark.parametrize("by", ["option", "variable"])
 async def test_the_server_syncs_when_that_is_asked_for(namespace: str, by: str) -> None:
     options = ["--namespace", namespace, *(["--sync", "server"] if by == "option" else [])]
