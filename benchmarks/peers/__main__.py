@@ -44,7 +44,7 @@ def aether_round(deposits: int, in_flight: int, seed: int) -> Measured:
         async with aether_side(server) as side:
             return await deposits_on(side, ACCOUNTS, deposits, in_flight, seed)
 
-    with Server("always") as server:
+    with Server("barrier") as server:
         return uvloop.run(bounded(run(server)))
 
 
@@ -104,7 +104,7 @@ def main() -> None:
             for name, round_ in contestants.items():
                 runs[name].append(round_(deposits, in_flight, seed))
         more = {"accounts": ACCOUNTS, "deposits": deposits}
-        points.append(Point(name="peers", sync="always", in_flight=in_flight, runs=runs, more=more))
+        points.append(Point(name="peers", sync="barrier", in_flight=in_flight, runs=runs, more=more))
         if options.json:
             options.json.write_text(json.dumps([point.to_json() for point in points], indent=2) + "\n")
     print(f"\n## peers: {options.rounds} rounds, {time.monotonic() - begun_s:.0f} s\n")
