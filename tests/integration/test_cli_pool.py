@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+
+from tests.support.nats_server import free_port
 
 BANK = '''
 from dataclasses import dataclass
@@ -100,12 +101,6 @@ def run_in(directory: Path) -> Run:
         return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return run
-
-
-def free_port() -> int:
-    with socket.socket() as any_free:
-        any_free.bind(("127.0.0.1", 0))
-        return int(any_free.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from aether.system.embedded import EmbeddedConfig, EmbeddedServer, find_program,
 from aether.system.environment import nats_url, recorded_url
 from aether.system.nats_probe import NotAnswering, probe
 from aether.system.process import spawn, stop, wait_exit
+from tests.support.nats_server import free_port as any_free_port
 
 
 @pytest.fixture
@@ -24,11 +25,9 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path / 'a "quoted" name'
 
 
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as any_free:
-        any_free.bind(("127.0.0.1", 0))
-        return int(any_free.getsockname()[1])
+@pytest.fixture(name="free_port")
+def port_of_the_test() -> int:
+    return any_free_port()
 
 
 @pytest.fixture

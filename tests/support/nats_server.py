@@ -4,6 +4,7 @@
 with the thread that started it (see `tied`).
 """
 
+import random
 import shutil
 import signal
 import socket
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tests.support.tied import command
@@ -19,13 +21,20 @@ from tests.support.tied import command
 START_TIMEOUT_S = 15.0
 
 
+PORTS = range(10_000, 32_768)
+"""Below those that the kernel gives to connections: one of them might take the port of a server that is away."""
+
+CHANCE = random.SystemRandom()
+"""Not the one that Hypothesis makes the same in each process."""
+
+
 def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        assert isinstance(port, int)
-        return port
+    """A port of loopback that nobody listens on now; chance keeps it from other processes that look for one."""
+    while True:
+        port = CHANCE.choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def nats_server_binary() -> str:
