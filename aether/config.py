@@ -275,6 +275,26 @@ class NotedHandler:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """What a worker was running when it ended.
+
+    - `active`: the handlers that were on the stacks of its event loop and of its threads.
+    - `crash`: those of them that a fatal signal may have come from: only the one of the thread that crashed, where the
+      interpreter has said which it was. `hang`: those that may have kept the event loop: only the loop's own, where
+      other threads got to run.
+    - `stacks`: of all threads, written by the interpreter when it crashed; for people.
+    """
+
+    active: tuple[NotedHandler, ...] = ()
+    crash: tuple[NotedHandler, ...] = ()
+    hang: tuple[NotedHandler, ...] = ()
+    stacks: str = ""
+
+
+NOTHING_NOTED = Noted()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
     """A worker that a handler has ended: how, and which; `incarnation` is the worker's."""
 
@@ -298,7 +318,7 @@ class WorkerSpec:
     - `status_fd`: the worker writes `WORKER_READY` when it serves, `WORKER_UNREADY` when it does not any more,
       `WORKER_ALIVE` twice a second from its loop, and `WORKER_LEFT` when it has left and only has to end.
     - `parent_fd`: at end-of-file the supervisor is gone and the worker must go too.
-    - `note_fd`: the memory in which the worker notes which handler it runs; -1 for none.
+    - `note_fd`: the memory in which the worker notes which handlers it runs; -1 for none.
     - `losses`: what is to be appended to histories before their shards are served: see `Loss`.
     """
 

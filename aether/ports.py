@@ -432,7 +432,7 @@ class Connection(Protocol):
 
 
 class HandlerNote(Protocol):
-    """Where a worker notes which handler is on its event loop's stack, for whoever finds the worker dead."""
+    """Where a thread of a worker notes which handler is on its stack, for whoever finds the worker dead."""
 
     def begin(self, actor_id: ActorId, command: str, command_id: str) -> None:
         """A handler of this command begins or goes on; without a command it is the actor's replay."""
@@ -440,6 +440,19 @@ class HandlerNote(Protocol):
 
     def end(self) -> None:
         """None is on the stack any more."""
+        ...
+
+
+class WorkerNote(Protocol):
+    """The notes of a worker's threads."""
+
+    @property
+    def loop(self) -> HandlerNote:
+        """That of the event loop."""
+        ...
+
+    def of_thread(self) -> HandlerNote | None:
+        """That of the calling thread, which runs blocking handlers; None when it has none."""
         ...
 
 

@@ -11,8 +11,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -49,7 +49,7 @@ from aether.runtime.condition import told
 from aether.runtime.runtime import Runtime
 from aether.system.clock import SystemClock
 from aether.system.environment import boot_id, host_name, join_pool
-from aether.system.handler_note import HandlerNote
+from aether.system.handler_note import WorkerNote
 from aether.system.lifeline import Lifeline
 from aether.system.main_loop import run_to_end
 from aether.system.watchdog import Watchdog
@@ -217,13 +217,14 @@ class Worker:
             self._lifeline.close()
 
     async def _connect_and_serve(self) -> None:
+        threads = self._settings.runtime.blocking_threads_max
         async with self._connect(self._settings, self._disk_failed) as node:
-            await self._serve(node)
+            with noted_in(self._spec.note_fd, threads) as note:
+                await self._serve(node, note)
 
-    async def _serve(self, node: Node) -> None:
+    async def _serve(self, node: Node, note: WorkerNote | None) -> None:
         health = Health(self._health_changed)
         cluster = self._cluster(node, health)
-        note = None if self._spec.note_fd < 0 else HandlerNote(self._spec.note_fd)
         runtime = Runtime(
             node,
             node.event_store,
@@ -362,11 +363,11 @@ async def _mending(node: Node, health: Health, stuck: Callable[[], None]) -> Asy
 
 
 @asynccontextmanager
-async def _watched(config: RuntimeConfig, runtime: Runtime, note: HandlerNote | None) -> AsyncIterator[None]:
+async def _watched(config: RuntimeConfig, runtime: Runtime, note: WorkerNote | None) -> AsyncIterator[None]:
     """Meanwhile what blocks the event loop is named in the log and counted."""
 
     def doing() -> dict[str, str]:
-        last, runs = note.last() if note is not None else (None, False)
+        last, runs = note.loop.last() if note is not None else (None, False)
         if last is None:
             return {}
         if not runs:
@@ -376,11 +377,29 @@ async def _watched(config: RuntimeConfig, runtime: Runtime, note: HandlerNote | 
     def noticed(_: float) -> None:
         runtime.counters.loop_silences += 1
 
+    def looked() -> None:
+        if note is not None:
+            note.others_run()
+
     if not config.loop_silent_s:
         yield
         return
-    with Watchdog(config.loop_silent_s, doing, noticed):
+    with Watchdog(config.loop_silent_s, doing, noticed, looked):
         yield
+
+
+@contextmanager
+def noted_in(fd: int, threads: int) -> Iterator[WorkerNote | None]:
+    """Meanwhile the supervisor finds in the memory of this descriptor what ends the process; -1 for no memory."""
+    if fd < 0:
+        yield None
+        return
+    note = WorkerNote(fd, threads)
+    note.take_stacks()
+    try:
+        yield note
+    finally:
+        note.leave()
 
 
 async def _mend(node: Node, health: Health, stuck: Callable[[], None]) -> None:

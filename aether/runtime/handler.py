@@ -76,7 +76,7 @@ class Handler:
     def start_thread(self, call: Callable[[], Any], timeout_s: float) -> None:
         """Call a blocking handler in one of the worker's threads, as soon as one is free."""
         self.in_thread = True
-        future = self._future = self._host.threads.submit(copy_context().run, _called, call)
+        future = self._future = self._host.threads.submit(copy_context().run, self._called, call)
         future.add_done_callback(self._thread_done)
         self._timer = self._host.loop.call_later(timeout_s, self._overdue)
 
@@ -137,6 +137,20 @@ class Handler:
     def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+
+    # ------------------------------------------------------------------------------------------ in its thread
+
+    def _called(self, call: Callable[[], Any]) -> Ended:
+        """What a blocking handler came to; never raises."""
+        notes = self._host.notes
+        note = None if notes is None else notes.of_thread()
+        if note is None:
+            return _called(call)
+        note.begin(self._actor_id, self._command, self._command_id)
+        try:
+            return _called(call)
+        finally:
+            note.end()
 
     # ------------------------------------------------------------------------------------------ its end
 

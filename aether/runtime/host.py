@@ -16,7 +16,7 @@ from aether.core.health import Health, Need
 from aether.errors import ActorFailed, AetherError, Unavailable
 from aether.ids import ActorId
 from aether.log_lines import Repeated, words
-from aether.ports import Clock, Delivery, HandlerNote, Lease, Unknown
+from aether.ports import Clock, Delivery, HandlerNote, Lease, Unknown, WorkerNote
 from aether.runtime.cohort import Stage
 from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
@@ -127,7 +127,7 @@ class Host:
         threads: Executor,
         health: Health,
         deployment: Callable[[], str],
-        note: HandlerNote | None = None,
+        note: WorkerNote | None = None,
         lifespan: Resources | None = None,
     ) -> None:
         self.namespace = namespace
@@ -151,7 +151,8 @@ class Host:
         self._unanswered_in_row = 0
         self._unread = Repeated(log, logging.INFO, "histories cannot be read now")
         self._unknown_outcomes = Repeated(log, logging.WARNING, "appends have no known outcome")
-        self.note = note
+        self.note: HandlerNote | None = None if note is None else note.loop
+        self.notes = note
         self.lifespan = lifespan
         self._time_s = 0.0
         self._time: datetime = instant(0.0)

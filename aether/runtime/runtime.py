@@ -26,7 +26,7 @@ from aether.ids import ActorId
 from aether.model.model import Model
 from aether.model.proxy import proxy_of, reply_of
 from aether.names import shard_of
-from aether.ports import Connection, Delivery, EventStore, HandlerNote, Lease, Subscription
+from aether.ports import Connection, Delivery, EventStore, Lease, Subscription, WorkerNote
 from aether.runtime.cohort import Cohort, Stage
 from aether.runtime.committer import Committer
 from aether.runtime.condition import told
@@ -104,7 +104,7 @@ class Runtime:
     """Runs the actors of a model over a connection and an event store.
 
     `shards` are the ones it serves from the start (default: all; a cluster brings others and takes them away); `lease`
-    is asked before every answer; `health` is told when the store takes no events, `note` which handler runs. `losses`
+    is asked before every answer; `health` is told when the store takes no events, `note` which handlers run. `losses`
     are appended before their shards are served, and actors in `halts` are not activated (`aether.runtime.losses`).
     `deployment` says which workers run which version of the model while they differ: what this one's model does not
     know is not final then. Used as an async context manager it starts and stops itself. Raises `ConfigError` when
@@ -122,7 +122,7 @@ class Runtime:
         jitter: Callable[[], float] = random.random,
         retry: Backoff = RETRY,
         health: Health | None = None,
-        note: HandlerNote | None = None,
+        note: WorkerNote | None = None,
         halts: Halts | None = None,
         losses: Sequence[Loss] = (),
         deployment: Callable[[], str] = lambda: "",
@@ -202,7 +202,7 @@ class Runtime:
                 connection.clock,
                 self.counters,
                 config.record_margin_s,
-                self._note,
+                None if self._note is None else self._note.loop,
                 self._halts,
             ),
             snapshots=SnapshotWriter(

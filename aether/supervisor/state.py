@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from aether.config import EXIT_DRAINED, Loss, NotedHandler
+from aether.config import EXIT_DRAINED, NOTHING_NOTED, Loss, Noted
 from aether.errors import ConfigError
 
 WORKERS_MAX = 256
@@ -216,12 +216,12 @@ class Heard:
 class Exited:
     """A child was reaped: its exit code, or minus the signal that killed it.
 
-    `noted` is the handler on a worker's stack; `out_of_memory`: the kernel has killed for want of memory meanwhile.
+    `noted` is what a worker was running; `out_of_memory`: the kernel has killed for want of memory meanwhile.
     """
 
     pid: int
     code: int
-    noted: NotedHandler | None = None
+    noted: Noted = NOTHING_NOTED
     out_of_memory: bool = False
 
 

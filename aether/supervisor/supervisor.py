@@ -21,7 +21,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import NoReturn, assert_never
 
-from aether.config import WORKER_LEFT, WORKER_READY, WORKER_STUCK, WORKER_UNREADY, NotedHandler, WorkerSpec
+from aether.config import NOTHING_NOTED, WORKER_LEFT, WORKER_READY, WORKER_STUCK, WORKER_UNREADY, Noted, WorkerSpec
 from aether.supervisor.check import RunningCheck, start_check
 from aether.supervisor.child import Work, become_worker
 from aether.supervisor.due import next_wake_s
@@ -169,9 +169,9 @@ class _Pipes:
             os.close(self.status.pop(pid))
         return said or b""
 
-    def noted(self, pid: int) -> NotedHandler | None:
-        """The handler that a worker was running."""
-        return read_note(self.notes[pid]) if pid in self.notes else None
+    def noted(self, pid: int) -> Noted:
+        """What a worker was running."""
+        return read_note(self.notes[pid], time.monotonic()) if pid in self.notes else NOTHING_NOTED
 
     def forget(self, pid: int) -> None:
         for fd in (self.status.pop(pid, None), self.notes.pop(pid, None)):
@@ -256,6 +256,8 @@ class _Supervisor:
             self._listen(pid)
             noted = self._pipes.noted(pid)
             self._pipes.forget(pid)
+            if noted.stacks:
+                self._around.say(f"the stacks of pid {pid}, which crashed:\n{noted.stacks.rstrip()}")
             code = os.waitstatus_to_exitcode(status)
             if self._check is not None and pid == self._check.pid:
                 code, self._check = self._check.ended(code), None
@@ -350,7 +352,7 @@ class _Supervisor:
         close_fds += pipes.notes.values()
         if self._server is not None:
             close_fds.append(self._server.lock_fd)  # the server itself holds it
-        kept_fds = [status_write_fd, pipes.parent_read_fd, *([] if node.lock_fd is None else [node.lock_fd])]
+        kept_fds = [status_write_fd, note_fd, pipes.parent_read_fd, *([] if node.lock_fd is None else [node.lock_fd])]
         become_worker(spec, self._around.namespace, self._work, supervisor_pid, close_fds, kept_fds)
 
     def _start_server(self) -> int | None:

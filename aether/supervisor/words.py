@@ -4,8 +4,9 @@ Pure. Every line here is something an operator reads; the plan decides when.
 """
 
 import signal
+from collections.abc import Sequence
 
-from aether.config import Loss, NotedHandler
+from aether.config import Loss, Noted, NotedHandler
 from aether.supervisor.roll import staying
 from aether.supervisor.state import Check, Phase, Slot, State, SupervisorConfig
 
@@ -15,13 +16,25 @@ def ended(code: int) -> str:
     return f"exited with {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
 
 
-def while_running(noted: NotedHandler | None, loss: Loss | None) -> str:
-    """Which handler the worker was running, and whether that is held against it."""
-    if noted is None:
+def while_running(noted: Noted, loss: Loss | None) -> str:
+    """Which handlers the worker was running, and whether one of them is held against it."""
+    if not noted.active:
         return ""
+    if loss is None:
+        unknown = "; which of them ended it, if one did, is not known" * (len(noted.active) > 1)
+        return f" while it ran {_listed(noted.active)}{unknown}"
+    beside = tuple(other for other in noted.active if other != loss.handler)
+    others = f"; beside it ran {_listed(beside)}" if beside else ""
+    return f" while it ran {_handler(loss.handler)}; it is noted as ended by that: {loss.cause}{others}"
+
+
+def _listed(handlers: Sequence[NotedHandler]) -> str:
+    return ", ".join(_handler(handler) for handler in handlers)
+
+
+def _handler(noted: NotedHandler) -> str:
     what = f"{noted.command} (command id {noted.command_id})" if noted.command else "its replay"
-    because = "" if loss is None else f"; it is noted as ended by that: {loss.cause}"
-    return f" while it ran {noted.kind}/{noted.key} {what}{because}"
+    return f"{noted.kind}/{noted.key} {what}"
 
 
 def overdue_why(slot: Slot, silent: bool) -> str:

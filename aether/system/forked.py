@@ -6,11 +6,14 @@ between (`subprocess`), which keeps neither descriptors nor names. Those end wit
 them, as do children of children.
 """
 
+import faulthandler
 import os
 import threading
 from collections.abc import Sequence
 
 from aether.system.process import die_with_parent, reset_signals, set_process_name
+
+_STDERR_FD = 2
 
 
 def part_with_children(close_fds: Sequence[int], name: str, title: str) -> None:
@@ -27,6 +30,8 @@ def part_with_children(close_fds: Sequence[int], name: str, title: str) -> None:
         of_main_thread = threading.get_native_id() == parent_pid
 
     def after_in_child() -> None:
+        if faulthandler.is_enabled():
+            faulthandler.enable(_STDERR_FD)  # not where its parent's stacks go
         for fd in close_fds:
             _close(fd)
         reset_signals()

@@ -24,16 +24,21 @@ _log = logging.getLogger(__name__)
 class Watchdog:
     """Watches the loop that runs the thread which enters it, as a context manager.
 
-    `doing` says what the loop does now, as fields for the log; it is called in the watchdog's thread. `noticed` is
-    called on the loop after each silence, with its length in seconds.
+    `doing` says what the loop does now, as fields for the log; `looked` hears of each look. Both are called in the
+    watchdog's thread. `noticed` is called on the loop after each silence, with its length in seconds.
     """
 
     def __init__(
-        self, silent_s: float, doing: Callable[[], Mapping[str, str]], noticed: Callable[[float], None]
+        self,
+        silent_s: float,
+        doing: Callable[[], Mapping[str, str]],
+        noticed: Callable[[float], None],
+        looked: Callable[[], None] = lambda: None,
     ) -> None:
         self._silent_s = silent_s
         self._doing = doing
         self._noticed = noticed
+        self._looked = looked
         self._beat = 0
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
@@ -69,6 +74,7 @@ class Watchdog:
         now_s = since_s
         while not self._ended.wait(self._silent_s / LOOKS_A_SILENCE):
             looked_s, now_s = now_s, self._loop.time()
+            self._looked()
             if self._beat != seen:
                 if told or now_s - since_s > 2 * self._silent_s:
                     self._over(now_s - since_s, told)

@@ -22,7 +22,15 @@ def pool(directory: Path, server: NatsServer, namespace: str, workers: int = 2) 
 
 
 @pytest.mark.parametrize(
-    ("command", "argument"), [("crash", {"how": 11}), ("leave_later", {"code": 0}), ("block", {"seconds": 30})]
+    ("command", "argument"),
+    [
+        ("crash", {"how": 11}),
+        ("leave_later", {"code": 0}),
+        ("block", {"seconds": 30}),
+        ("fault_in_thread", {"address": 0}),
+        ("leave_in_thread", {"code": 3}),
+        ("keep_the_lock", {"length": 40}),
+    ],
 )
 async def test_a_command_that_ends_its_worker_is_refused_after_two(
     tmp_path: Path, nats_server: NatsServer, namespace: str, command: str, argument: dict[str, int]
@@ -42,6 +50,56 @@ async def test_a_command_that_ends_its_worker_is_refused_after_two(
             assert types in (["Knocked", "Knocked"], ["Knocked", *["aether.WorkerLost"] * 2, "Knocked"])
         assert [ended[1] for ended in running.wait_for(ENDED, 2)] == ["front", "front"]
         assert len([line for line in running.lines if ENDED.search(line)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "argument", "refusal", "said"),
+    [
+        (
+            "fault_in_thread",
+            {"address": 0},
+            ActorFailed,
+            "front fault_in_thread .* noted as ended by that: SIGSEGV",
+        ),
+        ("leave_in_thread", {"code": 3}, DeadlineExceeded, "which of them ended it, if one did, is not known"),
+    ],
+)
+async def test_with_two_at_once_it_is_laid_to_the_one_that_is_known_to_have_done_it(
+    tmp_path: Path,
+    nats_server: NatsServer,
+    namespace: str,
+    command: str,
+    argument: dict[str, int],
+    refusal: type[Exception],
+    said: str,
+) -> None:
+    with pool(tmp_path, nats_server, namespace, workers=1) as running:
+        async with aether.connect(nats_server.url, model=model, namespace=namespace) as client:
+            waits = asyncio.ensure_future(client.actor("door", "back", deadline_s=30).wait_there(3))
+            await asyncio.to_thread(running.wait_for, re.compile("back waits"))
+            with pytest.raises(refusal):
+                await getattr(client.actor("door", "front", deadline_s=4), command)(**argument)
+            assert await waits == 1, "it ran again, and was not refused"
+        first = running.wait_for(re.compile("while it ran"))[0].string
+        assert "door/front" in first
+        assert "door/back" in first
+        assert re.search(said, first)
+        assert not re.search("door/back [^,;]*; it is noted", "".join(running.lines)), "an innocent one is not blamed"
+        shown = "".join(running.lines)
+        assert ("Current thread" in shown and "in fault_in_thread" in shown) == (refusal is ActorFailed)
+
+
+async def test_a_crash_of_a_handlers_child_is_not_the_workers(
+    tmp_path: Path, nats_server: NatsServer, namespace: str
+) -> None:
+    with pool(tmp_path, nats_server, namespace, workers=1) as running:
+        async with aether.connect(nats_server.url, model=model, namespace=namespace) as client:
+            front = client.actor("door", "front", deadline_s=20)
+            assert await front.lose_a_child() == -11
+            os.kill(running.worker_pids(1)[0], 9)
+            assert await front.knock() == 1
+        assert any("Fatal Python error" in line for line in running.lines), "the child's stacks are shown at once"
+        assert not any("which crashed" in line for line in running.lines)
 
 
 async def test_a_kill_from_outside_is_held_against_nobody(
