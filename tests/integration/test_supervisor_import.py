@@ -26,6 +26,19 @@ from pathlib import Path
 seen = Path("seen")
 second_time, _ = seen.exists(), seen.touch()
 """
+INTERRUPTED = """
+import os, runpy, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == {when!r}:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+sys.argv = [{program!r}, "doors:model"]
+runpy.run_module({program!r}, run_name="__main__", alter_sys=True)
+"""
 CALLED_OFF = re.compile("aether: the reload is called off: (.*); the old workers go on")
 RELOADING = re.compile("aether: reloading")
 
@@ -45,6 +58,28 @@ def test_a_start_of_a_module_that_ends_the_process_says_so_and_fails(tmp_path: P
     assert ended.returncode in (1, 4)
     assert len(ended.stderr.splitlines()) == 1, ended.stderr
     assert ended.stderr.startswith("aether: ")
+
+
+IMPORTED = ["aether.supervisor.arguments", "msgspec", "aether.supervisor.run", "uvloop", "doors"]
+
+
+@pytest.mark.parametrize("program", ["aether.supervisor", "workers"])
+@pytest.mark.parametrize("when", IMPORTED)
+def test_an_interrupt_while_it_imports_ends_it_with_a_line(tmp_path: Path, when: str, program: str) -> None:
+    code = INTERRUPTED.format(when=when, program=program)
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+                           check=False)  # fmt: skip
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "aether: interrupted while it started\n")
+
+
+def test_an_interrupt_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)" + INTERRUPTED.format(
+        when="uvloop", program="aether.supervisor"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+                           check=False)  # fmt: skip
+    assert (ended.returncode, ended.stdout) == (4, "")
+    assert "doors" in ended.stderr, "the module is not there"
 
 
 def test_a_reload_of_whatever_does_not_load_is_called_off_and_a_good_one_passes(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ ENDED = re.compile(r"aether: worker \d+ \(pid \d+\) .* while it ran door/(\w+) (
 
 
 def pool(directory: Path, server: NatsServer, namespace: str, workers: int = 2) -> Pool:
-    return Pool("tests.support.doors:model", f"--workers={workers}", "--loop-silent-kill=2", "--nats", server.url, "--namespace", namespace,
-                directory=directory, variables={**os.environ, "AETHER_MEMBER_TTL_S": "5"})  # fmt: skip
+    options = (f"--workers={workers}", "--loop-silent-kill=2", "--nats", server.url, "--namespace", namespace)
+    variables = {**os.environ, "AETHER_MEMBER_TTL_S": "5"}
+    return Pool("tests.support.doors:model", *options, directory=directory, variables=variables)
 
 
 @pytest.mark.parametrize(

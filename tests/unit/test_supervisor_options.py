@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from aether.config import WORKER_ALIVE, WORKER_READY, ClusterConfig, WorkerSpec
 from aether.errors import ConfigError
-from aether.supervisor.__main__ import options_from
+from aether.supervisor.arguments import options_from
 from aether.supervisor.notify import notify, watchdog_s
 from aether.supervisor.run import RunOptions, silent_kill_s
 from aether.supervisor.state import SupervisorConfig
