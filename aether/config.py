@@ -315,8 +315,9 @@ class WorkerSpec:
     - `claim`: names the lock of the node's name on this boot of this machine, which the supervisor and its workers hold
       as long as they live; empty when nothing could be locked. So a process of another run with this claim is certainly
       dead, and one of this run is dead when its slot is this worker's.
-    - `status_fd`: the worker writes `WORKER_READY` when it serves, `WORKER_UNREADY` when it does not any more,
-      `WORKER_ALIVE` twice a second from its loop, and `WORKER_LEFT` when it has left and only has to end.
+    - `status_fd`: the worker writes `WORKER_READY` when it serves, `WORKER_UNREADY` when it does not any more, twice a
+      second from its loop `WORKER_JOINED` while it has joined and is not ready yet and `WORKER_ALIVE` from then on, and
+      `WORKER_LEFT` when it has left and only has to end.
     - `parent_fd`: at end-of-file the supervisor is gone and the worker must go too.
     - `note_fd`: the memory in which the worker notes which handlers it runs; -1 for none.
     - `losses`: what is to be appended to histories before their shards are served: see `Loss`.
@@ -339,6 +340,9 @@ WORKER_UNREADY = b"U"
 WORKER_LEFT = b"L"
 WORKER_STUCK = b"S"
 """The server is there and does not say what becomes of what is stored."""
+
+WORKER_JOINED = b"J"
+"""It may run handlers, so its loop is watched; it says nothing about when it will be ready."""
 
 WORKER_ALIVE = b"."
 WORKER_ALIVE_EVERY_S = 0.5

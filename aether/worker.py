@@ -246,6 +246,7 @@ class Worker:
         node.on_connected(lambda: health.well(Need.ANSWERS))
         watched = _watched(self._settings.runtime, runtime, note)
         async with runtime, cluster, _mending(node, health, self._lifeline.stuck), watched:
+            self._lifeline.joined()
             try:
                 await node.transport.tell_status(partial(self._status, cluster, health))
                 info = await node.transport.info(lambda: schema)

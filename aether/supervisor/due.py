@@ -29,11 +29,17 @@ def overdue_s(slot: Slot, config: SupervisorConfig) -> float:
 
 def silent_s(slot: Slot, config: SupervisorConfig) -> float:
     """When a worker that has nothing else to say should have said that it lives."""
-    if slot.left:
+    if slot.ready_at_s is not None or slot.stopping_at_s is not None:
+        return loop_silent_s(slot, config)
+    return min(slot.heard_at_s + config.boot_timeout_s, loop_silent_s(slot, config))
+
+
+def loop_silent_s(slot: Slot, config: SupervisorConfig) -> float:
+    """When a worker's loop should have run again, which it says from when it has joined; infinity before."""
+    ran_at_s = slot.looped_at_s if slot.ready_at_s is None else slot.heard_at_s
+    if slot.left or ran_at_s is None:
         return float("inf")
-    if slot.ready_at_s is None:
-        return slot.heard_at_s + config.boot_timeout_s if slot.stopping_at_s is None else float("inf")
-    return slot.heard_at_s + max(0.0, config.loop_silent_kill_s - config.dump_grace_s)
+    return ran_at_s + max(0.0, config.loop_silent_kill_s - config.dump_grace_s)
 
 
 def check_overdue_s(check: Check, config: SupervisorConfig) -> float:
@@ -48,8 +54,12 @@ def forgive_pause(state: State, config: SupervisorConfig, now_s: float) -> State
     pause_s = now_s - state.seen_at_s
     if pause_s < config.pause_s:
         return replace(state, seen_at_s=now_s)
-    heard_later = tuple(replace(slot, heard_at_s=min(now_s, slot.heard_at_s + pause_s)) for slot in state.slots)
-    return replace(state, seen_at_s=now_s, slots=heard_later)
+    return replace(state, seen_at_s=now_s, slots=tuple(_heard_later(slot, pause_s, now_s) for slot in state.slots))
+
+
+def _heard_later(slot: Slot, pause_s: float, now_s: float) -> Slot:
+    looped_at_s = None if slot.looped_at_s is None else min(now_s, slot.looped_at_s + pause_s)
+    return replace(slot, heard_at_s=min(now_s, slot.heard_at_s + pause_s), looped_at_s=looped_at_s)
 
 
 def _wakes(state: State, config: SupervisorConfig) -> Iterator[float]:

@@ -19,7 +19,7 @@ from aether.config import (
     Loss,
 )
 from aether.supervisor.blame import loss_of
-from aether.supervisor.due import check_overdue_s, forgive_pause, overdue_s, silent_s
+from aether.supervisor.due import check_overdue_s, forgive_pause, loop_silent_s, overdue_s
 from aether.supervisor.restarts import after_end, server_after_end, was_asked_to_end
 from aether.supervisor.roll import cover_is_over, is_covered, needs_cover, next_to_replace, staying
 from aether.supervisor.state import (
@@ -128,7 +128,9 @@ class _Turn:
         if slot is None:
             return
         ready_at_s = self.now_s if ready and slot.ready_at_s is None else slot.ready_at_s
-        slot = replace(slot, heard_at_s=self.now_s, left=slot.left or event.left)
+        heard_at_s = self.now_s if event.alive else slot.heard_at_s
+        looped_at_s = self.now_s if event.joined else slot.looped_at_s
+        slot = replace(slot, heard_at_s=heard_at_s, looped_at_s=looped_at_s, left=slot.left or event.left)
         late = slot.killed or self.now_s >= overdue_s(slot, self.config)
         dumped_at_s = slot.dumped_at_s if late else None
         # `ready` and `unready` may both have been said since: then `unready` was the last word.
@@ -310,7 +312,7 @@ class _Turn:
             if slot.pid is None or slot.killed:
                 continue
             if slot.dumped_at_s is None and self.now_s >= overdue_s(slot, self.config):
-                why = overdue_why(slot, self.now_s >= silent_s(slot, self.config))
+                why = overdue_why(slot, self.now_s >= loop_silent_s(slot, self.config))
                 self._say(f"worker {slot.number} (pid {slot.pid}) {why}: dumping its stack, then killing it", "ERROR")
                 self._put(replace(slot, dumped_at_s=self.now_s))
                 self.effects.append(Dump(slot.pid))

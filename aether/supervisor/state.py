@@ -19,8 +19,8 @@ class SupervisorConfig:
     """The supervisor's habits.
 
     - `drain_timeout_s`: how long workers may take to drain before they are killed.
-    - `boot_timeout_s`: how long a worker may take to become ready; then its stack is dumped, and
-      `dump_grace_s` later it is killed. `loop_silent_kill_s`: how long a ready one may be silent before it is killed;
+    - `boot_timeout_s`: how long a worker may take to become ready; then its stack is dumped, and `dump_grace_s` later
+      it is killed. `loop_silent_kill_s`: how long the loop of one that has joined may be silent before it is killed;
       its stack is dumped `dump_grace_s` before that. It must be under the time in which a member answers, so that what
       the worker runs is over when another worker may run it.
     - `check_timeout_s`: how long the code of a reload may take to be imported before the reload is called off.
@@ -70,7 +70,8 @@ class Slot:
 
     `stale` marks old code that a rolling restart will replace, `retired` a slot that goes when its worker does,
     `unready` a worker that was ready and cannot serve now, `temporary` one that serves only while the one staying
-    worker is replaced. `failures` are those in a row, `boot_failures_s` and `kills_s` the times of recent ends before
+    worker is replaced. `looped_at_s`: when the loop of one that has joined, and is not ready yet, ran last.
+    `failures` are those in a row, `boot_failures_s` and `kills_s` the times of recent ends before
     ready and of recent kills from outside. `losses` is what the next worker appends before it serves, or the live one
     until it is ready. `left`: its worker has handed everything over and only has to end.
     """
@@ -81,6 +82,7 @@ class Slot:
     incarnation: str = ""
     replaces: str | None = None
     heard_at_s: float = 0.0
+    looped_at_s: float | None = None
     ready_at_s: float | None = None
     unready: bool = False
     stopping_at_s: float | None = None
@@ -202,11 +204,14 @@ class Asked:
 class Heard:
     """A worker wrote to its status pipe: ready now, or ready before and not now, or gone from the cluster, or alive.
 
+    `joined`: its loop runs, and it may run handlers; that alone, where `alive` is false, is no step to being ready.
     `stuck`: the embedded server does not answer what it writes, and there is room on the disk.
     """
 
     pid: int
     ready: bool
+    alive: bool = True
+    joined: bool = False
     unready: bool = False
     left: bool = False
     stuck: bool = False

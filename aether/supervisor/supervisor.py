@@ -21,7 +21,16 @@ from pathlib import Path
 from secrets import token_hex
 from typing import NoReturn, assert_never
 
-from aether.config import NOTHING_NOTED, WORKER_LEFT, WORKER_READY, WORKER_STUCK, WORKER_UNREADY, Noted, WorkerSpec
+from aether.config import (
+    NOTHING_NOTED,
+    WORKER_JOINED,
+    WORKER_LEFT,
+    WORKER_READY,
+    WORKER_STUCK,
+    WORKER_UNREADY,
+    Noted,
+    WorkerSpec,
+)
 from aether.supervisor.check import RunningCheck, start_check
 from aether.supervisor.child import Work, become_worker
 from aether.supervisor.due import next_wake_s
@@ -240,8 +249,17 @@ class _Supervisor:
         if said:
             unready = said.rfind(WORKER_UNREADY) > said.rfind(WORKER_READY)
             stuck = WORKER_STUCK in said and self._server is not None and _has_room(self._server.directory)
-            left = WORKER_LEFT in said
-            self._take(Heard(pid, ready=WORKER_READY in said, unready=unready, left=left, stuck=stuck))
+            self._take(
+                Heard(
+                    pid,
+                    ready=WORKER_READY in said,
+                    alive=said.strip(WORKER_JOINED) != b"",
+                    joined=WORKER_JOINED in said,
+                    unready=unready,
+                    left=WORKER_LEFT in said,
+                    stuck=stuck,
+                )
+            )
 
     def _reap(self) -> None:
         while True:

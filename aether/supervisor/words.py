@@ -38,10 +38,10 @@ def _handler(noted: NotedHandler) -> str:
 
 
 def overdue_why(slot: Slot, silent: bool) -> str:
-    """What a worker whose time is up has failed to do; `silent`: to say that it lives."""
-    if slot.stopping_at_s is not None and not silent:
-        return "does not finish draining"
-    return "does not become ready" if slot.ready_at_s is None else "is silent: its event loop hangs"
+    """What a worker whose time is up has failed to do; `silent`: to say that its loop runs."""
+    if silent:
+        return "is silent: its event loop hangs"
+    return "does not become ready" if slot.stopping_at_s is None else "does not finish draining"
 
 
 def check_why(check: Check, code: int | None, config: SupervisorConfig) -> str:

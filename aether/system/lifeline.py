@@ -1,4 +1,4 @@
-"""A worker's end of the pipes to its supervisor: ready, alive every second, and gone with it.
+"""A worker's end of the pipes to its supervisor: ready, alive twice a second, and gone with it.
 
 Owned by one worker and its event loop; nothing here waits. What is written comes from the loop itself, so a loop that
 hangs falls silent, and that is the point.
@@ -12,6 +12,7 @@ from aether.config import (
     EXIT_CANNOT_BOOT,
     WORKER_ALIVE,
     WORKER_ALIVE_EVERY_S,
+    WORKER_JOINED,
     WORKER_LEFT,
     WORKER_READY,
     WORKER_STUCK,
@@ -25,34 +26,41 @@ def _leave_at_once() -> None:
 
 
 class Lifeline:
-    """From `open` on the worker dies with its supervisor; from `ready` on it says every second that it lives.
+    """From `open` on the worker dies with its supervisor; from `joined` on it says twice a second that its loop runs.
 
     `orphaned` is called when the supervisor is gone; by default the process exits at once, because its slot may be
     given to another. `close` ends both, idempotently.
     """
 
-    __slots__ = ("_loop", "_next", "_orphaned", "_spec")
+    __slots__ = ("_loop", "_next", "_orphaned", "_ready", "_spec")
 
     def __init__(self, spec: WorkerSpec, orphaned: Callable[[], None] = _leave_at_once) -> None:
         self._spec = spec
         self._orphaned = orphaned
         self._loop: asyncio.AbstractEventLoop | None = None
         self._next: asyncio.TimerHandle | None = None
+        self._ready = False
 
     def open(self) -> None:
         """Watch the supervisor, on the running loop."""
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._spec.parent_fd, self._parent_gone)
 
+    def joined(self) -> None:
+        """Tell the supervisor from now on that the loop runs, which may run handlers. Call after `open`."""
+        if self._next is None:
+            self._beat()
+
     def ready(self) -> None:
         """Tell the supervisor that the worker serves, and from now on that it lives. Call after `open`."""
+        self._ready = True
         self._write(WORKER_READY)
         if self._next is None:
             self._schedule()
 
     def unready(self) -> None:
         """Tell the supervisor that the worker, which was ready, does not serve now."""
-        if self._next is not None:
+        if self._ready:
             self._write(WORKER_UNREADY)
 
     def alive(self) -> None:
@@ -67,7 +75,7 @@ class Lifeline:
         """Stop both, for the end of the loop."""
         if self._next is not None:
             self._next.cancel()
-            self._next = None
+            self._next, self._ready = None, False
             self._write(WORKER_LEFT)
         if self._loop is not None:
             self._loop.remove_reader(self._spec.parent_fd)
@@ -83,7 +91,7 @@ class Lifeline:
         self._next = self._loop.call_later(WORKER_ALIVE_EVERY_S, self._beat)
 
     def _beat(self) -> None:
-        self._write(WORKER_ALIVE)
+        self._write(WORKER_ALIVE if self._ready else WORKER_JOINED)
         self._schedule()
 
     def _write(self, status: bytes) -> None:

@@ -58,10 +58,17 @@ def hang_once(spec: WorkerSpec) -> int:
     return serve(spec) if spec.replaces else asyncio.run(_hang(spec))
 
 
-async def _hang(spec: WorkerSpec) -> int:
+def hang_before_it_is_ready(spec: WorkerSpec) -> int:
+    return serve(spec) if spec.replaces else asyncio.run(_hang(spec, ready=False))
+
+
+async def _hang(spec: WorkerSpec, ready: bool = True) -> int:
     lifeline = Lifeline(spec)
     lifeline.open()
-    lifeline.ready()
+    if ready:
+        lifeline.ready()
+    else:
+        lifeline.joined()
     report("ready", spec)
     return block_the_loop()
 
@@ -136,7 +143,17 @@ def report(what: str, spec: WorkerSpec, forked: dict[str, int] | None = None) ->
 
 WORK: dict[str, Callable[[WorkerSpec], int]] = {
     work.__name__: work
-    for work in (serve, hang_once, refuse_to_drain, refuse_until_killed, outlive, crash, misconfigured, fork)
+    for work in (
+        serve,
+        hang_once,
+        hang_before_it_is_ready,
+        refuse_to_drain,
+        refuse_until_killed,
+        outlive,
+        crash,
+        misconfigured,
+        fork,
+    )
 }
 CODE = Path("code")
 """What stands for the model's code: read by each worker, and refused by the check when it says `broken`."""
@@ -310,8 +327,9 @@ def test_a_worker_that_refuses_its_configuration_ends_the_pool_with_4_at_once(po
     assert "exited with 4" in running.errors.read_text()
 
 
-def test_a_worker_whose_loop_hangs_is_dumped_killed_and_replaced(pool: Starts) -> None:
-    running = pool("hang_once")
+@pytest.mark.parametrize("when", ["hang_once", "hang_before_it_is_ready"])
+def test_a_worker_whose_loop_hangs_is_dumped_killed_and_replaced(pool: Starts, when: str) -> None:
+    running = pool(when)
     hung = running.next("ready")
     assert running.next("ready")["replaces"] == hung["incarnation"]
     said = running.errors.read_text()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aether.config import WORKER_ALIVE, WORKER_READY, ClusterConfig, WorkerSpec
+from aether.config import WORKER_ALIVE, WORKER_JOINED, WORKER_READY, ClusterConfig, WorkerSpec
 from aether.errors import ConfigError
 from aether.supervisor.arguments import options_from
 from aether.supervisor.notify import notify, watchdog_s
@@ -95,7 +95,7 @@ def test_a_process_has_its_name_with_and_without_the_package_for_titles(installe
     assert (title == "a title") is installed
 
 
-async def test_the_lifeline_says_ready_then_alive_and_ends_with_the_supervisor() -> None:
+async def test_the_lifeline_says_joined_then_ready_then_alive_and_ends_with_the_supervisor() -> None:
     status_read_fd, status_write_fd = os.pipe()
     parent_read_fd, parent_write_fd = os.pipe()
     spec = WorkerSpec(slot=0, slots=1, node="n", incarnation="i", replaces=None, claim="", status_fd=status_write_fd,
@@ -103,12 +103,16 @@ async def test_the_lifeline_says_ready_then_alive_and_ends_with_the_supervisor()
     orphaned = asyncio.Event()
     lifeline = Lifeline(spec, orphaned.set)
     lifeline.open()
-    lifeline.ready()
-    assert os.read(status_read_fd, 10) == WORKER_READY
-    heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().add_reader(status_read_fd, lambda: heard.set_result(os.read(status_read_fd, 10)))
+    lifeline.unready()
+    lifeline.joined()
+    assert os.read(status_read_fd, 10) == WORKER_JOINED
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+    asyncio.get_running_loop().add_reader(status_read_fd, lambda: heard.put_nowait(os.read(status_read_fd, 10)))
     async with asyncio.timeout(20):
-        assert await heard == WORKER_ALIVE
+        assert await heard.get() == WORKER_JOINED
+        lifeline.ready()
+        assert await heard.get() == WORKER_READY
+        assert await heard.get() == WORKER_ALIVE
         asyncio.get_running_loop().remove_reader(status_read_fd)
         os.close(parent_write_fd)
         await orphaned.wait()

@@ -81,10 +81,37 @@ def test_silence_is_dumped_then_killed_and_a_word_in_time_saves() -> None:
     assert [e for e in world.pass_time(1) if isinstance(e, Kill)] == [Kill(hung)]
 
 
+def test_a_worker_whose_loop_hangs_before_it_is_ready_is_not_given_the_time_of_a_start() -> None:
+    world = World(SupervisorConfig(workers=2, pause_s=1_000, boot_timeout_s=60, loop_silent_kill_s=8))
+    joined, starting = world.in_slot(0), world.in_slot(1)
+    world.tell(Heard(joined, ready=False, alive=False, joined=True))
+    assert [e for e in world.pass_time(7) if isinstance(e, Dump)] == [Dump(joined)]
+    assert "worker 0 (pid 101) is silent: its event loop hangs: dumping its stack, then killing it" in [
+        e.text for e in world.effects if isinstance(e, Say)
+    ]
+    assert [e for e in world.pass_time(1) if isinstance(e, Kill)] == [Kill(joined)]
+    assert [e for e in world.pass_time(51) if isinstance(e, Dump)] == [], "one that has not joined runs no handlers"
+    assert [e for e in world.pass_time(1) if isinstance(e, Dump)] == [Dump(starting)]
+
+
+def test_that_its_loop_runs_is_no_step_to_being_ready() -> None:
+    world = World(SupervisorConfig(workers=1, pause_s=1_000, boot_timeout_s=60, loop_silent_kill_s=8))
+    pid = world.in_slot(0)
+    for _ in range(59):
+        assert not [e for e in world.pass_time(1) if isinstance(e, Dump)]
+        world.tell(Heard(pid, ready=False, alive=False, joined=True))
+    assert [e for e in world.pass_time(1) if isinstance(e, Dump)] == [Dump(pid)]
+    assert any("does not become ready" in e.text for e in world.effects if isinstance(e, Say))
+
+
 def test_a_pause_of_the_supervisor_is_not_the_silence_of_its_workers() -> None:
     world = World()
     world.all_ready()
-    assert not [e for e in world.pass_time(3_600) if isinstance(e, Dump | Kill)]
+    joining = World()
+    for pid in joining.live:
+        joining.tell(Heard(pid, ready=False, alive=False, joined=True))
+    for paused in (world, joining):
+        assert not [e for e in paused.pass_time(3_600) if isinstance(e, Dump | Kill)]
     assert [e for _ in range(8) for e in world.pass_time(2) if isinstance(e, Dump)], "later silence still counts"
 
 
