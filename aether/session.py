@@ -207,7 +207,7 @@ class Session:
                 batches = None
                 raise
 
-        while commits := await patience.read(following):
+        while commits := await patience.ask(following):
             for commit in commits:
                 for event in decode_commit(commit.payload, actor_id, commit.position):
                     if event.version > after_version:
@@ -225,7 +225,7 @@ class Session:
         store, patience = self._node.event_store, self._patience(f"the keys of {kind}", deadline_s)
         shards = range(self._node.shards)
         for first in range(0, len(shards), SHARDS_LISTED_AT_ONCE):
-            listed = await patience.read(partial(_keys, store, kind, shards[first : first + SHARDS_LISTED_AT_ONCE]))
+            listed = await patience.ask(partial(_keys, store, kind, shards[first : first + SHARDS_LISTED_AT_ONCE]))
             for key in itertools.chain.from_iterable(listed):
                 yield key
             patience.start_again()
@@ -246,7 +246,7 @@ class Session:
                 waiting.put_nowait(commit)
 
         patience = self._patience("the place to subscribe from", deadline_s)
-        subscription = await patience.read(lambda: self._node.bus.subscribe(receive, kind=kind, key=key))
+        subscription = await patience.ask(lambda: self._node.bus.subscribe(receive, kind=kind, key=key))
         try:
             while True:
                 commit = await waiting.get()
@@ -258,19 +258,25 @@ class Session:
         finally:
             await subscription.stop()
 
-    async def drop_snapshots(self, kind: str, key: str | None = None) -> int:
+    async def drop_snapshots(self, kind: str, key: str | None = None, *, deadline_s: float | None = None) -> int:
         """Remove the snapshot of one actor, or those of all actors of a kind; how many there were.
 
-        An actor that a worker has in memory keeps its state. Raises `Unavailable`, `ClientUnusable`.
+        An actor that a worker has in memory keeps its state, and the worker snapshots it again, at the latest when it
+        drains: drop while no worker runs. After a lost connection it removes again what is left, and counts that.
+        Raises `Unavailable`, `DeadlineExceeded(outcome_known=False)`, `ClientUnusable`.
         """
-        self.check()
         snapshots = self._node.snapshots
-        if key is None:
-            return await snapshots.delete_kind(kind)
-        actor_id = ActorId(kind, key)
-        known = await snapshots.load(actor_id) is not None
-        await snapshots.delete(actor_id)
-        return int(known)
+
+        async def drop() -> int:
+            if key is None:
+                return await snapshots.delete_kind(kind)
+            actor_id = ActorId(kind, key)
+            known = await snapshots.load(actor_id) is not None
+            await snapshots.delete(actor_id)
+            return int(known)
+
+        what = f"the snapshots of {kind}" if key is None else f"the snapshot of {kind}/{key}"
+        return await self._patience(what, deadline_s, "removed").ask(drop)
 
     async def schema(self) -> dict[str, Any]:
         """The running pool's `model.schema()`. Raises `Unavailable` when no worker answers."""
@@ -291,7 +297,7 @@ class Session:
         Raises what `history` raises.
         """
         patience = self._patience("the table of members", deadline_s)
-        rows = await patience.read(self._node.table.rows)
+        rows = await patience.ask(self._node.table.rows)
         names = {name for row in rows if (name := member_of_row_key(row.key)) is not None}
         told = await ask_members(self._node.transport.ask_status, names, STATUS_WAIT_S)
         return overview(rows, self._node.shards, told)
@@ -319,7 +325,7 @@ class Session:
         """Events of these classes, of all when there are none, as they are stored from when it is entered."""
 
         async def begin(receive: Callable[[StoredCommit], None]) -> Any:
-            return await self._patience("the place to subscribe from", deadline_s).read(
+            return await self._patience("the place to subscribe from", deadline_s).ask(
                 lambda: self._node.bus.subscribe(receive)
             )
 
@@ -327,21 +333,22 @@ class Session:
         self._streams.add(stream)
         return stream
 
-    def _patience(self, what: str, deadline_s: float | None) -> "_Patience":
+    def _patience(self, what: str, deadline_s: float | None, done: str = "read") -> "_Patience":
         for_s = self._deadline_s if deadline_s is None else deadline_s
         if not 0 < for_s <= DEADLINE_AHEAD_MAX_S:
             message = f"deadline_s is more than 0 and at most {DEADLINE_AHEAD_MAX_S:.0f}, not {for_s}"
             raise InvalidCommand(message, path="deadline_s")
-        return _Patience(self, self._closing, what, for_s)
+        return _Patience(self, self._closing, what, done, for_s)
 
 
 class _Patience:
-    """Reads something again while it is unavailable, for so many seconds. One reader."""
+    """Asks for something again while it is unavailable, for so many seconds: `what` is to be `done`. One asker."""
 
-    def __init__(self, session: Session, closing: asyncio.Event, what: str, for_s: float) -> None:
+    def __init__(self, session: Session, closing: asyncio.Event, what: str, done: str, for_s: float) -> None:
         self._session = session
         self._closing = closing
         self._what = what
+        self._done = done
         self._for_s = for_s
         self.start_again()
 
@@ -352,7 +359,7 @@ class _Patience:
         self._said = False
         self._last: Unavailable | None = None
 
-    async def read(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def ask(self, ask: Callable[[], Awaitable[T]]) -> T:
         """What `ask` gives. Raises its last error, or what it means at the deadline; `ClientUnusable`."""
         while True:
             self._session.check()
@@ -375,20 +382,21 @@ class _Patience:
             raise self._conclusion() from None
         if waited_s > SAY_AFTER_S and not self._said:
             self._said = True
-            text = "%s cannot be read yet, after %.1f s (namespace %s at %s): %s"
-            log.warning(text, self._what, waited_s, self._session.namespace, self._session.server, error)
+            text = "%s cannot be %s yet, after %.1f s (namespace %s at %s): %s"
+            log.warning(text, self._what, self._done, waited_s, self._session.namespace, self._session.server, error)
         with suppress(TimeoutError):
             async with asyncio.timeout(delay_s):
                 await self._closing.wait()
 
     def _conclusion(self) -> AetherError:
         """What to raise at the deadline: nothing was stored by reading, whatever it came to."""
-        text = f"{self._what} could not be read within {self._for_s:g} s"
+        text = f"{self._what} could not be {self._done} within {self._for_s:g} s"
         why = self._session.trouble or (self._last.message if self._last is not None else "")
         if why:
             error: AetherError = Unavailable(f"{text}: {why}")
         else:
-            error = DeadlineExceeded(f"{text}: the server does not answer", outcome_known=True)
+            known = self._done == "read"
+            error = DeadlineExceeded(f"{text}: the server does not answer", outcome_known=known)
         return asked_at(error, self._session.namespace, self._session.server)
 
 

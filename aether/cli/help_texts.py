@@ -137,6 +137,7 @@ Their histories are read from the start next time.
   aether snapshots drop account alice
 
 Snapshots of code that folds otherwise are ignored by themselves, but for what Aether cannot see (docs/guarantees.md).
-An actor that a worker has in memory keeps its state and is snapshotted again; `snapshot_version` on the actor, which is
-raised with the code, has no such gap.
+An actor that a worker has in memory keeps its state and is snapshotted again, at the latest when the worker drains. So
+stop the pool first; its server must go on, which the embedded one does not. `snapshot_version` on the actor, which is
+raised with the code, needs no stop.
 """

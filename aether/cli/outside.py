@@ -59,8 +59,8 @@ class Session(Protocol):
         """Every event as it is stored from now on, without end; at most so long until it begins."""
         ...
 
-    async def drop_snapshots(self, kind: str, key: str | None = None) -> int:
-        """Remove snapshots of a kind, or one actor's; how many."""
+    async def drop_snapshots(self, kind: str, key: str | None = None, *, deadline_s: float | None = None) -> int:
+        """Remove snapshots of a kind, or one actor's, within so long; how many."""
         ...
 
     async def schema(self) -> dict[str, Any]:

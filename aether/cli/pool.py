@@ -182,7 +182,7 @@ async def tail(
 
 async def drop_snapshots(reached: Reached, kind: str, key: str | None) -> int:
     """How many snapshots of a kind, or of one actor, were removed. The kind may be one that no model has any more."""
-    return await reached.session.drop_snapshots(kind, key)
+    return await reached.session.drop_snapshots(kind, key, deadline_s=reached.left_s())
 
 
 async def overview(reached: Reached) -> tuple[str, Overview]:

@@ -108,6 +108,32 @@ async def test_a_read_that_cannot_be_done_ends_at_its_deadline_and_says_where(
             own_server.thaw()
 
 
+@pytest.mark.parametrize("key", [None, "a"])
+async def test_snapshots_are_dropped_when_the_server_is_back_or_the_deadline_says_why_not(
+    own_server: NatsServer, namespace: str, key: str | None
+) -> None:
+    async with node(own_server.url, namespace) as worker, open_session(own_server.url, namespace=namespace) as session:
+        await worker.snapshots.save(ActorId("account", "a"), b"{}")
+        generations = Generations(session._node.nats)
+        own_server.kill()
+        await generations.lost()
+        what = "the snapshots of account" if key is None else "the snapshot of account/a"
+        with pytest.raises(aether.Unavailable, match=f"{what} could not be removed within 0.3 s: there is no conn"):
+            await session.drop_snapshots("account", key, deadline_s=0.3)
+        dropping = asyncio.ensure_future(session.drop_snapshots("account", key, deadline_s=30))
+        own_server.start()
+        assert await dropping == 1
+        own_server.freeze()
+        try:
+            with pytest.raises(aether.DeadlineExceeded, match=f"{what} could not be removed") as late:
+                await session.drop_snapshots("account", key, deadline_s=0.3)
+            assert not late.value.outcome_known
+        finally:
+            own_server.thaw()
+        with pytest.raises(aether.InvalidCommand, match="deadline_s"):
+            await session.drop_snapshots("account", key, deadline_s=0)
+
+
 async def test_what_cannot_be_reached_any_more_says_why(own_server: NatsServer, namespace: str) -> None:
     async with (
         node(own_server.url, namespace),

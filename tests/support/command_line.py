@@ -139,7 +139,9 @@ class Pool:
         yield ActorId("account", "alice"), stored(4, "Withdrawn"), Position(4)
         raise self.error or KeyboardInterrupt
 
-    async def drop_snapshots(self, kind: str, key: str | None = None) -> int:
+    async def drop_snapshots(self, kind: str, key: str | None = None, *, deadline_s: float | None = None) -> int:
+        assert deadline_s is not None
+        assert 0 < deadline_s <= 60
         self.asked.append((kind, key))
         if self.error is not None:
             raise self.error
