@@ -49,6 +49,8 @@ async def test_a_handler_and_a_task_that_do_not_end_are_in_no_drains_way(nats_se
             )
             with pytest.raises(aether.ActorFailed, match="still runs stay"):
                 await client.actor(Bad, "stays").tell()
+            with pytest.raises(aether.DeadlineExceeded):
+                await client.actor(Bad, "sleeps", deadline_s=0.5).stay_in_thread()
             assert await client.actor(Bad, "neighbour").tell() == 0
         assert await asyncio.to_thread(pool.drain) == 0, "".join(pool.lines)
 

@@ -63,6 +63,11 @@ class Bad(Actor):
         self.emit(Tried())
         return self.count
 
+    @command(blocking=True)
+    def stay_in_thread(self) -> None:
+        """Keep a thread for longer than any test waits."""
+        time.sleep(600)
+
     @query
     def tell(self) -> int:
         """How often something was tried."""
