@@ -178,30 +178,36 @@ class Caller:
         payload = encode_command(message)
         if len(payload) + ATTEMPT_DIGITS_MAX > self._transport.request_bytes_max:
             raise self._too_large(payload)
+        # What most calls come to is in this one coroutine: further ones would be in the way of every wake-up. And most
+        # have their answer at the first attempt, so nothing is made for others before.
+        attempts, patience_s, left_s = None, self._config.attempt_timeout_s, for_s
         room = self._room
         if room.left:
             room.left -= 1
         else:
             await self._wait_for_room(command, for_s)
-        # What most calls come to is in this one coroutine: further ones would be in the way of every wake-up.
-        attempts = Attempts(actor_id, command, self._config.attempt_timeout_s)
+            left_s = ends_s - self._clock.wall_s()
         try:
-            while (left_s := ends_s - self._clock.wall_s()) > 0:
+            while left_s > 0:
                 sent_s = self._loop.time()
                 try:
-                    raw = await self._transport.request(actor_id, payload, min(left_s, attempts.patience_s))
+                    raw = await self._transport.request(actor_id, payload, min(left_s, patience_s))
                     answer = decode_answer(raw)
+                    if answer.error is None:
+                        return answer
                 except AetherError as error:
+                    attempts = attempts or Attempts(actor_id, command, patience_s)
                     if not _failed(attempts, error):
                         break
                 else:
-                    if answer.error is None:
-                        return answer
+                    attempts = attempts or Attempts(actor_id, command, patience_s)
                     if not attempts.refused(self._answered(answer_error(answer.error)), decided=answer.decided):
                         break
                 await self._pause(attempts, actor_id, sent_s, ends_s, for_s)
                 if message.attempt:
                     payload = encode_command(replace(message, attempt=attempts.sends + 1))
+                patience_s, left_s = attempts.patience_s, ends_s - self._clock.wall_s()
+            attempts = attempts or Attempts(actor_id, command, patience_s)
             raise self._placed(await self._conclusion(attempts, message.id))
         finally:
             room.leave()

@@ -424,7 +424,8 @@ class OpenTurn:
         turn = self.turn
         if now_s > waiting.expires_s:
             self._late(waiting)
-        chunk = turn.encoded(waiting.command, reply, self._time(), self._kept(waiting, now_s))
+        kept = None if waiting.command.attempt else self._kept(waiting, now_s)
+        chunk = turn.encoded(waiting.command, reply, self._time(), kept)
         bytes_max = self._host.commit_bytes_max
         if len(chunk) + 2 > bytes_max:
             what = f"the events and the reply of {waiting.type.name}"

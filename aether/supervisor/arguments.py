@@ -44,4 +44,3 @@ class _Parser(argparse.ArgumentParser):
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         super().exit(EXIT_CONFIGURATION if status else 0, message)
-

@@ -153,10 +153,18 @@ async def test_a_handler_that_was_cut_short_at_the_only_attempt_has_a_known_outc
 
 async def test_a_call_that_was_never_sent_has_done_nothing() -> None:
     transport = Scripted(DONE)
+    transport.gate = asyncio.Event()
+    calling = caller(transport, in_flight_max=1)
+    first = asyncio.ensure_future(calling.call(ALICE, "deposit", b"{}"))
+    await asyncio.sleep(0)
+    waits = asyncio.ensure_future(calling.call(ALICE, "deposit", b"{}", deadline_s=0.5))
+    await asyncio.sleep(0)
+    transport.gate.set()
+    await first
     with pytest.raises(DeadlineExceeded, match="before it was sent") as late:
-        await caller(transport).call(ALICE, "deposit", b"{}", deadline_s=0.5)
+        await waits
     assert late.value.outcome_known
-    assert transport.requests == []
+    assert len(transport.requests) == 1
 
 
 async def test_calls_beyond_the_bound_wait_for_room_and_give_it_back() -> None:
