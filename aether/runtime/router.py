@@ -191,11 +191,17 @@ class Router:
             delivery.respond(answer)
 
     def _make(self, actor_id: ActorId) -> VirtualMachine:
+        """A machine, where we hold its shard. Else what comes would wait in it for the shard to be ours again.
+
+        Another owner may have answered that meanwhile, and a refusal that is not stored would be undone.
+        """
         assert self._host is not None
-        actor_type = self.actor_type(actor_id.kind)
+        actor_type, shard = self.actor_type(actor_id.kind), shard_of(actor_id, self._shards)
+        if not self._host.owns(shard):
+            raise Unavailable(f"{actor_id} is not served here now")
         self._made += 1
         self._counters.activations += 1
-        return VirtualMachine(self._made, actor_id, actor_type, shard_of(actor_id, self._shards), self._host)
+        return VirtualMachine(self._made, actor_id, actor_type, shard, self._host)
 
 
 def _may_be_foreign(error: BaseException) -> TypeGuard[AetherError]:

@@ -1,5 +1,6 @@
 """An event store whose acknowledgements wait for the test: to look at what happens while a commit is in flight."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from aether.ids import ActorId, Position, Version
@@ -8,12 +9,17 @@ from aether.wire import Event
 
 
 class GatedStore:
-    """Passes everything on; outcomes of `publish` are held back until `release` while `hold` is set."""
+    """Passes everything on; outcomes of `publish` are held back until `release` while `hold` is set.
+
+    Positions are not read while `reads` is clear.
+    """
 
     def __init__(self, store: EventStore) -> None:
         self._store = store
         self.hold = False
         self.held: list[Callable[[], None]] = []
+        self.reads = asyncio.Event()
+        self.reads.set()
         self.published: list[bytes] = []
 
     @property
@@ -68,7 +74,8 @@ class GatedStore:
             yield commit
 
     async def last(self, actor_id: ActorId) -> StoredCommit | None:
-        """As the store's."""
+        """As the store's, when the reads are not held back."""
+        await self.reads.wait()
         return await self._store.last(actor_id)
 
     async def latest_version(self, actor_id: ActorId) -> Version:

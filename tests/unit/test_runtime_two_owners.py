@@ -5,8 +5,10 @@ import asyncio
 from aether import ActorId
 from aether.config import RuntimeConfig
 from aether.memory.server import InMemoryServer
+from aether.ports import EventStore
 from aether.wire import STORED_FORMAT
 from tests.support.actors import Account
+from tests.support.gated_store import GatedStore
 from tests.support.nodes import QUIET, command, history, node, send, until
 
 ALICE = ActorId("account", "alice")
@@ -63,6 +65,28 @@ async def test_an_owner_without_a_lease_never_answers() -> None:
         lease.held = True
         for answer in unanswered:
             answer.cancel()
+
+
+async def test_a_command_that_came_without_a_lease_is_not_run_under_a_later_one() -> None:
+    """A member that stood still reads what was sent to its shards meanwhile: another has answered all of that."""
+    gate: list[GatedStore] = []
+
+    def gated(store: EventStore) -> EventStore:
+        gate.append(GatedStore(store))
+        return gate[0]
+
+    lease = RevocableLease()
+    async with node(config=QUIET, lease=lease, wrap=gated) as stale:
+        lease.held = False
+        gate[0].reads.clear()
+        unanswered = asyncio.ensure_future(send(stale, ALICE, command("deposit", amount=5)))
+        await until(lambda: bool(stale.get_active_vms()) or stale.counters.answers_fenced == 1)
+        lease.held = True
+        gate[0].reads.set()
+        assert bytes((await send(stale, ALICE, command("statement"))).value) == b"0"
+        assert await history(stale, ALICE) == []
+        assert not unanswered.done()
+        unanswered.cancel()
 
 
 async def test_a_commit_whose_lease_ended_in_flight_is_not_answered() -> None:
