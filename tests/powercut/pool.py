@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from aether.supervisor import run as run_module
-from aether.supervisor.__main__ import options_from
+from aether.supervisor.arguments import options_from
 from aether.supervisor.run import RunOptions, run
 from aether.system import embedded
 from tests.powercut.ablations import WITHOUT
