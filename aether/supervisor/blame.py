@@ -3,8 +3,8 @@
 Pure. A false blame refuses an innocent command, so it is laid only where nothing else explains the death: a signal that
 code raises by itself, an exit out of the handler, a hang that the supervisor ended with that handler on the stack, and
 a SIGKILL when the kernel has counted a process of our control group that it killed for want of memory. A SIGKILL that
-nothing explains is an operator's. Never TERM, a drain that took too long, a disk that failed a sync, or a lost host. Where
-more than one handler may have done it, it is laid to none.
+nothing explains is an operator's. Never TERM, a drain that took too long, a disk that failed a sync, or a lost host.
+Where more than one handler may have done it, it is laid to none.
 """
 
 import signal
