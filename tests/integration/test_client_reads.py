@@ -10,6 +10,7 @@ from aether.client import open_session
 from aether.ids import ActorId
 from aether.jetstream.connection import NatsConnection
 from aether.ports import START, AppendOutcome, Committed, EventStore
+from aether.session import Session
 from tests.contract.harness import payload_of
 from tests.support.actors import Account, model
 from tests.support.jetstream import Generations, fresh_namespace, node
@@ -32,7 +33,7 @@ async def test_reads_go_on_over_a_server_that_was_away(own_server: NatsServer) -
                 await client.actor(Account, "a").deposit(amount)
             iterating = aiter(client.history(Account, "a"))
             assert (await anext(iterating)).version == 1
-            generations = Generations(nats_of(client))
+            generations = Generations(nats_of(client._session))
             proxy.cut()
             await generations.lost()
             whole = asyncio.ensure_future(rest(aiter(client.history(Account, "a"))))
@@ -49,9 +50,9 @@ async def test_reads_go_on_over_a_server_that_was_away(own_server: NatsServer) -
             assert len(overview.result().members) == 1
 
 
-def nats_of(client: aether.Client) -> NatsConnection:
-    """The connection that a client made."""
-    return cast("aether.JetStreamConnection", client._session._node).nats
+def nats_of(session: Session) -> NatsConnection:
+    """The connection that a session made."""
+    return cast("aether.JetStreamConnection", session._node).nats
 
 
 async def rest(items: Any) -> list[Any]:
@@ -114,7 +115,7 @@ async def test_snapshots_are_dropped_when_the_server_is_back_or_the_deadline_say
 ) -> None:
     async with node(own_server.url, namespace) as worker, open_session(own_server.url, namespace=namespace) as session:
         await worker.snapshots.save(ActorId("account", "a"), b"{}")
-        generations = Generations(session._node.nats)
+        generations = Generations(nats_of(session))
         own_server.kill()
         await generations.lost()
         what = "the snapshots of account" if key is None else "the snapshot of account/a"
@@ -139,7 +140,7 @@ async def test_what_cannot_be_reached_any_more_says_why(own_server: NatsServer, 
         node(own_server.url, namespace),
         aether.connect(own_server.url, model=model, namespace=namespace) as client,
     ):
-        generations = Generations(nats_of(client))
+        generations = Generations(nats_of(client._session))
         own_server.kill()
         await generations.lost()
         for asked in (
