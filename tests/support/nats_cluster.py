@@ -6,6 +6,7 @@ stream is asked of it with plain nats-py. Start it from a thread that outlives i
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import tempfile
@@ -64,6 +65,7 @@ class ClusterNode:
         """Stop it from running, with its connections open."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # else it may still answer
 
     def thaw(self) -> None:
         """Let it run again."""

@@ -4,6 +4,7 @@
 with the thread that started it (see `tied`).
 """
 
+import os
 import random
 import shutil
 import signal
@@ -109,6 +110,7 @@ class NatsServer:
         """Stop it from running, with its connections open."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # else it may still answer
 
     def thaw(self) -> None:
         """Let it run again."""

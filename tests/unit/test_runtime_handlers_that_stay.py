@@ -267,7 +267,7 @@ async def test_after_the_grace_an_abandoned_handler_is_named_and_its_actor_fails
 
 
 async def test_a_handler_that_ends_within_the_grace_holds_nothing() -> None:
-    async with node(model=model, config=GRACE) as runtime:
+    async with node(model=model, config=replace(QUIET, cancel_grace_s=3600)) as runtime:
         unheard = asyncio.ensure_future(send(runtime, STAYER, made("wait")))
         await until(lambda: bool(BEGUN))
         runtime.abandon_shard(runtime.get_active_vms()[0].shard)
