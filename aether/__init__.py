@@ -9,8 +9,6 @@ take an interrupt at once. Type checkers read the imports below.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from aether.blocking import BlockingClient, connect_blocking
     from aether.client import Client, connect
     from aether.config import CallConfig, ConnectionConfig, RuntimeConfig, StorageConfig
@@ -52,10 +50,30 @@ if TYPE_CHECKING:
     from aether.model.decider import Decider
     from aether.model.definition import ActorState, Context
     from aether.model.handlers import command, event, query
+    from aether.model.methods import Command, Query
     from aether.model.model import Model
     from aether.runtime.local import Message
     from aether.runtime.machine import VirtualMachine
     from aether.runtime.runtime import Runtime
+else:
+
+    def __getattr__(name):
+        """A public name, or a module of the package, when it is first asked for."""
+        from importlib import import_module  # noqa: PLC0415 - not needed to start
+
+        where = _WHERE.get(name)
+        if where is not None:
+            value = globals()[name] = getattr(import_module(where), name)
+            return value
+        if not name.startswith("_"):
+            module = f"{__name__}.{name}"
+            try:
+                return import_module(module)
+            except ModuleNotFoundError as error:
+                if error.name != module:
+                    raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "Actor",
@@ -67,6 +85,7 @@ __all__ = [
     "CallConfig",
     "Client",
     "ClientUnusable",
+    "Command",
     "ConfigError",
     "ConnectionConfig",
     "Context",
@@ -93,6 +112,7 @@ __all__ = [
     "NATSEventBus",
     "NatsTransport",
     "Overloaded",
+    "Query",
     "Rejected",
     "ReplyNotDelivered",
     "Runtime",
@@ -122,6 +142,7 @@ _WHERE = {
     "CallConfig": "aether.config",
     "Client": "aether.client",
     "ClientUnusable": "aether.errors",
+    "Command": "aether.model.methods",
     "ConfigError": "aether.errors",
     "ConnectionConfig": "aether.config",
     "Context": "aether.model.definition",
@@ -148,6 +169,7 @@ _WHERE = {
     "NATSEventBus": "aether.jetstream.bus",
     "NatsTransport": "aether.jetstream.transport",
     "Overloaded": "aether.errors",
+    "Query": "aether.model.methods",
     "Rejected": "aether.errors",
     "ReplyNotDelivered": "aether.errors",
     "Runtime": "aether.runtime.runtime",
@@ -166,24 +188,6 @@ _WHERE = {
     "event": "aether.model.handlers",
     "query": "aether.model.handlers",
 }
-
-
-def __getattr__(name: str) -> "Any":
-    """A public name, or a module of the package, when it is first asked for."""
-    from importlib import import_module  # noqa: PLC0415 - not needed to start
-
-    where = _WHERE.get(name)
-    if where is not None:
-        value = globals()[name] = getattr(import_module(where), name)
-        return value
-    if not name.startswith("_"):
-        module = f"{__name__}.{name}"
-        try:
-            return import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name != module:
-                raise
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

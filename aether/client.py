@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeVar, overload
 
 from msgspec import MsgspecError
 
@@ -22,14 +22,15 @@ from aether.calls import SAY_AFTER_S
 from aether.config import CallConfig, ConnectionConfig, from_environment
 from aether.errors import AetherError, ClientUnusable, ConfigError, Unavailable
 from aether.history import EventStream, History
-from aether.ids import ActorId
+from aether.ids import ActorId, Position
 from aether.jetstream.bundle import client_bundle
 from aether.jetstream.connection import NatsConnection
 from aether.jetstream.layout import namespaces
+from aether.model.actor import Actor
 from aether.model.decider import Decider
 from aether.model.definition import ActorState
 from aether.model.model import Model
-from aether.model.proxy import proxy_of
+from aether.model.proxy import ActorRef, AnyDecider, proxy_of
 from aether.runtime.state_query import decode_state_reply
 from aether.session import Session
 from aether.system.clock import SystemClock
@@ -39,8 +40,12 @@ LOOK_AGAIN_S = 0.1
 LAYOUT_WAIT_S = 10.0
 """How long a client waits for a namespace whose pool is only just starting."""
 
-ActorRef: TypeAlias = str | type[Any] | Decider
-"""An actor kind: its name, its `Actor` class, or its `Decider`."""
+A = TypeVar("A", bound=Actor)
+S = TypeVar("S")
+E = TypeVar("E")
+E2 = TypeVar("E2")
+E3 = TypeVar("E3")
+E4 = TypeVar("E4")
 
 log = logging.getLogger("aether.client")
 
@@ -61,9 +66,17 @@ class Client:
         """The namespace it talks to."""
         return self._session.namespace
 
+    @overload
+    def actor(self, kind: type[A], key: str, deadline_s: float | None = None, command_id: str | None = None) -> A: ...
+    @overload
+    def actor(
+        self, kind: str | AnyDecider, key: str, deadline_s: float | None = None, command_id: str | None = None
+    ) -> Any: ...
     def actor(self, kind: ActorRef, key: str, deadline_s: float | None = None, command_id: str | None = None) -> Any:
         """A proxy: its commands and queries are coroutines, `await client.actor(Account, "alice").deposit(10)`.
 
+        For type checkers the proxy of an `Actor` class is one of its instances, and that of a name or a `Decider` is
+        Any. Reading what is no command of it (a field, `emit`) is an AttributeError: see `state`.
         Every error is raised when the call is awaited: `Rejected`, `InvalidCommand`, `UnknownActor`, `UnknownCommand`,
         `ActorFailed`, `Overloaded`, `Unavailable`, `DeadlineExceeded`, `ReplyNotDelivered`, `ClientUnusable`. A
         `command_id` is for one call.
@@ -72,24 +85,49 @@ class Client:
             return proxy_of(self._model, kind, key, self._send)
         return proxy_of(self._model, kind, key, partial(self._send, deadline_s=deadline_s, command_id=command_id))
 
+    @overload
+    async def state(
+        self, kind: type[A], key: str, version: int | None = None, deadline_s: float | None = None
+    ) -> ActorState[A]: ...
+    @overload
+    async def state(
+        self, kind: Decider[S, Any, Any], key: str, version: int | None = None, deadline_s: float | None = None
+    ) -> ActorState[S]: ...
+    @overload
+    async def state(
+        self, kind: str, key: str, version: int | None = None, deadline_s: float | None = None
+    ) -> ActorState[Any]: ...
     async def state(
         self, kind: ActorRef, key: str, version: int | None = None, deadline_s: float | None = None
-    ) -> ActorState:
+    ) -> ActorState[Any]:
         """The actor's state as typed values, now or at an earlier version; version 0 and defaults when never used.
 
         Raises `InvalidCommand` with the path `version` for a version that is not there yet.
         """
         actor_type = self._model.actor_type(kind)
         actor_id = ActorId(actor_type.kind, key)
-        raw = await self._session.state(actor_id, version, deadline_s=deadline_s)
+        answer = await self._session.state_answer(actor_id, version, deadline_s=deadline_s)
         try:
-            return decode_state_reply(raw, actor_type)
+            return decode_state_reply(bytes(answer.value), Position(answer.position), actor_type)
         except (MsgspecError, ValueError) as error:
             raise AetherError(f"the state of {actor_id} is not of the type that this model declares: {error}") from None
 
-    def history(self, kind: ActorRef, key: str, after_version: int = 0, deadline_s: float | None = None) -> History:
+    @overload
+    def history(
+        self, kind: type[Actor], key: str, after_version: int = 0, deadline_s: float | None = None
+    ) -> History[object]: ...
+    @overload
+    def history(
+        self, kind: Decider[Any, Any, E], key: str, after_version: int = 0, deadline_s: float | None = None
+    ) -> History[E]: ...
+    @overload
+    def history(self, kind: str, key: str, after_version: int = 0, deadline_s: float | None = None) -> History[Any]: ...
+    def history(
+        self, kind: ActorRef, key: str, after_version: int = 0, deadline_s: float | None = None
+    ) -> History[Any]:
         """The actor's events: `await` it for a list, or iterate with `async for`.
 
+        Type checkers know the events of an `Actor` class as objects: `match` on them, or ask `isinstance`.
         It reads on over a lost connection. Raises `Unavailable` or `DeadlineExceeded(outcome_known=True)` when no
         event could be read for `deadline_s` (default: that of calls), `UnreadableEvent`, `ClientUnusable`.
         """
@@ -107,7 +145,25 @@ class Client:
         """
         return self._session.keys(self._model.actor_type(kind).kind, deadline_s=deadline_s)
 
-    def subscribe(self, *event_types: type[Any], deadline_s: float | None = None) -> EventStream:
+    @overload
+    def subscribe(self, *, deadline_s: float | None = None) -> EventStream[object]: ...
+    @overload
+    def subscribe(self, event_type: type[E], /, *, deadline_s: float | None = None) -> EventStream[E]: ...
+    @overload
+    def subscribe(
+        self, first: type[E], second: type[E2], /, *, deadline_s: float | None = None
+    ) -> EventStream[E | E2]: ...
+    @overload
+    def subscribe(
+        self, first: type[E], second: type[E2], third: type[E3], /, *, deadline_s: float | None = None
+    ) -> EventStream[E | E2 | E3]: ...
+    @overload
+    def subscribe(
+        self, first: type[E], second: type[E2], third: type[E3], fourth: type[E4], /, *, deadline_s: float | None = None
+    ) -> EventStream[E | E2 | E3 | E4]: ...
+    @overload
+    def subscribe(self, *event_types: type[E], deadline_s: float | None = None) -> EventStream[E]: ...
+    def subscribe(self, *event_types: type[Any], deadline_s: float | None = None) -> EventStream[Any]:
         """Events of these classes (none: of all) of every actor, as they are stored from now on.
 
         `async with client.subscribe(Deposited) as events: async for event in events: ...`. Nothing that is stored after

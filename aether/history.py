@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
 
 from aether.errors import AetherError, Overloaded, UnreadableEvent
 from aether.ids import ActorId, Position, Version
@@ -18,12 +18,15 @@ from aether.model.model import Model
 from aether.ports import StoredCommit, Subscription
 from aether.wire import Event, decode_commit, is_system_event
 
+E = TypeVar("E")
+E_co = TypeVar("E_co", covariant=True)
+
 STREAM_EVENTS_MAX = 65_536
 """Events that an `EventStream` holds for its reader."""
 
 
 @dataclass(frozen=True, slots=True)
-class HistoryEvent:
+class HistoryEvent(Generic[E_co]):
     """One stored event, typed. `position` is its commit's.
 
     Aether's own events are left out of typed histories and streams; versions count them, so they may leave gaps.
@@ -34,12 +37,12 @@ class HistoryEvent:
     position: Position
     type: str
     time: datetime
-    event: Any
+    event: E_co
     command_id: str
     correlation_id: str
 
 
-def typed_event(event: Event, position: Position, actor_id: ActorId, actor_type: ActorType) -> HistoryEvent:
+def typed_event(event: Event, position: Position, actor_id: ActorId, actor_type: ActorType) -> HistoryEvent[Any]:
     """The event as the model knows it. Raises `UnreadableEvent` for one that it cannot read."""
     return HistoryEvent(
         actor_id=actor_id,
@@ -53,7 +56,7 @@ def typed_event(event: Event, position: Position, actor_id: ActorId, actor_type:
     )
 
 
-class History(Awaitable[list[HistoryEvent]]):
+class History(Awaitable[list[HistoryEvent[E]]]):
     """An actor's events, read when awaited or iterated. Raises `UnreadableEvent` for one the model cannot read."""
 
     def __init__(
@@ -63,19 +66,19 @@ class History(Awaitable[list[HistoryEvent]]):
         self._actor_id = actor_id
         self._actor_type = actor_type
 
-    def __await__(self) -> Generator[Any, None, list[HistoryEvent]]:
+    def __await__(self) -> Generator[Any, None, list[HistoryEvent[E]]]:
         return self._all().__await__()
 
-    async def __aiter__(self) -> AsyncIterator[HistoryEvent]:
+    async def __aiter__(self) -> AsyncIterator[HistoryEvent[E]]:
         async for event, position in self._read():
             if not is_system_event(event):
                 yield typed_event(event, position, self._actor_id, self._actor_type)
 
-    async def _all(self) -> list[HistoryEvent]:
+    async def _all(self) -> list[HistoryEvent[E]]:
         return [event async for event in self]
 
 
-class EventStream:
+class EventStream(Generic[E]):
     """Events of some classes as they are stored, from when it was entered; iterating enters it by itself.
 
     Iterating raises `UnreadableEvent` for an event that the model cannot read, `Overloaded` when events had to be
@@ -94,12 +97,12 @@ class EventStream:
         self._check = check
         self._model = model
         self._wanted = wanted
-        self._waiting: asyncio.Queue[HistoryEvent | AetherError] = asyncio.Queue()
+        self._waiting: asyncio.Queue[HistoryEvent[E] | AetherError] = asyncio.Queue()
         self._full = False
         self._over: AetherError | None = None
         self._subscription: Subscription | None = None
 
-    async def __aenter__(self) -> "EventStream":
+    async def __aenter__(self) -> Self:
         if self._subscription is None:
             self._check()
             self._subscription = await self._begin(self._receive)
@@ -116,10 +119,10 @@ class EventStream:
         if subscription is not None:
             await subscription.stop()
 
-    def __aiter__(self) -> "EventStream":
+    def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> HistoryEvent:
+    async def __anext__(self) -> HistoryEvent[E]:
         if self._over is None:
             await self.__aenter__()
         elif self._waiting.empty():
@@ -152,7 +155,7 @@ class EventStream:
         event_type = actor_type.events.get(event.type)
         return event_type is not None and event_type.type in self._wanted
 
-    def _put(self, item: HistoryEvent | AetherError) -> None:
+    def _put(self, item: HistoryEvent[E] | AetherError) -> None:
         if self._full:
             return
         if self._waiting.qsize() >= STREAM_EVENTS_MAX:

@@ -131,7 +131,7 @@ class Session:
         self.server = node.server
         self._node = node
         self._deadline_s = calls.deadline_s
-        self._streams: WeakSet[EventStream] = WeakSet()
+        self._streams: WeakSet[EventStream[Any]] = WeakSet()
         self._closing = asyncio.Event()
         self.caller = Caller(
             node.transport,
@@ -173,7 +173,13 @@ class Session:
         return self.caller.call(actor_id, command, args, deadline_s=deadline_s, command_id=command_id)
 
     async def state(self, actor_id: ActorId, version: int | None = None, *, deadline_s: float | None = None) -> bytes:
-        """`{"id", "version", "state"}` as JSON, now or at an earlier version.
+        """`{"id", "version", "state"}` as JSON, now or at an earlier version. Raises what `state_answer` raises."""
+        return bytes((await self.state_answer(actor_id, version, deadline_s=deadline_s)).value)
+
+    async def state_answer(
+        self, actor_id: ActorId, version: int | None = None, *, deadline_s: float | None = None
+    ) -> Answer:
+        """The answer whose value `state` is, with the position of the last commit that is in the state.
 
         Raises `InvalidCommand` with the path `version` for one that cannot be, and for one that is not there yet: then
         its details are `asked` and `latest`.
@@ -182,7 +188,7 @@ class Session:
             raise InvalidCommand(f"a version is a whole number from 0, not {version!r:.40}", path="version")
         args = orjson.dumps({} if version is None else {"version": version})
         try:
-            return bytes((await self.call(actor_id, STATE_COMMAND, args, deadline_s=deadline_s)).value)
+            return await self.call(actor_id, STATE_COMMAND, args, deadline_s=deadline_s)
         except DeadlineExceeded as late:
             raise nothing_stored(late) from None
 
@@ -321,7 +327,7 @@ class Session:
 
     def subscribe(
         self, model: Model, event_types: frozenset[type[Any]], *, deadline_s: float | None = None
-    ) -> EventStream:
+    ) -> EventStream[Any]:
         """Events of these classes, of all when there are none, as they are stored from when it is entered."""
 
         async def begin(receive: Callable[[StoredCommit], None]) -> Any:
@@ -329,7 +335,7 @@ class Session:
                 lambda: self._node.bus.subscribe(receive)
             )
 
-        stream = EventStream(begin, self.check, model, event_types)
+        stream: EventStream[Any] = EventStream(begin, self.check, model, event_types)
         self._streams.add(stream)
         return stream
 

@@ -67,7 +67,7 @@ async def aether_reader(server: Server, host: Host) -> AsyncIterator[tuple[Ask, 
     async with client_of(server) as client:
 
         async def ask(key: str, expected: int) -> int:
-            found = int((await client.state(Account, key)).state["balance"])
+            found = (await client.state(Account, key)).state.balance
             check(found == expected, f"{key} has {found}, not {expected}")
             return found
 

@@ -61,7 +61,7 @@ class AetherSide:
         async def one_caller() -> int:
             found = 0
             for number in waiting:
-                found += (await self.client.state(Account, account_name(number))).state["balance"]
+                found += (await self.client.state(Account, account_name(number))).state.balance
             return found
 
         return sum(await asyncio.gather(*(one_caller() for _ in range(CHECKS_IN_FLIGHT))))

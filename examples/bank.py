@@ -47,7 +47,7 @@ class Account(Actor):
     """A bank account that takes part in each transfer once and never goes below zero."""
 
     balance: int = 0
-    transfers: set[str] = field(default_factory=set)
+    transfers: set[str] = field(default_factory=set[str])
 
     @command
     def receive(self, transfer: str, cents: Cents) -> int:

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 from aether.errors import ActorFailed, StateChangedOutsideEvent
 from aether.ids import ActorId
 from aether.model.declared import Place, caller_frame, local_names, place_of_frame
-from aether.model.definition import Context, Scope
-from aether.model.handlers import role_of
+from aether.model.definition import Context, Detached, Scope
+from aether.model.handlers import handler_of, role_of
 
 CLOSED: frozenset[str] = frozenset()
 """The fields that may be assigned outside an `@event` method: none."""
@@ -125,6 +125,9 @@ class Actor:
                 else "it is not a declared field and would be lost"
             )
             return StateChangedOutsideEvent(f"{actor}: {name} was {how}; {why}", actor=actor, field=name)
+        if isinstance(self._aether_scope, Detached):
+            why = "this is a copy of the state, which is read-only"
+            return StateChangedOutsideEvent(f"{actor}: {name} was {how}; {why}", actor=actor, field=name)
         why = "only an @event method changes state, so that replay can repeat it"
         return StateChangedOutsideEvent(f"{actor}: {name} was {how} outside an @event method; {why}", actor, name)
 
@@ -156,4 +159,4 @@ def _annotations(cls: type) -> Iterable[Any]:
     yield from inspect.get_annotations(cls).values()
     for member in cls.__dict__.values():
         if role_of(member) is not None:
-            yield from member.__annotations__.values()
+            yield from handler_of(member).__annotations__.values()

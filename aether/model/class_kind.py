@@ -21,8 +21,9 @@ from aether.model.compiled import CompiledKind, checked_snapshot_version, checke
 from aether.model.declared import Place, codec_of, place_of_function, resolve_signature
 from aether.model.definition import Scope
 from aether.model.event_types import compile_events, members_of
-from aether.model.handlers import Role, role_of
+from aether.model.handlers import handler_of, hidden_method, role_of
 from aether.model.messages import TypedCommand
+from aether.model.methods import ActorMethod
 from aether.model.reached import reached_text
 from aether.model.schema import GENERATED
 from aether.model.signature import compile_handler
@@ -40,8 +41,8 @@ class ActorKind(CompiledKind):
         kind = checked_kind(cls.kind, cls._aether_place)
         _check_members(cls)
         names = _local_names(cls)
-        handlers = list(_handlers(cls))
-        appliers = [(type_, one) for one in _of(handlers, "event") for type_ in _event_types(kind, one, names)]
+        methods, event_methods = _handlers(cls)
+        appliers = [(type_, one) for one in event_methods for type_ in _event_types(kind, one, names)]
         fields = state_fields(cls, names)
         self.actor_class = cls
         self.place = cls._aether_place
@@ -50,7 +51,7 @@ class ActorKind(CompiledKind):
         events = compile_events(kind, [(type_, place_of_function(one)) for type_, one in appliers])
         super().__init__(
             kind,
-            commands=_commands(kind, handlers, names),
+            commands=_commands(kind, methods, names),
             events=events,
             state=state,
             reached=_reached(cls, appliers, fields, [state, *(one.codec for one in events)]),
@@ -114,14 +115,25 @@ class ActorKind(CompiledKind):
 
     def decode_state(self, raw: bytes, actor_id: ActorId, scope: Scope | None = None) -> Actor:
         """The state of a snapshot. Raises ValueError when it does not fit."""
-        return self.restore(new_state(self.actor_class, actor_id, scope), self._decoded(raw))
+        values = msgspec.structs.astuple(self.state_codec.decode(raw))
+        return self.restore(new_state(self.actor_class, actor_id, scope), values)
 
-    def state_values(self, raw: bytes) -> dict[str, Any]:
-        """What `encode_state` made, as typed values by field name."""
-        return dict(zip(self._names, self._decoded(raw), strict=True))
+    def state_values(self, state: Actor) -> dict[str, Any]:
+        """The fields by name."""
+        return dict(zip(self._names, self._values(state), strict=True))
 
-    def _decoded(self, raw: bytes) -> tuple[Any, ...]:
-        return msgspec.structs.astuple(self.state_codec.decode(raw))
+    def member(self, name: str) -> str:
+        """What a name is of the class that is no command or query; "" for unknown names."""
+        if name in self._names:
+            what = "a field"
+        elif hasattr(Actor, name):
+            what = "what a running command has" if name in ("context", "emit") else "an attribute"
+        else:
+            found = inspect.getattr_static(self.actor_class, name, None)
+            if found is None:
+                return ""
+            what = "an @event method" if role_of(found) == "event" else "a plain member"
+        return f"{what} of {self.actor_class.__name__}"
 
 
 def _reached(
@@ -175,37 +187,51 @@ def _own_member_message(cls: type[Actor], name: str) -> str:
 
 
 def _place_of_member(member: Any, cls: type[Actor]) -> Place:
-    function = member.fget if isinstance(member, property) else member
+    function = member.fget if isinstance(member, property) else getattr(member, "handler", member)
     return place_of_function(function) if isinstance(function, FunctionType) else cls._aether_place
 
 
-def _handlers(cls: type[Actor]) -> Iterator[tuple[Role, FunctionType]]:
-    names = dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base))
-    for name in names:
+def _handlers(cls: type[Actor]) -> tuple[list[ActorMethod[Any, ..., Any]], list[FunctionType]]:
+    """The commands and queries of a class, and the methods that apply events; inherited ones come first."""
+    methods, event_methods = [], []
+    for name in dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base)):
         member = inspect.getattr_static(cls, name)
         role = role_of(member)
-        if role is not None:
-            yield role, member
-            continue
-        hidden = next((role for base in cls.__mro__ if (role := role_of(vars(base).get(name)))), None)
-        if hidden is not None and member is not None:
-            raise _place_of_member(member, cls).error(
-                f"{cls.__name__}.{name} overrides a method marked @{hidden}; mark it as well, or set it to None"
-            )
+        if isinstance(member, ActorMethod):
+            methods.append(_named(cls, name, member))
+        elif role is not None:
+            event_methods.append(handler_of(member))
+        else:
+            _check_unmarked(cls, name, member)
+    return methods, event_methods
 
 
-def _of(handlers: Sequence[tuple[Role, FunctionType]], *roles: Role) -> list[FunctionType]:
-    return [function for role, function in handlers if role in roles]
+def _named(cls: type[Actor], name: str, method: ActorMethod[Any, ..., Any]) -> ActorMethod[Any, ..., Any]:
+    if method.name != name:
+        place = place_of_function(method.handler)
+        raise place.error(f"{cls.__name__}.{name} is the {method.role} {method.name} once more; a command has one name")
+    return method
+
+
+def _check_unmarked(cls: type[Actor], name: str, member: Any) -> None:
+    taken = hidden_method(member)
+    if taken is not None:
+        why = f"hides the @{taken.role} that it is put on; put @{taken.role} above its other decorators"
+        raise place_of_function(taken.handler).error(f"{cls.__name__}.{name} {why}")
+    hidden = next((role for base in cls.__mro__ if (role := role_of(vars(base).get(name)))), None)
+    if hidden is not None and member is not None:
+        raise _place_of_member(member, cls).error(
+            f"{cls.__name__}.{name} overrides a method marked @{hidden}; mark it as well, or set it to None"
+        )
 
 
 def _commands(
-    kind: str, handlers: Sequence[tuple[Role, FunctionType]], names: dict[str, Any]
+    kind: str, methods: Sequence[ActorMethod[Any, ..., Any]], names: dict[str, Any]
 ) -> Iterator[TypedCommand]:
-    for role, function in handlers:
-        if role == "event":
-            continue
-        check_command_name(kind, function.__name__, place_of_function(function))
-        yield compile_handler(kind, function, names, query=role == "query")
+    for one in methods:
+        check_command_name(kind, one.name, place_of_function(one.handler))
+        handler = handler_of(one)
+        yield compile_handler(kind, one.name, handler, names, query=one.role == "query", blocking=one.blocking)
 
 
 def _event_types(kind: str, function: FunctionType, names: dict[str, Any]) -> tuple[Any, ...]:

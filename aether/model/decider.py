@@ -9,24 +9,33 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FunctionType
-from typing import Any, TypeAlias
+from typing import Any, Concatenate, Generic, TypeAlias, TypeVar, overload
 
 from aether.model.declared import Place, caller_frame, local_names, place_of_frame
+from aether.model.methods import Query
+
+S = TypeVar("S")
+C = TypeVar("C")
+E = TypeVar("E")
+E_co = TypeVar("E_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Generic[E_co]):
     """What `decide` may return instead of plain events, when the command has a reply."""
 
-    events: Iterable[object] = ()
+    events: Iterable[E_co] = ()
     reply: Any = None
 
 
-DecideResult: TypeAlias = Iterable[object] | Decision
+Decided: TypeAlias = Iterable[E] | Decision[E]
+"""What a command comes to: its events, or a `Decision`."""
+
+Decide: TypeAlias = Callable[[S, C], Decided[E]] | Callable[[S, C], Awaitable[Decided[E]]]
 
 
-class Decider:
-    """An actor kind made of functions.
+class Decider(Generic[S, C, E]):
+    """An actor kind made of functions. Generic in its state, its commands and its events.
 
     `initial` is the first state, or a function without arguments that makes it. `decide(state, command)` returns an
     iterable of events, or a `Decision` with a reply, or raises `Rejected`; it may be async. `evolve(state, event)`
@@ -40,18 +49,52 @@ class Decider:
     Everything is checked when a `Model` is built.
     """
 
+    @overload  # a class as `initial` is a function that makes a state
+    def __init__(
+        self,
+        initial: Callable[[], S],
+        decide: Decide[S, C, E],
+        evolve: Callable[[S, E], S],
+        *,
+        kind: str,
+        commands: Sequence[type] | None = ...,
+        events: Sequence[type] | None = ...,
+        state: Any = ...,
+        replies: Mapping[type, Any] | None = ...,
+        queries: Sequence[Callable[Concatenate[S, ...], Any] | Query[S, ..., Any]] = ...,
+        description: str = ...,
+        command_window_s: float | None = ...,
+        snapshot_version: int = ...,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        initial: Callable[[], S] | S,
+        decide: Decide[S, C, E],
+        evolve: Callable[[S, E], S],
+        *,
+        kind: str,
+        commands: Sequence[type] | None = ...,
+        events: Sequence[type] | None = ...,
+        state: Any = ...,
+        replies: Mapping[type, Any] | None = ...,
+        queries: Sequence[Callable[Concatenate[S, ...], Any] | Query[S, ..., Any]] = ...,
+        description: str = ...,
+        command_window_s: float | None = ...,
+        snapshot_version: int = ...,
+    ) -> None: ...
     def __init__(
         self,
         initial: Any,
-        decide: Callable[[Any, Any], DecideResult | Awaitable[DecideResult]],
-        evolve: Callable[[Any, Any], Any],
+        decide: Any,
+        evolve: Any,
         *,
         kind: str,
         commands: Sequence[type] | None = None,
         events: Sequence[type] | None = None,
         state: Any = None,
         replies: Mapping[type, Any] | None = None,
-        queries: Sequence[Callable[..., Any]] = (),
+        queries: Sequence[Any] = (),
         description: str = "",
         command_window_s: float | None = None,
         snapshot_version: int = 1,
@@ -70,7 +113,8 @@ class Decider:
         self.command_window_s = command_window_s
         frame = caller_frame(1)
         self.place: Place = place_of_frame(frame)
-        functions = [one for one in (decide, evolve, *queries) if isinstance(one, FunctionType)]
+        declared = [decide, evolve, *[one.handler if isinstance(one, Query) else one for one in queries]]
+        functions = [one for one in declared if isinstance(one, FunctionType)]
         self.names = local_names(frame, [text for one in functions for text in inspect.get_annotations(one).values()])
 
     def __repr__(self) -> str:

@@ -21,6 +21,7 @@ from aether.model.declared import Place, codec_of, kept_codec_of, place_of_class
 from aether.model.definition import Scope, State
 from aether.model.event_types import compile_events, field_names, is_record, members_of
 from aether.model.messages import ExactArguments, Invoke, TypedCommand
+from aether.model.methods import Query
 from aether.model.reached import reached_text
 from aether.model.signature import compile_handler
 
@@ -30,7 +31,7 @@ _UNTYPED = inspect.Parameter.empty
 class DeciderKind(CompiledKind):
     """A compiled `Decider`: the `ActorType` of its kind."""
 
-    def __init__(self, decider: Decider) -> None:
+    def __init__(self, decider: Decider[Any, Any, Any]) -> None:
         place = decider.place
         kind = checked_kind(decider.kind, place)
         decide, evolve = (_plain(kind, one, place) for one in (decider.decide, decider.evolve))
@@ -89,14 +90,18 @@ class DeciderKind(CompiledKind):
         """The state of a snapshot. Raises ValueError when it does not fit."""
         return self.state_codec.decode(raw)
 
-    def state_values(self, raw: bytes) -> dict[str, Any]:
+    def state_values(self, state: State) -> dict[str, Any]:
         """The state's fields by name, the items of a mapping, or `{"value": state}` for what has neither."""
-        state = self.state_codec.decode(raw)
         if isinstance(state, dict):
             return {str(name): value for name, value in state.items()}
         if is_record(type(state)):
             return {name: getattr(state, name) for name in field_names(type(state))}
         return {"value": state}
+
+    def member(self, name: str) -> str:
+        """Whether the name is a field of the state."""
+        type_ = self.state_codec.type
+        return f"a field of {type_.__name__}" if is_record(type_) and name in field_names(type_) else ""
 
 
 def _plain(kind: str, function: Callable[..., Any], place: Place) -> FunctionType:
@@ -105,7 +110,7 @@ def _plain(kind: str, function: Callable[..., Any], place: Place) -> FunctionTyp
     return function
 
 
-def _two_types(kind: str, function: FunctionType, decider: Decider) -> tuple[Any, Any]:
+def _two_types(kind: str, function: FunctionType, decider: Decider[Any, Any, Any]) -> tuple[Any, Any]:
     place = place_of_function(function)
     parameters, _ = resolve_signature(function, decider.names, place)
     if len(parameters) != 2:
@@ -113,13 +118,13 @@ def _two_types(kind: str, function: FunctionType, decider: Decider) -> tuple[Any
     return parameters[0].annotation, parameters[1].annotation
 
 
-def _state_type(decider: Decider, annotated: Any, initial: Any) -> Any:
+def _state_type(decider: Decider[Any, Any, Any], annotated: Any, initial: Any) -> Any:
     if decider.state is not None:
         return decider.state
     return type(initial) if annotated is _UNTYPED else annotated
 
 
-def _maker(kind: str, decider: Decider, codec: Codec, initial: Any) -> Callable[[], State]:
+def _maker(kind: str, decider: Decider[Any, Any, Any], codec: Codec, initial: Any) -> Callable[[], State]:
     try:
         value = codec.record(initial)[1]
     except Misfit as error:
@@ -138,7 +143,9 @@ def _listed(given: Iterable[type] | None, annotated: Any, place: Place, missing:
     return members_of(annotated)
 
 
-def _compiled(kind: str, decider: Decider, decide: FunctionType, commands: Iterable[Any]) -> Iterator[TypedCommand]:
+def _compiled(
+    kind: str, decider: Decider[Any, Any, Any], decide: FunctionType, commands: Iterable[Any]
+) -> Iterator[TypedCommand]:
     place = place_of_function(decide)
     invoke = _invoke(kind, decide)
     replies = dict(decider.replies)
@@ -150,10 +157,11 @@ def _compiled(kind: str, decider: Decider, decide: FunctionType, commands: Itera
     if replies:
         raise decider.place.error(f"{kind} has a reply type for {next(iter(replies))!r}, which is no command of it")
     for function in decider.queries:
-        query = _plain(kind, function, decider.place)
+        blocking = isinstance(function, Query) and function.blocking
+        query = _plain(kind, function.handler if isinstance(function, Query) else function, decider.place)
         check_command_name(kind, query.__name__, place_of_function(query))
         _check_new(kind, query.__name__, names, place_of_function(query))
-        yield compile_handler(kind, query, decider.names, query=True)
+        yield compile_handler(kind, query.__name__, query, decider.names, query=True, blocking=blocking)
 
 
 def _check_new(kind: str, name: str, names: set[str], place: Place) -> None:
@@ -180,6 +188,7 @@ def _command(kind: str, type_: Any, reply: Any, invoke: Invoke, place: Place) ->
         ),
         reply=codec_of(reply, where, f"the reply of {kind}.{name}"),
         invoke=invoke,
+        signature=inspect.signature(type_).replace(return_annotation=reply),
         description=_description(type_),
     )
 
@@ -201,7 +210,7 @@ def _invoke(kind: str, decide: FunctionType) -> Invoke:
 
 def _emitted(kind: str, decided: Any, scope: Scope) -> Any:
     """Emit what was decided, all of it after the decision, and give back the reply."""
-    decision = decided if isinstance(decided, Decision) else Decision(decided)
+    decision: Decision[Any] = decided if isinstance(decided, Decision) else Decision(decided)
     if not isinstance(decision.events, Iterable):
         raise ActorFailed(f"decide of {kind} returned {decided!r}, which is neither events nor a Decision")
     for event in list(decision.events):

@@ -5,11 +5,14 @@ once at load. It is stateless and shared by all actors of its kind; it knows no 
 """
 
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, TypeAlias
+from inspect import Signature
+from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
-from aether.ids import ActorId, Version
+from aether.ids import ActorId, Position, Version
+
+S_co = TypeVar("S_co", covariant=True)
 
 State: TypeAlias = Any
 """An actor's state: the instance of an `Actor` class, or whatever a `Decider` folds to."""
@@ -34,12 +37,26 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class ActorState:
-    """An actor's state as others see it: typed values by field name, after `version` events."""
+class ActorState(Generic[S_co]):
+    """An actor's state as others see it, after `version` events, the last of them in the commit at `position`.
+
+    `state` is a copy that belongs to the reader: an instance of the `Actor` class, which refuses assignments, emits
+    nothing and has no commands, or the value that a `Decider` folds to. Two are equal when all fields are.
+    """
 
     id: ActorId
     version: Version
-    state: dict[str, Any]
+    position: Position
+    state: S_co = field(compare=False)
+    fields: Mapping[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The state's fields by name; the items of a mapping, or `{"value": state}` for what has neither."""
+        return dict(self.fields)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.fields.items())
+        return f"<state of {self.id} at version {self.version}: {shown}>"
 
 
 class Scope(Protocol):
@@ -65,8 +82,28 @@ class Scope(Protocol):
         ...
 
 
+class Detached:
+    """The scope of a state that was read and belongs to its reader: it knows its version and runs no command."""
+
+    def __init__(self, actor_id: ActorId, version: Version) -> None:
+        self._actor_id = actor_id
+        self.version = version
+
+    @property
+    def context(self) -> NoReturn:
+        """Raises RuntimeError."""
+        raise self._refusal("context")
+
+    def emit(self, event: object) -> NoReturn:
+        """Raises RuntimeError."""
+        raise self._refusal("emit")
+
+    def _refusal(self, what: str) -> RuntimeError:
+        return RuntimeError(f"self.{what} needs a running command, and this is a copy of the state of {self._actor_id}")
+
+
 class CommandType(Protocol):
-    """One command or query of an actor kind."""
+    """One command or query of an actor kind, as the worker that runs it sees it."""
 
     @property
     def name(self) -> str: ...  # noqa: D102 - a field
@@ -74,10 +111,6 @@ class CommandType(Protocol):
     def query(self) -> bool: ...  # noqa: D102 - a field
     @property
     def blocking(self) -> bool: ...  # noqa: D102 - a field
-
-    def encode_args(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
-        """Bind, validate and encode as a JSON object by name. Raises `InvalidCommand` with the field's path."""
-        ...
 
     def decode_args(self, raw: bytes) -> Any:
         """The validated arguments, in a form that `invoke` takes. Raises `InvalidCommand` with the field's path."""
@@ -89,6 +122,19 @@ class CommandType(Protocol):
 
     def encode_reply(self, value: Any) -> bytes:
         """The reply as JSON. Raises `ActorFailed` when the value is not of the declared type."""
+        ...
+
+
+class DeclaredCommand(CommandType, Protocol):
+    """One command or query that a model declares, as its callers see it too."""
+
+    @property
+    def signature(self) -> Signature: ...  # noqa: D102 - a field
+    @property
+    def description(self) -> str: ...  # noqa: D102 - a field
+
+    def encode_args(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+        """Bind, validate and encode as a JSON object by name. Raises `InvalidCommand` with the field's path."""
         ...
 
     def decode_reply(self, raw: bytes) -> Any:
@@ -124,7 +170,7 @@ class ActorType(Protocol):
     @property
     def kind(self) -> str: ...  # noqa: D102 - a field
     @property
-    def commands(self) -> Mapping[str, CommandType]: ...  # noqa: D102 - a field
+    def commands(self) -> Mapping[str, DeclaredCommand]: ...  # noqa: D102 - a field
     @property
     def events(self) -> Mapping[str, EventType]: ...  # noqa: D102 - a field
 
@@ -183,8 +229,12 @@ class ActorType(Protocol):
         """The state of a snapshot. Raises `ValueError` when it does not fit."""
         ...
 
-    def state_values(self, raw: bytes) -> dict[str, Any]:
-        """What `encode_state` made, as typed values by field name."""
+    def state_values(self, state: State) -> dict[str, Any]:
+        """The state's fields by name; the items of a mapping, or `{"value": state}` for what has neither."""
+        ...
+
+    def member(self, name: str) -> str:
+        """What a name is of the actor that is no command or query, as `"a field of Account"`; "" for unknown names."""
         ...
 
     def schema(self) -> JsonSchema:

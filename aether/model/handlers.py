@@ -1,83 +1,120 @@
 """The decorators that say what a method of an actor is: `@command`, `@event`, `@query`.
 
-They mark the function and give it back unchanged, so a handler stays an ordinary method. What a mark means is decided
-when a model is built.
+`@event` marks the function and gives it back; `@command` and `@query` put a typed attribute in its place
+(`aether.model.methods`). What they mean is decided when a model is built.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from inspect import iscoroutinefunction
 from types import FunctionType
-from typing import Any, Literal, TypeAlias, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
-from aether.model.declared import Place, caller_frame, place_of_frame
+from aether.model.declared import Place, caller_frame, closure_names, place_of_frame
+from aether.model.methods import ActorMethod, Command, Query, Role
 
-Role: TypeAlias = Literal["command", "event", "query"]
-"""What a method of an actor is."""
+A = TypeVar("A")
+P = ParamSpec("P")
+R = TypeVar("R")
 
-Handler = TypeVar("Handler", bound=Callable[..., Any])
+Applier = TypeVar("Applier", bound=Callable[[Any, Any], None])
 
-_ROLE = "__aether_role__"
-_BLOCKING = "__aether_blocking__"
+_EVENT = "__aether_event__"
+
+
+class CommandDecorator(Protocol):
+    """`@command(...)` with options."""
+
+    @overload
+    def __call__(self, handler: Callable[Concatenate[A, P], Coroutine[Any, Any, R]], /) -> Command[A, P, R]: ...
+    @overload
+    def __call__(self, handler: Callable[Concatenate[A, P], R], /) -> Command[A, P, R]: ...
+
+
+class QueryDecorator(Protocol):
+    """`@query(...)` with options."""
+
+    @overload
+    def __call__(self, handler: Callable[Concatenate[A, P], Coroutine[Any, Any, R]], /) -> Query[A, P, R]: ...
+    @overload
+    def __call__(self, handler: Callable[Concatenate[A, P], R], /) -> Query[A, P, R]: ...
 
 
 @overload
-def command(handler: Handler) -> Handler: ...
+def command(handler: Callable[Concatenate[A, P], Coroutine[Any, Any, R]], /) -> Command[A, P, R]: ...
 @overload
-def command(*, blocking: bool) -> Callable[[Handler], Handler]: ...
+def command(handler: Callable[Concatenate[A, P], R], /) -> Command[A, P, R]: ...
+@overload
+def command(*, blocking: bool = False) -> CommandDecorator: ...
 def command(handler: Any = None, *, blocking: bool = False) -> Any:
     """A method that decides: it may emit events or raise `Rejected`. Raises `ModelError` on anything but a method.
 
     `@command(blocking=True)` runs a plain method in a thread of the worker: it may block, and holds its actor only.
     """
-    return _marked(handler, "command", blocking)
-
-
-def event(handler: Handler) -> Handler:
-    """The method that applies events of its argument's type: the only place where state changes, and synchronous.
-
-    Raises `ModelError` on anything but a method.
-    """
-    _marked(handler, "event", False)
-    return handler
+    return _made(handler, Command, blocking)
 
 
 @overload
-def query(handler: Handler) -> Handler: ...
+def query(handler: Callable[Concatenate[A, P], Coroutine[Any, Any, R]], /) -> Query[A, P, R]: ...
 @overload
-def query(*, blocking: bool) -> Callable[[Handler], Handler]: ...
+def query(handler: Callable[Concatenate[A, P], R], /) -> Query[A, P, R]: ...
+@overload
+def query(*, blocking: bool = False) -> QueryDecorator: ...
 def query(handler: Any = None, *, blocking: bool = False) -> Any:
     """A method that reads and emits nothing. Raises `ModelError` on anything but a method.
 
     `@query(blocking=True)` runs a plain method in a thread of the worker, as for a command.
     """
-    return _marked(handler, "query", blocking)
+    return _made(handler, Query, blocking)
 
 
-def is_blocking(handler: FunctionType) -> bool:
-    """Whether a marked method is to run in a thread."""
-    return bool(handler.__dict__.get(_BLOCKING))
+def event(handler: Applier) -> Applier:
+    """The method that applies events of its argument's type: the only place where state changes, and synchronous.
+
+    Raises `ModelError` on anything but a method.
+    """
+    _checked(handler, "event", place_of_frame(caller_frame(1))).__dict__[_EVENT] = True
+    return handler
 
 
 def role_of(member: Any) -> Role | None:
-    """What a class's member was marked as."""
-    return member.__dict__.get(_ROLE) if isinstance(member, FunctionType) else None
+    """What a class's member was declared as."""
+    if isinstance(member, ActorMethod):
+        return member.role
+    return "event" if isinstance(member, FunctionType) and _EVENT in member.__dict__ else None
 
 
-def _marked(handler: Any, role: Role, blocking: bool) -> Any:
+def handler_of(member: Any) -> FunctionType:
+    """The function of a member that has a role."""
+    function = member.handler if isinstance(member, ActorMethod) else member
+    assert isinstance(function, FunctionType)
+    return function
+
+
+def hidden_method(member: Any) -> ActorMethod[Any, ..., Any] | None:
+    """The command or query that a decorator above it has taken, so that its class has none."""
+    inner: list[Any] = [getattr(member, name, None) for name in ("__wrapped__", "fget", "func")]
+    if isinstance(member, FunctionType):
+        inner += [one for one in closure_names(member).values() if isinstance(one, ActorMethod) and one.actor is None]
+    return next((one for one in inner if isinstance(one, ActorMethod)), None)
+
+
+def _made(handler: Any, made: type[ActorMethod[Any, ..., Any]], blocking: bool) -> Any:
     place = place_of_frame(caller_frame(2))
-    if handler is None:
-        return lambda decorated: _mark(decorated, role, blocking, place)
-    return _mark(handler, role, blocking, place)
+
+    def decorate(decorated: Any) -> ActorMethod[Any, ..., Any]:
+        function = _checked(decorated, made.role, place)
+        if blocking and iscoroutinefunction(function):
+            name = function.__qualname__
+            raise place.error(f"{name} is asynchronous, so it cannot be `blocking`: it runs on the loop")
+        return made(function, blocking=blocking)
+
+    return decorate if handler is None else decorate(handler)
 
 
-def _mark(handler: Any, role: Role, blocking: bool, place: Place) -> Any:
-    if not isinstance(handler, FunctionType):
-        raise place.error(f"@{role} goes directly on a method, not on {handler!r}; put it below other decorators")
-    before = handler.__dict__.get(_ROLE)
+def _checked(handler: Any, role: Role, place: Place) -> FunctionType:
+    before = role_of(handler)
     if before is not None:
         raise place.error(f"{handler.__qualname__} is marked as @{before} and as @{role}; a method is one of them")
-    if blocking and iscoroutinefunction(handler):
-        raise place.error(f"{handler.__qualname__} is asynchronous, so it cannot be `blocking`: it runs on the loop")
-    handler.__dict__[_ROLE] = role
-    handler.__dict__[_BLOCKING] = blocking
+    if not isinstance(handler, FunctionType):
+        raise place.error(f"@{role} goes directly on a method, not on {handler!r}")
     return handler

@@ -5,6 +5,7 @@ They bind, check and convert; they never run a turn.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from inspect import Signature
 from typing import Any, TypeAlias
 
 import msgspec
@@ -87,10 +88,10 @@ _names_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class TypedCommand:
-    """One command or query of an actor kind, compiled."""
+    """One command or query of an actor kind, compiled. `signature` is its handler's, without the actor."""
 
     __slots__ = ("_kind", "_returns_none", "arguments", "blocking", "decode_args", "description", "encode_args",
-                 "invoke", "name", "query", "reply")  # fmt: skip
+                 "invoke", "name", "query", "reply", "signature")  # fmt: skip
 
     def __init__(
         self,
@@ -101,6 +102,7 @@ class TypedCommand:
         arguments: Arguments,
         reply: Codec,
         invoke: Invoke,
+        signature: Signature,
         description: str,
         blocking: bool = False,
     ) -> None:
@@ -112,6 +114,7 @@ class TypedCommand:
         self.arguments = arguments
         self.reply = reply
         self.invoke = invoke
+        self.signature = signature
         self.description = description
         self.encode_args = arguments.encode
         self.decode_args = arguments.decode

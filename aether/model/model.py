@@ -23,7 +23,7 @@ from aether.model.definition import ActorType, JsonSchema
 from aether.model.schema import DIALECT, kind_schema, schemas_of
 from aether.names import check_namespace
 
-Declared: TypeAlias = type[Actor] | Decider
+Declared: TypeAlias = type[Actor] | Decider[Any, Any, Any]
 """An actor as it was declared."""
 
 Kind: TypeAlias = ActorKind | DeciderKind

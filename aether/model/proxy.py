@@ -1,29 +1,34 @@
 """Proxies: actors as objects whose methods are the commands, given a function that sends.
 
 `await proxy.deposit(10)`. A call only makes an awaitable; validation and every error happen when it is awaited, and a
-call that is never awaited does nothing. Proxies hold no connection of their own and may be kept.
-
-Attributes are `Any` to a type checker: the class itself would promise `deposit` to return an int where an awaitable of
-it comes, and no static type turns one into the other.
+call that is never awaited does nothing. Proxies hold no connection of their own and may be kept. A type checker takes
+the proxy of an `Actor` class for an instance of that class.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import lru_cache
+from inspect import Parameter
 from types import MethodType
 from typing import Any, TypeAlias
 
 from aether.errors import AetherError, DeadlineExceeded, ReplyNotDelivered, UnknownCommand, nothing_stored
 from aether.ids import ActorId
 from aether.model.decider import Decider
-from aether.model.definition import ActorType, CommandType
+from aether.model.definition import ActorType, DeclaredCommand
 from aether.model.model import Model
 from aether.wire import Answer
+
+AnyDecider: TypeAlias = Decider[Any, Any, Any]
+
+ActorRef: TypeAlias = str | type[Any] | AnyDecider
+"""An actor kind: its name, its `Actor` class, or its `Decider`."""
 
 Send: TypeAlias = Callable[[ActorId, str, bytes], Awaitable[Answer]]
 """Sends a command by name, with its encoded arguments, to an actor; the answer, if it is no error."""
 
 _TYPES_KEPT_MAX = 256
 _METHODS_KEPT_MAX = 4_096
+_PROXY = Parameter("_proxy", Parameter.POSITIONAL_ONLY)
 
 
 class ActorProxy:
@@ -31,6 +36,7 @@ class ActorProxy:
 
     Awaiting raises `UnknownCommand`, `InvalidCommand` with an argument's path, and what `send` raises. The commands
     of its type are methods of a subclass; other names come to `__getattr__`, after Python has looked for them in vain.
+    What the actor has beside its commands (fields, `emit`, `@event` and plain methods) is an AttributeError at once.
     """
 
     __slots__ = ("_actor_id", "_actor_type", "_send")
@@ -42,7 +48,11 @@ class ActorProxy:
 
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         _refuse_private(name)
-        return MethodType(_method(self._actor_type.kind, name), self)
+        member = self._actor_type.member(name)
+        if member:
+            raise AttributeError(_no_command(self._actor_id, name, member), name=name, obj=self)
+        known = ", ".join(sorted(self._actor_type.commands))
+        return MethodType(_unknown(self._actor_type.kind, name, known), self)
 
     def __repr__(self) -> str:
         return f"<proxy of {self._actor_id}>"
@@ -69,7 +79,7 @@ class RefusedProxy:
         return f"<proxy refused: {self._error}>"
 
 
-def proxy_of(model: Model, kind: str | type | Decider, key: str, send: Send) -> Any:
+def proxy_of(model: Model, kind: ActorRef, key: str, send: Send) -> Any:
     """The proxy of an actor of the model. Never raises: awaiting does."""
     try:
         actor_type = model.actor_type(kind)
@@ -81,32 +91,45 @@ def proxy_of(model: Model, kind: str | type | Decider, key: str, send: Send) -> 
 
 @lru_cache(_TYPES_KEPT_MAX)
 def _class_of(actor_type: ActorType) -> type[ActorProxy]:
-    methods = {name: _method(actor_type.kind, name) for name in actor_type.commands}
+    methods = {name: _method(actor_type.kind, command) for name, command in actor_type.commands.items()}
     return type("ActorProxy", (ActorProxy,), {"__slots__": (), "__doc__": ActorProxy.__doc__, **methods})
 
 
-@lru_cache(_METHODS_KEPT_MAX)
-def _method(kind: str, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """What a proxy's attribute does. Kept: a function with a name of its own is not made for every unknown name."""
+def _method(kind: str, command_type: DeclaredCommand) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """What a proxy has under the name of a command, with its handler's signature and docstring."""
+    name, query, encode_args = command_type.name, command_type.query, command_type.encode_args
 
     async def call(proxy: ActorProxy, /, *args: Any, **kwargs: Any) -> Any:
-        actor_type = proxy._actor_type
-        command_type = actor_type.commands.get(name)
-        if command_type is None:
-            known = ", ".join(sorted(actor_type.commands))
-            raise UnknownCommand(f"{kind} has no command {name!r}; it has: {known}", kind=kind, command=name)
         try:
-            answer = await proxy._send(proxy._actor_id, name, command_type.encode_args(args, kwargs))
+            answer = await proxy._send(proxy._actor_id, name, encode_args(args, kwargs))
         except DeadlineExceeded as late:
-            if command_type.query:
+            if query:
                 raise nothing_stored(late) from None
             raise
         return reply_of(command_type, answer)
 
+    signature = command_type.signature
+    call.__dict__["__signature__"] = signature.replace(parameters=[_PROXY, *signature.parameters.values()])
+    call.__doc__ = command_type.description or None
     return _named(call, f"{kind}.{name}")
 
 
-def reply_of(command_type: CommandType, answer: Answer) -> Any:
+@lru_cache(_METHODS_KEPT_MAX)
+def _unknown(kind: str, name: str, known: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """What a proxy has under an unknown name. Kept: a function with a name of its own is not made each time."""
+
+    async def call(_proxy: ActorProxy, /, *_args: Any, **_kwargs: Any) -> Any:
+        raise UnknownCommand(f"{kind} has no command {name!r}; it has: {known}", kind=kind, command=name)
+
+    return _named(call, f"{kind}.{name}")
+
+
+def _no_command(actor_id: ActorId, name: str, member: str) -> str:
+    reads = f"await client.state({actor_id.kind!r}, {actor_id.key!r})"
+    return f"{name} is {member}, and a proxy has commands and queries only; `{reads}` reads the state of {actor_id}"
+
+
+def reply_of(command_type: DeclaredCommand, answer: Answer) -> Any:
     """The reply in an answer as the declared type. Raises `ReplyNotDelivered` for one that is of another type."""
     try:
         return command_type.decode_reply(bytes(answer.value))

@@ -33,6 +33,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from aether.fit import field_names, nodes
+from aether.model.methods import ActorMethod
 
 _WHOLE = (bool, int, float, complex, str, bytes, bytearray, Decimal, Fraction, date, datetime, time, timedelta,
           timezone, ZoneInfo, UUID, range, slice, type(None), type(...), PurePath, operator.attrgetter,
@@ -81,6 +82,8 @@ class _Walk:
 
     def reach(self, found: Any, root: bool = False) -> str:
         """The object's own text, which names functions and classes only; their lines are added."""
+        if isinstance(found, ActorMethod):
+            found = found.handler
         inner = _unwrapped(found)
         if inner is not None:
             return f"{type(found).__name__}({', '.join([self.reach(one, root) for one in inner])})"

@@ -11,7 +11,6 @@ import msgspec
 from aether.fit import Misfit, is_immutable
 from aether.model.declared import Place, codec_of, place_of_function, resolve_signature
 from aether.model.definition import Scope, State
-from aether.model.handlers import is_blocking
 from aether.model.messages import Arguments, Invoke, TypedCommand
 from aether.model.schema import GENERATED
 
@@ -21,14 +20,13 @@ _VARIADIC = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWOR
 
 
 def compile_handler(
-    kind: str, function: FunctionType, names: Mapping[str, Any], *, query: bool, name: str | None = None
+    kind: str, name: str, function: FunctionType, names: Mapping[str, Any], *, query: bool, blocking: bool = False
 ) -> TypedCommand:
     """The command or query that a function `(state, ...) -> reply` is.
 
     Raises `ModelError` with the function's place for what is untyped, variadic, or not to be carried by JSON.
     """
     place = place_of_function(function)
-    name = name or function.__name__
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise place.error(f"{kind}.{name} is a generator; a command returns one reply")
     parameters, returns = resolve_signature(function, names, place)
@@ -39,10 +37,11 @@ def compile_handler(
         kind,
         name,
         query=query,
-        blocking=is_blocking(function),
+        blocking=blocking,
         arguments=_arguments(kind, name, parameters, place),
         reply=codec_of(returns, place, f"the reply of {kind}.{name}"),
         invoke=_invoke(function, parameters),
+        signature=inspect.Signature(parameters, return_annotation=returns),
         description=inspect.cleandoc(function.__doc__ or ""),
     )
 

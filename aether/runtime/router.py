@@ -68,7 +68,8 @@ class Router:
         self._model = model
         self._state_queries = {kind: StateQuery(type_) for kind, type_ in model.actor_types.items()}
         for kind, type_ in model.actor_types.items():
-            for command in (*type_.commands.values(), self._state_queries[kind]):
+            commands: list[CommandType] = [*type_.commands.values(), self._state_queries[kind]]
+            for command in commands:
                 self._outcomes[command] = self._counters.of(kind, command.name)
 
     def open(self, host: Host) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar, overload
 from uuid import uuid4
 
 from msgspec import Raw
@@ -23,8 +23,9 @@ from aether.core.batching import Batching, CommitBatching
 from aether.core.health import Health, Need
 from aether.errors import AetherError, ConfigError, DeadlineExceeded, Unavailable, nothing_stored
 from aether.ids import ActorId
+from aether.model.actor import Actor
 from aether.model.model import Model
-from aether.model.proxy import proxy_of, reply_of
+from aether.model.proxy import ActorRef, AnyDecider, proxy_of, reply_of
 from aether.names import shard_of
 from aether.ports import Connection, Delivery, EventStore, Lease, Subscription, WorkerNote
 from aether.runtime.cohort import Cohort, Stage
@@ -49,6 +50,8 @@ from aether.wire import (
     encode_command,
     instant,
 )
+
+A = TypeVar("A", bound=Actor)
 
 log = logging.getLogger("aether.runtime")
 
@@ -332,8 +335,14 @@ class Runtime:
                 raise nothing_stored(late) from None
             raise
 
-    def actor(self, kind: str | type, key: str, *, deadline_s: float = 10.0, command_id: str | None = None) -> Any:
-        """A proxy of an actor of this runtime: `await runtime.actor(Account, "alice").deposit(10)`."""
+    @overload
+    def actor(self, kind: type[A], key: str, *, deadline_s: float = 10.0, command_id: str | None = None) -> A: ...
+    @overload
+    def actor(
+        self, kind: str | AnyDecider, key: str, *, deadline_s: float = 10.0, command_id: str | None = None
+    ) -> Any: ...
+    def actor(self, kind: ActorRef, key: str, *, deadline_s: float = 10.0, command_id: str | None = None) -> Any:
+        """A proxy of an actor of this runtime, as a client's: `await runtime.actor(Account, "alice").deposit(10)`."""
         assert self._model is not None, "load_model first"
 
         def send(actor_id: ActorId, command: str, args: bytes) -> Coroutine[Any, Any, Answer]:

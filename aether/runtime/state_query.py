@@ -1,6 +1,5 @@
 """The query that every actor answers: its state. `aether.state`, with `version` for an earlier one."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -9,8 +8,8 @@ from msgspec.json import Decoder
 
 from aether.errors import InvalidCommand
 from aether.fit import split_path
-from aether.ids import ActorId, Version
-from aether.model.definition import ActorState, ActorType, Scope, State
+from aether.ids import ActorId, Position, Version
+from aether.model.definition import ActorState, ActorType, Detached, Scope, State
 
 
 class _Args(Struct, forbid_unknown_fields=True):
@@ -51,10 +50,12 @@ def encode_state_reply(actor_id: ActorId, version: int, state: bytes) -> bytes:
     return orjson.dumps(body)
 
 
-def decode_state_reply(raw: bytes, actor_type: ActorType) -> ActorState:
-    """The reply as typed values."""
+def decode_state_reply(raw: bytes, position: Position, actor_type: ActorType) -> ActorState[Any]:
+    """The reply as typed values. `position` is that of its answer. Raises ValueError when it is of another model."""
     reply = _reply.decode(raw)
-    return ActorState(reply.id, Version(reply.version), actor_type.state_values(bytes(reply.state)))
+    version = Version(reply.version)
+    state = actor_type.decode_state(bytes(reply.state), reply.id, Detached(reply.id, version))
+    return ActorState(reply.id, version, position, state, actor_type.state_values(state))
 
 
 class StateQuery:
@@ -67,10 +68,6 @@ class StateQuery:
     def __init__(self, actor_type: ActorType) -> None:
         self._actor_type = actor_type
 
-    def encode_args(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
-        """`version` or nothing."""
-        return orjson.dumps(dict(kwargs))
-
     def decode_args(self, raw: bytes) -> int | None:
         """The wanted version."""
         return decode_state_args(raw)
@@ -82,7 +79,3 @@ class StateQuery:
     def encode_reply(self, value: Any) -> bytes:
         """The reply as JSON."""
         return encode_state_reply(*value)
-
-    def decode_reply(self, raw: bytes) -> ActorState:
-        """The reply as typed values."""
-        return decode_state_reply(raw, self._actor_type)

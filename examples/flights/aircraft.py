@@ -58,7 +58,7 @@ class Aircraft(Actor):
     delay_minutes: int = 0
     last_airport: str = ""
     last_departed_at: datetime | None = None
-    rows: set[str] = field(default_factory=set)
+    rows: set[str] = field(default_factory=set[str])
 
     @command
     def record(self, flight: Flight) -> bool:

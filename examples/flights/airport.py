@@ -61,7 +61,7 @@ class Airport(Actor):
     arrivals: int = 0
     cancellations: int = 0
     delay_minutes: int = 0
-    rows: dict[str, bytes] = field(default_factory=dict)
+    rows: dict[str, bytes] = field(default_factory=dict[str, bytes])
 
     @command
     def record(self, flight: Flight) -> bool:

@@ -120,7 +120,7 @@ class Feed:
     async def _recorded(self, client: Client) -> int:
         """Rows that the pool has: each one counts once, at its origin."""
         states = [(await client.state(Airport, origin, deadline_s=DEADLINE_S)).state for origin in ORIGINS]
-        return sum(state["departures"] + state["cancellations"] for state in states)
+        return sum(state.departures + state.cancellations for state in states)
 
     async def _play(self, client: Client) -> None:
         started_s = time.monotonic()
@@ -136,7 +136,7 @@ class Feed:
                 nonlocal commands
                 commands += 1
                 self._actors.add((report.kind, report.key))
-                await send(client.actor, report, DEADLINE_S)
+                await send(client, report, DEADLINE_S)
 
             await for_each(reports(), self._options.in_flight, record)
         took_s = time.monotonic() - started_s
@@ -147,7 +147,7 @@ class Feed:
     async def _read_states(self, client: Client) -> None:
         async def read(actor: tuple[str, str]) -> None:
             kind, key = actor
-            self._states[actor] = (await client.state(kind, key, deadline_s=DEADLINE_S)).state
+            self._states[actor] = (await client.state(kind, key, deadline_s=DEADLINE_S)).as_dict()
 
         await for_each(self._actors, self._options.in_flight, read)
 
@@ -172,7 +172,8 @@ def _wait_for_the_end() -> None:
 
 
 def _first(error: BaseException) -> BaseException:
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+    exceptions: tuple[BaseException, ...] = getattr(error, "exceptions", ())
+    return _first(exceptions[0]) if exceptions else error
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,8 +6,9 @@ It takes a way to reach an actor, a client's `actor` or a runtime's, and knows n
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from aether import Client, Runtime
 from examples.flights.aircraft import Aircraft
 from examples.flights.airport import Airport
 from examples.flights.flight import Flight
@@ -44,11 +45,10 @@ def reports_of(row: CsvRow) -> Iterator[Report]:
         yield Report(AIRCRAFT, tail, flight)
 
 
-async def send(actor: Callable[..., Any], report: Report, deadline_s: float) -> bool:
-    """Have the actor record the flight; False when it had it. `actor` is that of a client or of a runtime."""
-    proxy = actor(TYPES[report.kind], report.key, deadline_s=deadline_s, command_id=report.command_id)
-    counted: bool = await proxy.record(report.flight)
-    return counted
+async def send(pool: Client | Runtime, report: Report, deadline_s: float) -> bool:
+    """Have the actor record the flight; False when it had it."""
+    actor = pool.actor(TYPES[report.kind], report.key, deadline_s=deadline_s, command_id=report.command_id)
+    return await actor.record(report.flight)
 
 
 async def for_each(items: Iterable[Item], in_flight: int, act: Callable[[Item], Awaitable[object]]) -> None:

@@ -3,7 +3,7 @@
 On a terminal the progress is a bar, elsewhere a plain line for each tenth, so that a log stays readable.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,7 +29,7 @@ AIRPORT_COLUMNS = ("departures", "arrivals", "cancellations", "delay_minutes")
 
 
 @contextmanager
-def progress(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
+def progress(console: Console, what: str, total: int) -> Generator[Callable[[], None]]:
     """Give a function to call for each one done."""
     if not console.is_terminal:
         yield _tenths(console, what, total)

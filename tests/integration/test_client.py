@@ -24,8 +24,8 @@ async def test_states_and_histories_are_typed(nats_server: NatsServer) -> None:
             assert await account.deposit_twice(3, second=4) == 7
             assert await account.withdraw(2) == 5
             state = await client.state(Account, "käse/🧀")
-            assert (state.version, state.state) == (3, {"balance": 5, "deposits": 2})
-            assert (await client.state("account", "käse/🧀", version=1)).state["balance"] == 3
+            assert (state.version, state.as_dict()) == (3, {"balance": 5, "deposits": 2})
+            assert (await client.state("account", "käse/🧀", version=1)).state.balance == 3
             assert (await client.state(Account, "nobody")).version == 0
             for version in (4, 99, 2**63 - 1):
                 with pytest.raises(

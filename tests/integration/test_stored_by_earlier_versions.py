@@ -29,8 +29,8 @@ async def test_a_data_directory_of_an_earlier_version_opens(stored: Path, tmp_pa
             for number, (balance, version) in enumerate(zip(BALANCES, VERSIONS, strict=True)):
                 key = f"key/{number} ü"
                 state = await client.state(Account, key)
-                assert (state.version, state.state["balance"]) == (version, Decimal(balance))
-                assert state.state["notes"] == ["note 0", "note 1", "note 2"] * 2
+                assert (state.version, state.state.balance) == (version, Decimal(balance))
+                assert state.state.notes == ["note 0", "note 1", "note 2"] * 2
                 assert await client.actor(Account, key).deposit(Decimal("1.00")) == Decimal(balance) + 1
                 history = await client.history(Account, key)
                 assert [event.version for event in history] == list(range(1, version + 2))

@@ -78,10 +78,7 @@ class Fleet:
     def states(self) -> States:
         """As a client reads them."""
         types = {kind: model.actor_type(kind) for kind in ("aircraft", "airport")}
-        return {
-            name: types[name[0]].state_values(types[name[0]].encode_state(actor.state))
-            for name, actor in self._actors.items()
-        }
+        return {name: types[name[0]].state_values(actor.state) for name, actor in self._actors.items()}
 
     @property
     def versions(self) -> dict[tuple[str, str], int]:

@@ -34,7 +34,7 @@ async def feed(runtime: Runtime, reports: list[Report], *, with_ids: bool) -> li
 
     async def record(report: Report) -> None:
         if with_ids:
-            counted.append(await send(runtime.actor, report, 30.0))
+            counted.append(await send(runtime, report, 30.0))
         else:
             counted.append(await runtime.actor(TYPES[report.kind], report.key).record(report.flight))
 
@@ -47,7 +47,7 @@ def found(runtime: Runtime) -> dict[tuple[str, str], tuple[int, dict[str, Any]]]
     return {
         (vm.actor_id.kind, vm.actor_id.key): (
             vm.version,
-            vm.actor_type.state_values(vm.actor_type.encode_state(vm.state)),
+            vm.actor_type.state_values(vm.state),
         )
         for vm in runtime.get_active_vms()
     }

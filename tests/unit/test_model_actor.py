@@ -164,7 +164,7 @@ def test_kinds_are_the_class_name_in_snake_case_or_as_given() -> None:
 def test_state_is_every_annotated_name_inherited_ones_first() -> None:
     raw = ACCOUNT.encode_state(ACCOUNT.initial(ALICE))
     assert raw == b'{"balance":0,"owner":"nobody","rate":0.0}'
-    assert ACCOUNT.state_values(raw) == {"balance": 0, "owner": "nobody", "rate": 0.0}
+    assert ACCOUNT.state_values(ACCOUNT.decode_state(raw, ALICE)) == {"balance": 0, "owner": "nobody", "rate": 0.0}
 
 
 def test_a_command_emits_and_answers() -> None:

@@ -1,6 +1,7 @@
 """Everything that cannot be a model is a `ModelError` with the file and line of what is wrong (marked `# wrong`)."""
 
 import dataclasses
+import functools
 import inspect
 import linecache
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -201,7 +202,7 @@ def variadic_places() -> None:
 def variadic_names() -> None:
     class Account(Fine):
         @command  # wrong
-        def deposit(self, **amounts: int) -> None:
+        def deposit(self, /, **amounts: int) -> None:
             pass
 
     Model("bank", actors=[Account])
@@ -263,8 +264,8 @@ def asynchronous_generator() -> None:
 
 def no_self() -> None:
     class Account(Fine):
-        @command  # wrong
-        def deposit() -> None:  # type: ignore[misc]
+        @command  # type: ignore[arg-type]  # wrong
+        def deposit() -> None:
             pass
 
     Model("bank", actors=[Account])
@@ -299,6 +300,80 @@ def mark_on_no_function() -> None:
     command(property(lambda self: 1))  # type: ignore[call-overload]  # wrong
 
 
+def logged(handler: Any) -> Any:
+    @functools.wraps(handler)
+    def wrapper(*args: Any) -> Any:
+        return handler(*args)
+
+    return wrapper
+
+
+def logged_in_secret(handler: Any) -> Any:
+    def wrapper(*args: Any) -> Any:
+        return handler(*args)
+
+    return wrapper
+
+
+def decorator_above() -> None:
+    class Account(Fine):
+        @logged  # wrong
+        @command
+        def deposit(self) -> None:
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def decorator_that_tells_nothing_above() -> None:
+    class Account(Fine):
+        @logged_in_secret  # wrong
+        @query
+        def deposit(self) -> None:
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def class_method_above() -> None:
+    class Account(Fine):
+        @classmethod  # wrong
+        @command
+        def deposit(cls) -> None:
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def property_above() -> None:
+    class Account(Fine):
+        @property  # wrong
+        @query
+        def deposit(self) -> None:
+            pass
+
+    Model("bank", actors=[Account])
+
+
+def static_method_below() -> None:
+    class Account(Fine):
+        @command  # type: ignore[arg-type]  # wrong
+        @staticmethod
+        def deposit() -> None:
+            pass
+
+
+def command_under_two_names() -> None:
+    class Account(Fine):
+        @command  # wrong
+        def deposit(self) -> None:
+            pass
+
+        pay_in = deposit
+
+    Model("bank", actors=[Account])
+
+
 def unmarked_override() -> None:
     class Account(Fine):
         def happened(self, e: Happened) -> None:  # wrong
@@ -309,7 +384,7 @@ def unmarked_override() -> None:
 
 def asynchronous_event() -> None:
     class Account(Actor):
-        @event  # wrong
+        @event  # type: ignore[type-var]  # wrong
         async def happened(self, e: Happened) -> None:
             pass
 
@@ -327,7 +402,7 @@ def untyped_event() -> None:
 
 def event_without_argument() -> None:
     class Account(Actor):
-        @event  # wrong
+        @event  # type: ignore[type-var]  # wrong
         def happened(self) -> None:
             pass
 
@@ -439,12 +514,12 @@ def decider_with_an_asynchronous_fold() -> None:
 
 
 def decider_with_another_initial() -> None:
-    wrong = Decider("zero", decide, evolve, kind="bad")  # wrong
+    wrong = Decider("zero", decide, evolve, kind="bad")  # type: ignore[misc]  # wrong
     Model("bank", actors=[wrong])
 
 
 def decider_of_no_function() -> None:
-    wrong = Decider(0, decide, max, kind="bad")  # wrong
+    wrong = Decider(0, decide, max, kind="bad")  # type: ignore[misc]  # wrong
     Model("bank", actors=[wrong])
 
 
@@ -504,6 +579,12 @@ CASES = [
     (reserved_command, "begin with '_' or 'aether'"),
     (two_roles, "@command and as @query"),
     (mark_on_no_function, "directly on a method"),
+    (decorator_above, "put @command above its other decorators"),
+    (decorator_that_tells_nothing_above, "put @query above its other decorators"),
+    (class_method_above, "put @command above its other decorators"),
+    (property_above, "put @query above its other decorators"),
+    (static_method_below, "directly on a method"),
+    (command_under_two_names, "pay_in is the command deposit once more"),
     (unmarked_override, "overrides a method marked @event"),
     (asynchronous_event, "plain method"),
     (untyped_event, "annotate which event"),

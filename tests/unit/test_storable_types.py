@@ -20,6 +20,7 @@ from aether import Actor, ActorId, Model, ModelError, command, event, query
 from aether.codec import Codec
 from aether.comparison import difference
 from aether.fit import Unsupported
+from aether.ids import Position
 from aether.memory.server import InMemoryServer
 from aether.runtime.state_query import decode_state_reply
 from tests.support.nodes import command as made
@@ -381,7 +382,7 @@ async def test_a_type_that_loads_carries_its_values_everywhere(type_: Any, value
 
 
 def _state(reply: Raw, model: Model) -> dict[str, Any]:
-    return decode_state_reply(bytes(reply), model.actor_type("keeper")).state
+    return decode_state_reply(bytes(reply), Position(0), model.actor_type("keeper")).as_dict()
 
 
 @pytest.mark.parametrize(("type_", "advice"), NOT_STORED, ids=named)
