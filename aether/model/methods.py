@@ -33,6 +33,10 @@ class ActorMethod(Generic[A_co, P, R_co]):
     """
 
     role: ClassVar[Role]
+    name: str
+    actor: type | None
+    handler: Callable[..., Any]
+    blocking: bool
 
     def __init__(
         self, handler: Callable[..., Any], *, blocking: bool = False, actor: type | None = None, name: str = ""
