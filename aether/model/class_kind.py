@@ -5,10 +5,10 @@ Everything that can be wrong with the class is found here, when a model is built
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -18,7 +18,7 @@ from aether.fit import encode
 from aether.ids import ActorId, check_kind
 from aether.model.actor import CLOSED, Actor, new_state, set_field, set_open
 from aether.model.compiled import CompiledKind, checked_snapshot_version, checked_window_s
-from aether.model.declared import Place, codec_of, place_of_function, resolve_signature
+from aether.model.declared import Place, codec_of, place_of_function, resolve_signature, type_arguments
 from aether.model.definition import Scope
 from aether.model.event_types import compile_events, members_of
 from aether.model.handlers import handler_of, hidden_method, role_of
@@ -41,8 +41,8 @@ class ActorKind(CompiledKind):
         kind = checked_kind(cls.kind, cls._aether_place)
         _check_members(cls)
         names = _local_names(cls)
-        methods, event_methods = _handlers(cls)
-        appliers = [(type_, one) for one in event_methods for type_ in _event_types(kind, one, names)]
+        handlers = list(_handlers(cls))
+        appliers = list(_appliers(kind, handlers, names))
         fields = state_fields(cls, names)
         self.actor_class = cls
         self.place = cls._aether_place
@@ -51,7 +51,7 @@ class ActorKind(CompiledKind):
         events = compile_events(kind, [(type_, place_of_function(one)) for type_, one in appliers])
         super().__init__(
             kind,
-            commands=_commands(kind, methods, names),
+            commands=_commands(kind, handlers, names),
             events=events,
             state=state,
             reached=_reached(cls, appliers, fields, [state, *(one.codec for one in events)]),
@@ -191,19 +191,21 @@ def _place_of_member(member: Any, cls: type[Actor]) -> Place:
     return place_of_function(function) if isinstance(function, FunctionType) else cls._aether_place
 
 
-def _handlers(cls: type[Actor]) -> tuple[list[ActorMethod[Any, ..., Any]], list[FunctionType]]:
-    """The commands and queries of a class, and the methods that apply events; inherited ones come first."""
-    methods, event_methods = [], []
+_Handler: TypeAlias = tuple[FunctionType, Mapping[Any, Any], ActorMethod[Any, ..., Any] | None]
+"""A method with a role, what the type parameters of its class stand for, and the command or query that it is."""
+
+
+def _handlers(cls: type[Actor]) -> Iterator[_Handler]:
+    """The methods of a class that have a role; inherited ones come first."""
+    arguments = type_arguments(cls)
     for name in dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base)):
         member = inspect.getattr_static(cls, name)
-        role = role_of(member)
-        if isinstance(member, ActorMethod):
-            methods.append(_named(cls, name, member))
-        elif role is not None:
-            event_methods.append(handler_of(member))
-        else:
+        if role_of(member) is None:
             _check_unmarked(cls, name, member)
-    return methods, event_methods
+            continue
+        declares = next(base for base in cls.__mro__ if name in vars(base))
+        method = _named(cls, name, member) if isinstance(member, ActorMethod) else None
+        yield handler_of(member), arguments.get(declares, {}), method
 
 
 def _named(cls: type[Actor], name: str, method: ActorMethod[Any, ..., Any]) -> ActorMethod[Any, ..., Any]:
@@ -225,21 +227,31 @@ def _check_unmarked(cls: type[Actor], name: str, member: Any) -> None:
         )
 
 
-def _commands(
-    kind: str, methods: Sequence[ActorMethod[Any, ..., Any]], names: dict[str, Any]
-) -> Iterator[TypedCommand]:
-    for one in methods:
-        check_command_name(kind, one.name, place_of_function(one.handler))
-        handler = handler_of(one)
-        yield compile_handler(kind, one.name, handler, names, query=one.role == "query", blocking=one.blocking)
+def _commands(kind: str, handlers: Sequence[_Handler], names: dict[str, Any]) -> Iterator[TypedCommand]:
+    for function, arguments, method in handlers:
+        if method is not None:
+            check_command_name(kind, method.name, place_of_function(function))
+            is_query = method.role == "query"
+            yield compile_handler(
+                kind, method.name, function, names, query=is_query, blocking=method.blocking, type_arguments=arguments
+            )
 
 
-def _event_types(kind: str, function: FunctionType, names: dict[str, Any]) -> tuple[Any, ...]:
+def _appliers(kind: str, handlers: Sequence[_Handler], names: dict[str, Any]) -> Iterator[tuple[Any, FunctionType]]:
+    for function, arguments, method in handlers:
+        if method is None:
+            for type_ in _event_types(kind, function, names, arguments):
+                yield type_, function
+
+
+def _event_types(
+    kind: str, function: FunctionType, names: dict[str, Any], arguments: Mapping[Any, Any]
+) -> tuple[Any, ...]:
     place = place_of_function(function)
     where = f"{kind}.{function.__name__}"
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         raise place.error(f"{where} applies an event, so it is a plain method: neither `async` nor a generator")
-    parameters, _ = resolve_signature(function, names, place)
+    parameters, _ = resolve_signature(function, names, place, arguments)
     if len(parameters) != 2 or any(one.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD for one in parameters):
         raise place.error(f"{where} applies an event, so it takes `self` and the event")
     if parameters[1].annotation is inspect.Parameter.empty:

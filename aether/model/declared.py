@@ -96,12 +96,40 @@ def resolve(annotation: Any, module: str, names: Mapping[str, Any], place: Place
     return hints["it"]
 
 
+def type_arguments(cls: type) -> dict[type, Mapping[Any, Any]]:
+    """What the type parameters of each class above stand for in this one: int for T of `Box` in `IntBox(Box[int])`."""
+    found: dict[type, Mapping[Any, Any]] = {}
+
+    def visit(one: type, arguments: Mapping[Any, Any]) -> None:
+        found.setdefault(one, arguments)
+        for base in vars(one).get("__orig_bases__", one.__bases__):
+            origin = typing.get_origin(base) or base
+            if isinstance(origin, type) and origin is not typing.Generic:
+                given = [with_arguments(argument, arguments) for argument in typing.get_args(base)]
+                parameters = getattr(origin, "__parameters__", ())
+                visit(origin, dict(zip(parameters, given, strict=False)))
+
+    visit(cls, {})
+    return found
+
+
+def with_arguments(type_: Any, arguments: Mapping[Any, Any]) -> Any:
+    """A type with the arguments of its type parameters in their place."""
+    if isinstance(type_, typing.TypeVar):
+        return arguments.get(type_, type_)
+    parameters = getattr(type_, "__parameters__", ())
+    if not arguments or not parameters or typing.get_origin(type_) is None:
+        return type_
+    return type_[tuple(arguments.get(one, one) for one in parameters)]
+
+
 def resolve_signature(
-    function: FunctionType, names: Mapping[str, Any], place: Place
+    function: FunctionType, names: Mapping[str, Any], place: Place, arguments: Mapping[Any, Any] | None = None
 ) -> tuple[list[inspect.Parameter], Any]:
     """A function's parameters and return type, resolved; `inspect.Parameter.empty` stays for what is not annotated.
 
-    Raises `ModelError` when a name in an annotation is unknown.
+    `arguments` are those of the type parameters of its class. Raises `ModelError` when a name in an annotation is
+    unknown.
     """
     signature = inspect.signature(function)
     scope = {**names, **closure_names(function)}
@@ -109,7 +137,7 @@ def resolve_signature(
     def resolved(annotation: Any, what: str) -> Any:
         if annotation is inspect.Parameter.empty:
             return annotation
-        return resolve(annotation, function.__module__, scope, place, what)
+        return with_arguments(resolve(annotation, function.__module__, scope, place, what), arguments or {})
 
     parameters = [
         parameter.replace(annotation=resolved(parameter.annotation, f"{function.__name__}({name})"))

@@ -20,7 +20,14 @@ _VARIADIC = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWOR
 
 
 def compile_handler(
-    kind: str, name: str, function: FunctionType, names: Mapping[str, Any], *, query: bool, blocking: bool = False
+    kind: str,
+    name: str,
+    function: FunctionType,
+    names: Mapping[str, Any],
+    *,
+    query: bool,
+    blocking: bool = False,
+    type_arguments: Mapping[Any, Any] | None = None,
 ) -> TypedCommand:
     """The command or query that a function `(state, ...) -> reply` is.
 
@@ -29,7 +36,7 @@ def compile_handler(
     place = place_of_function(function)
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise place.error(f"{kind}.{name} is a generator; a command returns one reply")
-    parameters, returns = resolve_signature(function, names, place)
+    parameters, returns = resolve_signature(function, names, place, type_arguments)
     parameters = _without_self(f"{kind}.{name}", parameters, place)
     if returns is inspect.Parameter.empty:
         raise place.error(f"{kind}.{name} does not say what it returns; write `-> None` when it answers nothing")

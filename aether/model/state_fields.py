@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from aether.fit import Misfit, is_immutable
 from aether.model.actor import Actor
-from aether.model.declared import Place, kept_codec_of, place_of_field, resolve
+from aether.model.declared import Place, kept_codec_of, place_of_field, resolve, type_arguments, with_arguments
 
 _HINTS = {
     "kind": "; write `kind: ClassVar[str]`",
@@ -41,6 +41,7 @@ class StateField:
 def state_fields(cls: type[Actor], names: Mapping[str, Any]) -> list[StateField]:
     """The fields of a class, those of its bases first. Raises `ModelError` with the line of a field that cannot be."""
     found: dict[str, StateField] = {}
+    arguments = type_arguments(cls)
     for base in reversed(cls.__mro__):
         if base in (Actor, object, typing.Generic):
             continue
@@ -49,7 +50,7 @@ def state_fields(cls: type[Actor], names: Mapping[str, Any]) -> list[StateField]
             type_ = resolve(annotation, base.__module__, names, place, f"{cls.__name__}.{name}")
             if type_ is ClassVar or typing.get_origin(type_) is ClassVar:
                 continue
-            found[name] = _field(cls, name, type_, place)
+            found[name] = _field(cls, name, with_arguments(type_, arguments.get(base, {})), place)
     return list(found.values())
 
 
