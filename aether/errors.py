@@ -93,7 +93,11 @@ class StateChangedOutsideEvent(AetherError):
 
 
 class VersionConflict(AetherError):
-    """Another writer appended first: `expected` and `actual` are what the writer believed and what was found."""
+    """Another writer was first: `expected` and `actual` are what the writer believed and what was found.
+
+    No call raises it: the runtime resolves the conflicts of its commits itself. A worker ends with it when its row in
+    the table was written by another one.
+    """
 
     code = "version_conflict"
 

@@ -1,7 +1,7 @@
 """Identities and the numbers that must not be mixed up.
 
 An actor is `ActorId(kind, key)`. `Version` counts the events of one actor, `Position` is the stream sequence of its
-last commit, `Epoch` the revision of a lease row: three integers with a type each.
+last commit: two integers with a type each.
 """
 
 import re
@@ -17,12 +17,6 @@ Version = NewType("Version", int)
 
 Position = NewType("Position", int)
 """Stream sequence of an actor's last commit; opaque, grows, 0 before the first."""
-
-Epoch = NewType("Epoch", int)
-"""Revision of a shard's lease row: a later owner has a larger one."""
-
-CommandId = NewType("CommandId", str)
-"""The caller's name for one command; a retry carries the same one."""
 
 KEY_BYTES_MAX = 200
 KIND_CHARS_MAX = 64

@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 from msgspec import Raw
 from msgspec.structs import replace
 
-from aether.ids import ActorId, Position, Version
+from aether.ids import Position, Version
 from aether.wire import (
     REFUSED_EVENT,
     WORKER_LOST_EVENT,
@@ -185,8 +185,3 @@ def _kept_until_s(event: Event, margin_s: float) -> float:
     if event.idexpires is not None:
         return event.idexpires.timestamp()
     return event.deadline.timestamp() + margin_s if event.deadline is not None else 0.0
-
-
-def history_error(actor_id: ActorId, position: Position, found: int, expected: int) -> str:
-    """What to say of a commit that does not follow its predecessor."""
-    return f"the history of {actor_id} at position {position} goes on with version {found}, not {expected}"

@@ -37,7 +37,8 @@ class Model:
 
     `lifespan` is a function without arguments that gives an asynchronous context manager, as `@asynccontextmanager`
     makes one. Each worker enters it before it serves and exits it after its drain; what it gives is `self.resources` in
-    handlers. Raises `ModelError` with file and line for whatever in it could not run.
+    handlers. `policies` and `projections` are reserved: they are not supported yet, and a model that has any is
+    refused, so that nothing is left out in silence. Raises `ModelError` with file and line for whatever could not run.
     """
 
     def __init__(

@@ -193,3 +193,19 @@ async def test_a_command_from_within_that_comes_just_before_the_stop_is_answered
         await asyncio.sleep(0)
         await runtime.stop()
         assert bytes((await asyncio.wait_for(made, 5)).value) == b"1"
+
+
+async def test_a_machine_is_brought_to_the_version_of_an_event_that_it_was_not_told_of() -> None:
+    async with node() as runtime, node() as twin:
+        for one in (runtime, twin):
+            await one.actor(Account, "alice").deposit(5)
+        await twin.actor(Account, "alice").deposit(7)
+        behind: Any = runtime.connection
+        ahead: Any = twin.connection
+        behind.space.histories[ALICE].append(ahead.space.histories[ALICE][-1])
+        machine = await runtime.create_vm(ALICE)
+        first, second = await history(twin, ALICE)
+        await machine.process_event(first)
+        assert (machine.version, machine.state.balance) == (1, 5)
+        await machine.process_event(second)
+        assert (machine.version, machine.state.balance) == (2, 12)
