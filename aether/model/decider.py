@@ -106,8 +106,8 @@ class Decider(Generic[S, C, E]):
         self.commands = commands
         self.events = events
         self.state = state
-        self.replies = dict(replies or {})
-        self.queries = tuple(queries)
+        self.replies: dict[type, Any] = dict(replies or {})
+        self.queries: tuple[Any, ...] = tuple(queries)
         self.description = description
         self.snapshot_version = snapshot_version
         self.command_window_s = command_window_s

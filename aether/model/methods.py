@@ -89,7 +89,7 @@ class ActorMethod(Generic[A_co, P, R_co]):
 class Command(ActorMethod[A_co, P, R_co]):
     """A command of an actor, as its class has it: `Account.deposit`. Generic in actor, parameters and reply."""
 
-    role = "command"
+    role: ClassVar[Role] = "command"
 
     @overload
     def __get__(self, actor: None, owner: type[A]) -> "Command[A, P, R_co]": ...
@@ -102,7 +102,7 @@ class Command(ActorMethod[A_co, P, R_co]):
 class Query(ActorMethod[A_co, P, R_co]):
     """A query of an actor, as its class has it: `Account.statement`. Generic in actor, parameters and reply."""
 
-    role = "query"
+    role: ClassVar[Role] = "query"
 
     @overload
     def __get__(self, actor: None, owner: type[A]) -> "Query[A, P, R_co]": ...

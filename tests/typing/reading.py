@@ -2,7 +2,7 @@
 
 from typing import Any, assert_type
 
-from aether import ActorState, Client, HistoryEvent
+from aether import ActorId, ActorState, Client, HistoryEvent
 from aether.ids import Position, Version
 from tests.typing.bank import Account, Closed, Deposited, Withdrawn
 from tests.typing.deciders import counter
@@ -12,6 +12,8 @@ async def states(client: Client) -> None:
     """The state is the actor's class, detached."""
     found = await client.state(Account, "alice", version=3)
     assert_type(found, ActorState[Account])
+    assert_type(found.id, ActorId)
+    assert_type(found.id.key, str)
     assert_type(found.state.balance, int)
     assert_type(found.state.is_empty, bool)
     assert_type(found.version, Version)
