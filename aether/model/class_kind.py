@@ -127,7 +127,7 @@ class ActorKind(CompiledKind):
         if name in self._names:
             what = "a field"
         elif hasattr(Actor, name):
-            what = "what a running command has" if name in ("context", "emit") else "an attribute"
+            what = "what a running command has" if name in ("context", "resources", "emit") else "an attribute"
         else:
             found = inspect.getattr_static(self.actor_class, name, None)
             if found is None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from inspect import Signature
-from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from aether.ids import ActorId, Position, Version
 
@@ -90,11 +90,16 @@ class Detached:
         self.version = version
 
     @property
-    def context(self) -> NoReturn:
+    def context(self) -> Context:
         """Raises RuntimeError."""
         raise self._refusal("context")
 
-    def emit(self, event: object) -> NoReturn:
+    @property
+    def resources(self) -> Any:
+        """Raises RuntimeError."""
+        raise self._refusal("resources")
+
+    def emit(self, event: object) -> None:
         """Raises RuntimeError."""
         raise self._refusal("emit")
 

@@ -6,8 +6,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, assert_type
 
+import aether
 from aether import Client, Command, Query, Runtime
-from tests.typing.bank import Account, Address, Opening, Order
+from aether.testing import local_runtime
+from tests.typing.bank import Account, Address, Opening, Order, model
 
 
 async def replies(client: Client) -> None:
@@ -40,6 +42,15 @@ async def by_name(client: Client, runtime: Runtime) -> None:
 async def in_one_process(runtime: Runtime) -> None:
     """A runtime's proxies are a client's."""
     assert_type(await runtime.actor(Account, "alice", command_id="c1").deposit(10), int)
+    async with local_runtime(model) as local:
+        assert_type(local, Runtime)
+        assert_type(await local.actor(Account, "alice").statement(), int)
+
+
+async def connected() -> None:
+    """What `connect` gives is a client."""
+    async with aether.connect(model=model) as client:
+        assert_type(client, Client)
 
 
 async def many_at_once(client: Client) -> None:

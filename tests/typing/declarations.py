@@ -1,8 +1,11 @@
 """What is declared: subclasses, generic actors, decorated handlers, and what both checkers refuse in them."""
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Generic, ParamSpec, TypeVar, assert_type
+
+from typing_extensions import override
 
 from aether import Actor, Client, Command, Model, command, event, query
 from tests.typing.bank import Account, Deposited
@@ -23,10 +26,34 @@ class Savings(Account):
         self.emit(Deposited(amount))
         return self.balance
 
+    @override
+    @query
+    def report(self) -> str:
+        """Says that it overrides one."""
+        return "savings"
+
     @command
     def add_interest(self) -> float:
         """A command of its own."""
         return self.balance * self.rate
+
+
+class Closable(Actor, ABC):
+    """Leaves a command to its subclasses."""
+
+    @command
+    @abstractmethod
+    def close(self, reason: str) -> bool:
+        """Each in its way."""
+
+
+class Shop(Closable):
+    """Has it."""
+
+    @command
+    def close(self, reason: str) -> bool:
+        """In this way."""
+        return bool(reason)
 
 
 class Box(Actor, Generic[T]):
@@ -86,7 +113,7 @@ class Decorated(Actor):
         return amount
 
 
-model = Model("declared", actors=[Account, Savings, IntBox, Pinged, Decorated])
+model = Model("declared", actors=[Account, Savings, Shop, IntBox, Pinged, Decorated])
 
 
 async def calls(client: Client) -> None:
@@ -96,6 +123,8 @@ async def calls(client: Client) -> None:
     assert_type(await savings.deposit(1), int)
     assert_type(await savings.withdraw(1), int | None)
     assert_type(await savings.add_interest(), float)
+    assert_type(await savings.report(), str)
+    assert_type(await client.actor(Shop, "a").close("late"), bool)
     assert_type(await client.actor(IntBox, "a").put(1), list[int])
     assert_type(await client.actor(IntBox, "a").last(), int | None)
     await client.actor(IntBox, "a").put("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

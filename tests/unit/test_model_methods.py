@@ -237,6 +237,7 @@ def test_kinds_of_one_name_in_two_models_have_their_own_signatures() -> None:
         (Account, "version", "an attribute of Account"),
         (Account, "kind", "an attribute of Account"),
         (Account, "context", "what a running command has"),
+        (Account, "resources", "what a running command has"),
         (Account, "emit", "what a running command has"),
         (Account, "deposited", "an @event method of Account"),
         (Account, "shown", "a plain member of Account"),
@@ -303,6 +304,8 @@ def test_a_state_that_was_read_is_a_read_only_copy() -> None:
         account.emit(Deposited(1))
     with pytest.raises(RuntimeError, match="is a copy of the state of account/alice"):
         print(account.context)
+    with pytest.raises(RuntimeError, match="is a copy of the state of account/alice"):
+        print(account.resources)
     with pytest.raises(RuntimeError, match=r"`await client\.actor\(Account, 'alice'\)\.deposit\(\.\.\.\)`"):
         account.deposit(1)  # type: ignore[unused-coroutine]  # the fault is the point
     assert account.balance == 5
