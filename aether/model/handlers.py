@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Callable, Coroutine
+from functools import cached_property, partialmethod
 from inspect import iscoroutinefunction
 from types import FunctionType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
@@ -92,9 +93,16 @@ def handler_of(member: Any) -> FunctionType:
 
 def hidden_method(member: Any) -> ActorMethod[Any, ..., Any] | None:
     """The command or query that a decorator above it has taken, so that its class has none."""
-    inner: list[Any] = [getattr(member, name, None) for name in ("__wrapped__", "fget", "func")]
-    if isinstance(member, FunctionType):
-        inner += [one for one in closure_names(member).values() if isinstance(one, ActorMethod) and one.actor is None]
+    inner: list[Any] = []
+    if isinstance(member, property):
+        inner = [member.fget]
+    elif isinstance(member, cached_property | partialmethod):
+        inner = [member.func]
+    elif isinstance(member, classmethod | staticmethod):
+        inner = [member.__func__]
+    elif isinstance(member, FunctionType):
+        within = [one for one in closure_names(member).values() if isinstance(one, ActorMethod) and one.actor is None]
+        inner = [getattr(member, "__wrapped__", None), *within]
     return next((one for one in inner if isinstance(one, ActorMethod)), None)
 
 

@@ -355,6 +355,16 @@ def property_above() -> None:
     Model("bank", actors=[Account])
 
 
+def cached_property_above() -> None:
+    class Account(Fine):
+        @functools.cached_property  # wrong
+        @query
+        def deposit(self) -> None:
+            pass
+
+    Model("bank", actors=[Account])
+
+
 def static_method_below() -> None:
     class Account(Fine):
         @command  # type: ignore[arg-type]  # wrong
@@ -583,6 +593,7 @@ CASES = [
     (decorator_that_tells_nothing_above, "put @query above its other decorators"),
     (class_method_above, "put @command above its other decorators"),
     (property_above, "put @query above its other decorators"),
+    (cached_property_above, "put @query above its other decorators"),
     (static_method_below, "directly on a method"),
     (command_under_two_names, "pay_in is the command deposit once more"),
     (unmarked_override, "overrides a method marked @event"),
