@@ -19,6 +19,7 @@ from aether.model.handlers import command, event, query
 from aether.model.methods import Command, Query
 from aether.model.model import Model
 from aether.model.proxy import proxy_of
+from aether.model.reached import reached_text
 from aether.runtime.state_query import decode_state_reply, encode_state_reply
 from aether.testing import local_runtime
 from aether.wire import Answer
@@ -177,6 +178,7 @@ def test_a_command_is_itself_on_its_class() -> None:
     assert repr(Account.statement) == "<query account.statement() -> str>"
     assert inspect.getdoc(deposit) == "Put money in."
     assert list(inspect.signature(deposit).parameters) == ["self", "amount", "note", "twice"]
+    assert MODEL.actor_type(COUNTER).commands["doubled"].blocking
     assert (repr(doubled), doubled.kind) == ("<query doubled(times: int = 2) -> int>", "")
 
 
@@ -320,3 +322,19 @@ def test_the_copy_of_a_deciders_state_is_its_value() -> None:
 def test_a_command_is_not_called_on_its_class() -> None:
     with pytest.raises(RuntimeError, match="called through a client"):
         Account.deposit(object(), 1)  # type: ignore[arg-type]  # the fault is the point
+
+
+def test_a_command_whose_name_a_fold_mentions_is_told_as_its_function() -> None:
+    class Named(Actor):
+        total: int = 0
+
+        @query
+        def amount(self) -> int:
+            return self.total
+
+        @event
+        def deposited(self, e: Deposited) -> None:
+            self.total += e.amount
+
+    told = reached_text(__name__, [Named.deposited], [], {}, members_of=Named)
+    assert f"{Named.__qualname__}.amount = function {Named.__qualname__}.amount" in told.splitlines()
