@@ -1,4 +1,4 @@
-"""What users write, through both type checkers: tests/typing, the examples, and the code on the pages."""
+"""What users write, through both type checkers: tests/typing, the examples, a new project, the code on pages."""
 
 import importlib
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import tests.typing
+from aether.cli.project import create_project
 from aether.model.model import Model
 from aether.system.environment import is_compiled
 
@@ -26,6 +27,14 @@ def passes(*command: str, directory: Path = ROOT) -> None:
         [sys.executable, "-m", *command], cwd=directory, capture_output=True, text=True, timeout=110, check=False
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+def passes_both(directory: Path, *files: str) -> None:
+    """Check a directory of its own, as strictly as each checker does."""
+    settings = {"typeCheckingMode": "strict", "pythonVersion": "3.11", "enableTypeIgnoreComments": False}
+    (directory / "pyrightconfig.json").write_text(json.dumps(settings))
+    passes("pyright", "--pythonpath", sys.executable, directory=directory)
+    passes("mypy", "--strict", f"--cache-dir={ROOT / '.mypy_cache' / 'users'}", *files, directory=directory)
 
 
 def code_of(page: Path) -> dict[str, str]:
@@ -48,10 +57,12 @@ def test_the_code_on_a_page_is_typed_for_both_checkers(page: Path, tmp_path: Pat
     assert files
     for name, code in files.items():
         (tmp_path / name).write_text(code)
-    settings = {"typeCheckingMode": "strict", "pythonVersion": "3.11", "enableTypeIgnoreComments": False}
-    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
-    passes("pyright", "--pythonpath", sys.executable, directory=tmp_path)
-    passes("mypy", "--strict", f"--cache-dir={ROOT / '.mypy_cache' / 'pages'}", *files, directory=tmp_path)
+    passes_both(tmp_path, *files)
+
+
+def test_a_new_project_is_typed_for_both_checkers(tmp_path: Path) -> None:
+    create_project("shop", tmp_path)
+    passes_both(tmp_path / "shop", "shop", "tests")
 
 
 def test_the_models_of_the_typed_files_can_be_built() -> None:
