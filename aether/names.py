@@ -96,6 +96,11 @@ def member_name(node: str, slot: int) -> str:
     return f"{encode_token(node)}-{slot}"
 
 
+def member_key(node: str, slot: int) -> str:
+    """A worker's row in the table bucket."""
+    return member_row_key(member_name(node, slot))
+
+
 def member_row_key(member: str) -> str:
     """A member's row in the table bucket."""
     return MEMBER_PREFIX + member

@@ -12,8 +12,7 @@ from aether.names import (
     encode_token,
     event_source,
     lease_key,
-    member_name,
-    member_row_key,
+    member_key,
     namespace_of_stream,
     shard_of,
     snapshot_key,
@@ -71,7 +70,7 @@ def test_the_layout_is_as_documented() -> None:
     assert NAMES.events_of_shard(7) == "aether.shop.evt.7.>"
     assert event_source("shop", ActorId("account", "a/é")) == "/shop/account/a%2F%C3%A9"
     assert snapshot_key(ActorId("account", "a.b")) == "account.a=2Eb"
-    assert (member_row_key(member_name("host.1", 2)), lease_key(9)) == ("member.host=2E1-2", "lease.9")
+    assert (member_key("host.1", 2), lease_key(9)) == ("member.host=2E1-2", "lease.9")
     assert namespace_of_stream("AETHER_shop") == "shop"
     assert namespace_of_stream("AETHER_shop_TABLE") is namespace_of_stream("ORDERS") is None
 
