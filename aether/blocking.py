@@ -13,21 +13,28 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, I
 from concurrent.futures import CancelledError, Future
 from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Self, TypeVar, overload
 
 import uvloop
 
-from aether.client import ActorRef, Client, connect
+from aether.client import Client, connect
 from aether.config import CallConfig, ConnectionConfig
 from aether.errors import ClientUnusable
 from aether.history import EventStream, HistoryEvent
+from aether.model.actor import Actor
+from aether.model.decider import Decider
 from aether.model.definition import ActorState
 from aether.model.model import Model
+from aether.model.proxy import ActorRef
 
 READ_AT_ONCE = 64
 """Items of a history that are fetched from the thread together."""
 
 T = TypeVar("T")
+A = TypeVar("A", bound=Actor)
+S = TypeVar("S")
+E = TypeVar("E")
+E2 = TypeVar("E2")
 
 
 class _LoopThread:
@@ -153,18 +160,18 @@ class BlockingActor:
         return f"<blocking {self._proxy!r}>"
 
 
-class BlockingEvents(Iterator[HistoryEvent]):
+class BlockingEvents(Iterator[HistoryEvent[E]]):
     """Events as they are stored: `with client.subscribe(Deposited) as events: for event in events: ...`.
 
     `next` waits for the next one. It raises what iterating an `EventStream` raises; an interrupt, or `close` of the
     client in another thread, ends the wait. One thread reads.
     """
 
-    def __init__(self, thread: _LoopThread, stream: EventStream) -> None:
+    def __init__(self, thread: _LoopThread, stream: EventStream[E]) -> None:
         self._thread = thread
         self._stream = stream
 
-    def __enter__(self) -> "BlockingEvents":
+    def __enter__(self) -> Self:
         self._thread.run(self._stream.__aenter__)
         return self
 
@@ -176,7 +183,7 @@ class BlockingEvents(Iterator[HistoryEvent]):
         except ClientUnusable:  # and with the client, its subscriptions have ended
             return
 
-    def __next__(self) -> HistoryEvent:
+    def __next__(self) -> HistoryEvent[E]:
         return self._thread.run(self._stream.__anext__)
 
 
@@ -216,32 +223,75 @@ class BlockingClient:
         return self._thread.client.namespace
 
     def actor(self, kind: ActorRef, key: str, deadline_s: float | None = None, command_id: str | None = None) -> Any:
-        """The actor: its commands and queries are methods that return when the reply is there."""
+        """The actor: its commands and queries are methods that return when the reply is there. Any to type checkers."""
         thread = self._thread
         return BlockingActor(thread, thread.client.actor(kind, key, deadline_s=deadline_s, command_id=command_id))
 
+    @overload
     def state(
-        self, kind: ActorRef, key: str, version: int | None = None, deadline_s: float | None = None
-    ) -> ActorState:
+        self, kind: type[A], key: str, version: int | None = None, deadline_s: float | None = None
+    ) -> ActorState[A]: ...
+    @overload
+    def state(
+        self, kind: Decider[S, Any, Any], key: str, version: int | None = None, deadline_s: float | None = None
+    ) -> ActorState[S]: ...
+    @overload
+    def state(
+        self, kind: str, key: str, version: int | None = None, deadline_s: float | None = None
+    ) -> ActorState[Any]: ...
+    def state(
+        self, kind: Any, key: str, version: int | None = None, deadline_s: float | None = None
+    ) -> ActorState[Any]:
         """The actor's state as typed values, now or at an earlier version."""
         thread = self._thread
-        return thread.run(lambda: thread.client.state(kind, key, version, deadline_s))
 
+        async def read() -> ActorState[Any]:
+            found: ActorState[Any] = await thread.client.state(kind, key, version, deadline_s)
+            return found
+
+        return thread.run(read)
+
+    @overload
     def history(
-        self, kind: ActorRef, key: str, after_version: int = 0, deadline_s: float | None = None
-    ) -> Iterator[HistoryEvent]:
+        self, kind: type[Actor], key: str, after_version: int = 0, deadline_s: float | None = None
+    ) -> Iterator[HistoryEvent[object]]: ...
+    @overload
+    def history(
+        self, kind: Decider[Any, Any, E], key: str, after_version: int = 0, deadline_s: float | None = None
+    ) -> Iterator[HistoryEvent[E]]: ...
+    @overload
+    def history(
+        self, kind: str, key: str, after_version: int = 0, deadline_s: float | None = None
+    ) -> Iterator[HistoryEvent[Any]]: ...
+    def history(
+        self, kind: Any, key: str, after_version: int = 0, deadline_s: float | None = None
+    ) -> Iterator[HistoryEvent[Any]]:
         """The actor's events, read while they are iterated."""
-        return self._iterate(lambda client: client.history(kind, key, after_version, deadline_s))
+
+        def read(client: Client) -> AsyncIterable[HistoryEvent[Any]]:
+            return client.history(kind, key, after_version, deadline_s)
+
+        return self._iterate(read)
 
     def keys(self, kind: ActorRef, deadline_s: float | None = None) -> Iterator[str]:
         """The keys of all actors of a kind that have a history, read while they are iterated."""
         return self._iterate(lambda client: client.keys(kind, deadline_s))
 
-    def subscribe(self, *event_types: type[Any], deadline_s: float | None = None) -> BlockingEvents:
+    @overload
+    def subscribe(self, *, deadline_s: float | None = None) -> BlockingEvents[object]: ...
+    @overload
+    def subscribe(self, event_type: type[E], /, *, deadline_s: float | None = None) -> BlockingEvents[E]: ...
+    @overload
+    def subscribe(
+        self, first: type[E], second: type[E2], /, *, deadline_s: float | None = None
+    ) -> BlockingEvents[E | E2]: ...
+    @overload
+    def subscribe(self, *event_types: type[E], deadline_s: float | None = None) -> BlockingEvents[E]: ...
+    def subscribe(self, *event_types: type[Any], deadline_s: float | None = None) -> BlockingEvents[Any]:
         """Events of these classes (none: of all) of every actor, as they are stored from when it is entered."""
         thread = self._thread
 
-        async def made() -> EventStream:
+        async def made() -> EventStream[Any]:
             return thread.client.subscribe(*event_types, deadline_s=deadline_s)
 
         return BlockingEvents(thread, thread.run(made))

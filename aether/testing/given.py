@@ -13,12 +13,16 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from aether.errors import ActorFailed, AetherError, InvalidCommand, Rejected, StateChangedOutsideEvent, UnknownCommand
 from aether.ids import ActorId
 from aether.model.definition import ActorType, CommandType, Context, State
+from aether.model.methods import ActorMethod
 from aether.model.model import Declared, Model
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ANY: Any = object()
@@ -95,12 +99,16 @@ class Given:
         """The state's fields as typed values, as a client sees them."""
         return _values(self._actor_type, _Turn(self._actor_type, self._setting, self._events).state)
 
-    def when(self, command: Any, /, *args: Any, **kwargs: Any) -> "Outcome":
+    @overload
+    def when(self, command: ActorMethod[Any, P, R], /, *args: P.args, **kwargs: P.kwargs) -> "Outcome[R]": ...
+    @overload
+    def when(self, command: str, /, *args: Any, **kwargs: Any) -> "Outcome[Any]": ...
+    def when(self, command: Any, /, *args: Any, **kwargs: Any) -> "Outcome[Any]":
         """Run a command or query, by its name or as `Account.deposit`, with its arguments; what comes of it.
 
         Raises `UnknownCommand`.
         """
-        name = command if isinstance(command, str) else getattr(command, "__name__", repr(command))
+        name = command.name if isinstance(command, ActorMethod) else str(command)
         command_type = self._actor_type.commands.get(name)
         if command_type is None:
             kind, known = self._actor_type.kind, ", ".join(sorted(self._actor_type.commands))
@@ -132,7 +140,7 @@ class Given:
         return StateChangedOutsideEvent(f"{actor}: {field} was changed outside an @event method", actor, field)
 
 
-class Outcome:
+class Outcome(Generic[R]):
     """What came of a command: its `events`, its `reply` or its `error`, and the `state` after it.
 
     The `then` methods raise AssertionError with what came instead. Each gives the actor with what happened, for the
@@ -145,7 +153,7 @@ class Outcome:
         self._after = after
         self._command = command
         self.events = events
-        self.reply = reply
+        self.reply: R = reply
         self.error = error
 
     @property
@@ -153,7 +161,7 @@ class Outcome:
         """The state's fields after the command."""
         return self._after.state
 
-    def then(self, *events: object, reply: Any = ANY) -> Given:
+    def then(self, *events: object, reply: R = ANY) -> Given:
         """It emitted exactly these events, in this order, and gave this reply."""
         if self.error is not None:
             raise AssertionError(f"{self._command} raised {_shown(self.error)}") from self.error
@@ -212,7 +220,7 @@ def _compiled(kind: Declared) -> ActorType:
 
 
 def _values(actor_type: ActorType, state: State) -> dict[str, Any]:
-    return actor_type.state_values(actor_type.encode_state(state))
+    return actor_type.state_values(state)
 
 
 def _waited(result: Any) -> Any:

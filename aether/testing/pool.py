@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from aether.client import ActorRef, Client
+from aether.client import Client
 from aether.config import CallConfig, RuntimeConfig
 from aether.core.status import SERVING, Status, encode_status
 from aether.ids import ActorId
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
 from aether.model.model import Model
+from aether.model.proxy import ActorRef
 from aether.names import shard_of
 from aether.ports import Subscription
 from aether.runtime.runtime import Runtime

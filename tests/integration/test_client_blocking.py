@@ -50,7 +50,7 @@ def test_it_answers_as_the_other_client_does(client: aether.BlockingClient) -> N
     with pytest.raises(aether.UnknownActor):
         client.actor("nobody", "alice").deposit(1)
     state = client.state(Account, "alice", version=1)
-    assert (state.version, state.state["balance"]) == (1, 10)
+    assert (state.version, state.state.balance) == (1, 10)
     assert client.namespace
 
 

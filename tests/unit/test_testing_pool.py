@@ -35,7 +35,7 @@ async def test_code_that_takes_a_client_runs_on_it() -> None:
         with pytest.raises(Rejected):
             await pay(client, "alice", "bob", 100)
         assert [one.event for one in await client.history(Account, "alice")] == [Deposited(10), Withdrawn(4)]
-        assert (await client.state(Account, "alice", version=1)).state["balance"] == 10
+        assert (await client.state(Account, "alice", version=1)).state.balance == 10
         assert {key async for key in client.keys(Account)} == {"alice", "bob"}
         assert client.namespace == "tests"
         with pytest.raises(aether.UnknownActor):
