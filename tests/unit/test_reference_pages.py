@@ -35,7 +35,8 @@ def test_every_variable_that_the_sources_name_is_on_the_page() -> None:
 
 def test_every_public_name_is_on_the_page_of_the_api() -> None:
     page = (DIRECTORY / "api.md").read_text()
-    assert [name for name in aether.__all__ if not re.search(rf"(::: aether\.|- ){name}$", page, re.MULTILINE)] == []
+    missing = [name for name in aether.__all__ if not re.search(rf"(::: aether\.|- ){name}$", page, re.MULTILINE)]
+    assert missing == [], "say what they are in docs/reference/api.md"
 
 
 def test_there_are_examples() -> None:
