@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from aether.memory.table import InMemoryTable
     from aether.memory.transport import InMemoryTransport
     from aether.model.actor import Actor
-    from aether.model.decider import Decider
+    from aether.model.decider import Decider, Decision
     from aether.model.definition import ActorState, Context
     from aether.model.handlers import command, event, query
     from aether.model.methods import Command, Query
@@ -91,6 +91,7 @@ __all__ = [
     "Context",
     "DeadlineExceeded",
     "Decider",
+    "Decision",
     "EventStream",
     "HistoryEvent",
     "HistoryRegressed",
@@ -148,6 +149,7 @@ _WHERE = {
     "Context": "aether.model.definition",
     "DeadlineExceeded": "aether.errors",
     "Decider": "aether.model.decider",
+    "Decision": "aether.model.decider",
     "EventStream": "aether.history",
     "HistoryEvent": "aether.history",
     "HistoryRegressed": "aether.errors",
