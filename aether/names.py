@@ -34,6 +34,9 @@ LEASE_PREFIX = "lease."
 STORED_PREFIX = "stored."
 """The server repeats what it stored under this prefix."""
 
+PROBE = ActorId("aether", "probe")
+"""Nobody's actor: what is stored for it, or only begun, shows what the server does with a commit."""
+
 _PLAIN = re.compile(rb"[A-Za-z0-9_-]+")
 _TOKEN = re.compile(r"(?:[A-Za-z0-9_-]|=[0-9A-F]{2})+")
 _NAMESPACE = re.compile(r"[a-z0-9-]{1,32}")

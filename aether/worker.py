@@ -99,14 +99,21 @@ def run_worker(model: Model, spec: WorkerSpec, settings: WorkerSettings) -> int:
     configure_logging(f"{spec.node}-{spec.slot}", settings.log)
     join_pool(settings.connection.url, settings.namespace, model.name)
     worker = Worker(model, spec, settings)
+    code = _exit_code(worker)
+    if worker.disk_failed:  # however it has come to its end
+        log.error("the worker ends: %s", worker.disk_failed)
+        return EXIT_SYNC_FAILED
+    return code
+
+
+def _exit_code(worker: "Worker") -> int:
+    """Run it; what its process ends with when the disk has not failed."""
     try:
         run_to_end(uvloop.new_event_loop, worker.run())
     except (ConfigError, ModelError) as error:
         log.error("the configuration cannot work: %s", error)
         return EXIT_CONFIGURATION
     except AetherError as error:
-        if worker.disk_failed:
-            return EXIT_SYNC_FAILED
         log.error("the worker %s: %s", "ends" if worker.served else "cannot serve", error)
         return EXIT_NOT_DRAINED if worker.served else EXIT_CANNOT_BOOT
     return EXIT_DRAINED if worker.drained else EXIT_NOT_DRAINED
@@ -142,12 +149,17 @@ class Node(Connection, Protocol):
         ...
 
 
-Connect: TypeAlias = Callable[[WorkerSettings, Callable[[str], None]], AbstractAsyncContextManager[Node]]
-"""Gives a worker its adapters, for its settings; calls back when nothing can be made durable any more."""
+Connect: TypeAlias = Callable[
+    [WorkerSettings, Callable[[str], None], Callable[[], None]], AbstractAsyncContextManager[Node]
+]
+"""Gives a worker its adapters, for its settings; calls back when nothing can be made durable any more, and now and then
+while it waits for what is not the worker's doing."""
 
 
 @asynccontextmanager
-async def _connect(settings: WorkerSettings, failed: Callable[[str], None]) -> AsyncIterator[Node]:
+async def _connect(
+    settings: WorkerSettings, failed: Callable[[str], None], waits: Callable[[], None]
+) -> AsyncIterator[Node]:
     async with AsyncExitStack() as stack:
         node = await stack.enter_async_context(
             connect_worker(
@@ -160,7 +172,7 @@ async def _connect(settings: WorkerSettings, failed: Callable[[str], None]) -> A
             )
         )
         if settings.storage.sync == "barrier":
-            await stack.enter_async_context(sync_barrier(node, Path(settings.storage.nats_store), failed))
+            await stack.enter_async_context(sync_barrier(node, Path(settings.storage.nats_store), failed, waits))
         yield node
 
 
@@ -218,7 +230,7 @@ class Worker:
 
     async def _connect_and_serve(self) -> None:
         threads = self._settings.runtime.blocking_threads_max
-        async with self._connect(self._settings, self._disk_failed) as node:
+        async with self._connect(self._settings, self._disk_failed, self._lifeline.alive) as node:
             with noted_in(self._spec.note_fd, threads) as note:
                 await self._serve(node, note)
 

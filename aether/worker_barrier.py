@@ -5,18 +5,26 @@ sync of the stream's file (`aether.system.sync_barrier`). Where that cannot be p
 """
 
 import asyncio
+import logging
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
+from aether.background import Background
 from aether.config import ConnectionConfig, StorageConfig
-from aether.errors import ConfigError
+from aether.errors import ConfigError, Unavailable
 from aether.jetstream.bundle import JetStreamConnection, connect_worker
+from aether.log_lines import words
 from aether.system.block_files import BlockFiles, directories_of, why_not_synced
 from aether.system.clock import SystemClock
 from aether.system.environment import boot_id
 from aether.system.sync_barrier import SyncBarrier
+
+LOOK_AGAIN_S = 0.2
+
+log = logging.getLogger("aether.barrier")
 
 
 class NotProved(ConfigError):
@@ -47,24 +55,88 @@ async def why_no_barrier(connection: ConnectionConfig, namespace: str, storage: 
 
 
 @asynccontextmanager
-async def sync_barrier(node: JetStreamConnection, store: Path, failed: Callable[[str], None]) -> AsyncIterator[None]:
+async def sync_barrier(
+    node: JetStreamConnection, store: Path, failed: Callable[[str], None], waits: Callable[[], None]
+) -> AsyncIterator[None]:
     """Meanwhile what `node` has stored and read is on the disk. `store` is the server's `store_dir`.
 
-    `failed` is called when a sync has failed: from then on nothing is stored any more. Raises `NotProved` where the
-    server's files are not found or what it acknowledges does not stand in them, `Unavailable`.
+    `failed` is called when a sync has failed, or another server is in its place whose acknowledgements mean less: from
+    then on nothing is stored any more. `waits` is called now and then while the server stores nothing. Raises
+    `NotProved` where the server's files are not found or what it acknowledges does not stand in them, `Unavailable`.
     """
-    blocks = await _proved(node, store)
-    await asyncio.to_thread(blocks.sync)  # the first one takes in all there is
-    barrier = SyncBarrier(blocks.sync, failed)
-    node.wait_for(barrier)
-    node.on_connected(barrier.forget)
-    asked = await node.transport.answer_durable(barrier)
-    try:
+    async with AsyncExitStack() as stack:
+        blocks = await _proved_in_time(node, store, waits)
+        try:
+            await asyncio.to_thread(blocks.sync)  # the first one takes in all there is
+        except OSError as error:
+            failed(f"the files of the server cannot be synced: {error}")
+            raise Unavailable("nothing can be made durable") from error
+        barrier = SyncBarrier(blocks.sync, failed)
+        stack.push_async_callback(_closed, barrier, blocks)
+        stack.callback(_proving_again(node, blocks, barrier, failed))
+        node.wait_for(barrier)
+        asked = await node.transport.answer_durable(barrier)
+        stack.push_async_callback(asked.stop)
         yield
-    finally:
-        await asked.stop()
-        if await barrier.close():
-            blocks.close()
+
+
+async def _closed(barrier: SyncBarrier, blocks: BlockFiles) -> None:
+    if await barrier.close():
+        blocks.close()
+
+
+def _proving_again(
+    node: JetStreamConnection, blocks: BlockFiles, barrier: SyncBarrier, failed: Callable[[str], None]
+) -> Callable[[], None]:
+    """Prove on each new connection that it is still so, before anybody is told anything; returns what ends it."""
+    connected, background = asyncio.Event(), Background()
+
+    def changed(generation: object) -> None:
+        if generation is None:
+            barrier.hold()
+        else:
+            connected.set()
+
+    async def prove() -> None:
+        await connected.wait()
+        connected.clear()
+        try:
+            why = await node.why_not_written(blocks)
+        except Unavailable:
+            await asyncio.sleep(LOOK_AGAIN_S)
+            connected.set()
+            return
+        except OSError as error:
+            why = str(error)
+        if why:
+            failed(f"another server is in its place: {why}")
+        elif not connected.is_set():
+            barrier.go_on()
+
+    proving = background.forever("aether proof of the sync barrier", partial(_again_and_again, prove))
+    unlisten = node.nats.listen(changed)
+
+    def end() -> None:
+        unlisten()
+        proving.cancel()
+
+    return end
+
+
+async def _again_and_again(prove: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await prove()
+
+
+async def _proved_in_time(node: JetStreamConnection, store: Path, waits: Callable[[], None]) -> BlockFiles:
+    """`_proved`, once the server stores something: a full disk has room again some time."""
+    while True:
+        try:
+            return await _proved(node, store)
+        except Unavailable as error:
+            log.info("whether a sync makes durable what is stored cannot be seen yet", extra={"error": words(error)})
+        waits()
+        await asyncio.sleep(LOOK_AGAIN_S)
 
 
 async def _proved(node: JetStreamConnection, store: Path) -> BlockFiles:
@@ -79,7 +151,10 @@ async def _proved(node: JetStreamConnection, store: Path) -> BlockFiles:
     why = ""
     for directory in found:
         blocks = BlockFiles(directory)
-        why = why_not_synced(directory) or await node.why_not_written(blocks.holds)
+        try:
+            why = why_not_synced(directory) or await node.why_not_written(blocks)
+        except OSError as error:
+            why = f"its files cannot be read: {error.strerror}"
         if not why:
             return blocks
     raise NotProved(f"{why} ({', '.join(map(str, found))})", setting="sync")

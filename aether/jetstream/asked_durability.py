@@ -85,7 +85,9 @@ class AskedDurability:
                 continue
             attempt = 0
             self._missed.over()
-            if generation is self._connection.generation:
+            if generation is None or generation is not self._connection.generation:
+                self._forget()
+            else:
                 self.position = Position(max(self.position, known))
                 self._tell()
 

@@ -17,7 +17,7 @@ from aether.jetstream.store import APPEND_TIMEOUT_S, JetStreamEventStore
 from aether.jetstream.table import JetStreamTable
 from aether.jetstream.transport import NatsTransport
 from aether.jetstream.watch import WatchConfig
-from aether.jetstream.written import why_not_written
+from aether.jetstream.written import StreamFiles, why_not_written
 from aether.ports import Clock, Durability
 
 RESTORE_SETTLE_S = 2.0
@@ -57,9 +57,9 @@ class JetStreamConnection:
         """How old a table is that was made anew in place of one that was lost; infinity for every other one."""
         return self.layout.table_age_s
 
-    async def why_not_written(self, holds: Callable[[bytes], bool]) -> str:
-        """Why an acknowledged commit may not be in its stream's file, where `holds` looks; "" when it is."""
-        return await why_not_written(self.nats, self.names, self.event_store, holds)
+    async def why_not_written(self, files: StreamFiles) -> str:
+        """Why an acknowledged commit may not be in its stream's files; "" when it is."""
+        return await why_not_written(self.nats, self.names, files)
 
     def wait_for(self, durability: Durability) -> None:
         """Take nothing for stored, and hand on nothing that was stored, before it is durable."""

@@ -3,25 +3,26 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from aether.errors import InvalidCommand
 from aether.ids import Position
 from aether.jetstream.headers import SEQUENCE
 from aether.jetstream.message import Message
-from aether.names import Names
+from aether.names import PROBE, Names
 from aether.ports import Durability, StoredCommit
 
 _log = logging.getLogger(__name__)
 
 
 def commit_of(names: Names, sequence: int, subject: str, payload: bytes) -> StoredCommit | None:
-    """The commit that a stored message is, or None for one that is of no actor of the namespace."""
+    """The commit that a stored message is, or None for one that is of no actor of a model."""
     try:
         actor_id = names.actor_of_event(subject)
     except InvalidCommand as error:
         _log.warning("a stored message is of no actor", extra={"subject": subject, "error": error.message})
         return None
-    return None if actor_id is None else StoredCommit(actor_id, Position(sequence), payload)
+    return None if actor_id is None or actor_id == PROBE else StoredCommit(actor_id, Position(sequence), payload)
 
 
 class DurableNotices:
@@ -53,23 +54,23 @@ class DurableNotices:
         self._held.append(commit)
         if len(self._held) == 1:
             self.all_handed_on.clear()
-            self._durability.after_notice(commit.position, self._durable)
+            self._durability.after_notice(commit.position, partial(self._durable, commit))
 
-    def _durable(self, why_not: str) -> None:
+    def _durable(self, first: StoredCommit, why_not: str) -> None:
         """The first that is held is on the disk, and perhaps more of them."""
         assert self._durability is not None
+        if not self._held or self._held[0] is not first:
+            return  # it was forgotten
         held, self._held = self._held, []
-        if not held:
-            return
         if why_not:
             self.all_handed_on.set()
-            _log.warning("stored commits are not handed on", extra={"commits": len(held), "why": why_not})
+            _log.debug("stored commits are not handed on", extra={"commits": len(held), "why": why_not})
             return
         until = self._durability.position
         for number, commit in enumerate(held):
             if number and commit.position > until:
                 self._held = held[number:] + self._held
-                self._durability.after_notice(commit.position, self._durable)
+                self._durability.after_notice(commit.position, partial(self._durable, commit))
                 return
             self._receive(commit)
         if not self._held:

@@ -25,7 +25,7 @@ from aether.jetstream.listing import keys_of_kind
 from aether.jetstream.reading import batches, commits, durable, last_commit, until_durable
 from aether.jetstream.refusals import UNANSWERED, proves_not_stored, shown
 from aether.jetstream.versions import VERSIONS_MAX, Versions, last_version
-from aether.names import Names
+from aether.names import PROBE, Names
 from aether.ports import (
     START,
     Append,
@@ -50,10 +50,6 @@ COMMIT_HEADERS_BYTES = 1024
 
 TOGETHER_MAX = 500
 """Commits of one atomic batch; the server takes 1,000."""
-
-
-PROBE = ActorId("aether", "probe")
-"""The actor whose history is begun, and never stored, to see whether the server would store it."""
 
 
 class JetStreamEventStore:

@@ -7,6 +7,7 @@ before the first worker is forked, and tells what it found through a pipe.
 import os
 import select
 import signal
+import sys
 import time
 from typing import Any, NoReturn
 
@@ -29,6 +30,8 @@ READ_BYTES = 65_536
 
 def why_no_sync_barrier(connection: ConnectionConfig, namespace: str, storage: StorageConfig) -> str:
     """What `aether.worker_barrier.why_no_barrier` says, and raises, in a process of its own."""
+    sys.stdout.flush()
+    sys.stderr.flush()
     read_fd, write_fd = os.pipe()
     supervisor_pid = os.getpid()
     pid = os.fork()
@@ -79,4 +82,6 @@ def _asked(connection: ConnectionConfig, namespace: str, storage: StorageConfig)
                 return error_body(error)
         except AetherError as error:
             return error_body(error)
+        except Exception as error:
+            return error_body(Unavailable(f"what the server makes durable cannot be seen: {error!r}"))
         time.sleep(TRY_AGAIN_S)

@@ -57,7 +57,10 @@ from aether.supervisor.words import check_why, ended, overdue_why, status, while
 
 INTERRUPTS_TO_KILL = 2
 STORES_NOTHING = "the embedded nats-server stores nothing, though there is room: it is started again"
-SYNC_FAILED = "the disk has failed a sync: the embedded nats-server is started again, with what is there"
+SYNC_FAILED = (
+    "the disk has failed a sync, so what the server has in memory may not be there after a power cut: draining; "
+    "start the pool again, and before it a nats-server that is not embedded"
+)
 
 
 def step(state: State, event: Input, config: SupervisorConfig, now_s: float) -> tuple[State, list[Effect]]:
@@ -88,7 +91,7 @@ class _Turn:
             case Heard():
                 self._heard(event)
                 if event.stuck:
-                    self._renew_server(STORES_NOTHING)
+                    self._renew_server()
             case Exited():
                 self._exited(event)
             case Forked(number, pid):
@@ -161,12 +164,12 @@ class _Turn:
         if self.state.phase is Phase.DRAINING:
             if slot.killed or (was_ready and code != 0):
                 self._worsen_exit()
+        elif code == EXIT_SYNC_FAILED:
+            self._drain(EXIT_NOT_DRAINED, SYNC_FAILED)
         elif code == EXIT_CONFIGURATION and not was_ready:
             self._drain(EXIT_CONFIGURATION, f"worker {slot.number} refuses its configuration")
         if not was_asked_to_end(slot) or code != 0 or loss is not None:
             self._say(f"worker {slot.number} {how}", "INFO" if code == EXIT_DRAINED else "ERROR")
-        if code == EXIT_SYNC_FAILED:
-            self._renew_server(SYNC_FAILED)
         if slot.retired:
             self._remove(slot)
             return
@@ -178,7 +181,7 @@ class _Turn:
 
     # ------------------------------------------------------------------------------------------------ the server
 
-    def _renew_server(self, why: str) -> None:
+    def _renew_server(self) -> None:
         """Stop an embedded server that has to be started again, as one whose disk was full does."""
         server = self.state.server
         if server is None or server.pid is None or self.state.phase is not Phase.RUNNING:
@@ -187,7 +190,7 @@ class _Turn:
         if renewed_at_s is not None and self.now_s - renewed_at_s < self.config.renew_server_every_s:
             return
         self.state = replace(self.state, server=replace(server, renewed_at_s=self.now_s, renewing=True))
-        self._say(why, "ERROR")
+        self._say(STORES_NOTHING, "ERROR")
         self.effects.append(Terminate(server.pid))
 
     def _server_died(self, server: Server, code: int) -> None:
@@ -217,7 +220,7 @@ class _Turn:
             return
         deadline_s = self.now_s + self.config.drain_timeout_s
         self.state = replace(self.state, phase=Phase.DRAINING, exit_code=code, drain_deadline_s=deadline_s)
-        self._say(reason, "INFO" if code in (EXIT_DRAINED, EXIT_NOT_DRAINED) else "ERROR")
+        self._say(reason, "INFO" if code == EXIT_DRAINED else "ERROR")
         self._notify("STOPPING=1")
 
     def _worsen_exit(self) -> None:

@@ -3,8 +3,8 @@
 A server with one replica and default persistence has written a message to its stream's newest block file when it
 acknowledges it; only the sync is left out when `sync_interval` is not `always` (`flushPendingMsgsLocked` in the
 server's filestore.go). A sync of a file makes all durable that was written to it, whoever wrote it. Blocks are numbered
-and only the newest one grows; a block that begins, is rewritten or is removed changes the directory, which is looked at
-before each sync. Synchronous; one thread at a time.
+and only the newest one grows; a block that begins, is rewritten or is removed changes the directory, and new settings
+of the stream change the one above, which are looked at before each sync. Synchronous; one thread at a time.
 """
 
 import ctypes
@@ -19,40 +19,48 @@ _BLOCK = re.compile(r"(\d+)\.blk")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 CHANGE_SEEN_NS = 50_000_000
-"""The clock of directories ticks every 10 ms at most: a change this long ago hides none that came in the same tick."""
+COARSE_CHANGE_SEEN_NS = 2_000_000_000
+"""A change of a directory this long ago hides none that came in the same tick of the clock of its file system, which is
+10 ms at most, or a second where times are whole seconds."""
 
-UNKNOWN = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "glusterfs"})
-"""Kinds of file systems where it is not known that a sync takes in what another process wrote, or that names last."""
-
-TAIL_BYTES = 64 * 1024
-"""How much of the newest block is looked through for a message that was just written."""
+KNOWN = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "bcachefs", "overlay", "tmpfs"})
+"""Kinds of local file systems, where a sync of a file takes in what another process has written to it."""
 
 
 def directories_of(store: Path, stream: str) -> list[Path]:
     """Where a server whose `store_dir` is `store` keeps the blocks of a stream: in one account's directory or more."""
-    root = store if store.name == "jetstream" else store / "jetstream"
-    return sorted(root.glob(f"*/streams/{stream}/msgs"))
+    return sorted(path for root in _roots(store) for path in root.glob(f"*/streams/{stream}/msgs"))
 
 
 def why_not_synced(directory: Path) -> str:
     """Why a sync here may not bring to the disk what a server has written to a directory; "" when it does."""
     kind = file_system_of(directory)
-    return f"{directory} is on a file system of the kind {kind}" if kind in UNKNOWN or kind.startswith("fuse") else ""
+    return "" if kind in KNOWN else f"{directory} is on a file system of the kind {kind or 'unknown'}"
 
 
-def file_system_of(path: Path) -> str:
-    """The kind of the file system that a path is on, as the kernel calls it; "" when that cannot be read."""
-    path, best, kind = path.resolve(), Path("/"), ""
+def file_system_of(directory: Path) -> str:
+    """The kind of the file system that a directory is on, as the kernel calls it; "" when that cannot be read."""
     try:
-        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    except OSError:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            told = Path(f"/proc/self/fdinfo/{fd}").read_text()
+        finally:
+            os.close(fd)
+        mount = next(line.split()[1] for line in told.splitlines() if line.startswith("mnt_id:"))
+        mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
+        described = next(line for line in mounts if line.split()[0] == mount.encode())
+        return described.partition(b" - ")[2].split()[0].decode()
+    except (OSError, StopIteration, IndexError):
         return ""
-    for line in mounts:
-        fields, _, described = line.partition(" - ")
-        mounted = Path(fields.split()[4].encode().decode("unicode_escape"))
-        if path.is_relative_to(mounted) and len(mounted.parts) >= len(best.parts):
-            best, kind = mounted, described.split()[0]
-    return kind
+
+
+def sync_all(directory: Path) -> None:
+    """Bring all to the disk that anybody has written to the file system of a directory. Raises `SyncFailed`."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _sync(_syncfs, fd)
+    finally:
+        os.close(fd)
 
 
 def forget_cached(store: Path) -> None:
@@ -60,13 +68,18 @@ def forget_cached(store: Path) -> None:
 
     After a failed sync it may keep, as if it were clean, what the disk has not. Errors are none of ours.
     """
-    for block in store.glob("jetstream/*/streams/*/msgs/*.blk"):
+    for block in (path for root in _roots(store) for path in root.glob("*/streams/*/msgs/*.blk")):
         with suppress(OSError):
             fd = os.open(block, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
             finally:
                 os.close(fd)
+
+
+def _roots(store: Path) -> list[Path]:
+    """The server adds a directory to its `store_dir`, which may itself be what is named."""
+    return [store / "jetstream", *([store] if store.name == "jetstream" else [])]
 
 
 class SyncFailed(OSError):
@@ -79,7 +92,7 @@ class BlockFiles:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._directory_fd = -1  # kept open, so that no other directory gets its number
-        self._changed_ns = 0
+        self._changed_ns = (0, 0)
         self._inodes: dict[int, int] = {}
         self._newest_fd = -1
 
@@ -90,25 +103,35 @@ class BlockFiles:
         Raises `SyncFailed`, which is final. Any other `OSError` (the directory is not there, no permission) says that
         nothing is known to be synced, and may be tried again.
         """
-        found = self.directory.stat()
+        found, stream = self.directory.stat(), self.directory.parent.stat()
+        changed_ns = (found.st_mtime_ns, stream.st_mtime_ns)
         same = self._directory_fd >= 0 and os.path.samestat(found, os.fstat(self._directory_fd))
-        if same and found.st_mtime_ns == self._changed_ns:
+        if same and changed_ns == self._changed_ns:
             if self._newest_fd >= 0:
                 _sync(os.fdatasync, self._newest_fd)
             return True
         now_ns = time.time_ns()
-        if same:
+        if same and changed_ns[1] == self._changed_ns[1]:
             self._sync_blocks()
         else:
             self._sync_file_system()
-        self._changed_ns = found.st_mtime_ns if now_ns - found.st_mtime_ns > CHANGE_SEEN_NS else 0
+        self._changed_ns = (_seen(changed_ns[0], now_ns), _seen(changed_ns[1], now_ns))
         return same
 
-    def holds(self, text: bytes) -> bool:
-        """Whether the end of the newest block, or of the one before, holds this text as it is."""
-        for number in sorted(_blocks(self.directory), reverse=True)[:2]:
+    def mark(self) -> tuple[int, int]:
+        """The newest block and its size now: what is written later comes after it."""
+        newest = max(_blocks(self.directory), default=0)
+        try:
+            return newest, self._path(newest).stat().st_size
+        except FileNotFoundError:
+            return newest, 0
+
+    def holds(self, text: bytes, since: tuple[int, int]) -> bool:
+        """Whether this text stands, as it is, in what was written after a mark."""
+        first, offset = since
+        for number in sorted(number for number in _blocks(self.directory) if number >= first):
             with suppress(FileNotFoundError), self._path(number).open("rb") as block:
-                block.seek(max(0, os.fstat(block.fileno()).st_size - TAIL_BYTES))
+                block.seek(offset if number == first else 0)
                 if text in block.read():
                     return True
         return False
@@ -157,6 +180,12 @@ class BlockFiles:
 
     def _path(self, number: int) -> Path:
         return self.directory / f"{number}.blk"
+
+
+def _seen(changed_ns: int, now_ns: int) -> int:
+    """A time of change that tells of the next change; 0 while one could still come in the same tick."""
+    tick_ns = CHANGE_SEEN_NS if changed_ns % 1_000_000_000 else COARSE_CHANGE_SEEN_NS
+    return changed_ns if now_ns - changed_ns > tick_ns else 0
 
 
 def _blocks(directory: Path) -> dict[int, int]:

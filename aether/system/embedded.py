@@ -13,6 +13,7 @@ import shutil
 import socket
 import sysconfig
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -20,7 +21,7 @@ from urllib.parse import urlsplit
 
 from aether.config import SERVER_VERSION_MIN
 from aether.errors import ConfigError, Unavailable
-from aether.system.block_files import forget_cached
+from aether.system.block_files import forget_cached, sync_all
 from aether.system.environment import DATA_DIRECTORY_DEFAULT, URL_FILE, lock_file, make_directory, recorded_url
 from aether.system.nats_probe import NotAnswering, ServerInfo, probe
 from aether.system.process import spawn, stop, wait_exit
@@ -201,7 +202,9 @@ def _boot(config: EmbeddedConfig, program: Path, directory: Path, lock_fd: int, 
 
 
 def _spawn(program: Path, directory: Path, lock_fd: int) -> int:
-    forget_cached(directory)  # it is to read what the disk has
+    with suppress(OSError):  # it is to read what the disk has, and no more: a server that syncs would not sync that
+        sync_all(directory)
+    forget_cached(directory)
     log_fd = os.open(directory / LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         # The server keeps the lock open too: while one lives, whoever launched it, no second one touches its files.

@@ -9,9 +9,10 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from queue import SimpleQueue
+from typing import NamedTuple, TypeAlias
 
 from aether.ids import Position
 from aether.system.block_files import SyncFailed
@@ -21,14 +22,24 @@ log = logging.getLogger("aether.barrier")
 SHORT_S = 0.001
 """Syncs that take longer are made in the thread."""
 
-TRY_AGAIN = 64
-"""After so many syncs in the thread one is made in the loop again, which alone says how long it takes."""
+SHORT_SYNCS = 64
+"""After so many syncs in a row that were short in the thread they are made in the loop again."""
 
 CLOSE_TIMEOUT_S = 5.0
 """How long a sync may take at the end of a worker, whose disk may have stopped to answer."""
 
 LAZY_S = 0.005
 """How long who is in no hurry waits for a sync that others need before one is made for it."""
+
+Told: TypeAlias = Callable[[str], None]
+
+
+class _Round(NamedTuple):
+    """What one sync makes durable: for whom, up to which position, and in which epoch of positions."""
+
+    waiting: list[Told]
+    until: int
+    epoch: int
 
 
 class SyncBarrier:
@@ -44,17 +55,19 @@ class SyncBarrier:
         self._failed = failed
         self._loop = asyncio.get_running_loop()
         self._seen = 0
-        self._waiting: list[Callable[[str], None]] = []
+        self._epoch = 0
+        self._waiting: list[Told] = []
+        self._held = False
         self._due = False
-        self._running = False
+        self._in_thread: _Round | None = None
         self._broken = ""
         self._lazy: asyncio.TimerHandle | None = None
-        self._in_loop = True
-        self._in_thread = 0
+        self._slow = False
+        self._short_syncs = 0
         self._thread: threading.Thread | None = None
         self._asked: SimpleQueue[bool] = SimpleQueue()
 
-    def after_write(self, position: Position, told: Callable[[str], None]) -> None:
+    def after_write(self, position: Position, told: Told) -> None:
         """Call `told("")` once a commit that the server has acknowledged is on the disk, else with the reason.
 
         It always takes a sync of its own time: where a stream was deleted, its positions begin anew.
@@ -62,7 +75,7 @@ class SyncBarrier:
         self._wait(position, told)
         self._hurry()
 
-    def after_read(self, position: Position, told: Callable[[str], None]) -> None:
+    def after_read(self, position: Position, told: Told) -> None:
         """The same for what was read up to a position; at once when that is known to be on the disk."""
         if position <= self.position:
             told(self._broken)
@@ -70,16 +83,16 @@ class SyncBarrier:
         self._wait(position, told)
         self._hurry()
 
-    def after_notice(self, position: Position, told: Callable[[str], None]) -> None:
+    def after_notice(self, position: Position, told: Told) -> None:
         """The same for what was heard of; who hears is in no hurry, and a sync that others need will do."""
         if position <= self.position:
             told(self._broken)
             return
         self._wait(position, told)
-        if self._lazy is None and not self._due and not self._running:
+        if self._lazy is None and not self._due and self._in_thread is None:
             self._lazy = self._loop.call_later(LAZY_S, self._begin)
 
-    def after_question(self, position: Position, told: Callable[[str], None]) -> None:
+    def after_question(self, position: Position, told: Told) -> None:
         """The same for what somebody else says that he has read. What he says is believed for his sake only."""
         if position <= self.position:
             told(self._broken)
@@ -87,11 +100,35 @@ class SyncBarrier:
         self._wait(Position(0), told)
         self._hurry()
 
-    def forget(self) -> None:
-        """Nothing is known any more: it may be another stream, or another server."""
-        self.position, self._seen = Position(0), 0
+    def hold(self) -> None:
+        """Nothing is known any more, and nobody is told anything until `go_on`: it may be another server."""
+        self._forget()
+        self._held = True
 
-    def _wait(self, position: int, told: Callable[[str], None]) -> None:
+    def go_on(self) -> None:
+        """Syncs make durable what this server acknowledges."""
+        self._held = False
+        self._hurry()
+
+    async def close(self) -> bool:
+        """End; who still waits is told that it is not known. Whether no sync is under way any more."""
+        if self._lazy is not None:
+            self._lazy.cancel()
+        self._broken = self._broken or "the worker has stopped"
+        under_way, self._in_thread = self._in_thread, None
+        self._tell([*(under_way.waiting if under_way is not None else ()), *self._waiting], self._broken)
+        self._waiting = []
+        if self._thread is None:
+            return True
+        self._asked.put(False)
+        await asyncio.to_thread(self._thread.join, CLOSE_TIMEOUT_S)
+        return not self._thread.is_alive()
+
+    def _forget(self) -> None:
+        self.position, self._seen = Position(0), 0
+        self._epoch += 1
+
+    def _wait(self, position: int, told: Told) -> None:
         if self._broken:
             told(self._broken)
             return
@@ -100,25 +137,9 @@ class SyncBarrier:
             self._seen = position
 
     def _hurry(self) -> None:
-        if not self._due and not self._running and self._waiting:
+        if self._waiting and not self._due and self._in_thread is None and not self._held:
             self._due = True
             self._loop.call_soon(self._begin)
-
-    async def close(self) -> bool:
-        """End; who still waits is told that it is not known. Whether no sync is under way any more."""
-        if self._lazy is not None:
-            self._lazy.cancel()
-        self._broken = self._broken or "the worker has stopped"
-        self._tell(self._take(), self._broken)
-        if self._thread is None:
-            return True
-        self._asked.put(False)
-        await asyncio.to_thread(self._thread.join, CLOSE_TIMEOUT_S)
-        return not self._thread.is_alive()
-
-    def _take(self) -> list[Callable[[str], None]]:
-        waiting, self._waiting = self._waiting, []
-        return waiting
 
     def _begin(self) -> None:
         """Sync for all who wait now."""
@@ -126,45 +147,49 @@ class SyncBarrier:
         if self._lazy is not None:
             self._lazy.cancel()
             self._lazy = None
-        if self._running or not self._waiting or self._broken:
+        if self._in_thread is not None or not self._waiting or self._broken or self._held:
             return
-        waiting, until = self._take(), self._seen
-        if self._in_loop:
-            began_s = time.monotonic()
-            outcome = self._synced()
-            if time.monotonic() - began_s > SHORT_S:
-                self._in_loop, self._in_thread = False, 0
-            self._end(waiting, until, outcome)
+        round_ = _Round(self._waiting, self._seen, self._epoch)
+        self._waiting = []
+        if self._slow:
+            self._in_thread = round_
+            self._thread = self._thread or self._started()
+            self._asked.put(True)
             return
-        self._running = True
-        self._in_thread += 1
-        self._in_loop = self._in_thread >= TRY_AGAIN
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name="aether sync", daemon=True)
-            self._thread.start()
-        self._pending = (waiting, until)
-        self._asked.put(True)
+        outcome, took_s = self._synced()
+        if took_s > SHORT_S:
+            self._slow, self._short_syncs = True, 0
+        self._end(round_, outcome)
+
+    def _started(self) -> threading.Thread:
+        thread = threading.Thread(target=self._serve, name="aether sync", daemon=True)
+        thread.start()
+        return thread
 
     def _serve(self) -> None:
         """The thread: sync whenever it is asked."""
         while self._asked.get():
-            outcome = self._synced()
+            outcome, took_s = self._synced()
             with suppress(RuntimeError):  # the loop is closed: nobody waits
-                self._loop.call_soon_threadsafe(self._ended_in_thread, outcome)
+                self._loop.call_soon_threadsafe(self._ended_in_thread, outcome, took_s)
 
-    def _ended_in_thread(self, outcome: bool | Exception) -> None:
-        self._running = False
-        waiting, until = self._pending
-        self._end(waiting, until, outcome)
+    def _ended_in_thread(self, outcome: bool | Exception, took_s: float) -> None:
+        round_, self._in_thread = self._in_thread, None
+        self._short_syncs = self._short_syncs + 1 if took_s <= SHORT_S else 0
+        self._slow = self._short_syncs < SHORT_SYNCS
+        if round_ is not None:
+            self._end(round_, outcome)
 
-    def _synced(self) -> bool | Exception:
-        """Whether the stream is the same as before, or what the sync has raised."""
+    def _synced(self) -> tuple[bool | Exception, float]:
+        """Whether the stream is the same as before, or what the sync has raised; and how long it took."""
+        began_s = time.monotonic()
         try:
-            return self._sync()
+            outcome: bool | Exception = self._sync()
         except Exception as error:
-            return error
+            outcome = error
+        return outcome, time.monotonic() - began_s
 
-    def _end(self, waiting: list[Callable[[str], None]], until: int, outcome: bool | Exception) -> None:
+    def _end(self, round_: _Round, outcome: bool | Exception) -> None:
         why = ""
         if isinstance(outcome, Exception):
             why = f"it could not be synced: {outcome}"
@@ -172,14 +197,14 @@ class SyncBarrier:
             if isinstance(outcome, SyncFailed):
                 self._broken = self._broken or why
                 self._failed(why)
-        elif outcome:
-            self.position = Position(max(self.position, until))
-        else:
-            self.forget()
-        self._tell(waiting, why)
+        elif not outcome:
+            self._forget()
+        elif round_.epoch == self._epoch:
+            self.position = Position(max(self.position, round_.until))
+        self._tell(round_.waiting, why)
         self._hurry()
 
-    def _tell(self, waiting: list[Callable[[str], None]], why: str) -> None:
+    def _tell(self, waiting: Iterable[Told], why: str) -> None:
         for told in waiting:
             try:
                 told(why)

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -22,8 +24,7 @@ from aether.jetstream.asked_durability import AskedDurability
 from aether.jetstream.bundle import JetStreamConnection
 from aether.jetstream.connection import connect
 from aether.jetstream.layout import stream_config
-from aether.jetstream.store import PROBE
-from aether.names import Names, member_key
+from aether.names import PROBE, Names, member_key
 from aether.ports import START, Append, AppendOutcome, Committed, Conflict, StoredCommit, Unknown
 from aether.wire import decode_commit
 from aether.worker_barrier import why_no_barrier
@@ -350,18 +351,56 @@ def test_a_barrier_that_must_be_and_cannot_is_an_error_of_the_configuration(
     assert "AETHER_NATS_STORE" in ended.stderr
 
 
-async def test_after_a_failed_sync_the_server_is_started_again_and_nothing_acknowledged_is_lost(
+async def test_after_a_failed_sync_the_pool_ends_and_the_next_one_has_what_was_acknowledged(
     namespace: str, tmp_path: Path
 ) -> None:
     flag = tmp_path / "fails"
     (tmp_path / "sitecustomize.py").write_text(FAILS_ONCE.format(flag=str(flag)))
-    with embedded("--namespace", namespace, variables={"PYTHONPATH": str(tmp_path)}) as pool:
-        url = url_of(pool)
+    variables, data = {**os.environ, "PYTHONPATH": str(tmp_path)}, str(tmp_path / "data")
+    given = ("tests.support.actors:model", "--workers", "2", "--nats", "embedded", "--namespace", namespace,
+             "--data-dir", data)  # fmt: skip
+    with Pool(*given, variables=variables) as pool:
+        url = (tmp_path / "data" / "nats.url").read_text().strip()
         await deposits(url, namespace)
         flag.touch()
-        calls = aether.config.CallConfig(deadline_s=30)
-        async with aether.connect(url, model=model, namespace=namespace, calls=calls) as client:
-            assert await client.actor(Account, "alice").deposit(1) == 4
+        async with aether.connect(url, model=model, namespace=namespace) as client:
+            with pytest.raises(aether.AetherError):
+                await client.actor(Account, "alice", deadline_s=3).deposit(1)
         pool.wait_for(FAILED)
-        pool.wait_for(re.compile("exited with 5"))
-        await deposits(url, namespace)
+        assert pool.process.wait(60) == 1
+    with Pool(*given, variables=variables) as pool:
+        async with aether.connect(url, model=model, namespace=namespace) as client:
+            assert (await client.state(Account, "alice")).version >= 3
+        await deposits((tmp_path / "data" / "nats.url").read_text().strip(), namespace)
+
+
+async def test_workers_that_start_under_load_prove_it_all_the_same(namespace: str) -> None:
+    """Others write megabytes between a message of the proof and its acknowledgement."""
+    with embedded("--namespace", namespace) as pool:
+        async with aether.connect(url_of(pool), model=model, namespace=namespace) as client:
+            going = True
+
+            async def load(number: int) -> None:
+                while going:
+                    await client.actor(Account, f"{number}" + "x" * 180).deposit(1)
+
+            loads = [asyncio.ensure_future(load(number)) for number in range(200)]
+            for count in range(2):
+                os.kill(pool.worker_pids(2 + count)[1], signal.SIGKILL)
+                await asyncio.to_thread(pool.worker_pids, 3 + count)
+            going = False
+            await asyncio.gather(*loads)
+
+
+async def test_another_store_in_the_place_of_the_first_is_noticed(
+    own_server: NatsServer, namespace: str, tmp_path: Path
+) -> None:
+    """The operator has moved the store, and the workers live on."""
+    with on(own_server, namespace, variables={"AETHER_NATS_STORE": str(own_server.store)}) as pool:
+        await deposits(own_server.url, namespace)
+        own_server.kill()
+        shutil.copytree(own_server.store / "jetstream", tmp_path / "jetstream")
+        own_server.move(tmp_path)
+        own_server.start()
+        pool.wait_for(re.compile("another server is in its place"))
+        assert pool.process.wait(60) == 1

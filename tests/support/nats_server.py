@@ -80,6 +80,11 @@ class NatsServer:
         """Its `store_dir`."""
         return self._store
 
+    def move(self, store: Path) -> None:
+        """Have another store from the next start on."""
+        self._arguments[self._arguments.index("-sd") + 1] = str(store)
+        self._store = store
+
     def start(self) -> None:
         """Start it and wait until it takes connections."""
         assert self._process is None

@@ -2,13 +2,13 @@
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 from aether.system import block_files
 from aether.system.block_files import (
-    TAIL_BYTES,
     BlockFiles,
     SyncFailed,
     directories_of,
@@ -38,7 +38,8 @@ def write(directory: Path, number: int, text: bytes = b"x") -> None:
 
 def made_old(directory: Path) -> None:
     """The directory was changed long ago, as far as its clock tells."""
-    os.utime(directory, ns=(1_000_000_000, 1_000_000_000 + directory.stat().st_mtime_ns // 2))
+    for one in (directory, directory.parent):
+        os.utime(one, ns=(1_000_000_000, 1_000_000_007 + one.stat().st_mtime_ns // 2))
 
 
 def test_the_first_sync_takes_in_all_there_is(directory: Path, disk: Disk) -> None:
@@ -131,6 +132,7 @@ def test_blocks_that_begin_during_the_first_sync_are_new_to_the_next(
         write(directory, 3)
 
     monkeypatch.setattr(block_files, "_syncfs", meanwhile)
+    made_old(directory)
     blocks = BlockFiles(directory)
     blocks.sync()
     blocks.sync()
@@ -192,17 +194,44 @@ def test_an_error_of_a_sync_is_told_as_one(directory: Path, disk: Disk, fails: s
         blocks.sync()
 
 
-def test_text_is_found_at_the_end_of_the_newest_blocks_only(directory: Path) -> None:
+def test_text_is_found_in_what_was_written_since_a_mark(directory: Path) -> None:
     blocks = BlockFiles(directory)
-    assert not blocks.holds(b"token")
-    write(directory, 1, b"token one" + bytes(TAIL_BYTES))
-    assert not blocks.holds(b"token one")
-    write(directory, 1, b"token two")
-    write(directory, 2, b"token three")
-    assert blocks.holds(b"token two")
-    assert blocks.holds(b"token three")
-    write(directory, 3)
-    assert not blocks.holds(b"token two")
+    nothing = blocks.mark()
+    assert not blocks.holds(b"token", nothing)
+    write(directory, 1, b"token one")
+    assert blocks.holds(b"token one", nothing)
+    mark = blocks.mark()
+    write(directory, 1, bytes(1_000_000) + b"token two")
+    write(directory, 2, b"token three" + bytes(1_000_000))
+    assert not blocks.holds(b"token one", mark)
+    assert blocks.holds(b"token two", mark)
+    assert blocks.holds(b"token three", mark)
+
+
+def test_new_settings_of_the_stream_are_synced_with_all_there_is(directory: Path, disk: Disk) -> None:
+    write(directory, 1)
+    blocks = BlockFiles(directory)
+    made_old(directory)
+    blocks.sync()
+    disk.calls.clear()
+    (directory.parent / "meta.tmp").write_text("{}")
+    (directory.parent / "meta.tmp").rename(directory.parent / "meta.inf")
+    assert blocks.sync()
+    assert disk.calls[0] == "all"
+
+
+def test_a_file_system_whose_times_are_whole_seconds_is_looked_at_for_longer(directory: Path, disk: Disk) -> None:
+    write(directory, 1)
+    blocks = BlockFiles(directory)
+    made_old(directory)
+    second_ns = (time.time_ns() // 1_000_000_000) * 1_000_000_000
+    os.utime(directory, ns=(second_ns, second_ns))
+    time.sleep(max(0.0, (second_ns + 100_000_000 - time.time_ns()) / 1e9))
+    blocks.sync()
+    write(directory, 2)
+    os.utime(directory, ns=(second_ns, second_ns))  # in the same second
+    blocks.sync()
+    assert disk.lost() == []
 
 
 def test_the_directories_of_a_stream_are_found_in_every_account(tmp_path: Path, directory: Path) -> None:
@@ -210,16 +239,23 @@ def test_the_directories_of_a_stream_are_found_in_every_account(tmp_path: Path, 
     other.mkdir(parents=True)
     assert directories_of(tmp_path, "AETHER_bank") == [directory, other]
     assert directories_of(tmp_path / "jetstream", "AETHER_bank") == [directory, other]
+    nested = tmp_path / "jetstream" / "jetstream" / "$G" / "streams" / "AETHER_bank" / "msgs"
+    nested.mkdir(parents=True)
+    assert nested in directories_of(tmp_path / "jetstream", "AETHER_bank")
     assert directories_of(tmp_path, "AETHER_other") == []
 
 
-def test_a_file_system_is_known_by_its_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_that_is_not_known_proves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = tmp_path / "d\u00e4t en"
+    odd.mkdir()
     assert file_system_of(Path("/proc/self")) == "proc"
-    assert why_not_synced(Path("/proc/self")) == ""
-    monkeypatch.setattr(block_files, "file_system_of", lambda _: "nfs4")
-    assert "nfs4" in why_not_synced(tmp_path)
-    monkeypatch.setattr(block_files, "file_system_of", lambda _: "fuse.sshfs")
-    assert "fuse.sshfs" in why_not_synced(tmp_path)
+    assert file_system_of(odd) == file_system_of(tmp_path) != ""
+    assert file_system_of(tmp_path / "nowhere") == ""
+    for kind in ("nfs4", "fuse.sshfs", ""):
+        monkeypatch.setattr(block_files, "file_system_of", lambda _, kind=kind: kind)
+        assert kind in why_not_synced(tmp_path) != ""
+    monkeypatch.setattr(block_files, "file_system_of", lambda _: "ext4")
+    assert why_not_synced(tmp_path) == ""
 
 
 def test_what_the_kernel_keeps_of_blocks_is_dropped(

@@ -67,3 +67,16 @@ def test_what_is_forgotten_is_not_handed_on_when_others_have_its_place() -> None
     notices.add(commit(4))
     durable.reach(9)
     assert positions(got) == [4]
+
+
+def test_word_of_what_was_forgotten_hands_on_nothing_that_came_later() -> None:
+    got: list[StoredCommit] = []
+    durable = Durable()
+    notices = DurableNotices(got.append, durable)
+    notices.add(commit(10))
+    notices.forget()
+    notices.add(commit(11))
+    durable.reach(10)
+    assert got == []
+    durable.reach(11)
+    assert positions(got) == [11]

@@ -73,15 +73,12 @@ def test_a_stuck_server_is_started_again_once_in_a_while_and_that_is_no_crash() 
     assert not [effect for effect in world.effects if isinstance(effect, Say) and "keeps dying" in effect.text]
 
 
-def test_after_a_failed_sync_the_server_is_started_again_and_the_worker_too() -> None:
+def test_after_a_failed_sync_the_pool_ends_and_nothing_is_begun_on_what_the_kernel_keeps() -> None:
     world = all_ready()
-    server, pid = world.server_pid, next(iter(world.live))
-    assert server is not None
+    pid = next(iter(world.live))
     world.die(pid, EXIT_SYNC_FAILED)
-    assert Terminate(server) in world.effects
     assert [effect for effect in world.effects if isinstance(effect, Say) and "failed a sync" in effect.text]
-    world.server_pid = None
-    assert StartServer() in [*world.tell(Exited(server, 0)), *world.tell(Tick())]
-    world.pass_time(5)
-    assert len(world.live) == 3
-    assert world.exit_code is None
+    assert set(world.live) <= world.terminated
+    for each in list(world.live):
+        world.die(each, EXIT_SYNC_FAILED)
+    assert world.exit_code == 1

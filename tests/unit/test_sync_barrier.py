@@ -9,7 +9,7 @@ import pytest
 from aether.ids import Position
 from aether.system import sync_barrier
 from aether.system.block_files import SyncFailed
-from aether.system.sync_barrier import TRY_AGAIN, SyncBarrier
+from aether.system.sync_barrier import SHORT_SYNCS, SyncBarrier
 from tests.support.members import soon
 
 
@@ -66,23 +66,41 @@ async def test_what_is_known_to_be_durable_is_told_at_once_to_readers_and_never_
     assert syncs.ended == 2
 
 
-async def test_after_a_new_connection_nothing_is_known() -> None:
+async def test_on_a_new_connection_nobody_is_told_anything_before_it_is_proved_again() -> None:
     syncs = Syncs()
     barrier, _ = barrier_of(syncs)
     told: list[str] = []
     barrier.after_read(Position(5), told.append)
     await soon(lambda: told == [""])
-    barrier.forget()
+    barrier.hold()
     barrier.after_read(Position(4), told.append)
-    assert told == [""]
-    await soon(lambda: len(told) == 2)
-    assert (syncs.ended, barrier.position) == (2, 4)
+    barrier.after_write(Position(6), told.append)
+    barrier.after_notice(Position(6), told.append)
+    await asyncio.sleep(3 * sync_barrier.LAZY_S)
+    assert (len(told), syncs.began) == (1, 1)
+    barrier.go_on()
+    await soon(lambda: len(told) == 4)
+    assert (syncs.ended, barrier.position) == (2, 6)
+
+
+async def test_a_sync_that_began_before_a_new_connection_says_nothing_of_its_positions() -> None:
+    syncs = Syncs()
+    barrier, _ = barrier_of(syncs)
+    barrier._slow, syncs.slow = True, threading.Event()
+    told: list[str] = []
+    barrier.after_write(Position(1000), told.append)
+    await soon(lambda: syncs.began == 1)
+    barrier.hold()
+    syncs.slow.set()
+    await soon(lambda: told == [""])
+    assert barrier.position == 0
+    assert await barrier.close()
 
 
 async def test_who_comes_while_a_sync_runs_waits_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     syncs = Syncs()
     barrier, _ = barrier_of(syncs)
-    barrier._in_loop = False
+    barrier._slow = True
     syncs.slow = threading.Event()
     told: list[str] = []
     barrier.after_write(Position(1), lambda why: told.append("first"))
@@ -96,17 +114,42 @@ async def test_who_comes_while_a_sync_runs_waits_for_the_next(monkeypatch: pytes
     assert await barrier.close()
 
 
-async def test_slow_syncs_are_made_in_a_thread_and_now_and_then_in_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sync_barrier, "SHORT_S", -1.0)  # every sync takes longer
+async def test_slow_syncs_are_made_in_a_thread_until_many_in_a_row_were_short(monkeypatch: pytest.MonkeyPatch) -> None:
     syncs = Syncs()
     barrier, _ = barrier_of(syncs)
-    for position in range(1, TRY_AGAIN + 3):
+
+    async def sync() -> str:
         told: list[str] = []
-        barrier.after_write(Position(position), told.append)
-        await soon(lambda told=told: told == [""])  # type: ignore[misc]
-    in_loop = [number for number, name in enumerate(syncs.threads) if name != "aether sync"]
-    assert in_loop == [0, TRY_AGAIN + 1]
+        barrier.after_write(Position(1), told.append)
+        await soon(lambda: told == [""])
+        return syncs.threads[-1]
+
+    assert await sync() != "aether sync"
+    monkeypatch.setattr(sync_barrier, "SHORT_S", -1.0)  # every sync takes longer
+    assert await sync() != "aether sync"
+    assert [await sync() for _ in range(SHORT_SYNCS + 1)] == ["aether sync"] * (SHORT_SYNCS + 1)
+    monkeypatch.setattr(sync_barrier, "SHORT_S", 60.0)
+    assert [await sync() for _ in range(SHORT_SYNCS)] == ["aether sync"] * SHORT_SYNCS
+    assert await sync() != "aether sync"
     assert await barrier.close()
+
+
+async def test_at_the_end_who_waits_for_a_sync_that_is_under_way_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync_barrier, "CLOSE_TIMEOUT_S", 0.01)
+    syncs = Syncs()
+    barrier, _ = barrier_of(syncs)
+    barrier._slow, syncs.slow = True, threading.Event()
+    told: list[str] = []
+    barrier.after_write(Position(1), told.append)
+    await soon(lambda: syncs.began == 1)
+    barrier.after_write(Position(2), told.append)
+    assert not await barrier.close(), "the files must stay open"
+    assert len(told) == 2
+    assert all(told)
+    syncs.slow.set()
+    await soon(lambda: syncs.ended == 1)
+    await asyncio.sleep(0.01)
+    assert len(told) == 2
 
 
 async def test_who_is_in_no_hurry_rides_along_and_is_not_forgotten() -> None:
@@ -128,7 +171,7 @@ async def test_who_is_in_no_hurry_rides_along_and_is_not_forgotten() -> None:
 async def test_a_failed_sync_is_final(in_loop: bool) -> None:
     syncs = Syncs()
     barrier, failed = barrier_of(syncs)
-    barrier._in_loop = in_loop
+    barrier._slow = not in_loop
     syncs.error = SyncFailed(5, "Input/output error")
     told: list[str] = []
     barrier.after_write(Position(1), told.append)

@@ -84,7 +84,7 @@ async def stopped_at(spec: WorkerSpec, awaits: int, faults: Faults | None = None
     server = InMemoryServer()
 
     @asynccontextmanager
-    async def connect(_: WorkerSettings, __: Callable[[str], None]) -> AsyncIterator[Node]:
+    async def connect(_: WorkerSettings, *__: object) -> AsyncIterator[Node]:
         node = Node(server, faults)
         async with node:
             yield node
@@ -133,7 +133,7 @@ async def test_a_worker_that_fails_while_it_starts_leaves_nothing_behind(
     server = InMemoryServer()
 
     @asynccontextmanager
-    async def connect(_: WorkerSettings, __: Callable[[str], None]) -> AsyncIterator[Node]:
+    async def connect(_: WorkerSettings, *__: object) -> AsyncIterator[Node]:
         node = Node(server)
         async with node:
             yield node
@@ -147,7 +147,7 @@ async def test_a_worker_that_meets_no_server_when_it_leaves_has_not_drained(spec
     node = Node(InMemoryServer())
 
     @asynccontextmanager
-    async def connect(_: WorkerSettings, __: Callable[[str], None]) -> AsyncIterator[Node]:
+    async def connect(_: WorkerSettings, *__: object) -> AsyncIterator[Node]:
         async with node:
             yield node
 
@@ -164,7 +164,7 @@ async def test_a_worker_that_hands_everything_over_has_drained(spec: WorkerSpec)
     node = Node(InMemoryServer())
 
     @asynccontextmanager
-    async def connect(_: WorkerSettings, __: Callable[[str], None]) -> AsyncIterator[Node]:
+    async def connect(_: WorkerSettings, *__: object) -> AsyncIterator[Node]:
         async with node:
             yield node
 
@@ -183,7 +183,7 @@ async def test_a_worker_whose_disk_fails_answers_nobody_and_goes_with_its_own_ex
     fail: list[Callable[[str], None]] = []
 
     @asynccontextmanager
-    async def connect(_: WorkerSettings, failed: Callable[[str], None]) -> AsyncIterator[Node]:
+    async def connect(_: WorkerSettings, failed: Callable[[str], None], __: object) -> AsyncIterator[Node]:
         fail.append(failed)
         node = Node(server)
         async with node:
