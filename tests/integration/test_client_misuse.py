@@ -209,18 +209,18 @@ asyncio.run(later())
 
 
 async def test_a_namespace_that_is_not_there_is_told_while_it_is_waited_for_and_named_at_the_end(
-    nats_server: NatsServer, namespace: str, caplog: pytest.LogCaptureFixture
+    own_server: NatsServer, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with node(nats_server.url, namespace):
+    async with node(own_server.url, namespace):
         with pytest.raises(aether.Unavailable, match="nowhere") as told:
-            async with open_session(nats_server.url, namespace="nowhere", wait_s=1.5):
+            async with open_session(own_server.url, namespace="nowhere", wait_s=1.5):
                 raise AssertionError("there is no such namespace")
-    assert nats_server.url in told.value.message
+    assert own_server.url in told.value.message
     assert namespace in told.value.message, "what there is instead"
-    assert told.value.details == {"namespace": "nowhere", "server": nats_server.url}
+    assert told.value.details == {"namespace": "nowhere", "server": own_server.url}
     [line] = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert "nowhere" in line
-    assert nats_server.url in line
+    assert own_server.url in line
 
 
 async def test_a_server_without_jetstream_is_told() -> None:
