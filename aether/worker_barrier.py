@@ -65,7 +65,7 @@ async def sync_barrier(
     `NotProved` where the server's files are not found or what it acknowledges does not stand in them, `Unavailable`.
     """
     async with AsyncExitStack() as stack:
-        blocks = await _proved_in_time(node, store, waits)
+        blocks, generation = await _proved_in_time(node, store, waits)
         try:
             await asyncio.to_thread(blocks.sync)  # the first one takes in all there is
         except OSError as error:
@@ -73,7 +73,7 @@ async def sync_barrier(
             raise Unavailable("nothing can be made durable") from error
         barrier = SyncBarrier(blocks.sync, failed)
         stack.push_async_callback(_closed, barrier, blocks)
-        stack.callback(_proving_again(node, blocks, barrier, failed))
+        stack.callback(_proving_again(node, blocks, barrier, failed, generation))
         node.wait_for(barrier)
         asked = await node.transport.answer_durable(barrier)
         stack.push_async_callback(asked.stop)
@@ -86,20 +86,27 @@ async def _closed(barrier: SyncBarrier, blocks: BlockFiles) -> None:
 
 
 def _proving_again(
-    node: JetStreamConnection, blocks: BlockFiles, barrier: SyncBarrier, failed: Callable[[str], None]
+    node: JetStreamConnection,
+    blocks: BlockFiles,
+    barrier: SyncBarrier,
+    failed: Callable[[str], None],
+    proved_on: object,
 ) -> Callable[[], None]:
-    """Prove on each new connection that it is still so, before anybody is told anything; returns what ends it."""
+    """Prove on each connection but the one it was proved on that it is still so, before a sync counts again.
+
+    Returns what ends it.
+    """
     connected, background = asyncio.Event(), Background()
 
     def changed(generation: object) -> None:
-        if generation is None:
-            barrier.hold()
-        else:
+        barrier.hold()
+        if generation is not None:
             connected.set()
 
     async def prove() -> None:
         await connected.wait()
         connected.clear()
+        generation = node.nats.generation
         try:
             why = await node.why_not_written(blocks)
         except Unavailable:
@@ -110,11 +117,13 @@ def _proving_again(
             why = str(error)
         if why:
             failed(f"another server is in its place: {why}")
-        elif not connected.is_set():
+        elif generation is not None and generation is node.nats.generation:  # else it is proved anew on the next one
             barrier.go_on()
 
     proving = background.forever("aether proof of the sync barrier", partial(_again_and_again, prove))
     unlisten = node.nats.listen(changed)
+    if node.nats.generation is not proved_on:
+        changed(node.nats.generation)
 
     def end() -> None:
         unlisten()
@@ -128,11 +137,14 @@ async def _again_and_again(prove: Callable[[], Awaitable[None]]) -> None:
         await prove()
 
 
-async def _proved_in_time(node: JetStreamConnection, store: Path, waits: Callable[[], None]) -> BlockFiles:
-    """`_proved`, once the server stores something: a full disk has room again some time."""
+async def _proved_in_time(
+    node: JetStreamConnection, store: Path, waits: Callable[[], None]
+) -> tuple[BlockFiles, object]:
+    """`_proved`, once the server stores something, and on which connection: a full disk has room again some time."""
     while True:
+        generation = node.nats.generation
         try:
-            return await _proved(node, store)
+            return await _proved(node, store), generation
         except Unavailable as error:
             log.info("whether a sync makes durable what is stored cannot be seen yet", extra={"error": words(error)})
         waits()

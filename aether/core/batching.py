@@ -42,7 +42,7 @@ SLOW_S = 0.001
 
 
 class _Mean:
-    """A mean of times a commit, in seconds, in which the latest weigh most; infinite once it is too old."""
+    """A mean of times for a commit, in seconds, in which the latest weigh most; it is `known` until it is too old."""
 
     __slots__ = ("_measured_at_s", "_weight", "value_s")
 

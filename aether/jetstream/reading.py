@@ -73,8 +73,9 @@ async def until_durable(durability: Durability, position: Position) -> None:
         raise Unavailable(f"whether it is on the disk is not known: {why_not}")
 
 
-async def durable(found: AsyncIterator[StoredCommit], durability: Durability) -> AsyncIterator[StoredCommit]:
-    """What was read, each commit once it is on the disk. Raises like `until_durable`."""
-    async for commit in found:
-        await until_durable(durability, commit.position)
-        yield commit
+async def durable(found: AsyncIterator[list[StoredCommit]], durability: Durability) -> AsyncIterator[StoredCommit]:
+    """The commits of what was read, each once it is on the disk. Raises like `until_durable`."""
+    async for batch in found:
+        await until_durable(durability, batch[-1].position)
+        for commit in batch:
+            yield commit

@@ -186,8 +186,9 @@ class JetStreamEventStore:
         self, actor_id: ActorId, after: Position = START, until: Position | None = None
     ) -> AsyncIterator[StoredCommit]:
         """Commits after a position, complete up to `until`; raises `Unavailable` when that is not reached."""
-        found = commits(self._connection, self._names, actor_id, after, until)
-        return found if self.durability is None else durable(found, self.durability)
+        if self.durability is None:
+            return commits(self._connection, self._names, actor_id, after, until)
+        return durable(batches(self._connection, self._names, actor_id, after, until), self.durability)
 
     def read_batches(self, actor_id: ActorId, after: Position) -> AsyncIterator[list[StoredCommit]]:
         """The same up to the leader's last position now, as many commits at a time as one answer of the server has."""

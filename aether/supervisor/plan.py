@@ -162,7 +162,7 @@ class _Turn:
         """The slot's worker is gone; `code` is None when it never came to be."""
         was_ready = slot.ready_at_s is not None
         if self.state.phase is Phase.DRAINING:
-            if slot.killed or (was_ready and code != 0):
+            if slot.killed or (was_ready and code != 0) or code == EXIT_SYNC_FAILED:
                 self._worsen_exit()
         elif code == EXIT_SYNC_FAILED:
             self._drain(EXIT_NOT_DRAINED, SYNC_FAILED)

@@ -152,6 +152,15 @@ async def test_what_is_read_is_durable(nats_server: NatsServer, namespace: str) 
         assert not asked_all.done()
         durable.reach(first.position)
         assert [one.position for one in await asked_all] == [first.position]
+        position = first.position
+        for version in range(2, 10):
+            more = await publish(other.event_store, ALICE, payload_of(ALICE, version), position)
+            assert isinstance(more, Committed)
+            position = more.position
+        asked_all = asyncio.ensure_future(read())
+        await soon(lambda: durable.waiting == 1)
+        durable.reach(position)  # once for all that came in one answer
+        assert len(await asked_all) == 9
 
 
 async def test_a_version_that_was_only_heard_of_is_not_told(nats_server: NatsServer, namespace: str) -> None:

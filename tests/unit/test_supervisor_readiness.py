@@ -1,7 +1,18 @@
 """Workers that were ready and are not, and an embedded server that stores nothing: what the supervisor makes of it."""
 
 from aether.config import EXIT_SYNC_FAILED
-from aether.supervisor.state import Exited, Heard, Notify, Say, StartServer, Terminate, Tick
+from aether.supervisor.state import (
+    Asked,
+    Exited,
+    Heard,
+    Notify,
+    Request,
+    Say,
+    StartServer,
+    SupervisorConfig,
+    Terminate,
+    Tick,
+)
 from tests.support.supervised import CONFIG, World
 
 
@@ -81,4 +92,11 @@ def test_after_a_failed_sync_the_pool_ends_and_nothing_is_begun_on_what_the_kern
     assert set(world.live) <= world.terminated
     for each in list(world.live):
         world.die(each, EXIT_SYNC_FAILED)
+    assert world.exit_code == 1
+
+
+def test_a_failed_sync_of_a_worker_that_was_not_ready_yet_is_told_by_the_exit_code_of_a_drain() -> None:
+    world = World(SupervisorConfig(workers=1))
+    world.tell(Asked(Request.DRAIN))
+    world.die(world.in_slot(0), EXIT_SYNC_FAILED)
     assert world.exit_code == 1

@@ -1,0 +1,130 @@
+"""A barrier counts again only on a connection on which it was proved."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import cast
+
+import pytest
+
+from aether.ids import Position
+from aether.jetstream.bundle import JetStreamConnection
+from aether.system.block_files import BlockFiles
+from aether.system.sync_barrier import SyncBarrier
+from aether.worker_barrier import _proving_again
+from tests.support.members import soon
+
+
+class Nats:
+    """A connection whose generations the test changes."""
+
+    def __init__(self) -> None:
+        self.generation: object = object()
+        self._listeners: list[Callable[[object], None]] = []
+
+    def listen(self, changed: Callable[[object], None]) -> Callable[[], None]:
+        self._listeners.append(changed)
+        return lambda: self._listeners.remove(changed)
+
+    def change(self, generation: object) -> None:
+        """It is lost, or another one is there."""
+        self.generation = generation
+        for changed in self._listeners:
+            changed(generation)
+
+
+class Node:
+    """A node whose proofs the test lets end, with what they find."""
+
+    def __init__(self) -> None:
+        self.nats = Nats()
+        self.proofs: list[asyncio.Future[str]] = []
+
+    async def why_not_written(self, _: object) -> str:
+        proof: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.proofs.append(proof)
+        return await proof
+
+
+class Proving:
+    """A barrier that is proved again, and what it tells."""
+
+    def __init__(self, node: Node, proved_on: object) -> None:
+        self.failed: list[str] = []
+        self.barrier = SyncBarrier(lambda: True, self.failed.append)
+        self.end = _proving_again(
+            cast(JetStreamConnection, node), cast(BlockFiles, None), self.barrier, self.failed.append, proved_on
+        )
+
+    async def tells(self) -> bool:
+        """Whether who waits is told now."""
+        told: list[str] = []
+        self.barrier.after_write(Position(1), told.append)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return told == [""]
+
+
+@pytest.fixture
+async def node() -> Node:
+    return Node()
+
+
+@pytest.fixture
+async def proving(node: Node) -> AsyncIterator[Proving]:
+    made = Proving(node, node.nats.generation)
+    yield made
+    made.end()
+
+
+async def test_on_the_connection_that_it_was_proved_on_it_counts(proving: Proving) -> None:
+    assert await proving.tells()
+
+
+async def test_on_another_connection_it_counts_once_it_is_proved_there(node: Node, proving: Proving) -> None:
+    node.nats.change(None)
+    assert not await proving.tells()
+    node.nats.change(object())
+    assert not await proving.tells()
+    await soon(lambda: len(node.proofs) == 1)
+    node.proofs[0].set_result("")
+    await asyncio.sleep(0.01)
+    assert await proving.tells()
+
+
+@pytest.mark.parametrize("then", ["is lost", "is another one"])
+async def test_a_proof_says_nothing_of_the_next_connection(node: Node, proving: Proving, then: str) -> None:
+    node.nats.change(None)
+    node.nats.change(object())
+    await soon(lambda: len(node.proofs) == 1)
+    node.proofs[0].set_result("")
+    node.nats.change(None)
+    if then == "is another one":
+        node.nats.change(object())
+    await asyncio.sleep(0.01)
+    assert not await proving.tells()
+    if then == "is lost":
+        node.nats.change(object())
+    await soon(lambda: len(node.proofs) == 2)
+    assert not await proving.tells()
+    node.proofs[1].set_result("")
+    await asyncio.sleep(0.01)
+    assert await proving.tells()
+
+
+async def test_a_connection_that_was_replaced_after_the_first_proof_is_proved_anew(node: Node) -> None:
+    proving = Proving(node, object())
+    assert not await proving.tells()
+    await soon(lambda: len(node.proofs) == 1)
+    node.proofs[0].set_result("")
+    await asyncio.sleep(0.01)
+    assert await proving.tells()
+    proving.end()
+
+
+async def test_another_server_in_its_place_is_told(node: Node, proving: Proving) -> None:
+    node.nats.change(None)
+    node.nats.change(object())
+    await soon(lambda: len(node.proofs) == 1)
+    node.proofs[0].set_result("it does not stand in the file")
+    await soon(lambda: len(proving.failed) == 1)
+    assert not await proving.tells()
