@@ -15,9 +15,9 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from aether.config import CallConfig
-from aether.core.attempts import Attempts
+from aether.core.actor.attempts import Attempts
 from aether.core.backoff import Backoff
-from aether.core.status import decode_status
+from aether.core.cluster.status import decode_status
 from aether.errors import (
     AetherError,
     ClientUnusable,

@@ -19,9 +19,9 @@ import orjson
 
 from aether.calls import RETRY, SAY_AFTER_S, Caller
 from aether.config import CallConfig
-from aether.core.deployment import is_under_way
-from aether.core.membership import decode_member
-from aether.core.overview import Overview, ask_members, overview
+from aether.core.cluster.deployment import is_under_way
+from aether.core.cluster.membership import decode_member
+from aether.core.cluster.overview import Overview, ask_members, overview
 from aether.errors import (
     AetherError,
     ClientUnusable,

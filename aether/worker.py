@@ -35,10 +35,10 @@ from aether.config import (
     StorageConfig,
     WorkerSpec,
 )
-from aether.core.deployment import MODEL_VERSION, OUTDATED, versions_apart
+from aether.core.cluster.deployment import MODEL_VERSION, OUTDATED, versions_apart
+from aether.core.cluster.membership import MemberRow
+from aether.core.cluster.status import ANSWERS, DRAINING, SERVING, UNREADY, Status, encode_status
 from aether.core.health import Health, Need
-from aether.core.membership import MemberRow
-from aether.core.status import ANSWERS, DRAINING, SERVING, UNREADY, Status, encode_status
 from aether.errors import AetherError, ConfigError, ModelError, Unavailable
 from aether.jetstream.bundle import connect_worker
 from aether.log_lines import words

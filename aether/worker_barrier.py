@@ -32,7 +32,7 @@ class NotProved(ConfigError):
 
 
 def durability(storage: StorageConfig) -> str:
-    """What the row of a worker says of how it makes commits durable: see `aether.core.membership.MemberRow`."""
+    """What the row of a worker says of how it makes commits durable: see `aether.core.cluster.membership.MemberRow`."""
     return f"sync barrier, boot {boot_id()}" if storage.sync == "barrier" else ""
 
 

@@ -22,7 +22,7 @@ import uvloop
 
 from aether.client import Client, connect, open_session
 from aether.config import CallConfig, ConnectionConfig
-from aether.core.overview import ShardState
+from aether.core.cluster.overview import ShardState
 from benchmarks.bank import Account, model
 from benchmarks.hosts import NAMESPACE, Host
 from benchmarks.server import Server

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean, median
 
-from aether.core.ring import Weights, assignment, load_max, owners, weights_of
+from aether.core.cluster.ring import Weights, assignment, load_max, owners, weights_of
 from benchmarks import ring_others
 
 MEMBERS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 63, 64)

@@ -1,11 +1,11 @@
-"""Other ways to place shards under the same bound, to hold beside `aether.core.ring`: weights in, owners out."""
+"""Other ways to place shards under the same bound, beside `aether.core.cluster.ring`: weights in, owners out."""
 
 import itertools
 from collections.abc import Sequence
 from hashlib import shake_128
 from struct import unpack
 
-from aether.core.ring import Weights, bounded, first_choices, load_max, owners
+from aether.core.cluster.ring import Weights, bounded, first_choices, load_max, owners
 
 
 def as_it_is(weights: Weights) -> dict[int, str]:

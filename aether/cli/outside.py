@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from aether.cli.target import Target
-from aether.core.overview import Overview
+from aether.core.cluster.overview import Overview
 from aether.ids import ActorId, Position
 from aether.model.definition import ActorType
 from aether.supervisor.run import RunOptions, run

@@ -17,7 +17,7 @@ from aether.cli.outside import Difference, LoadedModel, Outside, Session
 from aether.cli.schemas import Schema
 from aether.cli.target import Target
 from aether.core.backoff import Backoff
-from aether.core.overview import Overview
+from aether.core.cluster.overview import Overview
 from aether.errors import DeadlineExceeded, Unavailable, UnknownActor, UnknownCommand, nothing_stored
 from aether.ids import ActorId
 from aether.wire import Event

@@ -19,7 +19,7 @@ from aether.cli.board import Board
 from aether.cli.exits import one_line
 from aether.cli.outside import Difference
 from aether.cli.schemas import Schema, resolve, signature_text, type_text
-from aether.core.overview import Overview, ShardOverview, ShardState
+from aether.core.cluster.overview import Overview, ShardOverview, ShardState
 from aether.ids import ActorId
 from aether.wire import Event, encode_commit, instant
 

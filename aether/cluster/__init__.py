@@ -1,1 +1,1 @@
-"""The asyncio shell of membership, leases and handoff: it performs what `aether.core.ownership` decides."""
+"""The asyncio shell of membership, leases and handoff: it performs what `aether.core.cluster.ownership` decides."""

@@ -1,8 +1,9 @@
 """A worker's part in the cluster: its row, what it knows of the others, and the leases of its shards.
 
-It reads the table through one watch, feeds every row to `aether.core.ownership`, and lets `Hands` and `Heartbeat` do
-what follows. All steps are synchronous and on the event loop, so what `valid` says is true in the very step in which an
-answer is sent. It knows shards and actors' names, not what actors do: that is the VM provider's.
+It reads the table through one watch, feeds every row to `aether.core.cluster.ownership`, and lets `Hands` and
+`Heartbeat` do what follows. All steps are synchronous and on the event loop, so what `valid` says is true
+in the very step in which an answer is sent. It knows shards and actors' names, not what actors do:
+that is the VM provider's.
 """
 
 import asyncio
@@ -15,11 +16,11 @@ from aether.background import Background
 from aether.cluster.hands import Hands
 from aether.cluster.heartbeat import Heartbeat
 from aether.config import ROW_LEFTOVER_S, ClusterConfig
-from aether.core.handoff import Happening
+from aether.core.cluster.handoff import Happening
+from aether.core.cluster.membership import MemberRow, decode_lease, decode_member
+from aether.core.cluster.ownership import Moves, Ownership
+from aether.core.cluster.session import Change, OwnSession
 from aether.core.health import Health
-from aether.core.membership import MemberRow, decode_lease, decode_member
-from aether.core.ownership import Moves, Ownership
-from aether.core.session import Change, OwnSession
 from aether.errors import AetherError, ConfigError, Unavailable
 from aether.ids import ActorId
 from aether.log_lines import words

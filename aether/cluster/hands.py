@@ -12,9 +12,9 @@ from typing import Any, TypeAlias, assert_never
 
 from aether.background import Background
 from aether.config import ClusterConfig
-from aether.core.effects import NOBODY, Abandon, Announce, Bury, Close, Effect, Open, Release, Take
-from aether.core.handoff import Happening
-from aether.core.membership import LeaseRow, encode_lease
+from aether.core.cluster.effects import NOBODY, Abandon, Announce, Bury, Close, Effect, Open, Release, Take
+from aether.core.cluster.handoff import Happening
+from aether.core.cluster.membership import LeaseRow, encode_lease
 from aether.errors import AetherError, Unavailable
 from aether.log_lines import Repeated, words
 from aether.names import lease_key, member_row_key

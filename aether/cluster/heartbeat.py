@@ -1,7 +1,7 @@
 """Keeps one member's row: writes it often enough, and says what is known of it to nobody but the session.
 
 One task. A write that is not acknowledged in time is given up and tried again soon; what came of it the watch tells.
-It takes no decision: `aether.core.session` says what to write.
+It takes no decision: `aether.core.cluster.session` says what to write.
 """
 
 import asyncio
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from aether.config import ClusterConfig
+from aether.core.cluster.membership import encode_member
+from aether.core.cluster.session import Create, OwnSession, Update, Wait
 from aether.core.health import Health, Need
-from aether.core.membership import encode_member
-from aether.core.session import Create, OwnSession, Update, Wait
 from aether.errors import Unavailable, VersionConflict
 from aether.log_lines import Repeated, words
 from aether.names import member_row_key

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from aether.background import Background
 from aether.core.backoff import Backoff
-from aether.core.membership import decode_member
+from aether.core.cluster.membership import decode_member
 from aether.errors import Unavailable
 from aether.ids import Position
 from aether.jetstream.connection import NatsConnection

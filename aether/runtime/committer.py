@@ -2,15 +2,15 @@
 
 Each actor has at most one commit in flight (its machine sees to that), so commits of different actors need no order.
 They are published each on its own, or, while there is a backlog and a server that is slow with singles, together: a
-batch is in flight alone, and whatever comes meanwhile goes next (`aether.core.batching` decides). A commit leaves only
-while its shard's lease is valid, however long it was in line. It never blocks, owns no task.
+batch is in flight alone, and whatever comes meanwhile goes next (`aether.core.actor.batching` decides). A commit leaves
+only while its shard's lease is valid, however long it was in line. It never blocks, owns no task.
 """
 
 import logging
 from collections import deque
 from collections.abc import Callable
 
-from aether.core.batching import Batching
+from aether.core.actor.batching import Batching
 from aether.ids import ActorId, Position
 from aether.ports import Append, AppendOutcome, EventStore, Fenced, Lease, Unknown
 from aether.runtime.cohort import Stage

@@ -6,8 +6,8 @@ about. It does no input or output.
 
 from collections.abc import Sequence
 
-from aether.core.record import CommandRecord
-from aether.core.turn import recall
+from aether.core.actor.record import CommandRecord
+from aether.core.actor.turn import recall
 from aether.errors import ActorFailed, HistoryRegressed, UnreadableEvent
 from aether.ids import ActorId, Position, Version
 from aether.model.definition import ActorType, Scope, State

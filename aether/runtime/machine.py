@@ -1,8 +1,8 @@
 """The virtual machine: one active actor, one turn at a time.
 
 It owns the actor's mailbox and fold, and runs entirely on the event loop: every step between awaits is synchronous, so
-it is atomic. `aether.core.lifecycle` says which steps there are. It never decides what is stored: a conflict or an
-unknown outcome sends it back to the history.
+it is atomic. `aether.core.actor.lifecycle` says which steps there are. It never decides what is stored: a conflict
+or an unknown outcome sends it back to the history.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ import logging
 from collections import deque
 from typing import Any
 
-from aether.core.lifecycle import Happening, Phase, advance
-from aether.core.record import CommandRecord
+from aether.core.actor.lifecycle import Happening, Phase, advance
+from aether.core.actor.record import CommandRecord
 from aether.errors import (
     ActorFailed,
     AetherError,

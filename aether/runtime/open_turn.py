@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from aether.codec import digest
-from aether.core.turn import Emitted, Kept, Turn
+from aether.core.actor.turn import Emitted, Kept, Turn
 from aether.errors import (
     ActorFailed,
     AetherError,

@@ -18,8 +18,8 @@ from msgspec import Raw
 
 from aether.background import Background
 from aether.config import Loss, RuntimeConfig
+from aether.core.actor.batching import Batching, CommitBatching
 from aether.core.backoff import Backoff
-from aether.core.batching import Batching, CommitBatching
 from aether.core.health import Health, Need
 from aether.errors import AetherError, ConfigError, DeadlineExceeded, Unavailable, nothing_stored
 from aether.ids import ActorId

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from aether.client import Client
 from aether.config import CallConfig, RuntimeConfig
-from aether.core.status import SERVING, Status, encode_status
+from aether.core.cluster.status import SERVING, Status, encode_status
 from aether.ids import ActorId
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer

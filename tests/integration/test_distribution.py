@@ -20,17 +20,17 @@ JOB_SEEN = re.compile("the user's own job: (.*)")
 
 EXTENSION = sysconfig.get_config_var("EXT_SUFFIX")
 LEFTOVERS = (
-    f"aether/core/turn{EXTENSION}",
+    f"aether/core/actor/turn{EXTENSION}",
     f"aether/errors{EXTENSION}",  # of a module that is on no list of compiled ones
-    "aether/core/turn.cpython-313-x86_64-linux-gnu.so",
+    "aether/core/actor/turn.cpython-313-x86_64-linux-gnu.so",
     "aether/codec.abi3.so",
-    "aether/core/turn.so",
-    "aether/core/turn.c",
-    "aether/core/turn.o",
+    "aether/core/actor/turn.so",
+    "aether/core/actor/turn.c",
+    "aether/core/actor/turn.o",
     f"6ec57f84c680d3a3778b__mypyc{EXTENSION}",
     f"aether/6ec57f84c680d3a3778b__mypyc{EXTENSION}",
-    "build/lib/aether/core/turn.py",
-    "aether/build/lib/aether/core/turn.py",
+    "build/lib/aether/core/actor/turn.py",
+    "aether/build/lib/aether/core/actor/turn.py",
     "pyproject.toml.bak",
 )
 

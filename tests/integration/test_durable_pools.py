@@ -16,7 +16,7 @@ import pytest
 
 import aether
 from aether.config import ConnectionConfig, StorageConfig
-from aether.core.membership import MemberRow, encode_member
+from aether.core.cluster.membership import MemberRow, encode_member
 from aether.errors import Unavailable
 from aether.ids import ActorId, Position
 from aether.jetstream.api import Answered, Method

@@ -10,7 +10,7 @@ import pytest
 from aether import ActorId, Runtime, Unavailable
 from aether.cluster.cluster import Cluster
 from aether.config import ClusterConfig
-from aether.core.membership import MemberRow
+from aether.core.cluster.membership import MemberRow
 from aether.jetstream.bundle import JetStreamConnection
 from aether.names import shard_of
 from aether.ports import NotSent

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aether.core.batching import BACKLOG_MIN, FORGET_S, SAMPLE, Batching, CommitBatching
+from aether.core.actor.batching import BACKLOG_MIN, FORGET_S, SAMPLE, Batching, CommitBatching
 
 BATCH_MAX = 500
 TOGETHER_MIN = 8

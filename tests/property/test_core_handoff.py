@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aether.core import handoff
-from aether.core.handoff import ANSWERING, LOSABLE, TRANSITIONS, Happening, Phase, advance
+from aether.core.cluster import handoff
+from aether.core.cluster.handoff import ANSWERING, LOSABLE, TRANSITIONS, Happening, Phase, advance
 
 happenings = st.lists(st.sampled_from(Happening), max_size=40)
 

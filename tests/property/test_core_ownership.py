@@ -9,9 +9,9 @@ import pytest
 from hypothesis import settings
 
 from aether.config import ClusterConfig
-from aether.core.membership import Holder, Membership
-from aether.core.ownership import Ownership
-from aether.core.session import OwnSession
+from aether.core.cluster.membership import Holder, Membership
+from aether.core.cluster.ownership import Ownership
+from aether.core.cluster.session import OwnSession
 from tests.support.cluster_sim import CONFIG, SHARDS, Simulation, Violation, churn, play
 
 STEPS = 25

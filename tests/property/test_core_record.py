@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aether.core.record import FEW, CommandRecord
+from aether.core.actor.record import FEW, CommandRecord
 from aether.ids import Position
 
 ADDS = st.lists(st.tuples(st.integers(0, 40), st.floats(0, 100), st.integers(0, 5)), max_size=60)

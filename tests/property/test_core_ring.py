@@ -8,7 +8,7 @@ from zlib import crc32
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from aether.core.ring import (
+from aether.core.cluster.ring import (
     MEMBERS_REMEMBERED,
     Weights,
     assignment,
@@ -152,7 +152,7 @@ def test_more_members_than_are_remembered() -> None:
 
 
 def test_placement_is_the_same_under_any_hash_seed() -> None:
-    program = "from aether.core.ring import *; print(assignment({f'node-{n}' for n in range(9)}, 64))"
+    program = "from aether.core.cluster.ring import *; print(assignment({f'node-{n}' for n in range(9)}, 64))"
     runs = {
         subprocess.run(
             [sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True

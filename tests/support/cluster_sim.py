@@ -13,11 +13,11 @@ from itertools import count
 from random import Random
 
 from aether.config import ClusterConfig
-from aether.core.effects import Abandon, Announce, Bury, Close, Effect, Open, Release, Take
-from aether.core.handoff import Happening, Phase
-from aether.core.membership import LeaseRow, MemberRow, decode_lease, decode_member, encode_lease, encode_member
-from aether.core.ownership import Ownership
-from aether.core.session import Create, OwnSession, Update
+from aether.core.cluster.effects import Abandon, Announce, Bury, Close, Effect, Open, Release, Take
+from aether.core.cluster.handoff import Happening, Phase
+from aether.core.cluster.membership import LeaseRow, MemberRow, decode_lease, decode_member, encode_lease, encode_member
+from aether.core.cluster.ownership import Ownership
+from aether.core.cluster.session import Create, OwnSession, Update
 
 SHARDS = 12
 TTL_S = 5.0

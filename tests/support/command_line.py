@@ -12,7 +12,7 @@ from msgspec import Raw
 from aether.cli.execute import execute
 from aether.cli.outside import LoadedModel, Outside
 from aether.cli.target import Target
-from aether.core.overview import Overview, ShardOverview, ShardState
+from aether.core.cluster.overview import Overview, ShardOverview, ShardState
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position
 from aether.jetstream.needs import Difference

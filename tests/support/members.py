@@ -17,9 +17,9 @@ from aether import ActorId, Runtime
 from aether.calls import Caller
 from aether.cluster.cluster import Cluster
 from aether.config import CallConfig, ClusterConfig, RuntimeConfig
+from aether.core.cluster.membership import MemberRow, decode_lease, decode_member
+from aether.core.cluster.ring import assignment, owners
 from aether.core.health import Health
-from aether.core.membership import MemberRow, decode_lease, decode_member
-from aether.core.ring import assignment, owners
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
 from aether.names import member_of_row_key, shard_of, shard_of_lease_key

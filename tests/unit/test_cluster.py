@@ -7,7 +7,7 @@ import pytest
 
 from aether import ConfigError, Unavailable
 from aether.cluster.cluster import Cluster
-from aether.core.membership import LeaseRow, MemberRow, encode_lease, encode_member
+from aether.core.cluster.membership import LeaseRow, MemberRow, encode_lease, encode_member
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
 from aether.names import lease_key, member_row_key

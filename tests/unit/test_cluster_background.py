@@ -9,7 +9,7 @@ import pytest
 from aether import background
 from aether.cluster.heartbeat import Heartbeat
 from aether.core.backoff import Backoff
-from aether.core.ownership import Ownership
+from aether.core.cluster.ownership import Ownership
 from aether.memory.server import InMemoryServer
 from aether.memory.table import InMemoryTable
 from aether.runtime.registry import Registry

@@ -5,9 +5,9 @@ import gc
 import warnings
 
 from aether.cluster.hands import Hands
-from aether.core.effects import Abandon, Close, Open, Release, Take
-from aether.core.handoff import Happening
-from aether.core.membership import LeaseRow
+from aether.core.cluster.effects import Abandon, Close, Open, Release, Take
+from aether.core.cluster.handoff import Happening
+from aether.core.cluster.membership import LeaseRow
 from aether.memory.connection import InMemoryConnection
 from aether.memory.faults import Faults, Lost, Step, StoredUnknown
 from aether.memory.server import InMemoryServer

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from aether import Unavailable
+from aether.core.cluster.status import Status, encode_status
 from aether.core.health import Need
-from aether.core.status import Status, encode_status
 from aether.errors import DeadlineExceeded
 from aether.memory.server import InMemoryServer
 from tests.support.members import SHARDS, Member, actor_of, client, member, settled, soon

@@ -3,7 +3,7 @@
 import pytest
 
 from aether import Unavailable
-from aether.core.membership import LeaseRow, encode_lease
+from aether.core.cluster.membership import LeaseRow, encode_lease
 from aether.memory.server import InMemoryServer
 from aether.names import lease_key
 from aether.ports import Row

@@ -1,7 +1,7 @@
 """Which versions of the model run side by side, as the members' rows say."""
 
-from aether.core.deployment import SHOWN_MAX, versions_apart
-from aether.core.membership import MemberRow
+from aether.core.cluster.deployment import SHOWN_MAX, versions_apart
+from aether.core.cluster.membership import MemberRow
 
 
 def row(version: str | None, *, active: bool = True, outdated: bool = False) -> MemberRow:

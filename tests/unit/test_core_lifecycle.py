@@ -2,7 +2,7 @@
 
 import pytest
 
-from aether.core.lifecycle import TRANSITIONS, Happening, Phase, advance
+from aether.core.actor.lifecycle import TRANSITIONS, Happening, Phase, advance
 
 
 def test_every_phase_but_the_last_can_be_left_and_every_phase_can_be_reached() -> None:

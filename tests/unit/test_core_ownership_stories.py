@@ -4,12 +4,12 @@ from collections.abc import Callable
 from itertools import count
 
 from aether.config import ClusterConfig
-from aether.core.effects import Abandon, Bury, Close, Effect, Open, Release, Take
-from aether.core.handoff import Happening, Phase
-from aether.core.membership import LeaseRow, MemberRow
-from aether.core.ownership import Ownership
-from aether.core.ring import assignment, owners
-from aether.core.session import Create, OwnSession
+from aether.core.cluster.effects import Abandon, Bury, Close, Effect, Open, Release, Take
+from aether.core.cluster.handoff import Happening, Phase
+from aether.core.cluster.membership import LeaseRow, MemberRow
+from aether.core.cluster.ownership import Ownership
+from aether.core.cluster.ring import assignment, owners
+from aether.core.cluster.session import Create, OwnSession
 
 CONFIG = ClusterConfig(ttl_s=5, regather_s=0)
 

@@ -2,8 +2,8 @@
 
 from msgspec.structs import replace
 
-from aether.core.membership import MemberRow, Word
-from aether.core.session import Change, Create, OwnSession, Update, Wait
+from aether.core.cluster.membership import MemberRow, Word
+from aether.core.cluster.session import Change, Create, OwnSession, Update, Wait
 
 ME = MemberRow(node="n", slot=0, incarnation="run-1", claim="dir")
 

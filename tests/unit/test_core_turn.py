@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from aether.core.turn import Emitted, Turn, recall
+from aether.core.actor.turn import Emitted, Turn, recall
 from aether.ids import ActorId, Position, Version
 from aether.wire import Command, decode_commit, encode_answer
 

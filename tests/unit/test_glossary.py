@@ -66,7 +66,11 @@ def test_the_code_of_a_word_exists(line: Line) -> None:
 
 
 def test_a_name_that_does_not_exist_is_noticed() -> None:
-    for wrong in ("aether.core.turn.NoSuchThing", "aether.no_such_module", "aether.config.RuntimeConfig.no_such_field"):
+    for wrong in (
+        "aether.core.actor.NoSuchThing",
+        "aether.no_such_module",
+        "aether.config.RuntimeConfig.no_such_field",
+    ):
         with pytest.raises(AssertionError):
             resolve(wrong)
 

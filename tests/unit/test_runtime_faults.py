@@ -18,9 +18,9 @@ import aether.runtime.open_turn
 import aether.runtime.replay
 import aether.runtime.snapshots
 from aether import ActorFailed, ActorId, Runtime
-from aether.core.batching import Batching
-from aether.core.record import CommandRecord
-from aether.core.turn import Turn
+from aether.core.actor.batching import Batching
+from aether.core.actor.record import CommandRecord
+from aether.core.actor.turn import Turn
 from aether.errors import AetherError, Unavailable
 from aether.memory.connection import InMemoryConnection
 from aether.memory.snapshots import InMemorySnapshotStore

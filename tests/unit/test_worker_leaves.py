@@ -10,7 +10,7 @@ import pytest
 
 from aether import Model
 from aether.config import WorkerSpec
-from aether.core.membership import decode_lease
+from aether.core.cluster.membership import decode_lease
 from aether.errors import Unavailable
 from aether.memory.connection import InMemoryConnection
 from aether.memory.faults import Fault, Faults, Late, Step, StoredUnknown

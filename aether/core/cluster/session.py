@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
-from aether.core.holding import Holding
-from aether.core.membership import Holder, MemberRow, Word
+from aether.core.cluster.holding import Holding
+from aether.core.cluster.membership import Holder, MemberRow, Word
 from aether.names import member_name
 
 ALIVE_AFTER_RENEWALS = 2

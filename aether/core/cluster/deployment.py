@@ -6,7 +6,7 @@ model does not know another one may know then, or this one's successor.
 
 from collections.abc import Iterable
 
-from aether.core.membership import MemberRow
+from aether.core.cluster.membership import MemberRow
 
 MODEL_VERSION = "model_version"
 """In a row's `about`: the fingerprint of the model."""

@@ -6,7 +6,7 @@ Each carries its shard's serial, which its outcome brings back.
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from aether.core.membership import LeaseRow
+from aether.core.cluster.membership import LeaseRow
 
 NOBODY = LeaseRow()
 """The lease row of a shard that was released."""

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
-from aether.core.membership import Holder, MemberRow, Word, decode_lease, decode_member
-from aether.core.ring import assignment, owners
-from aether.core.status import ANSWERS, DRAINING, SERVING, SILENT, Status, decode_status
+from aether.core.cluster.membership import Holder, MemberRow, Word, decode_lease, decode_member
+from aether.core.cluster.ring import assignment, owners
+from aether.core.cluster.status import ANSWERS, DRAINING, SERVING, SILENT, Status, decode_status
 from aether.names import member_of_row_key, shard_of_lease_key
 
 

@@ -1,8 +1,8 @@
 """Which shards a member has, takes and gives: a fold over the table's rows and the outcomes of what it did about them.
 
-It owns every shard's phase (`aether.core.handoff`) and what the table says of leases. Inputs are synchronous and
-cheap; `decide` gives all that is to be done by now. Each effect carries its shard's serial, and so does its outcome, so
-that an outcome that comes late, after the shard was lost and taken again, changes nothing.
+It owns every shard's phase (`aether.core.cluster.handoff`) and what the table says of leases. Inputs are synchronous
+and cheap; `decide` gives all that is to be done by now. Each effect carries its shard's serial, and so
+does its outcome, so that an outcome that comes late, after the shard was lost and taken again, changes nothing.
 
 The ring places shards on the members that are there and, for a while, on those that are expected: siblings that were
 forked together, and members whose rows ended while the server could not be reached. So nothing moves because everybody
@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aether.config import ClusterConfig
-from aether.core.effects import NOBODY, Abandon, Announce, Bury, Close, Effect, Open, Release, Take
-from aether.core.handoff import ANSWERING, Happening, Phase, advance
-from aether.core.membership import Holder, LeaseRow, MemberRow, Membership, Word
-from aether.core.ring import assignment, owners
-from aether.core.session import Change, OwnSession
+from aether.core.cluster.effects import NOBODY, Abandon, Announce, Bury, Close, Effect, Open, Release, Take
+from aether.core.cluster.handoff import ANSWERING, Happening, Phase, advance
+from aether.core.cluster.membership import Holder, LeaseRow, MemberRow, Membership, Word
+from aether.core.cluster.ring import assignment, owners
+from aether.core.cluster.session import Change, OwnSession
 
 RUN_SEPARATOR = "-"
 GIVING = (Phase.CLOSING, Phase.EMPTY, Phase.RELEASING)

@@ -1,0 +1,1 @@
+"""Pure state machines of a member of the cluster: table rows, session, ring, leases, handoff."""
