@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     )
     from aether.history import EventStream, HistoryEvent
     from aether.ids import ActorId
-    from aether.jetstream.bundle import JetStreamConnection
+    from aether.jetstream.adapters import JetStreamConnection
     from aether.jetstream.bus import NATSEventBus
     from aether.jetstream.snapshots import JetStreamSnapshotStore
     from aether.jetstream.store import JetStreamEventStore
@@ -161,7 +161,7 @@ _WHERE = {
     "InMemoryTable": "aether.memory.table",
     "InMemoryTransport": "aether.memory.transport",
     "InvalidCommand": "aether.errors",
-    "JetStreamConnection": "aether.jetstream.bundle",
+    "JetStreamConnection": "aether.jetstream.adapters",
     "JetStreamEventStore": "aether.jetstream.store",
     "JetStreamSnapshotStore": "aether.jetstream.snapshots",
     "JetStreamTable": "aether.jetstream.table",

@@ -1,8 +1,8 @@
 """The client: typed proxies, states and histories over one connection.
 
-`connect` knows the model and gives typed values; `open_session` knows only names and gives JSON, for tools. Both read
-the number of shards from the stream, so a client needs no routing table and no configuration beside a URL. A client
-belongs to one event loop.
+`connect` knows the model and gives typed values; `connect_untyped` knows only names and gives JSON, for tools. Both
+read the number of shards from the stream, so a client needs no routing table and no configuration beside a URL. A
+client belongs to one event loop.
 """
 
 import asyncio
@@ -23,18 +23,18 @@ from aether.config import CallConfig, ConnectionConfig, from_environment
 from aether.errors import AetherError, ClientUnusable, ConfigError, Unavailable
 from aether.history import EventStream, History
 from aether.ids import ActorId, Position
-from aether.jetstream.bundle import client_bundle
-from aether.jetstream.connection import NatsConnection
-from aether.jetstream.layout import namespaces
+from aether.jetstream.adapters import client_bundle
+from aether.jetstream.connection.nats_connection import NatsConnection
+from aether.jetstream.provisioning import namespaces
 from aether.model.actor import Actor
 from aether.model.decider import Decider
 from aether.model.definition import ActorState
 from aether.model.model import Model
 from aether.model.proxy import ActorRef, AnyDecider, proxy_of
 from aether.runtime.state_query import decode_state_reply
-from aether.session import Session
 from aether.system.clock import SystemClock
 from aether.system.environment import environment, namespace_of, nats_url
+from aether.untyped_client import UntypedClient
 
 LOOK_AGAIN_S = 0.1
 LAYOUT_WAIT_S = 10.0
@@ -56,15 +56,15 @@ class Client:
     Elsewhere, and when it is closed, every use raises `ClientUnusable` at once; calls that are open then end with it.
     """
 
-    def __init__(self, session: Session, model: Model) -> None:
-        self._session = session
+    def __init__(self, untyped: UntypedClient, model: Model) -> None:
+        self._untyped = untyped
         self._model = model
-        self._send = session.caller.call
+        self._send = untyped.caller.call
 
     @property
     def namespace(self) -> str:
         """The namespace it talks to."""
-        return self._session.namespace
+        return self._untyped.namespace
 
     @overload
     def actor(self, kind: type[A], key: str, deadline_s: float | None = None, command_id: str | None = None) -> A: ...
@@ -106,7 +106,7 @@ class Client:
         """
         actor_type = self._model.actor_type(kind)
         actor_id = ActorId(actor_type.kind, key)
-        answer = await self._session.state_answer(actor_id, version, deadline_s=deadline_s)
+        answer = await self._untyped.state_answer(actor_id, version, deadline_s=deadline_s)
         try:
             return decode_state_reply(bytes(answer.value), Position(answer.position), actor_type)
         except (MsgspecError, ValueError) as error:
@@ -134,7 +134,7 @@ class Client:
         actor_type = self._model.actor_type(kind)
         actor_id = ActorId(actor_type.kind, key)
         return History(
-            lambda: self._session.history(actor_id, after_version, deadline_s=deadline_s), actor_id, actor_type
+            lambda: self._untyped.history(actor_id, after_version, deadline_s=deadline_s), actor_id, actor_type
         )
 
     def keys(self, kind: ActorRef, deadline_s: float | None = None) -> AsyncIterator[str]:
@@ -143,7 +143,7 @@ class Client:
         Each comes once, in no order that means anything; an actor that is new meanwhile may be missing. Raises what
         `history` raises.
         """
-        return self._session.keys(self._model.actor_type(kind).kind, deadline_s=deadline_s)
+        return self._untyped.keys(self._model.actor_type(kind).kind, deadline_s=deadline_s)
 
     @overload
     def subscribe(self, *, deadline_s: float | None = None) -> EventStream[object]: ...
@@ -172,7 +172,7 @@ class Client:
         Iterating raises `Overloaded` when its reader falls too far behind, and `ClientUnusable` when the client is
         closed.
         """
-        return self._session.subscribe(self._model, frozenset(event_types), deadline_s=deadline_s)
+        return self._untyped.subscribe(self._model, frozenset(event_types), deadline_s=deadline_s)
 
 
 class Connecting(AbstractAsyncContextManager[Client]):
@@ -181,11 +181,13 @@ class Connecting(AbstractAsyncContextManager[Client]):
     The connection lasts until it is left. Entered by hand and never left, it is closed when its client is garbage.
     """
 
-    def __init__(self, opening: AbstractAsyncContextManager[Session], model: Model) -> None:
+    def __init__(self, opening: AbstractAsyncContextManager[UntypedClient], model: Model) -> None:
         self._opening = opening
         self._model = model
         self._entered = False
-        self._when_dropped: weakref.finalize[[AbstractAsyncContextManager[Session], asyncio.AbstractEventLoop], Client]
+        self._when_dropped: weakref.finalize[
+            [AbstractAsyncContextManager[UntypedClient], asyncio.AbstractEventLoop], Client
+        ]
 
     async def __aenter__(self) -> Client:
         if self._entered:
@@ -207,13 +209,13 @@ class Connecting(AbstractAsyncContextManager[Client]):
         raise AttributeError(text)
 
 
-def _dropped(opening: AbstractAsyncContextManager[Session], loop: asyncio.AbstractEventLoop) -> None:
+def _dropped(opening: AbstractAsyncContextManager[UntypedClient], loop: asyncio.AbstractEventLoop) -> None:
     warnings.warn("a client was dropped while it was open: leave its `async with`", ResourceWarning, stacklevel=2)
     with suppress(RuntimeError):  # the event loop is closed, and the connection with it
         loop.call_soon_threadsafe(lambda: loop.create_task(_leave(opening)))
 
 
-async def _leave(opening: AbstractAsyncContextManager[Session]) -> None:
+async def _leave(opening: AbstractAsyncContextManager[UntypedClient]) -> None:
     await opening.__aexit__(None, None, None)
 
 
@@ -234,19 +236,19 @@ def connect(
     appear within `LAYOUT_WAIT_S`, `ConfigError` for bad settings.
     """
     chosen = namespace or namespace_of(environment(), model.name)
-    return Connecting(open_session(url, namespace=chosen, calls=calls, connection=connection), model)
+    return Connecting(connect_untyped(url, namespace=chosen, calls=calls, connection=connection), model)
 
 
 @asynccontextmanager
-async def open_session(
+async def connect_untyped(
     url: str | None = None,
     *,
     namespace: str | None = None,
     calls: CallConfig | None = None,
     connection: ConnectionConfig | None = None,
     wait_s: float = LAYOUT_WAIT_S,
-) -> AsyncIterator[Session]:
-    """A session without a model; the namespace defaults to the only one that the server has.
+) -> AsyncIterator[UntypedClient]:
+    """A untyped without a model; the namespace defaults to the only one that the server has.
 
     Waits `wait_s` for a pool that is just starting. Raises `ConfigError` when there are several namespaces,
     `Unavailable` when there is none, and what `connect` raises.
@@ -263,11 +265,11 @@ async def open_session(
         node = await client_bundle(nats, chosen, SystemClock(), timeout_s=wait_s)
         try:
             await node.transport.follow_owners()
-            session = Session(node, settings)
+            untyped = UntypedClient(node, settings)
             try:
-                yield session
+                yield untyped
             finally:
-                session.close()
+                untyped.close()
         finally:
             await node.bus.close()
     finally:

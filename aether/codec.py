@@ -2,7 +2,7 @@
 
 A `Codec` is made once for each declared type and shared; it is stateless and safe from any thread. msgspec does the
 work (it converts and validates in one pass); what msgspec lets through and should not is refused with the help of
-`aether.fit`. This is the hot half, and can be compiled.
+`aether.json_checks`. This is the hot half, and can be compiled.
 """
 
 import hashlib
@@ -16,11 +16,11 @@ from msgspec.json import Decoder
 
 from aether.comparison import difference, rounded, unfaithful
 from aether.exactness import Fields, exact_of
-from aether.fit import (
+from aether.json_checks import (
     INTEGER_MAX,
     INTEGER_MIN,
-    Misfit,
     Unsupported,
+    ValueMismatch,
     encode,
     encode_canonical,
     from_builtins,
@@ -87,8 +87,8 @@ class Codec:
     def record(self, value: Any) -> tuple[bytes, Any]:
         """The value as JSON, and the equal value which that JSON gives back.
 
-        Raises `Misfit` with the path of what is not of the declared type or would not come back equal. An int where
-        a float is declared is taken for the same float, as Python's typing has it.
+        Raises `ValueMismatch` with the path of what is not of the declared type or would not come back equal. An int
+        where a float is declared is taken for the same float, as Python's typing has it.
         """
         raw = _encoded(value)
         if self._holds_float and b"null" in raw:
@@ -103,7 +103,7 @@ class Codec:
         """The value as JSON that fits the declared type and says exactly what was given.
 
         A value may be given in the JSON form of its type: a list for a tuple or a set, a text for a date, a dict for a
-        dataclass. Raises `Misfit` with the path of what does not fit, or would arrive as something else.
+        dataclass. Raises `ValueMismatch` with the path of what does not fit, or would arrive as something else.
         """
         raw = _encoded(value)
         if self._holds_float and b"null" in raw:
@@ -119,7 +119,7 @@ class Codec:
         return raw
 
     def decode(self, raw: bytes) -> Any:
-        """The value that `raw` holds. Raises `Misfit` for anything that is not JSON of the declared type.
+        """The value that `raw` holds. Raises `ValueMismatch` for anything that is not JSON of the declared type.
 
         Fields that the type does not know are left out, because older and newer code declares others.
         """
@@ -141,13 +141,13 @@ class Codec:
         try:
             value = self._decode(raw)
         except ValidationError as error:
-            raise Misfit(*split_path(str(error))) from None
+            raise ValueMismatch(*split_path(str(error))) from None
         except (DecodeError, UnicodeDecodeError) as error:
-            raise Misfit(f"not JSON: {error}") from None
+            raise ValueMismatch(f"not JSON: {error}") from None
         except RecursionError:
-            raise Misfit("nested too deeply") from None
+            raise ValueMismatch("nested too deeply") from None
         except TypeError as error:  # what is not hashable, in a set or as a key
-            raise Misfit(f"not of its type: {error}") from None
+            raise ValueMismatch(f"not of its type: {error}") from None
         if self._holds_decimal and (b"nan" in (lower := raw.lower()) or b"inf" in lower):
             refuse(not_json, value)
         return value
@@ -171,11 +171,11 @@ def _encoded(value: Any) -> bytes:
         raw = encode(value)
     except UnicodeEncodeError:
         refuse(not_json, value)
-        raise Misfit("a text with a lone surrogate is no JSON") from None
+        raise ValueMismatch("a text with a lone surrogate is no JSON") from None
     except RecursionError:
-        raise Misfit("nested too deeply") from None
+        raise ValueMismatch("nested too deeply") from None
     except (MsgspecError, TypeError, ValueError, NotImplementedError) as error:
-        raise Misfit(f"it has no JSON form: {error}", path_of_unencodable(value)) from None
+        raise ValueMismatch(f"it has no JSON form: {error}", path_of_unencodable(value)) from None
     if len(raw) > 18 and _LONG_RUN in raw.translate(_DIGITS_AS_ZERO):
         refuse(not_json, value)
         _check_integers(raw)
@@ -187,7 +187,7 @@ def _check_integers(raw: bytes) -> None:
         return
     for token in _TOKENS.findall(raw):
         if token[0] != 0x22 and token.lstrip(b"-").isdigit() and not INTEGER_MIN <= _integer(token) <= INTEGER_MAX:
-            raise Misfit(f"the integer {token[:40].decode()} needs more than 64 bits")
+            raise ValueMismatch(f"the integer {token[:40].decode()} needs more than 64 bits")
 
 
 def _integer(digits: bytes) -> int:

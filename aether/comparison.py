@@ -19,7 +19,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct, inspect
 
-from aether.fit import Found, children, encode, field_names, is_pydantic, shown
+from aether.json_checks import Found, children, encode, field_names, is_pydantic, shown
 
 _TOO_FINE = re.compile(r"\.\d{6}\d*[1-9]")
 _DURATION = re.compile(

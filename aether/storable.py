@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct, inspect
 
-from aether.fit import Unsupported, is_pydantic, name_of
+from aether.json_checks import Unsupported, is_pydantic, name_of
 
 _KEYS = (
     inspect.StrType, inspect.IntType, inspect.FloatType, inspect.BytesType, inspect.DecimalType, inspect.UUIDType,

@@ -14,8 +14,8 @@ from msgspec import DecodeError, Raw, Struct, ValidationError
 from msgspec.json import Decoder, Encoder
 
 from aether.errors import AetherError, InvalidCommand, UnreadableEvent, error_body, error_from_body
-from aether.fit import split_path
 from aether.ids import COMMAND_ID_CHARS_MAX, ActorId, Position, Version
+from aether.json_checks import split_path
 
 DEADLINE_AHEAD_MAX_S = 60.0
 """A command's deadline is at most this far ahead, so that ids need not be remembered for longer."""

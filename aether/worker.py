@@ -40,7 +40,7 @@ from aether.core.cluster.membership import MemberRow
 from aether.core.cluster.status import ANSWERS, DRAINING, SERVING, UNREADY, Status, encode_status
 from aether.core.health import Health, Need
 from aether.errors import AetherError, ConfigError, ModelError, Unavailable
-from aether.jetstream.bundle import connect_worker
+from aether.jetstream.adapters import connect_worker
 from aether.log_lines import words
 from aether.model.model import Model
 from aether.names import member_name
@@ -300,7 +300,7 @@ class Worker:
     async def _until_serving(self, cluster: Cluster, health: Health) -> None:
         """Return when it serves: it has its share, or some of it while the rest is held up, and lacks nothing."""
         while True:
-            settled = await cluster.settled(SETTLE_TIMEOUT_S)
+            settled = await cluster.wait_balanced(SETTLE_TIMEOUT_S)
             if (settled or cluster.moves().held) and not health.trouble:
                 return
             self._lifeline.alive()  # what it waits for is not its own doing: it is not to be killed for it

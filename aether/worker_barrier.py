@@ -15,7 +15,7 @@ from pathlib import Path
 from aether.background import Background
 from aether.config import ConnectionConfig, StorageConfig
 from aether.errors import ConfigError, Unavailable
-from aether.jetstream.bundle import JetStreamConnection, connect_worker
+from aether.jetstream.adapters import JetStreamConnection, connect_worker
 from aether.log_lines import words
 from aether.system.block_files import BlockFiles, directories_of, why_not_synced
 from aether.system.clock import SystemClock
@@ -65,7 +65,7 @@ async def sync_barrier(
     `NotProved` where the server's files are not found or what it acknowledges does not stand in them, `Unavailable`.
     """
     async with AsyncExitStack() as stack:
-        blocks, generation = await _proved_in_time(node, store, waits)
+        blocks, session = await _proved_in_time(node, store, waits)
         try:
             await asyncio.to_thread(blocks.sync)  # the first one takes in all there is
         except OSError as error:
@@ -73,7 +73,7 @@ async def sync_barrier(
             raise Unavailable("nothing can be made durable") from error
         barrier = SyncBarrier(blocks.sync, failed)
         stack.push_async_callback(_closed, barrier, blocks)
-        stack.callback(_proving_again(node, blocks, barrier, failed, generation))
+        stack.callback(_proving_again(node, blocks, barrier, failed, session))
         node.wait_for(barrier)
         asked = await node.transport.answer_durable(barrier)
         stack.push_async_callback(asked.stop)
@@ -98,15 +98,15 @@ def _proving_again(
     """
     connected, background = asyncio.Event(), Background()
 
-    def changed(generation: object) -> None:
+    def changed(session: object) -> None:
         barrier.hold()
-        if generation is not None:
+        if session is not None:
             connected.set()
 
     async def prove() -> None:
         await connected.wait()
         connected.clear()
-        generation = node.nats.generation
+        session = node.nats.session
         try:
             why = await node.why_not_written(blocks)
         except Unavailable:
@@ -117,13 +117,13 @@ def _proving_again(
             why = str(error)
         if why:
             failed(f"another server is in its place: {why}")
-        elif generation is not None and generation is node.nats.generation:  # else it is proved anew on the next one
+        elif session is not None and session is node.nats.session:  # else it is proved anew on the next one
             barrier.go_on()
 
     proving = background.forever("aether proof of the sync barrier", partial(_again_and_again, prove))
     unlisten = node.nats.listen(changed)
-    if node.nats.generation is not proved_on:
-        changed(node.nats.generation)
+    if node.nats.session is not proved_on:
+        changed(node.nats.session)
 
     def end() -> None:
         unlisten()
@@ -142,9 +142,9 @@ async def _proved_in_time(
 ) -> tuple[BlockFiles, object]:
     """`_proved`, once the server stores something, and on which connection: a full disk has room again some time."""
     while True:
-        generation = node.nats.generation
+        session = node.nats.session
         try:
-            return await _proved(node, store), generation
+            return await _proved(node, store), session
         except Unavailable as error:
             log.info("whether a sync makes durable what is stored cannot be seen yet", extra={"error": words(error)})
         waits()

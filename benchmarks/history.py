@@ -17,7 +17,7 @@ from nats.aio.client import Client
 
 from aether.config import ConnectionConfig, StorageConfig
 from aether.ids import ActorId
-from aether.jetstream.bundle import connect_worker
+from aether.jetstream.adapters import connect_worker
 from aether.names import Names, event_source, snapshot_key
 from aether.system.clock import SystemClock
 from aether.wire import encode_commit, new_event

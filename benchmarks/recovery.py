@@ -20,7 +20,7 @@ from pathlib import Path
 
 import uvloop
 
-from aether.client import Client, connect, open_session
+from aether.client import Client, connect, connect_untyped
 from aether.config import CallConfig, ConnectionConfig
 from aether.core.cluster.overview import ShardState
 from benchmarks.bank import Account, model
@@ -112,7 +112,7 @@ async def under_load(client: Client, happen: Callable[[], Awaitable[None]], what
 
 async def owned(url: str, workers: int) -> None:
     """Return when so many members share all the shards and nothing moves."""
-    async with open_session(url, namespace=NAMESPACE) as session:
+    async with connect_untyped(url, namespace=NAMESPACE) as session:
         while True:
             found = await session.overview()
             if len(found.members) == workers and all(shard.state is ShardState.HELD for shard in found.shards):

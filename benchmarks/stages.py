@@ -35,7 +35,7 @@ Stages: TypeAlias = Mapping[str, Sequence[str]]
 """The stages by what they are called, each with patterns for its functions: `Class.method`, compiled or not."""
 
 WORKER: Stages = {
-    "read messages: frames": ["Parser.feed", "Lane.data_received"],
+    "read messages: frames": ["Parser.feed", "NatsProtocol.data_received"],
     "route a command: subject, envelope, arguments, mailbox": [
         "NatsTransport", "Router.receive", "Router.read_all", "Router.hand_over_all", "VirtualMachine.receive",
     ],
@@ -45,7 +45,7 @@ WORKER: Stages = {
     "take the acknowledgement": ["Inbox.deliver", "Committer.settle", "JetStreamEventStore.outcome"],
     "remember the command, answer it": ["VirtualMachine.settled", "OpenTurn.dealloc", "Host.send_answers"],
     "look at the repeated commit": ["Follower.heard"],
-    "write to the socket": ["Lane.flush"],
+    "write to the socket": ["NatsProtocol.flush"],
 }  # fmt: skip
 
 LOAD: Stages = {
@@ -53,8 +53,8 @@ LOAD: Stages = {
     "make the call: proxy, arguments, typed reply": ["Client.actor", "Deposit.call"],
     "envelope, deadline, bound, retries": ["Caller.call"],
     "send it: subject, inbox, frame": ["NatsTransport.request"],
-    "read the answer: frames, inbox, wake the caller": ["Parser.feed", "Lane.data_received"],
-    "write to the socket": ["Lane.flush"],
+    "read the answer: frames, inbox, wake the caller": ["Parser.feed", "NatsProtocol.data_received"],
+    "write to the socket": ["NatsProtocol.flush"],
 }
 
 WAITING = "epoll_"

@@ -12,8 +12,8 @@ import typer
 from aether.cli import completion, help_texts, options, pool, render
 from aether.cli.arguments import read_arguments
 from aether.cli.board import Board
+from aether.cli.context import CliContext, LoadedModel
 from aether.cli.exits import EXIT_DONE, EXIT_REFUSED
-from aether.cli.outside import LoadedModel, Outside
 from aether.cli.project import create_project, next_steps
 from aether.cli.target import Asked, Target, find_target
 from aether.errors import InvalidCommand
@@ -375,9 +375,9 @@ def drop_snapshots_command(
     render.write_value({"kind": kind, **({} if key is None else {"key": key}), "dropped": dropped})
 
 
-def _outside(context: typer.Context) -> Outside:
+def _outside(context: typer.Context) -> CliContext:
     world = context.obj
-    assert isinstance(world, Outside)
+    assert isinstance(world, CliContext)
     return world
 
 

@@ -15,7 +15,7 @@ import typer
 
 from aether.cli import pool
 from aether.cli.board import Board
-from aether.cli.outside import Outside
+from aether.cli.context import CliContext
 from aether.cli.pool import Reached
 from aether.cli.target import Asked, find_target
 from aether.errors import AetherError
@@ -61,7 +61,7 @@ def keys(ctx: typer.Context, incomplete: str) -> Offered:
     kind, found = ctx.params.get("kind"), []
 
     async def some(reached: Reached) -> None:
-        async for key in reached.session.keys(str(kind), deadline_s=TIMEOUT_S):
+        async for key in reached.client.keys(str(kind), deadline_s=TIMEOUT_S):
             if key.startswith(incomplete) and key.isprintable() and not set(key) & set(" '\"\\$`"):
                 found.append((key, ""))
             if len(found) >= KEYS_MAX:
@@ -77,7 +77,7 @@ def _board(ctx: typer.Context) -> Board:
 
 
 def _ask(ctx: typer.Context, use: Callable[[Reached], Awaitable[T]], otherwise: T) -> T:
-    outside, given = ctx.obj if isinstance(ctx.obj, Outside) else Outside.real(), ctx.params
+    outside, given = ctx.obj if isinstance(ctx.obj, CliContext) else CliContext.real(), ctx.params
     try:
         with _silence():
             reference = given.get("model")

@@ -14,6 +14,7 @@ import typer
 from typer.main import get_command
 
 from aether.cli.app import app
+from aether.cli.context import CliContext
 from aether.cli.exits import (
     EXIT_BAD_INPUT,
     EXIT_DONE,
@@ -24,7 +25,6 @@ from aether.cli.exits import (
     exit_code,
     one_line,
 )
-from aether.cli.outside import Outside
 from aether.cli.render import ReaderGone
 from aether.config import EXIT_CONFIGURATION
 from aether.errors import AetherError
@@ -35,11 +35,11 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 
 
-def execute(arguments: Sequence[str], outside: Outside | None = None) -> int:
+def execute(arguments: Sequence[str], outside: CliContext | None = None) -> int:
     """Run a command line; the exit code."""
     if outside is None:
         _open_streams()
-    world = outside or Outside.real()
+    world = outside or CliContext.real()
     try:
         result = get_command(app).main(list(arguments), prog_name="aether", standalone_mode=False, obj=world)
         sys.stdout.flush()

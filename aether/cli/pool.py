@@ -1,6 +1,6 @@
-"""What the commands do with a running pool: each a coroutine over a session, bounded by the command's time-out.
+"""What the commands do with a running pool: each a coroutine over a client, bounded by the command's time-out.
 
-Opens one session, asks, and gives values back; it prints nothing. Raises the typed errors of `aether.errors`.
+Opens one client, asks, and gives values back; it prints nothing. Raises the typed errors of `aether.errors`.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from aether.cli.arguments import GivenArguments, encode_arguments
 from aether.cli.board import Board
-from aether.cli.outside import Difference, LoadedModel, Outside, Session
+from aether.cli.context import CliClient, CliContext, Difference, LoadedModel
 from aether.cli.schemas import Schema
 from aether.cli.target import Target
 from aether.core.backoff import Backoff
@@ -33,9 +33,9 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """An open session, the command's time limit, and the model where the user named one."""
+    """An open client, the command's time limit, and the model where the user named one."""
 
-    session: Session
+    client: CliClient
     limit: asyncio.Timeout
     model: LoadedModel | None
 
@@ -49,8 +49,8 @@ class Reached:
         attempt, begun_s, said = 0, asyncio.get_running_loop().time(), False
         while True:
             try:
-                source = f" (asked: namespace {self.session.namespace} at {self.session.server})"
-                return Board(await self.session.schema(), source)
+                source = f" (asked: namespace {self.client.namespace} at {self.client.server})"
+                return Board(await self.client.schema(), source)
             except Unavailable as error:
                 delay_s, now_s = _ASK_AGAIN.delay_s(attempt, jitter=0.5), asyncio.get_running_loop().time()
                 if self._ends_s() - now_s <= delay_s:
@@ -76,9 +76,9 @@ class Reached:
 
 
 def in_pool(
-    outside: Outside, target: Target, model: LoadedModel | None, use: Callable[[Reached], Awaitable[Value]]
+    outside: CliContext, target: Target, model: LoadedModel | None, use: Callable[[Reached], Awaitable[Value]]
 ) -> Value:
-    """Open a session, use it, close it. Raises `Unavailable` when the time is up."""
+    """Open a client, use it, close it. Raises `Unavailable` when the time is up."""
 
     async def whole() -> Value:
         async with _reach(outside, target, model) as reached:
@@ -88,10 +88,10 @@ def in_pool(
 
 
 @asynccontextmanager
-async def _reach(outside: Outside, target: Target, model: LoadedModel | None) -> AsyncIterator[Reached]:
+async def _reach(outside: CliContext, target: Target, model: LoadedModel | None) -> AsyncIterator[Reached]:
     try:
-        async with asyncio.timeout(target.timeout_s) as limit, outside.open_session(target) as session:
-            yield Reached(session, limit, model)
+        async with asyncio.timeout(target.timeout_s) as limit, outside.open_client(target) as client:
+            yield Reached(client, limit, model)
     except TimeoutError:
         text = f"no answer from the pool at {target.connection.shown_url} within {target.timeout_s:g} s"
         raise Unavailable(text, namespace=target.namespace) from None
@@ -106,7 +106,7 @@ async def call(
     if reached.model is not None:
         reached.model.actor_type(actor_id.kind).commands[command].decode_args(args)
     try:
-        answer = await reached.session.call(actor_id, command, args, deadline_s=reached.left_s(), command_id=command_id)
+        answer = await reached.client.call(actor_id, command, args, deadline_s=reached.left_s(), command_id=command_id)
     except DeadlineExceeded as error:
         if error.outcome_known:
             raise
@@ -138,7 +138,7 @@ async def _declared(reached: Reached, kind: str, command: str) -> tuple[Board, S
             return board, board.command(kind, command)
         except (UnknownActor, UnknownCommand):
             delay_s = _ASK_AGAIN.delay_s(attempt, jitter=0.5)
-            if reached.model is not None or reached.ends_within(delay_s) or not await reached.session.is_deploying():
+            if reached.model is not None or reached.ends_within(delay_s) or not await reached.client.is_deploying():
                 raise
         await asyncio.sleep(delay_s)
         attempt += 1
@@ -147,20 +147,20 @@ async def _declared(reached: Reached, kind: str, command: str) -> tuple[Board, S
 async def state(reached: Reached, actor_id: ActorId, version: int | None) -> bytes:
     """`{"id", "version", "state"}` as JSON. Raises `UnknownActor` for a kind that the model has not."""
     (await reached.board()).actor(actor_id.kind)
-    return await reached.session.state(actor_id, version, deadline_s=reached.left_s())
+    return await reached.client.state(actor_id, version, deadline_s=reached.left_s())
 
 
 async def history(reached: Reached, actor_id: ActorId, after_version: int, receive: Callable[[Event], None]) -> None:
     """Hand each event on as it is read. Raises `UnknownActor` for a kind that the model has not."""
     (await reached.board()).actor(actor_id.kind)
-    async for event, _position in reached.session.history(actor_id, after_version, deadline_s=reached.left_s()):
+    async for event, _position in reached.client.history(actor_id, after_version, deadline_s=reached.left_s()):
         receive(event)
 
 
 async def keys(reached: Reached, kind: str, receive: Callable[[str], None]) -> None:
     """Hand each key on as it is read. Raises `UnknownActor` when there is none and the model has no such kind."""
     found = False
-    async for key in reached.session.keys(kind, deadline_s=reached.left_s()):
+    async for key in reached.client.keys(kind, deadline_s=reached.left_s()):
         found = True
         receive(key)
     if not found:
@@ -175,26 +175,26 @@ async def tail(
     receive: Callable[[ActorId, Event], None],
 ) -> None:
     """Hand each event of these types, or of all, on as it is stored, without end."""
-    async for actor_id, event, _position in reached.session.tail(kind, key, deadline_s=reached.left_s()):
+    async for actor_id, event, _position in reached.client.tail(kind, key, deadline_s=reached.left_s()):
         if not types or event.type in types:
             receive(actor_id, event)
 
 
 async def drop_snapshots(reached: Reached, kind: str, key: str | None) -> int:
     """How many snapshots of a kind, or of one actor, were removed. The kind may be one that no model has any more."""
-    return await reached.session.drop_snapshots(kind, key, deadline_s=reached.left_s())
+    return await reached.client.drop_snapshots(kind, key, deadline_s=reached.left_s())
 
 
 async def overview(reached: Reached) -> tuple[str, Overview]:
     """The namespace, and its members in order of node and slot with its shards."""
-    found = await reached.session.overview(deadline_s=reached.left_s())
+    found = await reached.client.overview(deadline_s=reached.left_s())
     members = sorted(found.members, key=lambda row: (str(row.get("node")), row.get("slot") or 0))
-    return reached.session.namespace, found._replace(members=members)
+    return reached.client.namespace, found._replace(members=members)
 
 
 async def repair(reached: Reached, change: bool) -> list[Difference]:
     """What of the namespace's streams and buckets is not as needed; with `change`, set where it can be."""
-    return list(await reached.session.repair(change=change))
+    return list(await reached.client.repair(change=change))
 
 
 async def schema(reached: Reached) -> Board:

@@ -16,8 +16,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from aether.cli.board import Board
+from aether.cli.context import Difference
 from aether.cli.exits import one_line
-from aether.cli.outside import Difference
 from aether.cli.schemas import Schema, resolve, signature_text, type_text
 from aether.core.cluster.overview import Overview, ShardOverview, ShardState
 from aether.ids import ActorId

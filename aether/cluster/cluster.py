@@ -1,9 +1,8 @@
 """A worker's part in the cluster: its row, what it knows of the others, and the leases of its shards.
 
-It reads the table through one watch, feeds every row to `aether.core.cluster.ownership`, and lets `Hands` and
-`Heartbeat` do what follows. All steps are synchronous and on the event loop, so what `valid` says is true
-in the very step in which an answer is sent. It knows shards and actors' names, not what actors do:
-that is the VM provider's.
+It reads the table through one watch, feeds every row to `aether.core.cluster.ownership`, and has `EffectRunner` and
+`Heartbeat` do what follows. All steps are synchronous and on the event loop, so what `valid` says is true in the very
+step in which an answer is sent. It knows shards and actors' names, not what actors do: that is the VM provider's.
 """
 
 import asyncio
@@ -13,13 +12,13 @@ from types import TracebackType
 from typing import Any
 
 from aether.background import Background
-from aether.cluster.hands import Hands
+from aether.cluster.effect_runner import EffectRunner
 from aether.cluster.heartbeat import Heartbeat
 from aether.config import ROW_LEFTOVER_S, ClusterConfig
-from aether.core.cluster.handoff import Happening
+from aether.core.cluster.handoff import ShardTrigger
 from aether.core.cluster.membership import MemberRow, decode_lease, decode_member
 from aether.core.cluster.ownership import Moves, Ownership
-from aether.core.cluster.session import Change, OwnSession
+from aether.core.cluster.session import Change, MemberSession
 from aether.core.health import Health
 from aether.errors import AetherError, ConfigError, Unavailable
 from aether.ids import ActorId
@@ -59,7 +58,7 @@ class Cluster:
         self.about: Callable[[], dict[str, Any]] = dict
         self.config = config or ClusterConfig()
         self._connection = connection
-        self._own = OwnSession(me, replaces=replaces, answers_for_s=self.config.answers_for_s)
+        self._own = MemberSession(me, replaces=replaces, answers_for_s=self.config.answers_for_s)
         self.valid = self._own.holding.valid
         self._core = Ownership(self._own, connection.shards, self.config, siblings)
         self._heartbeat = Heartbeat(
@@ -73,13 +72,13 @@ class Cluster:
             withdraw=self._withdraw,
         )
         self._provider: VMProvider | None = None
-        self._hands: Hands | None = None
+        self._effects: EffectRunner | None = None
         self._watch: Subscription | None = None
         self._background = Background(self._fail)
         self._beating: asyncio.Task[None] | None = None
         self._deciding = False
         self._wake: asyncio.TimerHandle | None = None
-        self._settled = asyncio.Event()
+        self._balanced = asyncio.Event()
         self._empty = asyncio.Event()
         self._ended = False
         self._revision = 0
@@ -149,7 +148,7 @@ class Cluster:
         if self._provider is None:
             raise ConfigError("a cluster needs a VM provider: call set_vm_provider first", setting="vm_provider")
         connection = self._connection
-        self._hands = Hands(
+        self._effects = EffectRunner(
             connection.table, connection.transport, self._provider, self.config, self._report, self._fail
         )
         self._core.expect_siblings(connection.clock.boot_s())
@@ -176,9 +175,9 @@ class Cluster:
                 "(AETHER_SYNC, AETHER_NATS_STORE)")  # fmt: skip
         return ConfigError(text, setting="sync")
 
-    async def settled(self, timeout_s: float) -> bool:
+    async def wait_balanced(self, timeout_s: float) -> bool:
         """Wait until this member holds what it should; whether it did within the time. Raises what `failed` has."""
-        return await self._until(self._settled, timeout_s)
+        return await self._until(self._balanced, timeout_s)
 
     async def leave(self) -> bool:
         """Hand every shard over, then remove the row; False when the row is left to expire. The caller bounds it."""
@@ -205,8 +204,8 @@ class Cluster:
         watch, self._watch = self._watch, None
         if watch is not None:
             await watch.stop()
-        if self._hands is not None:
-            await self._hands.rest()
+        if self._effects is not None:
+            await self._effects.cancel()
         if self.failed.done() and not self.failed.cancelled():
             self.failed.exception()  # whoever wanted to know has asked
 
@@ -252,7 +251,7 @@ class Cluster:
             self._read(row.revision)
         member = member_of_row_key(row.key)
         if member is not None:
-            self._heed(self._core.member_told(member, row.revision, decode_member(row.value), now_s))
+            self._heed(self._core.member_observed(member, row.revision, decode_member(row.value), now_s))
             if self._own.session is not None and (other := self._core.differing()):
                 self._fail(self._unlike(other))
         elif (actor_id := actor_of_halted_key(row.key)) is not None:
@@ -263,7 +262,7 @@ class Cluster:
         else:
             shard = shard_of_lease_key(row.key)
             if shard is not None and shard < self._connection.shards:
-                self._core.lease_told(shard, row.revision, decode_lease(row.value))
+                self._core.lease_observed(shard, row.revision, decode_lease(row.value))
         self._schedule()
 
     def _read(self, revision: int) -> None:
@@ -283,9 +282,9 @@ class Cluster:
                 return
             case Change.JOINED:
                 log.info("joined", extra={"member": self.name, "session": self._own.session})
-            case Change.LAPSED if self._core.leaving:
+            case Change.EXPIRED if self._core.leaving:
                 return
-            case Change.LAPSED:
+            case Change.EXPIRED:
                 log.warning("our row has ended: the server was away, or we were stopped", extra={"member": self.name})
             case Change.REPLACED:
                 self._fail(Unavailable(f"another process has taken the place of {self.name}"))
@@ -309,7 +308,7 @@ class Cluster:
         if not self.failed.done():
             self.failed.set_exception(error)
 
-    def _report(self, shard: int, serial: int, outcome: Happening, revision: int) -> None:
+    def _report(self, shard: int, serial: int, outcome: ShardTrigger, revision: int) -> None:
         self._core.done(shard, serial, outcome, self._connection.clock.boot_s(), revision)
         self._schedule()
 
@@ -325,11 +324,11 @@ class Cluster:
         self._deciding = False
         if self._ended:
             return
-        assert self._hands is not None
+        assert self._effects is not None
         now_s = self._connection.clock.boot_s()
         for effect in self._core.decide(now_s):
-            self._hands.perform(effect)
-        _mark(self._settled, self._core.settled)
+            self._effects.perform(effect)
+        _mark(self._balanced, self._core.balanced)
         _mark(self._empty, self._core.leaving and self._core.empty)
         if self._wake is not None:
             self._wake.cancel()

@@ -11,7 +11,7 @@ from typing import Any
 
 from aether.config import ClusterConfig
 from aether.core.cluster.membership import encode_member
-from aether.core.cluster.session import Create, OwnSession, Update, Wait
+from aether.core.cluster.session import Create, MemberSession, Update, Wait
 from aether.core.health import Health, Need
 from aether.errors import Unavailable, VersionConflict
 from aether.log_lines import Repeated, words
@@ -42,7 +42,7 @@ class Heartbeat:
         self,
         table: Table,
         clock: Clock,
-        own: OwnSession,
+        own: MemberSession,
         config: ClusterConfig,
         *,
         active: Callable[[], bool],

@@ -13,9 +13,7 @@ from msgspec import DecodeError, Struct
 from msgspec.json import Decoder, Encoder
 
 from aether.errors import Unavailable
-from aether.jetstream.connection import NatsConnection
-from aether.jetstream.generation import set_once
-from aether.jetstream.headers import (
+from aether.jetstream.connection.headers import (
     BATCH_ID,
     BATCH_SEQUENCE,
     ERROR_JETSTREAM_NOT_ENABLED,
@@ -35,8 +33,10 @@ from aether.jetstream.headers import (
     SUBJECT,
     is_marker,
 )
-from aether.jetstream.inbox import NoReply, Reply
-from aether.jetstream.message import Message
+from aether.jetstream.connection.message import Message
+from aether.jetstream.connection.nats_connection import NatsConnection
+from aether.jetstream.connection.pending_replies import NoReply, Reply
+from aether.jetstream.connection.session import set_once
 from aether.jetstream.refusals import UNANSWERED, proves_not_stored, shown
 from aether.ports import NotSent, NotStored
 
@@ -147,14 +147,14 @@ class Batch(NamedTuple):
 
 async def batch_refused(connection: NatsConnection, subject: str, batch_id: str, payload_bytes: int) -> str:
     """Why the server refuses a message that begins a batch, or "" when it waits for the rest. Raises `Unavailable`."""
-    generation = connection.generation or await connection.ready(API_TIMEOUT_S)
+    session = connection.session or await connection.ready(API_TIMEOUT_S)
     arrived: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
     head = {BATCH_ID: batch_id, BATCH_SEQUENCE: "1"}
-    reply_to = generation.send(subject, b" " * payload_bytes, lambda told: set_once(arrived, told), API_TIMEOUT_S, head)
+    reply_to = session.send(subject, b" " * payload_bytes, lambda told: set_once(arrived, told), API_TIMEOUT_S, head)
     try:
         reply = await arrived
     finally:
-        generation.forget(reply_to)
+        session.forget(reply_to)
     if isinstance(reply, NoReply):
         if reply in UNANSWERED:
             return UNANSWERED[reply]
@@ -176,13 +176,13 @@ async def write(
     Raises `NotStored` when the server says why it stores nothing, `NotSent` without a connection, `Unavailable` when
     what came of it is not known.
     """
-    generation = connection.generation or await connection.ready(API_TIMEOUT_S)
+    session = connection.session or await connection.ready(API_TIMEOUT_S)
     arrived: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-    reply_to = generation.send(subject, value, lambda told: set_once(arrived, told), API_TIMEOUT_S, headers)
+    reply_to = session.send(subject, value, lambda told: set_once(arrived, told), API_TIMEOUT_S, headers)
     try:
         reply = await arrived
     finally:
-        generation.forget(reply_to)
+        session.forget(reply_to)
     if isinstance(reply, NoReply):
         if reply in UNANSWERED:
             raise NotStored(f"{UNANSWERED[reply]}: {subject}")
@@ -276,7 +276,7 @@ async def direct_batch(connection: NatsConnection, stream: str, subject_filter: 
 
     At most `BATCH_MESSAGES` and about `BATCH_BYTES`, at least one when there is one.
     """
-    generation = connection.generation or await connection.ready()
+    session = connection.session or await connection.ready()
     found: list[StoredMessage] = []
     ended: asyncio.Future[bool | Unavailable] = asyncio.get_running_loop().create_future()
 
@@ -303,11 +303,11 @@ async def direct_batch(connection: NatsConnection, stream: str, subject_filter: 
             set_once(ended, Unavailable(f"the read of {stream} was refused with status {status}"))
 
     body = {"seq": sequence, "next_by_subj": subject_filter, "batch": BATCH_MESSAGES, "max_bytes": BATCH_BYTES}
-    reply_to = generation.send(f"{API}DIRECT.GET.{stream}", encode(body), receive, API_TIMEOUT_S, many=True)
+    reply_to = session.send(f"{API}DIRECT.GET.{stream}", encode(body), receive, API_TIMEOUT_S, many=True)
     try:
         more = await ended
     finally:
-        generation.forget(reply_to)
+        session.forget(reply_to)
     if isinstance(more, Unavailable):
         raise more
     return Batch(found, more)

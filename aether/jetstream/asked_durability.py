@@ -15,7 +15,7 @@ from aether.core.backoff import Backoff
 from aether.core.cluster.membership import decode_member
 from aether.errors import Unavailable
 from aether.ids import Position
-from aether.jetstream.connection import NatsConnection
+from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.table import JetStreamTable
 from aether.log_lines import Repeated, words
 from aether.names import MEMBER_PREFIX, Names
@@ -74,7 +74,7 @@ class AskedDurability:
     async def _ask_while_wanted(self) -> None:
         attempt = 0
         while self._waiting and not self._connection.closed:
-            generation, asked = self._connection.generation, max(position for position, _ in self._waiting)
+            session, asked = self._connection.session, max(position for position, _ in self._waiting)
             try:
                 known = await self._ask(asked)
             except Unavailable as error:
@@ -85,7 +85,7 @@ class AskedDurability:
                 continue
             attempt = 0
             self._missed.over()
-            if generation is None or generation is not self._connection.generation:
+            if session is None or session is not self._connection.session:
                 self._forget()
             else:
                 self.position = Position(max(self.position, known))

@@ -19,12 +19,12 @@ from aether.core.backoff import Backoff
 from aether.errors import AetherError, ConfigError, Unavailable
 from aether.ids import ActorId
 from aether.jetstream.api import direct_batch, last_sequence, leader_next
-from aether.jetstream.connection import NatsConnection, StandingSubscription
-from aether.jetstream.generation import Generation
-from aether.jetstream.headers import SEQUENCE
-from aether.jetstream.message import Message
-from aether.jetstream.notices import DurableNotices, Follower, commit_of
-from aether.jetstream.versions import last_version
+from aether.jetstream.connection.headers import SEQUENCE
+from aether.jetstream.connection.message import Message
+from aether.jetstream.connection.nats_connection import NatsConnection, StandingSubscription
+from aether.jetstream.connection.session import NatsSession
+from aether.jetstream.stored_notices import DurableNotices, Follower, commit_of
+from aether.jetstream.version_cache import last_version
 from aether.log_lines import Repeated, words
 from aether.names import Names
 from aether.ports import Durability, EventStored, StoredCommit, Subscription
@@ -175,9 +175,9 @@ class NATSEventBus:
         """Hand over to a receiver what the server has delivered, then remove it."""
         standing = self._standing
         if handler in self._handlers and standing is not None:
-            await standing.settle()
+            await standing.catch_up()
             # What was delivered may wait behind a gap.
-            if self._connection.generation is not None:
+            if self._connection.session is not None:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LEAVE_TIMEOUT_S):
                         await self._whole.wait()
@@ -224,8 +224,8 @@ class NATSEventBus:
             await standing.stop()
         self._forget_held()
 
-    def _changed(self, generation: Generation | None) -> None:
-        if generation is None:
+    def _changed(self, session: NatsSession | None) -> None:
+        if session is None:
             self._forget_held()
         else:
             self._wake.set()
@@ -238,7 +238,7 @@ class NATSEventBus:
         self._held.clear()
         self._overflowed = False
 
-    def _hear(self, _: Generation, message: Message) -> None:
+    def _hear(self, _: NatsSession, message: Message) -> None:
         self._heard_count += 1
         sequence = int(message.header(SEQUENCE))
         if self._whole.is_set() and sequence == self._last + 1:
@@ -282,12 +282,12 @@ class NATSEventBus:
     async def _catch_up(self) -> None:
         """Deliver all up to what is held or, with nothing held, up to the stream's end."""
         while True:
-            generation = self._connection.generation
+            session = self._connection.session
             if self._held:
                 await self._fill(self._held[0][0] - 1)
             else:
                 await self._fill(await self._end_of_stream())
-            if generation is None or generation is not self._connection.generation:
+            if session is None or session is not self._connection.session:
                 raise Unavailable("the connection was lost meanwhile")
             if self._release():
                 self._whole.set()

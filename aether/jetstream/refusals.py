@@ -8,7 +8,7 @@ no proof. A disk that fails under the server is not answered at all. Stateless.
 
 from typing import Protocol
 
-from aether.jetstream.headers import (
+from aether.jetstream.connection.headers import (
     ERROR_ACCOUNT_RESOURCES_EXCEEDED,
     ERROR_ATOMIC_PUBLISH_DISABLED,
     ERROR_HEADER_EXCEEDS_MAXIMUM,
@@ -19,7 +19,7 @@ from aether.jetstream.headers import (
     ERROR_STORE_FAILED,
     ERROR_STREAM_SEALED,
 )
-from aether.jetstream.inbox import NoReply
+from aether.jetstream.connection.pending_replies import NoReply
 
 PROOF = frozenset(
     {

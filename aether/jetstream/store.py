@@ -17,14 +17,14 @@ from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position, Version
 from aether.jetstream.api import Acknowledgement, batch_refused, decode_acknowledgement
 from aether.jetstream.bus import NATSEventBus
-from aether.jetstream.connection import NatsConnection
-from aether.jetstream.generation import set_once
-from aether.jetstream.headers import ERROR_WRONG_LAST_SEQUENCE, batch_head, expected_head
-from aether.jetstream.inbox import NoReply, Reply
-from aether.jetstream.listing import keys_of_kind
-from aether.jetstream.reading import batches, commits, durable, last_commit, until_durable
+from aether.jetstream.connection.headers import ERROR_WRONG_LAST_SEQUENCE, batch_head, expected_head
+from aether.jetstream.connection.nats_connection import NatsConnection
+from aether.jetstream.connection.pending_replies import NoReply, Reply
+from aether.jetstream.connection.session import set_once
+from aether.jetstream.history_reader import batches, commits, durable, last_commit, until_durable
+from aether.jetstream.key_listing import keys_of_kind
 from aether.jetstream.refusals import UNANSWERED, proves_not_stored, shown
-from aether.jetstream.versions import VERSIONS_MAX, Versions, last_version
+from aether.jetstream.version_cache import VERSIONS_MAX, VersionCache, last_version
 from aether.names import PROBE, Names
 from aether.ports import (
     START,
@@ -71,7 +71,7 @@ class JetStreamEventStore:
         self._names = names
         self.durability: Durability | None = None
         self._append_timeout_s = append_timeout_s
-        self._versions = Versions(versions_max)
+        self._versions = VersionCache(versions_max)
         self._followed: NATSEventBus | None = None
         self._batch_prefix = f"{token_hex(8)}."
         self._batches = 0
@@ -86,13 +86,13 @@ class JetStreamEventStore:
         self, actor_id: ActorId, payload: bytes, expected: Position, done: Callable[[AppendOutcome], None]
     ) -> None:
         """Append a commit; `done` gets the outcome from the event loop, or at once when nothing can be sent."""
-        generation = self._connection.generation
-        if generation is None:
+        session = self._connection.session
+        if session is None:
             return done(Unknown("there is no connection"))
         if len(payload) > self.commit_bytes_max:
             return done(Unknown(f"{len(payload)} bytes are more than a commit holds"))
         try:
-            generation.send(
+            session.send(
                 self._names.event(actor_id),
                 payload,
                 _Publishing(self, actor_id, len(payload), done),
@@ -113,8 +113,8 @@ class JetStreamEventStore:
 
         A refused batch has stored nothing and names no culprit, so its commits are then published one by one.
         """
-        generation = self._connection.generation
-        if generation is None:
+        session = self._connection.session
+        if session is None:
             for append in appends:
                 append.done(Unknown("there is no connection"))
             return
@@ -125,10 +125,10 @@ class JetStreamEventStore:
                 subject, last = self._names.event(append.actor_id), number == len(appends)
                 head = batch_head(batch_id, number, append.expected, last=last)
                 if last:
-                    generation.send(subject, append.payload, lambda reply: self._batch_settled(appends, reply),
+                    session.send(subject, append.payload, lambda reply: self._batch_settled(appends, reply),
                                     self._append_timeout_s, headers=head)  # fmt: skip
                 else:
-                    generation.publish(subject, append.payload, headers=head)
+                    session.publish(subject, append.payload, headers=head)
         except AetherError as error:
             for append in appends:
                 append.done(Unknown(error.message))

@@ -15,14 +15,14 @@ from aether.jetstream.api import (
     leader_last,
     write,
 )
-from aether.jetstream.connection import NatsConnection
-from aether.jetstream.headers import (
+from aether.jetstream.connection.headers import (
     EXPECTED_LAST_ON_SUBJECT,
     KV_DELETE,
     KV_OPERATION,
     MESSAGE_TTL,
 )
-from aether.jetstream.layout import MARKER_TTL_S
+from aether.jetstream.connection.nats_connection import NatsConnection
+from aether.jetstream.provisioning import MARKER_TTL_S
 from aether.jetstream.watch import Watch, WatchConfig
 from aether.names import Names
 from aether.ports import Row, Subscription

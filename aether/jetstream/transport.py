@@ -16,10 +16,10 @@ from msgspec.json import Decoder, Encoder
 from aether.announcements import Announcements
 from aether.errors import AetherError, InvalidCommand, Unavailable
 from aether.ids import ActorId, Position
-from aether.jetstream.connection import NatsConnection
-from aether.jetstream.generation import Generation
-from aether.jetstream.inbox import NoReply, Reply
-from aether.jetstream.message import Message
+from aether.jetstream.connection.message import Message
+from aether.jetstream.connection.nats_connection import NatsConnection
+from aether.jetstream.connection.pending_replies import NoReply, Reply
+from aether.jetstream.connection.session import NatsSession
 from aether.names import Names, shard_of
 from aether.ports import Delivery, Durability, Subscription
 from aether.short_answers import short_answer
@@ -56,8 +56,8 @@ class NatsTransport:
     async def serve(self, shard: int, receive: Callable[[Delivery], None]) -> Subscription:
         """Receive the commands of a shard; the server knows of it when this returns. Raises `Unavailable`."""
 
-        def received(generation: Generation, message: Message) -> None:
-            respond = _Respond(generation, message.reply)
+        def received(session: NatsSession, message: Message) -> None:
+            respond = _Respond(session, message.reply)
             try:
                 # Refuses an actor of another shard than the subject names, so the shard is the one subscribed to.
                 actor_id = self._names.parse_command(message.subject)
@@ -76,21 +76,21 @@ class NatsTransport:
         if len(payload) > self.request_bytes_max:
             text = f"a command is at most {self.request_bytes_max} bytes, this is {len(payload)}"
             raise InvalidCommand(text)
-        generation = self._connection.generation
-        if generation is None:
+        session = self._connection.session
+        if session is None:
             return self._request_when_ready(actor_id, payload, timeout_s)
-        return generation.ask(self._names.command(actor_id), payload, timeout_s)
+        return session.ask(self._names.command(actor_id), payload, timeout_s)
 
     async def _request_when_ready(self, actor_id: ActorId, payload: bytes, timeout_s: float) -> bytes:
-        generation = await self._connection.ready(timeout_s)
-        return await generation.ask(self._names.command(actor_id), payload, timeout_s)
+        session = await self._connection.ready(timeout_s)
+        return await session.ask(self._names.command(actor_id), payload, timeout_s)
 
     def announce(self, shards: Sequence[int]) -> None:
         """Tell whoever waits that these shards are served from here now; without a connection nobody hears it."""
-        generation = self._connection.generation
-        if generation is not None and shards:
+        session = self._connection.session
+        if session is not None and shards:
             with suppress(AetherError):
-                generation.publish(self._names.owners(), _encode_shards(list(shards)))
+                session.publish(self._names.owners(), _encode_shards(list(shards)))
 
     async def follow_owners(self) -> Subscription:
         """Hear announcements, for the requests of this connection. Raises `Unavailable`."""
@@ -100,34 +100,34 @@ class NatsTransport:
         """Return when an owner of the actor's shard was announced after `since_s`, or in time."""
         await self._announcements.wait(shard_of(actor_id, self._names.shards), since_s, timeout_s)
 
-    def _heard_owners(self, generation: Generation, message: Message) -> None:
+    def _heard_owners(self, session: NatsSession, message: Message) -> None:
         try:
             shards = _decode_shards(message.data)
         except (DecodeError, ValidationError):
             _log.warning("an announcement of owners cannot be read")
             return
         self._announcements.heard(shards)
-        generation.interrupt([self._names.commands_of_shard(shard).removesuffix(">") for shard in shards])
+        session.interrupt([self._names.commands_of_shard(shard).removesuffix(">") for shard in shards])
 
     def hang_up(self) -> None:
         """End the requests in flight with `Unavailable`, and the waits for owners: nothing more will be asked."""
         self._announcements.end()
-        generation = self._connection.generation
-        if generation is not None:
-            generation.interrupt([self._names.commands_prefix, self._names.info()])
+        session = self._connection.session
+        if session is not None:
+            session.interrupt([self._names.commands_prefix, self._names.info()])
 
     async def tell_status(self, inform: Inform) -> Subscription:
         """Answer whoever asks how the workers are, each for itself. Raises `Unavailable`."""
 
-        def received(generation: Generation, message: Message) -> None:
-            _Respond(generation, message.reply)(inform())
+        def received(session: NatsSession, message: Message) -> None:
+            _Respond(session, message.reply)(inform())
 
         return await self._connection.subscribe(self._names.status(), received)
 
     async def ask_status(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:
         """Ask all workers how they are: `enough` gets each answer, until it is or the time is up. Never raises."""
-        generation = self._connection.generation
-        if generation is None:
+        session = self._connection.session
+        if session is None:
             return
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -136,26 +136,26 @@ class NatsTransport:
                 done.set_result(None)
 
         try:
-            reply_to = generation.send(self._names.status(), b"", receive, timeout_s, many=True)
+            reply_to = session.send(self._names.status(), b"", receive, timeout_s, many=True)
         except AetherError:
             return
         await done  # cancelled, the question ends with its time
-        generation.forget(reply_to)
+        session.forget(reply_to)
 
     async def info(self, inform: Inform) -> Subscription:
         """Answer questions about the pool; one of the workers that do so answers each. Raises `Unavailable`."""
 
-        def received(generation: Generation, message: Message) -> None:
-            _Respond(generation, message.reply)(inform())
+        def received(session: NatsSession, message: Message) -> None:
+            _Respond(session, message.reply)(inform())
 
         return await self._connection.subscribe(self._names.info(), received, INFO_GROUP)
 
     async def answer_durable(self, durability: Durability) -> Subscription:
         """Answer whether the stream is on the disk up to a position; one worker answers each. Raises `Unavailable`."""
 
-        def received(generation: Generation, message: Message) -> None:
+        def received(session: NatsSession, message: Message) -> None:
             if message.data.isdigit():
-                asked, respond = int(message.data), _Respond(generation, message.reply)
+                asked, respond = int(message.data), _Respond(session, message.reply)
                 durability.after_question(
                     Position(asked), lambda why: respond(b"" if why else b"%d" % max(asked, durability.position))
                 )
@@ -170,27 +170,27 @@ class NatsTransport:
 class _Respond:
     """Sends one answer on the connection that the question came by."""
 
-    __slots__ = ("_generation", "_reply_to")
+    __slots__ = ("_reply_to", "_session")
 
-    def __init__(self, generation: Generation, reply_to: str) -> None:
-        self._generation = generation
+    def __init__(self, session: NatsSession, reply_to: str) -> None:
+        self._session = session
         self._reply_to = reply_to
 
     def __call__(self, answer: bytes) -> None:
         if not self._reply_to:
             return
         try:
-            self._generation.publish(self._reply_to, answer)
+            self._session.publish(self._reply_to, answer)
         except Unavailable:
             _log.debug("an answer had no connection to leave by", extra={"reply_to": self._reply_to})
         except InvalidCommand:
             self._shorten(answer)
 
     def _shorten(self, answer: bytes) -> None:
-        bytes_max = self._generation.payload_bytes_max
+        bytes_max = self._session.payload_bytes_max
         _log.error("an answer is too large and is shortened", extra={"bytes": len(answer), "bytes_max": bytes_max})
         try:
-            self._generation.publish(self._reply_to, short_answer(answer, bytes_max))
+            self._session.publish(self._reply_to, short_answer(answer, bytes_max))
         except Unavailable:
             _log.debug("an answer had no connection to leave by", extra={"reply_to": self._reply_to})
         except InvalidCommand:

@@ -20,9 +20,9 @@ from aether.background import Background
 from aether.core.backoff import Backoff
 from aether.errors import ConfigError, Unavailable
 from aether.jetstream.api import Answered, Method
-from aether.jetstream.connection import NatsConnection, StandingSubscription
-from aether.jetstream.headers import LAST_CONSUMER, STATUS, STATUS_HEARTBEAT, is_marker
-from aether.jetstream.message import Message
+from aether.jetstream.connection.headers import LAST_CONSUMER, STATUS, STATUS_HEARTBEAT, is_marker
+from aether.jetstream.connection.message import Message
+from aether.jetstream.connection.nats_connection import NatsConnection, StandingSubscription
 from aether.log_lines import Repeated, words
 from aether.ports import Row
 
@@ -293,7 +293,7 @@ class Watch:
         if standing is not None:
             await standing.stop()
         self._attempt = Attempt()
-        if self._consumer and self._connection.generation is not None:
+        if self._consumer and self._connection.session is not None:
             try:
                 await _consumer_delete(self._connection, f"{self._stream}.{self._consumer}")
             except Unavailable as error:

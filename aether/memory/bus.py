@@ -58,14 +58,14 @@ class StreamCursor:
         self._seen = len(self._commits)
         self._loop = asyncio.get_running_loop()
         self._stopped = False
-        link.space.bells[self._ring] = None
+        link.space.append_listeners[self._ring] = None
         link.on_up[self._catch_up] = None
 
     async def stop(self) -> None:
         """End it; what was stored before has been received. Idempotent."""
         self._catch_up()
         self._stopped = True
-        self._link.space.bells.pop(self._ring, None)
+        self._link.space.append_listeners.pop(self._ring, None)
         self._link.on_up.pop(self._catch_up, None)
 
     def _ring(self) -> None:
@@ -94,13 +94,13 @@ class ShardFollower:
         self._receive = receive
         self._arrived: deque[StoredCommit] = deque()
         self._loop = asyncio.get_running_loop()
-        link.space.bells[self._ring] = None
+        link.space.append_listeners[self._ring] = None
         link.on_down[self._arrived.clear] = None
 
     async def stop(self) -> None:
         """End it; what had arrived has been received. Idempotent."""
         self._hand_over()
-        self._link.space.bells.pop(self._ring, None)
+        self._link.space.append_listeners.pop(self._ring, None)
         self._link.on_down.pop(self._arrived.clear, None)
 
     def _ring(self) -> None:

@@ -40,7 +40,7 @@ class Link:
                 broken()
 
     def reconnect(self) -> None:
-        """A new generation of the connection: subscriptions go on and catch up. Idempotent."""
+        """A new session of the connection: subscriptions go on and catch up. Idempotent."""
         if not self.up and not self._closed:
             self.up = True
             for resync in list(self.on_up):

@@ -42,11 +42,11 @@ class Space:
         self.histories: dict[ActorId, list[StoredCommit]] = {}
         self.snapshots: dict[ActorId, Snapshots] = {}
         self.rows: dict[str, Row] = {}
-        self.bells: dict[Callable[[], None], None] = {}
+        self.append_listeners: dict[Callable[[], None], None] = {}
         self.watchers: dict[Feed[Row | None], None] = {}
         self.serving: dict[int, dict[Deliver, None]] = {}
         self.informers: dict[Callable[[], bytes], None] = {}
-        self.hearers: dict[Callable[[Sequence[int]], None], None] = {}
+        self.announcement_listeners: dict[Callable[[Sequence[int]], None], None] = {}
         self.infos: dict[Callable[[], bytes], None] = {}
         self.refusal = ""
         """Why nothing is stored now, as a server with a full disk says; "" when all is."""
@@ -77,7 +77,7 @@ class Space:
         commit = StoredCommit(actor_id, Position(len(self.commits) + 1), payload)
         self.commits.append(commit)
         self.histories.setdefault(actor_id, []).append(commit)
-        for ring in list(self.bells):
+        for ring in list(self.append_listeners):
             ring()
         return Committed(commit.position)
 

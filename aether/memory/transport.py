@@ -67,7 +67,7 @@ class InMemoryTransport:
     def announce(self, shards: Sequence[int]) -> None:
         """Tell every node that follows owners; nobody when this one is cut off."""
         if self._link.up:
-            for hear in list(self._link.space.hearers):
+            for hear in list(self._link.space.announcement_listeners):
                 hear(shards)
 
     async def follow_owners(self) -> "OwnersFollowed":
@@ -156,11 +156,11 @@ class OwnersFollowed:
         self._link = link
         self._heard = heard
         self._loop = asyncio.get_running_loop()
-        link.space.hearers[self._hear] = None
+        link.space.announcement_listeners[self._hear] = None
 
     async def stop(self) -> None:
         """Hear no more. Idempotent."""
-        self._link.space.hearers.pop(self._hear, None)
+        self._link.space.announcement_listeners.pop(self._hear, None)
 
     def _hear(self, shards: Sequence[int]) -> None:
         if self._link.up:

@@ -14,8 +14,8 @@ import msgspec
 
 from aether.codec import Codec
 from aether.errors import InvalidCommand
-from aether.fit import encode
 from aether.ids import ActorId, check_kind
+from aether.json_checks import encode
 from aether.model.actor import CLOSED, Actor, new_state, set_field, set_open
 from aether.model.compiled import CompiledKind, checked_snapshot_version, checked_window_s
 from aether.model.declared import Place, codec_of, place_of_function, resolve_signature, type_arguments

@@ -16,7 +16,7 @@ from msgspec.json import Decoder
 from aether.codec import Codec
 from aether.comparison import difference
 from aether.errors import ActorFailed
-from aether.fit import Misfit
+from aether.json_checks import ValueMismatch
 from aether.model.declared import Place
 from aether.model.definition import JsonSchema, State
 from aether.model.messages import TypedCommand, TypedEvent
@@ -72,7 +72,7 @@ class CompiledKind:
         was = self.state_codec.decode(folded)
         try:
             found = difference(self.state_codec.decode(live), was)
-        except Misfit:
+        except ValueMismatch:
             return _differing_field(folded, live)
         if found is None:
             return None

@@ -11,8 +11,8 @@ import msgspec
 
 from aether.codec import Codec
 from aether.errors import ActorFailed
-from aether.fit import Misfit, encode, is_immutable
 from aether.ids import ActorId
+from aether.json_checks import ValueMismatch, encode, is_immutable
 from aether.model.actor import snake_case
 from aether.model.class_kind import check_command_name, checked_kind
 from aether.model.compiled import CompiledKind, checked_snapshot_version, checked_window_s
@@ -127,7 +127,7 @@ def _state_type(decider: Decider[Any, Any, Any], annotated: Any, initial: Any) -
 def _maker(kind: str, decider: Decider[Any, Any, Any], codec: Codec, initial: Any) -> Callable[[], State]:
     try:
         value = codec.record(initial)[1]
-    except Misfit as error:
+    except ValueMismatch as error:
         raise decider.place.error(f"the initial state of {kind} is not of its type: {error}") from error
     if is_immutable(codec.info):
         return lambda: value

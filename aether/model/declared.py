@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from aether.codec import Codec
 from aether.errors import ModelError
-from aether.fit import Unsupported, nodes
+from aether.json_checks import Unsupported, nodes
 from aether.storable import check_kept
 
 _NAME = re.compile(r"[A-Za-z_]\w*")

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from aether.fit import is_pydantic
+from aether.json_checks import is_pydantic
 from aether.model.declared import Place, kept_codec_of, place_of_class
 from aether.model.messages import TypedEvent
 

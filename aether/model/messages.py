@@ -13,7 +13,7 @@ import orjson
 
 from aether.codec import Codec
 from aether.errors import ActorFailed, AetherError, InvalidCommand, Rejected
-from aether.fit import Misfit
+from aether.json_checks import ValueMismatch
 from aether.model.definition import Scope, State
 
 Upcast: TypeAlias = Callable[[dict[str, Any], int], dict[str, Any]]
@@ -53,14 +53,14 @@ class Arguments:
             bound[wire_name] = value
         try:
             return self.codec.convert(bound)
-        except Misfit as error:
+        except ValueMismatch as error:
             raise InvalidCommand(error.message, path=error.path) from None
 
     def decode(self, raw: bytes) -> Any:
         """The arguments as the codec's type. Raises `InvalidCommand` with the path of the argument."""
         try:
             return self.codec.accept(raw)
-        except Misfit as error:
+        except ValueMismatch as error:
             raise InvalidCommand(error.message, path=error.path) from None
         except (Rejected, InvalidCommand):
             raise
@@ -125,7 +125,7 @@ class TypedCommand:
             return _NULL
         try:
             return self.reply.convert(value)
-        except Misfit as error:
+        except ValueMismatch as error:
             message = f"what {self._kind}.{self.name} returned is not of its declared type: {error}"
             raise ActorFailed(message, path=error.path) from None
 
@@ -133,7 +133,7 @@ class TypedCommand:
         """The reply as the declared type. Raises `AetherError` when it is of another model's type."""
         try:
             return self.reply.decode(raw)
-        except Misfit as error:
+        except ValueMismatch as error:
             raise AetherError(f"the reply of {self._kind}.{self.name} is not of its declared type: {error}") from None
 
 
@@ -157,7 +157,7 @@ class TypedEvent:
         """
         try:
             return self.codec.record(event)
-        except Misfit as error:
+        except ValueMismatch as error:
             message = f"the event {self.name} of {self._kind} cannot be stored as it is: {error}"
             raise ActorFailed(message, path=error.path) from None
 

@@ -32,7 +32,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from aether.fit import field_names, nodes
+from aether.json_checks import field_names, nodes
 from aether.model.methods import ActorMethod
 
 _WHOLE = (bool, int, float, complex, str, bytes, bytearray, Decimal, Fraction, date, datetime, time, timedelta,

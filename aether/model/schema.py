@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from aether.fit import is_pydantic
+from aether.json_checks import is_pydantic
 from aether.model.definition import JsonSchema
 from aether.model.messages import TypedCommand, TypedEvent
 

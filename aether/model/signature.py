@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from aether.fit import Misfit, is_immutable
+from aether.json_checks import ValueMismatch, is_immutable
 from aether.model.declared import Place, codec_of, place_of_function, resolve_signature
 from aether.model.definition import Scope, State
 from aether.model.messages import Arguments, Invoke, TypedCommand
@@ -85,7 +85,7 @@ def _field(where: str, parameter: inspect.Parameter, place: Place) -> tuple[str,
         return parameter.name, parameter.annotation
     try:
         default = codec.record(parameter.default)[1]
-    except Misfit as error:
+    except ValueMismatch as error:
         raise place.error(f"the default of {what} is not of its type: {error}") from error
     if is_immutable(codec.info):
         return parameter.name, parameter.annotation, default

@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from aether.fit import Misfit, is_immutable
+from aether.json_checks import ValueMismatch, is_immutable
 from aether.model.actor import Actor
 from aether.model.declared import Place, kept_codec_of, place_of_field, resolve, type_arguments, with_arguments
 
@@ -73,7 +73,7 @@ def _field(cls: type[Actor], name: str, type_: Any, place: Place) -> StateField:
         )
     try:
         value = codec.record(factory() if factory is not None else default)[1]
-    except Misfit as error:
+    except ValueMismatch as error:
         raise place.error(f"the default of {where} is not of its type: {error}") from error
     immutable = is_immutable(codec.info)
     if factory is not None:

@@ -7,8 +7,8 @@ from msgspec import DecodeError, Raw, Struct, ValidationError
 from msgspec.json import Decoder
 
 from aether.errors import InvalidCommand
-from aether.fit import split_path
 from aether.ids import ActorId, Position, Version
+from aether.json_checks import split_path
 from aether.model.definition import ActorState, ActorType, Detached, Scope, State
 
 

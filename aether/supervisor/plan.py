@@ -19,9 +19,10 @@ from aether.config import (
     Loss,
 )
 from aether.supervisor.blame import loss_of
-from aether.supervisor.due import check_overdue_s, forgive_pause, loop_silent_s, overdue_s
+from aether.supervisor.deadlines import check_overdue_s, forgive_pause, loop_silent_s, overdue_s
+from aether.supervisor.messages import check_why, ended, overdue_why, status, while_running, workers
 from aether.supervisor.restarts import after_end, server_after_end, was_asked_to_end
-from aether.supervisor.roll import cover_is_over, is_covered, needs_cover, next_to_replace, staying
+from aether.supervisor.rolling_restart import cover_is_over, is_covered, needs_cover, next_to_replace, staying
 from aether.supervisor.state import (
     WORKERS_MAX,
     Asked,
@@ -39,7 +40,7 @@ from aether.supervisor.state import (
     Notify,
     Outdate,
     Phase,
-    Renew,
+    Reexec,
     RenewFailed,
     Request,
     Say,
@@ -53,7 +54,6 @@ from aether.supervisor.state import (
     Terminate,
     Tick,
 )
-from aether.supervisor.words import check_why, ended, overdue_why, status, while_running, workers
 
 INTERRUPTS_TO_KILL = 2
 STORES_NOTHING = "the embedded nats-server stores nothing, though there is room: it is started again"
@@ -261,7 +261,7 @@ class _Turn:
         self._each_slot(self._outdated)
         self.effects += [Outdate(slot.pid) for slot in self.state.slots if slot.stale and slot.pid is not None]
         self._say("reloading, one worker after the other")
-        self.effects.append(Renew())
+        self.effects.append(Reexec())
 
     def _call_off(self, reason: str) -> None:
         self.state = replace(self.state, called_off=True)
@@ -291,7 +291,7 @@ class _Turn:
     # ------------------------------------------------------------------------------------------------ what is due
 
     def advance(self) -> None:
-        renewing = bool(self.effects) and self.effects[-1] == Renew()
+        renewing = bool(self.effects) and self.effects[-1] == Reexec()
         self._watch_workers()
         self._watch_check()
         self._start_server()
@@ -307,8 +307,8 @@ class _Turn:
             self.state = replace(self.state, watchdog_at_s=self.now_s + self.config.watchdog_s)
             self.effects.append(Notify("WATCHDOG=1"))
         if renewing:  # nothing after it would be done
-            self.effects.remove(Renew())
-            self.effects.append(Renew())
+            self.effects.remove(Reexec())
+            self.effects.append(Reexec())
 
     def _watch_workers(self) -> None:
         for slot in self.state.slots:

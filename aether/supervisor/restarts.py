@@ -9,7 +9,7 @@ import signal
 from dataclasses import replace
 
 from aether.config import Loss
-from aether.supervisor.due import restart_delay_s
+from aether.supervisor.deadlines import restart_delay_s
 from aether.supervisor.state import Server, Slot, SupervisorConfig
 
 LOSSES_MAX = 32

@@ -35,13 +35,13 @@ from aether.names import check_namespace
 from aether.supervisor.check import VARIABLE as CHECK_VARIABLE
 from aether.supervisor.check import prove
 from aether.supervisor.child import Work
+from aether.supervisor.console import Console
 from aether.supervisor.durability import why_no_sync_barrier
 from aether.supervisor.handover import VARIABLE, Handover, take_over
 from aether.supervisor.notify import watchdog_s
-from aether.supervisor.sources import imported_sources
+from aether.supervisor.source_watch import imported_source_watch
 from aether.supervisor.state import RenewFailed, SupervisorConfig
-from aether.supervisor.supervisor import Surroundings, supervise
-from aether.supervisor.voice import Voice
+from aether.supervisor.supervisor import SupervisorContext, supervise
 from aether.system.embedded import EmbeddedConfig, EmbeddedServer, shut_down, start
 from aether.system.environment import (
     DATA_DIRECTORY_DEFAULT,
@@ -116,7 +116,7 @@ class RunOptions:
 def run(options: RunOptions) -> int:
     """Run the pool until it is asked to stop: 0 drained, 1 killed before it had, 3 cannot boot, 4 configuration."""
     mend_standard_streams()
-    say = Voice()
+    say = Console()
     try:
         say = _voice(options, environment())
         return _check(options) if options.check else _run(options)
@@ -131,8 +131,8 @@ def run(options: RunOptions) -> int:
         return EXIT_CANNOT_BOOT
 
 
-def _voice(options: RunOptions, variables: Mapping[str, str]) -> Voice:
-    return Voice(_log_config(options, variables))
+def _voice(options: RunOptions, variables: Mapping[str, str]) -> Console:
+    return Console(_log_config(options, variables))
 
 
 def _log_config(options: RunOptions, variables: Mapping[str, str]) -> LogConfig:
@@ -175,8 +175,8 @@ def _run(options: RunOptions) -> int:
     say(_promises(work, server))
     if why_no_barrier:
         say(f"commits are not made durable by a sync of the workers: {why_no_barrier}", "WARNING")
-    surroundings = _surroundings(options, directory, variables, work.namespace, node, server)
-    return _supervised(config, work, surroundings, began_ns)
+    context = _context(options, directory, variables, work.namespace, node, server)
+    return _supervised(config, work, context, began_ns)
 
 
 def _continue(
@@ -184,15 +184,15 @@ def _continue(
 ) -> int:
     """Go on as the fresh interpreter of a reload. Its workers live and serve, whatever the new code does now."""
     server = handover.server
-    surroundings = _surroundings(options, directory, variables, options.namespace or "", handover.node, server)
+    context = _context(options, directory, variables, options.namespace or "", handover.node, server)
     began_ns = _now_ns(options)
 
     def loaded() -> _Work:
         work = _Work(options, variables, _load(options))
         if server is not None:
-            work.settle(server.url, store=server.directory, sync="server" if server.always else "barrier")
+            work.configure(server.url, store=server.directory, sync="server" if server.always else "barrier")
         else:
-            work.settle()
+            work.configure()
         return work
 
     try:
@@ -201,22 +201,22 @@ def _continue(
     except BaseException as error:  # the signals of this process are blocked: it is the model's
         failed = RenewFailed(f"the new code loaded a moment ago and does not now: {error!s}")
         work_later = partial(_load_and_work, options, loaded)
-        return _supervised(config, work_later, surroundings, began_ns, handover, failed)
-    return _supervised(config, work, surroundings, began_ns, handover)
+        return _supervised(config, work_later, context, began_ns, handover, failed)
+    return _supervised(config, work, context, began_ns, handover)
 
 
 def _supervised(
     config: SupervisorConfig,
     work: Work,
-    surroundings: Surroundings,
+    context: SupervisorContext,
     began_ns: int | None,
     handover: Handover | None = None,
     first: RenewFailed | None = None,
 ) -> int:
     """The exit code of the pool. This process leaves at once where the model has threads that never end."""
     if began_ns is not None:
-        surroundings = replace(surroundings, sources=imported_sources(began_ns, surroundings.directory))
-    code = supervise(config, work, surroundings, handover, first)
+        context = replace(context, sources=imported_source_watch(began_ns, context.directory))
+    code = supervise(config, work, context, handover, first)
     if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
         leave(code)
     return code
@@ -282,9 +282,9 @@ class _Work:
         if self.embedded and self.storage.replicas > 1:
             raise ConfigError("one embedded server holds one replica; --replicas needs a cluster", setting="replicas")
         self.url = given
-        self.settle()
+        self.configure()
 
-    def settle(self, url: str = "", *, store: Path | None = None, sync: str = "") -> None:
+    def configure(self, url: str = "", *, store: Path | None = None, sync: str = "") -> None:
         """Make the settings, with what is known by now: where the server is, and who makes commits durable."""
         self.url = url or self.url
         nats_store = self.storage.nats_store if store is None else str(store)
@@ -323,17 +323,17 @@ def _made_durable(options: RunOptions, work: _Work) -> tuple[EmbeddedServer | No
     asked = work.storage.sync
     if not work.embedded:
         if asked == "server" or (asked == "auto" and not work.storage.nats_store):
-            work.settle(sync="server")
+            work.configure(sync="server")
             return None, ""
         if not work.storage.nats_store:
             text = "a sync barrier needs AETHER_NATS_STORE: the store_dir of a server that is on this machine"
             raise ConfigError(text, setting="nats_store")
         why = _why_no_barrier(work)
-        work.settle(sync="server" if why else "barrier")
+        work.configure(sync="server" if why else "barrier")
         return None, why
     server = _embedded(options, always=asked == "server")
     try:
-        work.settle(server.url, store=server.directory)
+        work.configure(server.url, store=server.directory)
         why = "" if server.always else _why_no_barrier(work)
     except BaseException:
         shut_down(server)
@@ -341,7 +341,7 @@ def _made_durable(options: RunOptions, work: _Work) -> tuple[EmbeddedServer | No
     if why:
         shut_down(server)
         server = _embedded(options, always=True)
-    work.settle(server.url, sync="server" if server.always else "barrier")
+    work.configure(server.url, sync="server" if server.always else "barrier")
     return server, why
 
 
@@ -358,15 +358,15 @@ def _embedded(options: RunOptions, *, always: bool) -> EmbeddedServer:
     return start(EmbeddedConfig(data_dir=options.data_dir, port=options.port, always=always))
 
 
-def _surroundings(
+def _context(
     options: RunOptions, directory: Path, variables: Mapping[str, str], namespace: str, node: NodeClaim,
     server: EmbeddedServer | None,
-) -> Surroundings:  # fmt: skip
+) -> SupervisorContext:  # fmt: skip
     # The namespace is settled once: the lock is for it, and the new code's model may be named otherwise.
     options = replace(options, namespace=namespace)
     # -P: the current directory may hold a package of the same name as ours, and must come after it.
     program = (sys.executable, "-P", "-m", "aether.supervisor", *options.to_arguments())
-    return Surroundings(
+    return SupervisorContext(
         namespace=namespace,
         node=node,
         server=server,

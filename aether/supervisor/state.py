@@ -254,7 +254,7 @@ class CheckStarted:
 
 @dataclass(frozen=True, slots=True)
 class RenewFailed:
-    """A `Renew` came to nothing, at once or in the fresh interpreter: the old workers go on."""
+    """A `Reexec` came to nothing, at once or in the fresh interpreter: the old workers go on."""
 
     reason: str
 
@@ -319,7 +319,7 @@ class StartCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Renew:
+class Reexec:
     """Become a fresh interpreter with this state; only when that fails does `RenewFailed` come back."""
 
 
@@ -345,4 +345,4 @@ class Exit:
     code: int
 
 
-Effect: TypeAlias = Fork | Terminate | Outdate | Dump | Kill | StartServer | StartCheck | Renew | Notify | Say | Exit
+Effect: TypeAlias = Fork | Terminate | Outdate | Dump | Kill | StartServer | StartCheck | Reexec | Notify | Say | Exit

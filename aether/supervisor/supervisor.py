@@ -33,11 +33,12 @@ from aether.config import (
 )
 from aether.supervisor.check import RunningCheck, start_check
 from aether.supervisor.child import Work, become_worker
-from aether.supervisor.due import next_wake_s
+from aether.supervisor.console import Console
+from aether.supervisor.deadlines import next_wake_s
 from aether.supervisor.handover import Handover, hand_over
 from aether.supervisor.notify import notify
 from aether.supervisor.plan import step
-from aether.supervisor.sources import LOOK_EVERY_S, Sources
+from aether.supervisor.source_watch import LOOK_EVERY_S, SourceWatch
 from aether.supervisor.state import (
     Asked,
     CheckStarted,
@@ -52,7 +53,7 @@ from aether.supervisor.state import (
     Kill,
     Notify,
     Outdate,
-    Renew,
+    Reexec,
     RenewFailed,
     Request,
     Say,
@@ -65,7 +66,6 @@ from aether.supervisor.state import (
     initial,
 )
 from aether.supervisor.strays import Strays
-from aether.supervisor.voice import Voice
 from aether.system.embedded import EmbeddedServer, respawn, shut_down
 from aether.system.handler_note import make_note, read_note
 from aether.system.memory_kills import kills_for_memory
@@ -88,7 +88,7 @@ ROOM_BYTES_MIN = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class SupervisorContext:
     """What one supervisor works with.
 
     `check` is a program that proves, as `aether.supervisor.check` says, that fresh code loads; `fresh` is this
@@ -103,14 +103,14 @@ class Surroundings:
     fresh: tuple[str, ...]
     directory: Path
     variables: Mapping[str, str]
-    say: Voice = field(default_factory=Voice)
-    sources: Sources | None = None
+    say: Console = field(default_factory=Console)
+    sources: SourceWatch | None = None
 
 
 def supervise(
     config: SupervisorConfig,
     work: Work,
-    surroundings: Surroundings,
+    context: SupervisorContext,
     handover: Handover | None = None,
     first: Input | None = None,
 ) -> int:
@@ -119,7 +119,7 @@ def supervise(
 
     A `handover` continues what an earlier interpreter of this process began; `first` is told to the plan before all.
     """
-    supervisor = _Supervisor(config, work, surroundings, handover)
+    supervisor = _Supervisor(config, work, context, handover)
     with supervisor.signals:
         return supervisor.run(first or Tick())
 
@@ -191,11 +191,11 @@ class _Pipes:
 class _Supervisor:
     """One run: the only writer of its state."""
 
-    def __init__(self, config: SupervisorConfig, work: Work, surroundings: Surroundings, handover: Handover | None):
+    def __init__(self, config: SupervisorConfig, work: Work, context: SupervisorContext, handover: Handover | None):
         self._config = config
         self._work = work
-        self._around = surroundings
-        self._server = surroundings.server
+        self._around = context
+        self._server = context.server
         self._check: RunningCheck | None = None
         self._strays = Strays()
         self._kills_for_memory = kills_for_memory()
@@ -318,8 +318,8 @@ class _Supervisor:
                 return [ServerStarted(self._start_server())]
             case StartCheck():
                 return [CheckStarted(self._spawn_check())]
-            case Renew():
-                return [self._renew()]
+            case Reexec():
+                return [self._reexec()]
             case Notify(text):
                 notify(self._around.variables.get("NOTIFY_SOCKET", ""), text)
             case Say(text, level):
@@ -391,7 +391,7 @@ class _Supervisor:
             return None
         return self._check.pid
 
-    def _renew(self) -> Input:
+    def _reexec(self) -> Input:
         handover = Handover(
             state=self._state,
             node=self._around.node,

@@ -21,9 +21,9 @@ from aether.model.proxy import ActorRef
 from aether.names import shard_of
 from aether.ports import Subscription
 from aether.runtime.runtime import Runtime
-from aether.session import Session
 from aether.testing.clock import PoolClock
 from aether.testing.local import checked_config
+from aether.untyped_client import UntypedClient
 
 SHARDS = 32
 
@@ -83,7 +83,7 @@ class LocalPool:
         self.clock = clock
         self.server = InMemoryServer(clock=clock)
         self._workers: list[LocalWorker] = []
-        self._session: Session | None = None
+        self._untyped: UntypedClient | None = None
         self.client: Client
 
     @property
@@ -119,13 +119,13 @@ class LocalPool:
             await worker.start()
         connection = InMemoryConnection(self.server, self.namespace, shards=SHARDS)
         await connection.transport.follow_owners()
-        self._session = Session(connection, calls)
-        self.client = Client(self._session, self.model)
+        self._untyped = UntypedClient(connection, calls)
+        self.client = Client(self._untyped, self.model)
 
     async def stop(self) -> None:
         """Close the client and drain the workers, those that have started."""
-        if self._session is not None:
-            self._session.close()
+        if self._untyped is not None:
+            self._untyped.close()
         for worker in self._workers:
             await worker.stop()
 

@@ -68,7 +68,7 @@ def client_names(count: int) -> list[str]:
     return [f"c{n}" for n in range(count)]
 
 
-class Lane:
+class NatsProtocol:
     """One client's calls to one ledger, one after the other."""
 
     def __init__(self, client: aether.Client, name: str, ledger: str, options: LoadOptions, log: CallSink) -> None:
@@ -160,15 +160,15 @@ async def run_load(options: LoadOptions) -> None:
 
 async def open_lanes(
     clients: AsyncExitStack, options: LoadOptions, log: CallSink, names: Sequence[str] = ()
-) -> list[Lane]:
+) -> list[NatsProtocol]:
     """Every client's lane to every ledger, with the clients open until the stack closes them."""
     lanes = []
     for name in names or client_names(options.clients):
         client = await clients.enter_async_context(
             aether.connect(options.url, model=model.model, namespace=options.namespace)
         )
-        client._session.caller._new_id = WANTED_ID.get  # the library's own ids are not told
-        lanes += [Lane(client, name, ledger, options, log) for ledger in ledger_names(options.ledgers)]
+        client._untyped.caller._new_id = WANTED_ID.get  # the library's own ids are not told
+        lanes += [NatsProtocol(client, name, ledger, options, log) for ledger in ledger_names(options.ledgers)]
     return lanes
 
 

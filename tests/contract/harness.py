@@ -29,7 +29,7 @@ from aether.ports import (
     Subscription,
     Table,
 )
-from aether.session import ClientTransport
+from aether.untyped_client import ClientTransport
 from aether.wire import Event, encode_commit, instant, new_event
 from aether.worker import InformingTransport
 

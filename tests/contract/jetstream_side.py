@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from aether.config import ConnectionConfig, StorageConfig
-from aether.jetstream.bundle import connect_worker
+from aether.jetstream.adapters import connect_worker
 from aether.system.clock import SystemClock
 from tests.contract.harness import SHARDS, Node, World
 from tests.support.jetstream import fresh_namespace

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 import aether
-from aether.client import open_session
+from aether.client import connect_untyped
 from tests.support.actors import Account, Deposited, Noted, Withdrawn, model
 from tests.support.jetstream import fresh_namespace
 from tests.support.nats_server import NatsServer
@@ -76,13 +76,13 @@ async def test_a_client_waits_for_a_pool_that_is_just_starting(own_server: NatsS
     await asyncio.sleep(0)
     with await asyncio.to_thread(pool_on(own_server, "late").__enter__):
         assert await calling == 1
-        async with open_session(own_server.url) as session:
-            assert session.namespace == "late"
-            assert {member["slot"] for member in (await session.overview()).members} <= {0, 1}
-            assert (await session.schema())["model"] == "tests"
+        async with connect_untyped(own_server.url) as untyped:
+            assert untyped.namespace == "late"
+            assert {member["slot"] for member in (await untyped.overview()).members} <= {0, 1}
+            assert (await untyped.schema())["model"] == "tests"
 
 
 async def test_without_a_pool_the_namespace_is_named(nats_server: NatsServer) -> None:
     with pytest.raises(aether.Unavailable, match="nowhere"):
-        async with open_session(nats_server.url, namespace="nowhere", wait_s=0.05):
+        async with connect_untyped(nats_server.url, namespace="nowhere", wait_s=0.05):
             raise AssertionError("there is no such namespace")

@@ -94,7 +94,7 @@ def test_an_error_comes_after_the_events_before_it(connect: Callable[[], aether.
         client.actor(Account, "unreadable").deposit(3)
         client.actor(Account, "unreadable").withdraw(1)
         namespace = client.namespace
-        url = client._thread.client._session.server
+        url = client._thread.client._untyped.server
     with aether.connect_blocking(url, model=aether.Model("tests", actors=[Other]), namespace=namespace) as other:
         events = other.history(Other, "unreadable")
         assert next(events).event == Deposited(3)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import aether
-from aether.client import open_session
+from aether.client import connect_untyped
 from aether.config import CallConfig, ConnectionConfig
 from aether.ids import ActorId
 from tests.support import inside
@@ -213,7 +213,7 @@ async def test_a_namespace_that_is_not_there_is_told_while_it_is_waited_for_and_
 ) -> None:
     async with node(own_server.url, namespace):
         with pytest.raises(aether.Unavailable, match="nowhere") as told:
-            async with open_session(own_server.url, namespace="nowhere", wait_s=1.5):
+            async with connect_untyped(own_server.url, namespace="nowhere", wait_s=1.5):
                 raise AssertionError("there is no such namespace")
     assert own_server.url in told.value.message
     assert namespace in told.value.message, "what there is instead"
@@ -225,7 +225,7 @@ async def test_a_namespace_that_is_not_there_is_told_while_it_is_waited_for_and_
 
 async def test_a_server_without_jetstream_is_told() -> None:
     with NatsServer(jetstream=False) as server, pytest.raises(aether.Unavailable, match="without JetStream"):
-        async with open_session(server.url, namespace="any", wait_s=0.05):
+        async with connect_untyped(server.url, namespace="any", wait_s=0.05):
             raise AssertionError("there is no JetStream")
 
 
@@ -250,13 +250,13 @@ async def test_a_pool_that_is_down_is_told_while_it_is_waited_for_and_named_at_t
 async def test_an_error_about_a_kind_or_a_command_names_who_was_asked(nats_server: NatsServer) -> None:
     namespace = fresh_namespace()
     with Pool("tests.support.actors:model", "--workers", "1", "--nats", nats_server.url, "--namespace", namespace):
-        async with open_session(nats_server.url, namespace=namespace) as session:
+        async with connect_untyped(nats_server.url, namespace=namespace) as untyped:
             for actor_id, name, kind in (
                 (ActorId("nothing", "a"), "deposit", aether.UnknownActor),
                 (ActorId("account", "a"), "nothing", aether.UnknownCommand),
             ):
                 with pytest.raises(kind, match=f"asked: namespace {namespace} at {nats_server.url}") as told:
-                    await session.call(actor_id, name)
+                    await untyped.call(actor_id, name)
                 assert told.value.details["namespace"] == namespace
                 assert told.value.details["server"] == nats_server.url
 

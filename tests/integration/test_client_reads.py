@@ -6,14 +6,14 @@ from typing import Any, cast
 import pytest
 
 import aether
-from aether.client import open_session
+from aether.client import connect_untyped
 from aether.ids import ActorId
-from aether.jetstream.connection import NatsConnection
+from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.ports import START, AppendOutcome, Committed, EventStore
-from aether.session import Session
+from aether.untyped_client import UntypedClient
 from tests.contract.harness import payload_of
 from tests.support.actors import Account, model
-from tests.support.jetstream import Generations, fresh_namespace, node
+from tests.support.jetstream import Sessions, fresh_namespace, node
 from tests.support.nats_server import NatsServer
 from tests.support.pool import Pool
 from tests.support.proxy import Proxy
@@ -26,20 +26,20 @@ async def test_reads_go_on_over_a_server_that_was_away(own_server: NatsServer) -
     with Pool("tests.support.actors:model", "--workers", "1", "--nats", own_server.url, "--namespace", namespace):
         async with (
             Proxy(own_server.port) as proxy,
-            open_session(proxy.url, namespace=namespace) as session,
+            connect_untyped(proxy.url, namespace=namespace) as untyped,
             aether.connect(proxy.url, model=model, namespace=namespace) as client,
         ):
             for amount in range(1, 4):
                 await client.actor(Account, "a").deposit(amount)
             iterating = aiter(client.history(Account, "a"))
             assert (await anext(iterating)).version == 1
-            generations = Generations(nats_of(client._session))
+            sessions = Sessions(nats_of(client._untyped))
             proxy.cut()
-            await generations.lost()
+            await sessions.lost()
             whole = asyncio.ensure_future(rest(aiter(client.history(Account, "a"))))
             left = asyncio.ensure_future(rest(iterating))
             entering = asyncio.ensure_future(client.subscribe().__aenter__())
-            overview = asyncio.ensure_future(session.overview())
+            overview = asyncio.ensure_future(untyped.overview())
             keys = asyncio.ensure_future(rest(client.keys(Account)))
             await asyncio.sleep(0)
             proxy.mend()
@@ -50,9 +50,9 @@ async def test_reads_go_on_over_a_server_that_was_away(own_server: NatsServer) -
             assert len(overview.result().members) == 1
 
 
-def nats_of(session: Session) -> NatsConnection:
-    """The connection that a session made."""
-    return cast("aether.JetStreamConnection", session._node).nats
+def nats_of(untyped: UntypedClient) -> NatsConnection:
+    """The connection that a untyped made."""
+    return cast("aether.JetStreamConnection", untyped._node).nats
 
 
 async def rest(items: Any) -> list[Any]:
@@ -91,16 +91,16 @@ async def test_a_read_that_cannot_be_done_ends_at_its_deadline_and_says_where(
     async with (
         node(own_server.url, namespace),
         aether.connect(own_server.url, model=model, namespace=namespace) as client,
-        open_session(own_server.url, namespace=namespace) as session,
+        connect_untyped(own_server.url, namespace=namespace) as untyped,
     ):
         own_server.freeze()
         try:
             for asked in (
                 client.history(Account, "a", deadline_s=0.3)._all(),
                 client.subscribe(deadline_s=0.3).__aenter__(),
-                session.overview(deadline_s=0.3),
+                untyped.overview(deadline_s=0.3),
                 rest(client.keys(Account, deadline_s=0.3)),
-                rest(session.tail(deadline_s=0.3)),
+                rest(untyped.tail(deadline_s=0.3)),
             ):
                 with pytest.raises((aether.Unavailable, aether.DeadlineExceeded), match=own_server.url) as told:
                     await asyncio.wait_for(asyncio.ensure_future(asked), GUARD_S)
@@ -113,26 +113,29 @@ async def test_a_read_that_cannot_be_done_ends_at_its_deadline_and_says_where(
 async def test_snapshots_are_dropped_when_the_server_is_back_or_the_deadline_says_why_not(
     own_server: NatsServer, namespace: str, key: str | None
 ) -> None:
-    async with node(own_server.url, namespace) as worker, open_session(own_server.url, namespace=namespace) as session:
+    async with (
+        node(own_server.url, namespace) as worker,
+        connect_untyped(own_server.url, namespace=namespace) as untyped,
+    ):
         await worker.snapshots.save(ActorId("account", "a"), b"{}")
-        generations = Generations(nats_of(session))
+        sessions = Sessions(nats_of(untyped))
         own_server.kill()
-        await generations.lost()
+        await sessions.lost()
         what = "the snapshots of account" if key is None else "the snapshot of account/a"
         with pytest.raises(aether.Unavailable, match=f"{what} could not be removed within 0.3 s: there is no conn"):
-            await session.drop_snapshots("account", key, deadline_s=0.3)
-        dropping = asyncio.ensure_future(session.drop_snapshots("account", key, deadline_s=30))
+            await untyped.drop_snapshots("account", key, deadline_s=0.3)
+        dropping = asyncio.ensure_future(untyped.drop_snapshots("account", key, deadline_s=30))
         own_server.start()
         assert await dropping == 1
         own_server.freeze()
         try:
             with pytest.raises(aether.DeadlineExceeded, match=f"{what} could not be removed") as late:
-                await session.drop_snapshots("account", key, deadline_s=0.3)
+                await untyped.drop_snapshots("account", key, deadline_s=0.3)
             assert not late.value.outcome_known
         finally:
             own_server.thaw()
         with pytest.raises(aether.InvalidCommand, match="deadline_s"):
-            await session.drop_snapshots("account", key, deadline_s=0)
+            await untyped.drop_snapshots("account", key, deadline_s=0)
 
 
 async def test_what_cannot_be_reached_any_more_says_why(own_server: NatsServer, namespace: str) -> None:
@@ -140,9 +143,9 @@ async def test_what_cannot_be_reached_any_more_says_why(own_server: NatsServer, 
         node(own_server.url, namespace),
         aether.connect(own_server.url, model=model, namespace=namespace) as client,
     ):
-        generations = Generations(nats_of(client._session))
+        sessions = Sessions(nats_of(client._untyped))
         own_server.kill()
-        await generations.lost()
+        await sessions.lost()
         for asked in (
             client.actor(Account, "a", deadline_s=0.5).deposit(1),
             client.history(Account, "a", deadline_s=0.5)._all(),

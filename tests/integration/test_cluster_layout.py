@@ -4,8 +4,8 @@ import pytest
 
 from aether.config import ConnectionConfig, StorageConfig
 from aether.errors import ConfigError
-from aether.jetstream.connection import connect
-from aether.jetstream.layout import create_layout
+from aether.jetstream.connection.nats_connection import connect
+from aether.jetstream.provisioning import create_layout
 from tests.support.nats_cluster import NatsCluster
 
 THREE = StorageConfig(shards=8, replicas=3)

@@ -19,11 +19,11 @@ from aether.config import ConnectionConfig, StorageConfig
 from aether.core.cluster.membership import MemberRow, encode_member
 from aether.errors import Unavailable
 from aether.ids import ActorId, Position
+from aether.jetstream.adapters import JetStreamConnection
 from aether.jetstream.api import Answered, Method
 from aether.jetstream.asked_durability import AskedDurability
-from aether.jetstream.bundle import JetStreamConnection
-from aether.jetstream.connection import connect
-from aether.jetstream.layout import stream_config
+from aether.jetstream.connection.nats_connection import connect
+from aether.jetstream.provisioning import stream_config
 from aether.names import PROBE, Names, member_key
 from aether.ports import START, Append, AppendOutcome, Committed, Conflict, StoredCommit, Unknown
 from aether.wire import decode_commit
@@ -31,7 +31,7 @@ from aether.worker_barrier import why_no_barrier
 from tests.contract.harness import Received, payload_of, publish
 from tests.support.actors import Account, model
 from tests.support.durable import Durable
-from tests.support.jetstream import SHARDS, Generations, node
+from tests.support.jetstream import SHARDS, Sessions, node
 from tests.support.members import soon
 from tests.support.nats_server import NatsServer
 from tests.support.pool import Pool
@@ -249,11 +249,11 @@ async def test_after_a_power_cut_others_may_be_in_the_places_of_what_was_heard_o
         lost = await publish(made.event_store, ALICE, payload_of(ALICE, 2, data=b'"lost"'), kept.position)
         assert isinstance(lost, Committed)
         await soon(lambda: durable.waiting == 1)
-        generations = Generations(made.nats)
+        sessions = Sessions(made.nats)
         own_server.kill()
         os.truncate(blocks / "1.blk", size)
         own_server.start()
-        await generations.back()
+        await sessions.back()
         other = payload_of(ALICE, 2, data=b'"other"')
         outcome = await publish(made.event_store, ALICE, other, kept.position)
         assert isinstance(outcome, Committed)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import aether
-from aether.client import open_session
+from aether.client import connect_untyped
 from tests.support.actors import Account, model
 from tests.support.pool import Pool
 
@@ -55,9 +55,9 @@ async def test_a_full_disk_stops_the_pool_and_room_starts_it_again(disk: Path, n
             notes = [client.actor("notebook", f"n{n}", deadline_s=4).note("x" * 200_000) for n in range(8)]
             ends = await asyncio.gather(*notes, return_exceptions=True)
             assert all(isinstance(end, aether.AetherError) for end in ends), "there is no room for any of them"
-            async with open_session(url, namespace=namespace) as session, asyncio.timeout(GUARD_S):
+            async with connect_untyped(url, namespace=namespace) as untyped, asyncio.timeout(GUARD_S):
                 while "serving" in {  # noqa: ASYNC110 - `ps` has no event of its own
-                    member["state"] for member in (await session.overview()).members
+                    member["state"] for member in (await untyped.overview()).members
                 }:
                     await asyncio.sleep(0)
             filler.unlink()

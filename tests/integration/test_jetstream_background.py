@@ -10,13 +10,13 @@ import aether.jetstream.watch as watch_room
 from aether import background
 from aether.core.backoff import Backoff
 from aether.ids import ActorId
-from aether.jetstream.address import Address
 from aether.jetstream.api import UnreadableReply, direct_last, stream_info
-from aether.jetstream.generation import Generation
-from aether.jetstream.message import Message
+from aether.jetstream.connection.dialer import Dialer
+from aether.jetstream.connection.message import Message
+from aether.jetstream.connection.session import NatsSession
 from aether.ports import START, Row, StoredCommit
 from tests.contract.harness import Received, commit
-from tests.support.jetstream import Generations, node
+from tests.support.jetstream import Sessions, node
 from tests.support.nats_server import NatsServer
 from tests.support.proxy import Proxy
 
@@ -49,7 +49,7 @@ ERRORS = [LookupError("a bug"), asyncio.CancelledError(), SystemExit(1)]
 
 
 @pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize("place", [(Address, "open"), (Generation, "open"), (Generation, "barrier")])
+@pytest.mark.parametrize("place", [(Dialer, "open"), (NatsSession, "open"), (NatsSession, "barrier")])
 async def test_the_keeper_connects_again(
     own_server: NatsServer,
     namespace: str,
@@ -58,13 +58,13 @@ async def test_the_keeper_connects_again(
     error: BaseException,
 ) -> None:
     async with Proxy(own_server.port) as proxy, node(proxy.url, namespace) as one:
-        generations = Generations(one.nats)
+        sessions = Sessions(one.nats)
         once = Once(*place, error, monkeypatch)
         proxy.cut()
-        await generations.lost()
+        await sessions.lost()
         proxy.mend()
         await asyncio.wait_for(once.raised.wait(), 10)
-        await asyncio.wait_for(generations.back(), 10)
+        await asyncio.wait_for(sessions.back(), 10)
         await commit(one.event_store, ALICE, 1, START)
 
 
@@ -75,11 +75,11 @@ async def test_a_listener_that_raises_is_in_nobodys_way(own_server: NatsServer, 
     async with Proxy(own_server.port) as proxy, node(proxy.url, namespace) as one:
         one.nats.listen(raises)
         for _ in range(2):
-            generations = Generations(one.nats)
+            sessions = Sessions(one.nats)
             proxy.cut()
-            await generations.lost()
+            await sessions.lost()
             proxy.mend()
-            await asyncio.wait_for(generations.back(), 10)
+            await asyncio.wait_for(sessions.back(), 10)
         await commit(one.event_store, ALICE, 1, START)
 
 
@@ -118,12 +118,12 @@ async def test_the_bus_goes_on(
     ):
         received = Received[StoredCommit]()
         await one.bus.subscribe(received.receive)
-        generations = Generations(one.nats)
+        sessions = Sessions(one.nats)
         first = await commit(other.event_store, ALICE, 1, START)
         assert await received.count(1) == [first]
         once = Once(bus_room, name, error, monkeypatch)
         proxy.cut()
-        await generations.lost()
+        await sessions.lost()
         second = await commit(other.event_store, ALICE, 2, first.position)
         proxy.mend()
         assert await received.count(2) == [first, second]
@@ -133,7 +133,7 @@ async def test_the_bus_goes_on(
 class Garbled:
     """A connection whose server says nothing that anybody understands."""
 
-    generation = None
+    session = None
 
     async def request(self, subject: str, payload: bytes, timeout_s: float, headers: object = None) -> Message:
         """Garbage."""

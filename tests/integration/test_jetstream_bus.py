@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 import aether.jetstream.bus as bus_room
 from aether.ids import ActorId, Position
+from aether.jetstream.adapters import JetStreamConnection
 from aether.jetstream.api import Batch, direct_batch
-from aether.jetstream.bundle import JetStreamConnection
-from aether.jetstream.connection import NatsConnection
-from aether.jetstream.headers import SEQUENCE
-from aether.jetstream.message import Message
+from aether.jetstream.connection.headers import SEQUENCE
+from aether.jetstream.connection.message import Message
+from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.names import shard_of
 from aether.ports import START, EventStored, StoredCommit
 from tests.contract.harness import Received, commit, guarded
-from tests.support.jetstream import SHARDS, Generations, fresh_namespace, node
+from tests.support.jetstream import SHARDS, Sessions, fresh_namespace, node
 from tests.support.nats_server import NatsServer
 from tests.support.proxy import Proxy
 
@@ -66,9 +66,9 @@ async def test_what_was_stored_while_away_is_delivered_on_return(own_server: Nat
         received, notices = Received[StoredCommit](), Received[EventStored]()
         await away.bus.subscribe(received.receive)
         await away.bus.subscribe_to_event_stored(notices.receive)
-        generations = Generations(away.nats)
+        sessions = Sessions(away.nats)
         proxy.cut()
-        await generations.lost()
+        await sessions.lost()
         assert not away.bus.synced
         stored = await commits(other, 30)
         proxy.mend()

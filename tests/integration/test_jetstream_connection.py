@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-import aether.jetstream.connection as connection_room
+import aether.jetstream.connection.nats_connection as connection_room
 from aether.config import ConnectionConfig, StorageConfig
 from aether.errors import ConfigError, Unavailable
 from aether.ids import ActorId
-from aether.jetstream.bundle import JetStreamConnection
-from aether.jetstream.connection import connect
-from aether.jetstream.generation import Generation
-from aether.jetstream.layout import create_layout, namespaces, open_layout
-from aether.jetstream.message import Message
+from aether.jetstream.adapters import JetStreamConnection
+from aether.jetstream.connection.message import Message
+from aether.jetstream.connection.nats_connection import connect
+from aether.jetstream.connection.session import NatsSession
+from aether.jetstream.provisioning import create_layout, namespaces, open_layout
 from aether.names import shard_of
 from aether.ports import NotSent
 from tests.support.jetstream import SHARDS, fresh_namespace, node
@@ -47,7 +47,7 @@ async def test_a_bad_url_is_a_setting(url: str) -> None:
 async def test_the_first_server_that_answers_is_taken(nats_server: NatsServer) -> None:
     dead = f"nats://127.0.0.1:{free_port()}"
     async with connect(ConnectionConfig(url=f"{dead}, {nats_server.url}")) as connection:
-        assert connection.generation is not None
+        assert connection.session is not None
         assert connection.payload_bytes_max == 1 << 20
 
 
@@ -74,8 +74,8 @@ async def test_an_old_server_is_refused_with_both_versions(
     nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connect(ConnectionConfig(url=nats_server.url)) as connection:
-        assert connection.generation is not None
-        found = connection.generation.server_version
+        assert connection.session is not None
+        found = connection.session.server_version
     newer = (found[0], found[1], found[2] + 1)
     monkeypatch.setattr(connection_room, "SERVER_VERSION_MIN", newer)
     error = await refused(ConnectionConfig(url=nats_server.url))
@@ -150,12 +150,12 @@ async def test_unsubscribing_goes_on_when_whoever_waits_for_it_is_gone(nats_serv
                 await client.transport.request(ALICE, b"x", 10)
 
 
-def unexpected(generation: Generation, message: Message) -> None:
+def unexpected(session: NatsSession, message: Message) -> None:
     raise AssertionError("nobody has this subscription")
 
 
 async def settled(one: JetStreamConnection) -> None:
     """Return when the server has done all that was sent, by two round trips: the first lets what goes on begin."""
-    assert one.nats.generation is not None
+    assert one.nats.session is not None
     for _ in range(2):
-        await one.nats.generation.barrier()
+        await one.nats.session.barrier()

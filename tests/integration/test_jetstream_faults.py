@@ -7,10 +7,10 @@ import pytest
 from aether.config import ConnectionConfig
 from aether.errors import Unavailable
 from aether.ids import ActorId
-from aether.jetstream.connection import connect
+from aether.jetstream.connection.nats_connection import connect
 from aether.ports import START, AppendOutcome, Committed, Conflict, NotSent, StoredCommit, Unknown
 from tests.contract.harness import Received, commit, payload_of, publish
-from tests.support.jetstream import Generations, node
+from tests.support.jetstream import Sessions, node
 from tests.support.nats_server import NatsServer
 from tests.support.proxy import Proxy
 
@@ -22,7 +22,7 @@ async def test_everything_in_flight_is_unknown_when_the_server_dies(own_server: 
     async with node(own_server.url, namespace) as one:
         bus = Received[StoredCommit]()
         await one.bus.subscribe(bus.receive)
-        generations, outcomes = Generations(one.nats), Received[AppendOutcome]()
+        sessions, outcomes = Sessions(one.nats), Received[AppendOutcome]()
         own_server.freeze()
         for actor_id in ACTORS:
             one.event_store.publish(actor_id, payload_of(actor_id, 1), START, outcomes.receive)
@@ -33,18 +33,18 @@ async def test_everything_in_flight_is_unknown_when_the_server_dies(own_server: 
         assert all(isinstance(outcome, Unknown) for outcome in outcomes.items)
         with pytest.raises(Unavailable, match="lost"):
             await reading
-        await generations.lost()
+        await sessions.lost()
         refused = await publish(one.event_store, ALICE, payload_of(ALICE, 1), START)
         assert refused == Unknown("there is no connection")
         own_server.start()
-        await generations.back()
+        await sessions.back()
         stored = await commit(one.event_store, ALICE, 1, START)
         assert (await bus.until(lambda commits: stored in commits))[-1] == stored
 
 
 async def test_a_frozen_server_is_noticed(own_server: NatsServer, namespace: str) -> None:
     async with node(own_server.url, namespace) as one:
-        generations, outcomes = Generations(one.nats), Received[AppendOutcome]()
+        sessions, outcomes = Sessions(one.nats), Received[AppendOutcome]()
         own_server.freeze()
         one.event_store.publish(ALICE, payload_of(ALICE, 1), START, outcomes.receive)
         # More than the socket takes: nats-py then waits for the server before it tells that it gave up.
@@ -54,9 +54,9 @@ async def test_a_frozen_server_is_noticed(own_server: NatsServer, namespace: str
             await one.event_store.last(ALICE)
         await outcomes.count(1 + len(ACTORS))
         assert all(isinstance(outcome, Unknown) for outcome in outcomes.items)
-        await generations.lost()
+        await sessions.lost()
         own_server.thaw()
-        await generations.back()
+        await sessions.back()
         # What the socket had taken may have landed after all; the next append tells.
         outcome = await publish(one.event_store, ALICE, payload_of(ALICE, 1), START)
         assert isinstance(outcome, Committed | Conflict)
@@ -72,7 +72,7 @@ async def test_a_commit_whose_acknowledgement_is_lost_is_found_by_reading(
     ):
         stored = Received[StoredCommit]()
         await other.bus.subscribe(stored.receive)
-        generations = Generations(one.nats)
+        sessions = Sessions(one.nats)
         proxy.mute()
         payload = payload_of(ALICE, 1)
         outcome = await publish(one.event_store, ALICE, payload, START)
@@ -80,7 +80,7 @@ async def test_a_commit_whose_acknowledgement_is_lost_is_found_by_reading(
         await stored.count(1)
         proxy.cut()
         proxy.mend()
-        await generations.back()
+        await sessions.back()
         found = [commit async for commit in one.event_store.read(ALICE)]
         assert [commit.payload for commit in found] == [payload]
         assert await publish(one.event_store, ALICE, payload, START) == Conflict()
@@ -88,9 +88,9 @@ async def test_a_commit_whose_acknowledgement_is_lost_is_found_by_reading(
 
 async def test_without_a_connection_requests_are_not_sent(own_server: NatsServer, namespace: str) -> None:
     async with node(own_server.url, namespace) as one:
-        generations = Generations(one.nats)
+        sessions = Sessions(one.nats)
         own_server.kill()
-        await generations.lost()
+        await sessions.lost()
         with pytest.raises(NotSent, match="no connection"):
             await one.transport.request(ALICE, b"x", 0.05)
 
@@ -99,11 +99,11 @@ async def test_closing_while_it_reconnects_comes_to_an_end(own_server: NatsServe
     for yields in range(30):
         async with connect(ConnectionConfig(url=own_server.url)) as connection:
             own_server.kill()
-            while connection.generation is not None:  # noqa: ASYNC110 - the loss has no event of its own
+            while connection.session is not None:  # noqa: ASYNC110 - the loss has no event of its own
                 await asyncio.sleep(0)
             for _ in range(yields):
                 await asyncio.sleep(0)
-        assert connection.generation is None
+        assert connection.session is None
         own_server.start()
 
 
@@ -111,11 +111,11 @@ async def test_a_flood_is_received_whole_and_in_order(nats_server: NatsServer, n
     async with node(nats_server.url, namespace) as one, node(nats_server.url, namespace) as other:
         received = Received[bytes]()
         await one.nats.subscribe(f"flood.{namespace}", lambda _, message: received.receive(message.data))
-        generation = other.nats.generation
-        assert generation is not None
+        session = other.nats.session
+        assert session is not None
         sent = [b"%d" % n for n in range(20_000)]
         for data in sent:
-            generation.publish(f"flood.{namespace}", data)
+            session.publish(f"flood.{namespace}", data)
         assert await received.until(lambda items: items[-1:] == sent[-1:]) == sent
 
 

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import aether.jetstream.reading as reading_room
+import aether.jetstream.history_reader as reading_room
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId, Position, Version
 from aether.jetstream.api import Batch, direct_batch
-from aether.jetstream.connection import NatsConnection
-from aether.jetstream.versions import Versions
+from aether.jetstream.connection.nats_connection import NatsConnection
+from aether.jetstream.version_cache import VersionCache
 from aether.ports import START, AppendOutcome, Committed, Conflict, EventStore, Unknown
 from tests.contract.harness import LOOKALIKES, Received, commit, events_of, payload_of, publish
 from tests.support.jetstream import fresh_namespace, node
@@ -76,7 +76,7 @@ async def test_large_commits_come_back_whole_from_every_read(nats_server: NatsSe
 
 async def test_an_oversize_commit_is_refused_and_the_connection_stays(nats_server: NatsServer, namespace: str) -> None:
     async with node(nats_server.url, namespace) as one:
-        store, generation = one.event_store, one.nats.generation
+        store, session = one.event_store, one.nats.session
         events = events_of(ALICE, 1, data=b'"%b"' % (b"x" * store.commit_bytes_max))
         with pytest.raises(InvalidCommand, match="at most"):
             await store.append(ALICE, events, START)
@@ -84,11 +84,11 @@ async def test_an_oversize_commit_is_refused_and_the_connection_stays(nats_serve
         with pytest.raises(InvalidCommand, match="at most"):
             await one.snapshots.save(ALICE, b"x" * (one.snapshots.snapshot_bytes_max + 1))
         await one.snapshots.save(ALICE, b"x" * one.snapshots.snapshot_bytes_max)
-        assert generation is not None
+        assert session is not None
         with pytest.raises(InvalidCommand, match="at most"):
-            generation.publish("x", b"", headers={"Name": "x" * generation.payload_bytes_max})
+            session.publish("x", b"", headers={"Name": "x" * session.payload_bytes_max})
         assert isinstance(await publish(store, ALICE, payload_of(ALICE, 1), START), Committed)
-        assert one.nats.generation is generation
+        assert one.nats.session is session
 
 
 async def test_a_history_that_ends_too_early_is_unavailable(nats_server: NatsServer, namespace: str) -> None:
@@ -155,7 +155,7 @@ updates = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 9), st.booleans()
 
 @given(updates)
 def test_the_version_cache_never_goes_back(heard: list[tuple[int, int, bool]]) -> None:
-    versions = Versions(4)
+    versions = VersionCache(4)
     newest: dict[ActorId, tuple[int, bool]] = {}
     for number, position, told in heard:
         actor_id = ActorId("account", str(number))
@@ -170,7 +170,7 @@ def test_the_version_cache_never_goes_back(heard: list[tuple[int, int, bool]]) -
 
 @given(st.lists(st.integers(1, 9)), st.integers(1, 4))
 def test_the_version_cache_keeps_the_last_used(used: list[int], entries_max: int) -> None:
-    versions = Versions(entries_max)
+    versions = VersionCache(entries_max)
     order: list[int] = []
     for number in used:
         actor_id = ActorId("account", str(number))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from aether.jetstream.watch import Attempt, View
 from aether.ports import Row
 from tests.contract.harness import Received
-from tests.support.jetstream import Generations, node
+from tests.support.jetstream import Sessions, node
 from tests.support.nats_server import NatsServer
 from tests.support.proxy import Proxy
 
@@ -45,12 +45,12 @@ async def test_a_watch_comes_back_with_what_changed_and_what_vanished(own_server
         seen = Received[Row]()
         await away.table.watch(seen.receive)
         assert len(seen.items) == 4
-        generations = Generations(away.nats)
+        sessions = Sessions(away.nats)
         proxy.cut()
-        await generations.lost()
+        await sessions.lost()
         assert await other.table.update("member.0", b"2", revisions[0] or 0)
         assert await other.table.delete("member.1", revisions[1] or 0)
-        await vanish(other.nats.generation, namespace, "member.2")
+        await vanish(other.nats.session, namespace, "member.2")
         proxy.mend()
         await seen.count(7)
         live = {row.key: row.value for row in seen.items}
@@ -60,29 +60,29 @@ async def test_a_watch_comes_back_with_what_changed_and_what_vanished(own_server
         assert (await seen.count(8))[-1].key == "member.4"
 
 
-async def vanish(generation: object, namespace: str, key: str) -> None:
+async def vanish(session: object, namespace: str, key: str) -> None:
     """Remove a row and the sign of it."""
-    from aether.jetstream.generation import Generation  # noqa: PLC0415
+    from aether.jetstream.connection.session import NatsSession  # noqa: PLC0415
 
-    assert isinstance(generation, Generation)
+    assert isinstance(session, NatsSession)
     stream = f"KV_AETHER_{namespace}_TABLE"
     body = b'{"filter":"$KV.AETHER_%b_TABLE.%b"}' % (namespace.encode(), key.encode())
-    await generation.request(f"$JS.API.STREAM.PURGE.{stream}", body, 5)
+    await session.request(f"$JS.API.STREAM.PURGE.{stream}", body, 5)
 
 
 async def test_a_watch_notices_that_its_consumer_is_gone(own_server: NatsServer, namespace: str) -> None:
     async with node(own_server.url, namespace) as one:
         seen = Received[Row]()
         await one.table.watch(seen.receive)
-        generation = one.nats.generation
-        assert generation is not None
+        session = one.nats.session
+        assert session is not None
         stream = f"KV_AETHER_{namespace}_TABLE"
-        names = (await generation.request(f"$JS.API.CONSUMER.NAMES.{stream}", b"", 5)).data
+        names = (await session.request(f"$JS.API.CONSUMER.NAMES.{stream}", b"", 5)).data
         consumer = names.partition(b'"watch_')[2].partition(b'"')[0].decode()
-        await generation.request(f"$JS.API.CONSUMER.DELETE.{stream}.watch_{consumer}", b"", 5)
+        await session.request(f"$JS.API.CONSUMER.DELETE.{stream}.watch_{consumer}", b"", 5)
         await one.table.create("member.1", b"1")
         assert (await seen.count(1))[0].key == "member.1"
-        assert one.nats.generation is generation
+        assert one.nats.session is session
 
 
 rows = st.dictionaries(st.sampled_from("abcde"), st.one_of(st.none(), st.binary(max_size=2)))
@@ -140,18 +140,18 @@ async def test_a_watch_says_when_it_has_caught_up_after_a_cut_and_after_a_restar
             lambda row: told.receive(f"{row.key} {row.value!r}"), lambda: told.receive("completed")
         )
         assert told.items == ["member.0 b'1'", "completed"]
-        generations = Generations(away.nats)
+        sessions = Sessions(away.nats)
         proxy.cut()
-        await generations.lost()
+        await sessions.lost()
         for number in range(1, 4):
             assert await other.table.create(f"member.{number}", b"1")
         assert len(told.items) == 2
         proxy.mend()
         await told.until(lambda items: items.count("completed") == 2)
         assert told.items[2:] == [f"member.{number} b'1'" for number in range(1, 4)] + ["completed"]
-        generations = Generations(away.nats)
+        sessions = Sessions(away.nats)
         own_server.kill()
-        await generations.lost()
+        await sessions.lost()
         own_server.start()
         await told.until(lambda items: items.count("completed") == 3)
         assert told.items[6:] == ["completed"], "though nothing has changed"
@@ -164,11 +164,11 @@ async def test_a_watch_whose_consumer_is_gone_says_when_it_has_caught_up(
     async with node(own_server.url, namespace) as one:
         told = Received[str]()
         await one.table.watch(lambda row: told.receive(row.key), lambda: told.receive("completed"))
-        generation = one.nats.generation
-        assert generation is not None
+        session = one.nats.session
+        assert session is not None
         stream = f"KV_AETHER_{namespace}_TABLE"
-        names = (await generation.request(f"$JS.API.CONSUMER.NAMES.{stream}", b"", 5)).data
+        names = (await session.request(f"$JS.API.CONSUMER.NAMES.{stream}", b"", 5)).data
         consumer = names.partition(b'"watch_')[2].partition(b'"')[0].decode()
-        await generation.request(f"$JS.API.CONSUMER.DELETE.{stream}.watch_{consumer}", b"", 5)
+        await session.request(f"$JS.API.CONSUMER.DELETE.{stream}.watch_{consumer}", b"", 5)
         await one.table.create("member.1", b"1")
         assert await told.count(3) == ["completed", "member.1", "completed"]

@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from aether.client import open_session
+from aether.client import connect_untyped
 from aether.errors import AetherError, InvalidCommand, Unavailable
 from aether.ids import ActorId
 from aether.names import shard_of
 from aether.ports import Delivery, NotSent
 from aether.wire import decode_answer
 from tests.contract.harness import Received
-from tests.support.jetstream import SHARDS, Generations, node
+from tests.support.jetstream import SHARDS, Sessions, node
 from tests.support.nats_server import NatsServer
 from tests.support.proxy import Proxy
 
@@ -49,11 +49,11 @@ async def test_what_was_delivered_before_stop_is_received(nats_server: NatsServe
     async with node(nats_server.url, namespace) as one, node(nats_server.url, namespace) as other:
         received = Received[Delivery]()
         serving = await one.transport.serve(SHARD, received.receive)
-        generation = other.nats.generation
-        assert generation is not None
+        session = other.nats.session
+        assert session is not None
         for number in range(500):
-            generation.publish(other.names.command(ALICE), b"%d" % number)
-        await generation.barrier()
+            session.publish(other.names.command(ALICE), b"%d" % number)
+        await session.barrier()
         await serving.stop()
         assert [delivery.payload for delivery in received.items] == [b"%d" % number for number in range(500)]
 
@@ -70,13 +70,13 @@ async def test_a_command_of_no_actor_is_answered_here(nats_server: NatsServer, n
     async with node(nats_server.url, namespace) as one:
         received = Received[Delivery]()
         await one.transport.serve(SHARD, received.receive)
-        generation = one.nats.generation
-        assert generation is not None
+        session = one.nats.session
+        assert session is not None
         other_shard = (SHARD + 1) % SHARDS
         await one.transport.serve(other_shard, received.receive)
         wrong_shard = one.names.command(ALICE).replace(f".cmd.{SHARD}.", f".cmd.{other_shard}.")
         for subject in (one.names.commands_of_shard(SHARD)[:-1] + "x", wrong_shard):
-            answer = decode_answer((await generation.request(subject, b"{}", 5)).data)
+            answer = decode_answer((await session.request(subject, b"{}", 5)).data)
             assert answer.error is not None
             assert answer.error.code == "invalid_command"
         assert received.items == []
@@ -84,14 +84,14 @@ async def test_a_command_of_no_actor_is_answered_here(nats_server: NatsServer, n
 
 async def test_sizes_at_the_bound(nats_server: NatsServer, namespace: str) -> None:
     async with node(nats_server.url, namespace) as one:
-        transport, generation = one.transport, one.nats.generation
+        transport, session = one.transport, one.nats.session
         await transport.serve(SHARD, lambda delivery: delivery.respond(b"x" * (1 << 21)))
         answer = decode_answer(await transport.request(ALICE, b"x" * transport.request_bytes_max, 5))
         assert answer.error is not None
         assert "cannot be sent" in answer.error.message
         with pytest.raises(InvalidCommand, match="at most"):
             await transport.request(ALICE, b"x" * (1 << 20) + b"x", 5)
-        assert one.nats.generation is generation
+        assert one.nats.session is session
 
 
 async def test_any_worker_informs(nats_server: NatsServer, namespace: str) -> None:
@@ -106,10 +106,13 @@ async def test_any_worker_informs(nats_server: NatsServer, namespace: str) -> No
 async def test_information_too_large_to_be_sent_is_an_error_and_no_schema(
     nats_server: NatsServer, namespace: str
 ) -> None:
-    async with node(nats_server.url, namespace) as one, open_session(nats_server.url, namespace=namespace) as session:
+    async with (
+        node(nats_server.url, namespace) as one,
+        connect_untyped(nats_server.url, namespace=namespace) as untyped,
+    ):
         await one.transport.info(lambda: b'{"model": "m", "actors": {"%b": {}}}' % (b"x" * (1 << 21)))
         with pytest.raises(AetherError, match="cannot be sent"):
-            await session.schema()
+            await untyped.schema()
 
 
 async def test_serving_goes_on_after_a_restart_and_old_answers_are_dropped(
@@ -120,16 +123,16 @@ async def test_serving_goes_on_after_a_restart_and_old_answers_are_dropped(
         await one.transport.serve(SHARD, received.receive)
         asked = asyncio.ensure_future(other.transport.request(ALICE, b"first", 60))
         (first,) = await received.count(1)
-        generations = [Generations(worker.nats) for worker in (one, other)]
+        sessions = [Sessions(worker.nats) for worker in (one, other)]
         own_server.kill()
         with pytest.raises(Unavailable, match="lost"):
             await asked
-        for generation in generations:
-            await generation.lost()
+        for session in sessions:
+            await session.lost()
         first.respond(b"nobody hears this")
         own_server.start()
-        for generation in generations:
-            await generation.back()
+        for session in sessions:
+            await session.back()
         asked = asyncio.ensure_future(other.transport.request(ALICE, b"second", 60))
         (_, second) = await received.count(2)
         first.respond(b"nor this")
@@ -147,15 +150,15 @@ async def test_without_a_connection_nothing_is_announced_and_nobody_is_harmed(
     ):
         for worker in (cut, client):
             await worker.transport.follow_owners()
-        generations = Generations(cut.nats)
+        sessions = Sessions(cut.nats)
         since_s = asyncio.get_running_loop().time()
         proxy.cut()
         cut.transport.announce([SHARD])
-        await generations.lost()
+        await sessions.lost()
         cut.transport.announce([SHARD])
         waiting = asyncio.ensure_future(client.transport.owner_announced(ALICE, since_s, 60))
         proxy.mend()
-        await generations.back()
+        await sessions.back()
         assert not waiting.done()
         # Announcements are heard again, by the cut one too.
         deaf = asyncio.ensure_future(cut.transport.owner_announced(ALICE, since_s, 60))
@@ -171,10 +174,10 @@ async def test_an_announcement_that_cannot_be_read_interrupts_nobody(nats_server
         await other.transport.serve(SHARD, received.receive)
         asked = asyncio.ensure_future(one.transport.request(ALICE, b"x", 60))
         (delivery,) = await received.count(1)
-        assert other.nats.generation is not None
+        assert other.nats.session is not None
         since_s = asyncio.get_running_loop().time()
         for garbage in (b"", b"{}", b"[true]", b'["1"]', b"[1.5]", b"\xff"):
-            other.nats.generation.publish(one.names.owners(), garbage)
+            other.nats.session.publish(one.names.owners(), garbage)
         other.transport.announce([(SHARD + 1) % SHARDS])
         beside = next(
             each for each in (ActorId("account", f"k{n}") for n in range(1_000))

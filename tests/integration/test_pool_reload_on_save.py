@@ -39,10 +39,10 @@ async def test_what_is_saved_is_what_runs(nats_server: NatsServer, tmp_path: Pat
     namespace = fresh_namespace()
     options = ("--workers", "1", "--nats", nats_server.url, "--namespace", namespace, "--reload")
     with Pool("speaker:model", *options, directory=tmp_path) as pool:
-        async with aether.client.open_session(nats_server.url, namespace=namespace) as session:
+        async with aether.client.connect_untyped(nats_server.url, namespace=namespace) as untyped:
 
             async def said() -> bytes:
-                return bytes((await session.call(aether.ActorId("speaker", "s"), "say")).value)
+                return bytes((await untyped.call(aether.ActorId("speaker", "s"), "say")).value)
 
             async def until(word: str) -> None:
                 while await said() != f'"{word}"'.encode():

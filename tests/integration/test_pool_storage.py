@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 import aether
-from aether.client import open_session
+from aether.client import connect_untyped
 from aether.config import ConnectionConfig
 from aether.jetstream.api import Answered, Method, stream_info
-from aether.jetstream.connection import NatsConnection, connect
+from aether.jetstream.connection.nats_connection import NatsConnection, connect
 from aether.names import Names
-from aether.session import Session
+from aether.untyped_client import UntypedClient
 from tests.support.actors import Account, model
 from tests.support.nats_server import NatsServer
 from tests.support.pool import READY, Pool
@@ -52,21 +52,23 @@ def pool_on(server: NatsServer, namespace: str) -> Iterator[Pool]:
 
 
 @asynccontextmanager
-async def reached(server: NatsServer, namespace: str) -> AsyncIterator[tuple[aether.Client, Session, NatsConnection]]:
+async def reached(
+    server: NatsServer, namespace: str
+) -> AsyncIterator[tuple[aether.Client, UntypedClient, NatsConnection]]:
     config = ConnectionConfig(url=server.url)
     async with (
         aether.connect(server.url, model=model, namespace=namespace) as client,
-        open_session(server.url, namespace=namespace) as session,
+        connect_untyped(server.url, namespace=namespace) as untyped,
         connect(config) as nats,
     ):
-        yield client, session, nats
+        yield client, untyped, nats
 
 
-async def states(session: Session) -> dict[str, int]:
+async def states(untyped: UntypedClient) -> dict[str, int]:
     """How many workers are in each state, as `ps` shows them."""
     counts: dict[str, int] = {}
     try:
-        members = (await session.overview()).members
+        members = (await untyped.overview()).members
     except aether.Unavailable:  # there is no table to read
         return counts
     for member in members:
@@ -74,9 +76,9 @@ async def states(session: Session) -> dict[str, int]:
     return counts
 
 
-async def until(session: Session, wanted: dict[str, int]) -> None:
+async def until(untyped: UntypedClient, wanted: dict[str, int]) -> None:
     async with asyncio.timeout(GUARD_S):
-        while await states(session) != wanted:  # noqa: ASYNC110 - `ps` has no event of its own
+        while await states(untyped) != wanted:  # noqa: ASYNC110 - `ps` has no event of its own
             await asyncio.sleep(0.05)
 
 
@@ -86,21 +88,21 @@ async def deposits(client: aether.Client, key: str) -> Any:
 
 async def test_a_full_server_makes_the_pool_unready_and_room_makes_it_ready(namespace: str) -> None:
     with NatsServer(config=LIMITED) as server, pool_on(server, namespace) as pool:
-        async with reached(server, namespace) as (client, session, nats):
+        async with reached(server, namespace) as (client, untyped, nats):
             assert await deposits(client, "a") == 1
-            await until(session, {"serving": 2})
+            await until(untyped, {"serving": 2})
             await _create(nats, "FILL", {"name": "FILL", "subjects": ["fill.>"], "storage": "file"})
             while b"error" not in (await nats.request("fill.x", b"x" * 60_000, 5)).data:
                 pass
-            await until(session, {"unready": 2})
+            await until(untyped, {"unready": 2})
             for _ in range(3):  # from the first refusal on to long after the rows have ended
                 with pytest.raises(aether.Unavailable, match="insufficient resources"):
                     await client.actor(Account, "a", deadline_s=2).deposit(1)
-            why = [member["why"] for member in (await session.overview()).members]
+            why = [member["why"] for member in (await untyped.overview()).members]
             assert all("10023" in each for each in why)
             await _purge(nats, "FILL")
             assert await deposits(client, "a") == 2
-            await until(session, {"serving": 2})
+            await until(untyped, {"serving": 2})
             assert await client.actor(Account, "a").statement() == 2
     told = [line for line in pool.lines if " ERROR " in line]
     assert len(told) == 2, "one line a worker: " + "".join(told)
@@ -109,26 +111,26 @@ async def test_a_full_server_makes_the_pool_unready_and_room_makes_it_ready(name
 
 async def test_a_deleted_table_is_made_anew_and_nothing_stored_is_lost(own_server: NatsServer, namespace: str) -> None:
     with pool_on(own_server, namespace) as pool:
-        async with reached(own_server, namespace) as (client, session, nats):
+        async with reached(own_server, namespace) as (client, untyped, nats):
             assert await deposits(client, "a") == 1
             await _delete(nats, f"KV_{Names(namespace).table}")
             await asyncio.to_thread(pool.wait_for, NOT_READY, 2)
             assert await deposits(client, "a") == 2
-            await until(session, {"serving": 2})
-            assert [event.version for event, _ in await _history(session, "a")] == [1, 2]
+            await until(untyped, {"serving": 2})
+            assert [event.version for event, _ in await _history(untyped, "a")] == [1, 2]
 
 
-async def _history(session: Session, key: str) -> list[Any]:
-    return [found async for found in session.history(aether.ActorId("account", key))]
+async def _history(untyped: UntypedClient, key: str) -> list[Any]:
+    return [found async for found in untyped.history(aether.ActorId("account", key))]
 
 
 async def test_a_deleted_stream_is_made_anew(own_server: NatsServer, namespace: str) -> None:
     with pool_on(own_server, namespace) as pool:
-        async with reached(own_server, namespace) as (client, session, nats):
+        async with reached(own_server, namespace) as (client, untyped, nats):
             assert await deposits(client, "a") == 1
             await _delete(nats, Names(namespace).stream)
             assert await deposits(client, "never used before") == 1
-            await until(session, {"serving": 2})
+            await until(untyped, {"serving": 2})
             await asyncio.to_thread(pool.wait_for, OVER)
     assert [line for line in pool.lines if "was made anew, empty" in line]
 
@@ -143,8 +145,8 @@ async def test_workers_that_may_not_write_the_table_are_not_said_to_be_ready() -
             found = await asyncio.to_thread(pool.wait_for, NOT_READY, 2)
             assert {match[1] for match in found} == {"the member's row is not renewed"}
             assert all("does not permit" in match[2] for match in found)
-            async with open_session(server.url, namespace="denied") as session:
-                assert (await session.overview()).members == []
+            async with connect_untyped(server.url, namespace="denied") as untyped:
+                assert (await untyped.overview()).members == []
             assert not [line for line in pool.lines if READY.search(line)]
             assert not [line for line in pool.lines if "serving" in line]
             assert len(pool.lines) < 30, "".join(pool.lines)
@@ -171,14 +173,14 @@ async def test_a_setting_that_was_changed_meanwhile_is_named_and_repair_makes_th
     own_server: NatsServer, namespace: str
 ) -> None:
     with pool_on(own_server, namespace) as pool:
-        async with reached(own_server, namespace) as (client, session, nats):
+        async with reached(own_server, namespace) as (client, untyped, nats):
             assert await deposits(client, "a") == 1
             stream = Names(namespace).stream
             config = (await stream_info(nats, stream)).config or {}
             await _update(nats, stream, {**config, "max_age": 3_600_000_000_000, "sealed": False})
             await asyncio.to_thread(pool.wait_for, NOT_READY, 2)
-            why = {str(member.get("why")) for member in (await session.overview()).members}
+            why = {str(member.get("why")) for member in (await untyped.overview()).members}
             assert all(f"{stream}: max_age is 3600000000000, needed is 0" in each for each in why)
-            assert [one.setting for one in await session.repair(change=True)] == ["max_age"]
-            await until(session, {"serving": 2})
+            assert [one.setting for one in await untyped.repair(change=True)] == ["max_age"]
+            await until(untyped, {"serving": 2})
             assert await deposits(client, "a") == 2

@@ -11,7 +11,7 @@ from aether import ActorId, Runtime, Unavailable
 from aether.cluster.cluster import Cluster
 from aether.config import ClusterConfig
 from aether.core.cluster.membership import MemberRow
-from aether.jetstream.bundle import JetStreamConnection
+from aether.jetstream.adapters import JetStreamConnection
 from aether.names import shard_of
 from aether.ports import NotSent
 from aether.wire import STORED_FORMAT, Command, decode_answer, encode_command

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import aether
-from aether.client import open_session
+from aether.client import connect_untyped
 from aether.errors import AetherError, DeadlineExceeded, UnknownActor, UnknownCommand
 from aether.ids import ActorId
-from aether.session import Session
+from aether.untyped_client import UntypedClient
 from tests.support.nats_server import NatsServer
 from tests.support.pool import READY, Pool
 
@@ -95,14 +95,14 @@ NEW = [
 ]
 
 
-async def outcomes(session: Session, stop: asyncio.Event, *, caller: int) -> Counter[str]:
+async def outcomes(untyped: UntypedClient, stop: asyncio.Event, *, caller: int) -> Counter[str]:
     """Call what only the second version knows, one after the other, until told to stop; how often each came of it."""
     counts: Counter[str] = Counter()
     while not stop.is_set():
         kind, name, args = NEW[counts.total() % len(NEW)]
         actor_id = ActorId(kind, f"k{caller}-{counts.total() % KEYS}")
         try:
-            await session.call(actor_id, name, args, deadline_s=15)
+            await untyped.call(actor_id, name, args, deadline_s=15)
         except AetherError as error:
             counts[type(error).__name__] += 1
         else:
@@ -125,22 +125,22 @@ async def test_a_rolling_deployment_and_its_rollback_refuse_nothing_that_some_wo
     model.write_text(V1)
     options = ("--workers", str(workers), "--nats", nats_server.url, "--namespace", namespace)
     with Pool("bank_model:model", *options, directory=tmp_path) as pool:
-        async with open_session(nats_server.url, namespace=namespace) as session:
+        async with connect_untyped(nats_server.url, namespace=namespace) as untyped:
             with pytest.raises(UnknownCommand):
-                await session.call(ActorId("account", "a"), "deposit_twice", b'{"amount": 1}')
+                await untyped.call(ActorId("account", "a"), "deposit_twice", b'{"amount": 1}')
             with pytest.raises(UnknownActor):
-                await session.call(ActorId("safe", "a"), "put")
+                await untyped.call(ActorId("safe", "a"), "put")
             await asyncio.to_thread(reload, pool, model, V2, 1)
             stop = asyncio.Event()
-            calling = [asyncio.create_task(outcomes(session, stop, caller=n)) for n in range(8)]
+            calling = [asyncio.create_task(outcomes(untyped, stop, caller=n)) for n in range(8)]
             await asyncio.to_thread(pool.wait_for, READY, 2)
             stop.set()
             counts = sum(await asyncio.gather(*calling), Counter[str]())
             assert set(counts) == {"answered"}, counts
             await asyncio.to_thread(reload, pool, model, V1, 2)
             stop = asyncio.Event()
-            calling = [asyncio.create_task(outcomes(session, stop, caller=n)) for n in range(4)]
-            steady = asyncio.create_task(known(session, stop))
+            calling = [asyncio.create_task(outcomes(untyped, stop, caller=n)) for n in range(4)]
+            steady = asyncio.create_task(known(untyped, stop))
             await asyncio.to_thread(pool.wait_for, READY, 3)
             stop.set()
             counts = sum(await asyncio.gather(*calling), Counter[str]())
@@ -150,14 +150,14 @@ async def test_a_rolling_deployment_and_its_rollback_refuse_nothing_that_some_wo
             assert counts["answered"] > 0, "and before that it is answered"
             assert await steady > 0
             with pytest.raises(UnknownCommand):
-                await session.call(ActorId("account", "a"), "deposit_twice", b'{"amount": 1}')
+                await untyped.call(ActorId("account", "a"), "deposit_twice", b'{"amount": 1}')
 
 
-async def known(session: Session, stop: asyncio.Event) -> int:
+async def known(untyped: UntypedClient, stop: asyncio.Event) -> int:
     """Call what both versions know; how often it was answered."""
     answered = 0
     while not stop.is_set():
-        await session.call(ActorId("account", "steady"), "deposit", b'{"amount": 1}', deadline_s=30)
+        await untyped.call(ActorId("account", "steady"), "deposit", b'{"amount": 1}', deadline_s=30)
         answered += 1
     return answered
 
@@ -174,11 +174,11 @@ async def test_at_its_deadline_a_caller_hears_which_workers_have_which_version(
         Pool("bank_model:model", *options, "old", directory=tmp_path / "old"),
         Pool("bank_model:model", *options, "new", directory=tmp_path / "new"),
     ):
-        async with open_session(nats_server.url, namespace=namespace) as session:
+        async with connect_untyped(nats_server.url, namespace=namespace) as untyped:
             refused: list[AetherError] = []
             for n in range(12):
                 try:
-                    await session.call(ActorId("safe", f"s{n}"), "put", deadline_s=1)
+                    await untyped.call(ActorId("safe", f"s{n}"), "put", deadline_s=1)
                 except DeadlineExceeded:
                     raise
                 except aether.Unavailable as error:

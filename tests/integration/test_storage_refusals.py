@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from aether.ids import ActorId
+from aether.jetstream.adapters import JetStreamConnection
 from aether.jetstream.api import Answered, Method, last_sequence, stream_info
-from aether.jetstream.bundle import JetStreamConnection
 from aether.ports import START, Append, AppendOutcome, Committed, NotStored, Refused
 from tests.contract.harness import Received, payload_of, publish
 from tests.support.jetstream import node

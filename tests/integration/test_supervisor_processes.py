@@ -23,7 +23,7 @@ from aether.config import WorkerSpec
 from aether.errors import ConfigError
 from aether.supervisor.handover import VARIABLE, take_over
 from aether.supervisor.state import SupervisorConfig
-from aether.supervisor.supervisor import Surroundings, supervise
+from aether.supervisor.supervisor import SupervisorContext, supervise
 from aether.system.embedded import EmbeddedConfig, start
 from aether.system.environment import environment, take_variable
 from aether.system.lifeline import Lifeline
@@ -185,7 +185,7 @@ def main(work: str, workers: int, with_server: bool) -> int:
     if with_server and handover is None:
         server = start(EmbeddedConfig(data_dir=Path("data"), boot_timeout_s=DEADLINE_S))
     code = CODE.read_text()
-    surroundings = Surroundings(
+    context = SupervisorContext(
         namespace="pool",
         node=node,
         server=server,
@@ -195,7 +195,7 @@ def main(work: str, workers: int, with_server: bool) -> int:
         variables=environment(),
     )
     print(json.dumps({"what": "supervising", "code": code, "server": server and [server.pid, server.port]}), flush=True)
-    return supervise(config, WORK[work], surroundings, handover)
+    return supervise(config, WORK[work], context, handover)
 
 
 # ---------------------------------------------------------------------------------------------------- the tests

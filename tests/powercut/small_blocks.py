@@ -10,8 +10,8 @@ import sys
 
 import nats
 
-from aether.jetstream.headers import ERROR_STREAM_EXISTS_OTHERWISE
-from aether.jetstream.layout import configs
+from aether.jetstream.connection.headers import ERROR_STREAM_EXISTS_OTHERWISE
+from aether.jetstream.provisioning import configs
 from aether.names import Names
 
 LIMIT_BYTES = 100_000

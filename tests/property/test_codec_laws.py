@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.json import decode as json_decode
 
 from aether.codec import Codec
-from aether.fit import Misfit
+from aether.json_checks import ValueMismatch
 
 
 class Side(Enum):
@@ -104,7 +104,7 @@ def test_decode_after_encode_is_the_identity(tree: Tree) -> None:
 def test_any_bytes_are_a_value_that_encodes_again_or_a_misfit(codec: Codec, raw: bytes) -> None:
     try:
         value = codec.decode(raw)
-    except Misfit:
+    except ValueMismatch:
         return
     assert codec.record(value)[1] == value
 
@@ -118,7 +118,7 @@ def test_an_integer_over_64_bits_is_refused_both_ways_wherever_it_is(number: int
         text = f"[{text}]" if step else f'{{"a":{text}}}'
     codec = Codec(Any)
     for refused in (lambda: codec.record(value), lambda: codec.convert(value), lambda: codec.decode(text.encode())):
-        with pytest.raises(Misfit, match="64 bits"):
+        with pytest.raises(ValueMismatch, match="64 bits"):
             refused()
 
 
@@ -176,7 +176,7 @@ MORE = [Codec(float), Codec(Decimal), Codec(list[float]), Codec(dict[str | int, 
 def test_what_is_taken_says_the_same_when_it_has_arrived_and_the_rest_is_a_misfit(codec: Codec, value: Any) -> None:
     try:
         raw = codec.convert(value)
-    except Misfit:
+    except ValueMismatch:
         return
     back = codec.accept(raw)
     assert says_the_same(value, back), (value, back)

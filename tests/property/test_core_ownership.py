@@ -11,7 +11,7 @@ from hypothesis import settings
 from aether.config import ClusterConfig
 from aether.core.cluster.membership import Holder, Membership
 from aether.core.cluster.ownership import Ownership
-from aether.core.cluster.session import OwnSession
+from aether.core.cluster.session import MemberSession
 from tests.support.cluster_sim import CONFIG, SHARDS, Simulation, Violation, churn, play
 
 STEPS = 25
@@ -59,7 +59,7 @@ def test_a_member_that_withdraws_closes_its_shards_and_keeps_them() -> None:
 
 
 def finds_two_owners(
-    make: Callable[[OwnSession, ClusterConfig], Ownership], config: ClusterConfig = CONFIG, drift: float = 0.0
+    make: Callable[[MemberSession, ClusterConfig], Ownership], config: ClusterConfig = CONFIG, drift: float = 0.0
 ) -> bool:
     """Whether some seed shows two members that answer for one shard at once."""
     for seed in ABLATION_SEEDS:
@@ -73,7 +73,7 @@ def finds_two_owners(
 
 def test_a_member_that_was_not_seen_yet_must_not_count_as_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     def unseen_is_over(self: Membership, holder: Holder) -> bool:
-        return self.word(holder.member).session != holder.session
+        return self.observation(holder.member).session != holder.session
 
     monkeypatch.setattr(Membership, "over", unseen_is_over)
     assert finds_two_owners(lambda own, config: Ownership(own, SHARDS, config))

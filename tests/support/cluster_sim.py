@@ -13,11 +13,20 @@ from itertools import count
 from random import Random
 
 from aether.config import ClusterConfig
-from aether.core.cluster.effects import Abandon, Announce, Bury, Close, Effect, Open, Release, Take
-from aether.core.cluster.handoff import Happening, Phase
+from aether.core.cluster.effects import (
+    Abandon,
+    AcquireLease,
+    Announce,
+    Effect,
+    Release,
+    RemoveMember,
+    StartShard,
+    StopShard,
+)
+from aether.core.cluster.handoff import Phase, ShardTrigger
 from aether.core.cluster.membership import LeaseRow, MemberRow, decode_lease, decode_member, encode_lease, encode_member
 from aether.core.cluster.ownership import Ownership
-from aether.core.cluster.session import Create, OwnSession, Update
+from aether.core.cluster.session import Create, MemberSession, Update
 
 SHARDS = 12
 TTL_S = 5.0
@@ -50,7 +59,7 @@ class Simulation:
         unknown: float = 0.1,
         lost: float = 0.1,
         slow: float = 0.2,
-        make: Callable[[OwnSession, ClusterConfig], Ownership] | None = None,
+        make: Callable[[MemberSession, ClusterConfig], Ownership] | None = None,
         config: ClusterConfig = CONFIG,
         drift: float = 0.0,
         withdrawing: float = 0.0,
@@ -143,7 +152,7 @@ class Simulation:
     def start(self, node: str, slot: int = 0, *, replaces: str | None = None, claim: str = "") -> "SimMember":
         run = next(self._runs)
         me = MemberRow(node=node, slot=slot, incarnation=f"run{run}-0", claim=claim)
-        own = OwnSession(me, replaces=replaces, answers_for_s=self.config.answers_for_s)
+        own = MemberSession(me, replaces=replaces, answers_for_s=self.config.answers_for_s)
         rate = 1 + self.random.uniform(-self._drift, self._drift) if self._drift else 1.0
         member = SimMember(self, own, self._make(own, self.config), rate=rate)
         self.members[me.incarnation] = member
@@ -181,7 +190,7 @@ class Simulation:
                     assert shard not in holders, f"shard {shard} is held twice"
                     assert member.core.answers(shard, member.now_s)
                     holders[shard] = member.own.name
-            if not member.core.settled:
+            if not member.core.balanced:
                 raise Violation(f"{member.own.name} has not settled\n" + "\n".join(self.history[-80:]))
         assert not self.alive() or holders.keys() == set(range(SHARDS))
 
@@ -191,7 +200,7 @@ class SimMember:
     """The shell of one core: it reads, writes and does what the core decides, late."""
 
     sim: Simulation
-    own: OwnSession
+    own: MemberSession
     core: Ownership
     rate: float = 1.0
     dead: bool = False
@@ -276,13 +285,13 @@ class SimMember:
     def _tell(self, message: Message) -> None:
         room, _, name = message.key.partition(".")
         if room == "member":
-            change = self.core.member_told(name, message.revision, decode_member(message.value), self.now_s)
+            change = self.core.member_observed(name, message.revision, decode_member(message.value), self.now_s)
             if change.value != "nothing":
                 self.sim.say(f"{self.own.me.incarnation}: {change.value} at {message.revision}")
             if change.value in ("replaced", "alive elsewhere"):
                 self.crash()
         else:
-            self.core.lease_told(int(name), message.revision, decode_lease(message.value))
+            self.core.lease_observed(int(name), message.revision, decode_lease(message.value))
 
     # ---------------------------------------------------------------------------------------------- writing
 
@@ -331,40 +340,40 @@ class SimMember:
 
     def _do(self, effect: Effect) -> None:
         match effect:
-            case Take(shard, serial, revision, row):
-                self._lease(shard, serial, revision, row, Happening.TAKEN)
+            case AcquireLease(shard, serial, revision, row):
+                self._lease(shard, serial, revision, row, ShardTrigger.ACQUIRED)
             case Release(shard, serial, revision):
                 assert shard not in self.open, "a shard is released when it is closed"
-                self._lease(shard, serial, revision, LeaseRow(), Happening.RELEASED)
-            case Open(shard, serial):
+                self._lease(shard, serial, revision, LeaseRow(), ShardTrigger.RELEASED)
+            case StartShard(shard, serial):
                 self.open.add(shard)
-                self._later(shard, serial, Happening.OPENED)
-            case Close(shard, serial):
-                self._later(shard, serial, Happening.CLOSED)
+                self._later(shard, serial, ShardTrigger.STARTED)
+            case StopShard(shard, serial):
+                self._later(shard, serial, ShardTrigger.STOPPED)
             case Abandon(shard):
                 self.open.discard(shard)
-            case Bury(member, revision):
+            case RemoveMember(member, revision):
                 row_now = self.sim.live(f"member.{member}")
                 if row_now is not None and row_now.revision == revision:
                     self.sim.put(row_now.key, None)
             case Announce():
                 pass
 
-    def _later(self, shard: int, serial: int, happening: Happening) -> None:
+    def _later(self, shard: int, serial: int, trigger: ShardTrigger) -> None:
         def finished() -> None:
-            if happening is Happening.CLOSED:
+            if trigger is ShardTrigger.STOPPED:
                 self.open.discard(shard)
-            self.core.done(shard, serial, happening, self.now_s)
+            self.core.done(shard, serial, trigger, self.now_s)
             self.decide()
 
         self.sim.after(self.sim.delay_s(), lambda: self.act(finished))
 
-    def _lease(self, shard: int, serial: int, revision: int | None, row: LeaseRow, stored: Happening) -> None:
+    def _lease(self, shard: int, serial: int, revision: int | None, row: LeaseRow, stored: ShardTrigger) -> None:
         def told(outcome: int | None) -> None:
-            happening = Happening.UNKNOWN if outcome is None else stored if outcome else Happening.REFUSED
+            trigger = ShardTrigger.UNKNOWN if outcome is None else stored if outcome else ShardTrigger.REFUSED
 
             def take_in() -> None:
-                self.core.done(shard, serial, happening, self.now_s, outcome or 0)
+                self.core.done(shard, serial, trigger, self.now_s, outcome or 0)
                 self.decide()
 
             self.act(take_in)

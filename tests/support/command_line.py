@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from aether.cli.context import CliContext, LoadedModel
 from aether.cli.execute import execute
-from aether.cli.outside import LoadedModel, Outside
 from aether.cli.target import Target
 from aether.core.cluster.overview import Overview, ShardOverview, ShardState
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position
-from aether.jetstream.needs import Difference
+from aether.jetstream.stream_settings import Difference
 from aether.supervisor.run import RunOptions
 from aether.wire import Answer, Event, instant, new_event
 
@@ -199,16 +199,16 @@ def runner(capfd: pytest.CaptureFixture[str]) -> Run:
         used = pool or Pool()
 
         @asynccontextmanager
-        async def open_session(target: Target) -> AsyncIterator[Pool]:
+        async def open_client(target: Target) -> AsyncIterator[Pool]:
             used.targets.append(target)
             if used.refusal is not None:
                 raise used.refusal
             yield used
 
-        outside = Outside(
+        outside = CliContext(
             variables=variables or {},
             terminal=terminal,
-            open_session=open_session,
+            open_client=open_client,
             load_model=load_model or (lambda _: Declared()),
             run=run_pool,
         )

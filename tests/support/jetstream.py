@@ -5,12 +5,12 @@ from contextlib import asynccontextmanager
 from secrets import token_hex
 
 from aether.config import ConnectionConfig, StorageConfig
-from aether.jetstream.bundle import JetStreamConnection
+from aether.jetstream.adapters import JetStreamConnection
 from aether.jetstream.bus import BusConfig
-from aether.jetstream.connection import NatsConnection, Receive, StandingSubscription
-from aether.jetstream.generation import Generation
-from aether.jetstream.layout import create_layout
-from aether.jetstream.message import Message
+from aether.jetstream.connection.message import Message
+from aether.jetstream.connection.nats_connection import NatsConnection, Receive, StandingSubscription
+from aether.jetstream.connection.session import NatsSession
+from aether.jetstream.provisioning import create_layout
 from aether.jetstream.watch import WatchConfig
 from aether.system.clock import SystemClock
 from tests.contract.harness import Received
@@ -33,9 +33,9 @@ class LossyConnection(NatsConnection):
         self._loses = loses
 
     async def subscribe(self, subject: str, receive: Receive, queue: str = "") -> StandingSubscription:
-        def heard(generation: Generation, message: Message) -> None:
+        def heard(session: NatsSession, message: Message) -> None:
             if not self._loses(message):
-                receive(generation, message)
+                receive(session, message)
 
         return await super().subscribe(subject, heard, queue)
 
@@ -72,11 +72,11 @@ async def node(
         await connection.close()
 
 
-class Generations:
-    """The generations a connection has had since this was made."""
+class Sessions:
+    """The sessions a connection has had since this was made."""
 
     def __init__(self, connection: NatsConnection) -> None:
-        self._received = Received[Generation | None]()
+        self._received = Received[NatsSession | None]()
         connection.listen(self._received.receive)
 
     async def lost(self) -> None:

@@ -19,7 +19,7 @@ from aether.supervisor.state import (
     Kill,
     Notify,
     Phase,
-    Renew,
+    Reexec,
     RenewFailed,
     Request,
     Say,
@@ -67,7 +67,7 @@ class World:
         events = [event]
         while events:
             self.state, effects = step(self.state, events.pop(0), self.config, self.now_s)
-            assert Renew() not in effects[:-1], "whatever follows an exec is lost"
+            assert Reexec() not in effects[:-1], "whatever follows an exec is lost"
             for effect in effects:
                 events += self._perform(effect)
                 assert not self.keeps_serving or self.serving(), "nobody serves"
@@ -98,7 +98,7 @@ class World:
             case Exit(code):
                 assert not self.live, "the exit waits for every worker"
                 self.exit_code = code
-            case Renew():
+            case Reexec():
                 return [self.renewed]  # the first that the next interpreter is told
             case Dump() | Notify() | Say():
                 pass

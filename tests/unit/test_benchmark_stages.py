@@ -2,14 +2,18 @@
 
 from benchmarks.stages import COLLECTOR, REST, shares
 
-STAGES = {"turn": ["OpenTurn.run"], "commit": ["Committer.commit", "Committer.send"], "frames": ["Lane.data_received"]}
+STAGES = {
+    "turn": ["OpenTurn.run"],
+    "commit": ["Committer.commit", "Committer.send"],
+    "frames": ["NatsProtocol.data_received"],
+}
 
 
 def test_the_innermost_function_that_a_stage_names_has_the_sample() -> None:
     samples = [
-        "main (run.py:1);Lane.data_received (lane.py:118);OpenTurn._run (open_turn.py:9);dict_get (libpython.so) 3",
-        "main (run.py:1);CPyDef_lane___Lane___data_received (x.so);CPyDef_committer___Committer____send (x.so) 4",
-        "main (run.py:1);CPyPy_lane___Lane___data_received (x.so);malloc (libc.so) 1",
+        "main (run.py:1);NatsProtocol.data_received (protocol.py:118);OpenTurn._run (turn.py:9);dict_get (libpy.so) 3",
+        "main (run.py:1);CPyDef_protocol___NatsProtocol___data_received (x);CPyDef_committer___Committer____send (x) 4",
+        "main (run.py:1);CPyPy_protocol___NatsProtocol___data_received (x.so);malloc (libc.so) 1",
         "main (run.py:1);CPyDef_open_turn___OpenTurn___run (x.so);gc_collect_main (libpython.so) 1",
         "main (run.py:1);write (libc.so) 1",
     ]
@@ -19,7 +23,7 @@ def test_the_innermost_function_that_a_stage_names_has_the_sample() -> None:
 
 def test_who_waits_does_not_count() -> None:
     samples = [
-        "main (run.py:1);Lane.data_received (lane.py:118) 2",
+        "main (run.py:1);NatsProtocol.data_received (protocol.py:118) 2",
         "main (run.py:1);uv__io_poll (linux.c:1452);epoll_pwait (libc.so) 50",
         "Thread._bootstrap (threading.py:1002);lock (libc.so) 50",
     ]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aether.cli.outside import LoadedModel
+from aether.cli.context import LoadedModel
 from aether.errors import (
     ActorFailed,
     AetherError,

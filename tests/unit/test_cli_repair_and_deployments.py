@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aether.jetstream.needs import Difference
+from aether.jetstream.stream_settings import Difference
 from tests.support.command_line import DEPOSIT, SCHEMA, Pool, Run, runner
 
 CHANGEABLE = Difference("KV_X", "max_age", 5, "0", 0)

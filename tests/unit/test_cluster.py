@@ -38,7 +38,7 @@ def others(name: str) -> set[int]:
 async def test_alone_it_has_every_shard_and_a_second_one_takes_its_share() -> None:
     server = InMemoryServer()
     async with client(server) as calling, member(server, "a") as a:
-        assert await a.cluster.settled(10)
+        assert await a.cluster.wait_balanced(10)
         assert a.answering() == ALL
         assert [await calling.call(actor_of(shard), "deposit", amount=1) for shard in range(SHARDS)] == [1] * SHARDS
         async with member(server, "b") as b:
@@ -225,7 +225,7 @@ async def replacement(claim: str, replaces: str | None) -> None:
             await soon(a.cluster.failed.done)
             assert a.answering() == set()
             with pytest.raises(Unavailable, match="taken the place"):
-                await a.cluster.settled(10)
+                await a.cluster.wait_balanced(10)
             await soon(
                 lambda: answered_by(again, b, a) == {**dict.fromkeys(old, "a-0"), **dict.fromkeys(ALL - old, "b-0")}
             )
@@ -253,7 +253,7 @@ async def test_a_name_that_is_alive_elsewhere_is_a_wrong_setting() -> None:
     server = InMemoryServer()
     async with member(server, "a") as a, member(server, "a") as namesake:
         with pytest.raises(ConfigError, match="alive elsewhere") as wrong:
-            await namesake.cluster.settled(10)
+            await namesake.cluster.wait_balanced(10)
         assert wrong.value.setting == "node"
         assert namesake.answering() == set()
         await soon(lambda: a.answering() == ALL)
@@ -425,7 +425,7 @@ async def test_a_member_whose_heartbeat_ends_says_so() -> None:
         a.cluster.about = broken
         await soon(a.cluster.failed.done)
         with pytest.raises(ZeroDivisionError):
-            await a.cluster.settled(10)
+            await a.cluster.wait_balanced(10)
 
 
 async def test_nothing_goes_on_after_the_end(caplog: pytest.LogCaptureFixture) -> None:
@@ -458,7 +458,7 @@ async def test_who_makes_commits_durable_otherwise_than_those_who_are_there_does
 ) -> None:
     server = InMemoryServer()
     async with InMemoryConnection(server, "tests", shards=SHARDS) as one, unlike(one, "a", first) as a:
-        assert await a.settled(10)
+        assert await a.wait_balanced(10)
         async with InMemoryConnection(server, "tests", shards=SHARDS) as other:
             with pytest.raises(ConfigError, match="'a-0'") as refused:
                 async with unlike(other, "b", second):
@@ -472,9 +472,9 @@ async def test_it_joins_when_those_who_did_otherwise_have_gone() -> None:
     server = InMemoryServer()
     async with InMemoryConnection(server, "tests", shards=SHARDS) as one:
         async with unlike(one, "a", BARRIER) as a:
-            assert await a.settled(10)  # and it is killed: its row expires
+            assert await a.wait_balanced(10)  # and it is killed: its row expires
         async with InMemoryConnection(server, "tests", shards=SHARDS) as other, unlike(other, "b", "") as b:
-            assert await b.settled(10)
+            assert await b.wait_balanced(10)
             assert b.moves().held == SHARDS
 
 
@@ -486,11 +486,11 @@ async def test_of_two_who_join_at_once_the_later_one_gives_way() -> None:
         InMemoryConnection(server, "tests", shards=SHARDS) as other,
         unlike(one, "a", BARRIER) as a,
     ):
-        assert await a.settled(10)
+        assert await a.wait_balanced(10)
         b = unlike(other, "b", "")
         b._core.differing = lambda: ""  # type: ignore[method-assign]
         async with b:
             del b._core.differing
             with pytest.raises(ConfigError, match="'a-0'"):
-                await b.settled(10)
+                await b.wait_balanced(10)
         assert not a.failed.done()

@@ -33,7 +33,7 @@ def broken(*_: Any, **__: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(Heartbeat, "_write"), (Ownership, "decide"), (Ownership, "member_told"), (Ownership, "completed")],
+    [(Heartbeat, "_write"), (Ownership, "decide"), (Ownership, "member_observed"), (Ownership, "completed")],
 )
 async def test_what_cannot_be_done_again_fails_the_member(
     owner: Any, name: str, monkeypatch: pytest.MonkeyPatch

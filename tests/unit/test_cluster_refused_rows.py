@@ -68,7 +68,7 @@ async def test_a_member_that_was_never_let_in_says_why() -> None:
     server.space("tests", SHARDS).refusal = FULL
     async with member(server, "a") as a:
         await soon(lambda: FULL in a.health.why(Need.ROW))
-        assert not await a.cluster.settled(0.01)
+        assert not await a.cluster.wait_balanced(0.01)
         server.space("tests", SHARDS).refusal = ""
-        assert await a.cluster.settled(10)
+        assert await a.cluster.wait_balanced(10)
         await soon(lambda: not a.health.lacks)

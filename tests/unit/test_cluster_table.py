@@ -18,7 +18,7 @@ async def test_a_table_that_went_backwards_ends_the_member_and_nothing_more_is_a
         a.cluster._told(Row(lease_key(0), encode_lease(LeaseRow()), 1))
         assert a.answering() == set()
         with pytest.raises(Unavailable, match="went backwards"):
-            await a.cluster.settled(10)
+            await a.cluster.wait_balanced(10)
 
 
 async def test_a_row_that_vanished_is_told_at_a_revision_that_was_read_and_ends_nobody() -> None:

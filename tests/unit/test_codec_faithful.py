@@ -14,7 +14,7 @@ import pytest
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from aether.codec import Codec
-from aether.fit import Misfit
+from aether.json_checks import ValueMismatch
 
 
 class Whole(int):
@@ -291,7 +291,7 @@ BENT: list[tuple[Any, Any, str]] = [
 
 @pytest.mark.parametrize(("type_", "value", "path"), BENT)
 def test_what_would_arrive_as_something_else_is_refused_with_its_path(type_: Any, value: Any, path: str) -> None:
-    with pytest.raises(Misfit) as refused:
+    with pytest.raises(ValueMismatch) as refused:
         Codec(type_).convert(value)
     assert refused.value.path == path
     assert refused.value.message
@@ -305,7 +305,7 @@ def test_a_secret_given_as_a_text_arrives() -> None:
 def test_private_parts_of_an_argument_are_refused() -> None:
     value = Kept.model_validate({})
     value._private = 2
-    with pytest.raises(Misfit, match="private"):
+    with pytest.raises(ValueMismatch, match="private"):
         Codec(Kept).convert(value)
 
 
@@ -320,9 +320,9 @@ def test_a_refusal_says_what_to_do() -> None:
         (Base, {"weigth": 1}, "leave it out"),
         (set[int], [1, 1], "leave"),
     ]:
-        with pytest.raises(Misfit, match=advice):
+        with pytest.raises(ValueMismatch, match=advice):
             Codec(type_).convert(value)
-    with pytest.raises(Misfit) as refused:
+    with pytest.raises(ValueMismatch) as refused:
         Codec(Login).convert(Login(name="a", password=pydantic.SecretStr("secret")))
     assert "secret'" not in str(refused.value)
 
@@ -348,7 +348,7 @@ def test_a_refusal_says_what_to_do() -> None:
     ],
 )
 def test_json_from_anywhere_is_not_bent_either(type_: Any, raw: bytes, path: str) -> None:
-    with pytest.raises(Misfit) as refused:
+    with pytest.raises(ValueMismatch) as refused:
         Codec(type_).accept(raw)
     assert refused.value.path == path
 
@@ -383,7 +383,7 @@ def test_json_in_another_spelling_is_the_same_value(type_: Any, raw: bytes, valu
     ],
 )
 def test_what_is_stored_is_not_rounded_when_it_is_read(type_: Any, raw: bytes) -> None:
-    with pytest.raises(Misfit):
+    with pytest.raises(ValueMismatch):
         Codec(type_).decode(raw)
 
 
@@ -393,7 +393,7 @@ def test_stored_fields_that_are_no_longer_declared_are_left_out() -> None:
 
 
 def test_elements_that_cannot_be_in_a_set_are_a_misfit() -> None:
-    with pytest.raises(Misfit):
+    with pytest.raises(ValueMismatch):
         Codec(set[Any]).decode(b"[[1]]")
 
 
@@ -416,5 +416,5 @@ def test_elements_that_cannot_be_in_a_set_are_a_misfit() -> None:
     ],
 )
 def test_what_is_stored_is_of_exactly_its_type(type_: Any, value: Any) -> None:
-    with pytest.raises(Misfit):
+    with pytest.raises(ValueMismatch):
         Codec(type_).record(value)

@@ -13,7 +13,7 @@ import pytest
 from msgspec import Meta, Struct
 
 from aether.codec import Codec
-from aether.fit import Misfit, Unsupported, is_immutable, split_path
+from aether.json_checks import Unsupported, ValueMismatch, is_immutable, split_path
 
 
 class Color(Enum):
@@ -180,7 +180,7 @@ def test_a_value_comes_back_equal_and_of_the_same_type(type_: Any, value: Any, r
     ],
 )
 def test_what_would_not_come_back_equal_is_refused_with_its_path(type_: Any, value: Any, path: str) -> None:
-    with pytest.raises(Misfit) as refused:
+    with pytest.raises(ValueMismatch) as refused:
         Codec(type_).record(value)
     assert refused.value.path == path
     assert refused.value.message
@@ -189,7 +189,7 @@ def test_what_would_not_come_back_equal_is_refused_with_its_path(type_: Any, val
 def test_private_parts_of_a_pydantic_model_are_refused() -> None:
     value = Secretive(shown=1)
     value._hidden = 2
-    with pytest.raises(Misfit, match="private"):
+    with pytest.raises(ValueMismatch, match="private"):
         Codec(list[Secretive]).record([value])
 
 
@@ -197,9 +197,9 @@ def test_values_too_deep_for_json_are_refused() -> None:
     value: list[Any] = []
     for _ in range(100_000):
         value = [value]
-    with pytest.raises(Misfit, match="deep"):
+    with pytest.raises(ValueMismatch, match="deep"):
         Codec(Any).record(value)
-    with pytest.raises(Misfit, match="deep"):
+    with pytest.raises(ValueMismatch, match="deep"):
         Codec(Any).decode(b"[" * 100_000 + b"]" * 100_000)
 
 
@@ -228,7 +228,7 @@ def test_converting_takes_what_fits_and_still_refuses_what_would_be_bent() -> No
     assert Codec(list[int]).convert((1, 2)) == b"[1,2]"
     assert Codec(datetime).convert("2030-01-01T00:00:00Z") == b'"2030-01-01T00:00:00Z"'
     for type_, value in [(float | None, float("nan")), (Any, [float("inf")]), (int, 2**64), (str, Word.YES)]:
-        with pytest.raises(Misfit):
+        with pytest.raises(ValueMismatch):
             Codec(type_).convert(value)
 
 
@@ -253,7 +253,7 @@ def test_converting_takes_what_fits_and_still_refuses_what_would_be_bent() -> No
     ],
 )
 def test_json_of_another_type_is_a_misfit_with_its_path(type_: Any, raw: bytes, path: str) -> None:
-    with pytest.raises(Misfit) as refused:
+    with pytest.raises(ValueMismatch) as refused:
         Codec(type_).decode(raw)
     assert refused.value.path == path
 

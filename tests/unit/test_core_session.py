@@ -2,24 +2,24 @@
 
 from msgspec.structs import replace
 
-from aether.core.cluster.membership import MemberRow, Word
-from aether.core.cluster.session import Change, Create, OwnSession, Update, Wait
+from aether.core.cluster.membership import MemberObservation, MemberRow
+from aether.core.cluster.session import Change, Create, MemberSession, Update, Wait
 
 ME = MemberRow(node="n", slot=0, incarnation="run-1", claim="dir")
 
 
-def session(me: MemberRow = ME, replaces: str | None = None) -> OwnSession:
-    return OwnSession(me, replaces=replaces, answers_for_s=4.0)
+def session(me: MemberRow = ME, replaces: str | None = None) -> MemberSession:
+    return MemberSession(me, replaces=replaces, answers_for_s=4.0)
 
 
-def joined(own: OwnSession, now_s: float = 10.0, revision: int = 5) -> MemberRow:
+def joined(own: MemberSession, now_s: float = 10.0, revision: int = 5) -> MemberRow:
     write = own.write(now_s, active=True, about={})
     assert isinstance(write, Create)
-    assert own.told(Word(revision, write.row)) is Change.JOINED
+    assert own.observe(MemberObservation(revision, write.row)) is Change.JOINED
     return write.row
 
 
-def renewal(own: OwnSession, now_s: float) -> Update:
+def renewal(own: MemberSession, now_s: float) -> Update:
     write = own.write(now_s, active=True, about={})
     assert isinstance(write, Update)
     return write
@@ -45,10 +45,10 @@ def test_a_renewal_that_came_back_prolongs_from_its_own_sending() -> None:
     own = session()
     joined(own, now_s=10.0)
     first, second = renewal(own, 12.0), renewal(own, 13.0)
-    own.told(Word(9, first.row))
+    own.observe(MemberObservation(9, first.row))
     assert own.valid(15.9)
     assert not own.valid(16.0)
-    own.told(Word(10, second.row))
+    own.observe(MemberObservation(10, second.row))
     assert own.valid(16.9)
 
 
@@ -64,12 +64,12 @@ def test_a_renewal_builds_on_the_last_known_revision() -> None:
 def test_the_end_of_the_row_ends_the_session_at_once_and_the_next_row_is_another_session() -> None:
     own = session()
     joined(own)
-    assert own.told(Word(20, None)) is Change.LAPSED
+    assert own.observe(MemberObservation(20, None)) is Change.EXPIRED
     assert (own.session, own.valid(10.0), own.holder) == (None, False, None)
     write = own.write(21.0, active=True, about={})
     assert isinstance(write, Create)
     assert write.row.session == 0
-    assert own.told(Word(22, write.row)) is Change.JOINED
+    assert own.observe(MemberObservation(22, write.row)) is Change.JOINED
     assert own.session == 22
 
 
@@ -77,13 +77,13 @@ def test_another_process_in_our_row_means_that_we_are_replaced() -> None:
     own = session()
     joined(own)
     other = replace(ME, incarnation="run-2")
-    assert own.told(Word(9, other)) is Change.REPLACED
+    assert own.observe(MemberObservation(9, other)) is Change.REPLACED
     assert not own.valid(10.0)
 
 
 def test_the_row_of_a_reaped_predecessor_is_taken_over_at_once() -> None:
     own = session(replace(ME, claim=""), replaces="run-0")
-    own.told(Word(3, replace(ME, incarnation="run-0", claim="", session=1)))
+    own.observe(MemberObservation(3, replace(ME, incarnation="run-0", claim="", session=1)))
     write = own.write(10.0, active=True, about={})
     assert isinstance(write, Update)
     assert (write.revision, write.row.session) == (3, 0)
@@ -91,32 +91,32 @@ def test_the_row_of_a_reaped_predecessor_is_taken_over_at_once() -> None:
 
 def test_a_row_of_our_own_claim_is_of_a_dead_process() -> None:
     own = session()
-    own.told(Word(3, replace(ME, incarnation="earlier-0")))
+    own.observe(MemberObservation(3, replace(ME, incarnation="earlier-0")))
     assert isinstance(own.write(10.0, active=True, about={}), Update)
 
 
 def test_a_row_without_proof_is_waited_for() -> None:
     for claim in ("", "another"):
         own = session(replace(ME, claim=claim and "dir"), replaces="run-7")
-        own.told(Word(3, replace(ME, incarnation="other-0", claim=claim)))
+        own.observe(MemberObservation(3, replace(ME, incarnation="other-0", claim=claim)))
         assert isinstance(own.write(10.0, active=True, about={}), Wait)
-        assert own.told(Word(30, None)) is Change.NOTHING
+        assert own.observe(MemberObservation(30, None)) is Change.NOTHING
         assert isinstance(own.write(40.0, active=True, about={}), Create)
 
 
 def test_a_foreign_row_that_is_renewed_is_alive_elsewhere() -> None:
     own = session()
     other = replace(ME, incarnation="other-0", claim="another")
-    changes = [own.told(Word(revision, other)) for revision in (3, 6, 9)]
+    changes = [own.observe(MemberObservation(revision, other)) for revision in (3, 6, 9)]
     assert changes == [Change.NOTHING, Change.NOTHING, Change.ALIVE_ELSEWHERE]
 
 
 def test_a_process_that_was_replaced_never_writes_again() -> None:
     own = session()
     joined(own)
-    assert own.told(Word(9, replace(ME, incarnation="run-2"))) is Change.REPLACED
+    assert own.observe(MemberObservation(9, replace(ME, incarnation="run-2"))) is Change.REPLACED
     assert isinstance(own.write(10.0, active=True, about={}), Wait)  # though their claim is ours too
-    assert own.told(Word(20, None)) is Change.NOTHING
+    assert own.observe(MemberObservation(20, None)) is Change.NOTHING
     assert isinstance(own.write(20.0, active=True, about={}), Wait)
 
 
@@ -124,8 +124,8 @@ def test_a_process_whose_name_is_alive_elsewhere_never_takes_it() -> None:
     own = session()
     other = replace(ME, incarnation="other-0", claim="another")
     for revision in (3, 6, 9):
-        own.told(Word(revision, other))
-    own.told(Word(20, None))
+        own.observe(MemberObservation(revision, other))
+    own.observe(MemberObservation(20, None))
     assert isinstance(own.write(20.0, active=True, about={}), Wait)
 
 
@@ -135,14 +135,14 @@ def test_writes_that_came_to_nothing_are_not_remembered_for_ever() -> None:
     for beat in range(1_000):
         own.write(11.0 + beat, active=True, about={})
     assert len(own._sent_s) <= 4
-    own.told(Word(9, replace(ME, beat=1_000)))
+    own.observe(MemberObservation(9, replace(ME, beat=1_000)))
     assert own.valid(1_010.0)
 
 
 def test_the_same_incarnation_seen_twice_is_not_yet_alive() -> None:
     own = session()
     mine, other = replace(ME, incarnation="x-0", claim=""), replace(ME, incarnation="y-0", claim="")
-    assert [own.told(Word(n, row)) for n, row in ((3, mine), (6, mine), (9, other), (12, other))] == [
+    assert [own.observe(MemberObservation(n, row)) for n, row in ((3, mine), (6, mine), (9, other), (12, other))] == [
         Change.NOTHING
     ] * 4
-    assert own.told(Word(15, other)) is Change.ALIVE_ELSEWHERE
+    assert own.observe(MemberObservation(15, other)) is Change.ALIVE_ELSEWHERE

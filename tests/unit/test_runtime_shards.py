@@ -120,7 +120,7 @@ async def test_a_leaving_that_was_cancelled_leaves_nothing_subscribed_once_the_s
     runtime.load_model(model)
     async with connection, runtime:
         await runtime.serve_shard(ALICES)
-        assert len(connection.space.bells) == 1
+        assert len(connection.space.append_listeners) == 1
         leaving = asyncio.ensure_future(runtime.leave_shard(ALICES))
         await quiet()
         leaving.cancel()
@@ -128,7 +128,7 @@ async def test_a_leaving_that_was_cancelled_leaves_nothing_subscribed_once_the_s
         runtime.abandon_shard(ALICES)
         gate.set()
         await quiet()
-        assert not connection.space.bells
+        assert not connection.space.append_listeners
         with pytest.raises(NotSent):
             await asked(client, ALICE, command("touch"))
 
@@ -329,7 +329,7 @@ async def test_what_cannot_be_served_is_not_half_served() -> None:
         with pytest.raises(Unavailable):
             await runtime.serve_shard(ALICES)
         await quiet()
-        assert not connection.space.bells
+        assert not connection.space.append_listeners
         assert not connection.space.serving
 
 

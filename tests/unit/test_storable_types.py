@@ -19,8 +19,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from aether import Actor, ActorId, Model, ModelError, command, event, query
 from aether.codec import Codec
 from aether.comparison import difference
-from aether.fit import Unsupported
 from aether.ids import Position
+from aether.json_checks import Unsupported
 from aether.memory.server import InMemoryServer
 from aether.runtime.state_query import decode_state_reply
 from tests.support.nodes import command as made

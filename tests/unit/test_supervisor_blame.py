@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from aether.config import EXIT_SYNC_FAILED, NOTHING_NOTED, Loss, Noted, NotedHandler
 from aether.ids import ActorId
 from aether.supervisor.blame import FATAL, loss_of
+from aether.supervisor.messages import while_running
 from aether.supervisor.state import Asked, Exited, Fork, Request, Say, Slot, SupervisorConfig
-from aether.supervisor.words import while_running
 from aether.system.handler_note import OTHERS_RAN_WITHIN_S, WorkerNote, make_note, read_note
 from aether.system.memory_kills import kills_for_memory
 from aether.worker import noted_in

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aether.supervisor.due import next_wake_s
+from aether.supervisor.deadlines import next_wake_s
 from aether.supervisor.plan import step
 from aether.supervisor.state import (
     Asked,
@@ -13,7 +13,7 @@ from aether.supervisor.state import (
     Kill,
     Notify,
     Phase,
-    Renew,
+    Reexec,
     RenewFailed,
     Request,
     Say,
@@ -171,7 +171,7 @@ def test_what_is_due_with_a_renewal_comes_before_it() -> None:
     world.tell(Asked(Request.RELOAD))
     world.now_s += 2 * (CONFIG.watchdog_s or 0)
     effects = world.tell(Exited(world.checks.pop(), 0))
-    assert effects.index(Notify("WATCHDOG=1")) < effects.index(Renew())
+    assert effects.index(Notify("WATCHDOG=1")) < effects.index(Reexec())
 
 
 def test_a_check_that_does_not_end_is_dumped_then_killed_and_the_reload_is_called_off() -> None:
@@ -203,10 +203,10 @@ def test_a_reload_asked_for_during_a_check_checks_what_the_code_is_then(first: i
     said = [e.text for e in world.tell(Asked(Request.RELOAD)) if isinstance(e, Say)]
     assert said == ["a reload is under way: when the code has been checked, it is checked once more"]
     world.checks.clear()
-    assert Renew() not in world.tell(Exited(check, first))
+    assert Reexec() not in world.tell(Exited(check, first))
     (again,) = world.checks
     world.checks.clear()
-    assert (Renew() in world.tell(Exited(again, second))) == (second == 0)
+    assert (Reexec() in world.tell(Exited(again, second))) == (second == 0)
 
 
 def test_code_that_no_longer_loads_after_its_check_leaves_the_old_workers_in_place() -> None:
@@ -215,7 +215,7 @@ def test_code_that_no_longer_loads_after_its_check_leaves_the_old_workers_in_pla
     before = set(world.live)
     world.tell(Asked(Request.RELOAD))
     world.renewed = RenewFailed("the new code is gone")
-    assert Renew() in world.tell(Exited(world.checks.pop(), 0))
+    assert Reexec() in world.tell(Exited(world.checks.pop(), 0))
     for _ in range(10):
         world.beat()
         world.pass_time(1.0)

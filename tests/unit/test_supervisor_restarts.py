@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aether.supervisor.due import restart_delay_s
+from aether.supervisor.deadlines import restart_delay_s
 from aether.supervisor.state import (
     SupervisorConfig,
 )

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from aether.errors import InvalidCommand, UnreadableEvent
-from aether.fit import split_path
 from aether.ids import ActorId, Position
+from aether.json_checks import split_path
 from aether.wire import decode_command, decode_commit, encode_answer, encode_commit, instant, new_event
 
 ALICE = ActorId("account", "alice")

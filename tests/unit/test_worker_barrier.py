@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from aether.ids import Position
-from aether.jetstream.bundle import JetStreamConnection
+from aether.jetstream.adapters import JetStreamConnection
 from aether.system.block_files import BlockFiles
 from aether.system.sync_barrier import SyncBarrier
 from aether.worker_barrier import _proving_again
@@ -15,21 +15,21 @@ from tests.support.members import soon
 
 
 class Nats:
-    """A connection whose generations the test changes."""
+    """A connection whose sessions the test changes."""
 
     def __init__(self) -> None:
-        self.generation: object = object()
+        self.session: object = object()
         self._listeners: list[Callable[[object], None]] = []
 
     def listen(self, changed: Callable[[object], None]) -> Callable[[], None]:
         self._listeners.append(changed)
         return lambda: self._listeners.remove(changed)
 
-    def change(self, generation: object) -> None:
+    def change(self, session: object) -> None:
         """It is lost, or another one is there."""
-        self.generation = generation
+        self.session = session
         for changed in self._listeners:
-            changed(generation)
+            changed(session)
 
 
 class Node:
@@ -71,7 +71,7 @@ async def node() -> Node:
 
 @pytest.fixture
 async def proving(node: Node) -> AsyncIterator[Proving]:
-    made = Proving(node, node.nats.generation)
+    made = Proving(node, node.nats.session)
     yield made
     made.end()
 

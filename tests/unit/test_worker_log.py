@@ -13,7 +13,7 @@ import pytest
 from aether import Actor, ActorFailed, ActorId, ConfigError, Model, Runtime, command
 from aether.config import LogConfig, from_environment
 from aether.ports import EventStore
-from aether.supervisor.voice import Voice
+from aether.supervisor.console import Console
 from aether.worker_log import CommandFilter, FieldFormatter, JsonFormatter
 from tests.support.nodes import command as sent
 from tests.support.nodes import node, send
@@ -193,9 +193,9 @@ def test_settings_come_from_the_environment_in_any_case() -> None:
 
 
 def test_the_supervisor_says_its_lines_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
-    Voice()("2 workers ready")
+    Console()("2 workers ready")
     assert capsys.readouterr().err == "aether: 2 workers ready\n"
-    say = Voice(LogConfig(level="warning", format="json"))
+    say = Console(LogConfig(level="warning", format="json"))
     say("2 workers ready")
     say("worker 1 exited with 1", "ERROR")
     line = json.loads(capsys.readouterr().err)

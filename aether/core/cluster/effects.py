@@ -8,12 +8,12 @@ from typing import TypeAlias
 
 from aether.core.cluster.membership import LeaseRow
 
-NOBODY = LeaseRow()
+RELEASED_LEASE = LeaseRow()
 """The lease row of a shard that was released."""
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
+class AcquireLease:
     """Write `row`, which names us, over the lease row that is at `revision`; None when there is no row."""
 
     shard: int
@@ -23,7 +23,7 @@ class Take:
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class StartShard:
     """Begin to serve a shard."""
 
     shard: int
@@ -31,7 +31,7 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
-class Close:
+class StopShard:
     """Take no more commands of a shard, answer those taken, snapshot; in a `hurry` turn commands away at once."""
 
     shard: int
@@ -63,11 +63,11 @@ class Announce:
 
 
 @dataclass(frozen=True, slots=True)
-class Bury:
+class RemoveMember:
     """Remove the row of a process that is certainly dead."""
 
     member: str
     revision: int
 
 
-Effect: TypeAlias = Take | Open | Close | Release | Abandon | Announce | Bury
+Effect: TypeAlias = AcquireLease | StartShard | StopShard | Release | Abandon | Announce | RemoveMember

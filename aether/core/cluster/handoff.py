@@ -10,9 +10,9 @@ as we left it is reclaimed in the next session with all its machines; a row that
 A write may have no known outcome. Then the row is ours, or nobody's, only by a later row than the one it was written
 over: a release without an answer may still be on its way, so what looks like our lease is settled by another write.
 
-    AWAY --TAKE--> TAKING --TAKEN--> EMPTY --OPEN--> OPENING --OPENED--> HELD --CLOSE--> CLOSING --CLOSED--> EMPTY
-    EMPTY --RELEASE--> RELEASING --RELEASED--> AWAY
-    HELD --LAPSE--> LAPSED --TAKE--> RECLAIMING --TAKEN--> HELD
+    NOT_HELD --ACQUIRE--> ACQUIRING --ACQUIRED--> ACQUIRED --START--> STARTING --STARTED--> HELD
+    HELD --STOP--> STOPPING --STOPPED--> ACQUIRED --RELEASE--> RELEASING --RELEASED--> NOT_HELD
+    HELD --EXPIRE--> EXPIRED --ACQUIRE--> RECLAIMING --ACQUIRED--> HELD
 
 `LOST` ends it from any phase in which something is open here: what is open is abandoned, and nobody hears of it.
 """
@@ -23,68 +23,68 @@ from enum import Enum
 class Phase(Enum):
     """What a member has of a shard."""
 
-    AWAY = "away"
-    TAKING = "taking"
-    OPENING = "opening"
+    NOT_HELD = "not held"
+    ACQUIRING = "acquiring"
+    STARTING = "starting"
     HELD = "held"
-    CLOSING = "closing"
-    EMPTY = "empty"
+    STOPPING = "stopping"
+    ACQUIRED = "acquired"
     RELEASING = "releasing"
-    LAPSED = "lapsed"
+    EXPIRED = "expired"
     RECLAIMING = "reclaiming"
 
 
-class Happening(Enum):
+class ShardTrigger(Enum):
     """What happens to a shard."""
 
-    TAKE = "take"
-    TAKEN = "taken"
+    ACQUIRE = "acquire"
+    ACQUIRED = "acquired"
     REFUSED = "refused"
     UNKNOWN = "unknown"
     OWNED = "owned"
-    OPEN = "open"
-    OPENED = "opened"
-    CLOSE = "close"
-    CLOSED = "closed"
+    START = "start"
+    STARTED = "started"
+    STOP = "stop"
+    STOPPED = "stopped"
     RELEASE = "release"
     RELEASED = "released"
-    LAPSE = "lapse"
+    EXPIRE = "expire"
     LOST = "lost"
 
 
-LOSABLE = (Phase.OPENING, Phase.HELD, Phase.CLOSING, Phase.EMPTY, Phase.LAPSED)
+LOSABLE = (Phase.STARTING, Phase.HELD, Phase.STOPPING, Phase.ACQUIRED, Phase.EXPIRED)
 """Something of the shard may be open here, and no write of ours is under way that would tell."""
 
-ANSWERING = frozenset({Phase.OPENING, Phase.HELD, Phase.CLOSING})
+ANSWERING = frozenset({Phase.STARTING, Phase.HELD, Phase.STOPPING})
 """The row names us in our present session, so answers may leave."""
 
-TRANSITIONS: dict[tuple[Phase, Happening], Phase] = {
-    (Phase.AWAY, Happening.TAKE): Phase.TAKING,
-    (Phase.AWAY, Happening.OWNED): Phase.EMPTY,  # a take whose outcome was unknown had been stored
-    (Phase.TAKING, Happening.TAKEN): Phase.EMPTY,
-    (Phase.TAKING, Happening.REFUSED): Phase.AWAY,
-    (Phase.TAKING, Happening.UNKNOWN): Phase.AWAY,
-    (Phase.EMPTY, Happening.OPEN): Phase.OPENING,
-    (Phase.OPENING, Happening.OPENED): Phase.HELD,
-    (Phase.HELD, Happening.CLOSE): Phase.CLOSING,
-    (Phase.CLOSING, Happening.CLOSED): Phase.EMPTY,
-    (Phase.EMPTY, Happening.RELEASE): Phase.RELEASING,
-    (Phase.RELEASING, Happening.RELEASED): Phase.AWAY,
-    (Phase.RELEASING, Happening.REFUSED): Phase.AWAY,
-    (Phase.RELEASING, Happening.UNKNOWN): Phase.AWAY,
-    (Phase.AWAY, Happening.RELEASE): Phase.RELEASING,  # a release without an answer may not have been stored
-    (Phase.HELD, Happening.LAPSE): Phase.LAPSED,
-    (Phase.RECLAIMING, Happening.LAPSE): Phase.LAPSED,
-    (Phase.LAPSED, Happening.TAKE): Phase.RECLAIMING,
-    (Phase.LAPSED, Happening.OWNED): Phase.HELD,  # likewise
-    (Phase.RECLAIMING, Happening.TAKEN): Phase.HELD,
-    (Phase.RECLAIMING, Happening.UNKNOWN): Phase.LAPSED,
-    **{(phase, Happening.LOST): Phase.AWAY for phase in LOSABLE},
+TRANSITIONS: dict[tuple[Phase, ShardTrigger], Phase] = {
+    (Phase.NOT_HELD, ShardTrigger.ACQUIRE): Phase.ACQUIRING,
+    (Phase.NOT_HELD, ShardTrigger.OWNED): Phase.ACQUIRED,  # a take whose outcome was unknown had been stored
+    (Phase.ACQUIRING, ShardTrigger.ACQUIRED): Phase.ACQUIRED,
+    (Phase.ACQUIRING, ShardTrigger.REFUSED): Phase.NOT_HELD,
+    (Phase.ACQUIRING, ShardTrigger.UNKNOWN): Phase.NOT_HELD,
+    (Phase.ACQUIRED, ShardTrigger.START): Phase.STARTING,
+    (Phase.STARTING, ShardTrigger.STARTED): Phase.HELD,
+    (Phase.HELD, ShardTrigger.STOP): Phase.STOPPING,
+    (Phase.STOPPING, ShardTrigger.STOPPED): Phase.ACQUIRED,
+    (Phase.ACQUIRED, ShardTrigger.RELEASE): Phase.RELEASING,
+    (Phase.RELEASING, ShardTrigger.RELEASED): Phase.NOT_HELD,
+    (Phase.RELEASING, ShardTrigger.REFUSED): Phase.NOT_HELD,
+    (Phase.RELEASING, ShardTrigger.UNKNOWN): Phase.NOT_HELD,
+    (Phase.NOT_HELD, ShardTrigger.RELEASE): Phase.RELEASING,  # a release without an answer may not have been stored
+    (Phase.HELD, ShardTrigger.EXPIRE): Phase.EXPIRED,
+    (Phase.RECLAIMING, ShardTrigger.EXPIRE): Phase.EXPIRED,
+    (Phase.EXPIRED, ShardTrigger.ACQUIRE): Phase.RECLAIMING,
+    (Phase.EXPIRED, ShardTrigger.OWNED): Phase.HELD,  # likewise
+    (Phase.RECLAIMING, ShardTrigger.ACQUIRED): Phase.HELD,
+    (Phase.RECLAIMING, ShardTrigger.UNKNOWN): Phase.EXPIRED,
+    **{(phase, ShardTrigger.LOST): Phase.NOT_HELD for phase in LOSABLE},
 }
 
 
-def advance(phase: Phase, happening: Happening) -> Phase:
+def advance(phase: Phase, trigger: ShardTrigger) -> Phase:
     """The next phase. Raises AssertionError for what cannot happen there, and the phase stays."""
-    following = TRANSITIONS.get((phase, happening))
-    assert following is not None, f"{happening.value} cannot happen while {phase.value}"
+    following = TRANSITIONS.get((phase, trigger))
+    assert following is not None, f"{trigger.value} cannot happen while {phase.value}"
     return following

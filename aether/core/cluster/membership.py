@@ -4,9 +4,9 @@ A member's life is its session: from the row that it created to the end of that 
 another process that took the row over. The session's number is the revision of its first row, so sessions of one
 member are ordered and none comes back. A lease names its holder's session and ends with it.
 
-A reading may leave out a row's older words, so "not seen" is not "gone": a session is over only when a later word on
-the same member was read, or when the member had no word in a complete reading that reached further than the session's
-start. The idea is Chubby's (Burrows, 2006): locks belong to sessions, and the server says when a session is over.
+A reading may leave out older states of a row, so "not seen" is not "gone": a session is over only when a later row of
+the same member was read, or when a complete reading that reached further than the session's start had no row of it.
+The idea is Chubby's (Burrows, 2006): locks belong to sessions, and the server says when a session is over.
 """
 
 from collections.abc import Iterator
@@ -89,7 +89,7 @@ def _decoded(decoder: Decoder[RowT], value: bytes) -> RowT | None:
         return None
 
 
-class Word(NamedTuple):
+class MemberObservation(NamedTuple):
     """The last that was read of a member; `row` is None when it is gone."""
 
     revision: int
@@ -97,7 +97,7 @@ class Word(NamedTuple):
 
     @property
     def session(self) -> int | None:
-        """The session that lasts as of this word."""
+        """The session that lasts as of this observation."""
         if self.row is None:
             return None
         return self.row.session or self.revision
@@ -107,15 +107,15 @@ class Membership:
     """The last word on every member. One writer: the ownership that reads the table."""
 
     def __init__(self) -> None:
-        self._words: dict[str, Word] = {}
+        self._observations: dict[str, MemberObservation] = {}
         self._read_to = 0
         self._complete_to = 0
 
-    def read(self, member: str, revision: int, row: MemberRow | None) -> Word:
+    def read(self, member: str, revision: int, row: MemberRow | None) -> MemberObservation:
         """Take a word in; what was known before it."""
-        before = self.word(member)
+        before = self.observation(member)
         self.reached(revision)
-        self._words[member] = Word(revision, row)
+        self._observations[member] = MemberObservation(revision, row)
         return before
 
     def reached(self, revision: int) -> None:
@@ -125,20 +125,20 @@ class Membership:
     def completed(self) -> None:
         """Everything up to the highest revision read so far has been told."""
         self._complete_to = self._read_to
-        for member in [name for name, word in self._words.items() if word.row is None]:
-            del self._words[member]  # the complete reading says the same
+        for member in [name for name, observed in self._observations.items() if observed.row is None]:
+            del self._observations[member]  # the complete reading says the same
 
-    def word(self, member: str) -> Word:
+    def observation(self, member: str) -> MemberObservation:
         """The last word; a member without one is gone as of the last complete reading."""
-        return self._words.get(member) or Word(self._complete_to, None)
+        return self._observations.get(member) or MemberObservation(self._complete_to, None)
 
     def rows(self) -> Iterator[tuple[str, MemberRow]]:
         """Members that are there."""
-        for member, word in self._words.items():
-            if word.row is not None:
-                yield member, word.row
+        for member, observed in self._observations.items():
+            if observed.row is not None:
+                yield member, observed.row
 
     def over(self, holder: Holder) -> bool:
         """Whether a session has certainly ended."""
-        word = self.word(holder.member)
-        return word.revision >= holder.session and word.session != holder.session
+        observed = self.observation(holder.member)
+        return observed.revision >= holder.session and observed.session != holder.session

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
-from aether.core.cluster.membership import Holder, MemberRow, Word, decode_lease, decode_member
+from aether.core.cluster.membership import Holder, MemberObservation, MemberRow, decode_lease, decode_member
 from aether.core.cluster.ring import assignment, owners
 from aether.core.cluster.status import ANSWERS, DRAINING, SERVING, SILENT, Status, decode_status
 from aether.names import member_of_row_key, shard_of_lease_key
@@ -41,42 +41,44 @@ def overview(
     rows: Iterable[tuple[str, bytes | None, int]], shards: int, told: Mapping[str, Status] | None = None
 ) -> Overview:
     """What these rows (key, value, revision) say, and what the workers have told, by name; None when none was asked."""
-    words: dict[str, Word] = {}
+    observations: dict[str, MemberObservation] = {}
     leases: dict[int, tuple[Holder, int]] = {}
     for key, value, revision in rows:
         member, shard, lease = member_of_row_key(key), shard_of_lease_key(key), decode_lease(value)
         if member is not None:
-            words[member] = Word(revision, decode_member(value))
+            observations[member] = MemberObservation(revision, decode_member(value))
         elif shard is not None and lease is not None:
             leases[shard] = (Holder(lease.holder, lease.session), revision)
     held = Counter(holder for holder, _ in leases.values())
-    active = [member for member, word in words.items() if word.row is not None and word.row.active]
+    active = [member for member, observed in observations.items() if observed.row is not None and observed.row.active]
     wanted = owners(assignment(active, shards))
     return Overview(
         members=[
-            _member(name, word, held[Holder(name, word.session or 0)], told)
-            for name, word in sorted(words.items())
-            if word.row is not None
+            _member(name, observed, held[Holder(name, observed.session or 0)], told)
+            for name, observed in sorted(observations.items())
+            if observed.row is not None
         ],
-        shards=[_shard(shard, leases.get(shard), wanted.get(shard, ""), words) for shard in range(shards)],
+        shards=[_shard(shard, leases.get(shard), wanted.get(shard, ""), observations) for shard in range(shards)],
     )
 
 
-def _shard(shard: int, lease: tuple[Holder, int] | None, wanted: str, words: dict[str, Word]) -> ShardOverview:
+def _shard(
+    shard: int, lease: tuple[Holder, int] | None, wanted: str, observations: dict[str, MemberObservation]
+) -> ShardOverview:
     holder, epoch = lease or (Holder("", 0), 0)
-    word = words.get(holder.member)
+    observed = observations.get(holder.member)
     if not holder.member:
         state = ShardState.FREE
-    elif word is None or word.session != holder.session:
+    elif observed is None or observed.session != holder.session:
         state = ShardState.ORPHANED
     else:
         state = ShardState.HELD if holder.member == wanted else ShardState.MOVING
     return ShardOverview(shard, state, holder.member, wanted, epoch)
 
 
-def _member(name: str, word: Word, shards: int, told: Mapping[str, Status] | None) -> dict[str, Any]:
-    assert word.row is not None
-    row = word.row
+def _member(name: str, observed: MemberObservation, shards: int, told: Mapping[str, Status] | None) -> dict[str, Any]:
+    assert observed.row is not None
+    row = observed.row
     state, why = _state(name, row, told)
     return {
         "node": row.node,
@@ -86,7 +88,7 @@ def _member(name: str, word: Word, shards: int, told: Mapping[str, Status] | Non
         **{key: value for key, value in row.about.items() if key != ANSWERS},
         "shards": shards,
         "incarnation": row.incarnation,
-        "session": word.session,
+        "session": observed.session,
     }
 
 

@@ -13,14 +13,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aether.config import ClusterConfig
-from aether.core.cluster.effects import NOBODY, Abandon, Announce, Bury, Close, Effect, Open, Release, Take
-from aether.core.cluster.handoff import ANSWERING, Happening, Phase, advance
-from aether.core.cluster.membership import Holder, LeaseRow, MemberRow, Membership, Word
+from aether.core.cluster.effects import (
+    RELEASED_LEASE,
+    Abandon,
+    AcquireLease,
+    Announce,
+    Effect,
+    Release,
+    RemoveMember,
+    StartShard,
+    StopShard,
+)
+from aether.core.cluster.handoff import ANSWERING, Phase, ShardTrigger, advance
+from aether.core.cluster.membership import Holder, LeaseRow, MemberObservation, MemberRow, Membership
 from aether.core.cluster.ring import assignment, owners
-from aether.core.cluster.session import Change, OwnSession
+from aether.core.cluster.session import Change, MemberSession
 
 RUN_SEPARATOR = "-"
-GIVING = (Phase.CLOSING, Phase.EMPTY, Phase.RELEASING)
+GIVING = (Phase.STOPPING, Phase.ACQUIRED, Phase.RELEASING)
 NEVER_S = float("inf")
 JUST_NOW_S = 0.5
 """How much earlier than the rest of an outage a row may have ended, beside its turn to be renewed."""
@@ -34,11 +44,11 @@ class _Shard:
     `doubted_at`: a release over that revision has no answer, so the row there may be ours no more.
     """
 
-    phase: Phase = Phase.AWAY
+    phase: Phase = Phase.NOT_HELD
     serial: int = 0
     revision: int = 0
     row: LeaseRow | None = None
-    writing: LeaseRow = NOBODY
+    writing: LeaseRow = RELEASED_LEASE
     tried_at: int = 0
     refused_at: int = -1
     doubted_at: int = -1
@@ -60,7 +70,7 @@ class Ownership:
     `siblings` are the members that the same supervisor runs.
     """
 
-    def __init__(self, own: OwnSession, shards: int, config: ClusterConfig, siblings: Sequence[str] = ()) -> None:
+    def __init__(self, own: MemberSession, shards: int, config: ClusterConfig, siblings: Sequence[str] = ()) -> None:
         self.own = own
         self.leaving = False
         self._config = config
@@ -114,7 +124,7 @@ class Ownership:
         for member, row in self._members.rows():
             if member == own.name or row.durability == own.me.durability or self._is_of_dead_run(row):
                 continue
-            session = self._members.word(member).session
+            session = self._members.observation(member).session
             if own.session is None or session is None or session < own.session:
                 return member
         return ""
@@ -122,15 +132,15 @@ class Ownership:
     @property
     def empty(self) -> bool:
         """Whether nothing of any shard is here."""
-        return all(shard.phase is Phase.AWAY for shard in self._shards)
+        return all(shard.phase is Phase.NOT_HELD for shard in self._shards)
 
     @property
-    def settled(self) -> bool:
+    def balanced(self) -> bool:
         """Whether we hold what the ring wants us to hold and nothing else, as of the last `decide`."""
         if self.own.session is None or not self._wanted:
             return False
         return all(
-            shard.phase is (Phase.HELD if self._target(number) == self.own.name else Phase.AWAY)
+            shard.phase is (Phase.HELD if self._target(number) == self.own.name else Phase.NOT_HELD)
             for number, shard in enumerate(self._shards)
         )
 
@@ -139,7 +149,7 @@ class Ownership:
         phases = [shard.phase for shard in self._shards]
         return Moves(
             held=phases.count(Phase.HELD),
-            taking=sum(phases.count(phase) for phase in (Phase.TAKING, Phase.OPENING, Phase.RECLAIMING)),
+            taking=sum(phases.count(phase) for phase in (Phase.ACQUIRING, Phase.STARTING, Phase.RECLAIMING)),
             giving=self._giving,
         )
 
@@ -150,10 +160,10 @@ class Ownership:
         for member in self._siblings - {self.own.name}:
             self._expected_s[member] = now_s + self._config.gather_s
 
-    def member_told(self, member: str, revision: int, row: MemberRow | None, now_s: float) -> Change:
+    def member_observed(self, member: str, revision: int, row: MemberRow | None, now_s: float) -> Change:
         """A word on a member, in the table's order; what it means if the member is ourselves."""
         before = self._members.read(member, revision, row)
-        word = self._members.word(member)
+        observed = self._members.observation(member)
         if row is None:
             self._heard.pop(member, None)
         elif revision != self._heard.get(member, (0, 0.0))[0]:
@@ -163,12 +173,12 @@ class Ownership:
             self._ended_s.pop(member, None)
         elif before.row is not None and before.row.active and not self.leaving:
             self._ended(member, now_s)
-        if (before.session, _active(before)) != (word.session, _active(word)):
+        if (before.session, _active(before)) != (observed.session, _active(observed)):
             self._ring = None  # place anew, and look at every lease: one of its sessions may be over
         if member != self.own.name:
-            self._note_dead(member, word)
+            self._note_dead(member, observed)
             return Change.NOTHING
-        change = self.own.told(word)
+        change = self.own.observe(observed)
         if self._withdrawn and self.own.valid(now_s):
             self._withdrawn = False
             self._look.update(range(len(self._shards)))
@@ -176,7 +186,7 @@ class Ownership:
             self._session_changed(change, now_s)
         return change
 
-    def lease_told(self, shard: int, revision: int, row: LeaseRow | None) -> None:
+    def lease_observed(self, shard: int, revision: int, row: LeaseRow | None) -> None:
         """A word on a lease, in the table's order."""
         self._members.reached(revision)
         self._learn(shard, revision, row)
@@ -189,7 +199,7 @@ class Ownership:
             self._disturbed(now_s)
         self._complete = True
 
-    def done(self, number: int, serial: int, outcome: Happening, now_s: float, revision: int = 0) -> None:
+    def done(self, number: int, serial: int, outcome: ShardTrigger, now_s: float, revision: int = 0) -> None:
         """What came of an effect; `revision` is the lease row's new one after a write that was stored."""
         shard = self._shards[number]
         if serial != shard.serial:
@@ -197,11 +207,11 @@ class Ownership:
         if revision:
             self._learn(number, revision, shard.writing)
         self._look.add(number)
-        if outcome is Happening.UNKNOWN:
+        if outcome is ShardTrigger.UNKNOWN:
             shard.retry_at_s = now_s + self._config.retry_s
             if shard.phase is Phase.RELEASING:
                 shard.doubted_at = shard.tried_at
-        elif outcome is Happening.REFUSED:
+        elif outcome is ShardTrigger.REFUSED:
             shard.refused_at = shard.tried_at
         self._move(number, self._as_it_is_now(shard, outcome))
 
@@ -224,7 +234,7 @@ class Ownership:
         if not self._complete:
             return []
         self._note_overdue(now_s)
-        effects: list[Effect] = [Bury(member, revision) for member, revision in self._dead.items()]
+        effects: list[Effect] = [RemoveMember(member, revision) for member, revision in self._dead.items()]
         self._dead.clear()
         self._wake_s = NEVER_S
         self._place(now_s)
@@ -267,30 +277,30 @@ class Ownership:
         if self._withdrawn:
             return self._step_back(number, mine=mine)
         match shard.phase:
-            case Phase.AWAY if mine:
-                self._move(number, Happening.OWNED)
+            case Phase.NOT_HELD if mine:
+                self._move(number, ShardTrigger.OWNED)
                 return self._next(number, now_s)
-            case Phase.AWAY if wanted and self._is_free(shard):
-                return self._take(number, Happening.TAKE, now_s)
-            case Phase.AWAY if self._is_doubted(shard):
+            case Phase.NOT_HELD if wanted and self._is_free(shard):
+                return self._take(number, ShardTrigger.ACQUIRE, now_s)
+            case Phase.NOT_HELD if self._is_doubted(shard):
                 return self._release(number, now_s)
-            case Phase.LAPSED if mine:
-                self._move(number, Happening.OWNED)
+            case Phase.EXPIRED if mine:
+                self._move(number, ShardTrigger.OWNED)
                 return self._next(number, now_s)
-            case Phase.LAPSED if ours and not self.leaving:
-                return self._take(number, Happening.TAKE, now_s)
-            case Phase.CLOSING if ours:
+            case Phase.EXPIRED if ours and not self.leaving:
+                return self._take(number, ShardTrigger.ACQUIRE, now_s)
+            case Phase.STOPPING if ours:
                 return None
-            case Phase.OPENING | Phase.HELD | Phase.CLOSING | Phase.EMPTY | Phase.LAPSED if not mine:
+            case Phase.STARTING | Phase.HELD | Phase.STOPPING | Phase.ACQUIRED | Phase.EXPIRED if not mine:
                 self._look.add(number)  # it may be free, and nobody else will tell
                 self._wake_s = now_s
-                self._move(number, Happening.LOST)
+                self._move(number, ShardTrigger.LOST)
                 return Abandon(number)
             case Phase.HELD if not wanted:
                 return self._close(number)
-            case Phase.EMPTY if wanted:
-                return Open(number, self._move(number, Happening.OPEN))
-            case Phase.EMPTY:
+            case Phase.ACQUIRED if wanted:
+                return StartShard(number, self._move(number, ShardTrigger.START))
+            case Phase.ACQUIRED:
                 return self._release(number, now_s)
             case _:
                 return None
@@ -299,17 +309,17 @@ class Ownership:
         """What is to be done about one shard while our row is not renewed: close it, and write nothing."""
         match self._shards[number].phase:
             case Phase.HELD:
-                return Close(number, self._move(number, Happening.CLOSE), hurry=True)
-            case Phase.OPENING | Phase.LAPSED:
-                self._move(number, Happening.LOST)
+                return StopShard(number, self._move(number, ShardTrigger.STOP), hurry=True)
+            case Phase.STARTING | Phase.EXPIRED:
+                self._move(number, ShardTrigger.LOST)
                 return Abandon(number)
-            case Phase.CLOSING | Phase.EMPTY if not mine or self.leaving:
-                self._move(number, Happening.LOST)
+            case Phase.STOPPING | Phase.ACQUIRED if not mine or self.leaving:
+                self._move(number, ShardTrigger.LOST)
                 return Abandon(number)
             case _:
                 return None
 
-    def _take(self, number: int, happening: Happening, now_s: float) -> Effect | None:
+    def _take(self, number: int, trigger: ShardTrigger, now_s: float) -> Effect | None:
         shard, holder = self._shards[number], self.own.holder
         if shard.revision == shard.refused_at:
             return None  # the watch will tell who was quicker
@@ -319,7 +329,7 @@ class Ownership:
         shard.tried_at = shard.revision
         shard.writing = LeaseRow(holder=holder.member, session=holder.session, incarnation=self.own.me.incarnation)
         revision = None if shard.row is None else shard.revision
-        return Take(number, self._move(number, happening), revision, shard.writing)
+        return AcquireLease(number, self._move(number, trigger), revision, shard.writing)
 
     def _close(self, number: int) -> Effect | None:
         target = self._target(number)
@@ -327,22 +337,22 @@ class Ownership:
         if target is not None and (busy or target in self._expected_s):
             self._look.add(number)
             return None
-        return Close(number, self._move(number, Happening.CLOSE))
+        return StopShard(number, self._move(number, ShardTrigger.STOP))
 
     def _release(self, number: int, now_s: float) -> Effect | None:
         shard = self._shards[number]
         if self.leaving and not self.own.valid(now_s):
             # The server cannot be reached: the row is left to others, who find our session over.
-            if shard.phase is Phase.AWAY:
+            if shard.phase is Phase.NOT_HELD:
                 return None
-            self._move(number, Happening.LOST)
+            self._move(number, ShardTrigger.LOST)
             return Abandon(number)
         if self._too_early(number, now_s):
             self._look.add(number)
             return None
         shard.tried_at = shard.revision
-        shard.writing = NOBODY
-        return Release(number, self._move(number, Happening.RELEASE), shard.revision)
+        shard.writing = RELEASED_LEASE
+        return Release(number, self._move(number, ShardTrigger.RELEASE), shard.revision)
 
     def _too_early(self, number: int, now_s: float) -> bool:
         retry_at_s = self._shards[number].retry_at_s
@@ -378,10 +388,10 @@ class Ownership:
             self._look.add(number)
             self._fence(number)
 
-    def _move(self, number: int, happening: Happening) -> int:
+    def _move(self, number: int, trigger: ShardTrigger) -> int:
         """Advance a shard's phase; its new serial."""
         shard = self._shards[number]
-        before, shard.phase = shard.phase, advance(shard.phase, happening)
+        before, shard.phase = shard.phase, advance(shard.phase, trigger)
         shard.serial += 1
         self._giving += (shard.phase in GIVING) - (before in GIVING)
         if shard.phase is Phase.HELD:
@@ -396,12 +406,12 @@ class Ownership:
         else:
             self._answering.discard(number)
 
-    def _as_it_is_now(self, shard: _Shard, outcome: Happening) -> Happening:
+    def _as_it_is_now(self, shard: _Shard, outcome: ShardTrigger) -> ShardTrigger:
         """The outcome in the light of what was told meanwhile."""
-        if outcome is Happening.TAKEN and not self._is_mine(shard):
-            outcome = Happening.REFUSED
-        if outcome is Happening.REFUSED and shard.phase is Phase.RECLAIMING:
-            return Happening.UNKNOWN  # whoever has the row now, the watch tells
+        if outcome is ShardTrigger.ACQUIRED and not self._is_mine(shard):
+            outcome = ShardTrigger.REFUSED
+        if outcome is ShardTrigger.REFUSED and shard.phase is Phase.RECLAIMING:
+            return ShardTrigger.UNKNOWN  # whoever has the row now, the watch tells
         return outcome
 
     def _session_changed(self, change: Change, now_s: float) -> None:
@@ -409,7 +419,7 @@ class Ownership:
         self._look.update(range(len(self._shards)))
         for number, shard in enumerate(self._shards):
             if shard.phase in (Phase.HELD, Phase.RECLAIMING):
-                self._move(number, Happening.LAPSE)
+                self._move(number, ShardTrigger.EXPIRE)
         if change is not Change.JOINED:
             self._disturbed(now_s)
 
@@ -431,12 +441,12 @@ class Ownership:
     def _recently_s(self, now_s: float) -> float:
         return now_s - self._config.ttl_s / self._config.renewals_a_ttl - JUST_NOW_S
 
-    def _note_dead(self, member: str, word: Word) -> None:
+    def _note_dead(self, member: str, observed: MemberObservation) -> None:
         """A row that an earlier run of our supervisor left, in a place where nobody follows it."""
-        row = word.row
+        row = observed.row
         self._dead.pop(member, None)
         if row is not None and member not in self._siblings and self._is_of_dead_run(row):
-            self._dead[member] = word.revision
+            self._dead[member] = observed.revision
 
     def _note_overdue(self, now_s: float) -> None:
         """Rows that are longer unchanged than they live: the server has forgotten when they end, as it may after a
@@ -449,7 +459,7 @@ class Ownership:
 
     def _is_ours(self, member: str) -> bool:
         """Whether a member that is there is this process."""
-        row = self._members.word(member).row
+        row = self._members.observation(member).row
         return member == self.own.name and row is not None and row.incarnation == self.own.me.incarnation
 
     def _is_of_dead_run(self, row: MemberRow) -> bool:
@@ -458,8 +468,8 @@ class Ownership:
         return bool(me.claim) and row.claim == me.claim and _run(row.incarnation) != _run(me.incarnation)
 
 
-def _active(word: Word) -> bool:
-    return word.row is not None and word.row.active
+def _active(observed: MemberObservation) -> bool:
+    return observed.row is not None and observed.row.active
 
 
 def _run(incarnation: str) -> str:

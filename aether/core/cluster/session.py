@@ -1,6 +1,6 @@
 """A member's own session: how it begins, lasts, lapses and ends. Inputs are words of the table, outputs are writes.
 
-A write is a compare-and-set on the last word, so two processes cannot both keep one row. Nothing is believed on the
+A write is a compare-and-set on the last observed, so two processes cannot both keep one row. Nothing is believed on the
 acknowledgement of a write: the session begins, and its validity is prolonged, when the row comes back through the
 watch. So a member whose watch is blind stops serving like one that cannot write. Validity counts from the sending of
 the write that came back, because the server's time to live began after it.
@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from msgspec.structs import replace
 
 from aether.core.cluster.holding import Holding
-from aether.core.cluster.membership import Holder, MemberRow, Word
+from aether.core.cluster.membership import Holder, MemberObservation, MemberRow
 from aether.names import member_name
 
 ALIVE_AFTER_RENEWALS = 2
@@ -48,12 +48,12 @@ class Change(Enum):
 
     NOTHING = "nothing"
     JOINED = "joined"
-    LAPSED = "lapsed"
+    EXPIRED = "expired"
     REPLACED = "replaced"
     ALIVE_ELSEWHERE = "alive elsewhere"
 
 
-class OwnSession:
+class MemberSession:
     """One process's place in the table. `replaces` is an incarnation that is known to be dead; `answers_for_s` is how
     long a renewal lasts for us, from its sending on."""
 
@@ -64,7 +64,7 @@ class OwnSession:
         self.holding = Holding()
         self._replaces = replaces
         self._answers_for_s = answers_for_s
-        self._word = Word(0, None)
+        self._observed = MemberObservation(0, None)
         self._acknowledged = 0
         self._unknown = False
         self._sent_s: dict[int, float] = {}
@@ -80,9 +80,9 @@ class OwnSession:
     @property
     def row_revision(self) -> int:
         """The revision of our own row as last read or acknowledged, whichever is newer; 0 when there is none."""
-        if self._acknowledged > self._word.revision:
+        if self._acknowledged > self._observed.revision:
             return self._acknowledged
-        return self._word.revision if self._is_mine(self._word) else 0
+        return self._observed.revision if self._is_mine(self._observed) else 0
 
     @property
     def unknown(self) -> bool:
@@ -100,21 +100,21 @@ class OwnSession:
 
     def write(self, now_s: float, *, active: bool, about: dict[str, Any]) -> Write:
         """The next write. What it says of the session is believed when `told` hears of it."""
-        word = self._word
+        observed = self._observed
         if self._over:
             return Wait()
-        if word.row is not None and not self._is_mine(word) and not self._is_dead(word.row):
+        if observed.row is not None and not self._is_mine(observed) and not self._is_dead(observed.row):
             return Wait()
         self._beat += 1
         self._sent_s = {beat: sent_s for beat, sent_s in self._sent_s.items() if now_s < sent_s + self._answers_for_s}
         self._sent_s[self._beat] = now_s
         self._unknown = True
         row = replace(self.me, beat=self._beat, active=active, about=about)
-        if word.row is None:
+        if observed.row is None:
             return Create(row)
-        if not self._is_mine(word):
-            return Update(row, word.revision)
-        return Update(replace(row, session=word.session), max(word.revision, self._acknowledged))
+        if not self._is_mine(observed):
+            return Update(row, observed.revision)
+        return Update(replace(row, session=observed.session), max(observed.revision, self._acknowledged))
 
     def answered(self, revision: int | None) -> None:
         """The last write was stored at this revision, on which the next one builds, or refused."""
@@ -122,29 +122,29 @@ class OwnSession:
         if revision is not None:
             self._acknowledged = revision
 
-    def told(self, word: Word) -> Change:
-        """Take in a word on our row."""
-        before, self._word = self._word, word
-        if self._is_mine(word):
-            return self._echoed(word)
+    def observe(self, observed: MemberObservation) -> Change:
+        """Take in what was read of our row."""
+        before, self._observed = self._observed, observed
+        if self._is_mine(observed):
+            return self._echoed(observed)
         lapsed, self.session, self.holding.until_s = self.session is not None, None, 0.0
-        if word.row is None:
-            return Change.LAPSED if lapsed else Change.NOTHING
-        change = Change.REPLACED if lapsed or self._is_mine(before) else self._occupied(word.row)
+        if observed.row is None:
+            return Change.EXPIRED if lapsed else Change.NOTHING
+        change = Change.REPLACED if lapsed or self._is_mine(before) else self._occupied(observed.row)
         self._over = self._over or change is not Change.NOTHING
         return change
 
-    def _echoed(self, word: Word) -> Change:
-        assert word.row is not None
-        joined = word.session != self.session
-        self._unknown = self._unknown and word.row.beat < self._beat
+    def _echoed(self, observed: MemberObservation) -> Change:
+        assert observed.row is not None
+        joined = observed.session != self.session
+        self._unknown = self._unknown and observed.row.beat < self._beat
         if joined:
             self.holding.until_s = 0.0
-        self.session = word.session
-        sent_s = self._sent_s.get(word.row.beat)
+        self.session = observed.session
+        sent_s = self._sent_s.get(observed.row.beat)
         if sent_s is not None:
             self.holding.until_s = max(self.holding.until_s, sent_s + self._answers_for_s)
-        for beat in [beat for beat in self._sent_s if beat <= word.row.beat]:
+        for beat in [beat for beat in self._sent_s if beat <= observed.row.beat]:
             del self._sent_s[beat]
         return Change.JOINED if joined else Change.NOTHING
 
@@ -154,8 +154,8 @@ class OwnSession:
         alive = self._foreign[1] >= ALIVE_AFTER_RENEWALS and not self._is_dead(row)
         return Change.ALIVE_ELSEWHERE if alive else Change.NOTHING
 
-    def _is_mine(self, word: Word) -> bool:
-        return word.row is not None and word.row.incarnation == self.me.incarnation
+    def _is_mine(self, observed: MemberObservation) -> bool:
+        return observed.row is not None and observed.row.incarnation == self.me.incarnation
 
     def _is_dead(self, row: MemberRow) -> bool:
         """Whether the process of a row in our place is proven dead: reaped, or of a claim that is ours now."""

@@ -1,0 +1,148 @@
+"""Everything the commands ask of the world, in one value, so that a test can stand in for the pool.
+
+`CliContext.real` is the process as it is; what it imports is imported when it is used, so that `--help` is quick.
+"""
+
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from aether.cli.target import Target
+from aether.core.cluster.overview import Overview
+from aether.ids import ActorId, Position
+from aether.model.definition import ActorType
+from aether.supervisor.run import RunOptions, run
+from aether.system.environment import environment, import_from_here
+from aether.wire import Answer, Event
+
+_NAMESPACE_WAIT = 0.8
+
+
+class CliClient(Protocol):
+    """A namespace of a running pool: `aether.untyped_client.UntypedClient`."""
+
+    namespace: str
+    server: str
+
+    async def call(
+        self,
+        actor_id: ActorId,
+        command: str,
+        args: bytes = b"{}",
+        *,
+        deadline_s: float | None = None,
+        command_id: str | None = None,
+    ) -> Answer:
+        """The answer to a command, or the typed error it carries."""
+        ...
+
+    async def state(self, actor_id: ActorId, version: int | None = None, *, deadline_s: float | None = None) -> bytes:
+        """`{"id", "version", "state"}` as JSON."""
+        ...
+
+    def history(
+        self, actor_id: ActorId, after_version: int = 0, *, deadline_s: float | None = None
+    ) -> AsyncIterator[tuple[Event, Position]]:
+        """Every stored event after a version; at most so long without one."""
+        ...
+
+    def keys(self, kind: str, *, deadline_s: float | None = None) -> AsyncIterator[str]:
+        """The keys of a kind's actors that have a history."""
+        ...
+
+    def tail(
+        self, kind: str | None = None, key: str | None = None, *, deadline_s: float | None = None
+    ) -> AsyncIterator[tuple[ActorId, Event, Position]]:
+        """Every event as it is stored from now on, without end; at most so long until it begins."""
+        ...
+
+    async def drop_snapshots(self, kind: str, key: str | None = None, *, deadline_s: float | None = None) -> int:
+        """Remove snapshots of a kind, or one actor's, within so long; how many."""
+        ...
+
+    async def schema(self) -> dict[str, Any]:
+        """The running pool's `model.schema()`."""
+        ...
+
+    async def overview(self, *, deadline_s: float | None = None) -> Overview:
+        """Members and shards."""
+        ...
+
+    async def is_deploying(self) -> bool:
+        """Whether workers of several versions of the model serve, or some are about to be replaced."""
+        ...
+
+    async def repair(self, *, change: bool) -> Sequence["Difference"]:
+        """What of the namespace is not as needed, changed where that can be done."""
+        ...
+
+
+class Difference(Protocol):
+    """A setting of a stream or bucket that is not as needed: `aether.jetstream.stream_settings.Difference`."""
+
+    @property
+    def stream(self) -> str: ...  # noqa: D102 - a field
+    @property
+    def setting(self) -> str: ...  # noqa: D102 - a field
+    @property
+    def found(self) -> Any: ...  # noqa: D102 - a field
+    @property
+    def needed(self) -> str: ...  # noqa: D102 - a field
+    @property
+    def can_be_changed(self) -> bool: ...  # noqa: D102 - a field
+
+
+class LoadedModel(Protocol):
+    """A model that was imported: `aether.model.model.Model`."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - a field
+
+    def actor_type(self, kind: str) -> ActorType:
+        """One compiled actor kind."""
+        ...
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of every message and state."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CliContext:
+    """The world: its environment variables, whether stdout is a terminal, and the ways to a pool and to a model."""
+
+    variables: Mapping[str, str]
+    terminal: bool
+    open_client: Callable[[Target], AbstractAsyncContextManager[CliClient]]
+    load_model: Callable[[str], LoadedModel]
+    run: Callable[[RunOptions], int]
+
+    @classmethod
+    def real(cls) -> "CliContext":
+        """This process."""
+        return cls(
+            variables=environment(),
+            terminal=sys.stdout.isatty(),
+            open_client=_open_client,
+            load_model=_load_model,
+            run=run,
+        )
+
+
+def _open_client(target: Target) -> AbstractAsyncContextManager[CliClient]:
+    from aether.client import connect_untyped  # noqa: PLC0415 - see above
+
+    # Who waits for a namespace knows why it is not there, and must say so before the command's own time is up.
+    wait_s = target.timeout_s * _NAMESPACE_WAIT
+    return connect_untyped(namespace=target.namespace, calls=target.calls, connection=target.connection, wait_s=wait_s)
+
+
+def _load_model(reference: str) -> LoadedModel:
+    from aether.model.loading import load_model  # noqa: PLC0415 - see above
+
+    import_from_here()
+    with contextlib.redirect_stdout(sys.stderr):  # what a module prints when imported is not the answer
+        return load_model(reference)

@@ -1,0 +1,120 @@
+"""Replies that somebody waits for: one subject prefix, a token for each, and a certain end.
+
+Every receiver is called exactly once for a single reply: with the message, or with the `NoReply` that took its place
+(time-out, lost connection, nobody there). A receiver of many replies is called for each until it is forgotten or ended.
+Single-threaded and synchronous; it sends nothing and owns no timer: `sweep` is called by the session's tick.
+"""
+
+import logging
+from collections.abc import Callable, Collection
+from enum import Enum, unique
+from typing import TypeAlias
+
+from aether.jetstream.connection.message import Message
+
+_log = logging.getLogger(__name__)
+
+
+@unique
+class NoReply(Enum):
+    """Why there is no reply. The value is for people."""
+
+    LOST = "the connection was lost before the answer"
+    TIMED_OUT = "no answer in time"
+    NO_RESPONDERS = "nobody listens"
+    MOVED = "somebody else answers now"
+    FORBIDDEN = "the server does not permit it"
+
+
+Reply: TypeAlias = Message | NoReply
+ReceiveReply: TypeAlias = Callable[[Reply], None]
+
+
+class _Waiting:
+    __slots__ = ("deadline_s", "many", "receive", "subject")
+
+    def __init__(self, receive: ReceiveReply, deadline_s: float, many: bool, subject: str) -> None:
+        self.receive = receive
+        self.deadline_s = deadline_s
+        self.many = many
+        self.subject = subject
+
+
+class PendingReplies:
+    """The waiting receivers of one connection; `prefix` ends with a dot."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._prefix_length = len(prefix)
+        self._waiting: dict[str, _Waiting] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def expect(self, receive: ReceiveReply, deadline_s: float, *, many: bool = False, subject: str = "") -> str:
+        """Register a receiver until a time of the event loop's clock; the subject to reply to.
+
+        `subject` is the one that was asked, for `interrupt`.
+        """
+        self._count += 1
+        token = str(self._count)
+        self._waiting[token] = _Waiting(receive, deadline_s, many, subject)
+        return self._prefix + token
+
+    def forget(self, reply_to: str) -> bool:
+        """Stop waiting; False when the receiver was called for the last time already."""
+        return self._waiting.pop(reply_to[self._prefix_length :], None) is not None
+
+    def deliver(self, message: Message) -> None:
+        """Hand a message to its receiver; one that nobody waits for any more is dropped."""
+        token = message.subject[self._prefix_length :]
+        waiting = self._waiting.get(token)
+        if waiting is None:
+            return
+        nobody = message.no_responders
+        if nobody or not waiting.many:
+            del self._waiting[token]
+        _tell(waiting.receive, NoReply.NO_RESPONDERS if nobody else message)
+
+    def sweep(self, now_s: float) -> None:
+        """End the receivers whose deadline has passed."""
+        for token in [token for token, waiting in self._waiting.items() if waiting.deadline_s <= now_s]:
+            ended = self._waiting.pop(token, None)
+            if ended is not None:
+                _tell(ended.receive, NoReply.TIMED_OUT)
+
+    def interrupt(self, subjects: Collection[str]) -> None:
+        """End the receivers of what was asked below these subjects, each of which ends with a dot."""
+        prefixes = tuple(subjects)
+        for token in [token for token, waiting in self._waiting.items() if waiting.subject.startswith(prefixes)]:
+            ended = self._waiting.pop(token, None)
+            if ended is not None:
+                _tell(ended.receive, NoReply.MOVED)
+
+    def forbid(self, subject: str) -> None:
+        """End the receiver of one message on a subject: the server has dropped one.
+
+        It is the last one sent. Each dropped message is told of, and what was sent before the server began to drop
+        them was not dropped.
+        """
+        for token in reversed(list(self._waiting)):
+            waiting = self._waiting[token]
+            if waiting.subject == subject:
+                del self._waiting[token]
+                _tell(waiting.receive, NoReply.FORBIDDEN)
+                return
+
+    def end(self) -> None:
+        """End every receiver: no reply can come any more."""
+        waiting, self._waiting = self._waiting, {}
+        for ended in waiting.values():
+            _tell(ended.receive, NoReply.LOST)
+
+
+def _tell(receive: ReceiveReply, reply: Reply) -> None:
+    try:
+        receive(reply)
+    except Exception:
+        # One receiver's bug must not keep the others from being told.
+        _log.exception("a receiver of a reply raised")

@@ -1,0 +1,93 @@
+"""Stored-event notices: the messages that the server repeats once they are stored. The hot half of following shards."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from aether.errors import InvalidCommand
+from aether.ids import Position
+from aether.jetstream.connection.headers import SEQUENCE
+from aether.jetstream.connection.message import Message
+from aether.names import PROBE, Names
+from aether.ports import Durability, StoredCommit
+
+_log = logging.getLogger(__name__)
+
+
+def commit_of(names: Names, sequence: int, subject: str, payload: bytes) -> StoredCommit | None:
+    """The commit that a stored message is, or None for one that is of no actor of a model."""
+    try:
+        actor_id = names.actor_of_event(subject)
+    except InvalidCommand as error:
+        _log.warning("a stored message is of no actor", extra={"subject": subject, "error": error.message})
+        return None
+    return None if actor_id is None or actor_id == PROBE else StoredCommit(actor_id, Position(sequence), payload)
+
+
+class DurableNotices:
+    """Hands on commits that were heard of, in their order, each once it is on the disk; at once without a `durability`.
+
+    When it will not be known whether they are, they are dropped: who hears of them looks for gaps, or does not need to.
+    """
+
+    __slots__ = ("_durability", "_held", "_receive", "all_handed_on")
+
+    def __init__(self, receive: Callable[[StoredCommit], None], durability: Durability | None) -> None:
+        self._receive = receive
+        self._durability = durability
+        self._held: list[StoredCommit] = []
+        self.all_handed_on = asyncio.Event()
+        self.all_handed_on.set()
+
+    def forget(self) -> Position | None:
+        """Drop what is not handed on yet; the position of the first, None without one."""
+        held, self._held = self._held, []
+        self.all_handed_on.set()
+        return held[0].position if held else None
+
+    def add(self, commit: StoredCommit) -> None:
+        """One was heard of."""
+        if self._durability is None:
+            self._receive(commit)
+            return
+        self._held.append(commit)
+        if len(self._held) == 1:
+            self.all_handed_on.clear()
+            self._durability.after_notice(commit.position, partial(self._durable, commit))
+
+    def _durable(self, first: StoredCommit, why_not: str) -> None:
+        """The first that is held is on the disk, and perhaps more of them."""
+        assert self._durability is not None
+        if not self._held or self._held[0] is not first:
+            return  # it was forgotten
+        held, self._held = self._held, []
+        if why_not:
+            self.all_handed_on.set()
+            _log.debug("stored commits are not handed on", extra={"commits": len(held), "why": why_not})
+            return
+        until = self._durability.position
+        for number, commit in enumerate(held):
+            if number and commit.position > until:
+                self._held = held[number:] + self._held
+                self._durability.after_notice(commit.position, partial(self._durable, commit))
+                return
+            self._receive(commit)
+        if not self._held:
+            self.all_handed_on.set()
+
+
+class Follower:
+    """Receives the notices of some shards and hands on their commits."""
+
+    def __init__(
+        self, names: Names, receive: Callable[[StoredCommit], None], durability: Durability | None = None
+    ) -> None:
+        self._names = names
+        self._notices = DurableNotices(receive, durability)
+
+    def heard(self, _: object, message: Message) -> None:
+        """One notice."""
+        commit = commit_of(self._names, int(message.header(SEQUENCE)), message.subject, message.data)
+        if commit is not None:
+            self._notices.add(commit)

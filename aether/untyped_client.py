@@ -1,0 +1,416 @@
+"""A connection to one namespace without a model: names and JSON in, JSON out. Tools use it, and the typed client.
+
+A untyped belongs to the event loop that it was made in. It sends commands through its `Caller`; whatever it reads (a
+history, the table, the place where a subscription begins) is read again while it is unavailable, until a deadline.
+"""
+
+import asyncio
+import itertools
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
+from functools import partial
+from secrets import token_urlsafe
+from typing import Any, Protocol, TypeVar
+from weakref import WeakSet
+
+import orjson
+
+from aether.calls import RETRY, SAY_AFTER_S, Caller
+from aether.config import CallConfig
+from aether.core.cluster.deployment import is_under_way
+from aether.core.cluster.membership import decode_member
+from aether.core.cluster.overview import Overview, ask_members, overview
+from aether.errors import (
+    AetherError,
+    ClientUnusable,
+    DeadlineExceeded,
+    InvalidCommand,
+    Overloaded,
+    Unavailable,
+    asked_at,
+    nothing_stored,
+)
+from aether.history import STREAM_EVENTS_MAX, EventStream
+from aether.ids import ActorId, Position, check_kind
+from aether.jetstream.stream_settings import Difference
+from aether.model.model import Model
+from aether.names import MEMBER_PREFIX, member_of_row_key
+from aether.ports import (
+    START,
+    Clock,
+    EventBus,
+    Listing,
+    NotSent,
+    SnapshotStore,
+    StoredCommit,
+    Table,
+    Transport,
+)
+from aether.wire import (
+    DEADLINE_AHEAD_MAX_S,
+    STATE_COMMAND,
+    Answer,
+    Event,
+    answer_error,
+    decode_answer,
+    decode_commit,
+)
+
+T = TypeVar("T")
+
+VERSION_MAX = 2**63 - 1
+
+SHARDS_LISTED_AT_ONCE = 16
+"""Lists of keys that are asked for at once."""
+
+STATUS_WAIT_S = 1.0
+"""How long workers may take to say how they are before they count as silent."""
+
+log = logging.getLogger("aether.client")
+
+
+class ClientTransport(Transport, Protocol):
+    """A transport as a client needs it."""
+
+    async def ask_info(self) -> bytes:
+        """What some worker of the pool says of it. Raises `NotSent` when there is none, `Unavailable`."""
+        ...
+
+    def hang_up(self) -> None:
+        """End the requests in flight with `Unavailable`, and the waits for owners: nothing more will be asked."""
+        ...
+
+
+class ClientStore(Listing, Protocol):
+    """Histories as a client reads them."""
+
+    def read_batches(self, actor_id: ActorId, after: Position) -> AsyncIterator[list[StoredCommit]]:
+        """An actor's commits after a position, some at a time, complete up to the last one now."""
+        ...
+
+
+class ClientNode(Protocol):
+    """The adapters of one namespace that a client needs. `server` is its name for people."""
+
+    @property
+    def namespace(self) -> str: ...  # noqa: D102 - a field
+    @property
+    def shards(self) -> int: ...  # noqa: D102 - a field
+    @property
+    def clock(self) -> Clock: ...  # noqa: D102 - a field
+    @property
+    def server(self) -> str: ...  # noqa: D102 - a field
+    @property
+    def transport(self) -> ClientTransport: ...  # noqa: D102 - a field
+    @property
+    def event_store(self) -> ClientStore: ...  # noqa: D102 - a field
+    @property
+    def snapshots(self) -> SnapshotStore: ...  # noqa: D102 - a field
+    @property
+    def bus(self) -> EventBus: ...  # noqa: D102 - a field
+    @property
+    def table(self) -> Table: ...  # noqa: D102 - a field
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection to the server now; "" when there is one."""
+        ...
+
+    async def repair(self, *, change: bool) -> list[Difference]:
+        """What of the namespace's streams and buckets is not as needed, changed where it can be."""
+        ...
+
+
+class UntypedClient:
+    """A connection to one namespace; made by `aether.client.connect_untyped`."""
+
+    def __init__(self, node: ClientNode, calls: CallConfig) -> None:
+        self.namespace = node.namespace
+        self.server = node.server
+        self._node = node
+        self._deadline_s = calls.deadline_s
+        self._streams: WeakSet[EventStream[Any]] = WeakSet()
+        self._closing = asyncio.Event()
+        self.caller = Caller(
+            node.transport,
+            node.clock,
+            calls,
+            new_id=_new_ids(),
+            jitter=random.random,
+            namespace=self.namespace,
+            server=self.server,
+        )
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection to the server now; "" when there is one."""
+        return self._node.trouble
+
+    def check(self) -> None:
+        """Raise `ClientUnusable` when the untyped is closed or this is another event loop."""
+        self.caller.check()
+
+    def close(self) -> None:
+        """Send and read nothing more; what is open ends with `ClientUnusable`. Idempotent."""
+        self.caller.close()
+        self._closing.set()
+        self._node.transport.hang_up()
+        for stream in list(self._streams):
+            stream.end(ClientUnusable("this client is closed: it receives no more events"))
+
+    def call(
+        self,
+        actor_id: ActorId,
+        command: str,
+        args: bytes = b"{}",
+        *,
+        deadline_s: float | None = None,
+        command_id: str | None = None,
+    ) -> Coroutine[Any, Any, Answer]:
+        """The answer to a command whose arguments are a JSON object by name. Raises what `Caller.call` raises."""
+        return self.caller.call(actor_id, command, args, deadline_s=deadline_s, command_id=command_id)
+
+    async def state(self, actor_id: ActorId, version: int | None = None, *, deadline_s: float | None = None) -> bytes:
+        """`{"id", "version", "state"}` as JSON, now or at an earlier version. Raises what `state_answer` raises."""
+        return bytes((await self.state_answer(actor_id, version, deadline_s=deadline_s)).value)
+
+    async def state_answer(
+        self, actor_id: ActorId, version: int | None = None, *, deadline_s: float | None = None
+    ) -> Answer:
+        """The answer whose value `state` is, with the position of the last commit that is in the state.
+
+        Raises `InvalidCommand` with the path `version` for one that cannot be, and for one that is not there yet: then
+        its details are `asked` and `latest`.
+        """
+        if version is not None and (type(version) is not int or not 0 <= version <= VERSION_MAX):
+            raise InvalidCommand(f"a version is a whole number from 0, not {version!r:.40}", path="version")
+        args = orjson.dumps({} if version is None else {"version": version})
+        try:
+            return await self.call(actor_id, STATE_COMMAND, args, deadline_s=deadline_s)
+        except DeadlineExceeded as late:
+            raise nothing_stored(late) from None
+
+    async def history(
+        self, actor_id: ActorId, after_version: int = 0, *, deadline_s: float | None = None
+    ) -> AsyncIterator[tuple[Event, Position]]:
+        """Every stored event after a version, with the position of its commit.
+
+        Reads on from where it was when the connection is lost. Raises `Unavailable` or
+        `DeadlineExceeded(outcome_known=True)` when no event could be read for `deadline_s`, `ClientUnusable`.
+        """
+        store, patience = self._node.event_store, self._patience(f"the history of {actor_id}", deadline_s)
+        after, batches = START, None
+
+        async def following() -> list[StoredCommit]:
+            nonlocal batches
+            if batches is None:
+                batches = store.read_batches(actor_id, after)
+            try:
+                return await anext(batches, [])
+            except BaseException:  # it is over then, and another one goes on from `after`
+                batches = None
+                raise
+
+        while commits := await patience.ask(following):
+            for commit in commits:
+                for event in decode_commit(commit.payload, actor_id, commit.position):
+                    if event.version > after_version:
+                        yield event, commit.position
+            after = commits[-1].position
+            patience.start_again()
+
+    async def keys(self, kind: str, *, deadline_s: float | None = None) -> AsyncIterator[str]:
+        """The keys of a kind's actors that have a history, each once, shard by shard.
+
+        An actor that is new meanwhile may or may not be among them. Raises what `history` raises, and `InvalidCommand`
+        for what is no kind.
+        """
+        check_kind(kind)
+        store, patience = self._node.event_store, self._patience(f"the keys of {kind}", deadline_s)
+        shards = range(self._node.shards)
+        for first in range(0, len(shards), SHARDS_LISTED_AT_ONCE):
+            listed = await patience.ask(partial(_keys, store, kind, shards[first : first + SHARDS_LISTED_AT_ONCE]))
+            for key in itertools.chain.from_iterable(listed):
+                yield key
+            patience.start_again()
+
+    async def tail(
+        self, kind: str | None = None, key: str | None = None, *, deadline_s: float | None = None
+    ) -> AsyncIterator[tuple[ActorId, Event, Position]]:
+        """Every event of all actors, of one kind, or of one actor, as it is stored from now on, without end.
+
+        Nothing that is stored after the first step is missed, over lost connections too. Raises `Unavailable` or
+        `DeadlineExceeded(outcome_known=True)` when it cannot begin within `deadline_s`, `Overloaded` when its reader
+        falls too far behind.
+        """
+        waiting: asyncio.Queue[StoredCommit] = asyncio.Queue()
+
+        def receive(commit: StoredCommit) -> None:
+            if waiting.qsize() <= STREAM_EVENTS_MAX:
+                waiting.put_nowait(commit)
+
+        patience = self._patience("the place to subscribe from", deadline_s)
+        subscription = await patience.ask(lambda: self._node.bus.subscribe(receive, kind=kind, key=key))
+        try:
+            while True:
+                commit = await waiting.get()
+                if waiting.qsize() >= STREAM_EVENTS_MAX:
+                    text = f"the reader is {STREAM_EVENTS_MAX} commits behind"
+                    raise Overloaded(text, limit="STREAM_EVENTS_MAX")
+                for event in decode_commit(commit.payload, commit.actor_id, commit.position):
+                    yield commit.actor_id, event, commit.position
+        finally:
+            await subscription.stop()
+
+    async def drop_snapshots(self, kind: str, key: str | None = None, *, deadline_s: float | None = None) -> int:
+        """Remove the snapshot of one actor, or those of all actors of a kind; how many there were.
+
+        An actor that a worker has in memory keeps its state, and the worker snapshots it again, at the latest when it
+        drains: drop while no worker runs. After a lost connection it removes again what is left, and counts that.
+        Raises `Unavailable`, `DeadlineExceeded(outcome_known=False)`, `ClientUnusable`.
+        """
+        snapshots = self._node.snapshots
+
+        async def drop() -> int:
+            if key is None:
+                return await snapshots.delete_kind(kind)
+            actor_id = ActorId(kind, key)
+            known = await snapshots.load(actor_id) is not None
+            await snapshots.delete(actor_id)
+            return int(known)
+
+        what = f"the snapshots of {kind}" if key is None else f"the snapshot of {kind}/{key}"
+        return await self._patience(what, deadline_s, "removed").ask(drop)
+
+    async def schema(self) -> dict[str, Any]:
+        """The running pool's `model.schema()`. Raises `Unavailable` when no worker answers."""
+        self.check()
+        try:
+            raw = await self._node.transport.ask_info()
+        except NotSent:
+            raise asked_at(Unavailable(self.trouble or "no worker answers"), self.namespace, self.server) from None
+        found = orjson.loads(raw)
+        if isinstance(found, dict) and "actors" in found:
+            return found
+        refusal = decode_answer(raw).error
+        raise answer_error(refusal) if refusal is not None else Unavailable("the pool's answer is no schema")
+
+    async def overview(self, *, deadline_s: float | None = None) -> Overview:
+        """Members and shards as the table has them now: who is there, who holds what, what is on its way.
+
+        Raises what `history` raises.
+        """
+        patience = self._patience("the table of members", deadline_s)
+        rows = await patience.ask(self._node.table.rows)
+        names = {name for row in rows if (name := member_of_row_key(row.key)) is not None}
+        told = await ask_members(self._node.transport.ask_status, names, STATUS_WAIT_S)
+        return overview(rows, self._node.shards, told)
+
+    async def is_deploying(self) -> bool:
+        """Whether workers of several versions of the model serve, or some are about to be replaced.
+
+        Raises `Unavailable`, `ClientUnusable`.
+        """
+        self.check()
+        rows = [decode_member(row.value) for row in await self._node.table.rows(MEMBER_PREFIX)]
+        return is_under_way(row for row in rows if row is not None)
+
+    async def repair(self, *, change: bool) -> list[Difference]:
+        """Set what of the namespace's streams and buckets is not as needed, where it can be; all that was not so.
+
+        Without `change` nothing is touched. Raises `ConfigError`, `Unavailable`, `ClientUnusable`.
+        """
+        self.check()
+        return await self._node.repair(change=change)
+
+    def subscribe(
+        self, model: Model, event_types: frozenset[type[Any]], *, deadline_s: float | None = None
+    ) -> EventStream[Any]:
+        """Events of these classes, of all when there are none, as they are stored from when it is entered."""
+
+        async def begin(receive: Callable[[StoredCommit], None]) -> Any:
+            return await self._patience("the place to subscribe from", deadline_s).ask(
+                lambda: self._node.bus.subscribe(receive)
+            )
+
+        stream: EventStream[Any] = EventStream(begin, self.check, model, event_types)
+        self._streams.add(stream)
+        return stream
+
+    def _patience(self, what: str, deadline_s: float | None, done: str = "read") -> "_Patience":
+        for_s = self._deadline_s if deadline_s is None else deadline_s
+        if not 0 < for_s <= DEADLINE_AHEAD_MAX_S:
+            message = f"deadline_s is more than 0 and at most {DEADLINE_AHEAD_MAX_S:.0f}, not {for_s}"
+            raise InvalidCommand(message, path="deadline_s")
+        return _Patience(self, self._closing, what, done, for_s)
+
+
+class _Patience:
+    """Asks for something again while it is unavailable, for so many seconds: `what` is to be `done`. One asker."""
+
+    def __init__(self, untyped: UntypedClient, closing: asyncio.Event, what: str, done: str, for_s: float) -> None:
+        self._untyped = untyped
+        self._closing = closing
+        self._what = what
+        self._done = done
+        self._for_s = for_s
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Progress was made: the time runs from now."""
+        self._begun_s = asyncio.get_running_loop().time()
+        self._attempt = 0
+        self._said = False
+        self._last: Unavailable | None = None
+
+    async def ask(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What `ask` gives. Raises its last error, or what it means at the deadline; `ClientUnusable`."""
+        while True:
+            self._untyped.check()
+            try:
+                async with asyncio.timeout_at(self._begun_s + self._for_s):
+                    return await ask()
+            except Unavailable as error:
+                await self._pause(error)
+            except TimeoutError:
+                self._untyped.check()
+                raise self._conclusion() from None
+
+    async def _pause(self, error: Unavailable) -> None:
+        self._untyped.check()
+        self._last = error
+        delay_s = RETRY.delay_s(self._attempt, random.random())  # noqa: S311 - no secret
+        self._attempt += 1
+        waited_s = asyncio.get_running_loop().time() - self._begun_s
+        if waited_s + delay_s >= self._for_s:
+            raise self._conclusion() from None
+        if waited_s > SAY_AFTER_S and not self._said:
+            self._said = True
+            text = "%s cannot be %s yet, after %.1f s (namespace %s at %s): %s"
+            log.warning(text, self._what, self._done, waited_s, self._untyped.namespace, self._untyped.server, error)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay_s):
+                await self._closing.wait()
+
+    def _conclusion(self) -> AetherError:
+        """What to raise at the deadline: nothing was stored by reading, whatever it came to."""
+        text = f"{self._what} could not be {self._done} within {self._for_s:g} s"
+        why = self._untyped.trouble or (self._last.message if self._last is not None else "")
+        if why:
+            error: AetherError = Unavailable(f"{text}: {why}")
+        else:
+            known = self._done == "read"
+            error = DeadlineExceeded(f"{text}: the server does not answer", outcome_known=known)
+        return asked_at(error, self._untyped.namespace, self._untyped.server)
+
+
+async def _keys(store: Listing, kind: str, shards: Iterable[int]) -> list[list[str]]:
+    return await asyncio.gather(*(store.keys(kind, shard) for shard in shards))
+
+
+def _new_ids() -> Callable[[], str]:
+    """Ids that nobody else makes: a random name for this untyped, and a count. Short: an event holds three of them."""
+    prefix, count = token_urlsafe(12), itertools.count(1)
+    return lambda: f"{prefix}-{next(count)}"
