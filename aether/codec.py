@@ -84,7 +84,7 @@ class Codec:
         self._too_long = re.compile(b"|".join(lossy)).search if lossy else None
         self._read_whole = all(_is_read_whole(node) for node in parts)
 
-    def record(self, value: Any) -> tuple[bytes, Any]:
+    def encode_checked(self, value: Any) -> tuple[bytes, Any]:
         """The value as JSON, and the equal value which that JSON gives back.
 
         Raises `ValueMismatch` with the path of what is not of the declared type or would not come back equal. An int

@@ -162,9 +162,9 @@ class RuntimeConfig:
     - `snapshot_every_events`: after so many events a snapshot is written; 0 never. `snapshot_after_replay_s`: it is
       also written after a replay that took so long; 0 never. `snapshots_in_flight_max`: snapshots written at once;
       further ones are left out.
-    - `record_max`: command ids remembered for one actor. `record_margin_s`: how long an id that the client library made
-      is remembered beyond its deadline. `command_window_s`: how long one that the caller gave is remembered after its
-      commit.
+    - `command_log_max`: command ids remembered for one actor. `command_log_margin_s`: how long an id that the client
+      library made is remembered beyond its deadline. `command_window_s`: how long one that the caller gave is
+      remembered after its commit.
     - `append_timeout_s`: an append without acknowledgement for so long has an unknown outcome.
     - `blocking_threads_max`: `blocking` handlers that run at once; others wait for a thread, within their deadlines.
     - `loop_silent_s`: a worker whose event loop is blocked for so long says by what in the log; 0 never.
@@ -190,8 +190,8 @@ class RuntimeConfig:
     snapshot_every_events: int = 500
     snapshot_after_replay_s: float = 0.5
     snapshots_in_flight_max: int = 64
-    record_max: int = 2_000_000
-    record_margin_s: float = 5.0
+    command_log_max: int = 2_000_000
+    command_log_margin_s: float = 5.0
     command_window_s: float = 120.0
     append_timeout_s: float = 5.0
     cancel_grace_s: float = 1.0
@@ -205,10 +205,11 @@ class RuntimeConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "mailbox_max", "waiting_max", "active_vms_max", "activations_max", "commits_in_flight_max",
-                  "turn_commands_max", "snapshots_in_flight_max", "record_max", "blocking_threads_max")  # fmt: skip
-        _at_least(self, 0, "idle_passivation_s", "snapshot_every_events", "snapshot_after_replay_s", "record_margin_s",
-                  "cancel_grace_s", "loop_silent_s", "drain_timeout_s", "lifespan_exit_timeout_s",
-                  "state_checks_share")  # fmt: skip
+                  "turn_commands_max", "snapshots_in_flight_max", "command_log_max",
+                  "blocking_threads_max")  # fmt: skip
+        _at_least(self, 0, "idle_passivation_s", "snapshot_every_events", "snapshot_after_replay_s",
+                  "command_log_margin_s", "cancel_grace_s", "loop_silent_s", "drain_timeout_s",
+                  "lifespan_exit_timeout_s", "state_checks_share")  # fmt: skip
         _at_least(self, 0.01, "append_timeout_s", "command_window_s")
         if self.commit_batching not in COMMIT_BATCHING:
             text = f"commit_batching is one of {', '.join(COMMIT_BATCHING)}, not {self.commit_batching!r}"

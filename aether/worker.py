@@ -45,7 +45,7 @@ from aether.log_lines import words
 from aether.model.model import Model
 from aether.names import member_name
 from aether.ports import Connection, EventStore, Subscription, Transport
-from aether.runtime.condition import told
+from aether.runtime.health_log import log_health
 from aether.runtime.runtime import Runtime
 from aether.system.clock import SystemClock
 from aether.system.environment import boot_id, host_name, join_pool
@@ -307,7 +307,7 @@ class Worker:
             await asyncio.sleep(LOOK_AGAIN_S)
 
     def _health_changed(self, health: Health, need: Need, why: str) -> None:
-        told(health, need, why)
+        log_health(health, need, why)
         if self.served:
             (self._lifeline.unready if health.trouble else self._lifeline.ready)()
 

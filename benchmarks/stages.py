@@ -39,11 +39,11 @@ WORKER: Stages = {
     "route a command: subject, envelope, arguments, mailbox": [
         "NatsTransport", "Router.receive", "Router.read_all", "Router.hand_over_all", "VirtualMachine.receive",
     ],
-    "run it: turn, handler, event, state": ["OpenTurn.init", "OpenTurn.run", "OpenTurn.begin", "OpenTurn.emit"],
-    "encode its reply and event": ["OpenTurn.succeeded", "Host.finish_turns"],
+    "run it: turn, handler, event, state": ["Turn.init", "Turn.run", "Turn.begin", "Turn.emit"],
+    "encode its reply and event": ["Turn.succeeded", "WorkerContext.finish_turns"],
     "send the commit": ["VirtualMachine.turn_over", "Committer.commit", "Committer.send"],
-    "take the acknowledgement": ["Inbox.deliver", "Committer.settle", "JetStreamEventStore.outcome"],
-    "remember the command, answer it": ["VirtualMachine.settled", "OpenTurn.dealloc", "Host.send_answers"],
+    "take the acknowledgement": ["Inbox.deliver", "Committer.hand_over_outcomes", "JetStreamEventStore.outcome"],
+    "remember the command, answer it": ["VirtualMachine.on_outcome", "Turn.dealloc", "WorkerContext.send_answers"],
     "look at the repeated commit": ["Follower.heard"],
     "write to the socket": ["NatsProtocol.flush"],
 }  # fmt: skip

@@ -98,7 +98,7 @@ class ActorKind(CompiledKind):
 
     def encode_state(self, state: Actor) -> bytes:
         """The fields as a JSON object. Raises ValueError when one is not of its type or would not come back equal."""
-        return self.state_codec.record(self._struct(*self._values(state)))[0]
+        return self.state_codec.encode_checked(self._struct(*self._values(state)))[0]
 
     def state_bytes(self, state: Actor) -> bytes:
         """The fields as a JSON object, unchecked. Raises whatever encoding raises."""

@@ -80,7 +80,7 @@ class DeciderKind(CompiledKind):
 
     def encode_state(self, state: State) -> bytes:
         """The state as JSON. Raises ValueError when it is not of its type or would not come back equal."""
-        return self.state_codec.record(state)[0]
+        return self.state_codec.encode_checked(state)[0]
 
     def state_bytes(self, state: State) -> bytes:
         """The state as JSON, unchecked. Raises whatever encoding raises."""
@@ -126,7 +126,7 @@ def _state_type(decider: Decider[Any, Any, Any], annotated: Any, initial: Any) -
 
 def _maker(kind: str, decider: Decider[Any, Any, Any], codec: Codec, initial: Any) -> Callable[[], State]:
     try:
-        value = codec.record(initial)[1]
+        value = codec.encode_checked(initial)[1]
     except ValueMismatch as error:
         raise decider.place.error(f"the initial state of {kind} is not of its type: {error}") from error
     if is_immutable(codec.info):

@@ -157,7 +157,7 @@ class EventType(Protocol):
     @property
     def schema_version(self) -> int: ...  # noqa: D102 - a field
 
-    def record(self, event: object) -> tuple[bytes, object]:
+    def encode_checked(self, event: object) -> tuple[bytes, object]:
         """The event as JSON, and the equal event that this JSON gives back: the one to apply.
 
         Raises `ActorFailed` with the path of what would not come back equal.

@@ -150,13 +150,13 @@ class TypedEvent:
         self.name = self.type.__name__
         self.schema_version = schema_version
 
-    def record(self, event: object) -> tuple[bytes, object]:
+    def encode_checked(self, event: object) -> tuple[bytes, object]:
         """The event as JSON, and the equal event that this JSON gives back: the one to apply.
 
         Raises `ActorFailed` with the path of what would not come back equal.
         """
         try:
-            return self.codec.record(event)
+            return self.codec.encode_checked(event)
         except ValueMismatch as error:
             message = f"the event {self.name} of {self._kind} cannot be stored as it is: {error}"
             raise ActorFailed(message, path=error.path) from None

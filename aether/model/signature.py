@@ -84,7 +84,7 @@ def _field(where: str, parameter: inspect.Parameter, place: Place) -> tuple[str,
     if parameter.default is inspect.Parameter.empty:
         return parameter.name, parameter.annotation
     try:
-        default = codec.record(parameter.default)[1]
+        default = codec.encode_checked(parameter.default)[1]
     except ValueMismatch as error:
         raise place.error(f"the default of {what} is not of its type: {error}") from error
     if is_immutable(codec.info):

@@ -72,7 +72,7 @@ def _field(cls: type[Actor], name: str, type_: Any, place: Place) -> StateField:
             "or `= dataclasses.field(default_factory=...)`"
         )
     try:
-        value = codec.record(factory() if factory is not None else default)[1]
+        value = codec.encode_checked(factory() if factory is not None else default)[1]
     except ValueMismatch as error:
         raise place.error(f"the default of {where} is not of its type: {error}") from error
     immutable = is_immutable(codec.info)

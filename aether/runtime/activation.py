@@ -13,7 +13,7 @@ from aether.ids import ActorId, Version
 from aether.model.definition import ActorType, Scope
 from aether.ports import HandlerNote
 from aether.runtime.fold import Fold
-from aether.runtime.host import Host
+from aether.runtime.worker_context import WorkerContext
 
 
 class Replaying(Scope, Protocol):
@@ -49,38 +49,38 @@ class Replaying(Scope, Protocol):
         ...
 
 
-async def replay(machine: Replaying, host: Host, delay_s: float) -> None:
+async def replay(machine: Replaying, worker: WorkerContext, delay_s: float) -> None:
     """Replay until it succeeds, or nobody waits any more, or the history says that it cannot."""
     try:
-        await _replay(machine, host, delay_s)
+        await _replay(machine, worker, delay_s)
     except BaseException as error:
         if machine.stopped:  # and with it, this was cancelled
             raise
         machine.fault(error)
 
 
-async def _replay(machine: Replaying, host: Host, delay_s: float) -> None:
+async def _replay(machine: Replaying, worker: WorkerContext, delay_s: float) -> None:
     attempt = 0
     while True:
         if delay_s:
             await asyncio.sleep(delay_s)
         try:
-            async with host.activations:
-                started_s, seen = host.clock.boot_s(), machine.seen
-                fold, version = await host.replayer.replay(machine.actor_id, machine.actor_type, machine)
-            machine.replayed(fold, version, seen, host.clock.boot_s() - started_s)
+            async with worker.activations:
+                started_s, seen = worker.clock.boot_s(), machine.seen
+                fold, version = await worker.replayer.replay(machine.actor_id, machine.actor_type, machine)
+            machine.replayed(fold, version, seen, worker.clock.boot_s() - started_s)
             return
         except Unavailable as error:
             if not machine.still_wanted(error):
                 return
-            delay_s = host.retry_delay_s(attempt)
+            delay_s = worker.retry_delay_s(attempt)
             attempt += 1
         except Exception as error:  # whatever it is, everybody who waits hears of it
             machine.failed(error)
             return
 
 
-class Ended:
+class HandlerResult:
     """What an asynchronous handler came to: what it returned, or what it raised."""
 
     __slots__ = ("error", "result")
@@ -90,25 +90,25 @@ class Ended:
         self.error = error
 
 
-async def to_its_end(handler: Awaitable[Any]) -> Ended:
+async def run_handler(handler: Awaitable[Any]) -> HandlerResult:
     """Run a handler; raises nothing but CancelledError. A SystemExit in a task would end the event loop."""
     try:
-        return Ended(await handler, None)
+        return HandlerResult(await handler, None)
     except asyncio.CancelledError:
         raise
     except BaseException as error:
-        return Ended(None, error)
+        return HandlerResult(None, error)
 
 
-def end_of(task: "asyncio.Task[Ended]") -> Ended:
+def result_of(task: "asyncio.Task[HandlerResult]") -> HandlerResult:
     """What the handler of a task that is done came to."""
     try:
         return task.result()
     except asyncio.CancelledError as error:  # whose cancellation it was, the turn knows
-        return Ended(None, error)
+        return HandlerResult(None, error)
 
 
-def where_it_stands(task: "asyncio.Task[Any]") -> str:
+def innermost_frame(task: "asyncio.Task[Any]") -> str:
     """The innermost line that a task waits at, as `file:line in function`; empty when nobody knows."""
     waits: Any = task.get_coro()
     place = ""

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from aether.core.actor.batching import Batching
 from aether.ids import ActorId, Position
 from aether.ports import Append, AppendOutcome, EventStore, Fenced, Lease, Unknown
-from aether.runtime.cohort import Stage
 from aether.runtime.counters import Counters
+from aether.runtime.stage import Stage
 
 log = logging.getLogger("aether.committer")
 
@@ -76,7 +76,7 @@ class _Commit:
 class Committer:
     """One a runtime. Beyond the bound commits wait in line, each actor with one at most.
 
-    `outcomes` and `commits` are stages of its runtime's cohort; commits come after all that may join the line.
+    `outcomes` and `commits` are stages of its runtime's pipeline; commits come after all that may join the line.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Committer:
         self._in_flight = 0
         self._batch: _Batch | None = None
         self._line: deque[_Commit] = deque()
-        self.outcomes: Stage[_Commit] = Stage(self._settle)
+        self.outcomes: Stage[_Commit] = Stage(self._hand_over_outcomes)
         self.commits: Stage[_Commit] = Stage(self._send)
 
     def commit(
@@ -195,7 +195,7 @@ class Committer:
             self._give_up(commit, error)
         return False
 
-    def _settle(self, commits: list[_Commit]) -> None:
+    def _hand_over_outcomes(self, commits: list[_Commit]) -> None:
         """These have their outcomes: hand them over. The line goes on after all that they make possible."""
         if not commits:
             return
@@ -230,6 +230,6 @@ class Committer:
             if commit.sent and commit.batch is None:
                 singles += 1
         if singles:
-            self._batching.singles_settled(singles, self._in_flight, now_s)
+            self._batching.singles_done(singles, self._in_flight, now_s)
         if batch is not None and self._batch is None:
-            self._batching.batch_settled(batch.size, now_s)
+            self._batching.batch_done(batch.size, now_s)

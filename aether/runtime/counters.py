@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields
 
 
-class Outcomes:
+class CommandCounts:
     """How the commands of one kind and name ended: written by their turns, on the event loop only.
 
     `rejected` are decided nos and bad input that a handler found, `failed` are faults of handlers, `timed_out` had no
@@ -87,13 +87,13 @@ class Counters:
     snapshots_too_large: int = 0
     snapshots_failed: int = 0
 
-    by_command: dict[tuple[str, str], Outcomes] = field(default_factory=dict)
+    by_command: dict[tuple[str, str], CommandCounts] = field(default_factory=dict)
 
-    def of(self, kind: str, command: str) -> Outcomes:
+    def of(self, kind: str, command: str) -> CommandCounts:
         """The outcomes of one command of a kind."""
         found = self.by_command.get((kind, command))
         if found is None:
-            found = self.by_command[kind, command] = Outcomes()
+            found = self.by_command[kind, command] = CommandCounts()
         return found
 
     def as_dict(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The fold of one actor's history: state, version, position, and the record of its commands.
+"""The fold of one actor's history: state, version, position, and the log of its commands.
 
 Replay and stored-event notices go through the same `apply`, so a state is the fold of the history however it came
 about. It does no input or output.
@@ -6,22 +6,22 @@ about. It does no input or output.
 
 from collections.abc import Sequence
 
-from aether.core.actor.record import CommandRecord
-from aether.core.actor.turn import recall
+from aether.core.actor.command_log import CommandLog
+from aether.core.actor.commit_draft import committed_commands
 from aether.errors import ActorFailed, HistoryRegressed, UnreadableEvent
 from aether.ids import ActorId, Position, Version
 from aether.model.definition import ActorType, Scope, State
-from aether.runtime.witness import StateWitness
+from aether.runtime.state_checker import StateChecker
 from aether.wire import Event, decided, encode_error, is_system_event
 
 LOST_ONCE = "\0lost once\0"
-"""Before a command's id: the name under which the record keeps that it has ended a worker."""
+"""Before a command's id: the name under which the command log keeps that it has ended a worker."""
 
 
 class Fold:
     """What one actor's history comes to so far."""
 
-    __slots__ = ("actor_id", "actor_type", "position", "record", "state", "version", "witness")
+    __slots__ = ("actor_id", "actor_type", "checker", "command_log", "position", "state", "version")
 
     def __init__(self, actor_id: ActorId, actor_type: ActorType, scope: Scope | None = None) -> None:
         """The fold of no events. Raises `ActorFailed` when the first state cannot be made."""
@@ -30,13 +30,13 @@ class Fold:
         self.state: State = _initial(actor_id, actor_type, scope)
         self.version = Version(0)
         self.position = Position(0)
-        self.record: CommandRecord | None = None
-        self.witness: StateWitness | None = None
+        self.command_log: CommandLog | None = None
+        self.checker: StateChecker | None = None
 
     def watch(self, checks: str) -> None:
-        """Have a witness from now on, if the state can change in place."""
+        """Have a checker from now on, if the state can change in place."""
         if self.actor_type.mutable:
-            self.witness = StateWitness(self.actor_id, self.actor_type, self.state, checks)
+            self.checker = StateChecker(self.actor_id, self.actor_type, self.state, checks)
 
     def apply(self, events: Sequence[Event], position: Position) -> None:
         """Add the next commit.
@@ -60,24 +60,24 @@ class Fold:
     def remember(
         self, events: Sequence[Event], position: Position, after: Position, now_s: float, margin_s: float
     ) -> None:
-        """Record the commands of a stored commit that may still be retried; `after` is the position before it."""
-        for command_id, answer, expires_s, digest in recall(events, position, now_s, margin_s):
-            if self.record is None:
-                self.record = CommandRecord()
+        """Remember the commands of a stored commit that may still be retried; `after` is the position before it."""
+        for command_id, answer, expires_s, digest in committed_commands(events, position, now_s, margin_s):
+            if self.command_log is None:
+                self.command_log = CommandLog()
             if answer:
-                self.record.add(command_id, answer, expires_s, after, digest)
+                self.command_log.add(command_id, answer, expires_s, after, digest)
             else:
-                self._remember_loss(self.record, command_id, expires_s, after)
+                self._remember_loss(self.command_log, command_id, expires_s, after)
 
-    def _remember_loss(self, record: CommandRecord, command_id: str, expires_s: float, after: Position) -> None:
+    def _remember_loss(self, command_log: CommandLog, command_id: str, expires_s: float, after: Position) -> None:
         """A command that has ended a worker for the second time has an answer: it is not run again."""
         once = f"{LOST_ONCE}{command_id}"
-        if record.get(once) is None:
-            record.add(once, b"lost", expires_s, after)
-        elif record.get(command_id) is None:
+        if command_log.get(once) is None:
+            command_log.add(once, b"lost", expires_s, after)
+        elif command_log.get(command_id) is None:
             text = f"the command {command_id} has ended two workers and is not run again"
             answer = decided(encode_error(ActorFailed(text, actor=str(self.actor_id))))
-            record.add(command_id, answer, expires_s, after)
+            command_log.add(command_id, answer, expires_s, after)
 
     def _evolve(self, event: Event, position: Position) -> None:
         event_type = self.actor_type.events.get(event.type)
@@ -96,8 +96,8 @@ class Fold:
                 f"the handler of {event.type} failed on version {event.id} of {self.actor_id}: {error!r}",
                 actor=str(self.actor_id),
             ) from error
-        if self.witness is not None:
-            self.witness.applied(event_type, bytes(event.data), event.schemaversion)
+        if self.checker is not None:
+            self.checker.applied(event_type, bytes(event.data), event.schemaversion)
 
     def _unreadable(self, why: str, event: Event, position: Position) -> UnreadableEvent:
         return UnreadableEvent(

@@ -16,13 +16,13 @@ from typing import Any, Protocol
 
 from aether.errors import ActorFailed, AetherError, DeadlineExceeded
 from aether.ids import ActorId
-from aether.runtime.activation import Ended, end_of, to_its_end, where_it_stands
-from aether.runtime.host import Host
+from aether.runtime.activation import HandlerResult, innermost_frame, result_of, run_handler
+from aether.runtime.worker_context import WorkerContext
 
 log = logging.getLogger("aether.turn")
 
 
-class Run(Protocol):
+class HandledCommand(Protocol):
     """The command that the handler runs for."""
 
     expires_s: float
@@ -32,14 +32,14 @@ class Run(Protocol):
     """That the handler was at work at its deadline is known."""
 
 
-class Waits(Protocol):
+class AwaitingTurn(Protocol):
     """The turn that waits for the handler."""
 
-    def handler_ended(self, end: Ended, late: bool) -> None:
+    def handler_ended(self, end: HandlerResult, late: bool) -> None:
         """It has ended; `late` says that it was past its deadline."""
         ...
 
-    def handler_left(self, error: AetherError) -> None:
+    def handler_detached(self, error: AetherError) -> None:
         """It goes on, and is not waited for any longer: `error` is its caller's answer."""
         ...
 
@@ -47,43 +47,65 @@ class Waits(Protocol):
 class Handler:
     """Start it once, by `start_task` or `start_thread`. `in_thread` says which it was."""
 
-    __slots__ = ("_actor_id", "_command", "_command_id", "_deadline_s", "_future", "_host", "_late", "_left", "_run",
-                 "_task", "_timer", "_turn", "in_thread", "lock")  # fmt: skip
+    __slots__ = (
+        "_actor_id",
+        "_command",
+        "_command_id",
+        "_deadline_s",
+        "_detached",
+        "_future",
+        "_handled",
+        "_late",
+        "_task",
+        "_timer",
+        "_turn",
+        "_worker",
+        "in_thread",
+        "lock",
+    )  # fmt: skip
 
-    def __init__(self, turn: Waits, host: Host, actor_id: ActorId, run: Run, command: str, command_id: str) -> None:
+    def __init__(
+        self,
+        turn: AwaitingTurn,
+        worker: WorkerContext,
+        actor_id: ActorId,
+        handled: HandledCommand,
+        command: str,
+        command_id: str,
+    ) -> None:
         self.in_thread = False
         self.lock = Lock()
-        self._turn: Waits | None = turn
-        self._host = host
+        self._turn: AwaitingTurn | None = turn
+        self._worker = worker
         self._actor_id = actor_id
-        self._run = run
+        self._handled = handled
         self._command = command
         self._command_id = command_id
-        self._deadline_s = run.expires_s
-        self._task: asyncio.Task[Ended] | None = None
-        self._future: Future[Ended] | None = None
+        self._deadline_s = handled.expires_s
+        self._task: asyncio.Task[HandlerResult] | None = None
+        self._future: Future[HandlerResult] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._late = False
-        self._left = False
+        self._detached = False
 
     def start_task(self, result: Awaitable[Any], timeout_s: float) -> None:
         """Await what an asynchronous handler gave; at its deadline it is cancelled."""
-        task = self._task = self._host.spawn(to_its_end(result))
+        task = self._task = self._worker.spawn(run_handler(result))
         task.set_name(f"{self._actor_id}.{self._command}")
         task.add_done_callback(self._task_done)
-        self._timer = self._host.loop.call_later(timeout_s, self._overdue)
+        self._timer = self._worker.loop.call_later(timeout_s, self._overdue)
 
     def start_thread(self, call: Callable[[], Any], timeout_s: float) -> None:
         """Call a blocking handler in one of the worker's threads, as soon as one is free."""
         self.in_thread = True
-        future = self._future = self._host.threads.submit(copy_context().run, self._called, call)
+        future = self._future = self._worker.threads.submit(copy_context().run, self._called, call)
         future.add_done_callback(self._thread_done)
-        self._timer = self._host.loop.call_later(timeout_s, self._overdue)
+        self._timer = self._worker.loop.call_later(timeout_s, self._overdue)
 
     def abandon(self) -> None:
         """Nobody waits any more: cancel it, and hold the actor until it has ended."""
         self._turn = None
-        self._host.hold(self._actor_id, self._command)
+        self._worker.hold(self._actor_id, self._command)
         if self._future is not None:
             self._future.cancel()  # if it has not begun
             self._cancel_timer()
@@ -94,45 +116,45 @@ class Handler:
 
     def _overdue(self) -> None:
         """Its deadline has passed, unless a later delivery of its command brought a longer one."""
-        more_s = self._run.expires_s - self._deadline_s
+        more_s = self._handled.expires_s - self._deadline_s
         if more_s > 0:
             self._deadline_s += more_s
-            self._timer = self._host.loop.call_later(more_s, self._overdue)
+            self._timer = self._worker.loop.call_later(more_s, self._overdue)
             return
-        self._late = self._run.late = True
-        self._host.late(self._actor_id, self._command, self._command_id)
+        self._late = self._handled.late = True
+        self._worker.late(self._actor_id, self._command, self._command_id)
         if self._future is None:
             self._cancel_task()
         elif not self._future.cancel():
-            self._leave(DeadlineExceeded(f"{self._command} did not finish before its deadline", outcome_known=True))
+            self._detach(DeadlineExceeded(f"{self._command} did not finish before its deadline", outcome_known=True))
 
     def _cancel_task(self) -> None:
         assert self._task is not None
         self._cancel_timer()
         self._task.cancel()
-        self._timer = self._host.loop.call_later(self._host.config.cancel_grace_s, self._give_up)
+        self._timer = self._worker.loop.call_later(self._worker.config.cancel_grace_s, self._give_up)
 
     def _give_up(self) -> None:
         """It goes on although it was cancelled."""
         assert self._task is not None
         actor = str(self._actor_id)
-        self._host.counters.handlers_given_up += 1
+        self._worker.counters.handlers_given_up += 1
         extra = {
             "actor": actor,
             "command": self._command,
             "command_id": self._command_id,
-            "at": where_it_stands(self._task),
+            "at": innermost_frame(self._task),
         }
         log.error("a handler goes on although it was cancelled", extra=extra)
         message = f"{self._command} goes on although its deadline has passed; nothing of it is stored"
-        self._leave(ActorFailed(message, actor=actor, command_id=self._command_id))
-        self._host.hold(self._actor_id, self._command).given_up = True
+        self._detach(ActorFailed(message, actor=actor, command_id=self._command_id))
+        self._worker.hold(self._actor_id, self._command).given_up = True
 
-    def _leave(self, error: AetherError) -> None:
-        self._left = True
-        self._host.hold(self._actor_id, self._command)
+    def _detach(self, error: AetherError) -> None:
+        self._detached = True
+        self._worker.hold(self._actor_id, self._command)
         if self._turn is not None:
-            self._turn.handler_left(error)
+            self._turn.handler_detached(error)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
@@ -140,9 +162,9 @@ class Handler:
 
     # ------------------------------------------------------------------------------------------ in its thread
 
-    def _called(self, call: Callable[[], Any]) -> Ended:
+    def _called(self, call: Callable[[], Any]) -> HandlerResult:
         """What a blocking handler came to; never raises."""
-        notes = self._host.notes
+        notes = self._worker.notes
         note = None if notes is None else notes.of_thread()
         if note is None:
             return _called(call)
@@ -154,26 +176,26 @@ class Handler:
 
     # ------------------------------------------------------------------------------------------ its end
 
-    def _task_done(self, task: "asyncio.Task[Ended]") -> None:
-        self._ended(end_of(task))
+    def _task_done(self, task: "asyncio.Task[HandlerResult]") -> None:
+        self._ended(result_of(task))
 
-    def _thread_done(self, future: "Future[Ended]") -> None:
+    def _thread_done(self, future: "Future[HandlerResult]") -> None:
         """In the thread, or in the loop's step that cancelled it."""
-        end = Ended(None, asyncio.CancelledError()) if future.cancelled() else future.result()
+        end = HandlerResult(None, asyncio.CancelledError()) if future.cancelled() else future.result()
         try:
-            self._host.loop.call_soon_threadsafe(self._ended, end)
+            self._worker.loop.call_soon_threadsafe(self._ended, end)
         except RuntimeError:  # the loop is closed: nobody is left to hear of it
             return
 
-    def _ended(self, end: Ended) -> None:
+    def _ended(self, end: HandlerResult) -> None:
         self._cancel_timer()
-        if self._left or self._turn is None:
-            self._host.let_go(self._actor_id)
+        if self._detached or self._turn is None:
+            self._worker.let_go(self._actor_id)
         else:
             self._turn.handler_ended(end, self._late)
 
 
-def _called(call: Callable[[], Any]) -> Ended:
+def _called(call: Callable[[], Any]) -> HandlerResult:
     """What a blocking handler came to; never raises."""
     try:
         result = call()
@@ -183,5 +205,5 @@ def _called(call: Callable[[], Any]) -> Ended:
                 close()
             raise TypeError("a blocking handler is a plain method, and this one gave something to await")
     except BaseException as error:
-        return Ended(None, error)
-    return Ended(result, None)
+        return HandlerResult(None, error)
+    return HandlerResult(result, None)

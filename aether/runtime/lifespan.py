@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from aether.errors import AetherError
-from aether.runtime.activation import where_it_stands
+from aether.runtime.activation import innermost_frame
 
 CANCEL_TIMEOUT_S = 0.5
 """How long a lifespan that was cancelled is waited for."""
@@ -118,7 +118,7 @@ class Lifespan:
     def _place_of(self, task: "asyncio.Task[BaseException | None]") -> str:
         """`file:line` where a task that was cancelled has stood, or stands."""
         error = _end_of(task) if task.done() else None
-        return where_it_stands(task) if error is None else _place(error, self._make)
+        return innermost_frame(task) if error is None else _place(error, self._make)
 
     def _failure(self, how: str, error: BaseException | None) -> AetherError:
         text = f"the lifespan of the model {self._model} {how}"

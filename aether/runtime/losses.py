@@ -114,7 +114,7 @@ class Losses:
 
     def _event(self, actor_id: ActorId, loss: Loss, data: bytes, version: Version) -> Event:
         now_s, handler, config = self._clock.wall_s(), loss.handler, self._config
-        until_s = now_s + max(config.command_window_s, DEADLINE_AHEAD_MAX_S + config.record_margin_s)
+        until_s = now_s + max(config.command_window_s, DEADLINE_AHEAD_MAX_S + config.command_log_margin_s)
         return StoredEvent(
             specversion="1.0",
             id=str(version),

@@ -10,8 +10,8 @@ import logging
 from collections import deque
 from typing import Any
 
-from aether.core.actor.lifecycle import Happening, Phase, advance
-from aether.core.actor.record import CommandRecord
+from aether.core.actor.command_log import CommandLog
+from aether.core.actor.lifecycle import Phase, Trigger, advance
 from aether.errors import (
     ActorFailed,
     AetherError,
@@ -27,15 +27,16 @@ from aether.names import event_source
 from aether.ports import AppendOutcome, Committed, Conflict, Fenced, Refused, StoredCommit
 from aether.runtime.activation import replay
 from aether.runtime.fold import Fold
-from aether.runtime.host import Host
-from aether.runtime.open_turn import OpenTurn, Waiting, other_command
+from aether.runtime.pending_command import PendingCommand, other_command
+from aether.runtime.turn import Turn
+from aether.runtime.worker_context import WorkerContext
 from aether.wire import Event, decode_commit, encode_answer, encode_error
 
 log = logging.getLogger("aether.machine")
 
 
-_NO_MAIL: deque[Waiting] = deque(maxlen=0)
-_NOBODY: dict[str, Waiting] = {}
+_NO_MAIL: deque[PendingCommand] = deque(maxlen=0)
+_NOBODY: dict[str, PendingCommand] = {}
 """What an idle machine has instead of a mailbox and its index, which would take a kilobyte. Never written to."""
 
 
@@ -49,7 +50,6 @@ class VirtualMachine:
     __slots__ = (
         "_attempts",
         "_fold",
-        "_host",
         "_idle",
         "_known",
         "_mailbox",
@@ -57,6 +57,7 @@ class VirtualMachine:
         "_phase",
         "_seen",
         "_turn",
+        "_worker",
         "actor_id",
         "actor_type",
         "last_used_s",
@@ -66,7 +67,9 @@ class VirtualMachine:
         "snapshot_version",
     )
 
-    def __init__(self, number: int, actor_id: ActorId, actor_type: ActorType, shard: int, host: Host) -> None:
+    def __init__(
+        self, number: int, actor_id: ActorId, actor_type: ActorType, shard: int, worker: WorkerContext
+    ) -> None:
         self.actor_id = actor_id
         self.actor_type = actor_type
         self.shard = shard
@@ -75,12 +78,12 @@ class VirtualMachine:
         self.newer: VirtualMachine | None = None
         self.snapshot_version = Version(0)
         self._number = number
-        self._host = host
+        self._worker = worker
         self._phase = Phase.REPLAYING
         self._fold: Fold | None = None
         self._mailbox = _NO_MAIL
         self._known = _NOBODY
-        self._turn: OpenTurn | None = None
+        self._turn: Turn | None = None
         self._attempts = 0
         self._seen = 0
         self._idle: list[asyncio.Future[None]] | None = None
@@ -95,7 +98,7 @@ class VirtualMachine:
     @property
     def source(self) -> str:
         """The CloudEvents source of the actor's events."""
-        return event_source(self._host.namespace, self.actor_id)
+        return event_source(self._worker.namespace, self.actor_id)
 
     @property
     def fold(self) -> Fold:
@@ -117,7 +120,7 @@ class VirtualMachine:
     def version(self) -> int:
         """Events applied so far, those of an open turn included."""
         turn = self._turn  # read once: a blocking handler asks from its thread
-        return turn.turn.version if turn is not None else self.fold.version
+        return turn.draft.version if turn is not None else self.fold.version
 
     @property
     def position(self) -> Position:
@@ -126,7 +129,7 @@ class VirtualMachine:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is open: no turn, no commit, no replay, nothing waiting."""
+        """Whether nothing is open: no turn, no commit, no replay, nothing pending."""
         return self._phase is Phase.IDLE and not self._mailbox
 
     @property
@@ -150,7 +153,7 @@ class VirtualMachine:
     @property
     def resources(self) -> Any:
         """What the model's lifespan made in this worker. Raises RuntimeError without one."""
-        lifespan = self._host.lifespan
+        lifespan = self._worker.lifespan
         if lifespan is None:
             raise RuntimeError("self.resources needs a lifespan, which makes them: Model(..., lifespan=...)")
         return lifespan.resources
@@ -164,63 +167,63 @@ class VirtualMachine:
 
     # ------------------------------------------------------------------------------------------ commands
 
-    def receive(self, waiting: Waiting) -> None:
+    def receive(self, pending: PendingCommand) -> None:
         """Take a command: it is answered once, after whatever came before it. At a bound: `Overloaded`."""
-        host, config = self._host, self._host.config
-        command_id = waiting.command.id
+        worker, config = self._worker, self._worker.config
+        command_id = pending.command.id
         if len(self._mailbox) >= config.mailbox_max:
-            self.run_turn()  # it may only be its cohort that it waits for
+            self.run_turn()  # it may only be the pipeline that it waits for
         twin = self._known.get(command_id)
         if twin is not None and len(twin.deliveries) >= config.mailbox_max:
-            self._refuse(waiting, f"{config.mailbox_max} deliveries of one command wait for its answer", "mailbox_max")
-        elif twin is not None and not twin.is_same(waiting):
-            host.respond(waiting.deliveries[0], other_command(waiting))
+            self._refuse(pending, f"{config.mailbox_max} deliveries of one command wait for its answer", "mailbox_max")
+        elif twin is not None and not twin.is_same(pending):
+            worker.respond(pending.deliveries[0], other_command(pending))
         elif twin is not None:
-            host.counters.duplicates += 1
-            twin.merge(waiting)
+            worker.counters.duplicates += 1
+            twin.merge(pending)
         elif len(self._mailbox) >= config.mailbox_max:
-            self._refuse(waiting, f"{self.actor_id} has {config.mailbox_max} commands waiting", "mailbox_max")
-        elif host.waiting >= config.waiting_max:
-            self._refuse(waiting, f"the worker has {config.waiting_max} commands waiting", "waiting_max")
+            self._refuse(pending, f"{self.actor_id} has {config.mailbox_max} commands waiting", "mailbox_max")
+        elif worker.waiting >= config.waiting_max:
+            self._refuse(pending, f"the worker has {config.waiting_max} commands waiting", "waiting_max")
         else:
-            host.waiting += 1
+            worker.waiting += 1
             if self._known is _NOBODY:
                 self._known, self._mailbox = {}, deque()
-            self._known[command_id] = waiting
-            self._mailbox.append(waiting)
+            self._known[command_id] = pending
+            self._mailbox.append(pending)
             if self._phase is Phase.IDLE and len(self._mailbox) == 1:
-                host.turns.add(self)
+                worker.turns.add(self)
 
-    def answer(self, waiting: Waiting, answer: bytes) -> None:
+    def answer(self, pending: PendingCommand, answer: bytes) -> None:
         """Answer a command for good, to everybody who sent it."""
-        host = self._host
-        del self._known[waiting.command.id]
-        host.waiting -= 1
-        for delivery in waiting.deliveries:
-            host.respond(delivery, answer)
+        worker = self._worker
+        del self._known[pending.command.id]
+        worker.waiting -= 1
+        for delivery in pending.deliveries:
+            worker.respond(delivery, answer)
 
-    def drop(self, waiting: Waiting) -> None:
+    def drop(self, pending: PendingCommand) -> None:
         """Forget a command without an answer, because the lease has ended: its callers ask the shard's owner."""
-        host = self._host
-        del self._known[waiting.command.id]
-        host.waiting -= 1
-        host.counters.answers_fenced += len(waiting.deliveries)
+        worker = self._worker
+        del self._known[pending.command.id]
+        worker.waiting -= 1
+        worker.counters.answers_fenced += len(pending.deliveries)
 
-    def _refuse(self, waiting: Waiting, message: str, limit: str) -> None:
-        self._host.counters.overloaded += 1
-        self._host.respond(waiting.deliveries[0], encode_error(Overloaded(message, limit=limit)))
+    def _refuse(self, pending: PendingCommand, message: str, limit: str) -> None:
+        self._worker.counters.overloaded += 1
+        self._worker.respond(pending.deliveries[0], encode_error(Overloaded(message, limit=limit)))
 
     # ------------------------------------------------------------------------------------------ turns
 
     def run_turn(self) -> None:
-        """Run the commands that wait, if nothing else was begun since the host was asked for the turn."""
+        """Run the commands that wait, if nothing else was begun since the worker was asked for the turn."""
         if self._phase is Phase.IDLE and self._mailbox:
-            if self._host.held and self.actor_id in self._host.held:
-                self._refuse_all(self._host.held[self.actor_id].refusal(self.actor_id))
-                self._pump()
+            if self._worker.detached and self.actor_id in self._worker.detached:
+                self._refuse_all(self._worker.detached[self.actor_id].refusal(self.actor_id))
+                self._schedule()
                 return
-            self._phase = advance(self._phase, Happening.TURN_BEGUN)
-            self._turn = OpenTurn(self, self._host, self.fold, self._mailbox)
+            self._phase = advance(self._phase, Trigger.TURN_BEGUN)
+            self._turn = Turn(self, self._worker, self.fold, self._mailbox)
             self._turn.run()
 
     def _refuse_all(self, error: AetherError) -> None:
@@ -229,36 +232,36 @@ class VirtualMachine:
         while self._mailbox:
             self.answer(self._mailbox.popleft(), answer)
 
-    def _pump(self) -> None:
+    def _schedule(self) -> None:
         """Ask for a turn if there is something to do and nothing is open."""
         if self._phase is not Phase.IDLE:
             return
         if self._seen > self.fold.position:
             self._replay_again()
         elif self._mailbox:
-            self._host.turns.add(self)
+            self._worker.turns.add(self)
         else:
             if not self._known:
                 self._known, self._mailbox = _NOBODY, _NO_MAIL
             self._wake()
 
-    def turn_over(self, turn: OpenTurn) -> None:
+    def turn_over(self, turn: Turn) -> None:
         """Called by the open turn when its handlers have run: commit what they emitted, or go on."""
-        if turn.turn.stores:
-            payload, expected = turn.turn.payload(), self.fold.position
-            self._phase = advance(self._phase, Happening.COMMIT_SENT)
-            self._host.committer.commit(self.actor_id, self.shard, payload, expected, self._settled)
+        if turn.draft.has_events:
+            payload, expected = turn.draft.payload(), self.fold.position
+            self._phase = advance(self._phase, Trigger.COMMIT_SENT)
+            self._worker.committer.commit(self.actor_id, self.shard, payload, expected, self._on_outcome)
             return
         self._turn = None
         if turn.rebuild:
             self._replay_again()
             return
-        self._phase = advance(self._phase, Happening.TURN_EMPTY)
-        self._pump()
+        self._phase = advance(self._phase, Trigger.TURN_EMPTY)
+        self._schedule()
 
     # ------------------------------------------------------------------------------------------ outcomes
 
-    def _settled(self, outcome: AppendOutcome) -> None:
+    def _on_outcome(self, outcome: AppendOutcome) -> None:
         if self.stopped:
             return
         try:
@@ -275,78 +278,78 @@ class VirtualMachine:
             self._committed(turn, outcome.position)
             return
         if isinstance(outcome, Fenced):
-            for answered in turn.turn.answered:
-                self.drop(answered.waiting)
+            for reply in turn.draft.replies:
+                self.drop(reply.pending)
             self._replay_again()
             return
-        host = self._host
+        worker = self._worker
         if isinstance(outcome, Conflict):
-            host.counters.conflicts += 1
+            worker.counters.conflicts += 1
         elif isinstance(outcome, Refused):
-            host.append_refused(outcome.reason)
+            worker.append_refused(outcome.reason)
             if not self._attempts:  # else an append before it may still arrive, and the history has the last word
                 self._not_stored(turn, outcome.reason)
                 return
         else:
-            host.append_unknown(self.actor_id, outcome)
-            for answered in turn.turn.answered:
-                answered.waiting.fresh = False  # it may be stored already
-        self._mailbox.extendleft(answered.waiting for answered in reversed(turn.turn.answered))
+            worker.append_unknown(self.actor_id, outcome)
+            for reply in turn.draft.replies:
+                reply.pending.fresh = False  # it may be stored already
+        self._mailbox.extendleft(reply.pending for reply in reversed(turn.draft.replies))
         self._attempts += 1
         self._replay_again(wait=not isinstance(outcome, Conflict) or self._attempts > 1)
 
-    def _not_stored(self, turn: OpenTurn, reason: str) -> None:
+    def _not_stored(self, turn: Turn, reason: str) -> None:
         """The store has refused the commit: nothing of the turn has happened, and whoever waits for it hears so."""
         answer = encode_error(Unavailable(f"nothing was stored: {reason}"))
         self._replay_again()
-        for answered in turn.turn.answered:
-            self.answer(answered.waiting, answer)
+        for reply in turn.draft.replies:
+            self.answer(reply.pending, answer)
 
-    def _committed(self, turn: OpenTurn, position: Position) -> None:
-        fold, config = self.fold, self._host.config
-        if self._host.unsure:
-            self._host.append_stored()
+    def _committed(self, turn: Turn, position: Position) -> None:
+        fold, config = self.fold, self._worker.config
+        if self._worker.unsure:
+            self._worker.append_stored()
         before = fold.position
-        fold.version, fold.position = Version(turn.turn.version), position
-        again: list[Waiting] = []
-        record = fold.record
-        if record is None:
-            record = fold.record = CommandRecord()
-        for answered in turn.turn.answered:
-            waiting, reply = answered.waiting, answered.reply
-            if answered.fresh and not waiting.fresh:  # it was sent again meanwhile: its outcome has to be stored
-                again.append(waiting)
+        fold.version, fold.position = Version(turn.draft.version), position
+        again: list[PendingCommand] = []
+        command_log = fold.command_log
+        if command_log is None:
+            command_log = fold.command_log = CommandLog()
+        for reply in turn.draft.replies:
+            pending = reply.pending
+            if reply.fresh and not pending.fresh:  # it was sent again meanwhile: its outcome has to be stored
+                again.append(pending)
                 continue
-            if reply is not None:
-                waiting.outcomes.ok += 1
-                answer = encode_answer(reply, answered.version, position)
+            if reply.reply is not None:
+                pending.counts.ok += 1
+                answer = encode_answer(reply.reply, reply.version, position)
             else:
-                assert answered.error is not None
-                answer = answered.error
-            if answered.stored:
-                expires_s = waiting.kept_until_s or waiting.expires_s + config.record_margin_s
-                record.add(waiting.command.id, answer, expires_s, before, waiting.digest)
-            self.answer(waiting, answer)
+                assert reply.error is not None
+                answer = reply.error
+            if reply.stored:
+                expires_s = pending.remembered_until_s or pending.expires_s + config.command_log_margin_s
+                command_log.add(pending.command.id, answer, expires_s, before, pending.digest)
+            self.answer(pending, answer)
         self._mailbox.extendleft(reversed(again))
         if turn.rebuild:
             self._replay_again()
             return
-        self._phase = advance(self._phase, Happening.COMMITTED)
+        self._phase = advance(self._phase, Trigger.COMMITTED)
         every = config.snapshot_every_events
         if every and fold.version - self.snapshot_version >= every:
             self.snapshot()
-        self._pump()
+        self._schedule()
 
     # ------------------------------------------------------------------------------------------ replay
 
     def begin(self) -> None:
         """Start the first replay. Called once, by the registry."""
-        self._host.spawn(replay(self, self._host, 0.0))
+        self._worker.spawn(replay(self, self._worker, 0.0))
 
     def _replay_again(self, wait: bool = False) -> None:
-        self._phase = advance(self._phase, Happening.REPLAY_NEEDED)
-        host = self._host
-        host.spawn(replay(self, host, host.retry_delay_s(self._attempts - 1) if wait else 0.0))
+        self._phase = advance(self._phase, Trigger.REPLAY_NEEDED)
+        worker = self._worker
+        worker.spawn(replay(self, worker, worker.retry_delay_s(self._attempts - 1) if wait else 0.0))
 
     @property
     def seen(self) -> int:
@@ -357,7 +360,7 @@ class VirtualMachine:
         """The history cannot be read now: whether somebody still waits. If not, the machine has ended."""
         if self.stopped:
             return False
-        self._host.unread(self.actor_id, why)
+        self._worker.unread(self.actor_id, why)
         self._expire_waiting(why)
         # No append of its commands is under way, so whoever waits for a history that is gone can be told at once.
         if not self._mailbox or (not self._attempts and why.details.get("gone")):
@@ -369,15 +372,15 @@ class VirtualMachine:
         self._check_no_regress(fold)
         if self.stopped:  # abandoned meanwhile
             return
-        fold.watch(self._host.config.state_checks)
+        fold.watch(self._worker.config.state_checks)
         self._fold, self.snapshot_version = fold, snapshot_version
         if self._seen == seen:
             self._seen = 0
-        self._phase = advance(self._phase, Happening.REPLAYED)
-        slow_s = self._host.config.snapshot_after_replay_s
+        self._phase = advance(self._phase, Trigger.REPLAYED)
+        slow_s = self._worker.config.snapshot_after_replay_s
         if slow_s and took_s > slow_s:
             self.snapshot()
-        self._pump()
+        self._schedule()
 
     def _check_no_regress(self, fold: Fold) -> None:
         known = self._fold
@@ -389,10 +392,10 @@ class VirtualMachine:
             )
 
     def _expire_waiting(self, why: AetherError) -> None:
-        now_s = self._host.clock.wall_s()
-        waiting, kept = list(self._mailbox), [one for one in self._mailbox if one.expires_s > now_s]
+        now_s = self._worker.clock.wall_s()
+        pending, kept = list(self._mailbox), [one for one in self._mailbox if one.expires_s > now_s]
         self._mailbox = deque(kept)
-        for one in waiting:
+        for one in pending:
             if one.expires_s <= now_s:
                 self.answer(one, encode_error(DeadlineExceeded(f"the history could not be read in time: {why}")))
 
@@ -401,18 +404,18 @@ class VirtualMachine:
         if self.stopped:
             return
         if isinstance(error, UnreadableEvent):
-            error = self._host.foreign(error)
+            error = self._worker.foreign(error)
         if not isinstance(error, Unavailable):  # the store is away, or the history another version's: no fault of ours
-            self._host.counters.actors_not_loaded += 1
+            self._worker.counters.actors_not_loaded += 1
             log.error("an actor cannot be activated", exc_info=error, extra={"actor": str(self.actor_id)})
         why = f"{self.actor_id} cannot be activated: {error!r}"
         described = error if isinstance(error, AetherError) else ActorFailed(why, actor=str(self.actor_id))
         answer = encode_error(described)
-        self._phase = advance(self._phase, Happening.REPLAY_FAILED)
+        self._phase = advance(self._phase, Trigger.REPLAY_FAILED)
         mailbox, self._mailbox = self._mailbox, _NO_MAIL
         self._end()  # before the answers: who hears one may ask again at once, and needs another machine
-        for waiting in mailbox:
-            self.answer(waiting, answer)
+        for pending in mailbox:
+            self.answer(pending, answer)
 
     # ------------------------------------------------------------------------------------------ events from outside
 
@@ -434,31 +437,33 @@ class VirtualMachine:
         try:
             events = decode_commit(commit.payload, commit.actor_id, commit.position)
             fold.apply(events, commit.position)
-            fold.remember(events, commit.position, before, self._host.clock.wall_s(), self._host.config.record_margin_s)
+            fold.remember(
+                events, commit.position, before, self._worker.clock.wall_s(), self._worker.config.command_log_margin_s
+            )
         except Exception:  # the replay says what it is
             self._replay_again()
             return
-        self._host.counters.events_followed += len(events)
+        self._worker.counters.events_followed += len(events)
 
     async def process_event(self, event: Event) -> None:
         """Bring the machine to at least the version of a stored event: it replays when it is behind."""
-        await self.settled()
+        await self.wait_idle()
         if self._phase is Phase.IDLE and self.fold.version < event.version:
             self._replay_again()
-            await self.settled()
+            await self.wait_idle()
 
     # ------------------------------------------------------------------------------------------ start and stop
 
     async def start(self) -> None:
         """Wait until the machine has replayed and nothing is open. Raises `Unavailable` when it could not."""
-        await self.settled()
+        await self.wait_idle()
         if self.stopped:
             raise Unavailable(f"{self.actor_id} could not be activated; a command to it says why")
 
-    async def settled(self) -> None:
+    async def wait_idle(self) -> None:
         """Wait until the machine is idle or has stopped."""
         while not (self.idle or self.stopped):
-            waiter: asyncio.Future[None] = self._host.loop.create_future()
+            waiter: asyncio.Future[None] = self._worker.loop.create_future()
             self._idle = [*(self._idle or ()), waiter]
             await waiter
 
@@ -467,39 +472,39 @@ class VirtualMachine:
         fold = self.fold
         if self._turn is not None or fold.version == self.snapshot_version or not self._is_folded(fold):
             return None
-        task = self._host.snapshots.write(fold)
+        task = self._worker.snapshots.write(fold)
         if task is not None:
             self.snapshot_version = fold.version
         return task
 
     def _is_folded(self, fold: Fold) -> bool:
         """Whether the state is what its events make of it; if it is not, the next command finds it and replays."""
-        witness = fold.witness
-        if witness is None:
+        checker = fold.checker
+        if checker is None:
             return True
-        field = witness.changed(fold.state)
+        field = checker.changed(fold.state)
         if field is not None:
-            self._host.counters.states_changed += 1
+            self._worker.counters.states_changed += 1
             log.error("a state was changed outside an event method; it is not snapshotted",
                       extra={"actor": str(self.actor_id), "field": field})  # fmt: skip
-        elif not witness.sound:
-            self._host.counters.snapshots_failed += 1
+        elif not checker.sound:
+            self._worker.counters.snapshots_failed += 1
             log.error("a state cannot be compared with its events; it is not snapshotted",
                       extra={"actor": str(self.actor_id)})  # fmt: skip
-        return field is None and witness.sound
+        return field is None and checker.sound
 
     def retire(self) -> "asyncio.Task[None] | None":
         """End an idle machine at once, with a snapshot in the background."""
         assert self.idle, f"{self.id} is not idle"
         task = self.snapshot()
-        self._phase = advance(self._phase, Happening.STOPPED)
+        self._phase = advance(self._phase, Trigger.STOPPED)
         self._end()
         return task
 
     def abandon(self) -> None:
         """End at once and answer nobody: what is open has no known outcome here, and its callers ask again."""
-        self._phase = advance(self._phase, Happening.ABANDONED)
-        self._host.waiting -= len(self._known)
+        self._phase = advance(self._phase, Trigger.ABANDONED)
+        self._worker.waiting -= len(self._known)
         self._known.clear()
         self._mailbox.clear()
         if self._turn is not None:
@@ -517,7 +522,7 @@ class VirtualMachine:
         log.error("a machine has a fault and is given up", exc_info=error, extra=extra)
         if self.stopped:
             return
-        self._host.counters.machines_given_up += 1
+        self._worker.counters.machines_given_up += 1
         known, mailbox = list(self._known.values()), list(self._mailbox)
         self.abandon()
         if phase is Phase.COMMITTING:
@@ -525,19 +530,19 @@ class VirtualMachine:
         again = encode_error(Unavailable(f"{actor} was given up for a fault of its worker"))
         what = f"a fault of the worker, not of the handler: {type(error).__name__}; see its log"
         failed = encode_error(ActorFailed(what, actor=actor))
-        for waiting in known:
-            for delivery in waiting.deliveries:
-                self._host.respond(delivery, again if waiting in mailbox else failed)
+        for pending in known:
+            for delivery in pending.deliveries:
+                self._worker.respond(delivery, again if pending in mailbox else failed)
 
     async def stop(self) -> None:
         """Answer everything taken, snapshot, and end."""
-        await self.settled()
+        await self.wait_idle()
         task = None if self.stopped else self.retire()
         if task is not None:
             await task
 
     def _end(self) -> None:
-        self._host.discard(self)
+        self._worker.discard(self)
         self._fold = None  # the state knows its machine: together they would wait for the garbage collector
         self._wake()
 

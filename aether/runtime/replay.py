@@ -32,7 +32,7 @@ class Replayer:
         snapshots: SnapshotStore,
         clock: Clock,
         counters: Counters,
-        record_margin_s: float,
+        command_log_margin_s: float,
         note: HandlerNote | None = None,
         halts: Halts | None = None,
     ) -> None:
@@ -40,7 +40,7 @@ class Replayer:
         self._snapshots = snapshots
         self._clock = clock
         self._counters = counters
-        self._margin_s = record_margin_s
+        self._margin_s = command_log_margin_s
         self._not_read = Repeated(log, logging.WARNING, "snapshots were not read")
         self._note = note
         self._halts = halts
@@ -103,8 +103,8 @@ class Replayer:
 
     async def _read(self, fold: Fold, snapshot: Snapshot | None, last: StoredCommit, events: list[Event]) -> None:
         now_s = self._clock.wall_s()
-        rebuild = snapshot is not None and snapshot.record_until_s > now_s
-        after = Position(snapshot.record_after) if snapshot is not None and rebuild else fold.position
+        rebuild = snapshot is not None and snapshot.command_log_until_s > now_s
+        after = Position(snapshot.command_log_after) if snapshot is not None and rebuild else fold.position
         if after >= last.position:
             return
         previous = after

@@ -23,14 +23,14 @@ from aether.model.definition import ActorType, CommandType
 from aether.model.model import Model
 from aether.names import shard_of
 from aether.ports import Delivery, StoredCommit
-from aether.runtime.cohort import Stage
-from aether.runtime.counters import Counters, Outcomes
-from aether.runtime.earlier_state import EarlierStates
-from aether.runtime.host import Host
+from aether.runtime.counters import CommandCounts, Counters
 from aether.runtime.machine import VirtualMachine
-from aether.runtime.open_turn import Waiting
+from aether.runtime.pending_command import PendingCommand
 from aether.runtime.registry import Registry
+from aether.runtime.stage import Stage
+from aether.runtime.state_at_version import StateAtVersion
 from aether.runtime.state_query import StateQuery, decode_state_args
+from aether.runtime.worker_context import WorkerContext
 from aether.wire import (
     DEADLINE_AHEAD_MAX_S,
     STATE_COMMAND,
@@ -49,19 +49,19 @@ CLOCK_SKEW_S = 5.0
 class Router:
     """Closed, it refuses every command; `open` gives it what its machines run on."""
 
-    def __init__(self, counters: Counters, earlier_states: EarlierStates, shards: int, active_vms_max: int) -> None:
+    def __init__(self, counters: Counters, state_at_version: StateAtVersion, shards: int, active_vms_max: int) -> None:
         self._counters = counters
-        self._earlier_states = earlier_states
+        self._state_at_version = state_at_version
         self._shards = shards
         self._active_vms_max = active_vms_max
         self._model: Model | None = None
         self._state_queries: dict[str, StateQuery] = {}
-        self._outcomes: dict[CommandType, Outcomes] = {}
-        self._host: Host | None = None
+        self._counts: dict[CommandType, CommandCounts] = {}
+        self._worker: WorkerContext | None = None
         self._made = 0
         self.registry = Registry(self._make, active_vms_max)
         self.deliveries: Stage[Delivery] = Stage(self._read_all)
-        self.arrivals: Stage[Waiting] = Stage(self._hand_over_all)
+        self.arrivals: Stage[PendingCommand] = Stage(self._hand_over_all)
 
     def load(self, model: Model) -> None:
         """Take the model whose commands are read."""
@@ -70,15 +70,15 @@ class Router:
         for kind, type_ in model.actor_types.items():
             commands: list[CommandType] = [*type_.commands.values(), self._state_queries[kind]]
             for command in commands:
-                self._outcomes[command] = self._counters.of(kind, command.name)
+                self._counts[command] = self._counters.of(kind, command.name)
 
-    def open(self, host: Host) -> None:
+    def open(self, worker: WorkerContext) -> None:
         """Take commands from now on."""
-        self._host = host
+        self._worker = worker
 
     def close(self) -> None:
         """Refuse commands, and end every machine without an answer to anybody."""
-        self._host = None
+        self._worker = None
         for machine in self.registry:
             machine.abandon()
         self.registry = Registry(self._make, self._active_vms_max)
@@ -90,7 +90,7 @@ class Router:
     def receive(self, delivery: Delivery) -> None:
         """Take one command from the transport; it is answered once, or dropped by the reply fence."""
         self._counters.commands += 1
-        if self._host is None:
+        if self._worker is None:
             self._read_all([delivery])
         else:
             self.deliveries.add(delivery)
@@ -111,20 +111,20 @@ class Router:
         now_s = 0.0
         for delivery in deliveries:
             try:
-                if not now_s and self._host is not None:
-                    now_s = self._host.clock.wall_s()
+                if not now_s and self._worker is not None:
+                    now_s = self._worker.clock.wall_s()
                 self._read(delivery, now_s)
             except BaseException as error:  # SystemExit too: arguments are made by users' code
                 self._not_taken(delivery, error)
 
-    def _hand_over_all(self, arrivals: list[Waiting]) -> None:
+    def _hand_over_all(self, arrivals: list[PendingCommand]) -> None:
         now_s = 0.0
-        for waiting in arrivals:
-            delivery = waiting.deliveries[0]
+        for pending in arrivals:
+            delivery = pending.deliveries[0]
             try:
-                if not now_s and self._host is not None:
-                    now_s = self._host.clock.boot_s()
-                self.registry.use(delivery.actor_id, now_s).receive(waiting)
+                if not now_s and self._worker is not None:
+                    now_s = self._worker.clock.boot_s()
+                self.registry.use(delivery.actor_id, now_s).receive(pending)
             except AetherError as error:  # there is no room, or no such kind
                 self._not_taken(delivery, error)
             except BaseException as error:
@@ -136,9 +136,9 @@ class Router:
                 )
 
     def _not_taken(self, delivery: Delivery, error: BaseException) -> None:
-        host = self._host
-        if host is not None and _may_be_foreign(error):
-            error = host.foreign(error)
+        worker = self._worker
+        if worker is not None and _may_be_foreign(error):
+            error = worker.foreign(error)
         if isinstance(error, AetherError):
             try:
                 self._respond(delivery, encode_error(error))
@@ -151,43 +151,43 @@ class Router:
         self._respond(delivery, encode_error(ActorFailed(why, actor=actor)))
 
     def _read(self, delivery: Delivery, now_s: float) -> None:
-        host = self._host
-        if host is None:
+        worker = self._worker
+        if worker is None:
             raise Unavailable("the worker is stopping")
         command = decode_command(delivery.payload)
         actor_type = self.actor_type(delivery.actor_id.kind)
         expires_s = command.deadline.timestamp()
         _check_deadline(command, expires_s, now_s)
         if command.command.startswith(SYSTEM_COMMAND_PREFIX):
-            self._route_system(delivery, command, actor_type, host)
+            self._route_system(delivery, command, actor_type, worker)
             return
         command_type = actor_type.commands.get(command.command)
         if command_type is None:
             raise unknown_command(command.command, actor_type)
         args = command_type.decode_args(bytes(command.args))
-        if host.health.trouble and not command_type.query:
-            _check_appends(host)
+        if worker.health.trouble and not command_type.query:
+            _check_appends(worker)
         given = "" if command.attempt or command_type.query else digest(command.command, args)
         self.arrivals.add(
-            Waiting(command, command_type, args, delivery, expires_s, self._outcomes[command_type], given)
+            PendingCommand(command, command_type, args, delivery, expires_s, self._counts[command_type], given)
         )
 
-    def _route_system(self, delivery: Delivery, command: Command, actor_type: ActorType, host: Host) -> None:
+    def _route_system(self, delivery: Delivery, command: Command, actor_type: ActorType, worker: WorkerContext) -> None:
         if command.command != STATE_COMMAND:
             raise unknown_command(command.command, actor_type)
         version = decode_state_args(bytes(command.args))
         expires_s = command.deadline.timestamp()
         if version is not None:
-            left_s = expires_s - host.clock.wall_s()
-            self._earlier_states.answer(delivery, actor_type, version, left_s, host)
+            left_s = expires_s - worker.clock.wall_s()
+            self._state_at_version.answer(delivery, actor_type, version, left_s, worker)
             return
         query = self._state_queries[actor_type.kind]
-        outcomes = self._outcomes[query]
-        self.arrivals.add(Waiting(command, query, delivery.actor_id, delivery, expires_s, outcomes))
+        counts = self._counts[query]
+        self.arrivals.add(PendingCommand(command, query, delivery.actor_id, delivery, expires_s, counts))
 
     def _respond(self, delivery: Delivery, answer: bytes) -> None:
-        if self._host is not None:
-            self._host.respond(delivery, answer)
+        if self._worker is not None:
+            self._worker.respond(delivery, answer)
         else:
             delivery.respond(answer)
 
@@ -196,13 +196,13 @@ class Router:
 
         Another owner may have answered that meanwhile, and a refusal that is not stored would be undone.
         """
-        assert self._host is not None
+        assert self._worker is not None
         actor_type, shard = self.actor_type(actor_id.kind), shard_of(actor_id, self._shards)
-        if not self._host.owns(shard):
+        if not self._worker.owns(shard):
             raise Unavailable(f"{actor_id} is not served here now")
         self._made += 1
         self._counters.activations += 1
-        return VirtualMachine(self._made, actor_id, actor_type, shard, self._host)
+        return VirtualMachine(self._made, actor_id, actor_type, shard, self._worker)
 
 
 def _may_be_foreign(error: BaseException) -> TypeGuard[AetherError]:
@@ -212,9 +212,9 @@ def _may_be_foreign(error: BaseException) -> TypeGuard[AetherError]:
     return isinstance(error, UnknownActor | UnknownCommand)
 
 
-def _check_appends(host: Host) -> None:
+def _check_appends(worker: WorkerContext) -> None:
     """Refuse what may have to be stored while the store takes nothing: its handler would run for nothing."""
-    why = host.health.why(Need.APPENDS)
+    why = worker.health.why(Need.APPENDS)
     if why:
         raise Unavailable(f"nothing was done: {Need.APPENDS.value}: {why}")
 

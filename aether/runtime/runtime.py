@@ -28,12 +28,9 @@ from aether.model.model import Model
 from aether.model.proxy import ActorRef, AnyDecider, proxy_of, reply_of
 from aether.names import shard_of
 from aether.ports import Connection, Delivery, EventStore, Lease, Subscription, WorkerNote
-from aether.runtime.cohort import Cohort, Stage
 from aether.runtime.committer import Committer
-from aether.runtime.condition import told
 from aether.runtime.counters import Counters
-from aether.runtime.earlier_state import EarlierStates
-from aether.runtime.host import Host
+from aether.runtime.health_log import log_health
 from aether.runtime.lifespan import Lifespan
 from aether.runtime.local import Message, local_delivery
 from aether.runtime.losses import Halts, Losses
@@ -41,6 +38,9 @@ from aether.runtime.machine import VirtualMachine
 from aether.runtime.replay import Replayer
 from aether.runtime.router import Router, unknown_command
 from aether.runtime.snapshots import SnapshotWriter
+from aether.runtime.stage import Stage, StagePipeline
+from aether.runtime.state_at_version import StateAtVersion
+from aether.runtime.worker_context import WorkerContext
 from aether.wire import (
     STORED_FORMAT,
     Answer,
@@ -67,16 +67,16 @@ CANCEL_TIMEOUT_S = 1.0
 """How long a cancelled handler may take to end after a drain that took too long."""
 
 
-def _stages(router: Router, host: Host) -> list[Stage[Any]]:
-    """What happens to a command, in the order in which all commands of a cohort go through it."""
+def _stages(router: Router, worker: WorkerContext) -> list[Stage[Any]]:
+    """What happens to a command, in the order in which all commands of one event loop iteration go through it."""
     return [
-        host.committer.outcomes,
+        worker.committer.outcomes,
         router.deliveries,
         router.arrivals,
-        host.turns,
-        host.decided,
-        host.committer.commits,
-        host.answers,
+        worker.turns,
+        worker.decided,
+        worker.committer.commits,
+        worker.answers,
     ]
 
 
@@ -134,7 +134,7 @@ class Runtime:
         self.connection = connection
         self.event_store = event_store
         self.counters = Counters()
-        self.health = health or Health(told)
+        self.health = health or Health(log_health)
         self._deployment = deployment
         self._shards = sorted(set(shards)) if shards is not None else list(range(connection.shards))
         self._serving: dict[int, list[Subscription]] = {}
@@ -159,11 +159,11 @@ class Runtime:
         self._has_failed = asyncio.Event()
         self._lifespan: Lifespan | None = None
         self._model: Model | None = None
-        self._host: Host | None = None
-        self._cohort: Cohort | None = None
+        self._worker: WorkerContext | None = None
+        self._pipeline: StagePipeline | None = None
         self._background = Background()
-        self._earlier_states = EarlierStates(event_store)
-        self._router = Router(self.counters, self._earlier_states, connection.shards, self.config.active_vms_max)
+        self._state_at_version = StateAtVersion(event_store)
+        self._router = Router(self.counters, self._state_at_version, connection.shards, self.config.active_vms_max)
 
     # ------------------------------------------------------------------------------------------ start and stop
 
@@ -180,13 +180,13 @@ class Runtime:
         """
         if self._model is None:
             raise ConfigError("a runtime needs a model: call load_model first", setting="model")
-        if self._host is not None:
+        if self._worker is not None:
             return
         connection, config, make = self.connection, self.config, self._model.lifespan
         if make is not None:
             self._lifespan = Lifespan(make, self._model.name, config.lifespan_exit_timeout_s, self._lifespan_ended)
         threads = ThreadPoolExecutor(config.blocking_threads_max, thread_name_prefix="aether handler")
-        self._host = Host(
+        self._worker = WorkerContext(
             namespace=connection.namespace,
             config=config,
             clock=connection.clock,
@@ -204,7 +204,7 @@ class Runtime:
                 connection.snapshots,
                 connection.clock,
                 self.counters,
-                config.record_margin_s,
+                config.command_log_margin_s,
                 None if self._note is None else self._note.loop,
                 self._halts,
             ),
@@ -223,8 +223,8 @@ class Runtime:
             deployment=self._deployment,
             lifespan=self._lifespan,
         )
-        self._router.open(self._host)
-        self._cohort = Cohort(_soon(), _stages(self._router, self._host))
+        self._router.open(self._worker)
+        self._pipeline = StagePipeline(_soon(), _stages(self._router, self._worker))
         try:
             if self._lifespan is not None:
                 await self._lifespan.enter()
@@ -256,52 +256,52 @@ class Runtime:
         What is open at the bound is abandoned: its handlers are cancelled, its callers ask again elsewhere. Then the
         model's lifespan is exited, bounded by `lifespan_exit_timeout_s`.
         """
-        host = self._host
-        if host is None:
+        worker = self._worker
+        if worker is None:
             return
         try:
             async with asyncio.timeout(self.config.drain_timeout_s):
                 await self._drain()
         except TimeoutError:
-            log.error("the drain took too long", extra={"open": host.waiting, "active": len(self._router.registry)})
+            log.error("the drain took too long", extra={"open": worker.waiting, "active": len(self._router.registry)})
         finally:
-            await self._end(host)
+            await self._end(worker)
 
     async def abort(self) -> None:
         """End as a crash does, in this process: nothing more is answered, stored or snapshotted.
 
         Handlers are cancelled, and the model's lifespan is exited all the same: what it holds is this process's.
         """
-        host = self._host
-        if host is None:
+        worker = self._worker
+        if worker is None:
             return
         for shard in list(self._serving):
             self.abandon_shard(shard)
         for machine in list(self._router.registry):
             machine.abandon()
-        await self._end(host)
+        await self._end(worker)
 
-    async def _end(self, host: Host) -> None:
-        self._host = None
+    async def _end(self, worker: WorkerContext) -> None:
+        self._worker = None
         self._router.close()
         await self._background.stop(CANCEL_TIMEOUT_S)
-        host.threads.shutdown(wait=False, cancel_futures=True)
+        worker.threads.shutdown(wait=False, cancel_futures=True)
         if self._lifespan is not None:
             await self._lifespan.exit()
 
     async def _drain(self) -> None:
-        assert self._host is not None
-        snapshots = self._host.snapshots
+        assert self._worker is not None
+        snapshots = self._worker.snapshots
         await asyncio.gather(*(self.leave_shard(shard) for shard in list(self._serving)))
         self._take_delivered()
-        await self._earlier_states.settled()
+        await self._state_at_version.wait_idle()
         while self._router.registry:
             for machine in self._router.registry:
-                await machine.settled()
+                await machine.wait_idle()
                 await snapshots.until_room()
                 if machine.idle:
                     machine.retire()
-        await snapshots.settled()
+        await snapshots.flush()
 
     async def __aenter__(self) -> "Runtime":
         await self.start()
@@ -376,9 +376,9 @@ class Runtime:
 
     async def create_vm(self, actor_id: ActorId) -> VirtualMachine:
         """The actor's machine, activated and replayed. Raises what its history says when it cannot be."""
-        if self._host is None:
+        if self._worker is None:
             raise Unavailable("the runtime is not started")
-        machine = self._router.registry.use(actor_id, self._host.clock.boot_s())
+        machine = self._router.registry.use(actor_id, self._worker.clock.boot_s())
         await machine.start()
         return machine
 
@@ -386,9 +386,9 @@ class Runtime:
         """Finish, snapshot and forget one active actor; nothing happens when it is not active."""
         machine = self._router.registry.get(actor_id)
         if machine is not None:
-            await machine.settled()
-            if self._host is not None and machine.unsaved:
-                await self._host.snapshots.until_room()
+            await machine.wait_idle()
+            if self._worker is not None and machine.unsaved:
+                await self._worker.snapshots.until_room()
             await machine.stop()
 
     @property
@@ -422,8 +422,8 @@ class Runtime:
     async def prepare_shard(self, shard: int) -> None:
         """Snapshot the shard's idle actors while it is served, so that leaving it takes less time."""
         for machine in self._router.registry.of_shard(shard):
-            if self._host is not None:
-                await self._host.snapshots.until_room()
+            if self._worker is not None:
+                await self._worker.snapshots.until_room()
             if machine.idle:
                 machine.snapshot()
 
@@ -437,9 +437,9 @@ class Runtime:
             del self._serving[shard]
 
     def _take_delivered(self) -> None:
-        """Hand to the machines what their cohort would hand to them in the event loop's next turn."""
-        if self._cohort is not None and self._cohort.due:
-            self._cohort.run()
+        """Run what the pipeline would run in the next iteration of the event loop."""
+        if self._pipeline is not None and self._pipeline.due:
+            self._pipeline.run()
 
     def abandon_shard(self, shard: int) -> None:
         """Drop all that is open of the shard, at once and without an answer to anybody."""
@@ -453,12 +453,12 @@ class Runtime:
         idle_s = self.config.idle_passivation_s
         while True:
             await asyncio.sleep(min(SWEEP_S, idle_s / 4))
-            assert self._host is not None
-            since_s = self._host.clock.boot_s() - idle_s
+            assert self._worker is not None
+            since_s = self._worker.clock.boot_s() - idle_s
             while unused := self._router.registry.unused_since(since_s, most=SWEEP_MAX):
                 for machine in unused:
                     if machine.unsaved:
-                        await self._host.snapshots.until_room()
+                        await self._worker.snapshots.until_room()
                     if machine.idle and machine.last_used_s < since_s:  # still so, after the wait
                         machine.retire()
                         self.counters.passivations += 1

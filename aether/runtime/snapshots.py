@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from msgspec import DecodeError, Raw, Struct
+from msgspec import DecodeError, Raw, Struct, field
 from msgspec.json import Decoder, Encoder
 
 from aether.core.health import Health, Need
@@ -26,7 +26,7 @@ log = logging.getLogger("aether.snapshots")
 class Snapshot(Struct, frozen=True, kw_only=True):
     """A fold at one position.
 
-    The record of commands is not in it: history after `record_after` gives it back, and after `record_until_s`
+    The command log is not in it: history after `command_log_after` gives it back, and after `command_log_until_s`
     (Unix seconds) there is nothing to give back.
     """
 
@@ -35,8 +35,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     fingerprint: str
     state: Raw
     inboxseq: int = 0
-    record_after: int
-    record_until_s: float
+    command_log_after: int = field(name="record_after")
+    command_log_until_s: float = field(name="record_until_s")
 
 
 _encoder = Encoder()
@@ -45,15 +45,17 @@ _decoder = Decoder(Snapshot)
 
 def encode_snapshot(fold: Fold) -> bytes:
     """The fold as a snapshot. Raises ValueError when the state is not of its declared types."""
-    record_after, record_until_s = fold.record.rebuild_from(fold.position) if fold.record else (fold.position, 0.0)
+    command_log_after, command_log_until_s = (
+        fold.command_log.rebuild_from(fold.position) if fold.command_log else (fold.position, 0.0)
+    )
     return _encoder.encode(
         Snapshot(
             version=fold.version,
             position=fold.position,
             fingerprint=fold.actor_type.fingerprint,
             state=Raw(fold.actor_type.encode_state(fold.state)),
-            record_after=record_after,
-            record_until_s=record_until_s,
+            command_log_after=command_log_after,
+            command_log_until_s=command_log_until_s,
         )
     )
 
@@ -109,7 +111,7 @@ class SnapshotWriter:
             wait_in_line = self._waiting.appendleft
         self._wake_one()
 
-    async def settled(self) -> None:
+    async def flush(self) -> None:
         """Wait until none is being written."""
         if self._writing:
             await asyncio.wait(self._writing)

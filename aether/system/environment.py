@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import aether.core.actor.turn
+import aether.core.actor.commit_draft
 from aether.config import NATS_URL_DEFAULT
 from aether.errors import ConfigError
 
@@ -38,7 +38,7 @@ def take_variable(name: str) -> str | None:
 
 def is_compiled() -> bool:
     """Whether the hot path runs as C, which binary wheels have, or as Python."""
-    return not str(aether.core.actor.turn.__file__).endswith(".py")
+    return not str(aether.core.actor.commit_draft.__file__).endswith(".py")
 
 
 def current_directory() -> Path:

@@ -80,7 +80,7 @@ class _Turn:
         self.events.append(self._apply(event))
 
     def _apply(self, event: object) -> object:
-        same = self._actor_type.event_type_of(event).record(event)[1]
+        same = self._actor_type.event_type_of(event).encode_checked(event)[1]
         self.state = self._actor_type.evolve(self.state, same)
         return same
 

@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 
-from aether.runtime.counters import Counters, Outcomes
+from aether.runtime.counters import CommandCounts, Counters
 from scripts.reference.text import docstring, document, meanings, table
 
 INTRODUCTION = """
@@ -33,7 +33,7 @@ def page() -> str:
     missing = [name for name in names if name not in said]
     if missing:
         raise LookupError(f"the docstring of Counters has no bullet for {', '.join(missing)}")
-    outcomes = [(f"`{name}`", OUTCOME_MEANINGS[name]) for name in Outcomes().as_dict()]
+    outcomes = [(f"`{name}`", OUTCOME_MEANINGS[name]) for name in CommandCounts().as_dict()]
     return document(
         "Counters",
         INTRODUCTION,

@@ -20,17 +20,17 @@ JOB_SEEN = re.compile("the user's own job: (.*)")
 
 EXTENSION = sysconfig.get_config_var("EXT_SUFFIX")
 LEFTOVERS = (
-    f"aether/core/actor/turn{EXTENSION}",
+    f"aether/core/actor/commit_draft{EXTENSION}",
     f"aether/errors{EXTENSION}",  # of a module that is on no list of compiled ones
-    "aether/core/actor/turn.cpython-313-x86_64-linux-gnu.so",
+    "aether/core/actor/commit_draft.cpython-313-x86_64-linux-gnu.so",
     "aether/codec.abi3.so",
-    "aether/core/actor/turn.so",
-    "aether/core/actor/turn.c",
-    "aether/core/actor/turn.o",
+    "aether/core/actor/commit_draft.so",
+    "aether/core/actor/commit_draft.c",
+    "aether/core/actor/commit_draft.o",
     f"6ec57f84c680d3a3778b__mypyc{EXTENSION}",
     f"aether/6ec57f84c680d3a3778b__mypyc{EXTENSION}",
-    "build/lib/aether/core/actor/turn.py",
-    "aether/build/lib/aether/core/actor/turn.py",
+    "build/lib/aether/core/actor/commit_draft.py",
+    "aether/build/lib/aether/core/actor/commit_draft.py",
     "pyproject.toml.bak",
 )
 

@@ -43,7 +43,7 @@ class Loop:
         began_s, end = self.now_s, self.singles + self.batched + commits
         while self.singles + self.batched < end:
             self._send()
-            self._settle()
+            self._finish()
         return self.now_s - began_s
 
     def _send(self) -> None:
@@ -67,7 +67,7 @@ class Loop:
         self._free_s = max(self._free_s, self.now_s + self.away_s) + takes_s
         heappush(self._arriving, (self._free_s + self.away_s, commits, batch))
 
-    def _settle(self) -> None:
+    def _finish(self) -> None:
         """What has arrived by now comes together; each caller calls again, which takes the worker a while."""
         self.now_s = max(self.now_s, self._arriving[0][0])
         singles = 0
@@ -77,12 +77,12 @@ class Loop:
             self.line += commits
             if batch:
                 self.batch, self.batched = False, self.batched + commits
-                self.batching.batch_settled(commits, self.now_s)
+                self.batching.batch_done(commits, self.now_s)
             else:
                 singles += 1
         if singles:
             self.singles += singles
-            self.batching.singles_settled(singles, self.in_flight, self.now_s)
+            self.batching.singles_done(singles, self.in_flight, self.now_s)
         self.now_s += self.line * self.worker_s
 
 
@@ -138,6 +138,6 @@ def test_what_is_switched_off_stays_off(commits: int, now_s: float, single_s: fl
     single, batch = Batching(CommitBatching.SINGLE), Batching(CommitBatching.BATCH)
     for one in (single, batch):
         one.single_sent(BACKLOG_MIN, 0.0)
-        one.singles_settled(SAMPLE, BACKLOG_MIN, SAMPLE * single_s)
+        one.singles_done(SAMPLE, BACKLOG_MIN, SAMPLE * single_s)
     assert not single.pays(commits, now_s)
     assert batch.pays(commits, now_s)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from aether.runtime.committer import Committer
-from aether.runtime.host import Host
-from aether.runtime.open_turn import Waiting
+from aether.runtime.pending_command import PendingCommand
+from aether.runtime.worker_context import WorkerContext
 from aether.system.environment import is_compiled
 from tests.support.final_answers import Call, World, violations
 
@@ -39,24 +39,24 @@ def clients_believe_any_error(patch: pytest.MonkeyPatch) -> None:
 
 def every_send_is_the_first(patch: pytest.MonkeyPatch) -> None:
     """A refusal of a later send, or of an id that a caller gave, leaves unstored."""
-    made = Waiting.__init__
+    made = PendingCommand.__init__
 
-    def init(self: Waiting, *args: Any) -> None:
+    def init(self: PendingCommand, *args: Any) -> None:
         made(self, *args)
         self.fresh = True
 
-    patch.setattr(Waiting, "__init__", init)
+    patch.setattr(PendingCommand, "__init__", init)
 
 
 def workers_without_a_lease_go_on(patch: pytest.MonkeyPatch) -> None:
     """The lease is asked before an answer only."""
-    patch.setattr(Host, "owns", lambda *_: True)
+    patch.setattr(WorkerContext, "owns", lambda *_: True)
     patch.setattr(Committer, "_leaves", lambda *_: True)
 
 
 def the_first_delivery_counts(patch: pytest.MonkeyPatch) -> None:
     """A later send that is merged into a first one changes nothing."""
-    patch.setattr(Waiting, "merge", lambda self, other: self.deliveries.extend(other.deliveries))
+    patch.setattr(PendingCommand, "merge", lambda self, other: self.deliveries.extend(other.deliveries))
 
 
 def clients_take_any_answer(patch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ async def _run(waiting: int, at_once: int, seed: int, *, writes: float, cancelle
     for task in tasks:
         if not task.cancelled():
             task.result()
-    await writer.settled()
+    await writer.flush()
     return store, writer, written
 
 

@@ -101,7 +101,7 @@ async def append_from_outside(runtime: Runtime, actor_id: ActorId, actor_type: A
                 source=event_source("tests", actor_id),
                 type=type(event).__name__,
                 time=instant(0),
-                data=actor_type.event_type_of(event).record(event)[0],
+                data=actor_type.event_type_of(event).encode_checked(event)[0],
             )
             for n, event in enumerate(events)
         ],

@@ -34,7 +34,7 @@ class Turn:
     def emit(self, event: object) -> None:
         """Record and apply."""
         event_type = self.actor_type.event_type_of(event)
-        raw, same = event_type.record(event)
+        raw, same = event_type.encode_checked(event)
         self.state = self.actor_type.evolve(self.state, same)
         self.events.append((event_type.name, raw))
 

@@ -3,7 +3,7 @@
 from benchmarks.stages import COLLECTOR, REST, shares
 
 STAGES = {
-    "turn": ["OpenTurn.run"],
+    "turn": ["Turn.run"],
     "commit": ["Committer.commit", "Committer.send"],
     "frames": ["NatsProtocol.data_received"],
 }
@@ -11,10 +11,10 @@ STAGES = {
 
 def test_the_innermost_function_that_a_stage_names_has_the_sample() -> None:
     samples = [
-        "main (run.py:1);NatsProtocol.data_received (protocol.py:118);OpenTurn._run (turn.py:9);dict_get (libpy.so) 3",
+        "main (run.py:1);NatsProtocol.data_received (protocol.py:118);Turn._run (turn.py:9);dict_get (libpy.so) 3",
         "main (run.py:1);CPyDef_protocol___NatsProtocol___data_received (x);CPyDef_committer___Committer____send (x) 4",
         "main (run.py:1);CPyPy_protocol___NatsProtocol___data_received (x.so);malloc (libc.so) 1",
-        "main (run.py:1);CPyDef_open_turn___OpenTurn___run (x.so);gc_collect_main (libpython.so) 1",
+        "main (run.py:1);CPyDef_turn___Turn___run (x.so);gc_collect_main (libpython.so) 1",
         "main (run.py:1);write (libc.so) 1",
     ]
     found = shares(samples, STAGES)

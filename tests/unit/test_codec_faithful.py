@@ -211,7 +211,7 @@ def test_a_value_may_be_given_in_the_json_form_of_its_type(type_: Any, value: An
     raw = codec.convert(value)
     back = codec.accept(raw)
     assert codec.decode(raw) == back
-    assert codec.record(back)[1] == back
+    assert codec.encode_checked(back)[1] == back
     assert codec.convert(back)
 
 
@@ -417,4 +417,4 @@ def test_elements_that_cannot_be_in_a_set_are_a_misfit() -> None:
 )
 def test_what_is_stored_is_of_exactly_its_type(type_: Any, value: Any) -> None:
     with pytest.raises(ValueMismatch):
-        Codec(type_).record(value)
+        Codec(type_).encode_checked(value)

@@ -139,7 +139,7 @@ VALUES: list[tuple[Any, Any, bytes]] = [
 @pytest.mark.parametrize(("type_", "value", "raw"), VALUES, ids=lambda one: getattr(one, "__name__", None))
 def test_a_value_comes_back_equal_and_of_the_same_type(type_: Any, value: Any, raw: bytes) -> None:
     codec = Codec(type_)
-    encoded, back = codec.record(value)
+    encoded, back = codec.encode_checked(value)
     assert encoded == raw
     assert type(back) is type(value)
     assert back == value
@@ -181,7 +181,7 @@ def test_a_value_comes_back_equal_and_of_the_same_type(type_: Any, value: Any, r
 )
 def test_what_would_not_come_back_equal_is_refused_with_its_path(type_: Any, value: Any, path: str) -> None:
     with pytest.raises(ValueMismatch) as refused:
-        Codec(type_).record(value)
+        Codec(type_).encode_checked(value)
     assert refused.value.path == path
     assert refused.value.message
 
@@ -190,7 +190,7 @@ def test_private_parts_of_a_pydantic_model_are_refused() -> None:
     value = Secretive(shown=1)
     value._hidden = 2
     with pytest.raises(ValueMismatch, match="private"):
-        Codec(list[Secretive]).record([value])
+        Codec(list[Secretive]).encode_checked([value])
 
 
 def test_values_too_deep_for_json_are_refused() -> None:
@@ -198,20 +198,20 @@ def test_values_too_deep_for_json_are_refused() -> None:
     for _ in range(100_000):
         value = [value]
     with pytest.raises(ValueMismatch, match="deep"):
-        Codec(Any).record(value)
+        Codec(Any).encode_checked(value)
     with pytest.raises(ValueMismatch, match="deep"):
         Codec(Any).decode(b"[" * 100_000 + b"]" * 100_000)
 
 
 def test_an_int_may_stand_for_the_same_float_and_becomes_it() -> None:
-    raw, back = Codec(list[float]).record([2])
+    raw, back = Codec(list[float]).encode_checked([2])
     assert (raw, repr(back)) == (b"[2]", "[2.0]")
 
 
 def test_sets_and_classes_without_equality_compare_by_what_they_hold() -> None:
     values = {"a", "b", "c", "d", "e", "f"}
-    assert Codec(set[str]).record(values)[1] == values
-    back = Codec(Compared).record(Compared(3))[1]
+    assert Codec(set[str]).encode_checked(values)[1] == values
+    back = Codec(Compared).encode_checked(Compared(3))[1]
     assert isinstance(back, Compared)
     assert back.amount == 3
 
@@ -219,7 +219,7 @@ def test_sets_and_classes_without_equality_compare_by_what_they_hold() -> None:
 def test_the_repeated_hour_of_a_time_zone_is_the_same_instant() -> None:
     for fold in (0, 1):
         given = datetime(2030, 10, 27, 2, 30, fold=fold, tzinfo=ROME)
-        back = Codec(datetime).record(given)[1]
+        back = Codec(datetime).encode_checked(given)[1]
         assert back.replace(tzinfo=None) == given.replace(tzinfo=None)
         assert back.utcoffset() == given.utcoffset() == timedelta(hours=2 - fold)
 

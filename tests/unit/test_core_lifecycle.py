@@ -2,7 +2,7 @@
 
 import pytest
 
-from aether.core.actor.lifecycle import TRANSITIONS, Happening, Phase, advance
+from aether.core.actor.lifecycle import TRANSITIONS, Phase, Trigger, advance
 
 
 def test_every_phase_but_the_last_can_be_left_and_every_phase_can_be_reached() -> None:
@@ -15,17 +15,17 @@ def test_every_phase_but_the_last_can_be_left_and_every_phase_can_be_reached() -
 def test_an_open_turn_or_commit_cannot_be_stopped() -> None:
     for phase in (Phase.RUNNING, Phase.COMMITTING):
         with pytest.raises(AssertionError, match="cannot happen"):
-            advance(phase, Happening.STOPPED)
+            advance(phase, Trigger.STOPPED)
 
 
 def test_only_the_history_makes_a_machine_idle_after_anything_but_a_plain_yes() -> None:
-    into_idle = {happening for (_, happening), phase in TRANSITIONS.items() if phase is Phase.IDLE}
-    assert into_idle == {Happening.REPLAYED, Happening.TURN_EMPTY, Happening.COMMITTED}
+    into_idle = {trigger for (_, trigger), phase in TRANSITIONS.items() if phase is Phase.IDLE}
+    assert into_idle == {Trigger.REPLAYED, Trigger.TURN_EMPTY, Trigger.COMMITTED}
 
 
 def test_what_is_not_in_the_table_raises() -> None:
     for phase in Phase:
-        for happening in Happening:
-            if (phase, happening) not in TRANSITIONS:
+        for trigger in Trigger:
+            if (phase, trigger) not in TRANSITIONS:
                 with pytest.raises(AssertionError):
-                    advance(phase, happening)
+                    advance(phase, trigger)

@@ -46,7 +46,7 @@ class Alone:
 
     def emit(self, event: object) -> None:
         """Apply what would be stored."""
-        _, recorded = self._type.event_type_of(event).record(event)
+        _, recorded = self._type.event_type_of(event).encode_checked(event)
         self.state = self._type.evolve(self.state, recorded)
         self.version = Version(self.version + 1)
 

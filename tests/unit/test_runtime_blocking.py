@@ -178,9 +178,9 @@ async def test_after_its_deadline_nothing_of_it_is_stored_and_the_actor_is_held_
         GATES["a"].set()
         await until(OVER.is_set)
         assert len(REFUSED) == 1
-        host = runtime._host
-        assert host is not None
-        await until(lambda: not host.held)
+        worker = runtime._worker
+        assert worker is not None
+        await until(lambda: not worker.detached)
         assert await stored(runtime) == []
         await send(runtime, W, made("work", what="y"))
         assert await stored(runtime) == ['{"what":"y begun"}', '{"what":"y"}']
@@ -194,9 +194,9 @@ async def test_what_it_had_emitted_before_its_deadline_is_undone() -> None:
         with pytest.raises(DeadlineExceeded):
             await send(runtime, W, made("work", what="y", gate="a", for_s=0.3))
         GATES["a"].set()
-        host = runtime._host
-        assert host is not None
-        await until(lambda: not host.held)
+        worker = runtime._worker
+        assert worker is not None
+        await until(lambda: not worker.detached)
         assert bytes((await send(runtime, W, made("now"))).value) == b'["x begun","x"]'
         assert len(await stored(runtime)) == 2
 

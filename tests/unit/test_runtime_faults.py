@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 import aether.runtime.machine
-import aether.runtime.open_turn
 import aether.runtime.replay
 import aether.runtime.snapshots
+import aether.runtime.turn
 from aether import ActorFailed, ActorId, Runtime
 from aether.core.actor.batching import Batching
-from aether.core.actor.record import CommandRecord
-from aether.core.actor.turn import Turn
+from aether.core.actor.command_log import CommandLog
+from aether.core.actor.commit_draft import CommitDraft
 from aether.errors import AetherError, Unavailable
 from aether.memory.connection import InMemoryConnection
 from aether.memory.snapshots import InMemorySnapshotStore
@@ -30,12 +30,12 @@ from aether.runtime.committer import Committer
 from aether.runtime.fold import Fold
 from aether.runtime.local import local_delivery
 from aether.runtime.machine import VirtualMachine
-from aether.runtime.open_turn import OpenTurn
 from aether.runtime.registry import Registry
 from aether.runtime.replay import Replayer
 from aether.runtime.router import Router
 from aether.runtime.runtime import AlwaysValid
 from aether.runtime.snapshots import SnapshotWriter
+from aether.runtime.turn import Turn
 from aether.system.environment import is_compiled
 from aether.wire import Command, answer_error, decode_answer, encode_command
 from tests.support.actors import GATES, Deposited, model
@@ -59,31 +59,31 @@ WITHIN: dict[str, tuple[Any, str]] = {
     "begin": (VirtualMachine, "begin"),
     "hand over": (VirtualMachine, "receive"),
     "turn": (VirtualMachine, "run_turn"),
-    "open": (OpenTurn, "__init__"),
-    "run": (OpenTurn, "run"),
-    "run one": (OpenTurn, "_begin"),
-    "look up": (OpenTurn, "_answered_before"),
-    "succeed": (OpenTurn, "_succeeded"),
-    "fail": (OpenTurn, "_refused"),
-    "await": (OpenTurn, "_await_handler"),
-    "a handler's end": (OpenTurn, "_take_end"),
-    "finish": (OpenTurn, "finish"),
-    "encode": (Turn, "encoded"),
-    "accept": (Turn, "accept"),
-    "payload": (Turn, "payload"),
+    "open": (Turn, "__init__"),
+    "run": (Turn, "run"),
+    "run one": (Turn, "_begin"),
+    "look up": (Turn, "_answered_before"),
+    "succeed": (Turn, "_succeeded"),
+    "fail": (Turn, "_refused"),
+    "await": (Turn, "_await_handler"),
+    "a handler's end": (Turn, "_take_end"),
+    "finish": (Turn, "finish"),
+    "encode": (CommitDraft, "encode"),
+    "accept": (CommitDraft, "accept"),
+    "payload": (CommitDraft, "payload"),
     "turn over": (VirtualMachine, "turn_over"),
     "commit": (Committer, "commit"),
     "send": (Committer, "_send_one"),
     "may send": (Committer, "_leaves"),
     "choose": (Batching, "pays"),
     "count what is sent": (Batching, "single_sent"),
-    "count what has settled": (Batching, "singles_settled"),
+    "count outcomes": (Batching, "singles_done"),
     "outcome": (VirtualMachine, "_take_outcome"),
     "committed": (VirtualMachine, "_committed"),
-    "record": (CommandRecord, "add"),
+    "remember a command": (CommandLog, "add"),
     "encode an answer": (aether.runtime.machine, "encode_answer"),
     "answer": (VirtualMachine, "answer"),
-    "pump": (VirtualMachine, "_pump"),
+    "schedule": (VirtualMachine, "_schedule"),
     "replay": (Replayer, "replay"),
     "decode a commit": (aether.runtime.replay, "decode_commit"),
     "fold": (Fold, "apply"),
@@ -139,7 +139,7 @@ async def served() -> AsyncIterator[Runtime]:
 
 
 async def work(runtime: Runtime) -> list[int | AetherError]:
-    """What reaches every stage: a cohort of commands, some that fail, a replay, and commits from outside."""
+    """What reaches every stage: commands that come together, some that fail, a replay, and commits from outside."""
     GATES["open"] = asyncio.Event()
     GATES["open"].set()
     together = await asyncio.gather(
@@ -180,9 +180,9 @@ async def test_after_a_fault_the_actor_answers_again_and_the_runtime_drains(
             before = len([e for e in await history(runtime, actor_id) if e.type == "Deposited"])
             assert await asyncio.wait_for(insist(runtime, actor_id, command("deposit", amount=1)), 5) == before + 1
             machine = await runtime.create_vm(actor_id)
-            await asyncio.wait_for(machine.settled(), 5)
-        host: Any = runtime._host
-        assert host.waiting == 0
+            await asyncio.wait_for(machine.wait_idle(), 5)
+        worker: Any = runtime._worker
+        assert worker.waiting == 0
         await asyncio.wait_for(runtime._drain(), 5)
 
 

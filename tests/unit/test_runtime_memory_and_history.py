@@ -91,12 +91,12 @@ async def test_a_duplicate_of_a_waiting_command_shares_its_outcome() -> None:
 
 
 async def test_a_full_record_refuses_new_commands_and_still_answers_old_ones() -> None:
-    async with node(config=replace(QUIET, record_max=3)) as runtime:
+    async with node(config=replace(QUIET, command_log_max=3)) as runtime:
         made = [command("deposit", amount=1) for _ in range(3)]
         first = [await send(runtime, ALICE, one) for one in made]
         with pytest.raises(Overloaded) as refused:
             await send(runtime, ALICE, command("deposit", amount=1))
-        assert refused.value.limit == "record_max"
+        assert refused.value.limit == "command_log_max"
         await repeated(runtime, made[0], first[0])
 
 

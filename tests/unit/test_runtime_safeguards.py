@@ -128,7 +128,9 @@ async def test_ids_of_several_deadlines_are_all_known_after_a_snapshot() -> None
 
 async def test_an_id_is_known_for_its_margin_and_forgotten_after_it() -> None:
     clock = ManualClock()
-    async with node(InMemoryServer(clock=clock), config=replace(QUIET, record_margin_s=5.0, record_max=1)) as runtime:
+    async with node(
+        InMemoryServer(clock=clock), config=replace(QUIET, command_log_margin_s=5.0, command_log_max=1)
+    ) as runtime:
         made = command("deposit", amount=5, now_s=clock.wall_s())
         await send(runtime, ALICE, made)
         vm = await runtime.create_vm(ALICE)
@@ -136,9 +138,9 @@ async def test_an_id_is_known_for_its_margin_and_forgotten_after_it() -> None:
         for _ in range(2):
             with pytest.raises(Overloaded):
                 await send(runtime, ALICE, command("deposit", amount=1, now_s=clock.wall_s()))
-            record = vm.fold.record
-            assert record is not None
-            assert record.get(made.id) is not None
+            command_log = vm.fold.command_log
+            assert command_log is not None
+            assert command_log.get(made.id) is not None
             await runtime.stop_vm(ALICE)
             vm = await runtime.create_vm(ALICE)
         clock.advance(4)

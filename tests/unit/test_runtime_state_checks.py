@@ -24,7 +24,7 @@ from aether.config import RuntimeConfig
 from aether.errors import ConfigError, DeadlineExceeded
 from aether.memory.clock import ManualClock
 from aether.runtime.runtime import Runtime
-from aether.runtime.witness import CheckBudget
+from aether.runtime.state_checker import CheckBudget
 from aether.testing import local_runtime
 from tests.support.nodes import QUIET, append_from_outside, node, send
 from tests.support.nodes import command as made
@@ -410,8 +410,8 @@ async def test_long_histories_are_checked_within_a_bound_of_events() -> None:
         for n in range(1_030):
             await basket.add([str(n)])
         (vm,) = runtime.get_active_vms()
-        assert vm.fold.witness is not None
-        assert vm.fold.witness.events < 1_024
+        assert vm.fold.checker is not None
+        assert vm.fold.checker.events < 1_024
         assert runtime.counters.states_changed == 0
 
 
@@ -427,7 +427,7 @@ async def test_a_state_without_containers_has_no_witness() -> None:
     async with local_runtime(Model("plain", actors=[Plain])) as runtime:
         await runtime.actor(Plain, "a").see()
         (vm,) = runtime.get_active_vms()
-        assert vm.fold.witness is None
+        assert vm.fold.checker is None
 
 
 async def test_numbers_and_sets_that_are_spelled_otherwise_are_no_change() -> None:

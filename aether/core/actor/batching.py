@@ -91,7 +91,7 @@ class Batching:
         if in_flight == BACKLOG_MIN:
             self._busy_since_s = now_s
 
-    def singles_settled(self, commits: int, in_flight: int, now_s: float) -> None:
+    def singles_done(self, commits: int, in_flight: int, now_s: float) -> None:
         """So many singles have their outcomes, which came together; so many are still unacknowledged."""
         if self._busy_since_s < inf:
             self._single.add(now_s - self._busy_since_s, commits, now_s)
@@ -101,6 +101,6 @@ class Batching:
         """A batch is sent."""
         self._batch_sent_s = now_s
 
-    def batch_settled(self, commits: int, now_s: float) -> None:
+    def batch_done(self, commits: int, now_s: float) -> None:
         """All commits of the batch have their outcomes."""
         self._batch.add(max(0.0, now_s - self._batch_sent_s - STAGING_S), commits, now_s)

@@ -30,7 +30,7 @@ class Phase(Enum):
     __hash__ = object.__hash__  # an Enum's own is a call of Python, twice a transition
 
 
-class Happening(Enum):
+class Trigger(Enum):
     """What happens to a machine."""
 
     REPLAYED = "replayed"
@@ -46,24 +46,24 @@ class Happening(Enum):
     __hash__ = object.__hash__
 
 
-TRANSITIONS: dict[tuple[Phase, Happening], Phase] = {
-    (Phase.REPLAYING, Happening.REPLAYED): Phase.IDLE,
-    (Phase.REPLAYING, Happening.REPLAY_FAILED): Phase.STOPPED,
-    (Phase.REPLAYING, Happening.STOPPED): Phase.STOPPED,
-    (Phase.IDLE, Happening.TURN_BEGUN): Phase.RUNNING,
-    (Phase.IDLE, Happening.REPLAY_NEEDED): Phase.REPLAYING,
-    (Phase.IDLE, Happening.STOPPED): Phase.STOPPED,
-    (Phase.RUNNING, Happening.TURN_EMPTY): Phase.IDLE,
-    (Phase.RUNNING, Happening.COMMIT_SENT): Phase.COMMITTING,
-    (Phase.RUNNING, Happening.REPLAY_NEEDED): Phase.REPLAYING,
-    (Phase.COMMITTING, Happening.COMMITTED): Phase.IDLE,
-    (Phase.COMMITTING, Happening.REPLAY_NEEDED): Phase.REPLAYING,
-    **{(phase, Happening.ABANDONED): Phase.STOPPED for phase in Phase if phase is not Phase.STOPPED},
+TRANSITIONS: dict[tuple[Phase, Trigger], Phase] = {
+    (Phase.REPLAYING, Trigger.REPLAYED): Phase.IDLE,
+    (Phase.REPLAYING, Trigger.REPLAY_FAILED): Phase.STOPPED,
+    (Phase.REPLAYING, Trigger.STOPPED): Phase.STOPPED,
+    (Phase.IDLE, Trigger.TURN_BEGUN): Phase.RUNNING,
+    (Phase.IDLE, Trigger.REPLAY_NEEDED): Phase.REPLAYING,
+    (Phase.IDLE, Trigger.STOPPED): Phase.STOPPED,
+    (Phase.RUNNING, Trigger.TURN_EMPTY): Phase.IDLE,
+    (Phase.RUNNING, Trigger.COMMIT_SENT): Phase.COMMITTING,
+    (Phase.RUNNING, Trigger.REPLAY_NEEDED): Phase.REPLAYING,
+    (Phase.COMMITTING, Trigger.COMMITTED): Phase.IDLE,
+    (Phase.COMMITTING, Trigger.REPLAY_NEEDED): Phase.REPLAYING,
+    **{(phase, Trigger.ABANDONED): Phase.STOPPED for phase in Phase if phase is not Phase.STOPPED},
 }
 
 
-def advance(phase: Phase, happening: Happening) -> Phase:
+def advance(phase: Phase, trigger: Trigger) -> Phase:
     """The next phase. Raises AssertionError for what cannot happen there, and the phase stays."""
-    following = TRANSITIONS.get((phase, happening))
-    assert following is not None, f"{happening.value} cannot happen while {phase.value}"
+    following = TRANSITIONS.get((phase, trigger))
+    assert following is not None, f"{trigger.value} cannot happen while {phase.value}"
     return following

@@ -11,8 +11,8 @@ from aether import Actor, Model, Runtime
 from aether import command as command_of_actor
 from aether.ids import ActorId
 from aether.names import shard_of
-from aether.runtime.cohort import Cohort, Stage
 from aether.runtime.local import local_delivery
+from aether.runtime.stage import Stage, StagePipeline
 from tests.support.actors import Account
 from tests.support.nodes import QUIET, command, history, node, send
 
@@ -58,7 +58,7 @@ class Bad:
         self.faults.append(error)
 
 
-def test_a_cohort_goes_through_the_stages_together_and_is_called_once() -> None:
+def test_what_came_together_goes_through_the_stages_together_in_one_call() -> None:
     loop, done = Loop(), list[str]()
 
     def read(items: list[str]) -> None:
@@ -73,7 +73,7 @@ def test_a_cohort_goes_through_the_stages_together_and_is_called_once() -> None:
                 first.add("c")
 
     first, second = Stage(read), Stage(run)
-    Cohort(loop.soon, [first, second])
+    StagePipeline(loop.soon, [first, second])
     for item in ("a", "b"):
         first.add(item)
     assert (done, first.running) == ([], False)
@@ -93,7 +93,7 @@ def test_what_a_broken_stage_left_is_done_in_the_next_turn() -> None:
             raise LookupError("a bug")
 
     first, second = Stage(broken), Stage(done.extend)
-    Cohort(loop.soon, [first, second])
+    StagePipeline(loop.soon, [first, second])
     first.add("a")
     second.add("b")
     with pytest.raises(LookupError):
@@ -118,10 +118,10 @@ async def test_commands_that_come_together_for_one_actor_share_a_commit() -> Non
 async def test_a_machine_with_a_bug_keeps_nobody_from_a_turn_or_a_commit() -> None:
     async with node() as runtime:
         await send(runtime, BOB, command("deposit", amount=1))
-        host: Any = runtime._host
+        worker: Any = runtime._worker
         bad = [Bad(), Bad()]
-        host.turns.add(bad[0])
-        host.decided.add(bad[1])
+        worker.turns.add(bad[0])
+        worker.decided.add(bad[1])
         answer = await send(runtime, BOB, command("deposit", amount=2))
         assert bytes(answer.value) == b"3"
         assert [[type(error) for error in one.faults] for one in bad] == [[LookupError], [LookupError]]
@@ -132,7 +132,7 @@ class Vandal(Actor):
 
     @command_of_actor
     def abandon(self, shard: int) -> None:
-        """Let the worker drop a shard, in the middle of a cohort."""
+        """Let the worker drop a shard, in the middle of a run of the stages."""
         RUNTIMES[-1].abandon_shard(shard)
 
 
@@ -140,7 +140,7 @@ RUNTIMES: list[Runtime] = []
 EVE = ActorId("vandal", "eve")
 
 
-async def test_a_turn_whose_machine_was_abandoned_in_the_same_cohort_stores_nothing(
+async def test_a_turn_whose_machine_was_abandoned_in_the_same_run_stores_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with node(model=Model("tests", actors=[Account, Vandal])) as runtime:
@@ -156,11 +156,11 @@ async def test_a_turn_whose_machine_was_abandoned_in_the_same_cohort_stores_noth
         assert runtime.get_active_vms() == [await runtime.create_vm(EVE)]
 
 
-async def test_an_answer_outside_of_a_cohorts_run_is_fenced_and_sent_in_the_same_step() -> None:
+async def test_an_answer_outside_of_the_stages_is_fenced_and_sent_in_the_same_step() -> None:
     async with node() as runtime:
-        host: Any = runtime._host
+        worker: Any = runtime._worker
         delivery, answered = local_delivery(ALICE, shard_of(ALICE, 256), b"")
-        host.respond(delivery, b"answer")
+        worker.respond(delivery, b"answer")
         assert answered.done(), "the lease that was looked at is the one of this instant"
 
 

@@ -17,16 +17,16 @@ from aether.errors import ActorFailed, AetherError, Unavailable
 from aether.ids import ActorId
 from aether.log_lines import Repeated, words
 from aether.ports import Clock, Delivery, HandlerNote, Lease, Unknown, WorkerNote
-from aether.runtime.cohort import Stage
 from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
 from aether.runtime.replay import Replayer
 from aether.runtime.running import running
 from aether.runtime.snapshots import SnapshotWriter
-from aether.runtime.witness import CheckBudget
+from aether.runtime.stage import Stage
+from aether.runtime.state_checker import CheckBudget
 from aether.wire import instant
 
-log = logging.getLogger("aether.host")
+log = logging.getLogger("aether.worker")
 
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 """Starts a task that the runtime owns, and gives it back to who wants to wait for it."""
@@ -87,7 +87,7 @@ class _Answer:
         self.answer = answer
 
 
-class Held:
+class DetachedHandler:
     """A handler that goes on although its turn is over: until it ends, its actor runs no other on this worker."""
 
     __slots__ = ("command", "given_up")
@@ -102,10 +102,10 @@ class Held:
         return ActorFailed(text, actor=str(actor_id)) if self.given_up else Unavailable(text)
 
 
-class Host:
+class WorkerContext:
     """The worker as its machines see it. `random` gives jitter in [0, 1); `discard` takes a stopped machine out.
 
-    `turns`, `decided` and `answers` are stages of its runtime's cohort.
+    `turns`, `decided` and `answers` are stages of its runtime's pipeline.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Host:
         self.loop = asyncio.get_running_loop()
         self.activations = asyncio.Semaphore(config.activations_max)
         self.waiting = 0
-        self.held: dict[ActorId, Held] = {}
+        self.detached: dict[ActorId, DetachedHandler] = {}
         self.turns: Stage[Machine] = Stage(_run_turns)
         self.decided: Stage[Decided] = Stage(self._finish_turns)
         self.answers: Stage[_Answer] = Stage(self._send_answers)
@@ -181,13 +181,13 @@ class Host:
             self._time_s, self._time = wall_s, instant(wall_s)
         return self._time
 
-    def hold(self, actor_id: ActorId, command: str) -> Held:
+    def hold(self, actor_id: ActorId, command: str) -> DetachedHandler:
         """Run nothing of the actor until its handler of this command has ended: see `let_go`."""
-        return self.held.setdefault(actor_id, Held(command))
+        return self.detached.setdefault(actor_id, DetachedHandler(command))
 
     def let_go(self, actor_id: ActorId) -> None:
         """The handler has ended."""
-        self.held.pop(actor_id, None)
+        self.detached.pop(actor_id, None)
 
     def late(self, actor_id: ActorId, command: str, command_id: str) -> None:
         """A handler is past its command's deadline."""
@@ -245,7 +245,7 @@ class Host:
         """Send an answer if the shard's lease is valid at this instant, else drop it: the client retries.
 
         The reply fence. It is called in the same synchronous step in which the state was read or the commit became
-        known, so a stale owner never answers. Within a cohort's run that step goes on until all of the cohort's answers
+        known, so a stale owner never answers. While the pipeline runs that step goes on until all of its answers
         are looked at. Never raises: an answer that cannot leave must not stop its machine.
         """
         one = _Answer(delivery, answer)

@@ -1,6 +1,6 @@
 """What a worker's log says of its health. A line when it lacks something, with the reason, and one when it is over.
 
-Troubles come together: a server without room takes neither events nor rows. Only the first is told as an error.
+Troubles come together: a server without room takes neither events nor rows. Only the first is log_health as an error.
 """
 
 import logging
@@ -10,7 +10,7 @@ from aether.core.health import HELPFUL, Health, Need
 log = logging.getLogger("aether.health")
 
 
-def told(health: Health, need: Need, why: str) -> None:
+def log_health(health: Health, need: Need, why: str) -> None:
     """A need is missing for a reason, or, without one, met again."""
     if why:
         level = logging.ERROR if health.missing == 1 else logging.WARNING

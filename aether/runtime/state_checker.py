@@ -1,4 +1,4 @@
-"""The witness of a state that can change in place: tells whether it still is the fold of the actor's events.
+"""The checker of a state that can change in place: tells whether it still is the fold of the actor's events.
 
 It keeps the state's JSON from a moment when it was the fold, and the events applied since. Folding these from that
 JSON gives the state anew, whatever handlers, tasks or other code did to the one in use. It runs on the event loop,
@@ -58,7 +58,7 @@ def changed_in_place(actor_id: ActorId, field: str) -> StateChangedOutsideEvent:
     )
 
 
-class StateWitness:
+class StateChecker:
     """What one state was, and what has happened to it since.
 
     `checks` is "always" (each command), "sampled" (the first command, then a few percent of them, and each one that the

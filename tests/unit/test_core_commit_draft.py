@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from aether.core.actor.turn import Emitted, Turn, recall
+from aether.core.actor.commit_draft import CommitDraft, EmittedEvent, committed_commands
 from aether.ids import ActorId, Position, Version
 from aether.wire import Command, decode_commit, encode_answer
 
@@ -20,30 +20,30 @@ def command(name: str) -> Command:
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=12), st.integers(0, 1000))
 def test_a_turn_stores_what_succeeded_once_and_contiguous(runs: list[tuple[int, bool]], start: int) -> None:
-    turn: Turn[str] = Turn("/bank/account/alice", Version(start))
+    draft: CommitDraft[str] = CommitDraft("/bank/account/alice", Version(start))
     wanted = []
     for n, (emits, succeeds) in enumerate(runs):
         for e in range(emits):
-            turn.emit(Emitted("Deposited", 1, b'{"amount":%d}' % e))
+            draft.emit(EmittedEvent("Deposited", 1, b'{"amount":%d}' % e))
         if succeeds:
-            chunk = turn.encoded(command(str(n)), b"%d" % n, NOW) if emits else b""
-            turn.accept(f"waiting {n}", b"%d" % n, chunk)
+            chunk = draft.encode(command(str(n)), b"%d" % n, NOW) if emits else b""
+            draft.accept(f"waiting {n}", b"%d" % n, chunk)
             wanted += [(str(n), e) for e in range(emits)]
         else:
-            assert turn.discard() == emits
-            turn.refuse(f"waiting {n}", b"{}")
-    assert turn.version == start + len(wanted)
-    assert [answered.waiting for answered in turn.answered] == [f"waiting {n}" for n in range(len(runs))]
-    assert turn.stores == bool(wanted)
+            assert draft.discard() == emits
+            draft.refuse(f"waiting {n}", b"{}")
+    assert draft.version == start + len(wanted)
+    assert [reply.pending for reply in draft.replies] == [f"waiting {n}" for n in range(len(runs))]
+    assert draft.has_events == bool(wanted)
     if wanted:
-        payload = turn.payload()
-        assert len(payload) == turn.bytes
+        payload = draft.payload()
+        assert len(payload) == draft.bytes
         events = decode_commit(payload, ALICE, Position(9))
         assert [(e.commandid, bytes(e.data)) for e in events] == [(c, b'{"amount":%d}' % e) for c, e in wanted]
         assert [e.version for e in events] == list(range(start + 1, start + 1 + len(wanted)))
-        recalled = {known.command_id: known.answer for known in recall(events, Position(9), 0.0, 5.0)}
-        for answered in turn.answered:
-            if answered.stored and answered.reply is not None:
-                said = encode_answer(answered.reply, answered.version, 9)
-                assert recalled.pop(answered.reply.decode()) == said
-        assert not recalled
+        remembered = {known.command_id: known.answer for known in committed_commands(events, Position(9), 0.0, 5.0)}
+        for reply in draft.replies:
+            if reply.stored and reply.reply is not None:
+                said = encode_answer(reply.reply, reply.version, 9)
+                assert remembered.pop(reply.reply.decode()) == said
+        assert not remembered

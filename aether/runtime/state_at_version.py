@@ -11,41 +11,43 @@ from typing import Any
 from aether.errors import ActorFailed, AetherError, DeadlineExceeded, Overloaded, UnreadableEvent
 from aether.model.definition import ActorType, State
 from aether.ports import Delivery, EventStore
-from aether.runtime.host import Host
 from aether.runtime.replay import fold_until
 from aether.runtime.state_query import encode_state_reply, not_there_yet
+from aether.runtime.worker_context import WorkerContext
 from aether.wire import encode_answer, encode_error
 
 log = logging.getLogger("aether.state")
 
 
-class EarlierStates:
+class StateAtVersion:
     """The readings of one runtime."""
 
     def __init__(self, store: EventStore) -> None:
         self._store = store
         self._readings: set[asyncio.Task[Any]] = set()
 
-    def answer(self, delivery: Delivery, actor_type: ActorType, version: int, within_s: float, host: Host) -> None:
+    def answer(
+        self, delivery: Delivery, actor_type: ActorType, version: int, within_s: float, worker: WorkerContext
+    ) -> None:
         """Answer with the state at `version`, in the background. Raises `Overloaded` at `waiting_max`."""
-        if host.waiting >= host.config.waiting_max:
-            host.counters.overloaded += 1
-            raise Overloaded(f"the worker has {host.config.waiting_max} commands waiting", limit="waiting_max")
-        host.waiting += 1
-        reading = host.spawn(self._answer(delivery, actor_type, version, within_s, host))
+        if worker.waiting >= worker.config.waiting_max:
+            worker.counters.overloaded += 1
+            raise Overloaded(f"the worker has {worker.config.waiting_max} commands waiting", limit="waiting_max")
+        worker.waiting += 1
+        reading = worker.spawn(self._answer(delivery, actor_type, version, within_s, worker))
         self._readings.add(reading)
         reading.add_done_callback(self._readings.discard)
 
-    async def settled(self) -> None:
+    async def wait_idle(self) -> None:
         """Wait until none is under way."""
         if self._readings:
             await asyncio.wait(self._readings)
 
     async def _answer(
-        self, delivery: Delivery, actor_type: ActorType, version: int, within_s: float, host: Host
+        self, delivery: Delivery, actor_type: ActorType, version: int, within_s: float, worker: WorkerContext
     ) -> None:
         try:
-            async with asyncio.timeout(within_s), host.activations:
+            async with asyncio.timeout(within_s), worker.activations:
                 fold = await fold_until(self._store, delivery.actor_id, actor_type, version)
             if fold.version < version:
                 raise not_there_yet(delivery.actor_id, version, fold.version)
@@ -54,13 +56,13 @@ class EarlierStates:
         except TimeoutError:
             answer = encode_error(DeadlineExceeded("the history was not read in time", outcome_known=True))
         except AetherError as error:
-            answer = encode_error(host.foreign(error) if isinstance(error, UnreadableEvent) else error)
+            answer = encode_error(worker.foreign(error) if isinstance(error, UnreadableEvent) else error)
         except Exception as error:
             log.exception("an earlier state cannot be shown", extra={"actor": str(delivery.actor_id)})
             answer = encode_error(ActorFailed(repr(error), actor=str(delivery.actor_id)))
         finally:
-            host.waiting -= 1
-        host.respond(delivery, answer)
+            worker.waiting -= 1
+        worker.respond(delivery, answer)
 
 
 def _encoded(actor_type: ActorType, state: State) -> bytes:

@@ -1,9 +1,10 @@
-"""Cohort scheduling: what one turn of the event loop brought goes on stage by stage, not one command after the other.
+"""Staged execution: what one iteration of the event loop brought goes on stage by stage, not command by command.
 
 A command runs through some 140,000 instructions, whose code does not fit into a processor's first cache. Carried from
 end to end each command reads all of that code again, from a cache that other programs fill too; a stage after the other
-a cohort reads it once (Larus and Parkes, "Using Cohort Scheduling to Enhance Server Performance", USENIX 2002). It also
-means that what came together for one actor is in one turn, and what can be committed together is in line together.
+all commands of one iteration read it once (Larus and Parkes, "Using Cohort Scheduling to Enhance Server Performance",
+USENIX 2002). It also means that what came together for one actor is in one turn, and what can be committed together is
+in line together.
 
 Plain calls, no coroutine. It runs on the event loop only.
 """
@@ -15,15 +16,15 @@ T = TypeVar("T")
 
 
 class Stage(Generic[T]):
-    """Items that wait for the same to be done to them: `work` gets all of them, perhaps none, once in a cohort's run.
+    """Items that wait for the same to be done to them: `work` gets all of them, perhaps none, in each run.
 
     `work` must not raise. What it adds to a later stage belongs to the same run; to an earlier one, to the next.
     """
 
-    __slots__ = ("_waiting", "_work", "cohort")
+    __slots__ = ("_waiting", "_work", "pipeline")
 
     def __init__(self, work: Callable[[list[T]], None]) -> None:
-        self.cohort: Cohort | None = None
+        self.pipeline: StagePipeline | None = None
         self._work = work
         self._waiting: list[T] = []
 
@@ -32,15 +33,15 @@ class Stage(Generic[T]):
 
     @property
     def running(self) -> bool:
-        """Whether the cohort runs: what is added to a later stage now is done in this synchronous step."""
-        return self.cohort is not None and self.cohort.running
+        """Whether the pipeline runs: what is added to a later stage now is done in this synchronous step."""
+        return self.pipeline is not None and self.pipeline.running
 
     def add(self, item: T) -> None:
         """Do it to this one too, in the event loop's next turn at the latest."""
         self._waiting.append(item)
-        cohort = self.cohort
-        if cohort is not None and not cohort.due:
-            cohort.call()
+        pipeline = self.pipeline
+        if pipeline is not None and not pipeline.due:
+            pipeline.call()
 
     def run(self) -> None:
         """Do it to all that wait."""
@@ -48,7 +49,7 @@ class Stage(Generic[T]):
         self._work(waiting)
 
 
-class Cohort:
+class StagePipeline:
     """The stages of one runtime, in their order. `soon` calls back in the event loop's next turn."""
 
     __slots__ = ("_soon", "_stages", "due", "running")
@@ -59,7 +60,7 @@ class Cohort:
         self._soon = soon
         self._stages = list(stages)
         for stage in self._stages:
-            stage.cohort = self
+            stage.pipeline = self
 
     def call(self) -> None:
         """Run when the event loop has handed over what it has now."""

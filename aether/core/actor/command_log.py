@@ -1,7 +1,7 @@
-"""The command-id record: which commands of an actor have committed, and how they were answered.
+"""The command log: which commands of an actor have committed, and how they were answered.
 
-An id is kept until its command's deadline plus a margin, because a client may retry that long. The record also knows
-the position before each commit: a snapshot stores the least of them instead of the record, and history gives the record
+An id is kept until its command's deadline plus a margin, because a client may retry that long. The log also knows
+the position before each commit: a snapshot stores the least of them instead of the log, and history gives the log
 back. Answers are kept as they are sent: bytes, which the garbage collector does not look at.
 
 Most actors remember few commands, and a worker may have hundreds of thousands of actors: the few are a chain, each one
@@ -32,8 +32,8 @@ class _Remembered:
         self.next = next
 
 
-class CommandRecord:
-    """The record of one actor. One writer: its virtual machine."""
+class CommandLog:
+    """The log of one actor. One writer: its virtual machine."""
 
     __slots__ = ("_few", "_first", "_many")
 
@@ -103,7 +103,7 @@ class CommandRecord:
             self._few -= 1
 
     def rebuild_from(self, otherwise: Position) -> tuple[Position, float]:
-        """From where and until when (Unix seconds) history must be read to have this record again.
+        """From where and until when (Unix seconds) history must be read to have this log again.
 
         Reading the commits after that position gives it; after that time there is nothing to rebuild.
         """

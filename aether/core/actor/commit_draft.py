@@ -25,14 +25,14 @@ from aether.wire import (
 )
 
 
-class Kept(NamedTuple):
+class IdRetention(NamedTuple):
     """For how long an id that the caller gave is remembered, and what it was given to."""
 
     until: datetime
     digest: str
 
 
-class Emitted:
+class EmittedEvent:
     """An event of the command that runs now, encoded."""
 
     __slots__ = ("body", "schema_version", "type")
@@ -43,21 +43,21 @@ class Emitted:
         self.body = body
 
 
-Waiting = TypeVar("Waiting")
+Pending = TypeVar("Pending")
 
 
-class Answered(Generic[Waiting]):
+class PendingReply(Generic[Pending]):
     """A command that has run in this turn and waits for the commit: with its reply, or the encoded error.
 
     `fresh` says that it was decided as the first send of its id, and that nothing of it is stored.
     """
 
-    __slots__ = ("error", "fresh", "reply", "stored", "version", "waiting")
+    __slots__ = ("error", "fresh", "pending", "reply", "stored", "version")
 
     def __init__(
-        self, waiting: Waiting, version: Version, reply: bytes | None, error: bytes | None, stored: bool, fresh: bool
+        self, pending: Pending, version: Version, reply: bytes | None, error: bytes | None, stored: bool, fresh: bool
     ) -> None:
-        self.waiting = waiting
+        self.pending = pending
         self.version = version
         self.reply = reply
         self.error = error
@@ -65,25 +65,25 @@ class Answered(Generic[Waiting]):
         self.fresh = fresh
 
 
-class Turn(Generic[Waiting]):
+class CommitDraft(Generic[Pending]):
     """The open turn of one actor, from `version` on. One writer: its virtual machine."""
 
-    __slots__ = ("_chunks", "answered", "bytes", "emitted", "source", "version")
+    __slots__ = ("_chunks", "bytes", "emitted", "replies", "source", "version")
 
     def __init__(self, source: str, version: Version) -> None:
         self.source = source
         self.version: int = version
-        self.emitted: list[Emitted] = []
-        self.answered: list[Answered[Waiting]] = []
+        self.emitted: list[EmittedEvent] = []
+        self.replies: list[PendingReply[Pending]] = []
         self.bytes = 1
         self._chunks: list[bytes] = []
 
     @property
-    def stores(self) -> bool:
+    def has_events(self) -> bool:
         """Whether there is anything to commit."""
         return bool(self._chunks)
 
-    def emit(self, emitted: Emitted) -> None:
+    def emit(self, emitted: EmittedEvent) -> None:
         """Add an event of the running command."""
         self.emitted.append(emitted)
         self.version += 1
@@ -95,10 +95,12 @@ class Turn(Generic[Waiting]):
         self.emitted.clear()
         return count
 
-    def encoded(self, command: Command, reply: bytes | None, now: datetime, kept: Kept | None = None) -> bytes:
+    def encode(
+        self, command: Command, reply: bytes | None, now: datetime, retention: IdRetention | None = None
+    ) -> bytes:
         """The running command's part of the commit; its last event carries the reply.
 
-        `kept` is for an id that the caller gave.
+        `retention` is for an id that the caller gave.
         """
         first = self.version - len(self.emitted) + 1
         last = self.version
@@ -121,18 +123,18 @@ class Turn(Generic[Waiting]):
             )
             for version, item in enumerate(self.emitted, first)
         ]
-        if kept is not None:
-            events[-1] = replace(events[-1], idexpires=kept.until, commanddigest=kept.digest)
+        if retention is not None:
+            events[-1] = replace(events[-1], idexpires=retention.until, commanddigest=retention.digest)
         return encode_stored(events)[1:-1]
 
-    def accept(self, waiting: Waiting, reply: bytes, chunk: bytes, *, fresh: bool = False) -> None:
-        """The running command succeeded: `chunk`, its `encoded` events, joins the commit and its reply waits for it."""
-        self.answered.append(Answered(waiting, Version(self.version), reply, None, bool(chunk), fresh))
+    def accept(self, pending: Pending, reply: bytes, chunk: bytes, *, fresh: bool = False) -> None:
+        """The running command succeeded: `chunk`, its encoded events, joins the commit and its reply waits for it."""
+        self.replies.append(PendingReply(pending, Version(self.version), reply, None, bool(chunk), fresh))
         self._join(chunk)
 
-    def refuse(self, waiting: Waiting, error: bytes, chunk: bytes = b"", *, fresh: bool = False) -> None:
+    def refuse(self, pending: Pending, error: bytes, chunk: bytes = b"", *, fresh: bool = False) -> None:
         """The command failed. Its error waits for the commit: of other commands' events, or of its own `chunk`."""
-        self.answered.append(Answered(waiting, Version(self.version), None, error, bool(chunk), fresh))
+        self.replies.append(PendingReply(pending, Version(self.version), None, error, bool(chunk), fresh))
         self._join(chunk)
 
     def payload(self) -> bytes:
@@ -146,7 +148,7 @@ class Turn(Generic[Waiting]):
             self._chunks.append(chunk)
 
 
-class Recalled(NamedTuple):
+class CommittedCommand(NamedTuple):
     """What a stored commit says of a command: its answer, and until when its id is remembered (Unix seconds).
 
     `digest` is empty for an id that the library made, and for what an earlier version stored. `answer` is empty for a
@@ -159,16 +161,18 @@ class Recalled(NamedTuple):
     digest: str
 
 
-def recall(events: Sequence[Event], position: Position, now_s: float, margin_s: float) -> list[Recalled]:
+def committed_commands(
+    events: Sequence[Event], position: Position, now_s: float, margin_s: float
+) -> list[CommittedCommand]:
     """The commands that a stored commit answered and that are still remembered at `now_s` (Unix seconds).
 
     An id that the library made is remembered until its command's deadline and `margin_s` more.
     """
     return [
-        Recalled(event.commandid, answer, expires_s, event.commanddigest)
+        CommittedCommand(event.commandid, answer, expires_s, event.commanddigest)
         for event in events
         if event.commandid
-        and (expires_s := _kept_until_s(event, margin_s)) > now_s
+        and (expires_s := _remembered_until_s(event, margin_s)) > now_s
         and (answer := _answer_of(event, position)) is not None
     ]
 
@@ -181,7 +185,7 @@ def _answer_of(event: Event, position: Position) -> bytes | None:
     return refusal(bytes(event.data)) if event.type == REFUSED_EVENT else None
 
 
-def _kept_until_s(event: Event, margin_s: float) -> float:
+def _remembered_until_s(event: Event, margin_s: float) -> float:
     if event.idexpires is not None:
         return event.idexpires.timestamp()
     return event.deadline.timestamp() + margin_s if event.deadline is not None else 0.0

@@ -1,0 +1,79 @@
+"""A command that has no answer yet, from its arrival at the worker to its answer.
+
+It waits in a mailbox or runs in a turn. It has one owner at a time, on the event loop: the router,
+its machine's mailbox, a turn.
+"""
+
+from typing import Any
+
+from aether.codec import digest
+from aether.errors import InvalidCommand
+from aether.model.definition import CommandType
+from aether.ports import Delivery
+from aether.runtime.counters import CommandCounts
+from aether.wire import Command, decided, encode_error
+
+
+class PendingCommand:
+    """A command in a mailbox or a turn, and the callers who wait for its answer.
+
+    - `expires_s`: the latest deadline of its deliveries, Unix seconds.
+    - `fresh`: its deliveries were the first send of its id, and no append that may be stored holds it.
+    - `counts`: where the outcome is counted; `late`: its handler was still at work at its deadline, which is counted.
+    - `digest`: of the command and arguments that the caller gave the id to; empty for an id that the library made.
+      `remembered_until_s`: until when an id that the caller gave is remembered, Unix seconds.
+    """
+
+    __slots__ = (
+        "args",
+        "command",
+        "counts",
+        "deliveries",
+        "digest",
+        "expires_s",
+        "fresh",
+        "late",
+        "remembered_until_s",
+        "type",
+    )
+
+    def __init__(
+        self,
+        command: Command,
+        type_: CommandType,
+        args: Any,
+        delivery: Delivery,
+        expires_s: float,
+        counts: CommandCounts,
+        digest: str = "",
+    ) -> None:
+        self.command = command
+        self.type = type_
+        self.args = args
+        self.deliveries = [delivery]
+        self.expires_s = expires_s
+        self.fresh = command.attempt == 1
+        self.digest = digest
+        self.remembered_until_s = 0.0
+        self.counts = counts
+        self.late = False
+
+    def merge(self, other: "PendingCommand") -> None:
+        """Another delivery of the same command: its callers get the same answer, and it has their longest deadline."""
+        self.deliveries.extend(other.deliveries)
+        self.fresh = self.fresh and other.fresh
+        self.expires_s = max(self.expires_s, other.expires_s)
+
+    def is_same(self, other: "PendingCommand") -> bool:
+        """Whether another command with this id is this command, with the same arguments."""
+        if self.command.command != other.command.command:
+            return False
+        if bytes(self.command.args) == bytes(other.command.args):
+            return True
+        return digest(self.type.name, self.args) == digest(other.type.name, other.args)
+
+
+def other_command(pending: PendingCommand) -> bytes:
+    """The answer to a command whose id belongs to another one."""
+    message = f"the command id {pending.command.id} was given to another command, or to other arguments"
+    return decided(encode_error(InvalidCommand(message, path="id")))
