@@ -152,6 +152,7 @@ class Caller:
         command_id: str | None = None,
         correlation_id: str = "",
         caller: str = "",
+        traceparent: str = "",
     ) -> Answer:
         """The answer to a command; `deadline_s` is relative, at most 60.
 
@@ -173,6 +174,7 @@ class Caller:
             deadline=instant(ends_s),
             correlationid=correlation_id,
             caller=caller,
+            traceparent=traceparent,
             attempt=0 if command_id else 1,
         )
         payload = encode_command(message)

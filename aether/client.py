@@ -66,6 +66,11 @@ class Client:
         """The namespace it talks to."""
         return self._untyped.namespace
 
+    @property
+    def untyped(self) -> UntypedClient:
+        """The same connection for tools, which know names and JSON and no types."""
+        return self._untyped
+
     @overload
     def actor(self, kind: type[A], key: str, deadline_s: float | None = None, command_id: str | None = None) -> A: ...
     @overload

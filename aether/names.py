@@ -228,6 +228,10 @@ class Names:
         """All commits of a kind's actors of a shard."""
         return f"{self._event}{shard}.{encode_token(kind)}.*"
 
+    def events_of_kind_anywhere(self, kind: str) -> str:
+        """All commits of a kind's actors, of every shard."""
+        return f"{self._event}*.{encode_token(kind)}.*"
+
     def key_of_event(self, subject: str) -> str:
         """The key in a commit's subject. Raises `InvalidCommand` for what is none."""
         return decode_token(subject.rpartition(".")[2])

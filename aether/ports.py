@@ -210,6 +210,26 @@ class Listing(Protocol):
         ...
 
 
+class StreamReading(Protocol):
+    """The commits of all actors in their common order. Event stores have it for clients; no runtime needs it."""
+
+    def read_stream(
+        self, after: Position, until: Position, *, kind: str | None = None, key: str | None = None
+    ) -> AsyncIterator[list[StoredCommit]]:
+        """The commits of all actors, of one kind, or of one actor, after a position and up to another, in order.
+
+        Some at a time, none left out. `key` needs `kind`. Raises `Unavailable`.
+        """
+        ...
+
+    async def last_position(self) -> Position:
+        """The position of the last commit of all, once it is durable; `START` when there is none.
+
+        Raises `Unavailable`.
+        """
+        ...
+
+
 class SnapshotStore(Protocol):
     """One value an actor, the last writer wins; never authoritative."""
 

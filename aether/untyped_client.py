@@ -45,6 +45,8 @@ from aether.ports import (
     NotSent,
     SnapshotStore,
     StoredCommit,
+    StreamReading,
+    Subscription,
     Table,
     Transport,
 )
@@ -83,7 +85,7 @@ class ClientTransport(Transport, Protocol):
         ...
 
 
-class ClientStore(Listing, Protocol):
+class ClientStore(Listing, StreamReading, Protocol):
     """Histories as a client reads them."""
 
     def read_batches(self, actor_id: ActorId, after: Position) -> AsyncIterator[list[StoredCommit]]:
@@ -147,6 +149,11 @@ class UntypedClient:
     def trouble(self) -> str:
         """Why there is no connection to the server now; "" when there is one."""
         return self._node.trouble
+
+    @property
+    def shards(self) -> int:
+        """Into how many parts the actors of the namespace are divided."""
+        return self._node.shards
 
     def check(self) -> None:
         """Raise `ClientUnusable` when the untyped is closed or this is another event loop."""
@@ -234,6 +241,54 @@ class UntypedClient:
             listed = await patience.ask(partial(_keys, store, kind, shards[first : first + SHARDS_LISTED_AT_ONCE]))
             for key in itertools.chain.from_iterable(listed):
                 yield key
+            patience.start_again()
+
+    async def keys_of_shard(self, kind: str, shard: int, *, deadline_s: float | None = None) -> list[str]:
+        """The keys of a kind's actors of one shard that have a history, sorted. Raises what `history` raises."""
+        check_kind(kind)
+        patience = self._patience(f"the keys of {kind}", deadline_s)
+        return sorted(await patience.ask(lambda: self._node.event_store.keys(kind, shard)))
+
+    async def listen(self, receive: Callable[[StoredCommit], None]) -> tuple[Subscription, Position]:
+        """Receive every commit after the position that comes back, in order, from now on; maybe some before it too.
+
+        `receive` is synchronous and must not raise. Raises what `tail` raises when it cannot begin.
+        """
+        patience = self._patience("the place to subscribe from", None)
+        subscription = await patience.ask(lambda: self._node.bus.subscribe(receive))
+        try:
+            return subscription, await patience.ask(self._node.event_store.last_position)
+        except BaseException:
+            await subscription.stop()
+            raise
+
+    async def last_position(self) -> Position:
+        """The position of the last commit of all actors. Raises what `history` raises."""
+        return await self._patience("the end of the stream", None).ask(self._node.event_store.last_position)
+
+    async def stored(
+        self, after: Position, until: Position, kind: str | None = None, key: str | None = None
+    ) -> AsyncIterator[list[StoredCommit]]:
+        """The commits of all actors, of one kind, or of one actor between two positions, in order, some at a time.
+
+        Reads on from where it was when the connection is lost. Raises what `history` raises.
+        """
+        store, patience = self._node.event_store, self._patience("the stream of events", None)
+        batches = None
+
+        async def following() -> list[StoredCommit]:
+            nonlocal batches
+            if batches is None:
+                batches = store.read_stream(after, until, kind=kind, key=key)
+            try:
+                return await anext(batches, [])
+            except BaseException:  # it is over then, and another one goes on from `after`
+                batches = None
+                raise
+
+        while commits := await patience.ask(following):
+            yield commits
+            after = commits[-1].position
             patience.start_again()
 
     async def tail(

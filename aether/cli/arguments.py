@@ -1,30 +1,16 @@
-"""From `name=value` and `--json` to a command's arguments as JSON.
+"""From `name=value` words and `--json` to what the user gave as a command's arguments.
 
-Pure. How a value is read depends on the argument's JSON Schema: a string stays as it was typed (`007` stays `007`),
-everything else is JSON. Where the schema leaves a choice, the order is: a member of an enumeration, JSON of an accepted
-kind (so `null`, `true`, `12`), and a string last; `--json` says exactly what is meant. Every error is an
-`InvalidCommand` whose path is the argument.
+Pure. Every error is an `InvalidCommand` whose path is the argument.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from msgspec import Raw
-from msgspec.json import decode, encode
+from msgspec.json import decode
 
-from aether.cli.json_text import NotJson, read_json, write_text
-from aether.cli.schemas import ANY_KIND, Schema, accepted, resolve, signature_text, type_text
 from aether.errors import InvalidCommand
-
-_SHOWN_CHARS_MAX = 60
-
-
-@dataclass(frozen=True, slots=True)
-class GivenArguments:
-    """What the user gave: texts still to be converted, and JSON to be passed on as it is."""
-
-    texts: Mapping[str, str]
-    exact: Mapping[str, Raw]
+from aether.model.json_text import NotJson, read_json
+from aether.model.schema_arguments import GivenArguments, shown
 
 
 def read_arguments(pairs: Sequence[str], json_text: str | None) -> GivenArguments:
@@ -33,7 +19,7 @@ def read_arguments(pairs: Sequence[str], json_text: str | None) -> GivenArgument
     for pair in pairs:
         name, sign, text = pair.partition("=")
         if not sign or not name:
-            raise InvalidCommand(f"an argument is name=value, not {_shown(pair)}")
+            raise InvalidCommand(f"an argument is name=value, not {shown(pair)}")
         if name in texts:
             raise InvalidCommand("the argument is given twice", path=name)
         texts[name] = text
@@ -43,60 +29,13 @@ def read_arguments(pairs: Sequence[str], json_text: str | None) -> GivenArgument
     return GivenArguments(texts, exact)
 
 
-def encode_arguments(given: GivenArguments, command: str, args: Schema, document: Schema) -> bytes:
-    """The arguments as a JSON object. Raises `InvalidCommand` for one that is missing, unknown or of a wrong type.
-
-    `args` is the schema of the command's arguments, `document` the whole in which its references are found.
-    """
-    fields = resolve(args, document)
-    properties = fields.get("properties", {})
-    names = [*given.texts, *given.exact]
-    for name in names:
-        if name not in properties and fields.get("additionalProperties", False) is False:
-            takes = signature_text(fields, document) or "no arguments"
-            raise InvalidCommand(f"{command} has no such argument; it takes {takes}", path=name)
-    for name in fields.get("required", ()):
-        if name not in names:
-            expected = type_text(properties.get(name, True), document)
-            raise InvalidCommand(f"the argument is missing; {command} needs {expected}", path=name)
-    converted = {name: convert(name, text, properties.get(name, True), document) for name, text in given.texts.items()}
-    return encode({**{name: Raw(value) for name, value in converted.items()}, **given.exact})
-
-
-def convert(name: str, text: str, schema: Schema | bool, document: Schema) -> bytes:
-    """One typed value as JSON. Raises `InvalidCommand` naming the argument when the schema does not take it."""
-    takes = accepted(schema, document)
-    try:
-        if any(text == member for member in takes.members):
-            return write_text(text)
-        reason = ""
-        try:
-            value = read_json(text)
-        except NotJson as error:
-            reason = str(error)
-        else:
-            # Where everything is accepted JSON is taken at its word; elsewhere quotes are part of the string.
-            if takes.takes(value) and (not isinstance(value, str) or takes.kinds == ANY_KIND):
-                return text.strip().encode()
-        if "string" in takes.kinds:
-            return write_text(text)
-    except (NotJson, UnicodeEncodeError):
-        raise InvalidCommand(f"{_shown(text)} is not UTF-8", path=name) from None
-    why = f", which is not JSON: {reason}" if reason and text[:1] in ("[", "{") else ""
-    raise InvalidCommand(f"expected {type_text(schema, document)}, got {_shown(text)}{why}", path=name)
-
-
 def _read_object(json_text: str) -> dict[str, Raw]:
     try:
         value = read_json(json_text)
         if not isinstance(value, dict):
-            raise InvalidCommand(f"--json takes an object of arguments by name, not {_shown(json_text)}")
+            raise InvalidCommand(f"--json takes an object of arguments by name, not {shown(json_text)}")
         return decode(json_text.encode(), type=dict[str, Raw])
     except NotJson as error:
         raise InvalidCommand(f"--json is not JSON: {error}") from None
     except ValueError as error:
         raise InvalidCommand(f"--json cannot be sent: {error}") from None
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN_CHARS_MAX else text[:_SHOWN_CHARS_MAX] + "...")

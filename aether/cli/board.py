@@ -6,8 +6,8 @@ Pure. Looks up kinds and commands; what is not there is an error that lists what
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from aether.cli.schemas import Schema
 from aether.errors import UnknownActor, UnknownCommand
+from aether.model.schema_reading import Schema
 
 _LISTED_MAX = 20
 

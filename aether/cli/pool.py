@@ -11,15 +11,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from aether.cli.arguments import GivenArguments, encode_arguments
 from aether.cli.board import Board
 from aether.cli.context import CliClient, CliContext, Difference, LoadedModel
-from aether.cli.schemas import Schema
 from aether.cli.target import Target
 from aether.core.backoff import Backoff
 from aether.core.cluster.overview import Overview
 from aether.errors import DeadlineExceeded, Unavailable, UnknownActor, UnknownCommand, nothing_stored
 from aether.ids import ActorId
+from aether.model.schema_arguments import GivenArguments, encode_arguments
+from aether.model.schema_reading import Schema
 from aether.wire import Event
 
 log = logging.getLogger("aether.cli")

@@ -18,9 +18,9 @@ from rich.tree import Tree
 from aether.cli.board import Board
 from aether.cli.context import Difference
 from aether.cli.exits import one_line
-from aether.cli.schemas import Schema, resolve, signature_text, type_text
 from aether.core.cluster.overview import Overview, ShardOverview, ShardState
 from aether.ids import ActorId
+from aether.model.schema_reading import Schema, resolve, signature_text, type_text
 from aether.wire import Event, encode_commit, instant
 
 _MEMBER_COLUMNS = ("node", "slot", "state", "why", "pid", "shards", "active", "model", "started_at")

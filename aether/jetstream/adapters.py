@@ -129,5 +129,5 @@ async def client_bundle(
     What it hears of that was stored it hands on once it is durable. Raises `ConfigError`, `Unavailable`.
     """
     bundle = JetStreamConnection(connection, await open_layout(connection, namespace, timeout_s), clock)
-    bundle.bus.wait_for(AskedDurability(connection, bundle.names, bundle.table))
+    bundle.wait_for(AskedDurability(connection, bundle.names, bundle.table))
     return bundle

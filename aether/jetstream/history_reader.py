@@ -10,6 +10,7 @@ from aether.ids import ActorId, Position
 from aether.jetstream.api import direct_batch, leader_last, leader_next
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.session import set_once
+from aether.jetstream.stored_notices import commit_of
 from aether.names import Names
 from aether.ports import START, Durability, StoredCommit
 
@@ -62,6 +63,29 @@ async def batches(
             # Spreads the questions to a replica that lags; nothing depends on the value.
             await asyncio.sleep(STALE.delay_s(stale, random.random()))  # noqa: S311 - no secret
             stale += 1
+
+
+async def stream_batches(
+    connection: NatsConnection, names: Names, subjects: str, after: Position, until: Position
+) -> AsyncIterator[list[StoredCommit]]:
+    """The commits of all actors on some subjects between two positions, in the stream's order, some at a time.
+
+    A replica that lags is not believed: where it has no more, the leader is asked. Raises `Unavailable`.
+    """
+    while after < until:
+        found, more = await direct_batch(connection, names.stream, subjects, after + 1)
+        if not more and (not found or found[-1].sequence < until):
+            following = await leader_next(
+                connection, names.stream, subjects, (found[-1].sequence if found else after) + 1
+            )
+            found = [*found, following] if following is not None else found
+            more = following is not None
+        read = [commit_of(names, one.sequence, one.subject, one.payload) for one in found if one.sequence <= until]
+        if commits_found := [commit for commit in read if commit is not None]:
+            yield commits_found
+        if not more or found[-1].sequence >= until:
+            return
+        after = Position(found[-1].sequence)
 
 
 async def until_durable(durability: Durability, position: Position) -> None:

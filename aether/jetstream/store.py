@@ -15,13 +15,13 @@ from msgspec import DecodeError
 
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position, Version
-from aether.jetstream.api import Acknowledgement, batch_refused, decode_acknowledgement
+from aether.jetstream.api import Acknowledgement, batch_refused, decode_acknowledgement, last_sequence
 from aether.jetstream.bus import NATSEventBus
 from aether.jetstream.connection.headers import ERROR_WRONG_LAST_SEQUENCE, batch_head, expected_head
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.pending_replies import NoReply, Reply
 from aether.jetstream.connection.session import set_once
-from aether.jetstream.history_reader import batches, commits, durable, last_commit, until_durable
+from aether.jetstream.history_reader import batches, commits, durable, last_commit, stream_batches, until_durable
 from aether.jetstream.key_listing import keys_of_kind
 from aether.jetstream.refusals import UNANSWERED, proves_not_stored, shown
 from aether.jetstream.version_cache import VERSIONS_MAX, VersionCache, last_version
@@ -193,6 +193,25 @@ class JetStreamEventStore:
     def read_batches(self, actor_id: ActorId, after: Position) -> AsyncIterator[list[StoredCommit]]:
         """The same up to the leader's last position now, as many commits at a time as one answer of the server has."""
         return batches(self._connection, self._names, actor_id, after, None)
+
+    def read_stream(
+        self, after: Position, until: Position, *, kind: str | None = None, key: str | None = None
+    ) -> AsyncIterator[list[StoredCommit]]:
+        """The commits of all actors, of one kind, or of one actor between two positions, some at a time."""
+        if kind is None:
+            subjects = self._names.events_all
+        elif key is None:
+            subjects = self._names.events_of_kind_anywhere(kind)
+        else:
+            subjects = self._names.event(ActorId(kind, key))
+        return stream_batches(self._connection, self._names, subjects, after, until)
+
+    async def last_position(self) -> Position:
+        """The position of the stream's last commit, by its leader, once it is durable. Raises `Unavailable`."""
+        position = Position(await last_sequence(self._connection, self._names.stream))
+        if self.durability is not None:
+            await until_durable(self.durability, position)
+        return position
 
     async def last(self, actor_id: ActorId) -> StoredCommit | None:
         """The actor's last commit, by the stream's leader. Raises `Unavailable`."""

@@ -132,6 +132,18 @@ class InMemoryEventStore:
         async for commit in self.read(actor_id, after):
             yield [commit]
 
+    async def read_stream(
+        self, after: Position, until: Position, *, kind: str | None = None, key: str | None = None
+    ) -> AsyncIterator[list[StoredCommit]]:
+        """The commits of all actors, of one kind, or of one actor between two positions, one at a time."""
+        for commit in await self._link.call(Step.READ, lambda _: self._space.commits[after:until]):
+            if kind in (None, commit.actor_id.kind) and key in (None, commit.actor_id.key):
+                yield [commit]
+
+    async def last_position(self) -> Position:
+        """The position of the stream's last commit. Raises `Unavailable`."""
+        return await self._link.call(Step.LAST, lambda _: Position(len(self._space.commits)))
+
     async def last(self, actor_id: ActorId) -> StoredCommit | None:
         """The actor's last commit. Raises `Unavailable`."""
         return await self._link.call(Step.LAST, lambda _: self._space.last(actor_id))

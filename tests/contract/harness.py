@@ -26,6 +26,7 @@ from aether.ports import (
     Listing,
     SnapshotStore,
     StoredCommit,
+    StreamReading,
     Subscription,
     Table,
 )
@@ -62,6 +63,7 @@ class Node:
     transport: WholeTransport
     follow: Callable[[], Coroutine[Any, Any, Subscription]]
     listing: Listing
+    stream: StreamReading
 
 
 class World(Protocol):
@@ -106,6 +108,7 @@ class MemoryWorld:
             connection.table,
             connection.transport,
             lambda: store.follow(connection.bus),
+            store,
             store,
         )
 

@@ -32,6 +32,7 @@ class JetStreamWorld:
             connection.transport,
             lambda: store.follow(connection.bus),
             store,
+            store,
         )
 
     def pass_time(self, seconds: float) -> None:

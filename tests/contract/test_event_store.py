@@ -245,3 +245,43 @@ async def test_the_keys_of_a_kind_are_those_that_have_a_history(world: World) ->
         for shard, keys in listed.items():
             assert sorted(keys) == sorted(a.key for a in actors if a.kind == kind and shard_of(a, SHARDS) == shard)
         assert await elsewhere.keys(kind, 0) == []
+
+
+async def test_the_stream_is_read_in_its_order_between_two_positions_for_all_a_kind_or_one_actor(world: World) -> None:
+    node = await world.node()
+    assert await node.stream.last_position() == START
+    actors = [ALICE, ActorId("order", "alice"), BOB, ActorId("account", "\u00e9.*>"), ALICE, ActorId("order", "b")]
+    seen: dict[ActorId, list[StoredCommit]] = {}
+    stored = []
+    for actor_id in actors:
+        mine = seen.setdefault(actor_id, [])
+        mine.append(await commit(node.store, actor_id, len(mine) + 1, mine[-1].position if mine else START))
+        stored.append(mine[-1])
+    last = stored[-1].position
+    assert await node.stream.last_position() == last
+
+    async def read(after: Position, until: Position, kind: str | None, key: str | None) -> list[StoredCommit]:
+        batches = node.stream.read_stream(after, until, kind=kind, key=key)
+        return [one async for batch in batches for one in batch]
+
+    for kind, key in [(None, None), ("account", None), ("order", None), ("account", "alice"), ("nothing", None)]:
+        wanted = [one for one in stored if kind in (None, one.actor_id.kind) and key in (None, one.actor_id.key)]
+        for first, end in [(0, 6), (1, 5), (3, 4), (6, 6), (2, 6), (0, 1)]:
+            after = stored[first - 1].position if first else START
+            until = stored[end - 1].position
+            between = [one for one in wanted if after < one.position <= until]
+            assert await read(after, until, kind, key) == between, (kind, key, first, end)
+
+
+async def test_a_long_stream_is_read_whole(world: World) -> None:
+    """More than one answer of a server holds, and with a kind that is rare in it."""
+    node = await world.node()
+    rare = await commit(node.store, ActorId("order", "first"), 1, START)
+    for n in range(600):
+        await commit(node.store, ActorId("account", f"a{n}"), 1, START)
+    last = await commit(node.store, ActorId("order", "last"), 1, START)
+    whole = [one async for batch in node.stream.read_stream(START, last.position) for one in batch]
+    assert len(whole) == 602
+    assert [one.position for one in whole] == sorted({one.position for one in whole})
+    orders = [one async for batch in node.stream.read_stream(START, last.position, kind="order") for one in batch]
+    assert orders == [rare, last]

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from aether.cli.arguments import convert, encode_arguments, read_arguments
-from aether.cli.schemas import type_text
+from aether.cli.arguments import read_arguments
 from aether.errors import InvalidCommand
+from aether.model.schema_arguments import convert, encode_arguments
+from aether.model.schema_reading import type_text
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False),
