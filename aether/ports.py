@@ -2,7 +2,7 @@
 
 Every adapter pair passes one contract suite. Outcomes that are expected are values (`Committed`, `Conflict`); an
 append without an acknowledgement is a third thing, `Unknown`, and never guessed. Callbacks given to a port are
-synchronous and must not raise.
+synchronous and must not raise. Why some value classes are written by hand: `docs/hot-path.md`.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -21,7 +21,7 @@ START = Position(0)
 
 
 class Committed:
-    """The commit is stored, at `position`. One is made for every commit, which a frozen dataclass makes dear."""
+    """The commit is stored, at `position`."""
 
     __slots__ = ("position",)
     __match_args__: ClassVar[tuple[str, ...]] = ("position",)
@@ -71,7 +71,7 @@ AppendOutcome: TypeAlias = Committed | Conflict | Fenced | Refused | Unknown
 
 
 class StoredCommit:
-    """One stored commit: a CloudEvents JSON batch at a position. One is made for every commit that is repeated."""
+    """One stored commit: a CloudEvents JSON batch at a position."""
 
     __slots__ = ("actor_id", "payload", "position")
 

@@ -1,8 +1,8 @@
 """Histories on JetStream: one commit is one message, published if its subject's last sequence is the expected one.
 
-`publish` is the hot path: a plain publish whose acknowledgement comes to the connection's own inbox. What the server
-answers is mapped to an outcome in one place, by its error code; everything that is not certain is `Unknown`. What reads
-histories is in `reading`.
+`publish` is on the hot path (see `docs/hot-path.md`): a plain publish whose acknowledgement comes to the connection's
+own inbox. The server's answer is mapped to an outcome in one place, by its error code; everything that is not certain
+is `Unknown`. `history_reader` reads histories.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """The versions of some actors, least recently used first to go.
 
 An entry is made by a reader and moved on by notices; it never moves back. It may know a position whose version it does
-not know yet. One writer: the store that owns it. It decides nothing about when it may be trusted.
+not know yet. One writer: the store that owns it. It decides nothing about when it may be trusted. Compiled: see
+`docs/hot-path.md`.
 """
 
 from msgspec import DecodeError, Struct, ValidationError

@@ -5,6 +5,7 @@ raised the error of a connection that had failed before.
 """
 
 import ast
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ MODULES: list[str] = HOOK["include"]
 
 GUARDS = ast.Try | ast.TryStar | ast.With
 WAITS = ast.Await | ast.AsyncFor | ast.AsyncWith | ast.Yield | ast.YieldFrom
+PAGE = "docs/hot-path.md"
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
@@ -58,3 +60,12 @@ def test_the_rule_sees_every_form() -> None:
     ):
         assert unsafe_lines(f"async def f():\n {body}\n"), body
     assert not unsafe_lines("async def f():\n await x\n try:\n  def g():\n   return 1\n finally: pass\n")
+
+
+def test_the_page_about_the_hot_path_and_the_modules_name_each_other() -> None:
+    page = (ROOT / PAGE).read_text()
+    rows = "\n".join(line.rpartition(" | ")[2] for line in page.splitlines() if line.startswith("| "))
+    named = set(re.findall(r"`(aether/[a-z_/]+\.py)`", rows))
+    pointing = {str(path.relative_to(ROOT)) for path in (ROOT / "aether").rglob("*.py") if PAGE in path.read_text()}
+    assert len(named) > 5
+    assert named == pointing

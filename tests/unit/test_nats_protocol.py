@@ -5,15 +5,24 @@ from typing import cast
 
 import pytest
 from nats.aio.client import Client
+from nats.aio.client import __version__ as nats_py_version
 from nats.aio.transport import TcpTransport
 
-import aether.jetstream.connection.protocol as lane_room
+import aether.jetstream.connection.protocol as protocol_module
 from aether.errors import Unavailable
+from aether.jetstream.connection.adopted_transport import (
+    KNOWN_NATS_PY,
+    AdoptedTransport,
+    adopt_transport,
+    is_known,
+)
 from aether.jetstream.connection.message import Message
-from aether.jetstream.connection.protocol import AdoptedTransport, NatsProtocol, adopt_transport, payload_bytes_believed
+from aether.jetstream.connection.protocol import NatsProtocol, payload_bytes_believed
 
 PAYLOAD_BYTES_MAX = 1024
 NEVER_S = 3600.0
+KNOWN = KNOWN_NATS_PY[-1] + ".0"
+FALLBACK_LINE = "the connection uses nats-py's public methods, which are slower"
 
 
 class Wire:
@@ -92,7 +101,7 @@ async def test_it_begins_with_what_was_read_before() -> None:
 
 
 async def test_nothing_is_written_while_the_socket_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane_room, "UNSENT_BYTES_MAX", 100)
+    monkeypatch.setattr(protocol_module, "UNSENT_BYTES_MAX", 100)
     rig = Rig()
     rig.protocol.publish("a", "", b"", b"1")
     rig.protocol.pause_writing()
@@ -114,7 +123,7 @@ async def test_nothing_is_written_while_the_socket_takes_nothing(monkeypatch: py
 
 
 async def test_what_was_unsent_before_the_pause_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane_room, "UNSENT_BYTES_MAX", 100)
+    monkeypatch.setattr(protocol_module, "UNSENT_BYTES_MAX", 100)
     rig = Rig()
     rig.protocol.publish("a", "", b"", b"x" * 90)
     rig.protocol.pause_writing()
@@ -123,7 +132,7 @@ async def test_what_was_unsent_before_the_pause_counts(monkeypatch: pytest.Monke
 
 
 async def test_answers_to_pings_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane_room, "UNSENT_BYTES_MAX", 100)
+    monkeypatch.setattr(protocol_module, "UNSENT_BYTES_MAX", 100)
     rig = Rig()
     rig.protocol.pause_writing()
     rig.protocol.data_received(b"PING\r\n" * 17)
@@ -232,7 +241,7 @@ async def test_an_answer_with_a_stored_message_is_believed() -> None:
 
 
 async def taken_from(
-    client: Client, *, eof: bool = False, closing: bool = False
+    client: Client, *, eof: bool = False, closing: bool = False, version: str = KNOWN
 ) -> tuple[AdoptedTransport | None, Wire]:
     """Have a client with a wire of its own taken over."""
     wire, reader = Wire(), asyncio.StreamReader()
@@ -248,10 +257,10 @@ async def taken_from(
     loop = asyncio.get_running_loop()
     for name in ("_reading_task", "_ping_interval_task", "_flusher_task"):
         setattr(client, name, loop.create_task(asyncio.sleep(NEVER_S)))
-    return adopt_transport(client), wire
+    return adopt_transport(client, version), wire
 
 
-async def test_a_transport_is_taken_with_what_nobody_has_seen() -> None:
+async def test_a_transport_is_taken_with_the_bytes_that_nats_py_has_not_parsed() -> None:
     client = Client()
     taken, wire = await taken_from(client)
     assert taken == AdoptedTransport(cast("asyncio.Transport", wire), b"PING\r\n")
@@ -260,14 +269,45 @@ async def test_a_transport_is_taken_with_what_nobody_has_seen() -> None:
     assert all(task is not None and task.cancelled() for task in tasks)
 
 
-@pytest.mark.parametrize("end", [{"eof": True}, {"closing": True}])
-async def test_a_connection_that_is_over_is_not_taken(end: dict[str, bool]) -> None:
+@pytest.mark.parametrize(("eof", "closing"), [(True, False), (False, True)])
+async def test_a_connection_that_is_over_is_not_taken(eof: bool, closing: bool) -> None:
     with pytest.raises(ConnectionError):
-        await taken_from(Client(), **end)
+        await taken_from(Client(), eof=eof, closing=closing)
+
+
+def test_the_installed_nats_py_is_known_to_work() -> None:
+    assert KNOWN_NATS_PY == ("2.16",)
+    assert is_known(nats_py_version), (
+        f"nats-py {nats_py_version} is used by its public methods, which are slower. Add it to KNOWN_NATS_PY "
+        "when tests/unit/test_nats_protocol.py and tests/integration/test_nats_*.py pass on it"
+    )
+
+
+@pytest.mark.parametrize("version", ["2.16.0", "2.16.7", "2.16.0rc1"])
+def test_any_patch_of_a_known_release_is_known(version: str) -> None:
+    assert is_known(version)
+
+
+@pytest.mark.parametrize("version", ["2.17.0", "3.0.0", "2.1.6", "2.160.0", "2.15.9", "", "?"])
+async def test_an_unknown_nats_py_keeps_its_transport_and_that_is_said_once(
+    version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    clients = [Client(), Client()]
+    for client in clients:
+        taken, _ = await taken_from(client, version=version)
+        assert taken is None
+        await turn()
+        assert client._reading_task is not None
+        assert not client._reading_task.cancelled()
+    (line,) = [record for record in caplog.records if record.message == FALLBACK_LINE]
+    assert line.levelname == "WARNING"
+    assert f"nats-py {version} is not one of the known releases: 2.16" in line.__dict__["reason"]
 
 
 @pytest.mark.parametrize("missing", ["_ps", "_flusher_task", "_transport"])
-async def test_another_nats_py_keeps_its_transport(missing: str) -> None:
+async def test_a_changed_nats_py_keeps_its_transport_and_that_is_said_once(
+    missing: str, caplog: pytest.LogCaptureFixture
+) -> None:
     class OtherClient(Client):
         def __getattribute__(self, name: str) -> object:
             if name == missing and self.changed:
@@ -280,9 +320,12 @@ async def test_another_nats_py_keeps_its_transport(missing: str) -> None:
     await taken_from(client)
     reading = asyncio.get_running_loop().create_task(asyncio.sleep(0))
     client._reading_task, client.changed = reading, True
-    assert adopt_transport(client) is None
+    assert adopt_transport(client, KNOWN) is None
+    assert adopt_transport(client, KNOWN) is None
     await reading
     assert not reading.cancelled()
+    (line,) = [record for record in caplog.records if record.message == FALLBACK_LINE]
+    assert missing in line.__dict__["reason"]
 
 
 async def test_another_transport_is_not_taken() -> None:

@@ -1,7 +1,7 @@
-"""A message as this room hands it on: cheap to make, its headers parsed only when somebody asks.
+"""A NATS message that is cheap to make: its headers are parsed when they are first read.
 
-Parsing headers costs more than all else about a message, and most of those that reach a worker are echoes of its own
-commits, of which only the sequence is looked at.
+Parsing headers costs more than all else about a message. Most messages that reach a worker repeat its own commits, and
+of those only the sequence is read. See `docs/hot-path.md`.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 Pure: no socket, clock or logging. `Parser` takes bytes as they come, cut anywhere, and either gives frames or raises
 `Malformed` and nothing else; after that it is of no use. What it keeps between two reads is bounded by
-`payload_bytes_max`. A subject that is no UTF-8 is readable but is another subject.
+`payload_bytes_max`. A subject that is no UTF-8 is readable but is another subject. Compiled: see `docs/hot-path.md`.
 """
 
 from dataclasses import dataclass

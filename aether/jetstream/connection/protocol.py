@@ -1,24 +1,21 @@
-"""The traffic of one connection, straight on its transport: no task, coroutine or queue a message.
+"""Reads and writes the frames of one connection on its transport, without a task, coroutine or queue per message.
 
-nats-py finds the server, proves who we are and upgrades to TLS; then `adopt_transport` stops its tasks and the
-`NatsProtocol` is the transport's protocol. Messages are handed to their receivers between two reads of the socket: a
-receiver that is slow slows the reading down, and the socket's own flow control bounds what is on its way to us. What is
-said within one turn of the event loop leaves in one write. While the socket takes nothing at most `UNSENT_BYTES_MAX`
-are kept; beyond it the server counts as dead. Single-threaded; it never reconnects.
+nats-py finds the server, authenticates and upgrades to TLS; then `adopt_transport` stops its tasks and `NatsProtocol`
+becomes the transport's protocol. Messages are handed to their receivers between two reads of the socket: a slow
+receiver slows the reading down, and the socket's own flow control bounds what is on its way to us. What is published
+within one iteration of the event loop leaves in one write. While the socket accepts no bytes, at most
+`UNSENT_BYTES_MAX` are kept; beyond that the server counts as dead. Single-threaded; it never reconnects. Compiled in
+wheels: see `docs/hot-path.md`.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, TypeAlias, cast
-
-from nats.aio.client import Client
-from nats.aio.transport import TcpTransport
+from typing import TypeAlias
 
 from aether.errors import Unavailable
 from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.parser import PING, PONG, Fault, Frame, Malformed, Parser, Signal, pub, sub, unsub
-from aether.log_lines import words
 
 PINGS_OUTSTANDING_MAX = 2
 UNSENT_BYTES_MAX = 64 * 1024 * 1024
@@ -244,35 +241,3 @@ class NatsProtocol(asyncio.Protocol):
         self._ping_handle.cancel()
         self._unsent.clear()
         self._receivers.clear()
-
-
-class AdoptedTransport(NamedTuple):
-    """The transport of a connected client, and what was read from it that nobody has seen."""
-
-    transport: asyncio.Transport
-    unread: bytes
-
-
-def adopt_transport(client: Client) -> AdoptedTransport | None:
-    """Stop the client's tasks and have its transport; None, with the client untouched, where that cannot be done.
-
-    That is a WebSocket, or a nats-py whose private attributes are others. Raises `ConnectionError` when the connection
-    is over already. The client must be kept for as long as the transport: its stream would close it.
-    """
-    try:
-        wire = client._transport
-        if not isinstance(wire, TcpTransport):
-            return None
-        reader, transport = wire._io_reader, wire._io_writer.transport  # type: ignore[union-attr]  # caught below
-        unread = bytes(client._ps.buf) + bytes(reader._buffer)  # type: ignore[union-attr]  # likewise
-        over = reader._eof or transport.is_closing()  # type: ignore[union-attr]  # likewise
-        tasks = [client._reading_task, client._ping_interval_task, client._flusher_task]
-        cancels = [task.cancel for task in tasks]  # type: ignore[union-attr]  # likewise
-    except AttributeError as error:
-        _log.warning("nats-py is not as it was: its own, slower way is taken", extra={"error": words(error)})
-        return None
-    if over:
-        raise ConnectionError("the server closed the connection")
-    for cancel in cancels:
-        cancel()
-    return AdoptedTransport(cast("asyncio.Transport", transport), unread)

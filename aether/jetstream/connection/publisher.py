@@ -1,6 +1,6 @@
 """What leaves on one connection: messages, and requests whose replies come back.
 
-The hot half of a session. Plain calls between two reads of the socket, no coroutine: it can be compiled.
+The compiled half of a session: plain calls between two reads of the socket, no coroutine (see `docs/hot-path.md`).
 """
 
 import asyncio

@@ -17,10 +17,11 @@ from nats.errors import SlowConsumerError, UnexpectedEOF
 
 from aether.config import ConnectionConfig
 from aether.errors import Unavailable
+from aether.jetstream.connection.adopted_transport import adopt_transport
 from aether.jetstream.connection.fallback import CLOSE_TIMEOUT_S, FallbackClient, NatsPyFallback
 from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.pending_replies import NoReply, PendingReplies, Reply
-from aether.jetstream.connection.protocol import PINGS_OUTSTANDING_MAX, NatsProtocol, adopt_transport
+from aether.jetstream.connection.protocol import PINGS_OUTSTANDING_MAX, NatsProtocol
 from aether.jetstream.connection.publisher import Arrival, Headers, Publisher
 from aether.log_lines import words
 
@@ -178,7 +179,7 @@ class NatsSession:
         await asyncio.shield(self._disposal)
 
     def _to_send_by(self, protocol: NatsProtocol | NatsPyFallback, pending: PendingReplies) -> None:
-        """Publish by this protocol from now on. These methods are the publisher's own: nothing stands between."""
+        """Publish by this protocol from now on: the methods become the publisher's own (`docs/hot-path.md`)."""
         publisher = Publisher(protocol, pending, self.ended, self.payload_bytes_max)
         self.publish = publisher.publish
         self.send = publisher.send
