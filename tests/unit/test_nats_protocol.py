@@ -279,7 +279,7 @@ def test_the_installed_nats_py_is_known_to_work() -> None:
     assert KNOWN_NATS_PY == ("2.16",)
     assert is_known(nats_py_version), (
         f"nats-py {nats_py_version} is used by its public methods, which are slower. Add it to KNOWN_NATS_PY "
-        "when tests/unit/test_nats_protocol.py and tests/integration/test_nats_*.py pass on it"
+        "when tests/unit/test_nats_protocol.py and tests/integration/test_protocol_and_fallback.py pass on it"
     )
 
 
