@@ -19,7 +19,7 @@ STEADY_S = 10.0
 
 Work: TypeAlias = Coroutine[Any, Any, Any]
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger("aether.background")
 
 
 class Background:
@@ -69,11 +69,11 @@ async def _again_and_again(name: str, make: Callable[[], Awaitable[None]]) -> No
         began_s = loop.time()
         try:
             await make()
-            _log.error("a background task has ended and is started again", extra={"task": name})
+            log.error("a background task has ended and is started again", extra={"task": name})
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
-            _log.error("a background task failed and is started again", exc_info=error, extra={"task": name})
+            log.error("a background task failed and is started again", exc_info=error, extra={"task": name})
         attempt = 0 if loop.time() - began_s > STEADY_S else attempt + 1
         # Spreads what many processes do at once; nothing depends on the value.
         await asyncio.sleep(AGAIN.delay_s(max(0, attempt - 1), random.random()))  # noqa: S311 - no secret
@@ -87,4 +87,4 @@ def _is_cancelled() -> bool:
 
 def _log_failure(task: "asyncio.Task[Any]") -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("a background task failed", exc_info=error, extra={"task": task.get_name()})
+        log.error("a background task failed", exc_info=error, extra={"task": task.get_name()})

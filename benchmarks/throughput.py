@@ -7,7 +7,6 @@ share the machine, and each contestant gets a fresh server for every round; roun
 before the clock starts. Every round checks that the balances add up to the acknowledged deposits.
 """
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -91,9 +90,3 @@ async def deposits_on(side: Side, accounts: int, deposits: int, in_flight: int, 
     found = await side.total(accounts)
     check(found == sum_of(first) + sum_of(plan), f"the balances add up to {found}, not to the acknowledged deposits")
     return measured
-
-
-if __name__ == "__main__":
-    from benchmarks.__main__ import main
-
-    main(["throughput", "--in-flight", "100", "--workers", "1", *sys.argv[1:]])

@@ -14,7 +14,8 @@ from aether.cli.target import Target
 from aether.core.cluster.overview import Overview
 from aether.ids import ActorId, Position
 from aether.model.definition import ActorType
-from aether.supervisor.run import RunOptions, run
+from aether.supervisor.options import RunOptions
+from aether.supervisor.run import run
 from aether.system.environment import environment, import_from_here
 from aether.wire import Answer, Event
 

@@ -27,7 +27,7 @@ BELIEVED_S = 2.0
 
 RETRY = Backoff(first_s=0.02, cap_s=1.0)
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger("aether.jetstream")
 
 
 class AskedDurability:
@@ -42,7 +42,7 @@ class AskedDurability:
         self._background = Background()
         self._asking: asyncio.Task[None] | None = None
         self._left_to_server_until_s = 0.0
-        self._missed = Repeated(_log, logging.INFO, "whether events are durable is not known yet")
+        self._missed = Repeated(log, logging.INFO, "whether events are durable is not known yet")
         connection.listen(lambda _: self._forget())
 
     def after_write(self, position: Position, told: Callable[[str], None]) -> None:

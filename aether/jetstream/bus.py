@@ -33,7 +33,7 @@ RETRY = Backoff(first_s=0.05, cap_s=1.0)
 LEAVE_TIMEOUT_S = 5.0
 """How long a receiver that leaves waits for a gap to be filled, and for what is heard of to be durable."""
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger("aether.jetstream")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +130,7 @@ class NATSEventBus:
         self._heard_count = 0
         self._held: deque[tuple[int, str, bytes]] = deque()
         self._overflowed = False
-        self._missed = Repeated(_log, logging.INFO, "stored events cannot be looked for yet")
+        self._missed = Repeated(log, logging.INFO, "stored events cannot be looked for yet")
 
     def wait_for(self, durability: Durability) -> None:
         """Hand on what was stored once it is on the disk. Before anybody subscribes."""
@@ -297,7 +297,7 @@ class NATSEventBus:
         before = self._last
         end = await last_sequence(self._connection, self._names.stream)
         if end < before:
-            _log.error("the stream went backwards", extra={"stream": self._names.stream, "from": before, "to": end})
+            log.error("the stream went backwards", extra={"stream": self._names.stream, "from": before, "to": end})
             self._last = end
         return end
 
@@ -347,6 +347,6 @@ class NATSEventBus:
                 try:
                     handler.give(commit)
                 except AetherError as error:
-                    _log.error("a stored commit cannot be read", extra={"position": sequence, "error": words(error)})
+                    log.error("a stored commit cannot be read", extra={"position": sequence, "error": words(error)})
                 except Exception:
-                    _log.exception("a receiver of stored events raised", extra={"position": sequence})
+                    log.exception("a receiver of stored events raised", extra={"position": sequence})

@@ -63,7 +63,7 @@ FIRST_ANSWER_S = 0.5
 TEMPORARY = frozenset({ERROR_CLUSTER_NOT_READY, ERROR_NO_SUITABLE_PEERS, ERROR_STREAM_NOT_FOUND})
 """Refusals of servers that do not know their peers yet, or have not heard yet of a stream that another one made."""
 
-_log = logging.getLogger("aether.client")
+log = logging.getLogger("aether.jetstream")
 
 _NANOSECONDS = 1_000_000_000
 
@@ -229,7 +229,7 @@ async def open_layout(connection: NatsConnection, namespace: str, timeout_s: flo
             raise Unavailable(text, namespace=namespace, server=connection.shown)
         if timeout_s - left_s > SAY_AFTER_S and not said:
             said = True
-            _log.warning("namespace %s at %s is waited for: %s", namespace, connection.shown, why)
+            log.warning("namespace %s at %s is waited for: %s", namespace, connection.shown, why)
         # Many clients must not ask in step; nothing depends on the value.
         await asyncio.sleep(min(WAIT.delay_s(attempt, random.random()), left_s))  # noqa: S311 - no secret
         attempt += 1

@@ -42,7 +42,7 @@ from aether.ports import (
 )
 from aether.wire import Event, encode_commit
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger("aether.jetstream")
 
 APPEND_TIMEOUT_S = 5.0
 COMMIT_HEADERS_BYTES = 1024
@@ -137,7 +137,7 @@ class JetStreamEventStore:
         try:
             self._tell_batch(appends, reply)
         except Exception as error:  # a fault of ours: those that have heard something ignore a second word
-            _log.exception("the outcome of a batch could not be told")
+            log.exception("the outcome of a batch could not be told")
             for append in appends:
                 append.done(Unknown(f"its acknowledgement could not be read: {error!r}"))
 

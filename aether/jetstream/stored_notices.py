@@ -12,7 +12,7 @@ from aether.jetstream.connection.message import Message
 from aether.names import PROBE, Names
 from aether.ports import Durability, StoredCommit
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger("aether.jetstream")
 
 
 def commit_of(names: Names, sequence: int, subject: str, payload: bytes) -> StoredCommit | None:
@@ -20,7 +20,7 @@ def commit_of(names: Names, sequence: int, subject: str, payload: bytes) -> Stor
     try:
         actor_id = names.actor_of_event(subject)
     except InvalidCommand as error:
-        _log.warning("a stored message is of no actor", extra={"subject": subject, "error": error.message})
+        log.warning("a stored message is of no actor", extra={"subject": subject, "error": error.message})
         return None
     return None if actor_id is None or actor_id == PROBE else StoredCommit(actor_id, Position(sequence), payload)
 
@@ -64,7 +64,7 @@ class DurableNotices:
         held, self._held = self._held, []
         if why_not:
             self.all_handed_on.set()
-            _log.debug("stored commits are not handed on", extra={"commits": len(held), "why": why_not})
+            log.debug("stored commits are not handed on", extra={"commits": len(held), "why": why_not})
             return
         until = self._durability.position
         for number, commit in enumerate(held):

@@ -37,7 +37,7 @@ Ask: TypeAlias = Callable[[], Awaitable[bytes]]
 _encode_shards = Encoder().encode
 _decode_shards = Decoder(list[int]).decode
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger("aether.jetstream")
 
 
 class NatsTransport:
@@ -104,7 +104,7 @@ class NatsTransport:
         try:
             shards = _decode_shards(message.data)
         except (DecodeError, ValidationError):
-            _log.warning("an announcement of owners cannot be read")
+            log.warning("an announcement of owners cannot be read")
             return
         self._announcements.heard(shards)
         session.interrupt([self._names.commands_of_shard(shard).removesuffix(">") for shard in shards])
@@ -182,16 +182,16 @@ class _Respond:
         try:
             self._session.publish(self._reply_to, answer)
         except Unavailable:
-            _log.debug("an answer had no connection to leave by", extra={"reply_to": self._reply_to})
+            log.debug("an answer had no connection to leave by", extra={"reply_to": self._reply_to})
         except InvalidCommand:
             self._shorten(answer)
 
     def _shorten(self, answer: bytes) -> None:
         bytes_max = self._session.payload_bytes_max
-        _log.error("an answer is too large and is shortened", extra={"bytes": len(answer), "bytes_max": bytes_max})
+        log.error("an answer is too large and is shortened", extra={"bytes": len(answer), "bytes_max": bytes_max})
         try:
             self._session.publish(self._reply_to, short_answer(answer, bytes_max))
         except Unavailable:
-            _log.debug("an answer had no connection to leave by", extra={"reply_to": self._reply_to})
+            log.debug("an answer had no connection to leave by", extra={"reply_to": self._reply_to})
         except InvalidCommand:
-            _log.error("the server takes no message that is large enough for an answer", extra={"bytes_max": bytes_max})
+            log.error("the server takes no message that is large enough for an answer", extra={"bytes_max": bytes_max})

@@ -30,7 +30,7 @@ RETRY = Backoff(first_s=0.05, cap_s=1.0)
 HEARTBEATS_MISSED_MAX = 2.5
 
 _NANOSECONDS = 1_000_000_000
-_log = logging.getLogger(__name__)
+log = logging.getLogger("aether.jetstream")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +124,7 @@ class View:
         try:
             self._receive(row)
         except Exception:
-            _log.exception("a receiver of table rows raised", extra={"key": row.key})
+            log.exception("a receiver of table rows raised", extra={"key": row.key})
 
 
 class Watch:
@@ -156,7 +156,7 @@ class Watch:
         self._task: asyncio.Task[None] | None = None
         self._unlisten: Callable[[], None] | None = None
         self._stopping = asyncio.Lock()
-        self._missed = Repeated(_log, logging.INFO, "the table cannot be watched yet")
+        self._missed = Repeated(log, logging.INFO, "the table cannot be watched yet")
 
     async def start(self) -> None:
         """Return when every live row has been told. Raises `Unavailable`."""
@@ -191,7 +191,7 @@ class Watch:
                 except TimeoutError:
                     if self._patience_s() > 0:
                         continue
-                    _log.warning("the table's watch hears nothing", extra={"stream": self._stream})
+                    log.warning("the table's watch hears nothing", extra={"stream": self._stream})
             await self._give_up()
             try:
                 await self._connection.ready()
@@ -259,7 +259,7 @@ class Watch:
         try:
             arrived = self._arrived(attempt, message)
         except (ValueError, IndexError) as error:
-            _log.warning("what the table's watch heard cannot be read", extra={"error": repr(error)})
+            log.warning("what the table's watch heard cannot be read", extra={"error": repr(error)})
             arrived = False
         if arrived:
             self._advance(attempt)
@@ -298,7 +298,7 @@ class Watch:
                 await _consumer_delete(self._connection, f"{self._stream}.{self._consumer}")
             except Unavailable as error:
                 # The server removes an unused consumer itself, only later.
-                _log.debug("a watch's consumer was not removed", extra={"error": words(error)})
+                log.debug("a watch's consumer was not removed", extra={"error": words(error)})
         self._consumer = ""
 
 

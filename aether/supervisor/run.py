@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -39,17 +39,16 @@ from aether.supervisor.console import Console
 from aether.supervisor.durability import why_no_sync_barrier
 from aether.supervisor.handover import VARIABLE, Handover, take_over
 from aether.supervisor.notify import watchdog_s
+from aether.supervisor.options import RunOptions
 from aether.supervisor.source_watch import imported_source_watch
 from aether.supervisor.state import RenewFailed, SupervisorConfig
 from aether.supervisor.supervisor import SupervisorContext, supervise
 from aether.system.embedded import EmbeddedConfig, EmbeddedServer, shut_down, start
 from aether.system.environment import (
-    DATA_DIRECTORY_DEFAULT,
     current_directory,
     environment,
     import_from_here,
     take_variable,
-    usable_processors,
 )
 from aether.system.node_claim import NodeClaim, claim_node
 from aether.system.process import leave, mend_standard_streams, time_limit
@@ -61,56 +60,6 @@ SILENT_KILL_MIN_S = 2.0
 EMBEDDED = "embedded"
 EMBEDDED_MEMBER_TTL = "5"
 """Seconds: nobody else decides when one server on this machine is away."""
-
-WORKERS_DEFAULT_MAX = 4
-
-
-def workers_default() -> int:
-    """Workers when none are asked for: one for each usable processor, at most four."""
-    return min(WORKERS_DEFAULT_MAX, usable_processors())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What to run; None leaves a setting to the environment and then to its default.
-
-    - `model`: `module:attribute`. `namespace`: default the model's name.
-    - `nats`: `embedded` or a URL; default `AETHER_NATS_URL`, else embedded. `port`: of the embedded server.
-    - `data_dir`: what the embedded server stores, and the locks of node names. `node`: this supervisor's name, which
-      no other supervisor of the namespace may have; default one made once and kept there.
-    - `shards`, `replicas`: what a new namespace is created with. `sync`: see `StorageConfig`.
-      Time-outs in seconds: see `SupervisorConfig`;
-      `loop_silent_kill_s` is by default four fifths of the time in which a member answers.
-    - `log_level`, `log_format`: see `LogConfig`. `reload`: when a source file of the model is saved, its workers are
-      restarted as after HUP; for development.
-    """
-
-    model: str
-    workers: int = field(default_factory=workers_default)
-    nats: str | None = None
-    namespace: str | None = None
-    data_dir: Path = DATA_DIRECTORY_DEFAULT
-    port: int | None = None
-    node: str | None = None
-    shards: int | None = None
-    replicas: int | None = None
-    sync: str | None = None
-    drain_timeout_s: float = SupervisorConfig().drain_timeout_s
-    loop_silent_kill_s: float | None = None
-    check_timeout_s: float = SupervisorConfig().check_timeout_s
-    log_level: str | None = None
-    log_format: str | None = None
-    reload: bool = False
-    check: bool = False
-
-    def to_arguments(self) -> tuple[str, ...]:
-        """The same options as the command line of `python -m aether.supervisor`."""
-        given = [self.model]
-        for option in fields(self):
-            value = getattr(self, option.name)
-            if option.name not in ("model", "reload", "check") and value is not None:
-                given.append(f"--{option.name.removesuffix('_s').replace('_', '-')}={value}")
-        return (*given, *["--reload"] * self.reload, *["--check"] * self.check)
 
 
 def run(options: RunOptions) -> int:

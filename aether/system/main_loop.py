@@ -16,7 +16,7 @@ CLOSE_TIMEOUT_S = 1.0
 
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger("aether.worker")
 
 
 def run_to_end(make_loop: Callable[[], asyncio.AbstractEventLoop], main: Coroutine[Any, Any, T]) -> T:
@@ -37,7 +37,7 @@ def _run(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[T]") -> T:
         except (SystemExit, KeyboardInterrupt) as error:
             if task.done() and not task.cancelled() and task.exception() is error:
                 raise
-            _log.error("code that no command waits for tried to end the worker", exc_info=error)
+            log.error("code that no command waits for tried to end the worker", exc_info=error)
             loop.call_soon(_look_for_signals)
 
 

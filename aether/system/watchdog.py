@@ -18,7 +18,7 @@ LOOKS_A_SILENCE = 4
 
 JOIN_TIMEOUT_S = 1.0
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger("aether.watchdog")
 
 
 class Watchdog:
@@ -90,14 +90,14 @@ class Watchdog:
             "silent_s": f"{silent_s:.3f}",
         }
         if stood_still:  # it may be nobody's fault: the process was stopped, or the machine is short of CPU
-            _log.warning("the whole process stood still: stopped, without CPU, or in a call of C", extra=fields)
+            log.warning("the whole process stood still: stopped, without CPU, or in a call of C", extra=fields)
         else:
-            _log.warning("the event loop is silent: something blocks it", extra=fields)
+            log.warning("the event loop is silent: something blocks it", extra=fields)
 
     def _over(self, silent_s: float, told: bool) -> None:
         assert self._loop is not None
         fields = {} if told else self._doing()
-        _log.warning("the event loop was silent", extra={**fields, "silent_s": f"{silent_s:.3f}"})
+        log.warning("the event loop was silent", extra={**fields, "silent_s": f"{silent_s:.3f}"})
         try:
             self._loop.call_soon_threadsafe(self._noticed, silent_s)
         except RuntimeError:  # the loop is closed

@@ -15,7 +15,8 @@ from typing import Any
 
 from aether.supervisor import run as run_module
 from aether.supervisor.arguments import options_from
-from aether.supervisor.run import RunOptions, run
+from aether.supervisor.options import RunOptions
+from aether.supervisor.run import run
 from aether.system import embedded
 from tests.powercut.ablations import WITHOUT
 

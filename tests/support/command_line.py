@@ -16,7 +16,7 @@ from aether.core.cluster.overview import Overview, ShardOverview, ShardState
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position
 from aether.jetstream.stream_settings import Difference
-from aether.supervisor.run import RunOptions
+from aether.supervisor.options import RunOptions
 from aether.wire import Answer, Event, instant, new_event
 
 DEPOSIT = ("call", "account", "alice", "deposit")

@@ -11,7 +11,8 @@ import pytest
 
 from aether.errors import DeadlineExceeded, Overloaded
 from aether.ids import Position
-from aether.supervisor.run import RunOptions
+from aether.supervisor.arguments import options_from
+from aether.supervisor.options import RunOption, RunOptions, run_options
 from aether.wire import Event, instant, new_event
 from tests.support.command_line import DEPOSIT, SCHEMA, Pool, Ran, Run, runner
 
@@ -217,6 +218,27 @@ def test_run_hands_its_options_to_the_supervisor(run: Run) -> None:
         RunOptions(model="bank:model", workers=3, nats="embedded", namespace="ns", node="n", port=4333,
                    data_dir=Path("d"), replicas=1, shards=8, drain_timeout_s=4.0, loop_silent_kill_s=9.0),
     ]  # fmt: skip
+
+
+OPTIONS = [option for option in run_options() if not option.is_internal]
+VALUES = {int: "3", float: "4.5", str: "json", Path: "d"}
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_both_command_lines_take_every_option_of_run_and_say_the_same_of_it(run: Run, option: RunOption) -> None:
+    said = " ".join(run("run", "--help").out.split())
+    assert option.help in said
+    for flag in option.flags:
+        typed = [flag] if option.is_switch else [flag, VALUES[option.type]]
+        asked: list[RunOptions] = []
+        run("run", "bank:model", *typed, run_pool=lambda options, asked=asked: asked.append(options) or 0)
+        assert asked == [options_from(["bank:model", *typed])]
+        assert asked != [RunOptions(model="bank:model")]
+
+
+def test_an_internal_option_is_for_the_supervisor_only(run: Run) -> None:
+    assert options_from(["bank:model", "--check"]).check
+    assert "No such option: --check" in run("run", "bank:model", "--check").err
 
 
 @pytest.mark.parametrize("name", ["run", "call", "state", "history", "ps"])

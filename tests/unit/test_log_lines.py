@@ -2,6 +2,7 @@
 
 import ast
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,17 @@ def test_the_search_finds_what_it_looks_for() -> None:
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_log_line_may_end_in_an_error_without_words(path: Path) -> None:
     assert bare_errors(path.read_text()) == []
+
+
+def test_a_logger_is_called_log_and_named_by_a_part_that_the_documentation_lists() -> None:
+    page = (ROOT.parent / "docs" / "how-to" / "observing.md").read_text()
+    rows = "".join(line for line in page.splitlines() if line.startswith("| `aether."))
+    listed = set(re.findall(r"`(aether\.[a-z]+)`", rows))
+    made = {
+        f"{path.relative_to(ROOT)}: {line}": re.fullmatch(r'log = logging\.getLogger\("(aether\.[a-z]+)"\)', line)
+        for path in ROOT.rglob("*.py")
+        for line in path.read_text().splitlines()
+        if "getLogger(" in line and not line.startswith(" ")
+    }
+    assert [where for where, as_agreed in made.items() if not as_agreed] == []
+    assert {as_agreed[1] for as_agreed in made.values() if as_agreed} | {"aether.supervisor"} == listed

@@ -15,7 +15,8 @@ from aether.config import WORKER_ALIVE, WORKER_JOINED, WORKER_READY, ClusterConf
 from aether.errors import ConfigError
 from aether.supervisor.arguments import options_from
 from aether.supervisor.notify import notify, watchdog_s
-from aether.supervisor.run import RunOptions, silent_kill_s
+from aether.supervisor.options import RunOptions
+from aether.supervisor.run import silent_kill_s
 from aether.supervisor.state import SupervisorConfig
 from aether.system.lifeline import Lifeline
 
@@ -31,6 +32,8 @@ options = st.builds(
     node=st.none() | texts,
     shards=st.none() | st.integers(),
     replicas=st.none() | st.integers(),
+    sync=st.none() | texts,
+    check_timeout_s=st.floats(allow_nan=False),
     drain_timeout_s=st.floats(allow_nan=False),
     loop_silent_kill_s=st.floats(allow_nan=False) | st.none(),
     log_level=st.none() | texts,

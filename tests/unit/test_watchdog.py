@@ -39,7 +39,7 @@ async def silences(block: object, caplog: pytest.LogCaptureFixture) -> list[logg
             block()
         while callable(block) and not noticed:  # noqa: ASYNC110 - the watchdog's word is what is waited for
             await asyncio.sleep(0.001)
-    return [record for record in caplog.records if record.name == "aether.system.watchdog"]
+    return [record for record in caplog.records if record.name == "aether.watchdog"]
 
 
 @pytest.mark.parametrize("block", [sleeps, computes])

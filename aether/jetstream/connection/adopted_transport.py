@@ -19,7 +19,7 @@ from aether.log_lines import words
 KNOWN_NATS_PY = ("2.16",)
 """The releases of nats-py, as major and minor version, whose private attributes are known to be what is read here."""
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger("aether.connection")
 
 
 class AdoptedTransport(NamedTuple):
@@ -66,4 +66,4 @@ def adopt_transport(client: Client, version: str = nats_py_version) -> AdoptedTr
 @cache
 def _say_fallback_is_used(reason: str) -> None:
     """Log a reason once per process: a client connects again and again."""
-    _log.warning("the connection uses nats-py's public methods, which are slower", extra={"reason": reason})
+    log.warning("the connection uses nats-py's public methods, which are slower", extra={"reason": reason})

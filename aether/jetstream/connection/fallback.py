@@ -28,7 +28,7 @@ CLOSE_TIMEOUT_S = 1.0
 Receive: TypeAlias = Callable[[Message], None]
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger("aether.connection")
 
 
 class TlsNotOffered(Exception):
@@ -88,7 +88,7 @@ class NatsPyFallback:
             try:
                 receive(Message(message.subject, message.reply, message.data, None, message.headers))
             except Exception:
-                _log.exception("a receiver of messages raised", extra={"subject": message.subject})
+                log.exception("a receiver of messages raised", extra={"subject": message.subject})
 
         subscribing = self._client.subscribe(
             subject,
@@ -135,7 +135,7 @@ class NatsPyFallback:
             await asyncio.wait_for(self._client.close(), CLOSE_TIMEOUT_S)
         except Exception as error:
             # It is given up whatever nats-py makes of it.
-            _log.debug("the connection was not closed in peace", extra={"error": words(error)})
+            log.debug("the connection was not closed in peace", extra={"error": words(error)})
         finally:
             if not self.closed.done():
                 self.closed.set_result(None)

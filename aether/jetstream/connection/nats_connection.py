@@ -31,7 +31,7 @@ SESSION_WAIT_MAX_S = 2.0
 
 Receive: TypeAlias = Callable[[NatsSession, Message], None]
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger("aether.connection")
 
 
 class StandingSubscription:
@@ -92,7 +92,7 @@ class NatsConnection:
         self._count = 0
         self._keeper: asyncio.Task[None] | None = None
         self._payload_bytes_max = 0
-        self._missed = Repeated(_log, logging.INFO, "NATS is not there yet")
+        self._missed = Repeated(log, logging.INFO, "NATS is not there yet")
         self._closed = False
         self._trouble = "it was lost"
 
@@ -208,10 +208,10 @@ class NatsConnection:
             session = self.session
             if session is None:
                 session = await self._next_session()
-                _log.info("the NATS connection is back", extra={"connection": session.number})
+                log.info("the NATS connection is back", extra={"connection": session.number})
             reason = self._trouble = await asyncio.shield(session.ended)
             self._lost()
-            _log.warning("the NATS connection is lost", extra={"reason": reason, "connection": session.number})
+            log.warning("the NATS connection is lost", extra={"reason": reason, "connection": session.number})
 
     async def _next_session(self) -> NatsSession:
         attempt = 0
@@ -263,7 +263,7 @@ class NatsConnection:
             try:
                 changed(session)
             except Exception:  # one listener's fault must not keep the others from being told
-                _log.exception("a listener to the connection raised")
+                log.exception("a listener to the connection raised")
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from aether.jetstream.connection.message import Message
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger("aether.connection")
 
 
 @unique
@@ -117,4 +117,4 @@ def _tell(receive: ReceiveReply, reply: Reply) -> None:
         receive(reply)
     except Exception:
         # One receiver's bug must not keep the others from being told.
-        _log.exception("a receiver of a reply raised")
+        log.exception("a receiver of a reply raised")

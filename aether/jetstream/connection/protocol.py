@@ -31,7 +31,7 @@ FAULTS_TOLD_MAX = 64
 
 Receive: TypeAlias = Callable[[Message], None]
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger("aether.connection")
 
 
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
@@ -151,7 +151,7 @@ class NatsProtocol(asyncio.Protocol):
                     try:
                         receive(message)
                     except Exception:
-                        _log.exception("a receiver of messages raised", extra={"subject": message.subject})
+                        log.exception("a receiver of messages raised", extra={"subject": message.subject})
             elif frame is Signal.PING:
                 self._pong()
             elif isinstance(frame, Fault):
@@ -223,7 +223,7 @@ class NatsProtocol(asyncio.Protocol):
         told = text in self._faults_told or len(self._faults_told) >= FAULTS_TOLD_MAX
         if not told:
             self._faults_told.add(text)
-        _log.log(logging.DEBUG if told else logging.ERROR, "the NATS server reports an error", extra={"error": text})
+        log.log(logging.DEBUG if told else logging.ERROR, "the NATS server reports an error", extra={"error": text})
         if PERMISSIONS_VIOLATION not in text.lower():
             self._end(f"the server says: {text}")
             return

@@ -33,7 +33,7 @@ BARRIER_TIMEOUT_S = 10.0
 Receive: TypeAlias = Callable[[Message], None]
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger("aether.connection")
 
 
 def set_once(future: asyncio.Future[T], result: T) -> None:
@@ -244,14 +244,14 @@ class NatsSession:
         self._troubles.append(error)
         del self._troubles[:-8]
         if isinstance(error, SlowConsumerError):
-            _log.error("the connection is given up: a subscription cannot keep up", extra={"subject": error.subject})
+            log.error("the connection is given up: a subscription cannot keep up", extra={"subject": error.subject})
             self._end("a subscription could not keep up")
         elif not self._started:
             return
         elif isinstance(error, OSError | UnexpectedEOF):
             self._end(f"the connection broke: {error}")
         else:
-            _log.error("the NATS server or client reports an error", extra={"error": words(error)})
+            log.error("the NATS server or client reports an error", extra={"error": words(error)})
 
     async def _on_closed(self) -> None:
         self._end("the connection was closed")
