@@ -10,6 +10,7 @@ import logging
 from asyncio import _get_running_loop
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -90,6 +91,32 @@ class Room:
         self.left += 1
 
 
+class Cause(NamedTuple):
+    """The command whose handler calls another actor: what the call takes over from it.
+
+    `ends_s` is the handler's deadline (Unix seconds), which is the call's too; `chain` names the actors that wait for
+    the call's answer, outermost first, and the last of them is the caller.
+    """
+
+    ends_s: float
+    correlation_id: str
+    causation_id: str
+    traceparent: str
+    chain: tuple[str, ...]
+
+    def passed_on(self, message: Command) -> Command:
+        """The message with what it takes over."""
+        return replace(
+            message,
+            deadline=instant(self.ends_s),
+            correlationid=self.correlation_id,
+            causationid=self.causation_id,
+            traceparent=self.traceparent,
+            caller=self.chain[-1],
+            chain=self.chain,
+        )
+
+
 def _failed(attempts: Attempts, error: AetherError) -> bool:
     """A request raised: whether to ask again."""
     if isinstance(error, Unavailable):
@@ -153,8 +180,9 @@ class Caller:
         correlation_id: str = "",
         caller: str = "",
         traceparent: str = "",
+        cause: Cause | None = None,
     ) -> Answer:
-        """The answer to a command; `deadline_s` is relative, at most 60.
+        """The answer to a command; `deadline_s` is relative, at most 60. A call that has a `cause` ends with it.
 
         Raises what the actor answers; `InvalidCommand` for a bad deadline or more bytes than can be sent;
         `ClientUnusable` in another event loop, and when it is closed or becomes so;
@@ -177,6 +205,8 @@ class Caller:
             traceparent=traceparent,
             attempt=0 if command_id else 1,
         )
+        if cause is not None:
+            ends_s, message = cause.ends_s, cause.passed_on(message)
         payload = encode_command(message)
         if len(payload) + ATTEMPT_DIGITS_MAX > self._transport.request_bytes_max:
             raise self._too_large(payload)
@@ -206,8 +236,7 @@ class Caller:
                     if not attempts.refused(self._answered(answer_error(answer.error)), decided=answer.decided):
                         break
                 await self._pause(attempts, actor_id, sent_s, ends_s, for_s)
-                if message.attempt:
-                    payload = encode_command(replace(message, attempt=attempts.sends + 1))
+                payload = _encoded_again(message, attempts)
                 patience_s, left_s = attempts.patience_s, ends_s - self._clock.wall_s()
             attempts = attempts or Attempts(actor_id, command, patience_s)
             raise self._placed(await self._conclusion(attempts, message.id))
@@ -279,6 +308,11 @@ class Caller:
         except TimeoutError:
             message = f"{self._config.in_flight_max} calls were in flight until the deadline of {command}"
             raise Overloaded(message, limit="in_flight_max") from None
+
+
+def _encoded_again(message: Command, attempts: Attempts) -> bytes:
+    """The command for the next attempt: an id that was made here says which send of it this is."""
+    return encode_command(replace(message, attempt=attempts.sends + 1) if message.attempt else message)
 
 
 def _no_deadline(for_s: float) -> InvalidCommand:

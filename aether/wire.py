@@ -59,6 +59,10 @@ class Command(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `attempt` counts the sends of an id that the client library made, from 1. It is 0 for an id that the caller gave,
     because then an earlier send may be unknown to the client, as after a restart.
+
+    A command that an actor's handler has sent has three fields from there: `causationid` is the id of the command that
+    the handler ran for, `chain` names the actors that wait for this one's answer (`kind/key`, outermost first), and
+    `caller` is the last of them.
     """
 
     id: str
@@ -66,6 +70,7 @@ class Command(Struct, frozen=True, kw_only=True, omit_defaults=True):
     args: Raw = _EMPTY_ARGS
     deadline: datetime
     correlationid: str = ""
+    causationid: str = ""
     traceparent: str = ""
     caller: str = ""
     chain: tuple[str, ...] = ()

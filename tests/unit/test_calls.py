@@ -7,11 +7,11 @@ import pytest
 from msgspec.structs import replace
 
 from aether import ActorId, ClientUnusable, DeadlineExceeded, InvalidCommand, Overloaded, Rejected, Unavailable
-from aether.calls import Caller, Room
+from aether.calls import Caller, Cause, Room
 from aether.config import CallConfig
 from aether.errors import AetherError, UnknownCommand
 from aether.ports import Delivery, NotSent, Subscription
-from aether.wire import decode_command, encode_answer, encode_error
+from aether.wire import decode_command, encode_answer, encode_error, instant
 
 ALICE = ActorId("account", "alice")
 DONE = encode_answer(b"7", 1, 1)
@@ -288,3 +288,23 @@ async def test_errors_and_the_log_say_who_was_asked_and_the_log_says_it_once(cap
         said = [record.getMessage() for record in caplog.records]
         assert len(said) == lines
         assert all(where in text for text in said)
+
+
+async def test_a_call_takes_over_from_its_cause() -> None:
+    clock = Ticking()
+    ends_s = clock.now_s + 7.5
+    cause = Cause(ends_s, "process-1", "c-0", "00-trace", ("order/o", "account/bob"))
+    transport = Scripted(DONE)
+    await caller(transport, clock).call(ALICE, "deposit", b"{}", deadline_s=60, command_id="x", cause=cause)
+    sent = decode_command(transport.requests[0])
+    assert (sent.id, sent.attempt, sent.deadline) == ("x", 0, instant(ends_s))
+    assert (sent.correlationid, sent.causationid, sent.traceparent) == ("process-1", "c-0", "00-trace")
+    assert (sent.chain, sent.caller) == (("order/o", "account/bob"), "account/bob")
+
+
+async def test_a_call_ends_with_its_cause() -> None:
+    clock = Ticking()
+    cause = Cause(clock.now_s + 4, "", "c-0", "", ("order/o",))
+    with pytest.raises(DeadlineExceeded):
+        await caller(Scripted(Unavailable("late")), clock).call(ALICE, "deposit", b"{}", deadline_s=60, cause=cause)
+    assert clock.now_s < cause.ends_s + 3

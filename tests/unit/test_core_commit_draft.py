@@ -47,3 +47,13 @@ def test_a_turn_stores_what_succeeded_once_and_contiguous(runs: list[tuple[int, 
                 said = encode_answer(reply.reply, reply.version, 9)
                 assert remembered.pop(reply.reply.decode()) == said
         assert not remembered
+
+
+def test_an_event_names_what_caused_its_command_or_else_the_command() -> None:
+    for cause, shown in (("", "c-1"), ("c-0", "c-0")):
+        draft: CommitDraft[str] = CommitDraft("/bank/account/alice", Version(0))
+        draft.emit(EmittedEvent("Deposited", 1, b"{}"))
+        sent = Command(id="c-1", command="deposit", deadline=NOW, causationid=cause)
+        draft.accept("waiting", b"1", draft.encode(sent, b"1", NOW))
+        [event] = decode_commit(draft.payload(), ALICE, Position(1))
+        assert (event.commandid, event.causationid) == ("c-1", shown)

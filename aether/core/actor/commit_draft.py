@@ -116,7 +116,7 @@ class CommitDraft(Generic[Pending]):
                 commandid=command.id,
                 deadline=command.deadline,
                 correlationid=correlation_id,
-                causationid=command.id,
+                causationid=command.causationid or command.id,
                 schemaversion=item.schema_version,
                 traceparent=command.traceparent,
                 reply=reply.decode() if version == last and reply is not None else None,
