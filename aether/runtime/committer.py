@@ -14,7 +14,8 @@ from aether.core.actor.batching import Batching
 from aether.ids import ActorId, Position
 from aether.ports import Append, AppendOutcome, EventStore, Fenced, Lease, Unknown
 from aether.runtime.counters import Counters
-from aether.runtime.stage import Stage
+from aether.runtime.pending_commit import CommitBatch, PendingCommit
+from aether.runtime.pipeline import CommandPipeline
 
 log = logging.getLogger("aether.committer")
 
@@ -25,64 +26,17 @@ TOGETHER_BYTES_MAX = 4 * 1024 * 1024
 """A batch is staged in the server's memory: it ends when it has grown to this."""
 
 
-class _Batch:
-    """Commits that were sent together; so many have no outcome yet."""
-
-    __slots__ = ("left", "size")
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.left = size
-
-
-class _Commit:
-    """One commit, from the line to its outcome: the store calls it with that."""
-
-    __slots__ = ("_committer", "actor_id", "batch", "done", "expected", "outcome", "payload", "sent", "shard")
-
-    def __init__(
-        self,
-        committer: "Committer",
-        actor_id: ActorId,
-        shard: int,
-        payload: bytes,
-        expected: Position,
-        done: Callable[[AppendOutcome], None],
-    ) -> None:
-        self._committer = committer
-        self.outcome: AppendOutcome | None = None
-        self.sent = True
-        self.batch: _Batch | None = None
-        self.actor_id = actor_id
-        self.shard = shard
-        self.payload = payload
-        self.expected = expected
-        self.done = done
-
-    def __call__(self, outcome: AppendOutcome) -> None:
-        if self.outcome is None:
-            self.outcome = outcome
-            self._committer.outcomes.add(self)
-
-    def may_send(self) -> bool:
-        """Whether it may leave at this instant."""
-        try:
-            return self._committer.may_send(self.shard)
-        except Exception:  # it is asked in the midst of a batch: the others go on
-            log.exception("a lease could not be asked", extra={"actor": str(self.actor_id)})
-            return False
-
-
 class Committer:
     """One a runtime. Beyond the bound commits wait in line, each actor with one at most.
 
-    `outcomes` and `commits` are stages of its runtime's pipeline; commits come after all that may join the line.
+    It does the work of the pipeline's stages `outcomes` and `commits`; commits come after all that may join the line.
     """
 
     def __init__(
         self,
         store: EventStore,
         counters: Counters,
+        pipeline: CommandPipeline,
         in_flight_max: int,
         now_s: Callable[[], float],
         lease: Lease,
@@ -90,28 +44,35 @@ class Committer:
     ) -> None:
         self._store = store
         self._counters = counters
+        self._pipeline = pipeline
         self._in_flight_max = in_flight_max
         self._now_s = now_s
         self._lease = lease
         self._batching = batching or Batching()
         self._in_flight = 0
-        self._batch: _Batch | None = None
-        self._line: deque[_Commit] = deque()
-        self.outcomes: Stage[_Commit] = Stage(self._hand_over_outcomes)
-        self.commits: Stage[_Commit] = Stage(self._send)
+        self._batch: CommitBatch | None = None
+        self._line: deque[PendingCommit] = deque()
+        pipeline.outcomes.bind(self._hand_over_outcomes)
+        pipeline.commits.bind(self._send)
 
     def commit(
-        self, actor_id: ActorId, shard: int, payload: bytes, expected: Position, done: Callable[[AppendOutcome], None]
+        self,
+        actor_id: ActorId,
+        shard: int,
+        payload: bytes,
+        expected: Position,
+        on_outcome: Callable[[AppendOutcome], None],
     ) -> None:
-        """Append `payload` after `expected`; `done` gets the outcome, once: `Fenced` when the lease had ended."""
+        """Append `payload` after `expected`; `on_outcome` gets the outcome, once: `Fenced` when the lease had ended."""
         self._counters.commits += 1
-        self.commits.add(_Commit(self, actor_id, shard, payload, expected, done))
+        pipeline = self._pipeline
+        commit = PendingCommit(pipeline.outcomes, self._lease_valid, actor_id, shard, payload, expected, on_outcome)
+        pipeline.commits.add(commit)
 
-    def may_send(self, shard: int) -> bool:
-        """Whether a commit for an actor of the shard may be sent again at this instant."""
+    def _lease_valid(self, shard: int) -> bool:
         return self._lease.valid(shard, self._now_s())
 
-    def _send(self, commits: list[_Commit]) -> None:
+    def _send(self, commits: list[PendingCommit]) -> None:
         """Let these join the line, and publish as much of it as may go now."""
         try:
             self._line.extend(commits)
@@ -122,7 +83,7 @@ class Committer:
                 commit.sent = False
                 self._give_up(commit, error)
 
-    def _give_up(self, commit: _Commit, error: BaseException) -> None:
+    def _give_up(self, commit: PendingCommit, error: BaseException) -> None:
         """Nothing more is known of a commit whose sending raised; its machine replays and tries again."""
         log.error("a commit could not be sent", exc_info=error, extra={"actor": str(commit.actor_id)})
         commit(Unknown(f"it could not be sent: {type(error).__name__}"))
@@ -148,7 +109,7 @@ class Committer:
             while self._line:
                 self._send_first(now_s)
             return
-        batch: list[_Commit] = []
+        batch: list[PendingCommit] = []
         room = TOGETHER_BYTES_MAX
         while self._line and room > 0 and len(batch) < min(self._store.together_max, self._in_flight_max):
             commit = self._line.popleft()
@@ -158,7 +119,7 @@ class Committer:
             room -= len(commit.payload)
         if not batch:
             return
-        self._batch = _Batch(len(batch))
+        self._batch = CommitBatch(len(batch))
         for commit in batch:
             commit.batch = self._batch
         self._in_flight += len(batch)
@@ -172,7 +133,7 @@ class Committer:
             for commit in batch:
                 self._give_up(commit, error)
 
-    def _send_one(self, commit: _Commit, now_s: float) -> None:
+    def _send_one(self, commit: PendingCommit, now_s: float) -> None:
         if not self._leaves(commit, now_s):
             return
         self._in_flight += 1
@@ -182,7 +143,7 @@ class Committer:
         except BaseException as error:
             self._give_up(commit, error)
 
-    def _leaves(self, commit: _Commit, now_s: float) -> bool:
+    def _leaves(self, commit: PendingCommit, now_s: float) -> bool:
         """Whether the commit may be sent now. If not, its machine hears of it as of any outcome."""
         try:
             if self._lease.valid(commit.shard, now_s):
@@ -195,7 +156,7 @@ class Committer:
             self._give_up(commit, error)
         return False
 
-    def _hand_over_outcomes(self, commits: list[_Commit]) -> None:
+    def _hand_over_outcomes(self, commits: list[PendingCommit]) -> None:
         """These have their outcomes: hand them over. The line goes on after all that they make possible."""
         if not commits:
             return
@@ -211,11 +172,11 @@ class Committer:
             try:
                 outcome = commit.outcome
                 assert outcome is not None
-                commit.done(outcome)
+                commit.on_outcome(outcome)
             except BaseException:  # machines see to their own faults
                 log.exception("an outcome could not be taken", extra={"actor": str(commit.actor_id)})
 
-    def _count_down(self, commit: _Commit) -> None:
+    def _count_down(self, commit: PendingCommit) -> None:
         self._in_flight -= 1
         batch = commit.batch
         if batch is not None:
@@ -223,7 +184,7 @@ class Committer:
             if not batch.left:
                 self._batch = None
 
-    def _measure(self, commits: list[_Commit], batch: _Batch | None) -> None:
+    def _measure(self, commits: list[PendingCommit], batch: CommitBatch | None) -> None:
         """What these outcomes say of how fast the store is; `batch` was under way when they came."""
         now_s, singles = self._now_s(), 0
         for commit in commits:

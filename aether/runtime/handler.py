@@ -12,36 +12,16 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextvars import copy_context
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any
 
 from aether.errors import ActorFailed, AetherError, DeadlineExceeded
 from aether.ids import ActorId
-from aether.runtime.activation import HandlerResult, innermost_frame, result_of, run_handler
+from aether.runtime.handler_task import HandlerResult, innermost_frame, noted, result_of, run_handler
+from aether.runtime.pending_command import PendingCommand
+from aether.runtime.protocols import RunningTurn
 from aether.runtime.worker_context import WorkerContext
 
 log = logging.getLogger("aether.turn")
-
-
-class HandledCommand(Protocol):
-    """The command that the handler runs for."""
-
-    expires_s: float
-    """Its deadline, Unix seconds: a later delivery may make it later."""
-
-    late: bool
-    """That the handler was at work at its deadline is known."""
-
-
-class AwaitingTurn(Protocol):
-    """The turn that waits for the handler."""
-
-    def handler_ended(self, end: HandlerResult, late: bool) -> None:
-        """It has ended; `late` says that it was past its deadline."""
-        ...
-
-    def handler_detached(self, error: AetherError) -> None:
-        """It goes on, and is not waited for any longer: `error` is its caller's answer."""
-        ...
 
 
 class Handler:
@@ -54,34 +34,26 @@ class Handler:
         "_deadline_s",
         "_detached",
         "_future",
-        "_handled",
         "_late",
+        "_pending",
         "_task",
         "_timer",
         "_turn",
         "_worker",
         "in_thread",
         "lock",
-    )  # fmt: skip
+    )
 
-    def __init__(
-        self,
-        turn: AwaitingTurn,
-        worker: WorkerContext,
-        actor_id: ActorId,
-        handled: HandledCommand,
-        command: str,
-        command_id: str,
-    ) -> None:
+    def __init__(self, turn: RunningTurn, worker: WorkerContext, actor_id: ActorId, pending: PendingCommand) -> None:
         self.in_thread = False
         self.lock = Lock()
-        self._turn: AwaitingTurn | None = turn
+        self._turn: RunningTurn | None = turn
         self._worker = worker
         self._actor_id = actor_id
-        self._handled = handled
-        self._command = command
-        self._command_id = command_id
-        self._deadline_s = handled.expires_s
+        self._pending = pending
+        self._command = pending.type.name
+        self._command_id = pending.command.id
+        self._deadline_s = pending.expires_s
         self._task: asyncio.Task[HandlerResult] | None = None
         self._future: Future[HandlerResult] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -90,6 +62,9 @@ class Handler:
 
     def start_task(self, result: Awaitable[Any], timeout_s: float) -> None:
         """Await what an asynchronous handler gave; at its deadline it is cancelled."""
+        note = self._worker.note
+        if note is not None:
+            result = noted(result, note, self._actor_id, self._command, self._command_id)
         task = self._task = self._worker.spawn(run_handler(result))
         task.set_name(f"{self._actor_id}.{self._command}")
         task.add_done_callback(self._task_done)
@@ -116,12 +91,12 @@ class Handler:
 
     def _overdue(self) -> None:
         """Its deadline has passed, unless a later delivery of its command brought a longer one."""
-        more_s = self._handled.expires_s - self._deadline_s
+        more_s = self._pending.expires_s - self._deadline_s
         if more_s > 0:
             self._deadline_s += more_s
             self._timer = self._worker.loop.call_later(more_s, self._overdue)
             return
-        self._late = self._handled.late = True
+        self._late = self._pending.late = True
         self._worker.late(self._actor_id, self._command, self._command_id)
         if self._future is None:
             self._cancel_task()

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from aether.errors import AetherError
-from aether.runtime.activation import innermost_frame
+from aether.runtime.handler_task import innermost_frame
 
 CANCEL_TIMEOUT_S = 0.5
 """How long a lifespan that was cancelled is waited for."""

@@ -7,7 +7,6 @@ or an unknown outcome sends it back to the history.
 
 import asyncio
 import logging
-from collections import deque
 from typing import Any
 
 from aether.core.actor.command_log import CommandLog
@@ -15,9 +14,7 @@ from aether.core.actor.lifecycle import Phase, Trigger, advance
 from aether.errors import (
     ActorFailed,
     AetherError,
-    DeadlineExceeded,
     HistoryRegressed,
-    Overloaded,
     Unavailable,
     UnreadableEvent,
 )
@@ -27,17 +24,13 @@ from aether.names import event_source
 from aether.ports import AppendOutcome, Committed, Conflict, Fenced, Refused, StoredCommit
 from aether.runtime.activation import replay
 from aether.runtime.fold import Fold
-from aether.runtime.pending_command import PendingCommand, other_command
+from aether.runtime.mailbox import Mailbox
+from aether.runtime.pending_command import PendingCommand
 from aether.runtime.turn import Turn
 from aether.runtime.worker_context import WorkerContext
 from aether.wire import Event, decode_commit, encode_answer, encode_error
 
 log = logging.getLogger("aether.machine")
-
-
-_NO_MAIL: deque[PendingCommand] = deque(maxlen=0)
-_NOBODY: dict[str, PendingCommand] = {}
-"""What an idle machine has instead of a mailbox and its index, which would take a kilobyte. Never written to."""
 
 
 class VirtualMachine:
@@ -51,7 +44,6 @@ class VirtualMachine:
         "_attempts",
         "_fold",
         "_idle",
-        "_known",
         "_mailbox",
         "_number",
         "_phase",
@@ -81,8 +73,7 @@ class VirtualMachine:
         self._worker = worker
         self._phase = Phase.REPLAYING
         self._fold: Fold | None = None
-        self._mailbox = _NO_MAIL
-        self._known = _NOBODY
+        self._mailbox: Mailbox | None = None
         self._turn: Turn | None = None
         self._attempts = 0
         self._seen = 0
@@ -130,7 +121,12 @@ class VirtualMachine:
     @property
     def idle(self) -> bool:
         """Whether nothing is open: no turn, no commit, no replay, nothing pending."""
-        return self._phase is Phase.IDLE and not self._mailbox
+        return self._phase is Phase.IDLE and not self._waiting
+
+    @property
+    def _waiting(self) -> int:
+        """How many commands wait for a turn."""
+        return 0 if self._mailbox is None else self._mailbox.waiting
 
     @property
     def unsaved(self) -> bool:
@@ -168,69 +164,31 @@ class VirtualMachine:
     # ------------------------------------------------------------------------------------------ commands
 
     def receive(self, pending: PendingCommand) -> None:
-        """Take a command: it is answered once, after whatever came before it. At a bound: `Overloaded`."""
-        worker, config = self._worker, self._worker.config
-        command_id = pending.command.id
-        if len(self._mailbox) >= config.mailbox_max:
+        """Take a command: it is answered once, after whatever came before it. Raises `Overloaded` at a bound."""
+        if self._mailbox is not None and self._mailbox.is_full:
             self.run_turn()  # it may only be the pipeline that it waits for
-        twin = self._known.get(command_id)
-        if twin is not None and len(twin.deliveries) >= config.mailbox_max:
-            self._refuse(pending, f"{config.mailbox_max} deliveries of one command wait for its answer", "mailbox_max")
-        elif twin is not None and not twin.is_same(pending):
-            worker.respond(pending.deliveries[0], other_command(pending))
-        elif twin is not None:
-            worker.counters.duplicates += 1
-            twin.merge(pending)
-        elif len(self._mailbox) >= config.mailbox_max:
-            self._refuse(pending, f"{self.actor_id} has {config.mailbox_max} commands waiting", "mailbox_max")
-        elif worker.waiting >= config.waiting_max:
-            self._refuse(pending, f"the worker has {config.waiting_max} commands waiting", "waiting_max")
-        else:
-            worker.waiting += 1
-            if self._known is _NOBODY:
-                self._known, self._mailbox = {}, deque()
-            self._known[command_id] = pending
-            self._mailbox.append(pending)
-            if self._phase is Phase.IDLE and len(self._mailbox) == 1:
-                worker.turns.add(self)
-
-    def answer(self, pending: PendingCommand, answer: bytes) -> None:
-        """Answer a command for good, to everybody who sent it."""
-        worker = self._worker
-        del self._known[pending.command.id]
-        worker.waiting -= 1
-        for delivery in pending.deliveries:
-            worker.respond(delivery, answer)
-
-    def drop(self, pending: PendingCommand) -> None:
-        """Forget a command without an answer, because the lease has ended: its callers ask the shard's owner."""
-        worker = self._worker
-        del self._known[pending.command.id]
-        worker.waiting -= 1
-        worker.counters.answers_fenced += len(pending.deliveries)
-
-    def _refuse(self, pending: PendingCommand, message: str, limit: str) -> None:
-        self._worker.counters.overloaded += 1
-        self._worker.respond(pending.deliveries[0], encode_error(Overloaded(message, limit=limit)))
+        mailbox = self._mailbox
+        if mailbox is None:
+            mailbox = Mailbox(self.actor_id, self._worker)
+        if mailbox.receive(pending):
+            self._mailbox = mailbox
+            if self._phase is Phase.IDLE and mailbox.waiting == 1:
+                self._worker.pipeline.turns.add(self)
 
     # ------------------------------------------------------------------------------------------ turns
 
     def run_turn(self) -> None:
         """Run the commands that wait, if nothing else was begun since the worker was asked for the turn."""
-        if self._phase is Phase.IDLE and self._mailbox:
-            if self._worker.detached and self.actor_id in self._worker.detached:
-                self._refuse_all(self._worker.detached[self.actor_id].refusal(self.actor_id))
-                self._schedule()
-                return
-            self._phase = advance(self._phase, Trigger.TURN_BEGUN)
-            self._turn = Turn(self, self._worker, self.fold, self._mailbox)
-            self._turn.run()
-
-    def _refuse_all(self, error: AetherError) -> None:
-        """Answer all that wait with an error that came before they ran."""
-        answer = encode_error(error)
-        while self._mailbox:
-            self.answer(self._mailbox.popleft(), answer)
+        mailbox, worker = self._mailbox, self._worker
+        if self._phase is not Phase.IDLE or mailbox is None or not mailbox.waiting:
+            return
+        if worker.detached and self.actor_id in worker.detached:
+            mailbox.refuse_waiting(worker.detached[self.actor_id].refusal(self.actor_id))
+            self._schedule()
+            return
+        self._phase = advance(self._phase, Trigger.TURN_BEGUN)
+        self._turn = turn = Turn(self, worker, self.fold, mailbox)
+        turn.run()
 
     def _schedule(self) -> None:
         """Ask for a turn if there is something to do and nothing is open."""
@@ -238,15 +196,17 @@ class VirtualMachine:
             return
         if self._seen > self.fold.position:
             self._replay_again()
-        elif self._mailbox:
-            self._worker.turns.add(self)
+        elif self._waiting:
+            self._worker.pipeline.turns.add(self)
         else:
-            if not self._known:
-                self._known, self._mailbox = _NOBODY, _NO_MAIL
+            if self._mailbox is not None and not self._mailbox.has_open:
+                self._mailbox = None
             self._wake()
 
-    def turn_over(self, turn: Turn) -> None:
-        """Called by the open turn when its handlers have run: commit what they emitted, or go on."""
+    def turn_over(self) -> None:
+        """Called by the turn when its handlers have run: commit what they emitted, or go on."""
+        turn = self._turn
+        assert turn is not None
         if turn.draft.has_events:
             payload, expected = turn.draft.payload(), self.fold.position
             self._phase = advance(self._phase, Trigger.COMMIT_SENT)
@@ -271,15 +231,16 @@ class VirtualMachine:
             self.fault(error)
 
     def _take_outcome(self, outcome: AppendOutcome) -> None:
-        turn, self._turn = self._turn, None
+        turn, self._turn, mailbox = self._turn, None, self._mailbox
         assert turn is not None
+        assert mailbox is not None
         if isinstance(outcome, Committed):
             self._attempts = 0
-            self._committed(turn, outcome.position)
+            self._committed(turn, mailbox, outcome.position)
             return
         if isinstance(outcome, Fenced):
             for reply in turn.draft.replies:
-                self.drop(reply.pending)
+                mailbox.drop(reply.pending)
             self._replay_again()
             return
         worker = self._worker
@@ -288,24 +249,24 @@ class VirtualMachine:
         elif isinstance(outcome, Refused):
             worker.append_refused(outcome.reason)
             if not self._attempts:  # else an append before it may still arrive, and the history has the last word
-                self._not_stored(turn, outcome.reason)
+                self._not_stored(turn, mailbox, outcome.reason)
                 return
         else:
             worker.append_unknown(self.actor_id, outcome)
             for reply in turn.draft.replies:
                 reply.pending.fresh = False  # it may be stored already
-        self._mailbox.extendleft(reply.pending for reply in reversed(turn.draft.replies))
+        mailbox.put_back_all(reply.pending for reply in turn.draft.replies)
         self._attempts += 1
         self._replay_again(wait=not isinstance(outcome, Conflict) or self._attempts > 1)
 
-    def _not_stored(self, turn: Turn, reason: str) -> None:
+    def _not_stored(self, turn: Turn, mailbox: Mailbox, reason: str) -> None:
         """The store has refused the commit: nothing of the turn has happened, and whoever waits for it hears so."""
         answer = encode_error(Unavailable(f"nothing was stored: {reason}"))
         self._replay_again()
         for reply in turn.draft.replies:
-            self.answer(reply.pending, answer)
+            mailbox.answer(reply.pending, answer)
 
-    def _committed(self, turn: Turn, position: Position) -> None:
+    def _committed(self, turn: Turn, mailbox: Mailbox, position: Position) -> None:
         fold, config = self.fold, self._worker.config
         if self._worker.unsure:
             self._worker.append_stored()
@@ -329,8 +290,8 @@ class VirtualMachine:
             if reply.stored:
                 expires_s = pending.remembered_until_s or pending.expires_s + config.command_log_margin_s
                 command_log.add(pending.command.id, answer, expires_s, before, pending.digest)
-            self.answer(pending, answer)
-        self._mailbox.extendleft(reversed(again))
+            mailbox.answer(pending, answer)
+        mailbox.put_back_all(again)
         if turn.rebuild:
             self._replay_again()
             return
@@ -361,9 +322,10 @@ class VirtualMachine:
         if self.stopped:
             return False
         self._worker.unread(self.actor_id, why)
-        self._expire_waiting(why)
+        if self._mailbox is not None:
+            self._mailbox.expire(why)
         # No append of its commands is under way, so whoever waits for a history that is gone can be told at once.
-        if not self._mailbox or (not self._attempts and why.details.get("gone")):
+        if not self._waiting or (not self._attempts and why.details.get("gone")):
             self.failed(why)
         return not self.stopped
 
@@ -391,14 +353,6 @@ class VirtualMachine:
                 actor=str(self.actor_id),
             )
 
-    def _expire_waiting(self, why: AetherError) -> None:
-        now_s = self._worker.clock.wall_s()
-        pending, kept = list(self._mailbox), [one for one in self._mailbox if one.expires_s > now_s]
-        self._mailbox = deque(kept)
-        for one in pending:
-            if one.expires_s <= now_s:
-                self.answer(one, encode_error(DeadlineExceeded(f"the history could not be read in time: {why}")))
-
     def failed(self, error: Exception) -> None:
         """The history cannot be folded: answer everybody and end. The next command tries again with a new machine."""
         if self.stopped:
@@ -410,12 +364,11 @@ class VirtualMachine:
             log.error("an actor cannot be activated", exc_info=error, extra={"actor": str(self.actor_id)})
         why = f"{self.actor_id} cannot be activated: {error!r}"
         described = error if isinstance(error, AetherError) else ActorFailed(why, actor=str(self.actor_id))
-        answer = encode_error(described)
         self._phase = advance(self._phase, Trigger.REPLAY_FAILED)
-        mailbox, self._mailbox = self._mailbox, _NO_MAIL
+        mailbox, self._mailbox = self._mailbox, None
         self._end()  # before the answers: who hears one may ask again at once, and needs another machine
-        for pending in mailbox:
-            self.answer(pending, answer)
+        if mailbox is not None:
+            mailbox.refuse_waiting(described)
 
     # ------------------------------------------------------------------------------------------ events from outside
 
@@ -503,13 +456,16 @@ class VirtualMachine:
 
     def abandon(self) -> None:
         """End at once and answer nobody: what is open has no known outcome here, and its callers ask again."""
+        self._abandon()
+
+    def _abandon(self) -> tuple[list[PendingCommand], list[PendingCommand]]:
+        """The commands that get no answer: those of the turn, and those that waited."""
         self._phase = advance(self._phase, Trigger.ABANDONED)
-        self._worker.waiting -= len(self._known)
-        self._known.clear()
-        self._mailbox.clear()
+        unanswered = ([], []) if self._mailbox is None else self._mailbox.abandon()
         if self._turn is not None:
             self._turn.cancel()
         self._end()
+        return unanswered
 
     def fault(self, error: BaseException) -> None:
         """Something within the runtime raised on behalf of this actor: end, and leave it to another machine.
@@ -523,16 +479,18 @@ class VirtualMachine:
         if self.stopped:
             return
         self._worker.counters.machines_given_up += 1
-        known, mailbox = list(self._known.values()), list(self._mailbox)
-        self.abandon()
+        in_turn, waiting = self._abandon()
         if phase is Phase.COMMITTING:
             return
-        again = encode_error(Unavailable(f"{actor} was given up for a fault of its worker"))
         what = f"a fault of the worker, not of the handler: {type(error).__name__}; see its log"
-        failed = encode_error(ActorFailed(what, actor=actor))
-        for pending in known:
+        self._tell(in_turn, ActorFailed(what, actor=actor))
+        self._tell(waiting, Unavailable(f"{actor} was given up for a fault of its worker"))
+
+    def _tell(self, commands: list[PendingCommand], error: AetherError) -> None:
+        answer = encode_error(error)
+        for pending in commands:
             for delivery in pending.deliveries:
-                self._worker.respond(delivery, again if pending in mailbox else failed)
+                self._worker.respond(delivery, answer)
 
     async def stop(self) -> None:
         """Answer everything taken, snapshot, and end."""

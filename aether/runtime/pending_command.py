@@ -4,14 +4,16 @@ It waits in a mailbox or runs in a turn. It has one owner at a time, on the even
 its machine's mailbox, a turn.
 """
 
+from datetime import datetime
 from typing import Any
 
 from aether.codec import digest
+from aether.core.actor.commit_draft import IdRetention
 from aether.errors import InvalidCommand
-from aether.model.definition import CommandType
+from aether.model.definition import CommandType, Context
 from aether.ports import Delivery
 from aether.runtime.counters import CommandCounts
-from aether.wire import Command, decided, encode_error
+from aether.wire import Command, decided, encode_error, instant
 
 
 class PendingCommand:
@@ -71,6 +73,28 @@ class PendingCommand:
         if bytes(self.command.args) == bytes(other.command.args):
             return True
         return digest(self.type.name, self.args) == digest(other.type.name, other.args)
+
+    def context(self, now: datetime) -> Context:
+        """What its handler knows of it; `now` is when the handler began."""
+        command = self.command
+        return Context(
+            command_id=command.id,
+            correlation_id=command.correlationid or command.id,
+            caller=command.caller,
+            deadline=command.deadline,
+            now=now,
+            traceparent=command.traceparent,
+        )
+
+    def retention(self, now_s: float, window_s: float, margin_s: float) -> IdRetention | None:
+        """What is stored of an id that the caller gave; None for one that the client library made.
+
+        Such an id is remembered for `window_s` from its commit, and for `margin_s` beyond its deadline at least.
+        """
+        if self.command.attempt:
+            return None
+        self.remembered_until_s = until_s = max(now_s + window_s, self.expires_s + margin_s)
+        return IdRetention(instant(until_s), self.digest)
 
 
 def other_command(pending: PendingCommand) -> bytes:

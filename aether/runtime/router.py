@@ -27,7 +27,6 @@ from aether.runtime.counters import CommandCounts, Counters
 from aether.runtime.machine import VirtualMachine
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.registry import Registry
-from aether.runtime.stage import Stage
 from aether.runtime.state_at_version import StateAtVersion
 from aether.runtime.state_query import StateQuery, decode_state_args
 from aether.runtime.worker_context import WorkerContext
@@ -60,8 +59,6 @@ class Router:
         self._worker: WorkerContext | None = None
         self._made = 0
         self.registry = Registry(self._make, active_vms_max)
-        self.deliveries: Stage[Delivery] = Stage(self._read_all)
-        self.arrivals: Stage[PendingCommand] = Stage(self._hand_over_all)
 
     def load(self, model: Model) -> None:
         """Take the model whose commands are read."""
@@ -73,8 +70,10 @@ class Router:
                 self._counts[command] = self._counters.of(kind, command.name)
 
     def open(self, worker: WorkerContext) -> None:
-        """Take commands from now on."""
+        """Take commands from now on, and do the work of the stages `deliveries` and `arrivals`."""
         self._worker = worker
+        worker.pipeline.deliveries.bind(self._decode_all)
+        worker.pipeline.arrivals.bind(self._enqueue_all)
 
     def close(self) -> None:
         """Refuse commands, and end every machine without an answer to anybody."""
@@ -91,9 +90,9 @@ class Router:
         """Take one command from the transport; it is answered once, or dropped by the reply fence."""
         self._counters.commands += 1
         if self._worker is None:
-            self._read_all([delivery])
+            self._decode_all([delivery])
         else:
-            self.deliveries.add(delivery)
+            self._worker.pipeline.deliveries.add(delivery)
 
     def stored(self, commit: StoredCommit) -> None:
         """A commit was stored, by whomever: its machine looks whether it is news."""
@@ -107,17 +106,17 @@ class Router:
             raise Unavailable("the runtime has no model")
         return self._model.actor_type(kind)
 
-    def _read_all(self, deliveries: list[Delivery]) -> None:
+    def _decode_all(self, deliveries: list[Delivery]) -> None:
         now_s = 0.0
         for delivery in deliveries:
             try:
                 if not now_s and self._worker is not None:
                     now_s = self._worker.clock.wall_s()
-                self._read(delivery, now_s)
+                self._decode(delivery, now_s)
             except BaseException as error:  # SystemExit too: arguments are made by users' code
                 self._not_taken(delivery, error)
 
-    def _hand_over_all(self, arrivals: list[PendingCommand]) -> None:
+    def _enqueue_all(self, arrivals: list[PendingCommand]) -> None:
         now_s = 0.0
         for pending in arrivals:
             delivery = pending.deliveries[0]
@@ -150,7 +149,7 @@ class Router:
         why = f"the command could not be taken: {type(error).__name__}; see the worker's log"
         self._respond(delivery, encode_error(ActorFailed(why, actor=actor)))
 
-    def _read(self, delivery: Delivery, now_s: float) -> None:
+    def _decode(self, delivery: Delivery, now_s: float) -> None:
         worker = self._worker
         if worker is None:
             raise Unavailable("the worker is stopping")
@@ -168,7 +167,7 @@ class Router:
         if worker.health.trouble and not command_type.query:
             _check_appends(worker)
         given = "" if command.attempt or command_type.query else digest(command.command, args)
-        self.arrivals.add(
+        worker.pipeline.arrivals.add(
             PendingCommand(command, command_type, args, delivery, expires_s, self._counts[command_type], given)
         )
 
@@ -183,7 +182,7 @@ class Router:
             return
         query = self._state_queries[actor_type.kind]
         counts = self._counts[query]
-        self.arrivals.add(PendingCommand(command, query, delivery.actor_id, delivery, expires_s, counts))
+        worker.pipeline.arrivals.add(PendingCommand(command, query, delivery.actor_id, delivery, expires_s, counts))
 
     def _respond(self, delivery: Delivery, answer: bytes) -> None:
         if self._worker is not None:

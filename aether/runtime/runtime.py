@@ -35,10 +35,10 @@ from aether.runtime.lifespan import Lifespan
 from aether.runtime.local import Message, local_delivery
 from aether.runtime.losses import Halts, Losses
 from aether.runtime.machine import VirtualMachine
+from aether.runtime.pipeline import CommandPipeline
 from aether.runtime.replay import Replayer
 from aether.runtime.router import Router, unknown_command
 from aether.runtime.snapshots import SnapshotWriter
-from aether.runtime.stage import Stage, StagePipeline
 from aether.runtime.state_at_version import StateAtVersion
 from aether.runtime.worker_context import WorkerContext
 from aether.wire import (
@@ -65,19 +65,6 @@ LOOK_AGAIN_S = 0.5
 
 CANCEL_TIMEOUT_S = 1.0
 """How long a cancelled handler may take to end after a drain that took too long."""
-
-
-def _stages(router: Router, worker: WorkerContext) -> list[Stage[Any]]:
-    """What happens to a command, in the order in which all commands of one event loop iteration go through it."""
-    return [
-        worker.committer.outcomes,
-        router.deliveries,
-        router.arrivals,
-        worker.turns,
-        worker.decided,
-        worker.committer.commits,
-        worker.answers,
-    ]
 
 
 def _soon() -> Callable[[Callable[[], None]], object]:
@@ -160,7 +147,7 @@ class Runtime:
         self._lifespan: Lifespan | None = None
         self._model: Model | None = None
         self._worker: WorkerContext | None = None
-        self._pipeline: StagePipeline | None = None
+        self._pipeline: CommandPipeline | None = None
         self._background = Background()
         self._state_at_version = StateAtVersion(event_store)
         self._router = Router(self.counters, self._state_at_version, connection.shards, self.config.active_vms_max)
@@ -185,15 +172,18 @@ class Runtime:
         connection, config, make = self.connection, self.config, self._model.lifespan
         if make is not None:
             self._lifespan = Lifespan(make, self._model.name, config.lifespan_exit_timeout_s, self._lifespan_ended)
+        self._pipeline = pipeline = CommandPipeline(_soon())
         threads = ThreadPoolExecutor(config.blocking_threads_max, thread_name_prefix="aether handler")
         self._worker = WorkerContext(
             namespace=connection.namespace,
             config=config,
             clock=connection.clock,
             lease=self._lease,
+            pipeline=pipeline,
             committer=Committer(
                 self.event_store,
                 self.counters,
+                pipeline,
                 config.commits_in_flight_max,
                 now_s=connection.clock.boot_s,
                 lease=self._lease,
@@ -224,7 +214,6 @@ class Runtime:
             lifespan=self._lifespan,
         )
         self._router.open(self._worker)
-        self._pipeline = StagePipeline(_soon(), _stages(self._router, self._worker))
         try:
             if self._lifespan is not None:
                 await self._lifespan.enter()
@@ -263,7 +252,10 @@ class Runtime:
             async with asyncio.timeout(self.config.drain_timeout_s):
                 await self._drain()
         except TimeoutError:
-            log.error("the drain took too long", extra={"open": worker.waiting, "active": len(self._router.registry)})
+            log.error(
+                "the drain took too long",
+                extra={"open": worker.admission.waiting, "active": len(self._router.registry)},
+            )
         finally:
             await self._end(worker)
 

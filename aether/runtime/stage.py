@@ -6,61 +6,69 @@ all commands of one iteration read it once (Larus and Parkes, "Using Cohort Sche
 USENIX 2002). It also means that what came together for one actor is in one turn, and what can be committed together is
 in line together.
 
-Plain calls, no coroutine. It runs on the event loop only.
+Plain calls, no coroutine. It runs on the event loop only. `aether.runtime.pipeline` says which stages there are.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
 class Stage(Generic[T]):
-    """Items that wait for the same to be done to them: `work` gets all of them, perhaps none, in each run.
+    """Items that wait for the same work. The work gets all of them, perhaps none, once in each run of the pipeline.
 
-    `work` must not raise. What it adds to a later stage belongs to the same run; to an earlier one, to the next.
+    The work must not raise. What it adds to a later stage belongs to the same run; to an earlier one, to the next.
     """
 
-    __slots__ = ("_waiting", "_work", "pipeline")
+    __slots__ = ("_items", "_pipeline", "_work")
 
-    def __init__(self, work: Callable[[list[T]], None]) -> None:
-        self.pipeline: StagePipeline | None = None
-        self._work = work
-        self._waiting: list[T] = []
+    def __init__(self, pipeline: "StagePipeline") -> None:
+        self._pipeline = pipeline
+        self._work: Callable[[list[T]], None] | None = None
+        self._items: list[T] = []
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._items)
 
-    @property
-    def running(self) -> bool:
-        """Whether the pipeline runs: what is added to a later stage now is done in this synchronous step."""
-        return self.pipeline is not None and self.pipeline.running
+    def bind(self, work: Callable[[list[T]], None]) -> None:
+        """Have `work` done to the items. Called once, by the owner of the work, before the first item."""
+        self._work = work
 
     def add(self, item: T) -> None:
-        """Do it to this one too, in the event loop's next turn at the latest."""
-        self._waiting.append(item)
-        pipeline = self.pipeline
-        if pipeline is not None and not pipeline.due:
+        """Do the work to this item too: in this run if the stage is still to come, else in the next."""
+        self._items.append(item)
+        pipeline = self._pipeline
+        if not pipeline.due:
             pipeline.call()
 
     def run(self) -> None:
-        """Do it to all that wait."""
-        waiting, self._waiting = self._waiting, []
-        self._work(waiting)
+        """Do the work to all items."""
+        items, self._items = self._items, []
+        work = self._work
+        assert work is not None, "a stage was run before its work was bound"
+        work(items)
 
 
 class StagePipeline:
-    """The stages of one runtime, in their order. `soon` calls back in the event loop's next turn."""
+    """Stages in the order in which they were added. `soon` calls back in the event loop's next iteration.
+
+    `due`: a run is asked for, or under way. `running`: what is added to a later stage is done in this synchronous step.
+    """
 
     __slots__ = ("_soon", "_stages", "due", "running")
 
-    def __init__(self, soon: Callable[[Callable[[], None]], object], stages: Sequence[Stage[Any]]) -> None:
+    def __init__(self, soon: Callable[[Callable[[], None]], object]) -> None:
         self.due = False
         self.running = False
         self._soon = soon
-        self._stages = list(stages)
-        for stage in self._stages:
-            stage.pipeline = self
+        self._stages: list[Stage[Any]] = []
+
+    def add_stage(self) -> Stage[Any]:
+        """A stage behind those that there are."""
+        stage: Stage[Any] = Stage(self)
+        self._stages.append(stage)
+        return stage
 
     def call(self) -> None:
         """Run when the event loop has handed over what it has now."""

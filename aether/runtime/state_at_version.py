@@ -8,7 +8,7 @@ import asyncio
 import logging
 from typing import Any
 
-from aether.errors import ActorFailed, AetherError, DeadlineExceeded, Overloaded, UnreadableEvent
+from aether.errors import ActorFailed, AetherError, DeadlineExceeded, UnreadableEvent
 from aether.model.definition import ActorType, State
 from aether.ports import Delivery, EventStore
 from aether.runtime.replay import fold_until
@@ -30,10 +30,7 @@ class StateAtVersion:
         self, delivery: Delivery, actor_type: ActorType, version: int, within_s: float, worker: WorkerContext
     ) -> None:
         """Answer with the state at `version`, in the background. Raises `Overloaded` at `waiting_max`."""
-        if worker.waiting >= worker.config.waiting_max:
-            worker.counters.overloaded += 1
-            raise Overloaded(f"the worker has {worker.config.waiting_max} commands waiting", limit="waiting_max")
-        worker.waiting += 1
+        worker.admission.admit()
         reading = worker.spawn(self._answer(delivery, actor_type, version, within_s, worker))
         self._readings.add(reading)
         reading.add_done_callback(self._readings.discard)
@@ -61,7 +58,7 @@ class StateAtVersion:
             log.exception("an earlier state cannot be shown", extra={"actor": str(delivery.actor_id)})
             answer = encode_error(ActorFailed(repr(error), actor=str(delivery.actor_id)))
         finally:
-            worker.waiting -= 1
+            worker.admission.release()
         worker.respond(delivery, answer)
 
 

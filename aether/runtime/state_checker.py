@@ -6,7 +6,7 @@ belongs to one `Fold`, and is made when the fold has been replayed. States of im
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from aether.errors import StateChangedOutsideEvent
 from aether.ids import ActorId
@@ -30,24 +30,24 @@ class CheckBudget:
     A worker with few commands checks each of them, a busy one as many as the share pays for.
     """
 
-    __slots__ = ("_left_s", "_now_s", "_share", "_since_s")
+    __slots__ = ("_left_s", "_share", "_since_s", "now_s")
 
     def __init__(self, share: float, now_s: Callable[[], float]) -> None:
         self._share = share
-        self._now_s = now_s
+        self.now_s = now_s
         self._since_s = now_s()
         self._left_s = _SAVED_MAX_S if share else 0.0
 
     def pays(self) -> bool:
         """Whether there is time left for a check."""
-        now_s = self._now_s()
+        now_s = self.now_s()
         self._left_s = min(_SAVED_MAX_S, self._left_s + (now_s - self._since_s) * self._share)
         self._since_s = now_s
         return self._left_s > 0.0
 
     def spend(self, began_s: float) -> None:
         """A check that began then has ended."""
-        self._left_s -= self._now_s() - began_s
+        self._left_s -= self.now_s() - began_s
 
 
 def changed_in_place(actor_id: ActorId, field: str) -> StateChangedOutsideEvent:
@@ -56,6 +56,13 @@ def changed_in_place(actor_id: ActorId, field: str) -> StateChangedOutsideEvent:
     return StateChangedOutsideEvent(
         f"{actor_id}: {field} was changed outside an @event method; {why}", actor=str(actor_id), field=field
     )
+
+
+class StateChange(NamedTuple):
+    """A field that is not what the events make of it; `certain` says that the latest command changed it."""
+
+    field: str
+    certain: bool
 
 
 class StateChecker:
@@ -119,6 +126,15 @@ class StateChecker:
     def certain(self) -> bool:
         """Whether only the latest command can have changed the state since it was compared last."""
         return self._commands <= 1 and not self._found
+
+    def check(self, state: State, budget: CheckBudget) -> StateChange | None:
+        """Compare the state after a command, if it is its turn or the budget pays: what was changed, if anything."""
+        if not self.due and not (self.sampled and budget.pays()):
+            return None
+        certain, began_s = self.certain, budget.now_s()
+        field = self.changed(state)
+        budget.spend(began_s)
+        return None if field is None else StateChange(field, certain)
 
     def changed(self, state: State) -> str | None:
         """The field in which the state is not what its events make of it, or None. From then on it is known to be."""

@@ -7,11 +7,10 @@ the only place where users' command handlers run.
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable
 from datetime import datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from aether.core.actor.commit_draft import CommitDraft, EmittedEvent, IdRetention
 from aether.errors import (
@@ -19,16 +18,17 @@ from aether.errors import (
     AetherError,
     DeadlineExceeded,
     InvalidCommand,
-    Overloaded,
-    Rejected,
     StateChangedOutsideEvent,
 )
-from aether.ids import ActorId
-from aether.model.definition import ActorType, Context, Scope
-from aether.runtime.activation import HandlerResult, noted
-from aether.runtime.fold import LOST_ONCE, Fold
+from aether.model.definition import Context
+from aether.runtime.earlier_answer import earlier_answer
+from aether.runtime.fold import Fold
 from aether.runtime.handler import Handler
-from aether.runtime.pending_command import PendingCommand, other_command
+from aether.runtime.handler_failure import encode_failure
+from aether.runtime.handler_task import HandlerResult
+from aether.runtime.mailbox import Mailbox
+from aether.runtime.pending_command import PendingCommand
+from aether.runtime.protocols import Machine
 from aether.runtime.running import running as running_command
 from aether.runtime.state_checker import StateChecker, changed_in_place
 from aether.runtime.worker_context import WorkerContext
@@ -39,7 +39,6 @@ from aether.wire import (
     encode_answer,
     encode_error,
     error_data,
-    instant,
     without_details,
 )
 
@@ -47,40 +46,6 @@ log = logging.getLogger("aether.turn")
 
 TURN_BYTES_MAX = 128 * 1024
 """A turn of several commands ends when its commit has grown to this; one command may take all the store allows."""
-
-
-class Owner(Scope, Protocol):
-    """What a turn asks of its machine."""
-
-    actor_id: ActorId
-    actor_type: ActorType
-    shard: int
-
-    @property
-    def source(self) -> str:
-        """The CloudEvents source of the actor's events."""
-        ...
-
-    def answer(self, pending: PendingCommand, answer: bytes) -> None:
-        """Answer a command for good."""
-        ...
-
-    def drop(self, pending: PendingCommand) -> None:
-        """Forget a command without an answer: its callers ask the shard's owner."""
-        ...
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the machine has ended without waiting for the turn."""
-        ...
-
-    def turn_over(self, turn: "Turn") -> None:
-        """The handlers have run: commit, or go on."""
-        ...
-
-    def fault(self, error: BaseException) -> None:
-        """Something that is no handler raised: end, with the turn."""
-        ...
 
 
 class Turn:
@@ -92,10 +57,10 @@ class Turn:
         "_checkpoint",
         "_fold",
         "_handler",
+        "_machine",
         "_mailbox",
         "_now",
         "_now_s",
-        "_owner",
         "_reply",
         "_running",
         "_touched",
@@ -104,10 +69,10 @@ class Turn:
         "rebuild",
     )  # fmt: skip
 
-    def __init__(self, owner: Owner, worker: WorkerContext, fold: Fold, mailbox: deque[PendingCommand]) -> None:
-        self.draft: CommitDraft[PendingCommand] = CommitDraft(owner.source, fold.version)
+    def __init__(self, machine: Machine, worker: WorkerContext, fold: Fold, mailbox: Mailbox) -> None:
+        self.draft: CommitDraft[PendingCommand] = CommitDraft(machine.source, fold.version)
         self.rebuild = False
-        self._owner = owner
+        self._machine = machine
         self._worker = worker
         self._fold = fold
         self._mailbox = mailbox
@@ -127,15 +92,7 @@ class Turn:
         running = self._running or self._awaited
         if running is None:
             raise RuntimeError("there is no command to tell of outside a command handler")
-        command = running.command
-        return Context(
-            command_id=command.id,
-            correlation_id=command.correlationid or command.id,
-            caller=command.caller,
-            deadline=command.deadline,
-            now=self._time(),
-            traceparent=command.traceparent,
-        )
+        return running.context(self._time())
 
     def _time(self) -> datetime:
         """When the running command began: the time of its events."""
@@ -163,13 +120,13 @@ class Turn:
     def _apply(self, running: PendingCommand, event: object) -> None:
         fold = self._fold
         if running.type.query:
-            raise ActorFailed(f"the query {running.type.name} emitted an event", actor=str(self._owner.actor_id))
-        event_type = self._owner.actor_type.event_type_of(event)
+            raise ActorFailed(f"the query {running.type.name} emitted an event", actor=str(self._machine.actor_id))
+        event_type = self._machine.actor_type.event_type_of(event)
         body, same = event_type.encode_checked(event)
         if not self._touched:
-            self._checkpoint = self._owner.actor_type.checkpoint(fold.state)
+            self._checkpoint = self._machine.actor_type.checkpoint(fold.state)
             self._touched = True
-        fold.state = self._owner.actor_type.evolve(fold.state, same)
+        fold.state = self._machine.actor_type.evolve(fold.state, same)
         if fold.checker is not None:
             fold.checker.applied(event_type, body, event_type.schema_version)
         emitted = EmittedEvent(event_type.name, event_type.schema_version, body)
@@ -202,39 +159,39 @@ class Turn:
         Returns early while an asynchronous handler runs, and when the last command has emitted while the pipeline runs:
         its worker calls `finish` in the same synchronous step.
         """
-        draft, mailbox, worker, shard = self.draft, self._mailbox, self._worker, self._owner.shard
+        draft, mailbox, worker, shard = self.draft, self._mailbox, self._worker, self._machine.shard
         commands_max = worker.config.turn_commands_max
-        while mailbox and commands_max > 0 and draft.bytes < TURN_BYTES_MAX and not self.rebuild:
+        while mailbox.waiting and commands_max > 0 and draft.bytes < TURN_BYTES_MAX and not self.rebuild:
             commands_max -= 1
             if not worker.owns(shard):
-                self._owner.drop(mailbox.popleft())
-            elif not self._begin(mailbox.popleft()):
+                mailbox.drop(mailbox.next())
+            elif not self._begin(mailbox.next()):
                 return
-        self._owner.turn_over(self)
+        self._machine.turn_over()
 
     def finish(self, now_s: float) -> None:
         """Encode what the last command has emitted, and end the turn. `now_s`: Unix seconds."""
         pending = self._running
-        if pending is not None and not self._owner.stopped:
+        if pending is not None and not self._machine.stopped:
             self._join_commit(pending, self._reply, now_s)
-            self._owner.turn_over(self)
+            self._machine.turn_over()
 
     def fault(self, error: BaseException) -> None:
         """Something that is no handler raised: the machine is given up, and the turn with it."""
-        self._owner.fault(error)
+        self._machine.fault(error)
 
     def _begin(self, pending: PendingCommand) -> bool:
         """Run one command; False when the turn goes on later: its handler has to be awaited, or its events encoded."""
         now_s = self._now_s = self._worker.clock.wall_s()
         self._now = None
-        answer = self._lost_before(pending) if pending.type.query else self._answered_before(pending, now_s)
+        answer = earlier_answer(self._fold, pending, self._worker, now_s, len(self.draft.replies))
         if answer is not None:
-            self._owner.answer(pending, answer)
+            self._mailbox.answer(pending, answer)
             return True
         if pending.expires_s <= now_s:
             pending.counts.timed_out += 1
             expired = DeadlineExceeded(f"the deadline of {pending.type.name} passed before its turn")
-            self._owner.answer(pending, encode_error(expired))
+            self._mailbox.answer(pending, encode_error(expired))
             return True
         if self._fold.checker is not None and not self._is_witnessed(self._fold.checker, pending):
             return True
@@ -247,9 +204,9 @@ class Turn:
             return False
         note = self._worker.note
         if note is not None:
-            note.begin(self._owner.actor_id, pending.type.name, pending.command.id)
+            note.begin(self._machine.actor_id, pending.type.name, pending.command.id)
         try:
-            result = pending.type.invoke(self._fold.state, self._owner, pending.args)
+            result = pending.type.invoke(self._fold.state, self._machine, pending.args)
             awaitable = hasattr(result, "__await__")  # which may be users' code too
         except BaseException as error:  # SystemExit and CancelledError too: here they end and cancel nothing of ours
             if note is not None:
@@ -263,43 +220,17 @@ class Turn:
             return False
         return self._succeeded(pending, result)
 
-    def _answered_before(self, pending: PendingCommand, now_s: float) -> bytes | None:
-        command_log = self._fold.command_log
-        if command_log is None:
-            return None
-        command_log.forget_expired(now_s)
-        known = command_log.get(pending.command.id)
-        if known is not None:
-            self._worker.counters.duplicates += 1
-            noted = command_log.digest(pending.command.id)
-            return known if noted in ("", pending.digest) or not pending.digest else other_command(pending)
-        if len(command_log) + len(self.draft.replies) >= self._worker.config.command_log_max:
-            self._worker.counters.overloaded += 1
-            message = f"{self._owner.actor_id} remembers {len(command_log)} commands, the most it may"
-            return encode_error(Overloaded(message, limit="command_log_max"))
-        return None
-
-    def _lost_before(self, pending: PendingCommand) -> bytes | None:
-        """The answer to a query that has ended workers: nothing else of queries is remembered."""
-        command_log = self._fold.command_log
-        if command_log is None or command_log.get(f"{LOST_ONCE}{pending.command.id}") is None:
-            return None
-        return command_log.get(pending.command.id)
-
     def _await_handler(self, pending: PendingCommand, result: Awaitable[Any], timeout_s: float) -> None:
-        note = self._worker.note
-        if note is not None:
-            result = noted(result, note, self._owner.actor_id, pending.type.name, pending.command.id)
-        self._awaited, self._handler = pending, self._handler_of(pending)
+        self._awaited = pending
+        self._handler = Handler(self, self._worker, self._machine.actor_id, pending)
         self._handler.start_task(result, timeout_s)
 
     def _call_in_thread(self, pending: PendingCommand, timeout_s: float) -> None:
         self._time()  # here, because the handler asks for it in its thread
-        self._awaited, self._handler = pending, self._handler_of(pending)
-        self._handler.start_thread(partial(pending.type.invoke, self._fold.state, self._owner, pending.args), timeout_s)
-
-    def _handler_of(self, pending: PendingCommand) -> Handler:
-        return Handler(self, self._worker, self._owner.actor_id, pending, pending.type.name, pending.command.id)
+        self._awaited = pending
+        self._handler = Handler(self, self._worker, self._machine.actor_id, pending)
+        call = partial(pending.type.invoke, self._fold.state, self._machine, pending.args)
+        self._handler.start_thread(call, timeout_s)
 
     def handler_detached(self, error: AetherError) -> None:
         """The handler goes on, and is waited for no longer: `error` is its caller's answer. Never raises."""
@@ -314,16 +245,16 @@ class Turn:
             else:
                 pending.counts.failed += 1
             self._refused(pending, encode_error(error))
-            self._owner.turn_over(self)
+            self._machine.turn_over()
         except BaseException as fault:
-            self._owner.fault(fault)
+            self._machine.fault(fault)
 
     def handler_ended(self, end: HandlerResult, late: bool) -> None:
         """The handler has ended, past its deadline if it was `late`. Never raises."""
         try:
             self._take_end(end, late)
         except BaseException as fault:
-            self._owner.fault(fault)
+            self._machine.fault(fault)
 
     def _take_end(self, end: HandlerResult, late: bool) -> None:
         pending, self._awaited, self._handler = self._awaited, None, None
@@ -354,9 +285,11 @@ class Turn:
             self._failed(pending, error)
             return True
         if draft.emitted:
-            if not self._mailbox and self._worker.decided.running:  # else the next one needs to know the commit's size
+            if (
+                not self._mailbox.waiting and self._worker.pipeline.running
+            ):  # else the next one needs to know the commit's size
                 self._reply = reply
-                self._worker.decided.add(self)
+                self._worker.pipeline.drafts.add(self)
                 return False
             self._join_commit(pending, reply, self._worker.clock.wall_s())
             return True
@@ -369,14 +302,14 @@ class Turn:
             draft.accept(pending, reply, b"", fresh=pending.fresh and not pending.type.query)
         else:
             pending.counts.ok += 1
-            self._owner.answer(pending, encode_answer(reply, draft.version, self._fold.position))
+            self._mailbox.answer(pending, encode_answer(reply, draft.version, self._fold.position))
         return True
 
     def _late(self, pending: PendingCommand) -> None:
         """Its handler has ended well, and after its deadline."""
         if not pending.late:
             pending.late = True
-            self._worker.late(self._owner.actor_id, pending.type.name, pending.command.id)
+            self._worker.late(self._machine.actor_id, pending.type.name, pending.command.id)
 
     def _join_commit(self, pending: PendingCommand, reply: bytes, now_s: float) -> None:
         draft = self.draft
@@ -391,7 +324,7 @@ class Turn:
             self._refused(pending, encode_error(InvalidCommand(message)))
         elif draft.bytes + len(chunk) + 1 > bytes_max:
             self._undo()
-            self._mailbox.appendleft(pending)
+            self._mailbox.put_back(pending)
             self.rebuild = True
         else:
             self._running = None
@@ -405,6 +338,9 @@ class Turn:
             return
         self._refused(pending, self._failure(pending, error))
 
+    def _failure(self, pending: PendingCommand, error: BaseException) -> bytes:
+        return encode_failure(error, pending, self._machine.actor_id, self._worker.counters)
+
     def _refused(self, pending: PendingCommand, error: bytes) -> None:
         """The command is decided: none of its events is stored, and this error is its answer."""
         self._undo()
@@ -416,7 +352,7 @@ class Turn:
         if self.draft.has_events:
             self.draft.refuse(pending, answer, fresh=pending.fresh and not pending.type.query)
         else:
-            self._owner.answer(pending, answer)
+            self._mailbox.answer(pending, answer)
 
     # ------------------------------------------------------------------------------- what else has to be stored
 
@@ -435,7 +371,7 @@ class Turn:
             self.draft.accept(pending, reply, chunk)
         elif not self.draft.has_events:
             message = f"the reply of {pending.type.name} takes {len(reply)} bytes, more than can be stored"
-            self._refused(pending, encode_error(ActorFailed(message, actor=str(self._owner.actor_id))))
+            self._refused(pending, encode_error(ActorFailed(message, actor=str(self._machine.actor_id))))
         else:
             self._put_off(pending)
 
@@ -459,20 +395,15 @@ class Turn:
         draft.discard()
         return None
 
+    def _retention(self, pending: PendingCommand, now_s: float) -> IdRetention | None:
+        config, own_s = self._worker.config, self._machine.actor_type.command_window_s
+        window_s = config.command_window_s if own_s is None else own_s
+        return pending.retention(now_s, window_s, config.command_log_margin_s)
+
     def _put_off(self, pending: PendingCommand) -> None:
         """Run the command again in the next turn, whose commit has room for it."""
-        self._mailbox.appendleft(pending)
+        self._mailbox.put_back(pending)
         self.rebuild = True
-
-    def _retention(self, pending: PendingCommand, now_s: float) -> IdRetention | None:
-        """What is stored of an id that the caller gave; None for one that the client library made."""
-        if pending.command.attempt:
-            return None
-        config, own_s = self._worker.config, self._owner.actor_type.command_window_s
-        window_s = config.command_window_s if own_s is None else own_s
-        until_s = max(now_s + window_s, pending.expires_s + config.command_log_margin_s)
-        pending.remembered_until_s = until_s
-        return IdRetention(instant(until_s), pending.digest)
 
     def _is_witnessed(self, checker: StateChecker, pending: PendingCommand) -> bool:
         """Begin a command before a checker. False when the state is not the fold: it is rebuilt before the command."""
@@ -484,28 +415,22 @@ class Turn:
 
     def _has_changed(self, checker: StateChecker, pending: PendingCommand) -> bool:
         """Whether the state was changed outside an event method; then the command has failed, or is run again."""
-        budget = self._worker.check_budget
-        if not checker.due and not (checker.sampled and budget.pays()):
+        change = checker.check(self._fold.state, self._worker.check_budget)
+        if change is None:
             return False
-        certain, began_s = checker.certain, self._worker.clock.boot_s()
-        field = checker.changed(self._fold.state)
-        budget.spend(began_s)
-        if field is None:
-            return False
-        if certain:
+        if change.certain:
             self.rebuild = True
             self._worker.counters.states_changed += 1
-            error = changed_in_place(self._owner.actor_id, field)
-            self._refused(pending, self._failure(pending, error))
+            self._refused(pending, self._failure(pending, changed_in_place(self._machine.actor_id, change.field)))
         else:
-            self._rebuild_for(pending, field)
+            self._rebuild_for(pending, change.field)
         return True
 
     def _rebuild_for(self, pending: PendingCommand, field: str) -> None:
         """Some earlier command, or code beside it, changed the state: rebuild it, and run this command on it."""
         self._worker.counters.states_changed += 1
         log.error("a state was changed outside an event method by an earlier command or a task; it is rebuilt",
-                  extra={"actor": str(self._owner.actor_id), "field": field})  # fmt: skip
+                  extra={"actor": str(self._machine.actor_id), "field": field})  # fmt: skip
         self._undo()
         self._put_off(pending)
 
@@ -521,39 +446,4 @@ class Turn:
             if checkpoint is None:
                 self.rebuild = True
             else:
-                self._fold.state = self._owner.actor_type.restore(self._fold.state, checkpoint)
-
-    def _failure(self, pending: PendingCommand, error: BaseException) -> bytes:
-        try:
-            return encode_error(self._described(pending, error))
-        except BaseException as unspeakable:  # users' code too: the error's text, its details, its class
-            name, why = type(error).__name__, type(unspeakable).__name__
-            message = f"{pending.command.command} failed with {name}, which cannot be described: {why}"
-            log.error(message, exc_info=unspeakable, extra={"actor": str(self._owner.actor_id)})
-            return encode_error(ActorFailed(message, actor=str(self._owner.actor_id), command_id=pending.command.id))
-
-    def _described(self, pending: PendingCommand, error: BaseException) -> AetherError:
-        """What a handler's error is to the caller: a decision is passed on, everything else is the handler's failure.
-
-        A handler cannot speak for the runtime: callers retry `Unavailable`, and believe what `DeadlineExceeded` says.
-        """
-        if isinstance(error, Rejected | InvalidCommand):
-            self._worker.counters.commands_rejected += 1
-            pending.counts.rejected += 1
-            return error
-        self._worker.counters.handlers_failed += 1
-        pending.counts.failed += 1
-        command = pending.command
-        log.error(
-            "a handler failed",
-            exc_info=error,
-            extra={"actor": str(self._owner.actor_id), "command": command.command, "command_id": command.id},
-        )
-        if isinstance(error, StateChangedOutsideEvent):
-            return error
-        what = f"{type(error).__name__}: {error}"
-        if isinstance(error, ActorFailed):
-            what = error.message
-        elif isinstance(error, asyncio.CancelledError):
-            what = "CancelledError: its own code cancelled it, or something that it waited for"
-        return ActorFailed(f"{command.command} failed: {what}", actor=str(self._owner.actor_id), command_id=command.id)
+                self._fold.state = self._machine.actor_type.restore(self._fold.state, checkpoint)

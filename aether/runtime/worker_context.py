@@ -17,12 +17,14 @@ from aether.errors import ActorFailed, AetherError, Unavailable
 from aether.ids import ActorId
 from aether.log_lines import Repeated, words
 from aether.ports import Clock, Delivery, HandlerNote, Lease, Unknown, WorkerNote
+from aether.runtime.admission import Admission
 from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
+from aether.runtime.pipeline import CommandPipeline, OutgoingAnswer
+from aether.runtime.protocols import Machine, RunningTurn
 from aether.runtime.replay import Replayer
 from aether.runtime.running import running
 from aether.runtime.snapshots import SnapshotWriter
-from aether.runtime.stage import Stage
 from aether.runtime.state_checker import CheckBudget
 from aether.wire import instant
 
@@ -39,35 +41,6 @@ UNANSWERED_IN_ROW_MAX = 4
 """After so many appends without an answer and none that was stored between the worker says that it is not ready."""
 
 
-class Machine(Protocol):
-    """Who can have a turn."""
-
-    @property
-    def id(self) -> str:
-        """Its name in the log."""
-        ...
-
-    def run_turn(self) -> None:
-        """Run the commands that wait."""
-        ...
-
-    def fault(self, error: BaseException) -> None:
-        """It could not: give it up."""
-        ...
-
-
-class Decided(Protocol):
-    """A turn whose last command has run: what it emitted is not encoded yet."""
-
-    def finish(self, now_s: float) -> None:
-        """Encode it and end the turn; `now_s` is the time, Unix seconds."""
-        ...
-
-    def fault(self, error: BaseException) -> None:
-        """It could not be ended: give it up."""
-        ...
-
-
 class Resources(Protocol):
     """The lifespan of the worker's model."""
 
@@ -75,16 +48,6 @@ class Resources(Protocol):
     def resources(self) -> Any:
         """What it made. Raises RuntimeError when it has ended."""
         ...
-
-
-class _Answer:
-    """An answer, and to whom."""
-
-    __slots__ = ("answer", "delivery")
-
-    def __init__(self, delivery: Delivery, answer: bytes) -> None:
-        self.delivery = delivery
-        self.answer = answer
 
 
 class DetachedHandler:
@@ -105,7 +68,7 @@ class DetachedHandler:
 class WorkerContext:
     """The worker as its machines see it. `random` gives jitter in [0, 1); `discard` takes a stopped machine out.
 
-    `turns`, `decided` and `answers` are stages of its runtime's pipeline.
+    It does the work of the pipeline's stages `turns`, `drafts` and `answers`.
     """
 
     def __init__(
@@ -115,6 +78,7 @@ class WorkerContext:
         config: RuntimeConfig,
         clock: Clock,
         lease: Lease,
+        pipeline: CommandPipeline,
         committer: Committer,
         replayer: Replayer,
         snapshots: SnapshotWriter,
@@ -134,6 +98,8 @@ class WorkerContext:
         self.config = config
         self.clock = clock
         self.lease = lease
+        self.pipeline = pipeline
+        self.admission = Admission(config.waiting_max, counters)
         self.committer = committer
         self.replayer = replayer
         self.snapshots = snapshots
@@ -159,17 +125,16 @@ class WorkerContext:
         self.check_budget = CheckBudget(config.state_checks_share, clock.boot_s)
         self.loop = asyncio.get_running_loop()
         self.activations = asyncio.Semaphore(config.activations_max)
-        self.waiting = 0
         self.detached: dict[ActorId, DetachedHandler] = {}
-        self.turns: Stage[Machine] = Stage(_run_turns)
-        self.decided: Stage[Decided] = Stage(self._finish_turns)
-        self.answers: Stage[_Answer] = Stage(self._send_answers)
+        pipeline.turns.bind(_run_turns)
+        pipeline.drafts.bind(self._finish_turns)
+        pipeline.answers.bind(self._send_answers)
 
-    def _finish_turns(self, decided: list[Decided]) -> None:
-        if not decided:
+    def _finish_turns(self, turns: list[RunningTurn]) -> None:
+        if not turns:
             return
         now_s = self.clock.wall_s()
-        for turn in decided:
+        for turn in turns:
             try:
                 turn.finish(now_s)
             except BaseException as error:  # one turn's fault must not keep the others from committing
@@ -248,13 +213,13 @@ class WorkerContext:
         known, so a stale owner never answers. While the pipeline runs that step goes on until all of its answers
         are looked at. Never raises: an answer that cannot leave must not stop its machine.
         """
-        one = _Answer(delivery, answer)
-        if self.answers.running:
-            self.answers.add(one)
+        one = OutgoingAnswer(delivery, answer)
+        if self.pipeline.running:
+            self.pipeline.answers.add(one)
         else:
             self._send_answers([one])
 
-    def _send_answers(self, answers: list[_Answer]) -> None:
+    def _send_answers(self, answers: list[OutgoingAnswer]) -> None:
         if not answers:
             return
         lease, now_s = self.lease, self.clock.boot_s()

@@ -26,10 +26,12 @@ from aether.memory.connection import InMemoryConnection
 from aether.memory.snapshots import InMemorySnapshotStore
 from aether.memory.store import InMemoryEventStore
 from aether.names import shard_of
+from aether.runtime.admission import Admission
 from aether.runtime.committer import Committer
 from aether.runtime.fold import Fold
 from aether.runtime.local import local_delivery
 from aether.runtime.machine import VirtualMachine
+from aether.runtime.mailbox import Mailbox
 from aether.runtime.registry import Registry
 from aether.runtime.replay import Replayer
 from aether.runtime.router import Router
@@ -54,15 +56,18 @@ GIVEN: dict[str, tuple[Any, str]] = {
     "the lease": (AlwaysValid, "valid"),
 }
 WITHIN: dict[str, tuple[Any, str]] = {
-    "read": (Router, "_read"),
+    "read": (Router, "_decode"),
     "find": (Registry, "use"),
     "begin": (VirtualMachine, "begin"),
     "hand over": (VirtualMachine, "receive"),
+    "into the mailbox": (Mailbox, "receive"),
+    "out of the mailbox": (Mailbox, "next"),
+    "admit": (Admission, "admit"),
     "turn": (VirtualMachine, "run_turn"),
     "open": (Turn, "__init__"),
     "run": (Turn, "run"),
     "run one": (Turn, "_begin"),
-    "look up": (Turn, "_answered_before"),
+    "look up": (aether.runtime.turn, "earlier_answer"),
     "succeed": (Turn, "_succeeded"),
     "fail": (Turn, "_refused"),
     "await": (Turn, "_await_handler"),
@@ -82,7 +87,7 @@ WITHIN: dict[str, tuple[Any, str]] = {
     "committed": (VirtualMachine, "_committed"),
     "remember a command": (CommandLog, "add"),
     "encode an answer": (aether.runtime.machine, "encode_answer"),
-    "answer": (VirtualMachine, "answer"),
+    "answer": (Mailbox, "answer"),
     "schedule": (VirtualMachine, "_schedule"),
     "replay": (Replayer, "replay"),
     "decode a commit": (aether.runtime.replay, "decode_commit"),
@@ -182,7 +187,7 @@ async def test_after_a_fault_the_actor_answers_again_and_the_runtime_drains(
             machine = await runtime.create_vm(actor_id)
             await asyncio.wait_for(machine.wait_idle(), 5)
         worker: Any = runtime._worker
-        assert worker.waiting == 0
+        assert worker.admission.waiting == 0
         await asyncio.wait_for(runtime._drain(), 5)
 
 

@@ -12,7 +12,7 @@ from aether import command as command_of_actor
 from aether.ids import ActorId
 from aether.names import shard_of
 from aether.runtime.local import local_delivery
-from aether.runtime.stage import Stage, StagePipeline
+from aether.runtime.stage import StagePipeline
 from tests.support.actors import Account
 from tests.support.nodes import QUIET, command, history, node, send
 
@@ -72,11 +72,13 @@ def test_what_came_together_goes_through_the_stages_together_in_one_call() -> No
             if item == "b":
                 first.add("c")
 
-    first, second = Stage(read), Stage(run)
-    StagePipeline(loop.soon, [first, second])
+    pipeline = StagePipeline(loop.soon)
+    first, second = pipeline.add_stage(), pipeline.add_stage()
+    first.bind(read)
+    second.bind(run)
     for item in ("a", "b"):
         first.add(item)
-    assert (done, first.running) == ([], False)
+    assert (done, pipeline.running) == ([], False)
     assert loop.turn() == 1
     assert done == ["read a", "read b", "run a", "run b"]
     assert len(first) == 1, "what came back to an earlier stage waits for the next turn"
@@ -92,8 +94,10 @@ def test_what_a_broken_stage_left_is_done_in_the_next_turn() -> None:
         if items:
             raise LookupError("a bug")
 
-    first, second = Stage(broken), Stage(done.extend)
-    StagePipeline(loop.soon, [first, second])
+    pipeline = StagePipeline(loop.soon)
+    first, second = pipeline.add_stage(), pipeline.add_stage()
+    first.bind(broken)
+    second.bind(done.extend)
     first.add("a")
     second.add("b")
     with pytest.raises(LookupError):
@@ -120,8 +124,8 @@ async def test_a_machine_with_a_bug_keeps_nobody_from_a_turn_or_a_commit() -> No
         await send(runtime, BOB, command("deposit", amount=1))
         worker: Any = runtime._worker
         bad = [Bad(), Bad()]
-        worker.turns.add(bad[0])
-        worker.decided.add(bad[1])
+        worker.pipeline.turns.add(bad[0])
+        worker.pipeline.drafts.add(bad[1])
         answer = await send(runtime, BOB, command("deposit", amount=2))
         assert bytes(answer.value) == b"3"
         assert [[type(error) for error in one.faults] for one in bad] == [[LookupError], [LookupError]]

@@ -1,0 +1,50 @@
+"""What the caller hears of an error that a handler raised. Counts and logs it; users' code may raise here too."""
+
+import asyncio
+import logging
+
+from aether.errors import ActorFailed, AetherError, InvalidCommand, Rejected, StateChangedOutsideEvent
+from aether.ids import ActorId
+from aether.runtime.counters import Counters
+from aether.runtime.pending_command import PendingCommand
+from aether.wire import encode_error
+
+log = logging.getLogger("aether.turn")
+
+
+def encode_failure(error: BaseException, pending: PendingCommand, actor_id: ActorId, counters: Counters) -> bytes:
+    """The answer to a command whose handler raised. Never raises, whatever the error's text or class does."""
+    try:
+        return encode_error(_described(error, pending, actor_id, counters))
+    except BaseException as unspeakable:  # users' code too: the error's text, its details, its class
+        name, why = type(error).__name__, type(unspeakable).__name__
+        message = f"{pending.command.command} failed with {name}, which cannot be described: {why}"
+        log.error(message, exc_info=unspeakable, extra={"actor": str(actor_id)})
+        return encode_error(ActorFailed(message, actor=str(actor_id), command_id=pending.command.id))
+
+
+def _described(error: BaseException, pending: PendingCommand, actor_id: ActorId, counters: Counters) -> AetherError:
+    """What a handler's error is to the caller: a decision is passed on, everything else is the handler's failure.
+
+    A handler cannot speak for the runtime: callers retry `Unavailable`, and believe what `DeadlineExceeded` says.
+    """
+    if isinstance(error, Rejected | InvalidCommand):
+        counters.commands_rejected += 1
+        pending.counts.rejected += 1
+        return error
+    counters.handlers_failed += 1
+    pending.counts.failed += 1
+    command = pending.command
+    log.error(
+        "a handler failed",
+        exc_info=error,
+        extra={"actor": str(actor_id), "command": command.command, "command_id": command.id},
+    )
+    if isinstance(error, StateChangedOutsideEvent):
+        return error
+    what = f"{type(error).__name__}: {error}"
+    if isinstance(error, ActorFailed):
+        what = error.message
+    elif isinstance(error, asyncio.CancelledError):
+        what = "CancelledError: its own code cancelled it, or something that it waited for"
+    return ActorFailed(f"{command.command} failed: {what}", actor=str(actor_id), command_id=command.id)

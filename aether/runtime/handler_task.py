@@ -1,0 +1,102 @@
+"""Running a handler that is awaited or in a thread: its result as a value, where it stands, and its note in a crash.
+
+The coroutines are apart from turns, which are plain calls and can be compiled (docs/decisions.md).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Coroutine
+from typing import Any
+
+from aether.ids import ActorId
+from aether.ports import HandlerNote
+
+
+class HandlerResult:
+    """What an asynchronous handler came to: what it returned, or what it raised."""
+
+    __slots__ = ("error", "result")
+
+    def __init__(self, result: Any, error: BaseException | None) -> None:
+        self.result = result
+        self.error = error
+
+
+async def run_handler(handler: Awaitable[Any]) -> HandlerResult:
+    """Run a handler; raises nothing but CancelledError. A SystemExit in a task would end the event loop."""
+    try:
+        return HandlerResult(await handler, None)
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return HandlerResult(None, error)
+
+
+def result_of(task: "asyncio.Task[HandlerResult]") -> HandlerResult:
+    """What the handler of a task that is done came to."""
+    try:
+        return task.result()
+    except asyncio.CancelledError as error:  # whose cancellation it was, the turn knows
+        return HandlerResult(None, error)
+
+
+def innermost_frame(task: "asyncio.Task[Any]") -> str:
+    """The innermost line that a task waits at, as `file:line in function`; empty when nobody knows."""
+    waits: Any = task.get_coro()
+    place = ""
+    while waits is not None:
+        frame = getattr(waits, "cr_frame", None) or getattr(waits, "gi_frame", None)
+        if frame is not None:
+            place = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+        waits = getattr(waits, "cr_await", None) or getattr(waits, "gi_yieldfrom", None)
+    return place
+
+
+class Noted:
+    """A handler's coroutine, noted whenever it is on the stack and not while it waits. Tasks that it starts are not."""
+
+    __slots__ = ("_actor_id", "_command", "_command_id", "_note", "gi_yieldfrom")
+
+    def __init__(
+        self, handler: Coroutine[Any, Any, Any], note: HandlerNote, actor_id: ActorId, command: str, command_id: str
+    ) -> None:
+        self.gi_yieldfrom = handler  # as a generator names what it waits for
+        self._note = note
+        self._actor_id = actor_id
+        self._command = command
+        self._command_id = command_id
+
+    def __await__(self) -> "Noted":
+        return self
+
+    def __iter__(self) -> "Noted":
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    def send(self, value: Any) -> Any:
+        """Go on with the handler."""
+        self._note.begin(self._actor_id, self._command, self._command_id)
+        try:
+            return self.gi_yieldfrom.send(value)
+        finally:
+            self._note.end()
+
+    def throw(self, *error: Any) -> Any:
+        """Go on with the handler where it stands, by an error."""
+        self._note.begin(self._actor_id, self._command, self._command_id)
+        try:
+            return self.gi_yieldfrom.throw(*error)
+        finally:
+            self._note.end()
+
+    def close(self) -> None:
+        """End the handler."""
+        self.gi_yieldfrom.close()
+
+
+def noted(
+    result: Awaitable[Any], note: HandlerNote, actor_id: ActorId, command: str, command_id: str
+) -> Awaitable[Any]:
+    """The same handler, noted; one that is no coroutine is not."""
+    return Noted(result, note, actor_id, command, command_id) if isinstance(result, Coroutine) else result

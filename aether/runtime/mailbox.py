@@ -1,0 +1,127 @@
+"""The mailbox of one actor: its commands that have no answer yet, those that wait and those of the turn under way.
+
+It owns the queue, the command ids by which a command that comes again is known, and the bounds of both. One writer at a
+time, on the event loop: the machine, and its turn while that runs. It never runs a command and keeps nothing of an
+answered one: that is the command log's.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+
+from aether.errors import AetherError, DeadlineExceeded
+from aether.ids import ActorId
+from aether.runtime.pending_command import PendingCommand, other_command
+from aether.runtime.worker_context import WorkerContext
+from aether.wire import encode_error
+
+
+class Mailbox:
+    """Made when a command comes to an actor that has none open; let go when the last is answered, to save memory."""
+
+    __slots__ = ("_actor_id", "_open", "_queue", "_worker")
+
+    def __init__(self, actor_id: ActorId, worker: WorkerContext) -> None:
+        self._actor_id = actor_id
+        self._worker = worker
+        self._queue: deque[PendingCommand] = deque()
+        self._open: dict[str, PendingCommand] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many commands wait for a turn."""
+        return len(self._queue)
+
+    @property
+    def has_open(self) -> bool:
+        """Whether a command has no answer yet: it waits, or is in the turn under way."""
+        return bool(self._open)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many commands wait as may."""
+        return len(self._queue) >= self._worker.config.mailbox_max
+
+    # ------------------------------------------------------------------------------------------ in
+
+    def receive(self, pending: PendingCommand) -> bool:
+        """Let a command wait; False when its id is open already: then it shares that one's answer.
+
+        Raises `Overloaded` at a bound.
+        """
+        command_id, worker = pending.command.id, self._worker
+        twin = self._open.get(command_id)
+        if twin is not None:
+            self._join(twin, pending)
+            return False
+        if self.is_full:
+            what = f"{self._actor_id} has {worker.config.mailbox_max} commands waiting"
+            raise worker.admission.refusal(what, "mailbox_max")
+        worker.admission.admit()
+        self._open[command_id] = pending
+        self._queue.append(pending)
+        return True
+
+    def _join(self, twin: PendingCommand, pending: PendingCommand) -> None:
+        worker = self._worker
+        if len(twin.deliveries) >= worker.config.mailbox_max:
+            what = f"{worker.config.mailbox_max} deliveries of one command wait for its answer"
+            raise worker.admission.refusal(what, "mailbox_max")
+        if not twin.is_same(pending):
+            worker.respond(pending.deliveries[0], other_command(pending))
+            return
+        worker.counters.duplicates += 1
+        twin.merge(pending)
+
+    def put_back(self, pending: PendingCommand) -> None:
+        """Let a command of the turn wait again, before all others."""
+        self._queue.appendleft(pending)
+
+    def put_back_all(self, commands: Iterable[PendingCommand]) -> None:
+        """Let commands of the turn wait again, before all others and in this order."""
+        self._queue.extendleft(reversed(list(commands)))
+
+    # ------------------------------------------------------------------------------------------ out
+
+    def next(self) -> PendingCommand:
+        """The command that has waited longest, for the turn. Raises IndexError when none waits."""
+        return self._queue.popleft()
+
+    def answer(self, pending: PendingCommand, answer: bytes) -> None:
+        """Answer a command of the turn for good, to every caller who sent it."""
+        self._close(pending)
+        for delivery in pending.deliveries:
+            self._worker.respond(delivery, answer)
+
+    def drop(self, pending: PendingCommand) -> None:
+        """Forget a command of the turn without an answer, because the lease has ended: its callers ask the owner."""
+        self._close(pending)
+        self._worker.counters.answers_fenced += len(pending.deliveries)
+
+    def refuse_waiting(self, error: AetherError) -> None:
+        """Answer all that wait with an error that came before they ran."""
+        answer = encode_error(error)
+        while self._queue:
+            self.answer(self._queue.popleft(), answer)
+
+    def expire(self, why: AetherError) -> None:
+        """Answer those that wait beyond their deadline; `why` says what they waited for."""
+        now_s = self._worker.clock.wall_s()
+        waiting = list(self._queue)
+        self._queue = deque(one for one in waiting if one.expires_s > now_s)
+        for one in waiting:
+            if one.expires_s <= now_s:
+                self.answer(one, encode_error(DeadlineExceeded(f"the history could not be read in time: {why}")))
+
+    def abandon(self) -> tuple[list[PendingCommand], list[PendingCommand]]:
+        """Forget all commands without an answer: those of the turn, and those that waited."""
+        waiting = list(self._queue)
+        queued = {one.command.id for one in waiting}
+        in_turn = [one for command_id, one in self._open.items() if command_id not in queued]
+        self._worker.admission.release(len(self._open))
+        self._open.clear()
+        self._queue.clear()
+        return in_turn, waiting
+
+    def _close(self, pending: PendingCommand) -> None:
+        del self._open[pending.command.id]
+        self._worker.admission.release()
