@@ -96,8 +96,8 @@ class Handler:
             self._deadline_s += more_s
             self._timer = self._worker.loop.call_later(more_s, self._overdue)
             return
-        self._late = self._pending.late = True
-        self._worker.late(self._actor_id, self._command, self._command_id)
+        self._late = True
+        self._worker.note_late(self._actor_id, self._pending)
         if self._future is None:
             self._cancel_task()
         elif not self._future.cancel():

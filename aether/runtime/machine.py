@@ -9,7 +9,6 @@ import asyncio
 import logging
 from typing import Any
 
-from aether.core.actor.command_log import CommandLog
 from aether.core.actor.lifecycle import Phase, Trigger, advance
 from aether.errors import (
     ActorFailed,
@@ -23,12 +22,13 @@ from aether.model.definition import ActorType, Context, State
 from aether.names import event_source
 from aether.ports import AppendOutcome, Committed, Conflict, Fenced, Refused, StoredCommit
 from aether.runtime.activation import replay
+from aether.runtime.committed import answer_committed
 from aether.runtime.fold import Fold
 from aether.runtime.mailbox import Mailbox
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.turn import Turn
 from aether.runtime.worker_context import WorkerContext
-from aether.wire import Event, decode_commit, encode_answer, encode_error
+from aether.wire import Event, decode_commit, encode_error
 
 log = logging.getLogger("aether.machine")
 
@@ -120,7 +120,7 @@ class VirtualMachine:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is open: no turn, no commit, no replay, nothing pending."""
+        """Whether nothing is open: no turn, no commit, no replay, no command that waits."""
         return self._phase is Phase.IDLE and not self._waiting
 
     @property
@@ -270,28 +270,7 @@ class VirtualMachine:
         fold, config = self.fold, self._worker.config
         if self._worker.unsure:
             self._worker.append_stored()
-        before = fold.position
-        fold.version, fold.position = Version(turn.draft.version), position
-        again: list[PendingCommand] = []
-        command_log = fold.command_log
-        if command_log is None:
-            command_log = fold.command_log = CommandLog()
-        for reply in turn.draft.replies:
-            pending = reply.pending
-            if reply.fresh and not pending.fresh:  # it was sent again meanwhile: its outcome has to be stored
-                again.append(pending)
-                continue
-            if reply.reply is not None:
-                pending.counts.ok += 1
-                answer = encode_answer(reply.reply, reply.version, position)
-            else:
-                assert reply.error is not None
-                answer = reply.error
-            if reply.stored:
-                expires_s = pending.remembered_until_s or pending.expires_s + config.command_log_margin_s
-                command_log.add(pending.command.id, answer, expires_s, before, pending.digest)
-            mailbox.answer(pending, answer)
-        mailbox.put_back_all(again)
+        answer_committed(turn.draft, position, fold, mailbox, config.command_log_margin_s)
         if turn.rebuild:
             self._replay_again()
             return
@@ -423,28 +402,12 @@ class VirtualMachine:
     def snapshot(self) -> "asyncio.Task[None] | None":
         """Write a snapshot of the fold in the background; None when there is nothing new, no room, or an open turn."""
         fold = self.fold
-        if self._turn is not None or fold.version == self.snapshot_version or not self._is_folded(fold):
+        if self._turn is not None or fold.version == self.snapshot_version:
             return None
         task = self._worker.snapshots.write(fold)
         if task is not None:
             self.snapshot_version = fold.version
         return task
-
-    def _is_folded(self, fold: Fold) -> bool:
-        """Whether the state is what its events make of it; if it is not, the next command finds it and replays."""
-        checker = fold.checker
-        if checker is None:
-            return True
-        field = checker.changed(fold.state)
-        if field is not None:
-            self._worker.counters.states_changed += 1
-            log.error("a state was changed outside an event method; it is not snapshotted",
-                      extra={"actor": str(self.actor_id), "field": field})  # fmt: skip
-        elif not checker.sound:
-            self._worker.counters.snapshots_failed += 1
-            log.error("a state cannot be compared with its events; it is not snapshotted",
-                      extra={"actor": str(self.actor_id)})  # fmt: skip
-        return field is None and checker.sound
 
     def retire(self) -> "asyncio.Task[None] | None":
         """End an idle machine at once, with a snapshot in the background."""

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from aether.codec import digest
+from aether.config import RuntimeConfig
 from aether.core.actor.commit_draft import IdRetention
 from aether.errors import InvalidCommand
 from aether.model.definition import CommandType, Context
@@ -86,15 +87,26 @@ class PendingCommand:
             traceparent=command.traceparent,
         )
 
-    def retention(self, now_s: float, window_s: float, margin_s: float) -> IdRetention | None:
+    def retention(self, now_s: float, window_s: float | None, config: RuntimeConfig) -> IdRetention | None:
         """What is stored of an id that the caller gave; None for one that the client library made.
 
-        Such an id is remembered for `window_s` from its commit, and for `margin_s` beyond its deadline at least.
+        Such an id is remembered for the actor type's own `window_s` or the configured one, from its commit, and in any
+        case until its deadline and a margin.
         """
         if self.command.attempt:
             return None
-        self.remembered_until_s = until_s = max(now_s + window_s, self.expires_s + margin_s)
+        wanted_s = now_s + (config.command_window_s if window_s is None else window_s)
+        self.remembered_until_s = until_s = max(wanted_s, self.expires_s + config.command_log_margin_s)
         return IdRetention(instant(until_s), self.digest)
+
+    def may_leave_unstored(self, stored_format: int) -> bool:
+        """Whether the outcome of a command without events may leave although nothing of it is stored.
+
+        It must not when the command may be carried out all the same: by another send of it that arrives late, or by an
+        append that is late. The one finds what is stored, the other finds its position taken (docs/decisions.md, "When
+        a refusal is stored"). `stored_format` is the newest that all members read.
+        """
+        return self.type.query or self.fresh or stored_format < 1
 
 
 def other_command(pending: PendingCommand) -> bytes:

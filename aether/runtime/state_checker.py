@@ -111,9 +111,15 @@ class StateChecker:
         """An event was applied to the state."""
         self._events.append((event_type, body, schema_version))
 
-    def begun(self) -> None:
-        """A command or a query is about to run."""
+    def begin(self, state: State) -> str | None:
+        """A command or a query is about to run. The field in which the state is not the fold, where that is looked for.
+
+        Such a command was not begun: the state has to be rebuilt before.
+        """
+        if self.always and (field := self.changed(state)) is not None:
+            return field
         self._commands += 1
+        return None
 
     @property
     def due(self) -> bool:

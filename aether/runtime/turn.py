@@ -6,25 +6,16 @@ the only place where users' command handlers run.
 """
 
 import asyncio
-import logging
-from collections.abc import Awaitable
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from aether.core.actor.commit_draft import CommitDraft, EmittedEvent, IdRetention
-from aether.errors import (
-    ActorFailed,
-    AetherError,
-    DeadlineExceeded,
-    InvalidCommand,
-    StateChangedOutsideEvent,
-)
+from aether.errors import ActorFailed, AetherError, DeadlineExceeded, InvalidCommand, StateChangedOutsideEvent
 from aether.model.definition import Context
 from aether.runtime.earlier_answer import earlier_answer
 from aether.runtime.fold import Fold
 from aether.runtime.handler import Handler
-from aether.runtime.handler_failure import encode_failure
 from aether.runtime.handler_task import HandlerResult
 from aether.runtime.mailbox import Mailbox
 from aether.runtime.pending_command import PendingCommand
@@ -41,8 +32,6 @@ from aether.wire import (
     error_data,
     without_details,
 )
-
-log = logging.getLogger("aether.turn")
 
 TURN_BYTES_MAX = 128 * 1024
 """A turn of several commands ends when its commit has grown to this; one command may take all the store allows."""
@@ -190,17 +179,21 @@ class Turn:
             return True
         if pending.expires_s <= now_s:
             pending.counts.timed_out += 1
-            expired = DeadlineExceeded(f"the deadline of {pending.type.name} passed before its turn")
-            self._mailbox.answer(pending, encode_error(expired))
+            error = DeadlineExceeded(f"the deadline of {pending.type.name} passed before its turn")
+            self._mailbox.answer(pending, encode_error(error))
             return True
-        if self._fold.checker is not None and not self._is_witnessed(self._fold.checker, pending):
+        checker = self._fold.checker
+        if checker is not None and (field := checker.begin(self._fold.state)) is not None:
+            self._rebuild_for(pending, field)
             return True
         self._running = pending
         running_command.set(pending)
         self._touched = False
         self._broken = None
         if pending.type.blocking:
-            self._call_in_thread(pending, pending.expires_s - now_s)
+            self._time()  # here, because the handler asks for it in its thread
+            call = partial(pending.type.invoke, self._fold.state, self._machine, pending.args)
+            self._handler_for(pending).start_thread(call, pending.expires_s - now_s)
             return False
         note = self._worker.note
         if note is not None:
@@ -208,29 +201,22 @@ class Turn:
         try:
             result = pending.type.invoke(self._fold.state, self._machine, pending.args)
             awaitable = hasattr(result, "__await__")  # which may be users' code too
-        except BaseException as error:  # SystemExit and CancelledError too: here they end and cancel nothing of ours
+        except BaseException as raised:  # SystemExit and CancelledError too: they end and cancel nothing of ours
             if note is not None:
                 note.end()
-            self._failed(pending, error)
+            self._failed(pending, raised)
             return True
         if note is not None:
             note.end()
         if awaitable:
-            self._await_handler(pending, result, pending.expires_s - now_s)
+            self._handler_for(pending).start_task(result, pending.expires_s - now_s)
             return False
         return self._succeeded(pending, result)
 
-    def _await_handler(self, pending: PendingCommand, result: Awaitable[Any], timeout_s: float) -> None:
+    def _handler_for(self, pending: PendingCommand) -> Handler:
         self._awaited = pending
-        self._handler = Handler(self, self._worker, self._machine.actor_id, pending)
-        self._handler.start_task(result, timeout_s)
-
-    def _call_in_thread(self, pending: PendingCommand, timeout_s: float) -> None:
-        self._time()  # here, because the handler asks for it in its thread
-        self._awaited = pending
-        self._handler = Handler(self, self._worker, self._machine.actor_id, pending)
-        call = partial(pending.type.invoke, self._fold.state, self._machine, pending.args)
-        self._handler.start_thread(call, timeout_s)
+        self._handler = handler = Handler(self, self._worker, self._machine.actor_id, pending)
+        return handler
 
     def handler_detached(self, error: AetherError) -> None:
         """The handler goes on, and is waited for no longer: `error` is its caller's answer. Never raises."""
@@ -285,9 +271,7 @@ class Turn:
             self._failed(pending, error)
             return True
         if draft.emitted:
-            if (
-                not self._mailbox.waiting and self._worker.pipeline.running
-            ):  # else the next one needs to know the commit's size
+            if not self._mailbox.waiting and self._worker.pipeline.running:  # else the next one needs the commit's size
                 self._reply = reply
                 self._worker.pipeline.drafts.add(self)
                 return False
@@ -295,8 +279,8 @@ class Turn:
             return True
         self._running = None
         if self._worker.clock.wall_s() > pending.expires_s:
-            self._late(pending)
-        if not self._may_leave_unstored(pending):
+            self._worker.note_late(self._machine.actor_id, pending)
+        if not pending.may_leave_unstored(self._worker.lease.stored_format):
             self._store_handled(pending, reply)
         elif draft.has_events:
             draft.accept(pending, reply, b"", fresh=pending.fresh and not pending.type.query)
@@ -305,18 +289,11 @@ class Turn:
             self._mailbox.answer(pending, encode_answer(reply, draft.version, self._fold.position))
         return True
 
-    def _late(self, pending: PendingCommand) -> None:
-        """Its handler has ended well, and after its deadline."""
-        if not pending.late:
-            pending.late = True
-            self._worker.late(self._machine.actor_id, pending.type.name, pending.command.id)
-
     def _join_commit(self, pending: PendingCommand, reply: bytes, now_s: float) -> None:
         draft = self.draft
         if now_s > pending.expires_s:
-            self._late(pending)
-        retention = None if pending.command.attempt else self._retention(pending, now_s)
-        chunk = draft.encode(pending.command, reply, self._time(), retention)
+            self._worker.note_late(self._machine.actor_id, pending)
+        chunk = draft.encode(pending.command, reply, self._time(), self._retention(pending, now_s))
         bytes_max = self._worker.commit_bytes_max
         if len(chunk) + 2 > bytes_max:
             what = f"the events and the reply of {pending.type.name}"
@@ -324,8 +301,7 @@ class Turn:
             self._refused(pending, encode_error(InvalidCommand(message)))
         elif draft.bytes + len(chunk) + 1 > bytes_max:
             self._undo()
-            self._mailbox.put_back(pending)
-            self.rebuild = True
+            self._put_off(pending)
         else:
             self._running = None
             draft.accept(pending, reply, chunk)
@@ -336,15 +312,12 @@ class Turn:
         known = self._broken is not None or isinstance(error, StateChangedOutsideEvent)
         if checker is not None and not known and self._has_changed(checker, pending):
             return
-        self._refused(pending, self._failure(pending, error))
-
-    def _failure(self, pending: PendingCommand, error: BaseException) -> bytes:
-        return encode_failure(error, pending, self._machine.actor_id, self._worker.counters)
+        self._refused(pending, self._worker.failure(self._machine.actor_id, pending, error))
 
     def _refused(self, pending: PendingCommand, error: bytes) -> None:
         """The command is decided: none of its events is stored, and this error is its answer."""
         self._undo()
-        if not self._may_leave_unstored(pending):
+        if not pending.may_leave_unstored(self._worker.lease.stored_format):
             self._store_refused(pending, error)
             return
         final = pending.fresh or pending.type.query  # else some member cannot read what would make it final
@@ -355,15 +328,6 @@ class Turn:
             self._mailbox.answer(pending, answer)
 
     # ------------------------------------------------------------------------------- what else has to be stored
-
-    def _may_leave_unstored(self, pending: PendingCommand) -> bool:
-        """Whether the outcome of a command without events may leave although nothing of it is stored.
-
-        It must not when the command may be carried out all the same: by another send of it that arrives late, or by an
-        append that is late. The one finds what is stored, the other finds its position taken (docs/decisions.md, "When
-        a refusal is stored").
-        """
-        return pending.type.query or pending.fresh or self._worker.lease.stored_format < 1
 
     def _store_handled(self, pending: PendingCommand, reply: bytes) -> None:
         chunk = self._system_event(pending, HANDLED_EVENT, b"{}", reply)
@@ -387,31 +351,17 @@ class Turn:
 
     def _system_event(self, pending: PendingCommand, type: str, body: bytes, reply: bytes | None) -> bytes | None:
         """The command's part of the commit; None when that has no room for it."""
-        draft, now_s = self.draft, self._worker.clock.wall_s()
-        draft.emit(EmittedEvent(type, 1, body))
-        chunk = draft.encode(pending.command, reply, self._time(), self._retention(pending, now_s))
-        if draft.bytes + len(chunk) + 1 <= self._worker.commit_bytes_max:
-            return chunk
-        draft.discard()
-        return None
+        retention = self._retention(pending, self._worker.clock.wall_s())
+        self.draft.emit(EmittedEvent(type, 1, body))
+        return self.draft.encode_within(self._worker.commit_bytes_max, pending.command, reply, self._time(), retention)
 
     def _retention(self, pending: PendingCommand, now_s: float) -> IdRetention | None:
-        config, own_s = self._worker.config, self._machine.actor_type.command_window_s
-        window_s = config.command_window_s if own_s is None else own_s
-        return pending.retention(now_s, window_s, config.command_log_margin_s)
+        return pending.retention(now_s, self._machine.actor_type.command_window_s, self._worker.config)
 
     def _put_off(self, pending: PendingCommand) -> None:
         """Run the command again in the next turn, whose commit has room for it."""
         self._mailbox.put_back(pending)
         self.rebuild = True
-
-    def _is_witnessed(self, checker: StateChecker, pending: PendingCommand) -> bool:
-        """Begin a command before a checker. False when the state is not the fold: it is rebuilt before the command."""
-        if checker.always and (field := checker.changed(self._fold.state)) is not None:
-            self._rebuild_for(pending, field)
-            return False
-        checker.begun()
-        return True
 
     def _has_changed(self, checker: StateChecker, pending: PendingCommand) -> bool:
         """Whether the state was changed outside an event method; then the command has failed, or is run again."""
@@ -421,16 +371,15 @@ class Turn:
         if change.certain:
             self.rebuild = True
             self._worker.counters.states_changed += 1
-            self._refused(pending, self._failure(pending, changed_in_place(self._machine.actor_id, change.field)))
+            error = changed_in_place(self._machine.actor_id, change.field)
+            self._refused(pending, self._worker.failure(self._machine.actor_id, pending, error))
         else:
             self._rebuild_for(pending, change.field)
         return True
 
     def _rebuild_for(self, pending: PendingCommand, field: str) -> None:
         """Some earlier command, or code beside it, changed the state: rebuild it, and run this command on it."""
-        self._worker.counters.states_changed += 1
-        log.error("a state was changed outside an event method by an earlier command or a task; it is rebuilt",
-                  extra={"actor": str(self._machine.actor_id), "field": field})  # fmt: skip
+        self._worker.note_state_changed(self._machine.actor_id, field)
         self._undo()
         self._put_off(pending)
 

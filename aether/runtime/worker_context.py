@@ -20,6 +20,8 @@ from aether.ports import Clock, Delivery, HandlerNote, Lease, Unknown, WorkerNot
 from aether.runtime.admission import Admission
 from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
+from aether.runtime.handler_failure import encode_failure
+from aether.runtime.pending_command import PendingCommand
 from aether.runtime.pipeline import CommandPipeline, OutgoingAnswer
 from aether.runtime.protocols import Machine, RunningTurn
 from aether.runtime.replay import Replayer
@@ -154,12 +156,25 @@ class WorkerContext:
         """The handler has ended."""
         self.detached.pop(actor_id, None)
 
-    def late(self, actor_id: ActorId, command: str, command_id: str) -> None:
-        """A handler is past its command's deadline."""
+    def note_late(self, actor_id: ActorId, pending: PendingCommand) -> None:
+        """Count and log, once for a command, that its handler was still at work at its deadline."""
+        if pending.late:
+            return
+        pending.late = True
         self.counters.handlers_late += 1
-        self.counters.of(actor_id.kind, command).late += 1
-        extra = {"actor": str(actor_id), "command": command, "command_id": command_id}
+        pending.counts.late += 1
+        extra = {"actor": str(actor_id), "command": pending.type.name, "command_id": pending.command.id}
         log.warning("a handler is past its deadline", extra=extra)
+
+    def note_state_changed(self, actor_id: ActorId, field: str) -> None:
+        """Count and log that a state was found changed, and not by the latest command."""
+        self.counters.states_changed += 1
+        what = "a state was changed outside an event method by an earlier command or a task; it is rebuilt"
+        log.error(what, extra={"actor": str(actor_id), "field": field})
+
+    def failure(self, actor_id: ActorId, pending: PendingCommand, error: BaseException) -> bytes:
+        """The answer to a command whose handler raised this error, which is counted and logged."""
+        return encode_failure(error, pending, actor_id, self.counters)
 
     def foreign(self, error: AetherError) -> AetherError:
         """What to say of what this worker's model does not know: while others run another model it is not final."""

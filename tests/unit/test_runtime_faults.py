@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import aether.runtime.committed
 import aether.runtime.machine
 import aether.runtime.replay
 import aether.runtime.snapshots
@@ -70,7 +71,7 @@ WITHIN: dict[str, tuple[Any, str]] = {
     "look up": (aether.runtime.turn, "earlier_answer"),
     "succeed": (Turn, "_succeeded"),
     "fail": (Turn, "_refused"),
-    "await": (Turn, "_await_handler"),
+    "await": (Turn, "_handler_for"),
     "a handler's end": (Turn, "_take_end"),
     "finish": (Turn, "finish"),
     "encode": (CommitDraft, "encode"),
@@ -85,8 +86,9 @@ WITHIN: dict[str, tuple[Any, str]] = {
     "count outcomes": (Batching, "singles_done"),
     "outcome": (VirtualMachine, "_take_outcome"),
     "committed": (VirtualMachine, "_committed"),
+    "answer what is committed": (aether.runtime.machine, "answer_committed"),
     "remember a command": (CommandLog, "add"),
-    "encode an answer": (aether.runtime.machine, "encode_answer"),
+    "encode an answer": (aether.runtime.committed, "encode_answer"),
     "answer": (Mailbox, "answer"),
     "schedule": (VirtualMachine, "_schedule"),
     "replay": (Replayer, "replay"),

@@ -127,6 +127,16 @@ class CommitDraft(Generic[Pending]):
             events[-1] = replace(events[-1], idexpires=retention.until, commanddigest=retention.digest)
         return encode_stored(events)[1:-1]
 
+    def encode_within(
+        self, bytes_max: int, command: Command, reply: bytes | None, now: datetime, retention: IdRetention | None
+    ) -> bytes | None:
+        """As `encode`. None, and the running command's events are undone, where the commit would exceed `bytes_max`."""
+        chunk = self.encode(command, reply, now, retention)
+        if self.bytes + len(chunk) + 1 <= bytes_max:
+            return chunk
+        self.discard()
+        return None
+
     def accept(self, pending: Pending, reply: bytes, chunk: bytes, *, fresh: bool = False) -> None:
         """The running command succeeded: `chunk`, its encoded events, joins the commit and its reply waits for it."""
         self.replies.append(PendingReply(pending, Version(self.version), reply, None, bool(chunk), fresh))

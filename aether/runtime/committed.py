@@ -1,0 +1,41 @@
+"""What a stored commit means for its actor: the fold goes on, commands are remembered, and callers are answered."""
+
+from aether.core.actor.command_log import CommandLog
+from aether.core.actor.commit_draft import CommitDraft
+from aether.ids import Position, Version
+from aether.runtime.fold import Fold
+from aether.runtime.mailbox import Mailbox
+from aether.runtime.pending_command import PendingCommand
+from aether.wire import encode_answer
+
+
+def answer_committed(
+    draft: CommitDraft[PendingCommand], position: Position, fold: Fold, mailbox: Mailbox, margin_s: float
+) -> None:
+    """The draft is stored at `position`: give its answers. The fold has its events already.
+
+    A command that the library named is remembered until its deadline and `margin_s`. One without events that was sent
+    again meanwhile is put back: its outcome has to be stored.
+    """
+    before = fold.position
+    fold.version, fold.position = Version(draft.version), position
+    command_log = fold.command_log
+    if command_log is None:
+        command_log = fold.command_log = CommandLog()
+    again: list[PendingCommand] = []
+    for reply in draft.replies:
+        pending = reply.pending
+        if reply.fresh and not pending.fresh:
+            again.append(pending)
+            continue
+        if reply.reply is not None:
+            pending.counts.ok += 1
+            answer = encode_answer(reply.reply, reply.version, position)
+        else:
+            assert reply.error is not None
+            answer = reply.error
+        if reply.stored:
+            expires_s = pending.remembered_until_s or pending.expires_s + margin_s
+            command_log.add(pending.command.id, answer, expires_s, before, pending.digest)
+        mailbox.answer(pending, answer)
+    mailbox.put_back_all(again)
