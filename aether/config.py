@@ -165,6 +165,8 @@ class RuntimeConfig:
     - `command_log_max`: command ids remembered for one actor. `command_log_margin_s`: how long an id that the client
       library made is remembered beyond its deadline. `command_window_s`: how long one that the caller gave is
       remembered after its commit.
+    - `replay_retry_first_s`: how long before a history that could not be read is read again, and before commands whose
+      append has no known outcome are run again; it doubles with each try. `replay_retry_max_s`: to how much at most.
     - `append_timeout_s`: an append without acknowledgement for so long has an unknown outcome.
     - `blocking_threads_max`: `blocking` handlers that run at once; others wait for a thread, within their deadlines.
     - `loop_silent_s`: a worker whose event loop is blocked for so long says by what in the log; 0 never.
@@ -193,6 +195,8 @@ class RuntimeConfig:
     command_log_max: int = 2_000_000
     command_log_margin_s: float = 5.0
     command_window_s: float = 120.0
+    replay_retry_first_s: float = 0.05
+    replay_retry_max_s: float = 2.0
     append_timeout_s: float = 5.0
     cancel_grace_s: float = 1.0
     blocking_threads_max: int = 32
@@ -208,8 +212,8 @@ class RuntimeConfig:
                   "turn_commands_max", "snapshots_in_flight_max", "command_log_max",
                   "blocking_threads_max")  # fmt: skip
         _at_least(self, 0, "idle_passivation_s", "snapshot_every_events", "snapshot_after_replay_s",
-                  "command_log_margin_s", "cancel_grace_s", "loop_silent_s", "drain_timeout_s",
-                  "lifespan_exit_timeout_s", "state_checks_share")  # fmt: skip
+                  "command_log_margin_s", "replay_retry_first_s", "replay_retry_max_s", "cancel_grace_s",
+                  "loop_silent_s", "drain_timeout_s", "lifespan_exit_timeout_s", "state_checks_share")  # fmt: skip
         _at_least(self, 0.01, "append_timeout_s", "command_window_s")
         if self.commit_batching not in COMMIT_BATCHING:
             text = f"commit_batching is one of {', '.join(COMMIT_BATCHING)}, not {self.commit_batching!r}"

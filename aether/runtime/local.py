@@ -1,12 +1,18 @@
-"""Commands that are sent within the process: the message, and a delivery whose answer is a future."""
+"""Commands that are sent within the process: the message, its delivery, and the wait for its answer."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
+from msgspec import Raw
+
+from aether.errors import DeadlineExceeded
 from aether.ids import ActorId
-from aether.ports import Delivery
+from aether.names import shard_of
+from aether.ports import Connection, Delivery
+from aether.wire import Answer, Command, answer_error, decode_answer, encode_command, instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +28,7 @@ class Message:
 
 
 def local_delivery(actor_id: ActorId, shard: int, payload: bytes) -> tuple[Delivery, "asyncio.Future[bytes]"]:
-    """A delivery whose answer settles the future."""
+    """A delivery whose answer resolves the future."""
     answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def respond(answer: bytes) -> None:
@@ -30,3 +36,29 @@ def local_delivery(actor_id: ActorId, shard: int, payload: bytes) -> tuple[Deliv
             answered.set_result(answer)
 
     return Delivery(shard, actor_id, payload, respond), answered
+
+
+async def ask(message: Message, args: bytes, receive: Callable[[Delivery], None], connection: Connection) -> Answer:
+    """Send a command, its arguments encoded, to `receive`, and wait for its answer.
+
+    Raises the error that it carries; `DeadlineExceeded` when none comes in time.
+    """
+    command = Command(
+        id=message.id or uuid4().hex,
+        command=message.command,
+        args=Raw(args),
+        deadline=instant(connection.clock.wall_s() + message.deadline_s),
+        correlationid=message.correlation_id,
+        attempt=0 if message.id else 1,
+    )
+    shard = shard_of(message.to, connection.shards)
+    delivery, answered = local_delivery(message.to, shard, encode_command(command))
+    receive(delivery)
+    try:
+        async with asyncio.timeout(message.deadline_s):
+            answer = decode_answer(await answered)
+    except TimeoutError:
+        raise DeadlineExceeded(f"no answer to {message.command} within {message.deadline_s} s") from None
+    if answer.error is not None:
+        raise answer_error(answer.error)
+    return answer

@@ -12,56 +12,41 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from types import TracebackType
 from typing import Any, TypeVar, overload
-from uuid import uuid4
-
-from msgspec import Raw
 
 from aether.background import Background
 from aether.config import Loss, RuntimeConfig
 from aether.core.actor.batching import Batching, CommitBatching
 from aether.core.backoff import Backoff
-from aether.core.health import Health, Need
+from aether.core.health import Health
 from aether.errors import AetherError, ConfigError, DeadlineExceeded, Unavailable, nothing_stored
 from aether.ids import ActorId
 from aether.model.actor import Actor
 from aether.model.model import Model
 from aether.model.proxy import ActorRef, AnyDecider, proxy_of, reply_of
-from aether.names import shard_of
-from aether.ports import Connection, Delivery, EventStore, Lease, Subscription, WorkerNote
+from aether.ports import Connection, Delivery, EventStore, Lease, WorkerNote
 from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
 from aether.runtime.health_log import log_health
 from aether.runtime.lifespan import Lifespan
-from aether.runtime.local import Message, local_delivery
+from aether.runtime.local import Message, ask
 from aether.runtime.losses import Halts, Losses
 from aether.runtime.machine import VirtualMachine
 from aether.runtime.pipeline import CommandPipeline
 from aether.runtime.replay import Replayer
 from aether.runtime.router import Router, unknown_command
+from aether.runtime.served_shards import ServedShards
 from aether.runtime.snapshots import SnapshotWriter
 from aether.runtime.state_at_version import StateAtVersion
+from aether.runtime.upkeep import ask_whether_appends_are_taken, passivate_idle
 from aether.runtime.worker_context import WorkerContext
 from aether.wire import (
     STORED_FORMAT,
     Answer,
-    Command,
-    answer_error,
-    decode_answer,
-    encode_command,
-    instant,
 )
 
 A = TypeVar("A", bound=Actor)
 
 log = logging.getLogger("aether.runtime")
-
-SWEEP_S = 1.0
-SWEEP_MAX = 64
-"""Actors that are passivated between two turns of the event loop."""
-
-RETRY = Backoff(first_s=0.05, cap_s=2.0)
-LOOK_AGAIN_S = 0.5
-"""How often a store that refuses events is asked whether it takes them again."""
 
 CANCEL_TIMEOUT_S = 1.0
 """How long a cancelled handler may take to end after a drain that took too long."""
@@ -71,13 +56,6 @@ def _soon() -> Callable[[Callable[[], None]], object]:
     """`call_soon` in a copy of this context each time: what a handler leaves in its context is for its tasks only."""
     call_soon, context = asyncio.get_running_loop().call_soon, copy_context()
     return lambda run: call_soon(run, context=context.copy())
-
-
-async def _stopped(service: Subscription) -> None:
-    try:
-        await service.stop()
-    except Exception:
-        log.exception("a subscription did not stop cleanly")
 
 
 class AlwaysValid:
@@ -110,7 +88,6 @@ class Runtime:
         shards: Iterable[int] | None = None,
         lease: Lease | None = None,
         jitter: Callable[[], float] = random.random,
-        retry: Backoff = RETRY,
         health: Health | None = None,
         note: WorkerNote | None = None,
         halts: Halts | None = None,
@@ -124,10 +101,8 @@ class Runtime:
         self.health = health or Health(log_health)
         self._deployment = deployment
         self._shards = sorted(set(shards)) if shards is not None else list(range(connection.shards))
-        self._serving: dict[int, list[Subscription]] = {}
         self._lease = lease or AlwaysValid()
         self._jitter = jitter
-        self._retry = retry
         self._note = note
         self._halts = halts
         self._losses = Losses(
@@ -151,6 +126,7 @@ class Runtime:
         self._background = Background()
         self._state_at_version = StateAtVersion(event_store)
         self._router = Router(self.counters, self._state_at_version, connection.shards, self.config.active_vms_max)
+        self._served = ServedShards(connection, self._router, self._spawn, follow_stored=self.config.follow_stored)
 
     # ------------------------------------------------------------------------------------------ start and stop
 
@@ -172,6 +148,7 @@ class Runtime:
         connection, config, make = self.connection, self.config, self._model.lifespan
         if make is not None:
             self._lifespan = Lifespan(make, self._model.name, config.lifespan_exit_timeout_s, self._lifespan_ended)
+        retry = Backoff(first_s=config.replay_retry_first_s, cap_s=config.replay_retry_max_s)
         self._pipeline = pipeline = CommandPipeline(_soon())
         threads = ThreadPoolExecutor(config.blocking_threads_max, thread_name_prefix="aether handler")
         self._worker = WorkerContext(
@@ -203,8 +180,7 @@ class Runtime:
             ),
             counters=self.counters,
             commit_bytes_max=self.event_store.commit_bytes_max,
-            random=self._jitter,
-            retry=self._retry,
+            retry_delay_s=lambda attempt: retry.delay_s(attempt, self._jitter()),
             spawn=self._spawn,
             discard=self._router.discard,
             threads=threads,
@@ -217,7 +193,7 @@ class Runtime:
         try:
             if self._lifespan is not None:
                 await self._lifespan.enter()
-            await self._serve()
+            await self._serve(self._worker)
         except BaseException:
             await self.stop()
             raise
@@ -232,10 +208,12 @@ class Runtime:
         self.failure = failure
         self._has_failed.set()
 
-    async def _serve(self) -> None:
+    async def _serve(self, worker: WorkerContext) -> None:
         if self.config.idle_passivation_s:
-            self._background.forever("aether passivation", self._sweep)
-        self._background.forever("aether refused appends", self._look_whether_appends_are_taken)
+            self._background.forever("aether passivation", lambda: passivate_idle(worker, self._router.registry))
+        self._background.forever(
+            "aether refused appends", lambda: ask_whether_appends_are_taken(self.event_store, self.health)
+        )
         for shard in self._shards:
             await self.serve_shard(shard)
 
@@ -267,7 +245,7 @@ class Runtime:
         worker = self._worker
         if worker is None:
             return
-        for shard in list(self._serving):
+        for shard in self._served.shards:
             self.abandon_shard(shard)
         for machine in list(self._router.registry):
             machine.abandon()
@@ -284,7 +262,7 @@ class Runtime:
     async def _drain(self) -> None:
         assert self._worker is not None
         snapshots = self._worker.snapshots
-        await asyncio.gather(*(self.leave_shard(shard) for shard in list(self._serving)))
+        await asyncio.gather(*(self.leave_shard(shard) for shard in self._served.shards))
         self._take_delivered()
         await self._state_at_version.wait_idle()
         while self._router.registry:
@@ -321,7 +299,7 @@ class Runtime:
             raise unknown_command(message.command, actor_type)
         args = command_type.encode_args((), message.args)
         try:
-            return reply_of(command_type, await self._ask(message, args))
+            return reply_of(command_type, await ask(message, args, self.receive, self.connection))
         except DeadlineExceeded as late:
             if command_type.query:
                 raise nothing_stored(late) from None
@@ -338,31 +316,10 @@ class Runtime:
         assert self._model is not None, "load_model first"
 
         def send(actor_id: ActorId, command: str, args: bytes) -> Coroutine[Any, Any, Answer]:
-            return self._ask(Message(actor_id, command, id=command_id, deadline_s=deadline_s), args)
+            message = Message(actor_id, command, id=command_id, deadline_s=deadline_s)
+            return ask(message, args, self.receive, self.connection)
 
         return proxy_of(self._model, kind, key, send)
-
-    async def _ask(self, message: Message, args: bytes) -> Answer:
-        deadline = instant(self.connection.clock.wall_s() + message.deadline_s)
-        command = Command(
-            id=message.id or uuid4().hex,
-            command=message.command,
-            args=Raw(args),
-            deadline=deadline,
-            correlationid=message.correlation_id,
-            attempt=0 if message.id else 1,
-        )
-        shard = shard_of(message.to, self.connection.shards)
-        delivery, answered = local_delivery(message.to, shard, encode_command(command))
-        self.receive(delivery)
-        try:
-            async with asyncio.timeout(message.deadline_s):
-                answer = decode_answer(await answered)
-        except TimeoutError:
-            raise DeadlineExceeded(f"no answer to {message.command} within {message.deadline_s} s") from None
-        if answer.error is not None:
-            raise answer_error(answer.error)
-        return answer
 
     # ------------------------------------------------------------------------------------------ machines
 
@@ -398,11 +355,8 @@ class Runtime:
         """Begin to take the shard's commands, with no actor of it in memory. Raises `Unavailable`."""
         await self._losses.tell(shard)
         self.abandon_shard(shard)  # what came late, when the shard was another's, has a state that is too old
-        connection, services = self.connection, self._serving.setdefault(shard, [])
         try:
-            if self.config.follow_stored:
-                services.append(await connection.bus.follow_shards([shard], self._router.stored))
-            services.append(await connection.transport.serve(shard, self._router.receive))
+            await self._served.serve(shard)
         except BaseException:
             self.abandon_shard(shard)
             raise
@@ -421,12 +375,7 @@ class Runtime:
 
     async def leave_shard(self, shard: int) -> None:
         """Take no more commands of the shard; all that were delivered have been taken when this returns."""
-        services = self._serving.get(shard, [])
-        for service in reversed(services):  # commands first: what is stored is followed as long as one can come
-            await _stopped(service)
-        self._take_delivered()
-        if self._serving.get(shard) is services:  # cancelled, it leaves them to `abandon_shard`
-            del self._serving[shard]
+        await self._served.leave(shard, self._take_delivered)
 
     def _take_delivered(self) -> None:
         """Run what the pipeline would run in the next iteration of the event loop."""
@@ -435,42 +384,9 @@ class Runtime:
 
     def abandon_shard(self, shard: int) -> None:
         """Drop all that is open of the shard, at once and without an answer to anybody."""
-        for service in self._serving.pop(shard, ()):
-            self._spawn(_stopped(service))
+        self._served.abandon(shard)
         for machine in self._router.registry.of_shard(shard):
             machine.abandon()
-
-    async def _sweep(self) -> None:
-        """Passivate what has been idle for long, a bounded number at a time."""
-        idle_s = self.config.idle_passivation_s
-        while True:
-            await asyncio.sleep(min(SWEEP_S, idle_s / 4))
-            assert self._worker is not None
-            since_s = self._worker.clock.boot_s() - idle_s
-            while unused := self._router.registry.unused_since(since_s, most=SWEEP_MAX):
-                for machine in unused:
-                    if machine.unsaved:
-                        await self._worker.snapshots.until_room()
-                    if machine.idle and machine.last_used_s < since_s:  # still so, after the wait
-                        machine.retire()
-                        self.counters.passivations += 1
-                await asyncio.sleep(0)
-
-    async def _look_whether_appends_are_taken(self) -> None:
-        """While the store refuses events no command is tried, so somebody has to ask whether it takes them again."""
-        store, health = self.event_store, self.health
-        while True:
-            await asyncio.sleep(LOOK_AGAIN_S)
-            if not health.why(Need.APPENDS):
-                continue
-            try:
-                why = await store.appends_refused()
-            except AetherError:
-                continue  # the store says nothing: what it said last holds
-            if why:
-                health.wrong(Need.APPENDS, why)
-            else:
-                health.well(Need.APPENDS)
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
         return self._background.once(getattr(work, "__qualname__", "a task of the runtime"), work)

@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
 from aether.config import RuntimeConfig
-from aether.core.backoff import Backoff
 from aether.core.health import Health, Need
 from aether.errors import ActorFailed, AetherError, Unavailable
 from aether.ids import ActorId
@@ -68,7 +67,9 @@ class DetachedHandler:
 
 
 class WorkerContext:
-    """The worker as its machines see it. `random` gives jitter in [0, 1); `discard` takes a stopped machine out.
+    """The worker as its machines see it. `discard` takes a stopped machine out of the registry.
+
+    `retry_delay_s` gives the seconds to wait before a replay is tried again, by the number of tries before, from 0.
 
     It does the work of the pipeline's stages `turns`, `drafts` and `answers`.
     """
@@ -86,8 +87,7 @@ class WorkerContext:
         snapshots: SnapshotWriter,
         counters: Counters,
         commit_bytes_max: int,
-        random: Callable[[], float],
-        retry: Backoff,
+        retry_delay_s: Callable[[int], float],
         spawn: Spawn,
         discard: Callable[[Any], None],
         threads: Executor,
@@ -107,8 +107,7 @@ class WorkerContext:
         self.snapshots = snapshots
         self.counters = counters
         self.commit_bytes_max = commit_bytes_max
-        self._random = random
-        self._retry = retry
+        self.retry_delay_s = retry_delay_s
         self.spawn = spawn
         self.discard = discard
         self.threads = threads
@@ -212,10 +211,6 @@ class WorkerContext:
         self._unknown_outcomes.over()
         self.health.well(Need.APPENDS)
         self.health.well(Need.ANSWERS)
-
-    def retry_delay_s(self, attempt: int) -> float:
-        """Seconds to wait before retry `attempt`, from 0."""
-        return self._retry.delay_s(attempt, self._random())
 
     def owns(self, shard: int) -> bool:
         """Whether the shard's lease is valid at this instant: without it no command is run."""

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from aether import ActorId, Runtime
-from aether.core.backoff import Backoff
 from aether.errors import AetherError, DeadlineExceeded, Rejected
 from aether.memory.connection import InMemoryConnection
 from aether.memory.faults import Fault, Faults, Late, Lost, Stale, Step, StoredLater, StoredUnknown
@@ -44,7 +43,6 @@ COMMANDS = st.one_of(
     st.tuples(st.just(1), st.just("note"), st.fixed_dictionaries({"line": st.text(max_size=5)})),
     st.tuples(st.just(1), st.just("note_then_reject"), st.just({"line": "x"})),
 )
-QUICK = Backoff(first_s=0.001, cap_s=0.01)
 Made = tuple[ActorId, Command]
 
 
@@ -68,8 +66,15 @@ class RuntimeLaws(RuleBasedStateMachine):
 
     async def _node(self) -> Runtime:
         connection = InMemoryConnection(self.server, "tests")
-        config = replace(QUIET, snapshot_every_events=3, active_vms_max=1, follow_stored=True)
-        runtime = Runtime(connection, connection.event_store, config, jitter=lambda: 0.0, retry=QUICK)
+        config = replace(
+            QUIET,
+            snapshot_every_events=3,
+            active_vms_max=1,
+            follow_stored=True,
+            replay_retry_first_s=0.001,
+            replay_retry_max_s=0.01,
+        )
+        runtime = Runtime(connection, connection.event_store, config, jitter=lambda: 0.0)
         runtime.load_model(model)
         await runtime.start()
         return runtime

@@ -13,11 +13,10 @@ later.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from aether import ActorId, Runtime
-from aether.core.backoff import Backoff
 from aether.memory.clock import ManualClock
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
@@ -30,7 +29,7 @@ from tests.support.nodes import QUIET, command, history
 
 ALICE = ActorId("account", "alice")
 SHARD = shard_of(ALICE, SHARDS_DEFAULT)
-QUICK = Backoff(first_s=0.0, cap_s=0.0)
+AT_ONCE = replace(QUIET, replay_retry_first_s=0.0)
 STEPS = 60
 TURNS = 12
 """Turns of the event loop between two steps, at most."""
@@ -161,7 +160,7 @@ class World:
     async def _add_worker(self) -> None:
         connection, lease = InMemoryConnection(self.server, "tests"), OwnersLease()
         store = LateStore(connection)
-        runtime = Runtime(connection, store, QUIET, shards=(), lease=lease, jitter=lambda: 0.0, retry=QUICK)
+        runtime = Runtime(connection, store, AT_ONCE, shards=(), lease=lease, jitter=lambda: 0.0)
         runtime.load_model(model)
         await runtime.start()
         self.workers.append(Worker(runtime, lease, store))

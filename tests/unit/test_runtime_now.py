@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from aether import Actor, ActorId, Model, Runtime, command, event, query
-from aether.core.backoff import Backoff
 from aether.memory.clock import ManualClock
 from aether.memory.connection import InMemoryConnection
 from aether.memory.faults import Faults, Lost, Step
@@ -89,7 +88,7 @@ def _at_the_beginning() -> None:
 @asynccontextmanager
 async def booking(faults: Faults | None = None) -> AsyncIterator[Runtime]:
     async with InMemoryConnection(None, "tests", clock=CLOCK, faults=faults) as connection:
-        runtime = Runtime(connection, connection.event_store, QUIET, retry=Backoff(first_s=0.0, cap_s=0.0))
+        runtime = Runtime(connection, connection.event_store, replace(QUIET, replay_retry_first_s=0.0))
         runtime.load_model(model)
         async with runtime:
             yield runtime
