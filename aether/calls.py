@@ -288,7 +288,7 @@ class Caller:
 
     async def _explained(self, attempts: Attempts) -> AetherError:
         """What to raise at the deadline; where nobody serves the actor, with what the workers say of why."""
-        if not attempts.found_nobody:
+        if not attempts.reached_no_worker:
             return attempts.conclusion()
         troubles: dict[str, None] = {}
 

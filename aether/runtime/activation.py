@@ -12,7 +12,7 @@ from aether.runtime.worker_context import WorkerContext
 
 
 async def replay(machine: Machine, worker: WorkerContext, delay_s: float) -> None:
-    """Replay until it succeeds, or nobody waits any more, or the history says that it cannot."""
+    """Replay until it succeeds, or no caller waits any more, or the history says that it cannot."""
     try:
         await _replay(machine, worker, delay_s)
     except BaseException as error:
@@ -37,6 +37,6 @@ async def _replay(machine: Machine, worker: WorkerContext, delay_s: float) -> No
                 return
             delay_s = worker.retry_delay_s(attempt)
             attempt += 1
-        except Exception as error:  # whatever it is, everybody who waits hears of it
+        except Exception as error:  # whatever it is, every caller hears of it
             machine.failed(error)
             return

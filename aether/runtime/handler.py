@@ -78,7 +78,7 @@ class Handler:
         self._timer = self._worker.loop.call_later(timeout_s, self._overdue)
 
     def abandon(self) -> None:
-        """Nobody waits any more: cancel it, and hold the actor until it has ended."""
+        """Its machine has ended: cancel it, and hold the actor until it has ended."""
         self._turn = None
         self._worker.hold(self._actor_id, self._command)
         if self._future is not None:
@@ -159,7 +159,7 @@ class Handler:
         end = HandlerResult(None, asyncio.CancelledError()) if future.cancelled() else future.result()
         try:
             self._worker.loop.call_soon_threadsafe(self._ended, end)
-        except RuntimeError:  # the loop is closed: nobody is left to hear of it
+        except RuntimeError:  # the loop is closed, and its turn is gone
             return
 
     def _ended(self, end: HandlerResult) -> None:

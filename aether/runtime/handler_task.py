@@ -40,7 +40,7 @@ def result_of(task: "asyncio.Task[HandlerResult]") -> HandlerResult:
 
 
 def innermost_frame(task: "asyncio.Task[Any]") -> str:
-    """The innermost line that a task waits at, as `file:line in function`; empty when nobody knows."""
+    """The innermost line that a task waits at, as `file:line in function`; empty when that is not known."""
     waits: Any = task.get_coro()
     place = ""
     while waits is not None:

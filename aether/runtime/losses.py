@@ -108,7 +108,7 @@ class Losses:
             outcome = await self._store.append(actor_id, [event], Position(position))
             if isinstance(outcome, Committed):
                 break
-            if isinstance(outcome, Refused):  # whoever serves the shard asks again, and not at once
+            if isinstance(outcome, Refused):  # the owner of the shard asks again, and not at once
                 raise Unavailable(f"a lost worker cannot be stored yet: {outcome.reason}")
         self._counters.workers_lost += 1
 

@@ -155,7 +155,7 @@ class VirtualMachine:
         return lifespan.resources
 
     def emit(self, event: object) -> None:
-        """Record the event and apply it at once. Raises `ActorFailed` in a query or for an event nobody takes."""
+        """Record the event and apply it at once. Raises `ActorFailed` in a query or for an event without a handler."""
         turn = self._turn
         if turn is None:
             raise RuntimeError("an event can only be emitted by a running command handler")
@@ -260,7 +260,7 @@ class VirtualMachine:
         self._replay_again(wait=not isinstance(outcome, Conflict) or self._attempts > 1)
 
     def _not_stored(self, turn: Turn, mailbox: Mailbox, reason: str) -> None:
-        """The store has refused the commit: nothing of the turn has happened, and whoever waits for it hears so."""
+        """The store has refused the commit: nothing of the turn has happened, and its callers hear so."""
         answer = encode_error(Unavailable(f"nothing was stored: {reason}"))
         self._replay_again()
         for reply in turn.draft.replies:
@@ -297,13 +297,13 @@ class VirtualMachine:
         return self._seen
 
     def still_wanted(self, why: Unavailable) -> bool:
-        """The history cannot be read now: whether somebody still waits. If not, the machine has ended."""
+        """The history cannot be read now: whether a caller still waits. If not, the machine has ended."""
         if self.stopped:
             return False
         self._worker.unread(self.actor_id, why)
         if self._mailbox is not None:
             self._mailbox.expire(why)
-        # No append of its commands is under way, so whoever waits for a history that is gone can be told at once.
+        # No append of its commands is under way, so the callers who wait for a history that is gone can be told at once.
         if not self._waiting or (not self._attempts and why.details.get("gone")):
             self.failed(why)
         return not self.stopped
@@ -333,7 +333,7 @@ class VirtualMachine:
             )
 
     def failed(self, error: Exception) -> None:
-        """The history cannot be folded: answer everybody and end. The next command tries again with a new machine."""
+        """The history cannot be folded: answer every caller and end. The next command tries again with a new machine."""
         if self.stopped:
             return
         if isinstance(error, UnreadableEvent):
@@ -418,7 +418,7 @@ class VirtualMachine:
         return task
 
     def abandon(self) -> None:
-        """End at once and answer nobody: what is open has no known outcome here, and its callers ask again."""
+        """End at once and answer no caller: what is open has no known outcome here, and its callers ask again."""
         self._abandon()
 
     def _abandon(self) -> tuple[list[PendingCommand], list[PendingCommand]]:

@@ -1,7 +1,7 @@
 """The seven stages of a worker's commands, in their order: the one place that declares them.
 
 An item enters a stage, the stage's work is done to all of its items at once, and what comes out enters a later stage.
-Whoever does the work binds it (`Stage.bind`); whoever has an item adds it.
+The owner of the work binds it (`Stage.bind`); any part of the runtime adds items.
 
 | stage | goes in | work | comes out |
 |---|---|---|---|

@@ -95,7 +95,7 @@ class Router:
             self._worker.pipeline.deliveries.add(delivery)
 
     def stored(self, commit: StoredCommit) -> None:
-        """A commit was stored, by whomever: its machine looks whether it is news."""
+        """A commit was stored, here or by another writer: its machine looks whether it is news."""
         machine = self.registry.get(commit.actor_id)
         if machine is not None:
             machine.stored(commit)

@@ -1,7 +1,7 @@
 """The command on whose behalf code runs: a context variable, and what log lines say of it.
 
 A turn sets it before it calls a handler. Tasks that a handler starts, and its thread, inherit it, so they still have
-their command when it is over. Whoever has run turns ends it, so that what the runtime does next has none.
+their command when it is over. The stage that runs turns ends it, so that what the runtime does next has none.
 """
 
 from collections.abc import Sequence

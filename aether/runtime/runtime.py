@@ -59,7 +59,7 @@ def _soon() -> Callable[[Callable[[], None]], object]:
 
 
 class AlwaysValid:
-    """The lease of a runtime that nobody shares its shards with."""
+    """The lease of a runtime that shares its shards with no other."""
 
     stored_format = STORED_FORMAT
 

@@ -95,7 +95,7 @@ class SnapshotWriter:
         return len(self._writing) < self._in_flight_max
 
     async def until_room(self) -> None:
-        """Wait until another snapshot may be written, behind whoever waits already.
+        """Wait until another snapshot may be written, behind those who wait already.
 
         However many wait, one of them is woken when there is room, and wakes the next if there is still some.
         """

@@ -91,7 +91,7 @@ class Turn:
         return now
 
     def emit(self, event: object) -> None:
-        """Record the event and apply it at once. Raises `ActorFailed` in a query or for an event nobody takes.
+        """Record the event and apply it at once. Raises `ActorFailed` in a query or for an event without a handler.
 
         An event that failed may be applied by half, so its command fails whatever the handler makes of the error.
         """

@@ -241,7 +241,7 @@ class WorkerContext:
                     delivery.respond(one.answer)
                 else:
                     self.counters.answers_fenced += 1
-            except BaseException:  # nobody heard it: the caller asks again
+            except BaseException:  # it was not sent: the caller asks again
                 log.exception("an answer could not be sent", extra={"actor": str(delivery.actor_id)})
 
 

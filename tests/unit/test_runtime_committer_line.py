@@ -1,4 +1,4 @@
-"""A long line of commits when the connection breaks: each one settles, however long the line."""
+"""A long line of commits when the connection breaks: each one has its outcome, however long the line."""
 
 import asyncio
 from dataclasses import replace
@@ -9,7 +9,7 @@ from aether.memory.faults import Faults, Late, Step
 from tests.support.nodes import QUIET, command, node, send, until
 
 
-async def test_a_long_line_is_settled_when_the_connection_breaks() -> None:
+async def test_each_commit_of_a_long_line_has_its_outcome_when_the_connection_breaks() -> None:
     actors = [ActorId("account", f"a{n}") for n in range(1_500)]
     faults = Faults.script([(Step.APPEND, Late(60))])
     async with node(config=replace(QUIET, commits_in_flight_max=1, drain_timeout_s=5), faults=faults) as runtime:

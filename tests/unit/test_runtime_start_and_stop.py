@@ -130,7 +130,7 @@ async def test_a_drain_that_took_too_long_leaves_no_task_and_can_start_again() -
     await runtime.stop()
 
 
-async def test_a_commit_that_a_drain_gave_up_on_is_settled_later_without_harm() -> None:
+async def test_a_commit_that_a_drain_gave_up_on_has_its_outcome_later_without_harm() -> None:
     errors: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: errors.append(context))
     server = InMemoryServer()

@@ -31,7 +31,7 @@ class Attempts:
         self._unanswered = 0
 
     def failed(self, error: Unavailable, *, sent: bool) -> None:
-        """No answer came; when it was sent, somebody may have carried it out all the same."""
+        """No answer came; when it was sent, a worker may have carried it out all the same."""
         self.count += 1
         self._last, self._reached = error, sent
         if sent:
@@ -74,8 +74,8 @@ class Attempts:
         return ClientUnusable(f"the client was closed before {self.what} was answered; nothing was done")
 
     @property
-    def found_nobody(self) -> bool:
-        """Whether the last attempt reached nobody, and no earlier one may have been carried out."""
+    def reached_no_worker(self) -> bool:
+        """Whether the last attempt reached no worker, and no earlier one may have been carried out."""
         return self._last is not None and not self._reached and not self._maybe_done
 
     def conclusion(self, why: str = "") -> AetherError:

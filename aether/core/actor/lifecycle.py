@@ -12,7 +12,7 @@ waiting stays in the mailbox meanwhile.
         +-------------------REPLAY_NEEDED-----------+----------<----------+--(conflict, unknown, undo)
 
 `STOPPED` ends it from any phase in which no turn and no commit is open. `ABANDONED` ends it from any phase: nothing
-more of it is answered, and whoever waits asks again elsewhere.
+more of it is answered, and its callers ask again elsewhere.
 """
 
 from enum import Enum
