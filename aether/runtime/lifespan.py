@@ -1,7 +1,7 @@
 """The lifespan of a model in one worker: what it makes before the first command and ends after the last.
 
-A user's context manager, entered and exited in one task of its own, whatever task starts and stops the runtime. So a task
-group or a cancel scope in it belongs to one task, and the end of it can be waited for with a bound.
+A user's context manager, entered and exited in one task of its own, whatever task starts and stops the runtime. So a
+task group or a cancel scope in it belongs to one task, and the end of it can be waited for with a bound.
 """
 
 import asyncio

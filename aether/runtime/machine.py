@@ -303,7 +303,7 @@ class VirtualMachine:
         self._worker.unread(self.actor_id, why)
         if self._mailbox is not None:
             self._mailbox.expire(why)
-        # No append of its commands is under way, so the callers who wait for a history that is gone can be told at once.
+        # No append of its commands is under way, so callers who wait for a history that is gone can be told at once.
         if not self._waiting or (not self._attempts and why.details.get("gone")):
             self.failed(why)
         return not self.stopped
@@ -333,7 +333,7 @@ class VirtualMachine:
             )
 
     def failed(self, error: Exception) -> None:
-        """The history cannot be folded: answer every caller and end. The next command tries again with a new machine."""
+        """The history cannot be folded: answer every caller and end. The next command makes a new machine."""
         if self.stopped:
             return
         if isinstance(error, UnreadableEvent):
