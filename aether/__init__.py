@@ -1,7 +1,7 @@
 """Durable, event-sourced actors for Python on NATS JetStream.
 
 A user's whole vocabulary: declare actors and a model, connect to a pool, or run a `Runtime` in one process. Inside the
-package nobody imports from here.
+package no module imports from here.
 
 A name is imported from its module when it is first used, so that `import aether` is quick and the command line can
 take an interrupt at once. Type checkers read the imports below.

@@ -1,4 +1,4 @@
-"""Tasks that nobody awaits: each has a name, and a policy for an error that it does not expect.
+"""Tasks that are not awaited: each has a name, and a policy for an error that it does not expect.
 
 The one place where Aether starts such tasks. A task that should never end is started again, with back-off (`forever`),
 or its end is told to the owner, who fails with it (`vital`); one that is over soon harms only what it was for, and its
@@ -40,7 +40,7 @@ class Background:
         return task
 
     def once(self, name: str, work: Work) -> "asyncio.Task[Any]":
-        """Run something that ends; if it raises, that is logged. Whoever likes may await it."""
+        """Run something that ends; if it raises, that is logged. The task may also be awaited."""
         task = self._start(name, work)
         task.add_done_callback(_log_failure)
         return task

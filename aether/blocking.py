@@ -77,7 +77,7 @@ class _LoopThread:
             raise
 
     def close(self) -> None:
-        """Close the client; whoever waits for an answer gets `ClientUnusable`. Idempotent."""
+        """Close the client; a call that waits for an answer gets `ClientUnusable`. Idempotent."""
         if os.getpid() != self._pid:
             return
         with self._lock:

@@ -1,4 +1,4 @@
-"""One call with its retries, deadline and command id. The client uses it, and whoever asks another actor.
+"""One call with its retries, deadline and command id. Clients use it, and handlers that ask another actor.
 
 The command is sent again with the same command id until the deadline: for no owner, a lost reply, `Unavailable`
 and `Overloaded`. Each send of an id that was made here says which one it is; the answer to an earlier send is dropped.
@@ -35,7 +35,7 @@ from aether.ports import Clock, NotSent, Transport
 from aether.wire import DEADLINE_AHEAD_MAX_S, Answer, Command, answer_error, decode_answer, encode_command, instant
 
 WHY_WAIT_S = 0.2
-"""How long after its deadline a call that found nobody waits for a worker to say why."""
+"""How long after its deadline a call that found no worker waits for a worker to say why."""
 
 RETRY = Backoff(first_s=0.02, cap_s=0.5)
 
@@ -52,7 +52,7 @@ log = logging.getLogger("aether.calls")
 
 
 class Room:
-    """Room for so many at once. Who finds none waits in line, and gets the room of whoever leaves.
+    """Room for so many calls at once. A call that finds none waits in line for the next call that leaves.
 
     An `asyncio.Semaphore` is the same, but asks two coroutines for what is an addition as long as there is room.
     """
@@ -64,7 +64,7 @@ class Room:
         self._line: deque[asyncio.Future[None]] = deque()
 
     async def wait(self) -> None:
-        """Wait for somebody's room; it is ours then. Somebody is inside, and leaves."""
+        """Wait until a call leaves, and take its room. To be called only while the room is full."""
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._line.append(waiting)
         try:
@@ -287,7 +287,7 @@ class Caller:
         return error
 
     async def _explained(self, attempts: Attempts) -> AetherError:
-        """What to raise at the deadline; where nobody serves the actor, with what the workers say of why."""
+        """What to raise at the deadline; where no worker serves the actor, with what the workers say of why."""
         if not attempts.reached_no_worker:
             return attempts.conclusion()
         troubles: dict[str, None] = {}

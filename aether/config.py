@@ -101,7 +101,7 @@ class ClusterConfig:
     """How a worker keeps its place among the others, in seconds.
 
     - `ttl_s`: how long a member's row outlives its last renewal on the server, whole seconds; 5 with the embedded
-      server. `renewals_a_ttl`: how often it is renewed in that time. `margin_s`: how much earlier the member itself
+      server. `renewals_per_ttl`: how often it is renewed in that time. `margin_s`: how much earlier the member itself
       stops to answer; None is a fifth of `ttl_s`, which is more than the time between two renewals, so that rows that
       expire together, because the server could not be reached, are not taken for dead members by the last of them.
     - `gather_s`: how long a starting worker leaves their shards to siblings that are starting too.
@@ -113,7 +113,7 @@ class ClusterConfig:
     """
 
     ttl_s: float = 15.0
-    renewals_a_ttl: int = 7
+    renewals_per_ttl: int = 7
     margin_s: float | None = None
     gather_s: float = 2.0
     regather_s: float = 2.0
@@ -123,7 +123,7 @@ class ClusterConfig:
     retry_s: float = 0.25
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "ttl_s", "renewals_a_ttl", "moves_in_flight_max")
+        _at_least(self, 1, "ttl_s", "renewals_per_ttl", "moves_in_flight_max")
         _at_least(self, 0, "gather_s", "regather_s", "prepare_timeout_s", "close_timeout_s", "retry_s")
         if self.ttl_s != int(self.ttl_s):
             raise ConfigError(f"ttl_s counts whole seconds, not {self.ttl_s}", setting="ttl_s")
@@ -232,7 +232,7 @@ class CallConfig:
     - `in_flight_max`: calls of one client that wait for their answers at once; further ones wait for room.
 
     An attempt after one that got no answer waits longer, up to four times, so that a late answer is not asked for ever
-    more often; an attempt that found nobody does not count.
+    more often; an attempt that found no worker does not count.
     """
 
     deadline_s: float = 10.0
@@ -252,10 +252,10 @@ LOG_FORMATS = ("text", "json")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:
-    """What the workers and their supervisor write to standard error, one line a record.
+    """What the workers and their supervisor write to standard error, one line per record.
 
     - `level`: the least that is written: debug, info, warning, error or critical.
-    - `format`: `text`, for people, or `json`, one object a line.
+    - `format`: `text`, for people, or `json`, one object per line.
     """
 
     level: str = "INFO"

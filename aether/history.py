@@ -1,4 +1,4 @@
-"""Events as a client sees them: typed, one actor's from the beginning, or everybody's as they are stored.
+"""Events as a client sees them: typed, one actor's from the beginning, or those of all actors as they are stored.
 
 Nothing here sends a command. A `History` reads when it is awaited or iterated; an `EventStream` holds what its reader
 has not taken yet, a bounded number, and belongs to one reader.

@@ -35,7 +35,7 @@ STORED_PREFIX = "stored."
 """The server repeats what it stored under this prefix."""
 
 PROBE = ActorId("aether", "probe")
-"""Nobody's actor: what is stored for it, or only begun, shows what the server does with a commit."""
+"""An actor of no model: commits of it, stored or only begun, show what the server does with a commit."""
 
 _PLAIN = re.compile(rb"[A-Za-z0-9_-]+")
 _TOKEN = re.compile(r"(?:[A-Za-z0-9_-]|=[0-9A-F]{2})+")

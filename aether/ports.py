@@ -58,7 +58,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nobody knows whether the commit is stored: read the history to find out.
+    """It is not known whether the commit is stored: read the history to find out.
 
     `unanswered`: the store was there and has said nothing.
     """
@@ -137,7 +137,7 @@ class Durability(Protocol):
         ...
 
     def after_question(self, position: Position, told: Callable[[str], None]) -> None:
-        """The same for what somebody else says that he has read. It is believed for his sake only."""
+        """The same for a position that another program says it has read. It is believed for that program only."""
         ...
 
 
@@ -353,7 +353,7 @@ class Delivery:
 
 
 class NotSent(Unavailable):
-    """The request never reached anybody (no owner, no connection to send it on), so it has changed nothing."""
+    """The request reached no worker (no owner, no connection to send it on), so it has changed nothing."""
 
 
 class NotStored(Unavailable):
@@ -381,7 +381,7 @@ class Transport(Protocol):
         ...
 
     def announce(self, shards: Sequence[int]) -> None:
-        """Tell whoever waits that these shards are served from here now. Best effort; never raises."""
+        """Tell waiting callers that these shards are served from here now. Best effort; never raises."""
         ...
 
     async def follow_owners(self) -> Subscription:
@@ -389,7 +389,7 @@ class Transport(Protocol):
         ...
 
     async def tell_status(self, inform: Callable[[], bytes]) -> Subscription:
-        """Answer whoever asks how the workers are, each for itself. Raises `Unavailable`."""
+        """Answer status requests for this worker. Raises `Unavailable`."""
         ...
 
     async def ask_status(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:
@@ -452,7 +452,7 @@ class Connection(Protocol):
 
 
 class HandlerNote(Protocol):
-    """Where a thread of a worker notes which handler is on its stack, for whoever finds the worker dead."""
+    """Where a thread notes which handler is on its stack; the supervisor reads it when the worker has died."""
 
     def begin(self, actor_id: ActorId, command: str, command_id: str) -> None:
         """A handler of this command begins or goes on; without a command it is the actor's replay."""
@@ -509,5 +509,5 @@ class VMProvider(Protocol):
         ...
 
     def abandon_shard(self, shard: int) -> None:
-        """Drop all that is open of the shard, at once and without an answer to anybody."""
+        """Drop all that is open of the shard, at once and without an answer to any caller."""
         ...

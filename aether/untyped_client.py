@@ -466,6 +466,6 @@ async def _keys(store: Listing, kind: str, shards: Iterable[int]) -> list[list[s
 
 
 def _new_ids() -> Callable[[], str]:
-    """Ids that nobody else makes: a random name for this untyped, and a count. Short: an event holds three of them."""
+    """Unique ids: a random name for this client, and a count. They are short, because an event holds three of them."""
     prefix, count = token_urlsafe(12), itertools.count(1)
     return lambda: f"{prefix}-{next(count)}"

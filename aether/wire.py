@@ -1,7 +1,7 @@
 """The envelopes: a command, its answer, and a commit of CloudEvents, as JSON.
 
 Typed values travel inside them as raw JSON (`msgspec.Raw`), so an envelope is decoded in one pass and its contents by
-whoever knows their type. A commit is a JSON array of CloudEvents 1.0 (their JSON batch format), readable by any
+the code that knows their type. A commit is a JSON array of CloudEvents 1.0 (their JSON batch format), readable by any
 language; the extension attributes keep CloudEvents' own types, so `reply` is JSON text and `inboxseq` a string.
 """
 

@@ -71,7 +71,7 @@ MEND_SELDOM_ROUNDS = 5
 """One that lacks what it can serve without looks only every so many times."""
 
 LOOK_SELDOM_ROUNDS = 20
-"""And one that lacks nothing seldom: somebody may have changed a setting on the server."""
+"""And one that lacks nothing seldom: a setting may have been changed on the server."""
 
 LEAVE_SOON_S = 2.0
 """How long a worker that fails while it starts may take to leave."""
@@ -285,13 +285,13 @@ class Worker:
             log.error("not drained: what was held is left to expire", extra=runtime.counters.as_dict())
 
     async def _leave_soon(self, cluster: Cluster) -> None:
-        """Take the row away before the error ends the process: nobody may come to take its place."""
+        """Take the row away before the error ends the process: no other worker may come to take its place."""
         with suppress(TimeoutError, AetherError):
             async with asyncio.timeout(LEAVE_SOON_S):
                 await cluster.leave()
 
     async def _until_leases_ended(self, node: Node) -> None:
-        """In a table that was lost nobody knows who still answers: wait until all who held a lease there do no more."""
+        """A lost table does not say who still answers: wait until no member that held a lease there can answer."""
         left_s = self._settings.cluster.ttl_s - node.table_age_s
         if left_s > 0:
             log.warning("the table was made anew: waiting for leases of the lost one to end", extra={"seconds": left_s})

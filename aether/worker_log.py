@@ -1,4 +1,4 @@
-"""How a worker's log looks: one line a record, as text or as JSON, with the command that the line was written for.
+"""How a worker's log looks: one line per record, as text or as JSON, with the command that the line was written for.
 
 The library itself never configures logging: a worker process does, once, for its own and its users' loggers.
 """
@@ -21,7 +21,7 @@ class CommandFilter(logging.Filter):
     """Gives each record the `actor`, `command`, `command_id` and `correlation_id` of the command it is written for.
 
     It lets every record pass, and leaves fields that the record has already. Put it on a handler: it runs in the
-    context of whoever logs.
+    context of the code that logs.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -44,7 +44,7 @@ class FieldFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: `time`, `level`, `logger`, `message`, `worker`, `pid`, and the record's own fields."""
+    """One JSON object per line: `time`, `level`, `logger`, `message`, `worker`, `pid`, and the record's own fields."""
 
     def __init__(self, worker: str) -> None:
         super().__init__()

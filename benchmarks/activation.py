@@ -2,7 +2,7 @@
 
 The stream is made once: a million events, five on each of 200,000 actors, and among them actors with 100 and with
 10,000 events, all in commits of one event and each actor's spread over the whole stream. A pool is killed and started
-again for every round, so that everybody is cold. Actors are asked for their state, which stores nothing. The floor
+again for every round, so that every actor is cold. Actors are asked for their state, which stores nothing. The floor
 reads the same stream. The more events an actor has, the fewer are asked at once: the server searches the stream while
 it serves nothing else on that connection, and a connection that hears nothing for seconds is given up.
 """

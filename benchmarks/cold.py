@@ -1,4 +1,4 @@
-"""Asking actors that are in nobody's memory, on one server whose histories are there already.
+"""Asking actors that no worker has in memory, on one server whose histories are there already.
 
 A pool is killed and started again before each of its rounds: a drain would write snapshots. The floor has no memory.
 """
@@ -32,7 +32,7 @@ Measure: TypeAlias = Callable[[Ask, Processes], Awaitable[dict[str, Measured]]]
 
 
 def alternate_cold(settings: Settings, server: Server, measure: Measure) -> dict[str, list[dict[str, Measured]]]:
-    """Rounds of a pool that has nobody in memory and of the floor, taking turns."""
+    """Rounds of a pool that has no actor in memory and of the floor, taking turns."""
     results: dict[str, list[dict[str, Measured]]] = {AETHER: [], FLOOR: []}
     with Host(server.url, "a", 1, variables=COLD) as host:
         host.wait_ready()
@@ -49,7 +49,7 @@ async def _round(
     side: contextlib.AbstractAsyncContextManager[tuple[Ask, Processes]], measure: Measure
 ) -> dict[str, Measured]:
     async with side as (ask, processes):
-        await ask("nobody", 0)
+        await ask("warm-up", 0)
         return await measure(ask, processes)
 
 

@@ -164,7 +164,7 @@ def table(points: Sequence[Point]) -> Iterator[str]:
 
 
 def line(point: Point) -> str:
-    """A point in a few words, for whoever waits for the table."""
+    """A point in a few words, shown while the table is made."""
     speeds = [f"{name} {_spread(point.values(name, 'per_s'))}" for name in point.runs if point.values(name, "per_s")]
     return f"{point.name}: {', '.join(_setting(point))}: {', '.join(speeds) or 'done'}"
 

@@ -80,7 +80,7 @@ class FloorWorker(ABC):
         await self.connection.publish(message.reply, b'{"ok":true,"value":%d}' % sum(self.balances.values()))
 
     async def on_stored(self, message: Msg) -> None:
-        """What was stored, perhaps by somebody else."""
+        """What was stored, perhaps by another process."""
         self.heard = int(message.headers["Nats-Sequence"]) if message.headers else 0
 
     def encode(self, wanted: Wanted) -> bytes:

@@ -41,7 +41,7 @@ class Reader:
         await self.connection.flush()
 
     async def on_message(self, message: Msg) -> None:
-        """A message of the stream, for whoever asked."""
+        """A message of the stream."""
         self.waiting[message.subject.rpartition(".")[2]](message)
 
     async def on_read(self, message: Msg) -> None:

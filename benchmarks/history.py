@@ -44,7 +44,7 @@ class Commit(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """Commits of one event, so that those of an actor are far apart: everybody's first, everybody's second, ..."""
+    """Commits of one event, so that those of an actor are far apart: all actors' first, all actors' second, ..."""
 
     prefix: str
     actors: int

@@ -1,4 +1,4 @@
-"""What an idle pool costs: CPU of server, supervisor and each worker while nobody asks for anything.
+"""What an idle pool costs: CPU of server, supervisor and each worker while no command comes.
 
 256 shards, whose leases, heartbeats and subscriptions are all there is to do. The floor is the hand-written program
 with no more than its subscriptions. Both idle at the same time, each on a server of its own.

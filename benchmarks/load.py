@@ -2,7 +2,7 @@
 
 A closed loop has a number of callers, each of which waits for its answer. An open loop sends when it is time to send,
 whatever has been answered, and counts a latency from the time at which a deposit should have been sent: a stall is
-felt by everybody who would have come in it (no coordinated omission).
+felt by every command that would have come in it (no coordinated omission).
 """
 
 import asyncio
@@ -110,7 +110,7 @@ async def open_loop(
 def _set_aside() -> Iterator[None]:
     """What the load has made so far, its libraries and its plan, is not looked at when garbage is collected inside.
 
-    Otherwise the load stops for 20 to 80 ms a second, and reports that as the latency of others.
+    Otherwise the load stops for 20 to 80 ms per second, and reports that as the latency of others.
     """
     gc.collect()
     gc.freeze()

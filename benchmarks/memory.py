@@ -1,9 +1,9 @@
 """What an idle actor costs in memory: active, after its passivation, and active once more.
 
 Every actor has had one deposit. Resident bytes are the worker's own (its share of what it has in common with its
-supervisor), less what it had before, by actor; what an actor's state is as JSON is told beside. That everybody is
-active when it counts, and passive later, is read from the snapshots that passivation leaves; more of them may be in
-flight than by default, because a sweep a second ends when there is no room for another.
+supervisor), less what it had before, by actor; what an actor's state is as JSON is told beside. That all actors are
+active when they count, and passive later, is read from the snapshots that passivation leaves; more of them may be in
+flight than by default, because a sweep of passivation, once per second, ends when there is no room for another.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ def memory(settings: Settings) -> Iterator[Point]:
     async def one_round(contestant: str, server: Server, seed: int) -> Measured:
         if contestant != AETHER:
             async with floor_side(server, "single") as floor:
-                return Measured(figures={"active, bytes an actor": await grown(floor, actors)})
+                return Measured(figures={"active, bytes per actor": await grown(floor, actors)})
         limits = {
             "AETHER_IDLE_PASSIVATION_S": str(idle_s),
             "AETHER_ACTIVE_VMS_MAX": str(2 * actors),
@@ -44,19 +44,19 @@ def memory(settings: Settings) -> Iterator[Point]:
         }
         async with aether_side(server, 1, limits) as side:
             measured = await aether_round(side, server, actors)
-            side.host.kill()  # a drain would write everybody's snapshot once more
+            side.host.kill()  # a drain would write every snapshot once more
             return measured
 
     runs = alternate((AETHER, "floor single"), settings, "default", one_round)
     account = model.actor_type(Account)
-    state = account.encode_state(account.initial(ActorId(KIND, "nobody")))
+    state = account.encode_state(account.initial(ActorId(KIND, "warm-up")))
     case = f"{actors:,} actors with a state of {len(state)} bytes of JSON"
     yield Point(name="memory", case=case, runs=runs, more={"actors": actors, "state_json_bytes": len(state)})
 
 
 async def aether_round(side: Side, server: Server, actors: int) -> Measured:
     """Active, passive, active again."""
-    await side.deposit("nobody", 1)
+    await side.deposit("warm-up", 1)
     before = resident_bytes(side.processes["worker"][0])
     active = await grown(side, actors)
     check(await snapshots(server) == 0, "actors were passivated before they were counted: the machine is too slow")
@@ -65,9 +65,9 @@ async def aether_round(side: Side, server: Server, actors: int) -> Measured:
     again = passive + await grown(side, actors)
     return Measured(
         figures={
-            "active, bytes an actor": active,
-            "passivated, bytes an actor": passive,
-            "active again, bytes an actor": again,
+            "active, bytes per actor": active,
+            "passivated, bytes per actor": passive,
+            "active again, bytes per actor": again,
         }
     )
 

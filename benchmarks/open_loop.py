@@ -53,7 +53,7 @@ def open_loops(settings: Settings) -> Iterator[Point]:
 
 
 def maximum_per_s(settings: Settings, sync: str, accounts: int) -> float:
-    """Aether's most commands a second."""
+    """Aether's most commands per second."""
     deposits = settings.deposits_or(20_000, 3_000)
 
     async def one_round(contestant: str, server: Server, seed: int) -> Measured:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-TICKS_A_SECOND = 100
+TICKS_PER_SECOND = 100
 """Linux's USER_HZ, the unit of /proc/<pid>/stat."""
 
 EXIT_TIMEOUT_S = 10.0
@@ -35,7 +35,7 @@ def cpu_of(pids: Sequence[int]) -> float:
     for pid in pids:
         after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
         ticks += int(after_name[11]) + int(after_name[12])
-    return ticks / TICKS_A_SECOND
+    return ticks / TICKS_PER_SECOND
 
 
 def cpu_by_name(processes: Mapping[str, Sequence[int]]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """What a command costs as there are more active actors, and as the stream has more in it.
 
 100 deposits are in flight on random actors; what counts is the CPU of worker and server by command, which should not
-grow. Within a round one pool goes through all steps. The stream grows by events of actors that nobody uses. The first
+grow. Within a round one pool goes through all steps. The stream grows by events of actors that are not used. The first
 deposits after actors were made active are measured too, as cases of their own: the server has dropped what it had in
 memory of actors that were made active more than ten seconds before, and reads it again.
 """
@@ -22,7 +22,7 @@ from benchmarks.throughput import FLOORS, WARM_UP_IN_FLIGHT
 ACTORS = (1_000, 10_000, 50_000, 200_000)
 ACTORS_LARGE = 1_000_000
 EVENTS = (10_000, 100_000, 1_000_000)
-EVENTS_AN_ACTOR = 5
+EVENTS_PER_ACTOR = 5
 
 _Steps: TypeAlias = Callable[[Side, Server, Settings, int, int, int], Awaitable[dict[str, Measured]]]
 
@@ -70,11 +70,11 @@ async def _growing_stream(
     side: Side, server: Server, settings: Settings, deposits: int, in_flight: int, seed: int
 ) -> dict[str, Measured]:
     steps, accounts = ((2_000, 20_000) if settings.quick else EVENTS), 1_000
-    background = mixed([Spread("h", steps[-1] // EVENTS_AN_ACTOR, EVENTS_AN_ACTOR)])
+    background = mixed([Spread("h", steps[-1] // EVENTS_PER_ACTOR, EVENTS_PER_ACTOR)])
     found, before, total = {}, 0, 0
     for events in steps:
         if isinstance(side, FloorSide):
-            others = min(events, steps[-1] // EVENTS_AN_ACTOR)
+            others = min(events, steps[-1] // EVENTS_PER_ACTOR)
             await write(server.url, islice(background, events - before), STREAM, lambda key: f"floor.evt.{key}")
             side.others = others
         else:

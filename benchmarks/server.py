@@ -18,8 +18,8 @@ START_TIMEOUT_S = 10.0
 class Server:
     """A server that can be killed and started again on its store.
 
-    `sync` says who makes what is stored durable: "default" nobody, "always" the server, for each message; "barrier" who
-    uses it, by syncs of its files in `store`.
+    `sync` says who makes what is stored durable: "default" no process, "always" the server, for each message; "barrier"
+    who uses it, by syncs of its files in `store`.
     """
 
     def __init__(self, sync: str) -> None:
@@ -84,7 +84,7 @@ def nats_server(sync: str) -> Iterator[tuple[str, int]]:
 
 
 def free_port() -> int:
-    """A port nobody listens on just now."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -5,8 +5,9 @@
     .venv/bin/python -m benchmarks.stages --in-flight 100 --sync default
 
 A sample belongs to the innermost of its functions that `WORKER` or `LOAD` name; the collector's samples are its own
-wherever it ran. Shares of all samples are given as microseconds of the process's CPU a deposit, which is measured while
-nobody samples: sampling stops what it looks at. What no stage names is the event loop, uvloop and the kernel.
+wherever it ran. Shares of all samples are given as microseconds of the process's CPU per deposit. The CPU is measured
+without the sampler, which stops the process for each sample. What no stage names is the event loop, uvloop and the
+kernel.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from benchmarks.throughput import WARM_UP_IN_FLIGHT
 
 PY_SPY = Path(".venv/bin/py-spy")
 ACCOUNTS = 1_000
-SAMPLES_A_SECOND = 400
+SAMPLES_PER_SECOND = 400
 
 Stages: TypeAlias = Mapping[str, Sequence[str]]
 """The stages by what they are called, each with patterns for its functions: `Class.method`, compiled or not."""
@@ -76,7 +77,7 @@ def main() -> None:
         with Server(options.sync) as server, tempfile.TemporaryDirectory() as folder:
             samples = Path(folder) / "samples"
             cpu_us = uvloop.run(_sampled(server, process, samples, options.in_flight, options.deposits))
-            print(f"\n{process}: {cpu_us:.1f} us a deposit, {options.in_flight} in flight, sync {options.sync}\n")
+            print(f"\n{process}: {cpu_us:.1f} us per deposit, {options.in_flight} in flight, sync {options.sync}\n")
             print("\n".join(table(shares(samples.read_text().splitlines(), stages), cpu_us)), flush=True)
 
 
@@ -123,7 +124,7 @@ async def _sampled(server: Server, process: str, samples: Path, in_flight: int, 
         plan = random_deposits(ACCOUNTS, deposits, 1)
         measured = await closed_loop(side.deposit, plan, in_flight, side.processes)
         arguments = ["record", "--native", "--format", "raw", "--duration", "600", "--output", str(samples)]
-        arguments += ["--rate", str(SAMPLES_A_SECOND), "--pid", str(side.processes[process][0])]
+        arguments += ["--rate", str(SAMPLES_PER_SECOND), "--pid", str(side.processes[process][0])]
         nothing = subprocess.DEVNULL
         sampler = await asyncio.create_subprocess_exec(PY_SPY, *arguments, stdout=nothing, stderr=nothing)
         await asyncio.sleep(1)  # until it looks; nothing depends on it but how many samples are idle ones

@@ -32,7 +32,7 @@ UNSYNCED, ALWAYS = "unsynced", "always"
 
 
 def durable(settings: Settings) -> Iterator[Point]:
-    """What it costs that all that is answered is on the disk: beside Aether without syncs, and with one a message."""
+    """What it costs that all that is answered is on the disk: beside Aether without syncs, and with one per message."""
     accounts = settings.accounts or 1_000
     server_of = {AETHER: "barrier", UNSYNCED: "default", ALWAYS: "always"}
     for workers in settings.workers or WORKERS:

@@ -4,8 +4,8 @@
     python examples/bank.py               # in another
 
 Amounts are whole cents. A transfer leaves one account, then enters another, under one transfer id that both accounts
-keep: whoever died between the two steps runs the same transfer again and nothing is paid twice. Money can be on its
-way, but it is never made and never lost.
+keep: a process that died between the two steps runs the same transfer again and nothing is paid twice. Money can be on
+its way, but it is never made and never lost.
 """
 
 import asyncio

@@ -71,9 +71,9 @@ HISTORY = """Print an actor's events: a table on a terminal, else one JSON Cloud
   aether history account alice --after 100 | jq .data
 """
 
-LS = """List the keys of all actors of a kind that have a history, one a line, in no particular order.
+LS = """List the keys of all actors of a kind that have a history, one per line, in no particular order.
 
-With --json: one JSON object a line, whatever characters a key has.
+With --json: one JSON object per line, whatever characters a key has.
 
 \b
   aether ls account
@@ -94,7 +94,7 @@ It begins with what is stored from now on; aether history has what was before. N
 connection is lost and comes back. An interrupt ends it with exit code 0.
 """
 
-PS = """List the workers of a pool: a table on a terminal, else one JSON object a line.
+PS = """List the workers of a pool: a table on a terminal, else one JSON object per line.
 
 With --shards: who holds each shard, who should (the two differ while it moves), and the epoch of its lease.
 
@@ -106,7 +106,7 @@ With --shards: who holds each shard, who should (the two differ while it moves),
 
 REPAIR = """Change the settings of a namespace's streams and buckets that are not as Aether needs them.
 
-Workers refuse such a namespace and never change it. Each setting that was wrong is printed as one JSON object a line.
+Workers refuse such a namespace and never change it. Each setting that was wrong is printed as one JSON object per line.
 Exits 1 when something cannot be changed: that stream or bucket has to be made anew.
 
 \b

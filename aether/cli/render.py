@@ -33,7 +33,7 @@ _LONG_COLUMNS = ("values", "command id", "why")
 
 
 class ReaderGone(Exception):
-    """Whoever read stdout has stopped, as `head` does."""
+    """The program that read stdout has stopped, as `head` does."""
 
 
 def write_json(value: bytes) -> None:
@@ -82,7 +82,7 @@ def write_history(title: str, events: Iterable[Event]) -> None:
 
 
 def write_overview(namespace: str, found: Overview, *, shards: bool, table: bool) -> None:
-    """The workers, or the shards, as a table or as JSON, one a line."""
+    """The workers, or the shards, as a table or as JSON, one per line."""
     rows = [_shard_row(one) for one in found.shards] if shards else found.members
     if not table:
         for row in rows:
@@ -94,7 +94,7 @@ def write_overview(namespace: str, found: Overview, *, shards: bool, table: bool
 
 
 def write_differences(found: Sequence[Difference], *, changed: bool) -> None:
-    """Each setting that was not as needed, as JSON, one a line, and what became of it."""
+    """Each setting that was not as needed, as JSON, one per line, and what became of it."""
     for one in found:
         outcome = "cannot be changed" if not one.can_be_changed else "changed" if changed else "can be changed"
         row = {"stream": one.stream, "setting": one.setting, "found": one.found, "needed": one.needed}

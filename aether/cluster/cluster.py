@@ -207,7 +207,7 @@ class Cluster:
         if self._effects is not None:
             await self._effects.cancel()
         if self.failed.done() and not self.failed.cancelled():
-            self.failed.exception()  # whoever wanted to know has asked
+            self.failed.exception()  # marks the exception as read
 
     async def __aenter__(self) -> "Cluster":
         try:

@@ -41,7 +41,7 @@ log = logging.getLogger("aether.cluster")
 class EffectRunner:
     """Performs effects for one member; `report` is called with each outcome, from the event loop.
 
-    `failed` hears of an error that nobody expected: the shard would be in the air for ever, so the member should end.
+    `failed` gets an unexpected error: the shard's state would stay unknown for ever, so the member should end.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class EffectRunner:
                 await self._provider.serve_shard(shard)
             except Unavailable as error:
                 self._not_served.again(shard=shard, error=words(error))
-            except Exception:  # we hold the lease, so nobody else would serve it
+            except Exception:  # we hold the lease, so no other member would serve it
                 log.exception("a shard cannot be served", extra={"shard": shard})
             else:
                 self._report(shard, serial, ShardTrigger.STARTED, 0)

@@ -1,4 +1,4 @@
-"""Keeps one member's row: writes it often enough, and says what is known of it to nobody but the session.
+"""Keeps one member's row: writes it often enough, and reports what is known of it to the session only.
 
 One task. A write that is not acknowledged in time is given up and tried again soon; what came of it the watch tells.
 It takes no decision: `aether.core.cluster.session` says what to write.
@@ -29,8 +29,8 @@ UNANSWERED_MAX = 5
 """After so many renewals in a row without an answer, over a connection that lasts, the server counts as stuck."""
 
 WITHDRAW_BEFORE_S = 1.0
-"""So long before its row ends a member that cannot renew it takes no more commands: then callers find nobody and know
-that nothing was done, where an answer that may not leave would let them wait."""
+"""So long before its row ends a member that cannot renew it takes no more commands: then callers find no worker and
+know that nothing was done, where an answer that may not leave would let them wait."""
 
 log = logging.getLogger("aether.cluster")
 
@@ -78,7 +78,7 @@ class Heartbeat:
 
     async def run(self) -> None:
         """Write until `finish`."""
-        every_s = self._config.ttl_s / self._config.renewals_a_ttl
+        every_s = self._config.ttl_s / self._config.renewals_per_ttl
         while not self._finishing:
             self._due.clear()
             error = await self._write()

@@ -1,6 +1,6 @@
 """Requests to the JetStream API and messages read from a stream, decoded and no more.
 
-A refusal that nobody expects is `ApiRefused`, an `Unavailable` with the server's words. Direct gets are answered by any
+An unexpected refusal is `ApiRefused`, an `Unavailable` with the server's words. Direct gets are answered by any
 replica and may be stale; `leader_last` and `leader_next` are answered by the stream's leader. Stateless.
 """
 
@@ -94,7 +94,7 @@ class ApiRefused(Unavailable):
 
 
 class UnreadableReply(Unavailable):
-    """What the server, or somebody in its place, answered is nothing that it says."""
+    """The answer is none that a NATS server gives: another program may answer in its place."""
 
     def __init__(self, subject: str, error: Exception) -> None:
         super().__init__(f"the reply to {subject} cannot be read: {error}")

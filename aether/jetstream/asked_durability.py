@@ -1,8 +1,8 @@
 """Durability for who cannot sync the server's files: a worker that can is asked.
 
 One question is under way at a time, for the highest position that was heard of; so a stream of events costs a question
-a round trip, and nothing where nobody listens. Workers whose server syncs by itself do not answer: what their rows say
-is believed for a while.
+a round trip, and nothing where no worker listens. Workers whose server syncs by itself do not answer: what their rows
+say is believed for a while.
 """
 
 import asyncio

@@ -3,7 +3,8 @@
 The server repeats what the stream stores, and the stream's sequence is contiguous, so a jump is a gap. Gaps are filled
 in order from the store before anything later is delivered: after a jump, on every new connection, and when nothing was
 heard for a while. The leader has the last word on whether a gap is full. Receivers are synchronous and run in stream
-order; what one raises is logged and harms nobody. One task fills; all else runs in the connection's callbacks.
+order; an exception of one is logged and reaches no other subscriber. One task fills; all else runs in the connection's
+callbacks.
 """
 
 import asyncio
@@ -105,7 +106,7 @@ class _Together:
 
 
 class NATSEventBus:
-    """`EventBus` of one namespace; it listens while somebody is subscribed."""
+    """`EventBus` of one namespace; it listens while it has a subscriber."""
 
     def __init__(
         self,
@@ -133,7 +134,7 @@ class NATSEventBus:
         self._missed = Repeated(log, logging.INFO, "stored events cannot be looked for yet")
 
     def wait_for(self, durability: Durability) -> None:
-        """Hand on what was stored once it is on the disk. Before anybody subscribes."""
+        """Hand on what was stored once it is on the disk. To be called before the first subscription."""
         self._durability = durability
         self._notices = DurableNotices(self._hand_on, durability)
 
@@ -166,7 +167,7 @@ class NATSEventBus:
         return _Together(standing)
 
     async def close(self) -> None:
-        """Stop listening, whoever is still subscribed. Idempotent."""
+        """Stop listening, also for subscribers that are left. Idempotent."""
         self._handlers.clear()
         async with self._changing:
             await self._end()

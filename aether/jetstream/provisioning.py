@@ -1,6 +1,7 @@
 """What a namespace is made of on the server: one stream and three KV buckets, as `names` calls them.
 
-Whoever creates first decides; an identical create is fine, another one is refused by the server and read back here.
+The first program to create a stream decides its settings; the server accepts an identical create and refuses another
+one, whose settings are then read back here.
 What exists is compared with what is needed (`needs`), and refused by the name of the setting. A worker never updates a
 stream; `repair` does, for the command line. The stream is created last, so where it exists everything does. Servers
 that are only
@@ -104,7 +105,7 @@ _T = TypeVar("_T")
 
 
 async def check_jetstream(connection: NatsConnection, timeout_s: float = API_TIMEOUT_S) -> None:
-    """Raise `ConfigError` when the server has no JetStream, for anybody or for this account."""
+    """Raise `ConfigError` when the server has no JetStream, at all or for this account."""
     try:
         await _account_info(connection, timeout_s=timeout_s)
     except NotSent:

@@ -86,7 +86,7 @@ class NatsTransport:
         return await session.ask(self._names.command(actor_id), payload, timeout_s)
 
     def announce(self, shards: Sequence[int]) -> None:
-        """Tell whoever waits that these shards are served from here now; without a connection nobody hears it."""
+        """Tell waiting callers that these shards are served from here now; without a connection it is not sent."""
         session = self._connection.session
         if session is not None and shards:
             with suppress(AetherError):
@@ -117,7 +117,7 @@ class NatsTransport:
             session.interrupt([self._names.commands_prefix, self._names.info()])
 
     async def tell_status(self, inform: Inform) -> Subscription:
-        """Answer whoever asks how the workers are, each for itself. Raises `Unavailable`."""
+        """Answer status requests for this worker. Raises `Unavailable`."""
 
         def received(session: NatsSession, message: Message) -> None:
             _Respond(session, message.reply)(inform())

@@ -2,8 +2,8 @@
 
 Each attempt is a consumer of its own: every key's last message, then every change, with heartbeats. A hole in the
 consumer's numbering, missing heartbeats or a new connection end the attempt; the next one reads everything anew and its
-rows replace the view: what changed is told, and what vanished is told as gone. The bucket keeps one message a key, so a
-change that is overwritten before the server has sent it is skipped; the last one never is. Receivers are synchronous;
+rows replace the view: what changed is told, and what vanished is told as gone. The bucket keeps one message per key, so
+a change that is overwritten before the server has sent it is skipped; the last one never is. Receivers are synchronous;
 one task.
 """
 

@@ -45,8 +45,8 @@ class StreamFiles(Protocol):
 async def why_not_written(connection: NatsConnection, names: Names, files: StreamFiles) -> str:
     """Why an acknowledged commit may not be in the stream's files yet; "" when it is.
 
-    It adds a system event to the history of an actor that is nobody's. Raises `Unavailable` when the server stores
-    nothing now, `UnreadableEvent`.
+    It adds a system event to the history of an actor that belongs to no model. Raises `Unavailable` when the server
+    stores nothing now, `UnreadableEvent`.
     """
     config = (await stream_info(connection, names.stream)).config or {}
     for setting, needed in NEEDED.items():

@@ -36,7 +36,7 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """It does not happen, and nobody can tell."""
+    """It does not happen, and its outcome is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class NoResponders:
-    """A request finds nobody, as between two owners."""
+    """A request finds no worker, as between two owners."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class Link:
 
 
 def settle(future: asyncio.Future[T], word: T) -> None:
-    """Give the future its result, unless whoever awaited it is gone."""
+    """Give the future its result, unless it was cancelled."""
     if not future.done():
         future.set_result(word)
 

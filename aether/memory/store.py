@@ -82,7 +82,7 @@ class InMemoryEventStore:
 
     @property
     def together_max(self) -> int:
-        """As many as anybody wants; nothing is gained by it here."""
+        """Any number; nothing is gained by it here."""
         return TOGETHER_MAX
 
     def publish_together(self, appends: Sequence[Append]) -> None:

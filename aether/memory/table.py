@@ -55,7 +55,7 @@ class InMemoryTable:
         begun: list[TableWatch] = []
         try:
             await self._link.call(Step.TABLE_READ, lambda _: begun.append(TableWatch(self._link, receive, completed)))
-        except BaseException:  # cancelled, or lost: nobody could stop it
+        except BaseException:  # cancelled, or lost: nothing could stop it
             for watch in begun:
                 await watch.stop()
             raise

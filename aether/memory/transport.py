@@ -65,7 +65,7 @@ class InMemoryTransport:
         return answer
 
     def announce(self, shards: Sequence[int]) -> None:
-        """Tell every node that follows owners; nobody when this one is cut off."""
+        """Tell every node that follows owners; none when this node is cut off."""
         if self._link.up:
             for hear in list(self._link.space.announcement_listeners):
                 hear(shards)
@@ -92,7 +92,7 @@ class InMemoryTransport:
         return infos[0]()
 
     async def tell_status(self, inform: Callable[[], bytes]) -> "Told":
-        """Answer whoever asks how the workers are."""
+        """Answer status requests for this worker."""
         return Told(self._link.space.informers, inform)
 
     async def ask_status(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:
@@ -109,7 +109,7 @@ class InMemoryTransport:
     def _heard(self, shards: Sequence[int]) -> None:
         self._announcements.heard(shards)
         for waiter in [waiter for waiter, shard in self._open.items() if shard in shards]:
-            waiter.tell(Unavailable("somebody else answers now"))
+            waiter.tell(Unavailable("another worker answers now"))
 
     def _send(
         self, actor_id: ActorId, payload: bytes, waiter: Waiter[bytes | Unavailable], fault: Fault | None
@@ -121,7 +121,7 @@ class InMemoryTransport:
                 self._route(actor_id, payload, waiter)
                 self._route(actor_id, payload, waiter)
             case NoResponders():
-                waiter.tell(NotSent("nobody serves the shard"))
+                waiter.tell(NotSent("no worker serves the shard"))
             case Lost():
                 pass
             case _:
@@ -131,7 +131,7 @@ class InMemoryTransport:
         shard = shard_of(actor_id, self._link.shards)
         services = list(self._link.space.serving.get(shard, ()))
         if not services:
-            waiter.tell(NotSent("nobody serves the shard"))
+            waiter.tell(NotSent("no worker serves the shard"))
         for deliver in services:
             deliver(actor_id, payload, waiter.tell)
 

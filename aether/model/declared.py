@@ -23,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
 class Place(NamedTuple):
-    """A line of a file; `file` is empty when nobody knows."""
+    """A line of a file; `file` is empty when it is not known."""
 
     file: str
     line: int

@@ -78,7 +78,7 @@ class Scope(Protocol):
         ...
 
     def emit(self, event: object) -> None:
-        """Record the event and apply it at once. Raises `ActorFailed` in a query or for an event nobody takes."""
+        """Record the event and apply it at once. Raises `ActorFailed` in a query, or for an event without a handler."""
         ...
 
 

@@ -141,7 +141,7 @@ def _checked_lifespan(lifespan: Any, place: Place) -> Lifespan | None:
         inspect.signature(lifespan).bind()
     except TypeError as error:
         raise place.error(f"the lifespan {name} is called without arguments: {error}") from None
-    except ValueError:  # nobody can read its signature
+    except ValueError:  # a callable without a signature that can be read
         pass
     checked: Lifespan = lifespan
     return checked

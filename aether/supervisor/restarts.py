@@ -1,8 +1,8 @@
 """What becomes of a slot whose worker has ended: whose fault it was, and when the next worker starts.
 
-Pure. An end that was asked for is no failure. A ready worker that somebody else killed (an operator, the kernel short
-of memory) is replaced at once, because its code did nothing wrong; so many kills that they are a loop count after all.
-Any other end of a ready worker is restarted at once the first time and ever later when it comes back soon.
+Pure. An end that was asked for is no failure. A ready worker that was killed from outside (by an operator, the kernel
+short of memory) is replaced at once, because its code did nothing wrong; so many kills that they are a loop count after
+all. Any other end of a ready worker is restarted at once the first time and ever later when it comes back soon.
 """
 
 import signal
@@ -43,7 +43,7 @@ def after_end(slot: Slot, code: int | None, config: SupervisorConfig, now_s: flo
 
 
 def server_after_end(server: Server, code: int, config: SupervisorConfig, now_s: float) -> Server:
-    """The embedded server, dead, due for its next start: at once when somebody killed it, ever later when it dies."""
+    """The embedded server, dead: its next start is at once after a kill, later each time when it dies by itself."""
     kills_s = recent(server.kills_s, config, now_s, config.kills_max)
     if code == -signal.SIGKILL and len(kills_s) < config.kills_max:
         exits_s = recent(server.exits_s, config, now_s, config.crash_limit)

@@ -43,5 +43,5 @@ def cover_is_over(slots: Sequence[Slot]) -> bool:
 
 
 def _settled(slots: Sequence[Slot]) -> bool:
-    """Whether nobody is on the way out, and on the way in at most workers of old code."""
+    """Whether no worker is ending, and those that are starting, if any, run old code."""
     return all(slot.stopping_at_s is None and (slot.ready or slot.stale) for slot in slots)

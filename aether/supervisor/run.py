@@ -59,7 +59,7 @@ SILENT_KILL_MIN_S = 2.0
 
 EMBEDDED = "embedded"
 EMBEDDED_MEMBER_TTL = "5"
-"""Seconds: nobody else decides when one server on this machine is away."""
+"""Seconds. It may be short: while the one server of this machine is away, no other member can decide anything."""
 
 
 def run(options: RunOptions) -> int:
@@ -328,7 +328,7 @@ def _context(
 
 
 def _promises(work: _Work, server: EmbeddedServer | None) -> str:
-    """What is durable when a command is answered, for whoever starts the pool."""
+    """What is durable when a command is answered, as a line for the log."""
     replicas, where = work.storage.replicas, f"NATS at {_without_password(work.url)}"
     if server is not None:
         where = f"embedded nats-server {server.version} at {server.url}, data in {server.directory}"

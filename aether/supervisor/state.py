@@ -29,7 +29,7 @@ class SupervisorConfig:
     - `crash_limit`: exits of one slot without becoming ready, within `crash_window_s`, after which the supervisor
       gives up, unless another worker is ready. The embedded server has the same limit, without exception.
     - `kills_max`: how many ready workers of one slot may be killed from outside within `crash_window_s` and are
-      replaced at once, and how often the embedded server; from then on it is a loop, whoever kills.
+      replaced at once, and how often the embedded server; after that the kills count as failures, whatever sent them.
     - `pause_s`: when the supervisor itself did not run for so long, that time is not held against the workers.
     - `renew_server_every_s`: how long after an embedded server that stores nothing was started again it may be again.
     - `watchdog_s`: how often systemd wants to hear of us; None when it does not.
@@ -105,7 +105,7 @@ class Slot:
 
     @property
     def ready(self) -> bool:
-        """Whether its worker serves and nobody asked it to stop."""
+        """Whether its worker serves and was not asked to stop."""
         return self.pid is not None and self.ready_at_s is not None and not self.unready and self.stopping_at_s is None
 
 
@@ -195,7 +195,7 @@ class Request(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Somebody sent the supervisor a signal."""
+    """The supervisor received a signal."""
 
     request: Request
 

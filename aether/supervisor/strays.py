@@ -1,8 +1,9 @@
 """Processes that handlers have forked and that have lost their parent: they end with their worker.
 
-The supervisor is a subreaper (prctl(2)), so whoever loses its parent below it becomes its child. What appears with the
-end of a worker, or of a stray that was ended, was that process's child and is killed. What was there before has been
-detached by a handler on purpose; it goes on until the supervisor leaves. Called from the supervisor's loop only.
+The supervisor is a subreaper (prctl(2)), so a process below it that loses its parent becomes its child. What appears
+with the end of a worker, or of a stray that was ended, was that process's child and is killed. What was there before
+has been detached by a handler on purpose; it goes on until the supervisor leaves. Called from the supervisor's loop
+only.
 """
 
 import signal

@@ -2,7 +2,7 @@
 
 A server with one replica and default persistence has written a message to its stream's newest block file when it
 acknowledges it; only the sync is left out when `sync_interval` is not `always` (`flushPendingMsgsLocked` in the
-server's filestore.go). A sync of a file makes all durable that was written to it, whoever wrote it. Blocks are numbered
+server's filestore.go). A sync of a file makes all durable that was written to it, by any process. Blocks are numbered
 and only the newest one grows; a block that begins, is rewritten or is removed changes the directory, and new settings
 of the stream change the one above, which are looked at before each sync. Synchronous; one thread at a time.
 """
@@ -55,7 +55,7 @@ def file_system_of(directory: Path) -> str:
 
 
 def sync_all(directory: Path) -> None:
-    """Bring all to the disk that anybody has written to the file system of a directory. Raises `SyncFailed`."""
+    """Bring to the disk all that any process has written to the file system of a directory. Raises `SyncFailed`."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _sync(_syncfs, fd)
@@ -156,7 +156,7 @@ class BlockFiles:
         self._inodes = blocks
 
     def _sync_file_system(self) -> None:
-        """Sync all there is: a stream that was made just now has directories and files that nobody else syncs."""
+        """Sync everything: a stream that was made just now has directories and files that nothing else syncs."""
         self.close()
         directory_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -207,7 +207,7 @@ def _spawn(program: Path, directory: Path, lock_fd: int) -> int:
     forget_cached(directory)
     log_fd = os.open(directory / LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        # The server keeps the lock open too: while one lives, whoever launched it, no second one touches its files.
+        # The server keeps the lock open too: while one lives, no second one touches its files.
         return spawn([str(program), "--config", str(directory / CONFIG_FILE)], output_fd=log_fd, new_session=True,
                      keep_fds=(lock_fd,))  # fmt: skip
     finally:

@@ -1,10 +1,10 @@
-"""A supervisor's name in the cluster, and the lock that proves that nobody else of this machine has it.
+"""A supervisor's name in the cluster, and the lock that proves that no other supervisor of this machine has it.
 
 Owns `<data directory>/node.id` and `<data directory>/nodes/<namespace>/<name>.lock`. The lock is held by the supervisor
 and, because its workers are forked, by each of them for as long as it lives; no program that they execute inherits it.
-So whoever gets the lock knows that every process that had it before is dead. The claim puts that into words that fit in
-a row: equal claims name the same lock on the same boot of the same machine, so the reader of a row with its own claim
-knows that the writer was forked by this supervisor or is dead. Synchronous; the lock file is never removed.
+So the process that gets the lock knows that every process that had it before is dead. The claim puts that into words
+that fit in a row: equal claims name the same lock on the same boot of the same machine, so the reader of a row with its
+own claim knows that the writer was forked by this supervisor or is dead. Synchronous; the lock file is never removed.
 """
 
 import hashlib

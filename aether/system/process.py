@@ -2,7 +2,7 @@
 
 Owns the few Linux calls that Python lacks. Call from the main thread of a process without other threads: the kernel
 ties `PR_SET_PDEATHSIG` to the thread that forked, and a forked child runs Python before it executes a program. It does
-not reap behind anyone's back: whoever started a child waits for it.
+not reap children of other code: the code that started a child waits for it.
 """
 
 import ctypes

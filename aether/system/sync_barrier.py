@@ -93,7 +93,7 @@ class SyncBarrier:
             self._lazy = self._loop.call_later(LAZY_S, self._begin)
 
     def after_question(self, position: Position, told: Told) -> None:
-        """The same for what somebody else says that he has read. What he says is believed for his sake only."""
+        """The same for a position that another program says it has read. It is believed for that program only."""
         if position <= self.position:
             told(self._broken)
             return
@@ -101,7 +101,7 @@ class SyncBarrier:
         self._hurry()
 
     def hold(self) -> None:
-        """Nothing is known any more, and nobody is told anything until `go_on`: it may be another server."""
+        """Forget what is known, and answer no waiter until `go_on`: it may be another server."""
         self._forget()
         self._held = True
 
@@ -170,7 +170,7 @@ class SyncBarrier:
         """The thread: sync whenever it is asked."""
         while self._asked.get():
             outcome, took_s = self._synced()
-            with suppress(RuntimeError):  # the loop is closed: nobody waits
+            with suppress(RuntimeError):  # the loop is closed: nothing waits
                 self._loop.call_soon_threadsafe(self._ended_in_thread, outcome, took_s)
 
     def _ended_in_thread(self, outcome: bool | Exception, took_s: float) -> None:

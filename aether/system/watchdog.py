@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
 
-LOOKS_A_SILENCE = 4
+LOOKS_PER_SILENCE = 4
 """How often it looks within the time after which a loop counts as silent."""
 
 JOIN_TIMEOUT_S = 1.0
@@ -65,14 +65,14 @@ class Watchdog:
     def _move(self) -> None:
         assert self._loop is not None
         self._beat += 1
-        self._timer = self._loop.call_later(self._silent_s / LOOKS_A_SILENCE, self._move)
+        self._timer = self._loop.call_later(self._silent_s / LOOKS_PER_SILENCE, self._move)
 
     def _watch(self) -> None:
         """In the thread."""
         assert self._loop is not None
         seen, since_s, told = self._beat, self._loop.time(), False
         now_s = since_s
-        while not self._ended.wait(self._silent_s / LOOKS_A_SILENCE):
+        while not self._ended.wait(self._silent_s / LOOKS_PER_SILENCE):
             looked_s, now_s = now_s, self._loop.time()
             self._looked()
             if self._beat != seen:
@@ -89,7 +89,7 @@ class Watchdog:
             "at": _place(sys._current_frames().get(self._watched)),
             "silent_s": f"{silent_s:.3f}",
         }
-        if stood_still:  # it may be nobody's fault: the process was stopped, or the machine is short of CPU
+        if stood_still:  # no handler need be at fault: the process was stopped, or the machine is short of CPU
             log.warning("the whole process stood still: stopped, without CPU, or in a call of C", extra=fields)
         else:
             log.warning("the event loop is silent: something blocks it", extra=fields)

@@ -4,7 +4,7 @@
 
 The environment says where it stores; SERVER_PID is 0 without a server. Aggregates are cached and not copied, as one
 process has them all. With one thread a deposit is a plain call, and callers wait for their turn; with more, threads
-make the deposits, each account under a lock, so that nobody conflicts.
+make the deposits, each account under a lock, so that none conflicts.
 """
 
 import asyncio

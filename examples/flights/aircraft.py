@@ -85,7 +85,7 @@ class Aircraft(Actor):
 
     @query
     def whereabouts(self) -> str:
-        """The airport it flew to last, or that nobody knows."""
+        """The airport it flew to last, or that it is not known."""
         return self.last_airport or "unknown"
 
     @event

@@ -25,13 +25,13 @@ def echo(delivery: Delivery) -> None:
 
 async def test_the_owner_answers_and_nobody_does(nats_server: NatsServer, namespace: str) -> None:
     async with node(nats_server.url, namespace) as one, node(nats_server.url, namespace) as other:
-        with pytest.raises(NotSent, match="nobody listens"):
+        with pytest.raises(NotSent, match="no worker listens"):
             await other.transport.request(ALICE, b"x", 5)
         serving = await one.transport.serve(SHARD, echo)
         assert await other.transport.request(ALICE, b"hello", 5) == b"hello"
         await serving.stop()
         await serving.stop()
-        with pytest.raises(NotSent, match="nobody listens"):
+        with pytest.raises(NotSent, match="no worker listens"):
             await other.transport.request(ALICE, b"x", 5)
 
 

@@ -313,7 +313,7 @@ class SimMember:
 
         if not self.dead and not self.gone:
             self.act(once)
-            self.sim.after(TTL_S / self.sim.config.renewals_a_ttl / self.rate, self.beat)
+            self.sim.after(TTL_S / self.sim.config.renewals_per_ttl / self.rate, self.beat)
 
     def _write_row(self, row: MemberRow, revision: int | None) -> None:
         def told(outcome: int | None) -> None:

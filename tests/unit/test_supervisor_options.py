@@ -143,5 +143,5 @@ def test_by_default_a_silent_loop_is_ended_while_nobody_else_may_run_what_it_run
     options = RunOptions(model="m:m", nats="nats://127.0.0.1:1")
     ends_s = silent_kill_s(options, {"AETHER_MEMBER_TTL_S": str(ttl_s)})
     assert 0 < ends_s < config.answers_for_s
-    renewed_ago_s = share * ttl_s / config.renewals_a_ttl  # before the loop fell silent
+    renewed_ago_s = share * ttl_s / config.renewals_per_ttl  # before the loop fell silent
     assert ends_s < ttl_s - renewed_ago_s

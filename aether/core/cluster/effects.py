@@ -41,7 +41,7 @@ class StopShard:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Write that nobody holds the lease row that is at `revision`."""
+    """Write that no member holds the lease row that is at `revision`."""
 
     shard: int
     serial: int
@@ -50,7 +50,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Abandon:
-    """Drop whatever is open of a shard and answer nobody: it is not ours any more."""
+    """Drop what is open of a shard and answer no caller: the shard is not ours any more."""
 
     shard: int
 

@@ -1,20 +1,20 @@
 """One shard as one member sees it: the life of a lease, as one literal table.
 
 Theory of operation. A shard is ours when its row names us in our present session, and only a compare-and-set on the
-row's last revision makes it so. We take a row that nobody holds: never written, released, or of a session that is
+row's last revision makes it so. We take a row that no member holds: never written, released, or of a session that is
 over. Then we open the shard (subscribe) and hold it. When the ring wants another member for it we close it (take no
 more, answer what was taken, snapshot) and then release the row; the other one takes it from there. Our session may end
 while we hold shards, because the server was down or we were stopped: then nothing is answered, and a row that is still
-as we left it is reclaimed in the next session with all its machines; a row that somebody took meanwhile is lost.
+as we left it is reclaimed in the next session with all its machines; a row that another member took meanwhile is lost.
 
-A write may have no known outcome. Then the row is ours, or nobody's, only by a later row than the one it was written
+A write may have no known outcome. Then the row is ours, or no member's, only by a later row than the one it was written
 over: a release without an answer may still be on its way, so what looks like our lease is settled by another write.
 
     NOT_HELD --ACQUIRE--> ACQUIRING --ACQUIRED--> ACQUIRED --START--> STARTING --STARTED--> HELD
     HELD --STOP--> STOPPING --STOPPED--> ACQUIRED --RELEASE--> RELEASING --RELEASED--> NOT_HELD
     HELD --EXPIRE--> EXPIRED --ACQUIRE--> RECLAIMING --ACQUIRED--> HELD
 
-`LOST` ends it from any phase in which something is open here: what is open is abandoned, and nobody hears of it.
+`LOST` ends it from any phase in which something is open here: what is open is abandoned, and no caller is answered.
 """
 
 from enum import Enum

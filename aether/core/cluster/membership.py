@@ -19,8 +19,8 @@ from msgspec.json import Decoder, Encoder
 class MemberRow(Struct, frozen=True, kw_only=True):
     """What a member says of itself. `beat` counts its writes; `session` 0 is the first row of a session.
 
-    - `incarnation`: unique to the process. `claim`: what its supervisor has locked, so that whoever holds the same
-      claim now knows that this process is dead; empty where nothing could be locked.
+    - `incarnation`: unique to the process. `claim`: what its supervisor has locked, so that a process that holds the
+      same claim now knows that this process is dead; empty where nothing could be locked.
     - `active`: it wants shards; a member that drains does not.
     - `reads`: the newest format of stored events that it reads (`aether.wire.STORED_FORMAT`).
     - `durability`: what makes its commits durable; empty where the server's acknowledgement is the promise, else what
@@ -78,7 +78,7 @@ def encode_lease(row: LeaseRow) -> bytes:
 
 
 def decode_lease(value: bytes | None) -> LeaseRow | None:
-    """The row, or None for one that is gone; nobody holds one that is none of ours."""
+    """The row, or None for one that is gone. A value that Aether did not write is held by no member."""
     return None if value is None else _decoded(_lease_rows, value) or LeaseRow()
 
 

@@ -12,7 +12,7 @@ from aether.names import member_of_row_key, shard_of_lease_key
 
 
 class ShardState(Enum):
-    """How it is with a shard: held by whom the ring wants, on its way there, of a holder that is gone, or nobody's."""
+    """Where a shard is: with the member the ring wants, on its way there, with a member that is gone, or with none."""
 
     HELD = "held"
     MOVING = "moving"

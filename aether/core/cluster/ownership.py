@@ -5,8 +5,8 @@ and cheap; `decide` gives all that is to be done by now. Each effect carries its
 does its outcome, so that an outcome that comes late, after the shard was lost and taken again, changes nothing.
 
 The ring places shards on the members that are there and, for a while, on those that are expected: siblings that were
-forked together, and members whose rows ended while the server could not be reached. So nothing moves because everybody
-came back at different moments.
+forked together, and members whose rows ended while the server could not be reached. So nothing moves because all
+members came back at different moments.
 """
 
 from collections.abc import Mapping, Sequence
@@ -118,7 +118,7 @@ class Ownership:
     def differing(self) -> str:
         """A member whose commits become durable in another way than ours, and who may be alive; "" without one.
 
-        Once we are there too, it is one who was there before us: whoever comes later gives way.
+        Once we are there too, it is a member that was there before us: the later one gives way.
         """
         own = self.own
         for member, row in self._members.rows():
@@ -216,7 +216,7 @@ class Ownership:
         self._move(number, self._as_it_is_now(shard, outcome))
 
     def withdraw(self) -> bool:
-        """Our row is not renewed: serve nothing until it is, though nobody else may take it. Whether that is new."""
+        """Our row is not renewed: serve nothing until it is, though our leases still hold. Whether that is new."""
         new, self._withdrawn = not self._withdrawn, True
         if new:
             self._look.update(range(len(self._shards)))
@@ -292,7 +292,7 @@ class Ownership:
             case Phase.STOPPING if ours:
                 return None
             case Phase.STARTING | Phase.HELD | Phase.STOPPING | Phase.ACQUIRED | Phase.EXPIRED if not mine:
-                self._look.add(number)  # it may be free, and nobody else will tell
+                self._look.add(number)  # it may be free, and no row will say so
                 self._wake_s = now_s
                 self._move(number, ShardTrigger.LOST)
                 return Abandon(number)
@@ -411,7 +411,7 @@ class Ownership:
         if outcome is ShardTrigger.ACQUIRED and not self._is_mine(shard):
             outcome = ShardTrigger.REFUSED
         if outcome is ShardTrigger.REFUSED and shard.phase is Phase.RECLAIMING:
-            return ShardTrigger.UNKNOWN  # whoever has the row now, the watch tells
+            return ShardTrigger.UNKNOWN  # the watch will say who has the row now
         return outcome
 
     def _session_changed(self, change: Change, now_s: float) -> None:
@@ -439,10 +439,10 @@ class Ownership:
         self._ended_s.clear()
 
     def _recently_s(self, now_s: float) -> float:
-        return now_s - self._config.ttl_s / self._config.renewals_a_ttl - JUST_NOW_S
+        return now_s - self._config.ttl_s / self._config.renewals_per_ttl - JUST_NOW_S
 
     def _note_dead(self, member: str, observed: MemberObservation) -> None:
-        """A row that an earlier run of our supervisor left, in a place where nobody follows it."""
+        """A row that an earlier run of our supervisor left, in a slot that no worker took over."""
         row = observed.row
         self._dead.pop(member, None)
         if row is not None and member not in self._siblings and self._is_of_dead_run(row):
@@ -450,7 +450,7 @@ class Ownership:
 
     def _note_overdue(self, now_s: float) -> None:
         """Rows that are longer unchanged than they live: the server has forgotten when they end, as it may after a
-        power cut. Whoever wrote one answers for it no more.
+        power cut. The session that wrote one answers for it no more.
         """
         for member, (revision, heard_s) in self._heard.items():
             if now_s >= heard_s + self._config.overdue_s and not self._is_ours(member):
@@ -463,7 +463,7 @@ class Ownership:
         return member == self.own.name and row is not None and row.incarnation == self.own.me.incarnation
 
     def _is_of_dead_run(self, row: MemberRow) -> bool:
-        """Whether the row is of an earlier run of our supervisor: nobody of that run lives."""
+        """Whether the row is of an earlier run of our supervisor: no process of that run lives."""
         me = self.own.me
         return bool(me.claim) and row.claim == me.claim and _run(row.incarnation) != _run(me.incarnation)
 

@@ -8,7 +8,7 @@ owned what before. Never `hash()`: it differs between processes.
    1996). Ranks instead of the hashes themselves give every member the same weights to win with, which about
    halves the variance of how much it wins.
 2. A member keeps at most `load_max` of its first choices, the heaviest. The rest, the overflow, heaviest first, go each
-   to their heaviest member that has room, and displace nobody (after Mirrokni, Thorup and Zadimoghaddam, "Consistent
+   to their heaviest member that has room, and displace no shard (after Mirrokni, Thorup and Zadimoghaddam, "Consistent
    Hashing with Bounded Loads", 2016).
 
 The first choices of two sets of members differ only by what joiners take and leavers give away. So a shard that got its
@@ -23,14 +23,14 @@ from hashlib import shake_128
 from struct import unpack
 
 MEMBERS_REMEMBERED = 128
-"""Members whose weights stay in memory, 8 bytes a shard each. More members than this cost time, nothing else."""
+"""Members whose weights stay in memory, 8 bytes per shard each. More members than this cost time, nothing else."""
 
 Weights = Mapping[str, Sequence[int]]
 """Each member's weight for every shard."""
 
 
 def assignment(members: Iterable[str], shards: int) -> dict[str, tuple[int, ...]]:
-    """The shards wanted by each member, ascending. Without members nobody is there to want any: an empty dict."""
+    """The shards wanted by each member, ascending. Without members: an empty dict."""
     return bounded({member: weights_of(member, shards) for member in members})
 
 

@@ -37,7 +37,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Somebody who may be alive has our place: wait for the end of the row. Forever once we were replaced."""
+    """A process that may be alive has our slot: wait for the end of its row. For ever once we were replaced."""
 
 
 Write: TypeAlias = Create | Update | Wait

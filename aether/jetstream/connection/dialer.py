@@ -118,6 +118,6 @@ def _readable(path: str, setting: str) -> None:
 
 
 def _holds_credentials(path: str) -> None:
-    # nats-py reads the file only when the server asks, and a server that asks nobody would let a wrong file pass.
+    # nats-py reads the file only when the server asks, so a wrong file would go unnoticed with others.
     if path and b"BEGIN NATS USER JWT" not in Path(path).read_bytes():
         raise ConfigError(f"{path} holds no NATS credentials", setting="credentials_file")

@@ -2,7 +2,7 @@
 
 While there is no session, requests wait a little for one and then raise `NotSent`; nothing is kept to be sent later.
 A lost session is replaced in the background, with back-off; on the new one every standing subscription is made again
-and then the listeners are called, so that whoever follows something can look for what it missed. One event loop, one
+and then the listeners are called, so that each follower can read what it missed. One event loop, one
 task; listeners are synchronous.
 """
 
@@ -63,7 +63,7 @@ class StandingSubscription:
     async def stop(self) -> None:
         """Unsubscribe; what the server sent before it knew has been received when this returns. Idempotent.
 
-        Cancelled, it goes on in the background: nobody else would unsubscribe.
+        Cancelled, it goes on in the background: nothing else would unsubscribe.
         """
         self._connection.drop(self)
         on, self._on = self._on, None
@@ -160,7 +160,7 @@ class NatsConnection:
     async def request(
         self, subject: str, payload: bytes, timeout_s: float, headers: Mapping[str, str] | None = None
     ) -> Message:
-        """The reply. Raises `NotSent` for no connection and nobody there, `Unavailable` for loss and time-out."""
+        """The reply. Raises `NotSent` for no connection and no responder, `Unavailable` for loss and time-out."""
         session = self.session or await self.ready(timeout_s)
         return await session.request(subject, payload, timeout_s, headers)
 
@@ -174,7 +174,7 @@ class NatsConnection:
         standing.begin(session)
         try:
             await session.barrier()
-        except BaseException:  # cancelled, or lost: a subscription that nobody has must not take messages
+        except BaseException:  # cancelled, or lost: a subscription without an owner must not take messages
             self.spawn(standing.stop())
             raise
         if not session.alive:
@@ -184,7 +184,7 @@ class NatsConnection:
         return standing
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Begin what goes on though whoever wanted it is gone."""
+        """Start a task that goes on when its caller is cancelled."""
         return self._background.once("aether nats subscription", work)
 
     def drop(self, standing: StandingSubscription) -> None:

@@ -1,7 +1,7 @@
-"""Replies that somebody waits for: one subject prefix, a token for each, and a certain end.
+"""Replies that are awaited: one subject prefix, a token for each, and a certain end.
 
 Every receiver is called exactly once for a single reply: with the message, or with the `NoReply` that took its place
-(time-out, lost connection, nobody there). A receiver of many replies is called for each until it is forgotten or ended.
+(time-out, lost connection, no responder). A receiver of many replies is called for each until it is forgotten or ended.
 Single-threaded and synchronous; it sends nothing and owns no timer: `sweep` is called by the session's tick.
 """
 
@@ -21,8 +21,8 @@ class NoReply(Enum):
 
     LOST = "the connection was lost before the answer"
     TIMED_OUT = "no answer in time"
-    NO_RESPONDERS = "nobody listens"
-    MOVED = "somebody else answers now"
+    NO_RESPONDERS = "no worker listens"
+    MOVED = "another worker answers now"
     FORBIDDEN = "the server does not permit it"
 
 
@@ -67,15 +67,15 @@ class PendingReplies:
         return self._waiting.pop(reply_to[self._prefix_length :], None) is not None
 
     def deliver(self, message: Message) -> None:
-        """Hand a message to its receiver; one that nobody waits for any more is dropped."""
+        """Hand a message to its receiver; a reply that is no longer awaited is dropped."""
         token = message.subject[self._prefix_length :]
         waiting = self._waiting.get(token)
         if waiting is None:
             return
-        nobody = message.no_responders
-        if nobody or not waiting.many:
+        no_responders = message.no_responders
+        if no_responders or not waiting.many:
             del self._waiting[token]
-        _tell(waiting.receive, NoReply.NO_RESPONDERS if nobody else message)
+        _tell(waiting.receive, NoReply.NO_RESPONDERS if no_responders else message)
 
     def sweep(self, now_s: float) -> None:
         """End the receivers whose deadline has passed."""

@@ -97,7 +97,8 @@ class Publisher:
         return reply_to
 
     def ask(self, subject: str, payload: bytes, timeout_s: float) -> "asyncio.Future[bytes]":
-        """The data of the reply: `NotSent` when nobody listens, `Unavailable` for a lost connection or a time-out.
+        """The data of the reply: `NotSent` when no subscriber listens, `Unavailable` for a lost connection or a
+        time-out.
 
         Raises like `publish` at once.
         """

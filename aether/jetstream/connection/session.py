@@ -119,7 +119,8 @@ class NatsSession:
         self._pending.forget(reply_to)
 
     def request(self, subject: str, payload: bytes, timeout_s: float, headers: Headers = None) -> Awaitable[Message]:
-        """The reply, to be awaited: `NotSent` when nobody listens, `Unavailable` for a lost connection or a time-out.
+        """The reply, to be awaited: `NotSent` when no subscriber listens, `Unavailable` for a lost connection or a
+        time-out.
 
         Raises `NotSent` and `InvalidCommand` at once for what cannot be sent.
         """
