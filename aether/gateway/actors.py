@@ -1,0 +1,262 @@
+"""The actors as resources: commands and queries, states, histories, keys.
+
+The pool has the last word on every argument; here a request becomes a command, and an answer a response. No state.
+"""
+
+import base64
+import binascii
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+from typing import Any
+
+import orjson
+from msgspec import Raw, Struct
+from msgspec.json import Decoder
+
+from aether.errors import DeadlineExceeded, InvalidCommand, UnknownCommand, nothing_stored
+from aether.gateway.access import Role
+from aether.gateway.config import GatewayConfig
+from aether.gateway.problems import HttpProblem
+from aether.gateway.requests import Options, Wishes, arguments_of, query_of, read_body, wishes_of
+from aether.gateway.routes import Exchange, Handler, Route, not_found
+from aether.ids import ActorId
+from aether.model.definition import DeclaredCommand, JsonSchema
+from aether.model.model import Model
+from aether.model.schema_arguments import GivenArguments, convert, encode_arguments
+from aether.model.schema_reading import accepted
+from aether.untyped_client import VERSION_MAX, UntypedClient
+from aether.wire import Answer, Event, encode_commit
+
+HISTORY = "history"
+CHUNK_BYTES = 65_536
+ND_JSON = "application/x-ndjson"
+_ND_JSON_NAMES = ("application/x-ndjson", "application/jsonl", "application/ndjson")
+BATCH = "application/cloudevents-batch+json"
+
+
+class _Versioned(Struct):
+    """What of a state's answer its tag is made of."""
+
+    version: int
+
+
+_version_of = Decoder(_Versioned).decode
+
+
+class ActorRoutes:
+    """What is below `/actors`."""
+
+    def __init__(self, model: Model, client: UntypedClient, config: GatewayConfig) -> None:
+        self._model = model
+        self._client = client
+        self._config = config
+        self._document: JsonSchema = model.schema()
+
+    def route(self, segments: tuple[str, ...]) -> Route:
+        """The route of `kind`, `kind/key` or `kind/key/command`. Raises `UnknownActor`, `InvalidCommand`."""
+        if not 1 <= len(segments) <= 3:
+            raise not_found()
+        kind = segments[0]
+        actor_type = self._model.actor_type(kind)
+        if len(segments) == 1:
+            return Route({"GET": Handler(partial(self._keys, kind), Role.READ)}, kind)
+        actor_id = ActorId(kind, segments[1])
+        if len(segments) == 2:
+            return Route({"GET": Handler(partial(self._state, actor_id), Role.READ)}, kind, actor_id.key)
+        name = segments[2]
+        declared = actor_type.commands.get(name)
+        handlers: dict[str, Handler] = {}
+        if declared is not None:
+            role = Role.READ if declared.query else Role.CALL
+            handlers["POST"] = Handler(partial(self._post, actor_id, declared), role)
+            if declared.query:
+                handlers["GET"] = Handler(partial(self._get, actor_id, declared), Role.READ)
+        if name == HISTORY:
+            handlers["GET"] = Handler(partial(self._history, actor_id), Role.READ)
+        if not handlers:
+            known = ", ".join(sorted(actor_type.commands))
+            raise UnknownCommand(f"{kind} has no command {name!r}; it has: {known}", kind=kind, command=name)
+        return Route(handlers, kind, actor_id.key, "" if name == HISTORY and declared is None else name)
+
+    # ------------------------------------------------------------------------------------------------ calls
+
+    async def _post(self, actor_id: ActorId, declared: DeclaredCommand, exchange: Exchange) -> None:
+        wishes = wishes_of(exchange.headers)
+        Options(exchange.scope, frozenset())
+        body = await read_body(
+            exchange.receive, exchange.headers, self._config.body_bytes_max, self._config.body_timeout_s
+        )
+        args = arguments_of(body, exchange.headers)
+        if wishes.respond_async and not declared.query:
+            raise HttpProblem(501, "commands that are not waited for are not supported yet", preference="respond-async")
+        await self._call(actor_id, declared, args, wishes, exchange)
+
+    async def _get(self, actor_id: ActorId, declared: DeclaredCommand, exchange: Exchange) -> None:
+        args = self._query_arguments(actor_id.kind, declared.name, query_of(exchange.scope))
+        await self._call(actor_id, declared, args, wishes_of(exchange.headers), exchange)
+
+    async def _call(
+        self, actor_id: ActorId, declared: DeclaredCommand, args: bytes, wishes: Wishes, exchange: Exchange
+    ) -> None:
+        try:
+            answer: Answer = await self._client.caller.call(
+                actor_id,
+                declared.name,
+                args,
+                deadline_s=wishes.deadline_s or self._config.deadline_s,
+                command_id=wishes.command_id,
+                caller=exchange.caller,
+                traceparent=wishes.traceparent,
+            )
+        except DeadlineExceeded as late:
+            raise (nothing_stored(late) if declared.query else late) from None
+        value = bytes(answer.value)
+        content = b'{"value":%b,"version":%d,"position":%d}' % (value, answer.version, answer.position)
+        await exchange.answer(content)
+
+    def _query_arguments(self, kind: str, name: str, given: list[tuple[str, str]]) -> bytes:
+        """The arguments of a query string, read by the query's schema: an array may be several fields of one name."""
+        args: JsonSchema = self._document["actors"][kind]["commands"][name]["args"]
+        properties: Mapping[str, Any] = args.get("properties", {})
+        texts: dict[str, list[str]] = {}
+        for field, text in given:
+            texts.setdefault(field, []).append(text)
+        single, exact = {}, {}
+        for field, values in texts.items():
+            schema = properties.get(field)
+            if schema is not None and self._is_list(field, schema, values):
+                items = schema.get("items", True) if isinstance(schema, dict) else True
+                read = [convert(field, value, items, self._document) for value in values]
+                exact[field] = Raw(b"[%b]" % b",".join(read))
+            elif len(values) > 1:
+                raise InvalidCommand("the argument is given twice", path=field)
+            else:
+                single[field] = values[0]
+        return encode_arguments(GivenArguments(single, exact), name, args, self._document)
+
+    def _is_list(self, field: str, schema: Any, values: list[str]) -> bool:
+        takes = accepted(schema, self._document)
+        if "array" not in takes.kinds or "string" in takes.kinds:
+            return False
+        return len(values) > 1 or not values[0].lstrip().startswith("[")
+
+    # ------------------------------------------------------------------------------------------------ reads
+
+    async def _state(self, actor_id: ActorId, exchange: Exchange) -> None:
+        options = Options(exchange.scope, frozenset({"version", "time"}))
+        if options.text("time") is not None:
+            raise InvalidCommand("states of a time are not supported yet; there are those of a version", path="time")
+        version = options.number("version", None, 0, VERSION_MAX)
+        answer = await self._client.state_answer(actor_id, version, deadline_s=self._patience_s(exchange))
+        state = bytes(answer.value)
+        etag = f'"{_version_of(state).version}"'
+        if _matches(exchange.headers.get(b"if-none-match"), etag):
+            await exchange.answer(b"", status=304, cache="no-cache", ETag=etag)
+        else:
+            body = b'%b,"position":%d}' % (state.rstrip().removesuffix(b"}"), answer.position)
+            await exchange.answer(body, cache="no-cache", ETag=etag)
+
+    async def _history(self, actor_id: ActorId, exchange: Exchange) -> None:
+        options = Options(exchange.scope, frozenset({"after", "limit"}))
+        after = options.number("after", 0, 0, VERSION_MAX)
+        limit = self._limit(options)
+        media_type = _history_type(exchange.headers)
+        found = self._client.history(actor_id, after or 0, deadline_s=self._patience_s(exchange))
+        first = await anext(found, None)  # what fails before the first event is a problem document
+        events = _events(first[0] if first is not None else None, found, limit)
+        if media_type == ND_JSON:
+            await exchange.stream(_lines(events), media_type)
+        else:
+            await exchange.stream(_array(events), media_type)
+
+    async def _keys(self, kind: str, exchange: Exchange) -> None:
+        options = Options(exchange.scope, frozenset({"cursor", "limit"}))
+        shard, after = _read_cursor(options.text("cursor"), self._client.shards)
+        limit = self._limit(options)
+        keys: list[str] = []
+        deadline_s = self._patience_s(exchange)
+        while shard < self._client.shards:
+            found = await self._client.keys_of_shard(kind, shard, deadline_s=deadline_s)
+            left = [key for key in found if after is None or key > after]
+            keys += left[: limit - len(keys)]
+            if len(keys) == limit:
+                await exchange.answer_json({"keys": keys, "cursor": _cursor(shard, keys[-1])})
+                return
+            shard, after = shard + 1, None
+        await exchange.answer_json({"keys": keys, "cursor": None})
+
+    def _limit(self, options: Options) -> int:
+        limit = options.number("limit", self._config.page_default, 1, self._config.page_max)
+        assert limit is not None
+        return limit
+
+    def _patience_s(self, exchange: Exchange) -> float:
+        return wishes_of(exchange.headers).deadline_s or self._config.deadline_s
+
+
+def _matches(header: bytes | None, etag: str) -> bool:
+    """Whether `If-None-Match` names the tag."""
+    if header is None:
+        return False
+    tags = {tag.strip().removeprefix("W/") for tag in header.decode("latin-1").split(",")}
+    return "*" in tags or etag in tags
+
+
+def _history_type(headers: Mapping[bytes, bytes]) -> str:
+    accept = headers.get(b"accept", b"").decode("latin-1").lower()
+    if any(name in accept for name in _ND_JSON_NAMES):
+        return ND_JSON
+    return BATCH if BATCH in accept else "application/json"
+
+
+async def _events(first: Event | None, rest: AsyncIterator[tuple[Event, Any]], limit: int) -> AsyncIterator[bytes]:
+    """The first `limit` events, each as JSON."""
+    if first is None:
+        return
+    yield encode_commit([first])[1:-1]
+    if limit == 1:
+        return
+    async for event, _position in rest:
+        yield encode_commit([event])[1:-1]
+        limit -= 1
+        if limit == 1:
+            return
+
+
+async def _lines(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    chunk = bytearray()
+    async for event in events:
+        chunk += event.replace(b"\n", b" ") + b"\n"
+        if len(chunk) > CHUNK_BYTES:
+            yield bytes(chunk)
+            chunk.clear()
+    yield bytes(chunk)
+
+
+async def _array(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    chunk, separator = bytearray(b"["), b""
+    async for event in events:
+        chunk += separator + event
+        separator = b","
+        if len(chunk) > CHUNK_BYTES:
+            yield bytes(chunk)
+            chunk.clear()
+    yield bytes(chunk) + b"]"
+
+
+def _cursor(shard: int, key: str) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps([shard, key])).decode().rstrip("=")
+
+
+def _read_cursor(text: str | None, shards: int) -> tuple[int, str | None]:
+    """The shard to go on with, and the key after which. Raises `InvalidCommand`."""
+    if text is None:
+        return 0, None
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        match orjson.loads(raw):
+            case [int(shard), str(key)] if 0 <= shard < shards:
+                return shard, key
+    except (binascii.Error, ValueError):
+        pass
+    raise InvalidCommand("this is no cursor that a list of keys gave", path="cursor")

@@ -1,0 +1,239 @@
+"""The gateway as a server of its own: where it listens, what it bears of its connections, how it ends.
+
+uvicorn reads and writes HTTP. It has no bound for connections that say nothing, for heads without end and for readers
+that take nothing; they are here. It belongs to the event loop that it runs in.
+"""
+
+import asyncio
+import ipaddress
+import logging
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from aether.errors import ConfigError
+from aether.gateway.application import Gateway
+
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]*)):(?P<port>\d{1,5})")
+
+log = logging.getLogger("aether.gateway")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """What a server bears.
+
+    - `connections_max`: open at once; further ones are closed. `head_bytes_max`: of a request's line and headers.
+    - `head_timeout_s`: how long a head may take to arrive, from when the connection is there or its first byte.
+    - `send_timeout_s`: how long a reader may take nothing while there is something for it.
+    - `idle_timeout_s`: how long a connection is kept for another request.
+    - `drain_timeout_s`: how long requests may take to be answered when the server is to stop.
+    """
+
+    connections_max: int = 4_096
+    head_bytes_max: int = 32_768
+    head_timeout_s: float = 10.0
+    send_timeout_s: float = 30.0
+    idle_timeout_s: int = 30
+    drain_timeout_s: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen; port 0 is any free one."""
+
+    host: str
+    port: int
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def address_of(text: str) -> Address:
+    """`HOST:PORT`, `[IPV6]:PORT`, or `:PORT` for the loopback. Raises `ConfigError`."""
+    found = _ADDRESS.fullmatch(text)
+    port = int(found["port"]) if found else -1
+    if found is None or not 0 <= port <= 65_535:
+        raise ConfigError(f"an address is HOST:PORT, not {text!r}", setting="http")
+    return Address(found["v6"] or found["host"] or "127.0.0.1", port)
+
+
+def listen(address: Address) -> socket.socket:
+    """A socket that listens there. Raises `ConfigError`."""
+    try:
+        family, kind, proto, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise ConfigError(f"cannot listen at {address}: {error.strerror or error}", setting="http") from None
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(place)
+        listening.listen(1_024)
+    except OSError as error:
+        listening.close()
+        raise ConfigError(f"cannot listen at {address}: {error.strerror or error}", setting="http") from None
+    return listening
+
+
+def url_of(listening: socket.socket) -> str:
+    """Where it is, as a URL."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{Address(host, port)}"
+
+
+async def serve(gateway: Gateway, listening: socket.socket, config: ServerConfig | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, or until it is cancelled; then drain. The gateway is open already."""
+    server = Server(gateway, config or ServerConfig())
+    await server.serve([listening])
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, with the bounds, and without its way with signals. `stop` ends it."""
+
+    def __init__(self, gateway: Gateway, config: ServerConfig) -> None:
+        protocol = type("BoundedProtocol", (BoundedProtocol,), {"bounds": config})
+        super().__init__(
+            uvicorn.Config(
+                gateway,
+                http=protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level=logging.WARNING,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=config.idle_timeout_s,
+                timeout_graceful_shutdown=config.drain_timeout_s,
+            )
+        )
+        self._gateway = gateway
+
+    def stop(self) -> None:
+        """Begin to drain: streams are told, no new connection is taken, what was asked is answered."""
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell the streams first: they would never end by themselves."""
+        self._gateway.drain()
+        await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop at a signal, and end as any program that has done its work."""
+        loop = asyncio.get_running_loop()
+        try:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self.stop)
+        except (RuntimeError, ValueError):  # not the main thread: whoever runs this stops it
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection, with bounds for what uvicorn waits for without end."""
+
+    bounds: ClassVar[ServerConfig]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._send_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a head; or take no further connection."""
+        super().connection_made(transport)
+        if len(self.connections) > self.bounds.connections_max:
+            log.warning("a connection is refused", extra={"limit": "connections_max"})
+            transport.abort()
+            return
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, unless it makes a head too large."""
+        if self._head_timer is None and self._between_requests():
+            self._await_head()
+        if self._head_timer is not None:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_timer is not None and self._head_bytes > self.bounds.head_bytes_max:
+            self._refuse(b"431 Request Header Fields Too Large")
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._head_is_over()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing more."""
+        self._head_is_over()
+        self._reader_takes()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The reader is slow: it has so long to take something."""
+        super().pause_writing()
+        if self._send_timer is None:
+            self._send_timer = self.loop.call_later(self.bounds.send_timeout_s, self._give_up_reader)
+
+    def resume_writing(self) -> None:
+        """The reader has taken enough."""
+        self._reader_takes()
+        super().resume_writing()
+
+    def _between_requests(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _await_head(self) -> None:
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(self.bounds.head_timeout_s, self._head_is_late)
+
+    def _head_is_over(self) -> None:
+        timer, self._head_timer = self._head_timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if self._head_bytes:
+            self._refuse(b"408 Request Timeout")
+        elif not self.transport.is_closing():
+            self.transport.close()
+
+    def _refuse(self, status: bytes) -> None:
+        self._head_is_over()
+        if not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            self.transport.close()
+
+    def _reader_takes(self) -> None:
+        timer, self._send_timer = self._send_timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _give_up_reader(self) -> None:
+        self._send_timer = None
+        log.warning("a reader takes nothing and is given up", extra={"after_s": self.bounds.send_timeout_s})
+        self.transport.abort()

@@ -1,0 +1,223 @@
+"""Actors over HTTP: commands, queries, states, histories, keys, and what goes wrong with them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+import pytest
+
+from aether.gateway.config import GatewayConfig
+from tests.support.actors import GATES
+from tests.support.gateway import Served, served
+from tests.support.nodes import until
+
+
+@pytest.fixture
+async def one() -> AsyncIterator[Served]:
+    async with served() as it:
+        yield it
+
+
+async def test_a_command_answers_its_value_with_version_and_position(one: Served) -> None:
+    answer = await one.http.post("/actors/account/alice/deposit", json={"amount": 10})
+    assert answer.status_code == 200
+    assert answer.json() == {"value": 10, "version": 1, "position": 1}
+    assert answer.headers["content-type"] == "application/json"
+    assert (await one.http.post("/actors/account/alice/touch")).json()["value"] is None
+
+
+async def test_a_query_takes_its_arguments_from_the_query_string(one: Served) -> None:
+    await one.http.post("/actors/account/alice/deposit", json={"amount": 10})
+    assert (await one.http.get("/actors/account/alice/statement")).json() == {"value": 10, "version": 1, "position": 1}
+    assert (await one.http.post("/actors/account/alice/statement")).json()["value"] == 10
+    refused = await one.http.get("/actors/account/alice/statement?of=today")
+    assert (refused.status_code, refused.json()["path"]) == (422, "of")
+
+
+async def test_a_command_is_not_sent_by_get(one: Served) -> None:
+    refused = await one.http.get("/actors/account/alice/deposit?amount=1")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+    assert refused.json()["code"] == "method_not_allowed"
+    assert (await one.http.get("/actors/account/alice")).json()["version"] == 0
+
+
+async def test_the_same_idempotency_key_is_one_effect_and_one_answer(one: Served) -> None:
+    key = {"Idempotency-Key": '"order-1"'}
+    first = await one.http.post("/actors/account/alice/deposit", json={"amount": 10}, headers=key)
+    again = await one.http.post(
+        "/actors/account/alice/deposit", json={"amount": 10}, headers={"Idempotency-Key": "order-1"}
+    )
+    assert first.json() == again.json() == {"value": 10, "version": 1, "position": 1}
+    other = await one.http.post("/actors/account/alice/deposit", json={"amount": 11}, headers=key)
+    assert other.status_code == 422
+    assert (await one.http.get("/actors/account/alice/statement")).json()["value"] == 10
+    for bad in ("", '""', "a b", "x" * 129):
+        refused = await one.http.post("/actors/account/a/touch", headers={"Idempotency-Key": bad})
+        assert (refused.status_code, refused.json()["path"]) == (422, "Idempotency-Key"), bad
+
+
+async def test_a_rejection_has_the_actors_own_fields(one: Served) -> None:
+    refused = await one.http.post("/actors/account/alice/withdraw", json={"amount": 5})
+    assert refused.status_code == 409
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.json() == {
+        "type": "urn:aether:problem:rejected",
+        "title": "Rejected",
+        "status": 409,
+        "detail": "insufficient funds",
+        "code": "rejected",
+        "balance": 0,
+        "asked": 5,
+    }
+
+
+async def test_a_bad_argument_is_named(one: Served) -> None:
+    for args, path in [
+        ({"amount": -1}, "amount"),
+        ({"amount": "x"}, "amount"),
+        ({}, "amount"),
+        ({"amount": 1, "b": 2}, "b"),
+    ]:
+        refused = await one.http.post("/actors/account/alice/deposit", json=args)
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_command")
+        assert refused.json()["path"] == path or path in refused.json()["detail"], refused.json()
+
+
+async def test_what_the_model_has_not_is_404(one: Served) -> None:
+    unknown = await one.http.post("/actors/nobody/a/deposit", json={})
+    assert (unknown.status_code, unknown.json()["code"], unknown.json()["kind"]) == (404, "unknown_actor", "nobody")
+    unknown = await one.http.post("/actors/account/a/rob", json={})
+    assert (unknown.status_code, unknown.json()["code"], unknown.json()["command"]) == (404, "unknown_command", "rob")
+    for path in ("/", "/actors", "/actors/account/a/deposit/more", "/nothing", "/actors/account/a/aether.state"):
+        assert (await one.http.get(path)).status_code == 404, path
+
+
+async def test_a_bug_in_a_handler_is_500_and_says_nothing_of_its_inside(one: Served) -> None:
+    failed = await one.http.post("/actors/account/alice/deposit_then_break", json={"amount": 1})
+    assert failed.status_code == 500
+    body = failed.json()
+    assert (body["code"], body["actor"]) == ("actor_failed", "account/alice")
+    assert body["command_id"]
+    for secret in ("Traceback", "ZeroDivisionError", "a bug", ".py", "/"):
+        assert secret not in failed.text.replace("account/alice", ""), secret
+
+
+async def test_a_deadline_that_passes_says_what_is_known(one: Served) -> None:
+    GATES["http"] = asyncio.Event()
+    late = await one.http.post("/actors/waiter/w/wait_for", json={"gate": "http"}, headers={"Prefer": "wait=1"})
+    GATES["http"].set()
+    assert (late.status_code, late.json()["code"], late.json()["outcome_known"]) == (504, "deadline_exceeded", False)
+    assert "memory" not in late.text, "where the pool is, is nobody's business"
+
+
+async def test_states_have_their_version_as_tag(one: Served) -> None:
+    assert (await one.http.get("/actors/account/alice")).json()["version"] == 0
+    for amount in (1, 2, 3):
+        await one.http.post("/actors/account/alice/deposit", json={"amount": amount})
+    now = await one.http.get("/actors/account/alice")
+    assert now.headers["etag"] == '"3"'
+    assert now.json() == {
+        "id": {"kind": "account", "key": "alice"}, "version": 3, "state": {"balance": 6, "deposits": 3}, "position": 3,
+    }  # fmt: skip
+    for tag in ('"3"', 'W/"3"', '"1", "3"', "*"):
+        same = await one.http.get("/actors/account/alice", headers={"If-None-Match": tag})
+        assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", '"3"'), tag
+    assert (await one.http.get("/actors/account/alice", headers={"If-None-Match": '"2"'})).status_code == 200
+    earlier = await one.http.get("/actors/account/alice?version=1")
+    assert (earlier.headers["etag"], earlier.json()["state"]["balance"]) == ('"1"', 1)
+    ahead = await one.http.get("/actors/account/alice?version=9")
+    assert (ahead.status_code, ahead.json()["path"], ahead.json()["latest"]) == (422, "version", 3)
+    cases = [("version=x", "version"), ("version=-1", "version"), ("versoin=1", "versoin"), ("time=now", "time")]
+    for query, path in [*cases, ("version=1&version=2", "version"), ("version=" + "9" * 30, "version")]:
+        refused = await one.http.get(f"/actors/account/alice?{query}")
+        assert (refused.status_code, refused.json()["path"]) == (422, path), query
+    head = await one.http.head("/actors/account/alice")
+    assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", '"3"')
+
+
+async def test_a_history_is_cloud_events_as_array_or_lines(one: Served) -> None:
+    for amount in range(1, 6):
+        await one.http.post("/actors/account/alice/deposit", json={"amount": amount})
+    whole = await one.http.get("/actors/account/alice/history")
+    assert whole.headers["content-type"] == "application/json"
+    events = whole.json()
+    assert [(event["id"], event["type"], event["data"]) for event in events] == [
+        (str(n), "Deposited", {"amount": n}) for n in range(1, 6)
+    ]
+    assert all(event["specversion"] == "1.0" and event["source"] == "/tests/account/alice" for event in events)
+    lines = await one.http.get("/actors/account/alice/history", headers={"Accept": "application/x-ndjson"})
+    assert lines.headers["content-type"] == "application/x-ndjson"
+    assert [json.loads(line) for line in lines.text.splitlines()] == events
+    batch = await one.http.get(
+        "/actors/account/alice/history", headers={"Accept": "application/cloudevents-batch+json"}
+    )
+    assert (batch.headers["content-type"], batch.json()) == ("application/cloudevents-batch+json", events)
+    for query, ids in [
+        ("after=3", "45"),
+        ("limit=2", "12"),
+        ("after=1&limit=2", "23"),
+        ("limit=1", "1"),
+        ("after=5", ""),
+    ]:
+        part = await one.http.get(f"/actors/account/alice/history?{query}")
+        assert [event["id"] for event in part.json()] == list(ids), query
+    assert (await one.http.get("/actors/account/nobody/history")).json() == []
+    assert (await one.http.get("/actors/account/nobody/history", headers={"Accept": "application/jsonl"})).text == ""
+    refused = await one.http.get("/actors/account/alice/history?limit=0")
+    assert (refused.status_code, refused.json()["path"]) == (422, "limit")
+
+
+async def test_keys_come_in_pages_each_once(one: Served) -> None:
+    wanted = {f"k{n}" for n in range(23)} | {"a/b", "\U0001f600"}
+    for key in wanted:
+        await one.http.post(f"/actors/account/{quote(key, safe='')}/deposit", json={"amount": 1})
+    found, cursor, pages = [], None, 0
+    while pages == 0 or cursor:
+        page = (
+            await one.http.get("/actors/account", params={"limit": 4, **({"cursor": cursor} if cursor else {})})
+        ).json()
+        assert len(page["keys"]) <= 4
+        found += page["keys"]
+        cursor, pages = page["cursor"], pages + 1
+    assert sorted(found) == sorted(wanted)
+    assert pages >= 7
+    assert (await one.http.get("/actors/notebook")).json() == {"keys": [], "cursor": None}
+    for bad in ("x", "!!", "W10", "WzEsMl0", "WzQ3MSwieCJd"):
+        refused = await one.http.get(f"/actors/account?cursor={bad}")
+        assert (refused.status_code, refused.json()["path"]) == (422, "cursor"), bad
+
+
+@pytest.mark.parametrize(
+    "key", ["a/b", "\u00e9", "\U0001f600", "a b", "a+b", "%2F", "..", ".", "a?b#c", "*.>", "=2F", "\n", "a\\b", "'\"<>"]
+)
+async def test_any_key_is_one_segment_of_the_path(one: Served, key: str) -> None:
+    path = f"/actors/account/{quote(key, safe='').replace('.', '%2E')}"
+    sent = f"POST {path}/deposit HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 12\r\n"
+    answer = await one.raw(sent.encode() + b'Connection: close\r\n\r\n{"amount":7}')
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
+    assert (await one.pool.client.state("account", key)).version == 1
+
+
+async def test_bounds_are_refused_and_told() -> None:
+    GATES["full"] = asyncio.Event()
+    async with served(config=GatewayConfig(calls_max=2, body_bytes_max=100)) as one:
+        waiting = [
+            asyncio.create_task(one.http.post(f"/actors/waiter/w{n}/wait_for", json={"gate": "full"})) for n in range(2)
+        ]
+        await until(lambda: one.gateway.calls == 2)
+        full = await one.http.get("/actors/account/alice")
+        assert full.status_code == 429
+        assert (full.json()["limit"], full.headers["retry-after"]) == ("calls_max", "1")
+        GATES["full"].set()
+        assert [(await task).status_code for task in waiting] == [200, 200]
+        large = await one.http.post("/actors/notebook/n/note", json={"line": "x" * 100})
+        assert (large.status_code, large.json()["limit"]) == (413, "body_bytes_max")
+
+
+async def test_a_trace_is_passed_on_to_the_events(one: Served) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await one.http.post("/actors/account/alice/deposit", json={"amount": 1}, headers={"traceparent": trace})
+    await one.http.post("/actors/account/alice/deposit", json={"amount": 1}, headers={"traceparent": "nonsense"})
+    events = (await one.http.get("/actors/account/alice/history")).json()
+    assert [event.get("traceparent", "") for event in events] == [trace, ""]
