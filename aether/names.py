@@ -34,6 +34,12 @@ LEASE_PREFIX = "lease."
 STORED_PREFIX = "stored."
 """The server repeats what it stored under this prefix."""
 
+TOLD_PREFIX = "told."
+"""The server repeats under this prefix what it stored in the inbox stream: its sequences are of another stream."""
+
+CLIENT_SOURCE = "client"
+"""The source of tells that clients send, in place of a shard."""
+
 PROBE = ActorId("aether", "probe")
 """An actor of no model: commits of it, stored or only begun, show what the server does with a commit."""
 
@@ -184,11 +190,14 @@ class Names:
         self.namespace = check_namespace(namespace)
         self.shards = shards
         self.stream = f"AETHER_{namespace}"
+        self.inbox = f"AETHER_{namespace}_INBOX"
         self.table = f"AETHER_{namespace}_TABLE"
         self.snapshots = f"AETHER_{namespace}_SNAPSHOTS"
         self.checkpoints = f"AETHER_{namespace}_CHECKPOINTS"
         self._event = f"aether.{namespace}.evt."
         self._command = f"aether.{namespace}.cmd."
+        self._tell = f"aether.{namespace}.tell."
+        self.tells_all = f"{self._tell}>"
         self.events_all = f"{self._event}>"
         self.stored_all = f"{STORED_PREFIX}aether.{namespace}.>"
         # Escaping, hashing and checking a name costs more than a look-up, and a worker meets the same actors again.
@@ -236,6 +245,34 @@ class Names:
         """The key in a commit's subject. Raises `InvalidCommand` for what is none."""
         return decode_token(subject.rpartition(".")[2])
 
+    def tell(self, target: int, source: int | str) -> str:
+        """Where tells to a shard's actors from another shard's, or from clients, are stored."""
+        return f"{self._tell}{target}.{source}"
+
+    def tells_to(self, target: int) -> str:
+        """All tells to a shard's actors."""
+        return f"{self._tell}{target}.*"
+
+    def tells_from(self, source: int) -> str:
+        """All tells from a shard's actors, and the shard's relay mark."""
+        return f"{self._tell}*.{source}"
+
+    def relay_mark(self, shard: int) -> str:
+        """Where the owner of a shard says up to where its tells are relayed. `tells_from` has it too."""
+        return f"{self._tell}mark.{shard}"
+
+    def applied_mark(self, shard: int) -> str:
+        """Where the owner of a shard says up to where the tells to it are applied."""
+        return f"{self._tell}applied-to.{shard}"
+
+    def inbox_probe(self) -> str:
+        """Where it is seen what the server does with a message of the inbox stream."""
+        return f"{self._tell}probe"
+
+    def told(self, subject: str) -> str:
+        """Where the server repeats what it stored on a subject of the inbox stream."""
+        return TOLD_PREFIX + subject
+
     def stored(self, subject: str) -> str:
         """Where the server repeats what it stored on `subject`."""
         return STORED_PREFIX + subject
@@ -251,6 +288,10 @@ class Names:
     def durable(self) -> str:
         """Where a worker answers whether the stream is on the disk up to a position."""
         return f"aether.{self.namespace}.durable"
+
+    def inbox_durable(self) -> str:
+        """The same for the inbox stream."""
+        return f"aether.{self.namespace}.durable-inbox"
 
     def info(self) -> str:
         """Where the pool answers questions about itself: its model's schema."""

@@ -38,6 +38,12 @@ REFUSED_EVENT = "aether.Refused"
 It has no `reply`: a reader that does not know the type must not take it for a success.
 """
 
+DEAD_LETTERED_EVENT = "aether.DeadLettered"
+"""Stored for a tell that failed too often; `data` is the error's body and what was told."""
+
+TOLD_EVENT = "aether.Told"
+"""Stored for a command that has told something and emitted nothing."""
+
 DISK_PROBED_EVENT = "aether.DiskProbed"
 """A worker has looked whether the server writes what it acknowledges to its file at once. Of no actor of a model."""
 
@@ -111,6 +117,8 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `reply` (JSON text) is on the last event of each command, so a commit says which commands it answered and how.
     An id that the caller gave has there, too, the time until which it is remembered (`idexpires`) and a digest of the
     command and its arguments (`commanddigest`).
+    `sends` (JSON text) is on the last event of each command that sent something: see `aether.tells`. `inboxseq` is on
+    the last event of a command that was told: the sequence of the tell in the inbox stream.
     """
 
     specversion: str = "1.0"
@@ -129,6 +137,7 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reply: str | None = None
     idexpires: datetime | None = None
     commanddigest: str = ""
+    sends: str = ""
 
     @property
     def version(self) -> Version:

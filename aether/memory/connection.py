@@ -8,6 +8,7 @@ from typing import Any
 from aether.memory.bus import InMemoryEventBus
 from aether.memory.clock import AlarmClock
 from aether.memory.faults import Faults
+from aether.memory.inbox import InMemoryInbox
 from aether.memory.link import Link
 from aether.memory.server import InMemoryServer
 from aether.memory.snapshots import InMemorySnapshotStore
@@ -38,6 +39,7 @@ class InMemoryConnection(Link):
         super().__init__(server or InMemoryServer(clock=clock), namespace, shards, faults)
         self.event_store = InMemoryEventStore(self)
         self.snapshots = InMemorySnapshotStore(self)
+        self.inbox = InMemoryInbox(self)
         self.bus = InMemoryEventBus(self)
         self.table = InMemoryTable(self)
         self.transport = InMemoryTransport(self)

@@ -25,6 +25,8 @@ class Step(Enum):
     NOTICE = "notice"
     REQUEST = "request"
     ANSWER = "answer"
+    TELL = "tell"
+    TELL_READ = "tell read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,8 @@ FAULTS_OF: Mapping[Step, frozenset[type[Fault]]] = {
     Step.NOTICE: frozenset({Late, Dropped}),
     Step.REQUEST: frozenset({Late, Lost, Again, NoResponders, Disconnected}),
     Step.ANSWER: frozenset({Late, Lost}),
+    Step.TELL: frozenset({Late, Lost, StoredUnknown, StoredLater, Disconnected}),
+    Step.TELL_READ: frozenset({Late, Lost, Disconnected}),
 }
 """Which fault can happen at which step."""
 

@@ -70,12 +70,13 @@ class Link:
         if isinstance(fault, Lost):
             raise Unavailable(f"a {step.value} was lost")
         answer = operation(isinstance(fault, Stale))
-        await self._word(fault.delay_s if isinstance(fault, Late) else 0.0)
+        await self.word(fault.delay_s if isinstance(fault, Late) else 0.0)
         if isinstance(fault, StoredUnknown):
             raise Unavailable(f"a {step.value} was not acknowledged")
         return answer
 
-    async def _word(self, delay_s: float) -> None:
+    async def word(self, delay_s: float) -> None:
+        """Return when word of something has come back, `delay_s` late. Raises `Unavailable` when the link breaks first."""
         loop = asyncio.get_running_loop()
         arrived: asyncio.Future[bool] = loop.create_future()
         waiter = Waiter(self, lambda word: settle(arrived, word), broken=False)

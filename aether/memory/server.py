@@ -8,7 +8,7 @@ the adapters.
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from aether.errors import ConfigError
 from aether.ids import ActorId, Position
@@ -33,6 +33,13 @@ class Snapshots:
     before: bytes | None = None
 
 
+class InboxEntry(NamedTuple):
+    """A message of the inbox stream."""
+
+    subject: str
+    payload: bytes
+
+
 class Space:
     """One namespace's content."""
 
@@ -47,6 +54,11 @@ class Space:
         self.serving: dict[int, dict[Deliver, None]] = {}
         self.informers: dict[Callable[[], bytes], None] = {}
         self.announcement_listeners: dict[Callable[[Sequence[int]], None], None] = {}
+        self.tells: list[InboxEntry] = []
+        self.restarts = 0
+        """How often the server was restarted: what was on its way to it then is gone."""
+        self.tells_by_id: dict[str, int] = {}
+        self.tell_bells: dict[Callable[[str], None], None] = {}
         self.infos: dict[Callable[[], bytes], None] = {}
         self.refusal = ""
         """Why nothing is stored now, as a server with a full disk says; "" when all is."""
@@ -80,6 +92,31 @@ class Space:
         for ring in list(self.append_listeners):
             ring()
         return Committed(commit.position)
+
+    def store_tell(self, entry: "InboxEntry", expected: tuple[str, int] | None = None, message_id: str = "") -> int | None:
+        """The entry's sequence in the inbox; None when the last one of a subject is at another one than expected.
+
+        Raises `NotStored` while nothing is stored.
+        """
+        if self.refusal:
+            raise NotStored(self.refusal)
+        if message_id in self.tells_by_id:
+            return self.tells_by_id[message_id]
+        if expected is not None and self.last_tell(expected[0]) != expected[1]:
+            return None
+        self.tells.append(entry)
+        if message_id:
+            self.tells_by_id[message_id] = len(self.tells)
+        for ring in list(self.tell_bells):
+            ring(entry.subject)
+        return len(self.tells)
+
+    def last_tell(self, subject: str) -> int:
+        """The sequence of the last entry of a subject in the inbox; 0 when there is none."""
+        for sequence in range(len(self.tells), 0, -1):
+            if self.tells[sequence - 1].subject == subject:
+                return sequence
+        return 0
 
     def live(self, key: str) -> Row | None:
         """The row of `key`, unless there is none or it is gone."""

@@ -1,0 +1,172 @@
+"""What the owner of a shard knows of its actors' tells: which are in the inbox stream, and which are still to come.
+
+Theory of operation. A commit contains its tells. The inbox stream holds a copy of each, and which ones are missing is
+the difference of the two streams; nothing else decides. Two owners of one shard may believe that they are its owner,
+commits may land long after they were sent, and acknowledgements get lost. So:
+
+- *The mark is the fence.* A shard has a mark in the inbox stream. Who begins to relay writes it anew, and each tell is
+  stored only if the mark is still the one that its relayer wrote. So after a mark was written no tell of an earlier
+  relayer lands: who then reads what the shard's tells in the inbox are knows all of them, and is the only one to add to
+  them. An outcome that is not known is found out in the same way.
+- *The scan has the last word.* Every commit of the shard up to the `cursor` was read, in the order of the stream. A
+  commit that lands late has a later position than all that were there before it, so a later scan finds it.
+- *The short way.* A commit of our own need not wait for a scan: its actor's earlier commits are known, because they are
+  our own, or not later than the cursor. Where they are not (the actor was replayed to beyond the cursor) the scan is
+  waited for. So the tells of one actor are relayed in the order of its commits.
+
+The mark says: every tell of a commit up to `relayed` is in the inbox, and each one of a later commit is there after the
+sequence `since`. Both are true of all later states of the two streams, whoever wrote it. One tell is under way at a
+time, so the order of the queue is the order in the inbox. Pure; one writer, the relayer of the shard.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from msgspec import DecodeError, Struct, ValidationError
+from msgspec.json import Decoder, Encoder
+
+from aether.errors import UnreadableEvent
+from aether.ids import Position
+from aether.tells import Tell
+
+
+class Mark(Struct, frozen=True):
+    """Up to which position all is relayed, and after which sequence of the inbox what belongs to later ones stands."""
+
+    relayed: int
+    since: int
+
+
+class Place(Struct, frozen=True, gc=False):
+    """Where a tell was sent: the position of the commit, and which of its tells."""
+
+    position: int
+    number: int
+
+
+_encoder = Encoder()
+_decoder = Decoder(Mark)
+
+
+def encode_mark(mark: Mark) -> bytes:
+    """The mark as it is stored."""
+    return _encoder.encode(mark)
+
+
+def decode_mark(payload: bytes) -> Mark:
+    """The mark of a stored message. Raises `UnreadableEvent`."""
+    try:
+        return _decoder.decode(payload)
+    except (ValidationError, DecodeError) as error:
+        raise UnreadableEvent(f"a relay mark cannot be read: {error}", actor="", position=0) from None
+
+
+class Relay:
+    """The tells of one source shard. Made anew by `claimed`; until then, and after `lost`, nothing may be sent."""
+
+    __slots__ = ("_done", "_early", "_first", "_highest", "_left", "_queue", "_unscanned", "_wanted", "cursor", "fence")
+
+    def __init__(self) -> None:
+        self.fence = 0
+        """The sequence of the mark that this relayer wrote last; 0 when none counts."""
+        self.cursor = 0
+        self._wanted = 0
+        self._unscanned = True
+        self._queue: deque[Tell] = deque()
+        self._left: dict[int, int] = {}
+        self._early: set[int] = set()
+        self._done: set[Place] = set()
+        self._first: dict[int, int] = {}
+        self._highest = 0
+
+    @property
+    def head(self) -> Tell | None:
+        """The tell to be stored next, while the fence is ours."""
+        return self._queue[0] if self._queue and self.fence else None
+
+    @property
+    def behind(self) -> bool:
+        """Whether a scan up to the end of the stream is needed: until then the short way is closed."""
+        return self._unscanned or self._wanted > self.cursor
+
+    @property
+    def waiting(self) -> int:
+        """How many tells are known and not relayed."""
+        return len(self._queue)
+
+    def claimed(self, fence: int, mark: Mark, relayed: Iterable[tuple[int, Place]]) -> None:
+        """Begin anew: our mark is stored at sequence `fence`, and these tells stood in the inbox before it.
+
+        `relayed` are sequences and places, in the order of the inbox. Commits later than `mark.relayed` have to be
+        scanned before anything is sent.
+        """
+        self._forget()
+        self.fence, self.cursor, self._highest = fence, mark.relayed, fence
+        for sequence, place in relayed:
+            if place.position > mark.relayed:
+                self._done.add(place)
+                self._first.setdefault(place.position, sequence)
+
+    def _forget(self) -> None:
+        """All but which commits were told of too early: the scan that takes them in has not begun yet, perhaps."""
+        self._unscanned = True
+        for known in (self._queue, self._left, self._early, self._done, self._first):
+            known.clear()
+
+    def lost(self) -> None:
+        """What came of a tell or of a mark is not known, or another one relays: nothing is sent until `claimed`."""
+        self.fence = 0
+
+    def scanned(self, commits: Iterable[tuple[Position, Sequence[Tell]]], until: int) -> None:
+        """All of the shard's commits after the cursor and up to `until` that send something, in their order."""
+        for position, tells in commits:
+            if position > self.cursor and position not in self._early:
+                self._add(position, tells)
+        self._unscanned = False
+        if until > self.cursor:
+            self.cursor = until
+            self._early = {position for position in self._early if position > until}
+            self._done = {place for place in self._done if place.position > until}
+
+    def committed(self, position: Position, tells: Sequence[Tell], replayed_to: Position) -> bool:
+        """A commit of our own that is stored and durable; False when a scan up to it has to take it in.
+
+        `replayed_to`: up to there its actor's history was read, and all later commits of it are our own.
+        """
+        if not self.fence or self.behind or replayed_to > self.cursor:
+            self._wanted = max(self._wanted, position)
+            return False
+        if position > self.cursor and position not in self._early:
+            self._early.add(position)
+            self._add(position, tells)
+        return True
+
+    def stored(self, sequence: int) -> None:
+        """The head stands in the inbox, at this sequence."""
+        tell = self._queue.popleft()
+        self._highest = sequence
+        self._first.setdefault(tell.position, sequence)
+        left = self._left[tell.position] - 1
+        if left:
+            self._left[tell.position] = left
+        else:
+            del self._left[tell.position]
+
+    def mark(self) -> Mark:
+        """What may be said now."""
+        relayed = min((position - 1 for position in self._left if position <= self.cursor), default=self.cursor)
+        since = min((sequence for position, sequence in self._first.items() if position > relayed), default=0)
+        return Mark(relayed, since - 1 if since else self._highest)
+
+    def marked(self, fence: int, mark: Mark) -> None:
+        """This mark is stored, in place of the one before."""
+        self.fence = self._highest = fence
+        self._first = {position: sequence for position, sequence in self._first.items() if position > mark.relayed}
+
+    def _add(self, position: int, tells: Sequence[Tell]) -> None:
+        left = [tell for tell in tells if Place(position, tell.number) not in self._done]
+        if left:
+            self._left[position] = len(left)
+            self._queue.extend(left)
+
+

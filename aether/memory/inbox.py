@@ -1,0 +1,183 @@
+"""The stream of tells in memory: `Inbox`. A list, whose indices are the sequences."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from aether.errors import InvalidCommand, Unavailable
+from aether.ids import Position
+from aether.memory.faults import Dropped, Late, Lost, Step, StoredLater, StoredUnknown
+from aether.memory.link import Link
+from aether.memory.server import InboxEntry
+from aether.names import CLIENT_SOURCE, Names, shard_of
+from aether.ports import InboxMessage, NotSent, StoredCommit
+from aether.tells import SENDS_MARK
+
+TELLS_AT_ONCE = 256
+
+
+class InMemoryInbox:
+    """The tells of a namespace, as one node sees them."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._space = link.space
+        self._names = Names(link.namespace, link.shards)
+        self._generation = 0
+        self._claims: dict[int, tuple[int, int]] = {}
+        link.on_down[self._broken] = None
+
+    def _broken(self) -> None:
+        self._generation += 1
+
+    def on_connected(self, connected: Callable[[], None]) -> Callable[[], None]:
+        """Call this when the connection is back, until what is returned is called."""
+        self._link.on_up[connected] = None
+        return lambda: self._link.on_up.pop(connected, None)
+
+    @property
+    def tell_bytes_max(self) -> int:
+        """Largest tell, in bytes."""
+        return self._link.payload_bytes_max
+
+    async def relay_mark(self, shard: int) -> InboxMessage | None:
+        """The shard's relay mark. Raises `Unavailable`."""
+        return await self._link.call(Step.TELL_READ, lambda _: self._last(self._names.relay_mark(shard)))
+
+    async def claim_relay(self, shard: int, payload: bytes, expected: int) -> int | None:
+        """The new mark's sequence, or None when the last one is not at `expected`. Raises `Unavailable`."""
+        subject, generation = self._names.relay_mark(shard), self._generation
+        sequence = await self._write(subject, payload, (subject, expected))
+        if sequence is not None:
+            self._claims[shard] = (sequence, generation)
+        return sequence
+
+    async def move_relay_mark(self, shard: int, payload: bytes, mark: int) -> int | None:
+        """The new mark's sequence, or None when ours, at `mark`, is not the last one. Raises `Unavailable`."""
+        if self._claims.get(shard) != (mark, self._generation):
+            return None
+        return await self.claim_relay(shard, payload, mark)
+
+    async def relay(self, target: int, source: int, payload: bytes, mark: int) -> int | None:
+        """Store a tell: its sequence, or None when the source's mark is not at `mark`. Raises `Unavailable`."""
+        if self._claims.get(source) != (mark, self._generation):
+            return None
+        fence = (self._names.relay_mark(source), mark)
+        return await self._write(self._names.tell(target, source), payload, fence)
+
+    async def relayed(self, source: int, after: int, mark: int) -> list[InboxMessage]:
+        """The tells from a shard that stand before its mark. Raises `Unavailable`."""
+        subjects = {self._names.tell(target, source) for target in range(self._names.shards)}
+
+        def read(_: bool) -> list[InboxMessage]:
+            if self._space.last_tell(self._names.relay_mark(source)) < mark:
+                raise Unavailable("the mark is gone")
+            return [
+                InboxMessage(sequence, entry.payload)
+                for sequence, entry in enumerate(self._space.tells[after : mark - 1], after + 1)
+                if entry.subject in subjects
+            ]
+
+        return await self._link.call(Step.TELL_READ, read)
+
+    async def end_of_commits(self) -> Position:
+        """The last position. Raises `Unavailable`."""
+        return await self._link.call(Step.TELL_READ, lambda _: Position(len(self._space.commits)))
+
+    async def commits_that_send(self, shard: int, after: Position, until: Position) -> list[StoredCommit]:
+        """The commits of a shard that send something. Raises `Unavailable`."""
+
+        def read(_: bool) -> list[StoredCommit]:
+            return [
+                commit
+                for commit in self._space.commits[after:until]
+                if shard_of(commit.actor_id, self._names.shards) == shard and SENDS_MARK in commit.payload
+            ]
+
+        return await self._link.call(Step.TELL_READ, read)
+
+    async def tells(self, target: int, after: int) -> list[InboxMessage]:
+        """Some of the tells to a shard after a sequence. Raises `Unavailable`."""
+        beginning = self._names.tell(target, "")
+
+        def read(_: bool) -> list[InboxMessage]:
+            found = (
+                InboxMessage(sequence, entry.payload)
+                for sequence, entry in enumerate(self._space.tells[after:], after + 1)
+                if entry.subject.startswith(beginning)
+            )
+            return [message for message, _ in zip(found, range(TELLS_AT_ONCE), strict=False)]
+
+        return await self._link.call(Step.TELL_READ, read)
+
+    async def send(self, target: int, payload: bytes, message_id: str) -> int:
+        """Store a client's tell; its sequence. Raises `Unavailable`, `InvalidCommand` for one that is too large."""
+        sequence = await self._write(self._names.tell(target, CLIENT_SOURCE), payload, None, message_id)
+        assert sequence is not None
+        return sequence
+
+    async def applied_mark(self, shard: int) -> int:
+        """Up to which sequence all tells to a shard are applied. Raises `Unavailable`."""
+        found = await self._link.call(Step.TELL_READ, lambda _: self._last(self._names.applied_mark(shard)))
+        return int(found.payload) if found is not None else 0
+
+    async def write_applied_mark(self, shard: int, sequence: int) -> None:
+        """Write that all tells to a shard up to this sequence are applied. Raises `Unavailable`."""
+        await self._write(self._names.applied_mark(shard), b"%d" % sequence, None)
+
+    async def follow(self, shard: int, rung: Callable[[], None]) -> "_Bell":
+        """Call back when a tell to the shard was stored."""
+        return _Bell(self._link, self._names.tell(shard, ""), rung)
+
+    def _last(self, subject: str) -> InboxMessage | None:
+        sequence = self._space.last_tell(subject)
+        return InboxMessage(sequence, self._space.tells[sequence - 1].payload) if sequence else None
+
+    async def _write(
+        self, subject: str, payload: bytes, expected: tuple[str, int] | None, message_id: str = ""
+    ) -> int | None:
+        if len(payload) > self.tell_bytes_max:
+            text = f"a tell is at most {self.tell_bytes_max} bytes, this is {len(payload)}"
+            raise InvalidCommand(text, path="args")
+        fault = self._link.fault(Step.TELL)
+        if not self._link.up:
+            raise NotSent("not connected")
+        store = partial(self._space.store_tell, InboxEntry(subject, payload), expected, message_id)
+        if isinstance(fault, StoredLater):
+            restarts = self._space.restarts
+            self._link.clock.call_after(fault.delay_s, lambda: self._space.restarts == restarts and store())
+        if isinstance(fault, StoredLater | Lost):
+            raise Unavailable("a tell was not acknowledged")
+        sequence = store()
+        await self._link.word(fault.delay_s if isinstance(fault, Late) else 0.0)
+        if isinstance(fault, StoredUnknown):
+            raise Unavailable("a tell was not acknowledged")
+        return sequence
+
+
+class _Bell:
+    """Rings for the tells of one shard."""
+
+    def __init__(self, link: Link, beginning: str, rung: Callable[[], None]) -> None:
+        self._link = link
+        self._beginning = beginning
+        self._rung = rung
+        self._loop = asyncio.get_running_loop()
+        link.space.tell_bells[self._ring] = None
+        link.on_up[rung] = None
+
+    async def stop(self) -> None:
+        """End it. Idempotent."""
+        self._link.space.tell_bells.pop(self._ring, None)
+        self._link.on_up.pop(self._rung, None)
+
+    def _ring(self, subject: str) -> None:
+        if not self._link.up or not subject.startswith(self._beginning):
+            return
+        match self._link.fault(Step.NOTICE):
+            case Late(delay_s):
+                self._link.clock.call_after(delay_s, self._rung)
+            case Dropped():
+                return
+            case _:
+                self._loop.call_soon(self._rung)

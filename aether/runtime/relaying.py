@@ -1,0 +1,211 @@
+"""Relays what actors have told: from the commits of a shard that this worker owns into the inbox stream.
+
+One task for each shard that it owns, asleep while nothing is told; `aether.core.relay` says what is to be done and why it
+is safe. It holds no lease: whoever owns a shard may relay its tells, and two who both believe to own it harm nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from aether.core.backoff import Backoff
+from aether.core.relay import Mark, Place, Relay, decode_mark, encode_mark
+from aether.errors import AetherError, Unavailable
+from aether.ids import ActorId, Position
+from aether.log_lines import Repeated, words
+from aether.names import shard_of
+from aether.ports import Inbox, StoredCommit
+from aether.tells import Tell, decode_tell, encode_tell, sent_by
+from aether.wire import decode_commit
+
+LOOK_EVERY_S = 5.0
+"""How often it is looked for commits of the shard that nobody told of, and for a mark that another owner has written."""
+
+MARK_POSITIONS = 16_384
+"""A mark that is this far behind is written anew although nothing was relayed: the next owner reads what is after it."""
+
+AGAIN = Backoff(first_s=0.05, cap_s=2.0)
+
+log = logging.getLogger("aether.relay")
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class ShardRelayer:
+    """Relays the tells of one shard, from `run` until that is cancelled.
+
+    `owns` says whether the shard is ours at this instant: without it nothing is claimed. `jitter` gives [0, 1).
+    """
+
+    def __init__(
+        self,
+        shard: int,
+        shards: int,
+        inbox: Inbox,
+        owns: Callable[[], bool],
+        jitter: Callable[[], float],
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self.shard = shard
+        self.marked = False
+        """Whether the shard has a mark: until then no commit of it may send anything."""
+        self.relayed = 0
+        """How many tells it has stored."""
+        self._shards = shards
+        self._inbox = inbox
+        self._owns = owns
+        self._jitter = jitter
+        self._sleep = sleep
+        self._relay = Relay()
+        self._written = Mark(0, 0)
+        self._since_mark = 0
+        self._connections = 0
+        self._asked = False
+        self._look_due = False
+        self._mark_due = False
+        self._wake = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._not_relayed = Repeated(log, logging.INFO, "tells were not relayed")
+
+    @property
+    def waiting(self) -> int:
+        """How many tells are known and not relayed yet."""
+        return self._relay.waiting
+
+    def committed(self, actor_id: ActorId, position: Position, tells: Sequence[Tell], replayed_to: Position) -> None:
+        """A commit of ours that sends something is durable. See `Relay.committed`."""
+        self._relay.committed(position, tells, replayed_to)
+        self._go()
+
+    def look(self) -> None:
+        """Look for commits that nobody told of. Now and then, and when there may be one."""
+        self._look_due = True
+        self._go()
+
+    def connected(self) -> None:
+        """On a new connection nothing is known of what was under way, or what the server still has."""
+        self._connections += 1
+        self._relay.lost()
+        self._go()
+
+    async def ready(self) -> None:
+        """Return when the shard has a mark, so that a commit of it may send something."""
+        while not self.marked:
+            self._asked = True
+            self._settled.clear()
+            self._go()
+            await self._settled.wait()
+
+    async def flush(self) -> None:
+        """Return when all that is known is relayed and the mark says so."""
+        while self.marked and not self._is_flushed():
+            self._mark_due = True
+            self._settled.clear()
+            self._go()
+            await self._settled.wait()
+
+    async def run(self) -> None:
+        """Relay for ever."""
+        attempt = 0
+        while True:
+            try:
+                await self._work()
+                attempt = 0
+                self._not_relayed.over()
+                self._settled.set()
+                await self._wake.wait()
+            except AetherError as error:
+                self._relay.lost()
+                self._not_relayed.again(shard=self.shard, error=words(error))
+                await self._sleep(AGAIN.delay_s(attempt, self._jitter()))
+                attempt += 1
+
+    def _go(self) -> None:
+        self._wake.set()
+
+    def _is_flushed(self) -> bool:
+        relay = self._relay
+        return bool(relay.fence) and not relay.behind and not relay.waiting and relay.mark() == self._written
+
+    async def _work(self) -> None:
+        self._wake.clear()
+        relay = self._relay
+        if not relay.fence and not await self._claim():
+            return
+        while True:
+            if relay.behind or self._look_due:
+                await self._scan()
+            tell = relay.head
+            if tell is None:
+                break
+            await self._store(tell)
+        await self._mark()
+
+    async def _claim(self) -> bool:
+        """Write the mark anew, and find out what is relayed. False when the shard has none and needs none."""
+        if not self._owns():
+            raise Unavailable(f"shard {self.shard} is not ours now")
+        connections = self._connections
+        found = await self._inbox.relay_mark(self.shard)
+        if found is not None:
+            mark = decode_mark(found.payload)
+        elif self._asked:
+            mark = Mark(await self._inbox.end_of_commits(), 0)
+        else:
+            return False
+        expected = found.sequence if found is not None else 0
+        fence = await self._inbox.claim_relay(self.shard, encode_mark(mark), expected)
+        if fence is None:
+            raise Unavailable(f"another one has begun to relay the tells of shard {self.shard}")
+        relayed = await self._inbox.relayed(self.shard, mark.since, fence)
+        if connections != self._connections:
+            raise Unavailable("the connection was lost meanwhile")
+        places = ((one.sequence, _place(decode_tell(one.payload))) for one in relayed)
+        self._relay.claimed(fence, mark, places)
+        self._written = mark
+        self._since_mark = 0
+        self.marked = True
+        return True
+
+    async def _scan(self) -> None:
+        self._look_due = False
+        after, until = Position(self._relay.cursor), await self._inbox.end_of_commits()
+        if until < after:
+            log.error("the stream of commits went backwards", extra={"shard": self.shard, "from": after, "to": until})
+            raise Unavailable(f"the stream of commits ends at {until}, before {after}")
+        commits = await self._inbox.commits_that_send(self.shard, after, until)
+        self._relay.scanned([(one.position, _tells(one)) for one in commits], until)
+
+    async def _store(self, tell: Tell) -> None:
+        fence = self._relay.fence
+        target = shard_of(tell.target, self._shards)
+        sequence = await self._inbox.relay(target, self.shard, encode_tell(tell), fence)
+        if sequence is None or self._relay.fence != fence:
+            raise Unavailable(f"the tells of shard {self.shard} are relayed by another one, or over another connection")
+        self._relay.stored(sequence)
+        self.relayed += 1
+        self._since_mark += 1
+
+    async def _mark(self) -> None:
+        relay, due = self._relay, self._mark_due
+        mark, fence = relay.mark(), relay.fence
+        if mark == self._written:
+            self._mark_due = False
+            return
+        far = mark.relayed - self._written.relayed >= MARK_POSITIONS
+        if not (due or far):
+            return
+        written = await self._inbox.move_relay_mark(self.shard, encode_mark(mark), fence)
+        if written is None or relay.fence != fence:
+            raise Unavailable(f"another one has begun to relay the tells of shard {self.shard}")
+        relay.marked(written, mark)
+        self._written, self._since_mark, self._mark_due = mark, 0, False
+
+
+def _place(tell: Tell) -> Place:
+    return Place(tell.position, tell.number)
+
+
+def _tells(commit: StoredCommit) -> list[Tell]:
+    events = decode_commit(commit.payload, commit.actor_id, commit.position)
+    return sent_by(events, commit.actor_id, commit.position)

@@ -1,0 +1,301 @@
+"""Every tell of a stored commit is in the inbox once, in its sender's order, whatever goes wrong on the way.
+
+Two owners of one shard at all times, both committing for the same actors and relaying. Commits and tells land late,
+acknowledgements get lost, owners crash and are replaced, connections break, and power cuts take the end of the inbox
+away. Then all heals, and the inbox is compared with the commits. The ablations take one safeguard away each, and the
+same simulation finds what it prevents.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aether.core import relay as core
+from aether.ids import ActorId, Position
+from aether.memory.clock import ManualClock
+from aether.memory.connection import InMemoryConnection
+from aether.memory.faults import FAULTS_OF, Again, Disconnected, Fault, Faults, Late, NoResponders, Step, StoredLater
+from aether.memory.inbox import InMemoryInbox
+from aether.memory.server import InMemoryServer
+from aether.names import shard_of
+from aether.ports import START, Committed, Conflict
+from aether.runtime import relaying
+from aether.runtime.relaying import ShardRelayer
+from aether.tells import Tell, decode_tell, encode_sends
+from aether.wire import encode_commit, instant, new_event
+
+SHARDS = 2
+SHARD = 0
+STEPS = 120
+
+
+def keys_of(shard: int, count: int) -> list[ActorId]:
+    found = (ActorId("account", f"a{n}") for n in range(1000))
+    return [one for one in found if shard_of(one, SHARDS) == shard][:count]
+
+
+ACTORS = keys_of(SHARD, 3)
+TARGETS = [*keys_of(0, 2), *keys_of(1, 2)]
+
+
+class World:
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.clock = ManualClock()
+        self.healed = False
+        self.durable = 0
+        self.server = InMemoryServer(clock=self.clock, faults=Faults(self.fault))
+        self.owners: list[Owner] = []
+        self.tells = 0
+
+    def fault(self, step: Step) -> Fault | None:
+        if self.healed or self.chance.random() > 0.2:
+            return None
+        kinds = [one for one in FAULTS_OF[step] if one not in (Again, NoResponders)]
+        kind = self.chance.choice(sorted(kinds, key=lambda one: one.__name__))
+        delay_s = self.chance.choice([0.5, 2.0, 8.0])
+        if kind in (Late, StoredLater):
+            return kind(delay_s)
+        return Disconnected(delay_s) if kind is Disconnected else kind()
+
+    @property
+    def space(self) -> Any:
+        return self.server.space("laws", SHARDS)
+
+    async def sleep(self, delay_s: float) -> None:
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.clock.call_after(delay_s, lambda: None if woken.done() else woken.set_result(None))
+        await woken
+
+    async def pass_by(self, turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    def cut_power(self) -> None:
+        """What was stored in the inbox last is gone, and every connection to the server with it."""
+        space = self.space
+        space.restarts += 1
+        kept = min(self.durable, len(space.tells))
+        space.tells[self.chance.randint(kept, len(space.tells)) :] = []
+        for owner in self.owners:
+            owner.link.disconnect()
+            owner.link.reconnect()
+
+
+class DurableInbox(InMemoryInbox):
+    """Who is told that a mark is stored knows it on the disk, with all before it."""
+
+    world: World
+
+    async def claim_relay(self, shard: int, payload: bytes, expected: int) -> int | None:
+        sequence = await super().claim_relay(shard, payload, expected)
+        if sequence is not None:
+            self.world.durable = max(self.world.durable, sequence)
+        return sequence
+
+
+class Owner:
+    """A worker that believes to own the shard: what a machine does with a commit, and the relayer."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.link = InMemoryConnection(world.server, "laws", shards=SHARDS)
+        inbox = DurableInbox(self.link)
+        inbox.world = world
+        self.relayer = ShardRelayer(SHARD, SHARDS, inbox, lambda: True, lambda: 0.0, world.sleep)
+        inbox.on_connected(self.relayer.connected)
+        self.replayed: dict[ActorId, Position] = {}
+        self.last: dict[ActorId, Position] = {}
+        self.busy: set[ActorId] = set()
+        self.task = asyncio.get_running_loop().create_task(self.relayer.run())
+
+    def replay(self, actor: ActorId) -> None:
+        """Read its history up to its end. Not all of it: there may be a snapshot of what is before."""
+        last = self.world.space.last(actor)
+        self.replayed[actor] = self.last[actor] = last.position if last is not None else START
+
+    def commit(self, actor: ActorId) -> None:
+        if actor in self.busy or not self.relayer.marked:
+            return
+        if actor not in self.last:
+            self.replay(actor)
+        world = self.world
+        tells = [
+            Tell(kind=target.kind, key=target.key, command="deposit", id="")
+            for target in world.chance.choices(TARGETS, k=world.chance.randint(0, 3))
+        ]
+        event = new_event(version=1, source="/laws/a", type="Paid", time=instant(0), data=b"{}")
+        sends = encode_sends(tells) if tells else ""
+        payload = encode_commit([type(event)(**{**{f: getattr(event, f) for f in event.__struct_fields__}, "sends": sends})])
+        self.busy.add(actor)
+
+        def done(outcome: object) -> None:
+            self.busy.discard(actor)
+            if isinstance(outcome, Committed):
+                self.last[actor] = outcome.position
+                placed = relaying._tells(world.space.commits[outcome.position - 1])
+                if placed:
+                    self.relayer.committed(actor, outcome.position, placed, self.replayed[actor])
+            elif isinstance(outcome, Conflict):
+                self.replay(actor)
+            else:
+                self.last.pop(actor)
+
+        self.link.event_store.publish(actor, payload, self.last[actor], done)
+
+    def crash(self) -> None:
+        self.task.cancel()
+        self.link.close()
+
+
+async def simulate(seed: int) -> World:
+    chance = random.Random(seed)
+    world = World(chance)
+    world.owners = [Owner(world), Owner(world)]
+    ready = [asyncio.ensure_future(owner.relayer.ready()) for owner in world.owners]
+    await world.pass_by(20)
+    for _ in range(STEPS):
+        owner = chance.choice(world.owners)
+        match chance.choices(["commit", "pass", "time", "crash", "cut", "look", "flush", "durable"],
+                             [40, 40, 12, 2, 2, 4, 2, 2])[0]:  # fmt: skip
+            case "commit":
+                owner.commit(chance.choice(ACTORS))
+            case "pass":
+                await world.pass_by(chance.randint(1, 6))
+            case "time":
+                world.clock.advance(chance.choice([0.05, 0.5, 3.0]))
+                await world.pass_by(2)
+            case "crash":
+                owner.crash()
+                world.owners[world.owners.index(owner)] = another = Owner(world)
+                ready.append(asyncio.ensure_future(another.relayer.ready()))
+            case "cut":
+                world.cut_power()
+            case "durable":
+                world.durable = len(world.space.tells)
+            case "flush":
+                ready.append(asyncio.ensure_future(owner.relayer.flush()))
+            case _:
+                owner.relayer.look()
+    world.healed = True
+    for _ in range(30):
+        world.clock.advance(2.0)
+        await world.pass_by(30)
+    for owner in world.owners:
+        owner.relayer.look()
+    for _ in range(30):
+        world.clock.advance(2.0)
+        await world.pass_by(60)
+    for task in ready:
+        task.cancel()
+    for owner in world.owners:
+        owner.crash()
+    await world.pass_by(3)
+    return world
+
+
+def sent(world: World) -> list[tuple[str, int, int]]:
+    found = [tell for commit in world.space.commits for tell in relaying._tells(commit)]
+    return [(tell.source, tell.position, tell.number) for tell in found]
+
+
+def relayed(world: World) -> list[tuple[str, int, int]]:
+    entries = [entry for entry in world.space.tells if ".mark." not in entry.subject]
+    found = [decode_tell(entry.payload) for entry in entries]
+    return [(tell.source, tell.position, tell.number) for tell in found]
+
+
+def wrong(world: World) -> str:
+    """What is wrong with the inbox, or ""."""
+    commits, inbox = sent(world), relayed(world)
+    world.tells = len(commits)
+    twice = {one for one in inbox if inbox.count(one) > 1}
+    lost = set(commits) - set(inbox)
+    made_up = set(inbox) - set(commits)
+    if twice or lost or made_up:
+        return f"twice {twice}, lost {lost}, made up {made_up}"
+    for source in {one[0] for one in inbox}:
+        order = [one for one in inbox if one[0] == source]
+        if order != sorted(order):
+            return f"out of order: {order}"
+    return ""
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=150, deadline=None)
+def test_each_tell_is_in_the_inbox_once_and_in_order(seed: int) -> None:
+    assert wrong(asyncio.run(simulate(seed))) == ""
+
+
+def test_the_simulation_tells_something() -> None:
+    assert sum(len(sent(asyncio.run(simulate(seed)))) for seed in range(10)) > 100
+
+
+def no_fence(patch: pytest.MonkeyPatch) -> None:
+    async def relay(self: InMemoryInbox, target: int, source: int, payload: bytes, mark: int) -> int | None:
+        return await self._write(self._names.tell(target, source), payload, None)
+
+    patch.setattr(InMemoryInbox, "relay", relay)
+
+
+def a_watermark(patch: pytest.MonkeyPatch) -> None:
+    """All up to the latest commit that has a tell in the inbox counts as relayed."""
+    claimed = core.Relay.claimed
+
+    def by_watermark(self: core.Relay, fence: int, mark: core.Mark, relayed: Any) -> None:
+        found = list(relayed)
+        claimed(self, fence, mark, found)
+        highest = max((place.position for _, place in found), default=0)
+        self.cursor = max(self.cursor, highest - 1)
+
+    patch.setattr(core.Relay, "claimed", by_watermark)
+
+
+def always_the_short_way(patch: pytest.MonkeyPatch) -> None:
+    committed = core.Relay.committed
+    patch.setattr(core.Relay, "committed", lambda self, position, tells, _: committed(self, position, tells, START))
+
+
+def short_way_before_the_scan(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(core.Relay, "behind", property(lambda self: self._wanted > self.cursor))
+
+
+def same_connection(patch: pytest.MonkeyPatch) -> None:
+    """A relayer that does not begin anew on a new connection, and an inbox that lets it."""
+    patch.setattr(ShardRelayer, "connected", lambda self: None)
+    patch.setattr(InMemoryInbox, "_broken", lambda self: None)
+
+
+def a_guess(patch: pytest.MonkeyPatch) -> None:
+    """Without a word from the server the tell counts as not stored, and is sent again."""
+    patch.setattr(core.Relay, "lost", lambda self: None)
+
+
+def marks_from_own_commits(patch: pytest.MonkeyPatch) -> None:
+    """The mark moves with what this owner has committed, not with what was scanned."""
+    committed = core.Relay.committed
+
+    def moving(self: core.Relay, position: int, tells: Any, replayed_to: Any) -> bool:
+        known = committed(self, Position(position), tells, replayed_to)
+        if known and self.fence and not self.behind:
+            self.cursor = max(self.cursor, position)
+        return known
+
+    patch.setattr(core.Relay, "committed", moving)
+
+
+@pytest.mark.parametrize(
+    "ablate",
+    [no_fence, a_watermark, always_the_short_way, short_way_before_the_scan, same_connection, a_guess,
+     marks_from_own_commits],
+)  # fmt: skip
+def test_without_a_safeguard_the_simulation_finds_it(
+    ablate: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ablate(monkeypatch)
+    assert any(wrong(asyncio.run(simulate(seed))) for seed in range(400))
