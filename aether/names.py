@@ -257,6 +257,10 @@ class Names:
         """All tells from a shard's actors, and the shard's relay mark."""
         return f"{self._tell}*.{source}"
 
+    def is_tell(self, subject: str) -> bool:
+        """Whether a subject of the inbox stream is of tells, and not of marks."""
+        return subject.removeprefix(self._tell).partition(".")[0].isdecimal()
+
     def relay_mark(self, shard: int) -> str:
         """Where the owner of a shard says up to where its tells are relayed. `tells_from` has it too."""
         return f"{self._tell}mark.{shard}"

@@ -304,7 +304,7 @@ class InboxMessage(NamedTuple):
 
 
 class Inbox(Protocol):
-    """The stream of tells, and which commits send some. What it gives is on the disk. All of it raises `Unavailable`."""
+    """The stream of tells, and which commits send some. What is read is on the disk. All of it raises `Unavailable`."""
 
     @property
     def tell_bytes_max(self) -> int:
@@ -316,7 +316,7 @@ class Inbox(Protocol):
         ...
 
     async def claim_relay(self, shard: int, payload: bytes, expected: int) -> int | None:
-        """Write the mark: its sequence, or None, and nothing is stored, when the last is not at `expected` (0: none)."""
+        """Write the mark: its sequence; or None, and nothing is stored, if the last is not at `expected` (0: none)."""
         ...
 
     async def move_relay_mark(self, shard: int, payload: bytes, mark: int) -> int | None:

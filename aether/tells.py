@@ -1,7 +1,7 @@
 """Tells: commands that are stored before anybody runs them, as they travel in commits and in the inbox stream.
 
-A turn's tells are in its commit, as JSON text in `sends` of the last event of the command that told them. From there the
-owner of the sender's shard copies each into the inbox stream, one message a tell, with the place where it was sent
+A turn's tells are in its commit, as JSON text in `sends` of the last event of the command that told them. From there
+the owner of the sender's shard copies each into the inbox stream, one message a tell, with the place where it was sent
 (position of the commit and number in it): the inbox holds exactly those that are in commits, each once.
 """
 
@@ -29,7 +29,7 @@ class Tell(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     - `id`: the command id that a client gave it; "" for a tell of an actor, whose id is its place.
     - `source`: the actor that told it, as `kind/key`; "" for a client.
-    - `position` and `number`: where an actor's tell is sent: the position of the commit, and which of its tells, from 0.
+    - `position` and `number`: where an actor's tell is sent: the position of the commit; which of its tells, from 0.
     """
 
     kind: str

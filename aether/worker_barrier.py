@@ -7,7 +7,7 @@ sync of the stream's file (`aether.system.sync_barrier`). Where that cannot be p
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -71,13 +71,21 @@ async def sync_barrier(
         except OSError as error:
             failed(f"the files of the server cannot be synced: {error}")
             raise Unavailable("nothing can be made durable") from error
-        barrier = SyncBarrier(blocks.sync, failed)
-        stack.push_async_callback(_closed, barrier, blocks)
-        stack.callback(_proving_again(node, blocks, barrier, failed, session))
-        node.wait_for(barrier)
-        asked = await node.transport.answer_durable(barrier)
-        stack.push_async_callback(asked.stop)
+        told = _inbox_of(node, blocks)
+        commits, inbox = SyncBarrier(blocks.sync, failed), SyncBarrier(told.sync, failed)
+        stack.push_async_callback(_closed, commits, blocks)
+        stack.push_async_callback(_closed, inbox, told)
+        stack.callback(_proving_again(node, blocks, (commits, inbox), failed, session))
+        node.wait_for(commits, inbox)
+        for barrier, subject in ((commits, node.names.durable()), (inbox, node.names.inbox_durable())):
+            asked = await node.transport.answer_durable(barrier, subject)
+            stack.push_async_callback(asked.stop)
         yield
+
+
+def _inbox_of(node: JetStreamConnection, blocks: BlockFiles) -> BlockFiles:
+    """The files of the inbox stream, beside those of the commits: what was proved of the server holds for both."""
+    return BlockFiles(blocks.directory.parent.parent / node.names.inbox / blocks.directory.name)
 
 
 async def _closed(barrier: SyncBarrier, blocks: BlockFiles) -> None:
@@ -88,7 +96,7 @@ async def _closed(barrier: SyncBarrier, blocks: BlockFiles) -> None:
 def _proving_again(
     node: JetStreamConnection,
     blocks: BlockFiles,
-    barrier: SyncBarrier,
+    barriers: Sequence[SyncBarrier],
     failed: Callable[[str], None],
     proved_on: object,
 ) -> Callable[[], None]:
@@ -99,7 +107,8 @@ def _proving_again(
     connected, background = asyncio.Event(), Background()
 
     def changed(session: object) -> None:
-        barrier.hold()
+        for barrier in barriers:
+            barrier.hold()
         if session is not None:
             connected.set()
 
@@ -118,7 +127,8 @@ def _proving_again(
         if why:
             failed(f"another server is in its place: {why}")
         elif session is not None and session is node.nats.session:  # else it is proved anew on the next one
-            barrier.go_on()
+            for barrier in barriers:
+                barrier.go_on()
 
     proving = background.forever("aether proof of the sync barrier", partial(_again_and_again, prove))
     unlisten = node.nats.listen(changed)
@@ -152,7 +162,7 @@ async def _proved_in_time(
 
 
 async def _proved(node: JetStreamConnection, store: Path) -> BlockFiles:
-    """The files of the node's stream. Raises `NotProved`, `Unavailable`."""
+    """The files of the node's stream of commits; those of its inbox lie beside. Raises `NotProved`, `Unavailable`."""
     stream = node.names.stream
     if sys.platform != "linux":
         raise NotProved(f"syncs of another process's writes are known of Linux, not of {sys.platform}", setting="sync")
@@ -165,6 +175,7 @@ async def _proved(node: JetStreamConnection, store: Path) -> BlockFiles:
         blocks = BlockFiles(directory)
         try:
             why = why_not_synced(directory) or await node.why_not_written(blocks)
+            why = why or why_not_synced(_inbox_of(node, blocks).directory)
         except OSError as error:
             why = f"its files cannot be read: {error.strerror}"
         if not why:

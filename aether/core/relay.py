@@ -168,5 +168,3 @@ class Relay:
         if left:
             self._left[position] = len(left)
             self._queue.extend(left)
-
-

@@ -10,6 +10,7 @@ from aether.config import ConnectionConfig, StorageConfig
 from aether.jetstream.asked_durability import AskedDurability
 from aether.jetstream.bus import BusConfig, NATSEventBus
 from aether.jetstream.connection.nats_connection import NatsConnection, connect
+from aether.jetstream.inbox import JetStreamInbox
 from aether.jetstream.provisioning import Layout, create_layout, missing, open_layout, repair
 from aether.jetstream.snapshots import JetStreamSnapshotStore
 from aether.jetstream.store import APPEND_TIMEOUT_S, JetStreamEventStore
@@ -49,6 +50,7 @@ class JetStreamConnection:
         self.snapshots = JetStreamSnapshotStore(connection, names)
         self.bus = NATSEventBus(connection, names, bus)
         self.table = JetStreamTable(connection, names, watch)
+        self.inbox = JetStreamInbox(connection, names)
         self._storage = StorageConfig(shards=names.shards, replicas=layout.replicas)
         self.event_store = JetStreamEventStore(connection, names, append_timeout_s=append_timeout_s)
 
@@ -61,10 +63,11 @@ class JetStreamConnection:
         """Why an acknowledged commit may not be in its stream's files; "" when it is."""
         return await why_not_written(self.nats, self.names, files)
 
-    def wait_for(self, durability: Durability) -> None:
-        """Take nothing for stored, and hand on nothing that was stored, before it is durable."""
-        self.event_store.durability = durability
-        self.bus.wait_for(durability)
+    def wait_for(self, commits: Durability, inbox: Durability) -> None:
+        """Take nothing for stored, and hand on nothing that was stored, before it is durable: in the two streams."""
+        self.event_store.durability = commits
+        self.bus.wait_for(commits)
+        self.inbox.commits_durability, self.inbox.durability = commits, inbox
 
     @property
     def server(self) -> str:
@@ -129,5 +132,8 @@ async def client_bundle(
     What it hears of that was stored it hands on once it is durable. Raises `ConfigError`, `Unavailable`.
     """
     bundle = JetStreamConnection(connection, await open_layout(connection, namespace, timeout_s), clock)
-    bundle.wait_for(AskedDurability(connection, bundle.names, bundle.table))
+    names, table = bundle.names, bundle.table
+    bundle.wait_for(
+        AskedDurability(connection, names.durable(), table), AskedDurability(connection, names.inbox_durable(), table)
+    )
     return bundle

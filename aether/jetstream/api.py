@@ -36,6 +36,7 @@ from aether.jetstream.connection.headers import (
 from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.pending_replies import NoReply, Reply
+from aether.jetstream.connection.publisher import Headers
 from aether.jetstream.connection.session import set_once
 from aether.jetstream.refusals import UNANSWERED, proves_not_stored, shown
 from aether.ports import NotSent, NotStored
@@ -168,9 +169,7 @@ async def batch_refused(connection: NatsConnection, subject: str, batch_id: str,
     return "" if refusal is None else shown(refusal)
 
 
-async def write(
-    connection: NatsConnection, subject: str, value: bytes, headers: Mapping[str, str] | None = None
-) -> int | None:
+async def write(connection: NatsConnection, subject: str, value: bytes, headers: Headers = None) -> int | None:
     """Publish to a stream and await its word: the message's sequence, None when the expected one was another.
 
     Raises `NotStored` when the server says why it stores nothing, `NotSent` without a connection, `Unavailable` when

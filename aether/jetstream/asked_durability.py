@@ -18,7 +18,7 @@ from aether.ids import Position
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.table import JetStreamTable
 from aether.log_lines import Repeated, words
-from aether.names import MEMBER_PREFIX, Names
+from aether.names import MEMBER_PREFIX
 from aether.ports import NotSent
 
 ANSWER_TIMEOUT_S = 2.0
@@ -31,12 +31,15 @@ log = logging.getLogger("aether.jetstream")
 
 
 class AskedDurability:
-    """`Durability` by question. Who waits is told when it is known, however long that takes."""
+    """`Durability` of a stream, by question on the subject where workers answer for it.
 
-    def __init__(self, connection: NatsConnection, names: Names, table: JetStreamTable) -> None:
+    Who waits is told when it is known, however long that takes.
+    """
+
+    def __init__(self, connection: NatsConnection, subject: str, table: JetStreamTable) -> None:
         self.position = Position(0)
         self._connection = connection
-        self._subject = names.durable()
+        self._subject = subject
         self._table = table
         self._waiting: list[tuple[Position, Callable[[str], None]]] = []
         self._background = Background()

@@ -1,4 +1,4 @@
-"""What a namespace is made of on the server: one stream and three KV buckets, as `names` calls them.
+"""What a namespace is made of on the server: two streams and three KV buckets, as `names` calls them.
 
 The first program to create a stream decides its settings; the server accepts an identical create and refuses another
 one, whose settings are then read back here.
@@ -33,7 +33,7 @@ from aether.jetstream.connection.headers import (
     ERROR_STREAM_SUBJECT_OVERLAP,
 )
 from aether.jetstream.connection.nats_connection import NatsConnection
-from aether.jetstream.stream_settings import Difference, bucket_needs, differences, stream_needs
+from aether.jetstream.stream_settings import Difference, bucket_needs, differences, inbox_needs, stream_needs
 from aether.names import (
     LAYOUT_VERSION,
     METADATA_LAYOUT,
@@ -47,6 +47,9 @@ from aether.ports import NotSent
 
 MARKER_TTL_S = 60
 """How long the sign that a row is gone stays in the table; a watch that was away longer compares the whole table."""
+
+DUPLICATE_WINDOW_S = 120
+"""For so long a client may send a tell again: the server stores one id once."""
 
 WAIT = Backoff(first_s=0.05, cap_s=1.0)
 
@@ -141,7 +144,8 @@ async def create_layout(
 async def missing(connection: NatsConnection, names: Names) -> list[str]:
     """The streams of a namespace that are not there. Raises `Unavailable`."""
     gone: list[str] = []
-    for name in (f"KV_{names.table}", f"KV_{names.snapshots}", f"KV_{names.checkpoints}", names.stream):
+    buckets = [f"KV_{bucket}" for bucket in (names.table, names.snapshots, names.checkpoints)]
+    for name in (*buckets, names.inbox, names.stream):
         try:
             await stream_info(connection, name)
         except ApiRefused as refused:
@@ -179,12 +183,14 @@ def configs(names: Names, replicas: int) -> list[dict[str, Any]]:
     """How the streams and buckets of a namespace are created, in this order."""
     buckets = (names.table, names.snapshots, names.checkpoints)
     made = [bucket_config(bucket, replicas, expiring=bucket == names.table) for bucket in buckets]
-    return [*made, stream_config(names, replicas)]
+    return [*made, inbox_config(names, replicas), stream_config(names, replicas)]
 
 
 def _differences(names: Names, name: str, info: StreamInfo, replicas: int) -> list[Difference]:
     if name == names.stream:
         needs = stream_needs(names, replicas)
+    elif name == names.inbox:
+        needs = inbox_needs(names, replicas)
     else:
         bucket = name.removeprefix("KV_")
         needs = bucket_needs(bucket, replicas, expiring=bucket == names.table)
@@ -280,6 +286,24 @@ def stream_config(names: Names, replicas: int) -> dict[str, Any]:
             "dest": f"{STORED_PREFIX}aether.{names.namespace}.>",
         },
         "metadata": {METADATA_SHARDS: str(names.shards), METADATA_LAYOUT: LAYOUT_VERSION},
+    }
+
+
+def inbox_config(names: Names, replicas: int) -> dict[str, Any]:
+    """The stream of a namespace's tells. Nothing is removed from it, and nothing in it replaces another message.
+
+    Schedules and times to live are allowed for what is to come: they cannot be turned off again, but on they can only
+    be by an update, which no worker makes.
+    """
+    return {
+        **_unlimited(names.inbox, [names.tells_all], replicas),
+        "discard": "old",
+        "max_msgs_per_subject": -1,
+        "duplicate_window": DUPLICATE_WINDOW_S * _NANOSECONDS,
+        "allow_atomic": True,
+        "allow_msg_schedules": True,
+        "allow_msg_ttl": True,
+        "republish": {"src": names.tells_all, "dest": names.told(names.tells_all)},
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from aether.names import STORED_PREFIX, Names
+from aether.names import STORED_PREFIX, TOLD_PREFIX, Names
 
 Config: TypeAlias = Mapping[str, Any]
 """A stream's configuration as the server gives it; a setting at its default may be missing."""
@@ -104,6 +104,21 @@ def stream_needs(names: Names, replicas: int) -> tuple[Need, ...]:
     )
 
 
+def inbox_needs(names: Names, replicas: int) -> tuple[Need, ...]:
+    """Of the stream of tells."""
+    return (
+        *COMMON,
+        _unlimited("max_msgs_per_subject"),
+        _exactly("allow_atomic", True, False),
+        _exactly("allow_msg_schedules", True, False),
+        _exactly("allow_msg_ttl", True, False),
+        Need("duplicate_window", 0, "at least 120 s", 120_000_000_000, lambda found: found >= 120_000_000_000),
+        _subjects([names.tells_all]),
+        _repeats(names.tells_all, TOLD_PREFIX),
+        _replicas(replicas),
+    )
+
+
 def bucket_needs(bucket: str, replicas: int, *, expiring: bool) -> tuple[Need, ...]:
     """Of a bucket; the rows of an `expiring` one have a time to live, and their end is told."""
     ttl = (
@@ -160,16 +175,20 @@ def _subjects(subjects: list[str]) -> Need:
 
 
 def _republish(names: Names) -> Need:
-    source = f"aether.{names.namespace}.>"
-    value = {"src": source, "dest": f"{STORED_PREFIX}{source}"}
+    return _repeats(f"aether.{names.namespace}.>", STORED_PREFIX, names.events_all)
+
+
+def _repeats(source: str, prefix: str, needed: str = "") -> Need:
+    """The server repeats at least the `needed` subjects (default: all of `source`) under a prefix."""
+    value = {"src": source, "dest": f"{prefix}{source}"}
 
     def holds(found: Any) -> bool:
         if not isinstance(found, Mapping) or found.get("headers_only"):
             return False
         repeats = str(found.get("src", ""))
-        return covers(repeats or ">", names.events_all) and found.get("dest") == f"{STORED_PREFIX}{repeats or '>'}"
+        return covers(repeats or ">", needed or source) and found.get("dest") == f"{prefix}{repeats or '>'}"
 
-    return Need("republish", None, f"{source} to {STORED_PREFIX}{source}", value, holds)
+    return Need("republish", None, f"{source} to {prefix}{source}", value, holds)
 
 
 def _replicas(replicas: int) -> Need:

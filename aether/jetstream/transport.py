@@ -150,8 +150,8 @@ class NatsTransport:
 
         return await self._connection.subscribe(self._names.info(), received, INFO_GROUP)
 
-    async def answer_durable(self, durability: Durability) -> Subscription:
-        """Answer whether the stream is on the disk up to a position; one worker answers each. Raises `Unavailable`."""
+    async def answer_durable(self, durability: Durability, subject: str) -> Subscription:
+        """Answer whether a stream is on the disk up to a position; one worker answers each. Raises `Unavailable`."""
 
         def received(session: NatsSession, message: Message) -> None:
             if message.data.isdigit():
@@ -160,7 +160,7 @@ class NatsTransport:
                     Position(asked), lambda why: respond(b"" if why else b"%d" % max(asked, durability.position))
                 )
 
-        return await self._connection.subscribe(self._names.durable(), received, INFO_GROUP)
+        return await self._connection.subscribe(subject, received, INFO_GROUP)
 
     async def ask_info(self, timeout_s: float = INFO_TIMEOUT_S) -> bytes:
         """What some worker of the pool says of it. Raises `NotSent` when there is none, `Unavailable`."""

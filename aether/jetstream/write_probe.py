@@ -48,10 +48,11 @@ async def why_not_written(connection: NatsConnection, names: Names, files: Strea
     It adds a system event to the history of an actor that belongs to no model. Raises `Unavailable` when the server
     stores nothing now, `UnreadableEvent`.
     """
-    config = (await stream_info(connection, names.stream)).config or {}
-    for setting, needed in NEEDED.items():
-        if config.get(setting) not in (None, "", needed):
-            return f"{setting} of {names.stream} is {config[setting]!r}, not {needed!r}"
+    for stream in (names.stream, names.inbox):
+        config = (await stream_info(connection, stream)).config or {}
+        for setting, needed in NEEDED.items():
+            if config.get(setting) not in (None, "", needed):
+                return f"{setting} of {stream} is {config[setting]!r}, not {needed!r}"
     store = JetStreamEventStore(connection, names)  # one that waits for no disk
     for attempt in range(CONFLICTS_MAX):
         found = await _probe(names, store, files)

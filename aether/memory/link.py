@@ -76,7 +76,7 @@ class Link:
         return answer
 
     async def word(self, delay_s: float) -> None:
-        """Return when word of something has come back, `delay_s` late. Raises `Unavailable` when the link breaks first."""
+        """Return when word of something is back, `delay_s` late. Raises `Unavailable` when the link breaks first."""
         loop = asyncio.get_running_loop()
         arrived: asyncio.Future[bool] = loop.create_future()
         waiter = Waiter(self, lambda word: settle(arrived, word), broken=False)

@@ -93,7 +93,9 @@ class Space:
             ring()
         return Committed(commit.position)
 
-    def store_tell(self, entry: "InboxEntry", expected: tuple[str, int] | None = None, message_id: str = "") -> int | None:
+    def store_tell(
+        self, entry: "InboxEntry", expected: tuple[str, int] | None = None, message_id: str = ""
+    ) -> int | None:
         """The entry's sequence in the inbox; None when the last one of a subject is at another one than expected.
 
         Raises `NotStored` while nothing is stored.

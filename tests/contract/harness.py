@@ -23,6 +23,7 @@ from aether.ports import (
     Committed,
     EventBus,
     EventStore,
+    Inbox,
     Listing,
     SnapshotStore,
     StoredCommit,
@@ -64,6 +65,8 @@ class Node:
     follow: Callable[[], Coroutine[Any, Any, Subscription]]
     listing: Listing
     stream: StreamReading
+    inbox: Inbox
+    restart: Callable[[], Coroutine[Any, Any, None]]
 
 
 class World(Protocol):
@@ -110,10 +113,17 @@ class MemoryWorld:
             lambda: store.follow(connection.bus),
             store,
             store,
+            connection.inbox,
+            lambda: _again(connection),
         )
 
     def pass_time(self, seconds: float) -> None:
         self._clock.advance(seconds)
+
+
+async def _again(connection: InMemoryConnection) -> None:
+    connection.disconnect()
+    connection.reconnect()
 
 
 class MemorySide:

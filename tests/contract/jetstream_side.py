@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from aether.config import ConnectionConfig, StorageConfig
 from aether.jetstream.adapters import connect_worker
+from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.system.clock import SystemClock
 from tests.contract.harness import SHARDS, Node, World
 from tests.support.jetstream import fresh_namespace
@@ -33,10 +34,19 @@ class JetStreamWorld:
             lambda: store.follow(connection.bus),
             store,
             store,
+            connection.inbox,
+            lambda: _again(connection.nats),
         )
 
     def pass_time(self, seconds: float) -> None:
         """It passes by itself."""
+
+
+async def _again(connection: NatsConnection) -> None:
+    session = connection.session
+    assert session is not None
+    await session.close()
+    await connection.ready()
 
 
 class JetStreamSide:

@@ -97,7 +97,7 @@ async def waiting_node(server: NatsServer, namespace: str) -> AsyncIterator[tupl
     """A node, and the durability that it waits for."""
     durable = Durable()
     async with node(server.url, namespace) as made:
-        made.wait_for(durable)
+        made.wait_for(durable, durable)
         yield made, durable
 
 
@@ -198,13 +198,13 @@ async def test_a_subscriber_anywhere_hears_of_an_event_when_a_worker_says_that_i
     async with node(nats_server.url, namespace) as worker, node(nats_server.url, namespace) as far:
         row = MemberRow(node="a", slot=0, incarnation="a-0", durability="sync barrier, boot 1")
         await worker.table.create(member_key("a", 0), encode_member(row))
-        far.bus.wait_for(AskedDurability(far.nats, far.names, far.table))
+        far.bus.wait_for(AskedDurability(far.nats, far.names.durable(), far.table))
         received = Received[StoredCommit]()
         subscription = await far.bus.subscribe(received.receive)
         first = await publish(worker.event_store, ALICE, payload_of(ALICE, 1), START)
         assert isinstance(first, Committed)
         durable = Durable()
-        answering = await worker.transport.answer_durable(durable)
+        answering = await worker.transport.answer_durable(durable, worker.names.durable())
         await soon(lambda: durable.waiting == 1)
         assert received.items == []
         durable.reach(0, "the disk")  # it asks again
@@ -220,7 +220,7 @@ async def test_where_workers_leave_it_to_the_server_a_subscriber_waits_for_nobod
     nats_server: NatsServer, namespace: str
 ) -> None:
     async with node(nats_server.url, namespace) as worker, node(nats_server.url, namespace) as far:
-        far.bus.wait_for(AskedDurability(far.nats, far.names, far.table))
+        far.bus.wait_for(AskedDurability(far.nats, far.names.durable(), far.table))
         received = Received[StoredCommit]()
         subscription = await far.bus.subscribe(received.receive)
         await publish(worker.event_store, ALICE, payload_of(ALICE, 1), START)

@@ -14,12 +14,24 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from aether.core import relay as core
 from aether.ids import ActorId, Position
 from aether.memory.clock import ManualClock
 from aether.memory.connection import InMemoryConnection
-from aether.memory.faults import FAULTS_OF, Again, Disconnected, Fault, Faults, Late, NoResponders, Step, StoredLater
+from aether.memory.faults import (
+    FAULTS_OF,
+    Disconnected,
+    Dropped,
+    Fault,
+    Faults,
+    Late,
+    Lost,
+    Step,
+    StoredLater,
+    StoredUnknown,
+)
 from aether.memory.inbox import InMemoryInbox
 from aether.memory.server import InMemoryServer
 from aether.names import shard_of
@@ -43,7 +55,19 @@ ACTORS = keys_of(SHARD, 3)
 TARGETS = [*keys_of(0, 2), *keys_of(1, 2)]
 
 
+FAULTS: dict[type[Fault], Callable[[float], Fault]] = {
+    Late: Late,
+    StoredLater: StoredLater,
+    Disconnected: Disconnected,
+    Lost: lambda _: Lost(),
+    StoredUnknown: lambda _: StoredUnknown(),
+    Dropped: lambda _: Dropped(),
+}
+
+
 class World:
+    """A server in memory, its time, its faults, and two who own the shard."""
+
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
         self.clock = ManualClock()
@@ -56,12 +80,8 @@ class World:
     def fault(self, step: Step) -> Fault | None:
         if self.healed or self.chance.random() > 0.2:
             return None
-        kinds = [one for one in FAULTS_OF[step] if one not in (Again, NoResponders)]
-        kind = self.chance.choice(sorted(kinds, key=lambda one: one.__name__))
-        delay_s = self.chance.choice([0.5, 2.0, 8.0])
-        if kind in (Late, StoredLater):
-            return kind(delay_s)
-        return Disconnected(delay_s) if kind is Disconnected else kind()
+        kinds = sorted((one for one in FAULTS_OF[step] if one in FAULTS), key=lambda one: one.__name__)
+        return FAULTS[self.chance.choice(kinds)](self.chance.choice([0.5, 2.0, 8.0]))
 
     @property
     def space(self) -> Any:
@@ -130,8 +150,7 @@ class Owner:
             for target in world.chance.choices(TARGETS, k=world.chance.randint(0, 3))
         ]
         event = new_event(version=1, source="/laws/a", type="Paid", time=instant(0), data=b"{}")
-        sends = encode_sends(tells) if tells else ""
-        payload = encode_commit([type(event)(**{**{f: getattr(event, f) for f in event.__struct_fields__}, "sends": sends})])
+        payload = encode_commit([replace(event, sends=encode_sends(tells) if tells else "")])
         self.busy.add(actor)
 
         def done(outcome: object) -> None:
@@ -153,50 +172,60 @@ class Owner:
         self.link.close()
 
 
+def step(world: World, begun: list[asyncio.Future[None]]) -> None:
+    """One thing that happens at once: what takes time goes on in the background."""
+    chance, owner = world.chance, world.chance.choice(world.owners)
+    match chance.choices(["commit", "crash", "cut", "durable", "flush", "look"], [40, 2, 2, 2, 2, 4])[0]:
+        case "commit":
+            owner.commit(chance.choice(ACTORS))
+        case "crash":
+            owner.crash()
+            world.owners[world.owners.index(owner)] = another = Owner(world)
+            begun.append(asyncio.ensure_future(another.relayer.ready()))
+        case "cut":
+            world.cut_power()
+        case "durable":
+            world.durable = len(world.space.tells)
+        case "flush":
+            begun.append(asyncio.ensure_future(owner.relayer.flush()))
+        case _:
+            owner.relayer.look()
+
+
 async def simulate(seed: int) -> World:
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 - no secret
     world = World(chance)
     world.owners = [Owner(world), Owner(world)]
-    ready = [asyncio.ensure_future(owner.relayer.ready()) for owner in world.owners]
+    begun = [asyncio.ensure_future(owner.relayer.ready()) for owner in world.owners]
     await world.pass_by(20)
     for _ in range(STEPS):
-        owner = chance.choice(world.owners)
-        match chance.choices(["commit", "pass", "time", "crash", "cut", "look", "flush", "durable"],
-                             [40, 40, 12, 2, 2, 4, 2, 2])[0]:  # fmt: skip
-            case "commit":
-                owner.commit(chance.choice(ACTORS))
-            case "pass":
-                await world.pass_by(chance.randint(1, 6))
-            case "time":
-                world.clock.advance(chance.choice([0.05, 0.5, 3.0]))
-                await world.pass_by(2)
-            case "crash":
-                owner.crash()
-                world.owners[world.owners.index(owner)] = another = Owner(world)
-                ready.append(asyncio.ensure_future(another.relayer.ready()))
-            case "cut":
-                world.cut_power()
-            case "durable":
-                world.durable = len(world.space.tells)
-            case "flush":
-                ready.append(asyncio.ensure_future(owner.relayer.flush()))
-            case _:
-                owner.relayer.look()
-    world.healed = True
-    for _ in range(30):
-        world.clock.advance(2.0)
-        await world.pass_by(30)
-    for owner in world.owners:
-        owner.relayer.look()
-    for _ in range(30):
-        world.clock.advance(2.0)
-        await world.pass_by(60)
-    for task in ready:
-        task.cancel()
+        happens = chance.random()
+        if happens < 0.5:
+            step(world, begun)
+        elif happens < 0.88:
+            await world.pass_by(chance.randint(1, 6))
+        else:
+            world.clock.advance(chance.choice([0.05, 0.5, 3.0]))
+            await world.pass_by(2)
+    await heal(world)
+    for one in begun:
+        one.cancel()
     for owner in world.owners:
         owner.crash()
     await world.pass_by(3)
     return world
+
+
+async def heal(world: World) -> None:
+    """Nothing goes wrong any more; what is late arrives, and it is looked for what nobody told of."""
+    world.healed = True
+    for looks in (False, True):
+        for owner in world.owners:
+            if looks:
+                owner.relayer.look()
+        for _ in range(7):
+            world.clock.advance(4.0)
+            await world.pass_by(40)
 
 
 def sent(world: World) -> list[tuple[str, int, int]]:

@@ -52,7 +52,7 @@ class Proving:
         self.failed: list[str] = []
         self.barrier = SyncBarrier(lambda: True, self.failed.append)
         self.end = _proving_again(
-            cast(JetStreamConnection, node), cast(BlockFiles, None), self.barrier, self.failed.append, proved_on
+            cast(JetStreamConnection, node), cast(BlockFiles, None), [self.barrier], self.failed.append, proved_on
         )
 
     async def tells(self) -> bool:

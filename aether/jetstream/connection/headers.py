@@ -14,6 +14,8 @@ STATUS_NOT_FOUND = "404"
 STATUS_NO_RESPONDERS = "503"
 
 EXPECTED_LAST_ON_SUBJECT = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
+MESSAGE_ID = "Nats-Msg-Id"
 BATCH_ID = "Nats-Batch-Id"
 BATCH_SEQUENCE = "Nats-Batch-Sequence"
 BATCH_COMMIT = "Nats-Batch-Commit"
@@ -27,6 +29,7 @@ KV_OPERATION = "KV-Operation"
 KV_DELETE = "DEL"
 
 _BATCH = f"NATS/1.0\r\n{BATCH_ID}: %b\r\n{BATCH_SEQUENCE}: %d\r\n{EXPECTED_LAST_ON_SUBJECT}: %d\r\n".encode()
+_EXPECTED_ELSEWHERE = f"NATS/1.0\r\n{EXPECTED_LAST_ON_SUBJECT}: %d\r\n{EXPECTED_SUBJECT}: %b\r\n\r\n".encode()
 _BATCH_END = f"{BATCH_COMMIT}: 1\r\n\r\n".encode()
 _EXPECTED = b"NATS/1.0\r\n" + EXPECTED_LAST_ON_SUBJECT.encode() + b": %d\r\n\r\n"
 
@@ -65,6 +68,11 @@ def encode_head(headers: Mapping[str, str]) -> bytes:
 def expected_head(sequence: int) -> bytes:
     """The one header of a commit."""
     return _EXPECTED % sequence
+
+
+def expected_elsewhere_head(sequence: int, subject: bytes) -> bytes:
+    """The headers of a message that is stored if another subject's last sequence is the expected one."""
+    return _EXPECTED_ELSEWHERE % (sequence, subject)
 
 
 def batch_head(batch_id: bytes, number: int, sequence: int, *, last: bool) -> bytes:

@@ -1,0 +1,197 @@
+"""The stream of tells on JetStream: `Inbox`.
+
+A relayed tell is stored on the condition that the relay mark of its source shard is still the one that its relayer
+wrote (`Nats-Expected-Last-Subject-Sequence-Subject`), so whoever writes the mark shuts out all who wrote it before. A
+mark counts on the connection that it was written on and on no later one: a server that comes back after a power cut may
+give the mark's sequence to another message. Nothing is removed from the stream, so the server rewrites no block of it.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from aether.core.backoff import Backoff
+from aether.errors import InvalidCommand, Unavailable
+from aether.ids import Position
+from aether.jetstream.api import (
+    StoredMessage,
+    direct_batch,
+    direct_last,
+    last_sequence,
+    leader_last,
+    leader_next,
+    write,
+)
+from aether.jetstream.connection.headers import MESSAGE_ID, expected_elsewhere_head, expected_head
+from aether.jetstream.connection.nats_connection import NatsConnection
+from aether.jetstream.connection.session import NatsSession
+from aether.jetstream.history_reader import until_durable
+from aether.names import CLIENT_SOURCE, Names
+from aether.ports import Durability, InboxMessage, StoredCommit, Subscription
+from aether.tells import SENDS_MARK
+
+TELL_HEADERS_BYTES = 1024
+"""Room in a message for the headers that it carries and those the server adds when it repeats it."""
+
+STALE_READS_MAX = 50
+STALE = Backoff(first_s=0.01, cap_s=0.1)
+
+
+class JetStreamInbox:
+    """`Inbox` of one namespace. With durabilities, what it gives is on the disk: of commits, and of the inbox."""
+
+    def __init__(self, connection: NatsConnection, names: Names) -> None:
+        self.durability: Durability | None = None
+        self.commits_durability: Durability | None = None
+        self._connection = connection
+        self._names = names
+        self._claims: dict[int, tuple[int, NatsSession]] = {}
+
+    @property
+    def tell_bytes_max(self) -> int:
+        """Largest tell, in bytes."""
+        return self._connection.payload_bytes_max - TELL_HEADERS_BYTES
+
+    # ---------------------------------------------------------------------------------------- the sender's side
+
+    async def relay_mark(self, shard: int) -> InboxMessage | None:
+        """The shard's relay mark, by the stream's leader. Raises `Unavailable`."""
+        found = await leader_last(self._connection, self._names.inbox, self._names.relay_mark(shard))
+        return None if found is None else InboxMessage(found.sequence, found.payload)
+
+    async def claim_relay(self, shard: int, payload: bytes, expected: int) -> int | None:
+        """Write the mark and wait until it is on the disk; None when the last one is not at `expected`."""
+        session = self._connection.session or await self._connection.ready()
+        sequence = await write(self._connection, self._names.relay_mark(shard), payload, expected_head(expected))
+        if sequence is None:
+            return None
+        if self.durability is not None:
+            await until_durable(self.durability, Position(sequence))
+        if self._connection.session is not session:
+            raise Unavailable("the connection was lost meanwhile")
+        self._claims[shard] = (sequence, session)
+        return sequence
+
+    async def move_relay_mark(self, shard: int, payload: bytes, mark: int) -> int | None:
+        """Write the mark in place of our own, which is at `mark`. Raises `Unavailable`."""
+        if not self._is_claimed(shard, mark):
+            return None
+        session = self._claims[shard][1]
+        sequence = await write(self._connection, self._names.relay_mark(shard), payload, expected_head(mark))
+        if sequence is not None:
+            self._claims[shard] = (sequence, session)
+        return sequence
+
+    async def relay(self, target: int, source: int, payload: bytes, mark: int) -> int | None:
+        """Store a tell: its sequence, or None when the source's mark is not at `mark`. Raises `Unavailable`."""
+        if not self._is_claimed(source, mark):
+            return None
+        head = expected_elsewhere_head(mark, self._names.relay_mark(source).encode())
+        return await write(self._connection, self._names.tell(target, source), payload, head)
+
+    async def relayed(self, source: int, after: int, mark: int) -> list[InboxMessage]:
+        """The tells from a shard that stand before its mark: the read is complete when it comes to that."""
+        names, stale = self._names, 0
+        own, found = names.relay_mark(source), list[InboxMessage]()
+        while True:
+            batch = await direct_batch(self._connection, names.inbox, names.tells_from(source), after + 1)
+            for message in batch.messages:
+                if message.sequence == mark and message.subject == own:
+                    return found
+                if names.is_tell(message.subject):
+                    found.append(_message(message))
+                after = message.sequence
+            if after > mark or stale > STALE_READS_MAX:
+                raise Unavailable(f"the relay mark of shard {source} is not found at {mark}")
+            if not batch.more:
+                stale = await _wait_for_replica(stale)
+
+    async def end_of_commits(self) -> Position:
+        """The last position, by the leader; all up to it is on the disk. Raises `Unavailable`."""
+        end = Position(await last_sequence(self._connection, self._names.stream))
+        if self.commits_durability is not None:
+            await until_durable(self.commits_durability, end)
+        return end
+
+    async def commits_that_send(self, shard: int, after: Position, until: Position) -> list[StoredCommit]:
+        """The commits of a shard that send something; the leader has the last word on whether there are more."""
+        names, found = self._names, list[StoredCommit]()
+        subject, last = names.events_of_shard(shard), int(after)
+        while last < until:
+            batch = await direct_batch(self._connection, names.stream, subject, last + 1)
+            messages = batch.messages
+            if not batch.more:
+                following = messages[-1].sequence + 1 if messages else last + 1
+                missed = await leader_next(self._connection, names.stream, subject, following)
+                if missed is None or missed.sequence > until:
+                    last = until
+                else:
+                    messages = [*messages, missed]
+            for message in messages:
+                if message.sequence <= until and SENDS_MARK in message.payload:
+                    actor_id = names.parse_event(message.subject)
+                    found.append(StoredCommit(actor_id, Position(message.sequence), message.payload))
+            if messages:
+                last = max(last, messages[-1].sequence)
+        return found
+
+    # ---------------------------------------------------------------------------------------- the target's side
+
+    async def tells(self, target: int, after: int) -> list[InboxMessage]:
+        """Some of the tells to a shard after a sequence, once they are on the disk. Raises `Unavailable`.
+
+        A replica that lags gives the beginning of what there is, never a part with a gap.
+        """
+        batch = await direct_batch(self._connection, self._names.inbox, self._names.tells_to(target), after + 1)
+        if batch.messages and self.durability is not None:
+            await until_durable(self.durability, Position(batch.messages[-1].sequence))
+        return [_message(message) for message in batch.messages]
+
+    async def applied_mark(self, shard: int) -> int:
+        """Up to which sequence all tells to a shard are applied. Raises `Unavailable`."""
+        found = await direct_last(self._connection, self._names.inbox, self._names.applied_mark(shard))
+        return int(found.payload) if found is not None and found.payload.isdigit() else 0
+
+    async def write_applied_mark(self, shard: int, sequence: int) -> None:
+        """Write that all tells to a shard up to this sequence are applied. Raises `Unavailable`."""
+        await write(self._connection, self._names.applied_mark(shard), b"%d" % sequence)
+
+    async def follow(self, shard: int, rung: Callable[[], None]) -> Subscription:
+        """Call back when the server repeats a tell to the shard. Raises `Unavailable`."""
+        subject = self._names.told(self._names.tells_to(shard))
+        return await self._connection.subscribe(subject, lambda _, __: rung())
+
+    def on_connected(self, connected: Callable[[], None]) -> Callable[[], None]:
+        """Call this with each new connection, until what is returned is called."""
+        return self._connection.listen(lambda session: connected() if session is not None else None)
+
+    # ---------------------------------------------------------------------------------------- clients
+
+    async def send(self, target: int, payload: bytes, message_id: str) -> int:
+        """Store a client's tell, once for an id that comes again within two minutes, and wait until it is on the disk.
+
+        Raises `InvalidCommand` for one that is too large, `Unavailable`.
+        """
+        if self._connection.payload_bytes_max and len(payload) > self.tell_bytes_max:
+            text = f"a tell is at most {self.tell_bytes_max} bytes, this is {len(payload)}"
+            raise InvalidCommand(text, path="args")
+        head = {MESSAGE_ID: message_id}
+        sequence = await write(self._connection, self._names.tell(target, CLIENT_SOURCE), payload, head)
+        assert sequence is not None, "nothing was expected"
+        if self.durability is not None:
+            await until_durable(self.durability, Position(sequence))
+        return sequence
+
+    def _is_claimed(self, shard: int, mark: int) -> bool:
+        session = self._connection.session
+        return session is not None and self._claims.get(shard) == (mark, session)
+
+
+def _message(stored: StoredMessage) -> InboxMessage:
+    return InboxMessage(stored.sequence, stored.payload)
+
+
+async def _wait_for_replica(stale: int) -> int:
+    # Spreads the questions to a replica that lags; nothing depends on the value.
+    await asyncio.sleep(STALE.delay_s(stale, random.random()))  # noqa: S311 - no secret
+    return stale + 1

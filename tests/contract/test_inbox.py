@@ -1,0 +1,195 @@
+"""The laws of `Inbox`: tells stand in the order they were stored in, and a relay mark shuts earlier relayers out."""
+
+from collections.abc import Sequence
+
+import pytest
+from msgspec.structs import replace
+
+from aether.errors import InvalidCommand
+from aether.ids import ActorId, Position
+from aether.names import shard_of
+from aether.ports import START, Committed, EventStore, Inbox, InboxMessage, StoredCommit
+from aether.tells import Tell, encode_sends
+from aether.wire import encode_commit
+from tests.contract.harness import SHARDS, Received, World, events_of, publish
+
+HOME = ActorId("account", "alice")
+SHARD = shard_of(HOME, SHARDS)
+
+
+def an_actor_of(shard: int) -> ActorId:
+    return next(one for n in range(1000) if shard_of(one := ActorId("account", f"a{n}"), SHARDS) == shard)
+
+
+async def claimed(inbox: Inbox, shard: int, payload: bytes, expected: int) -> int:
+    sequence = await inbox.claim_relay(shard, payload, expected)
+    assert sequence is not None
+    return sequence
+
+
+async def all_tells(inbox: Inbox, target: int, after: int = 0) -> list[InboxMessage]:
+    found: list[InboxMessage] = []
+    while batch := await inbox.tells(target, found[-1].sequence if found else after):
+        found += batch
+    return found
+
+
+async def test_a_shard_has_no_mark_until_one_is_written(world: World) -> None:
+    inbox = (await world.node()).inbox
+    assert await inbox.relay_mark(SHARD) is None
+    sequence = await claimed(inbox, SHARD, b"first", 0)
+    assert await inbox.relay_mark(SHARD) == InboxMessage(sequence, b"first")
+    assert await inbox.relay_mark(SHARD + 1) is None
+
+
+async def test_a_mark_is_written_over_the_one_that_was_read_only(world: World) -> None:
+    inbox, other = (await world.node()).inbox, (await world.node()).inbox
+    first = await claimed(inbox, SHARD, b"first", 0)
+    assert await other.claim_relay(SHARD, b"second", 0) is None
+    second = await claimed(other, SHARD, b"second", first)
+    assert second > first
+    assert await inbox.claim_relay(SHARD, b"late", first) is None
+    assert await inbox.move_relay_mark(SHARD, b"late", first) is None
+    assert await other.relay_mark(SHARD) == InboxMessage(second, b"second")
+
+
+async def test_tells_to_a_shard_come_in_the_order_in_which_they_were_stored(world: World) -> None:
+    inbox, reader = (await world.node()).inbox, (await world.node()).inbox
+    mark, other = await claimed(inbox, 1, b"", 0), await claimed(inbox, 2, b"", 0)
+    stored = [
+        await inbox.relay(5, 1, b"a", mark),
+        await inbox.relay(5, 2, b"b", other),
+        await reader.send(5, b"c", "c"),
+        await inbox.relay(5, 1, b"d", mark),
+    ]
+    await inbox.relay(6, 1, b"elsewhere", mark)
+    assert [(one.sequence, one.payload) for one in await all_tells(reader, 5)] == [
+        *zip(stored, [b"a", b"b", b"c", b"d"], strict=True)
+    ]
+    assert stored[1] is not None
+    assert [one.payload for one in await all_tells(reader, 5, stored[1])] == [b"c", b"d"]
+    assert await all_tells(reader, 7) == []
+
+
+async def test_more_tells_than_one_answer_holds_come_without_a_gap(world: World) -> None:
+    inbox = (await world.node()).inbox
+    sent = [await inbox.send(3, b"%d" % n, str(n)) for n in range(600)]
+    assert [one.sequence for one in await all_tells(inbox, 3)] == sent
+
+
+async def test_a_tell_is_stored_while_the_mark_is_the_relayers_own(world: World) -> None:
+    inbox, other = (await world.node()).inbox, (await world.node()).inbox
+    first = await claimed(inbox, 1, b"", 0)
+    assert await inbox.relay(5, 1, b"mine", first) is not None
+    second = await claimed(other, 1, b"", first)
+    assert await inbox.relay(5, 1, b"stale", first) is None
+    assert await inbox.relay(5, 1, b"not mine", second) is None
+    assert await other.relay(5, 1, b"theirs", second) is not None
+    assert [one.payload for one in await all_tells(inbox, 5)] == [b"mine", b"theirs"]
+
+
+async def test_a_mark_that_was_moved_counts_and_the_one_before_does_not(world: World) -> None:
+    inbox = (await world.node()).inbox
+    first = await claimed(inbox, 1, b"", 0)
+    moved = await inbox.move_relay_mark(1, b"moved", first)
+    assert moved is not None
+    assert await inbox.relay(5, 1, b"late", first) is None
+    assert await inbox.relay(5, 1, b"now", moved) is not None
+
+
+async def test_a_mark_counts_on_the_connection_that_it_was_written_on(world: World) -> None:
+    node = await world.node()
+    told = Received[bool]()
+    end = node.inbox.on_connected(lambda: told.receive(True))
+    mark = await claimed(node.inbox, 1, b"", 0)
+    await node.restart()
+    await told.count(1)
+    assert await node.inbox.relay(5, 1, b"late", mark) is None
+    assert await node.inbox.move_relay_mark(1, b"", mark) is None
+    again = await claimed(node.inbox, 1, b"", mark)
+    assert await node.inbox.relay(5, 1, b"now", again) is not None
+    end()
+
+
+async def test_what_was_relayed_before_a_mark_is_found_and_nothing_else(world: World) -> None:
+    inbox, other = (await world.node()).inbox, (await world.node()).inbox
+    mark, foreign = await claimed(inbox, 1, b"", 0), await claimed(inbox, 2, b"", 0)
+    relayed = [await inbox.relay(n % SHARDS, 1, b"%d" % n, mark) for n in range(300)]
+    await inbox.relay(3, 2, b"another's", foreign)
+    await other.send(3, b"a client's", "x")
+    await other.write_applied_mark(1, 4)
+    fence = await claimed(other, 1, b"", mark)
+    found = await other.relayed(1, 0, fence)
+    assert [(one.sequence, one.payload) for one in found] == [(at, b"%d" % n) for n, at in enumerate(relayed)]
+    assert relayed[150] is not None
+    assert [one.payload for one in await other.relayed(1, relayed[150], fence)] == [b"%d" % n for n in range(151, 300)]
+
+
+async def test_a_client_tells_an_id_once(world: World) -> None:
+    inbox, other = (await world.node()).inbox, (await world.node()).inbox
+    first = await inbox.send(4, b"deposit", "one")
+    assert await other.send(4, b"deposit", "one") == first
+    assert await other.send(4, b"deposit", "two") > first
+    assert len(await all_tells(inbox, 4)) == 2
+
+
+async def test_a_tell_that_is_too_large_is_refused(world: World) -> None:
+    inbox = (await world.node()).inbox
+    with pytest.raises(InvalidCommand) as refused:
+        await inbox.send(4, b"x" * (inbox.tell_bytes_max + 1), "one")
+    assert refused.value.path == "args"
+    assert await inbox.send(4, b"x" * inbox.tell_bytes_max, "two") > 0
+
+
+async def test_what_is_applied_is_written_down(world: World) -> None:
+    inbox, other = (await world.node()).inbox, (await world.node()).inbox
+    assert await inbox.applied_mark(3) == 0
+    await inbox.write_applied_mark(3, 17)
+    assert await other.applied_mark(3) == 17
+    assert await other.applied_mark(4) == 0
+
+
+async def test_a_bell_rings_for_the_tells_to_its_shard(world: World) -> None:
+    inbox, other = (await world.node()).inbox, (await world.node()).inbox
+    rung, elsewhere = Received[bool](), Received[bool]()
+    subscription = await inbox.follow(5, lambda: rung.receive(True))
+    another = await inbox.follow(6, lambda: elsewhere.receive(True))
+    await other.send(5, b"a", "a")
+    await rung.count(1)
+    await other.send(6, b"b", "b")
+    await elsewhere.count(1)
+    assert len(rung.items) == 1
+    await subscription.stop()
+    await another.stop()
+
+
+async def append(store: EventStore, actor_id: ActorId, version: int, last: Position, sends: str) -> StoredCommit:
+    (event,) = events_of(actor_id, version)
+    payload = encode_commit([replace(event, sends=sends)])
+    outcome = await publish(store, actor_id, payload, last)
+    assert isinstance(outcome, Committed)
+    return StoredCommit(actor_id, outcome.position, payload)
+
+
+async def test_the_commits_of_a_shard_that_send_something_are_found_in_a_range(world: World) -> None:
+    node = await world.node()
+    sends = encode_sends([Tell(kind="account", key="bob", command="deposit")])
+    stored: list[StoredCommit] = []
+    last: dict[ActorId, Position] = {}
+    actors = [an_actor_of(shard) for shard in range(3)]
+    for n in range(30):
+        actor = actors[n % 3]
+        one = await append(node.store, actor, n // 3 + 1, last.get(actor, START), sends if n % 2 else "")
+        last[actor] = one.position
+        stored.append(one)
+    end = await node.inbox.end_of_commits()
+    assert end == stored[-1].position
+
+    async def found(after: int, until: int) -> Sequence[StoredCommit]:
+        commits = await node.inbox.commits_that_send(1, Position(after), Position(until))
+        return [one for one in commits if b'"sends":"' in one.payload]
+
+    own = [one for n, one in enumerate(stored) if one.actor_id == actors[1] and n % 2]
+    assert await found(0, end) == own
+    assert await found(own[0].position, own[2].position) == own[1:3]
+    assert await found(end, end) == []
