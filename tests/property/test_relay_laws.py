@@ -196,7 +196,7 @@ async def simulate(seed: int) -> World:
     chance = random.Random(seed)  # noqa: S311 - no secret
     world = World(chance)
     world.owners = [Owner(world), Owner(world)]
-    begun = [asyncio.ensure_future(owner.relayer.ready()) for owner in world.owners]
+    begun: list[asyncio.Future[None]] = [asyncio.ensure_future(one.relayer.ready()) for one in world.owners]
     await world.pass_by(20)
     for _ in range(STEPS):
         happens = chance.random()
