@@ -20,6 +20,7 @@ from msgspec import MsgspecError
 
 from aether.calls import SAY_AFTER_S
 from aether.config import CallConfig, ConnectionConfig, from_environment
+from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.errors import AetherError, ClientUnusable, ConfigError, Unavailable
 from aether.history import EventStream, History
 from aether.ids import ActorId, Position
@@ -149,6 +150,14 @@ class Client:
         `history` raises.
         """
         return self._untyped.keys(self._model.actor_type(kind).kind, deadline_s=deadline_s)
+
+    async def metrics(self, deadline_s: float | None = None) -> PoolMetrics:
+        """What the workers have measured: counters and histograms since each has started, and what is so now.
+
+        `metrics.sum()` adds the workers; `metrics.missing` are those that did not answer within a second. Raises
+        `Unavailable` or `DeadlineExceeded(outcome_known=True)` when nobody can be asked within `deadline_s`.
+        """
+        return await self._untyped.metrics(deadline_s=deadline_s)
 
     @overload
     def subscribe(self, *, deadline_s: float | None = None) -> EventStream[object]: ...

@@ -289,6 +289,10 @@ class Names:
         """Where each worker answers how it is."""
         return f"aether.{self.namespace}.status"
 
+    def metrics(self) -> str:
+        """Where each worker answers what it has measured."""
+        return f"aether.{self.namespace}.metrics"
+
     def durable(self) -> str:
         """Where a worker answers whether the stream is on the disk up to a position."""
         return f"aether.{self.namespace}.durable"

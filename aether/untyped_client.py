@@ -22,6 +22,7 @@ from aether.config import CallConfig
 from aether.core.cluster.deployment import is_under_way
 from aether.core.cluster.membership import decode_member
 from aether.core.cluster.overview import Overview, ask_members, overview
+from aether.core.metrics.pool_metrics import PoolMetrics, ask_workers
 from aether.errors import (
     AetherError,
     ClientUnusable,
@@ -78,6 +79,13 @@ class ClientTransport(Transport, Protocol):
 
     async def ask_info(self) -> bytes:
         """What some worker of the pool says of it. Raises `NotSent` when there is none, `Unavailable`."""
+        ...
+
+    async def ask_metrics(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:
+        """Ask all workers what they have measured: `enough` gets each answer, until it is or the time is up.
+
+        Returns at once when there is no connection or no worker. Never raises.
+        """
         ...
 
     def hang_up(self) -> None:
@@ -362,6 +370,17 @@ class UntypedClient:
         names = {name for row in rows if (name := member_of_row_key(row.key)) is not None}
         told = await ask_members(self._node.transport.ask_status, names, STATUS_WAIT_S)
         return overview(rows, self._node.shards, told)
+
+    async def metrics(self, *, deadline_s: float | None = None) -> PoolMetrics:
+        """What each worker has measured, and which workers did not tell theirs within `STATUS_WAIT_S`.
+
+        Raises what `history` raises.
+        """
+        patience = self._patience("the table of members", deadline_s)
+        rows = await patience.ask(partial(self._node.table.rows, MEMBER_PREFIX))
+        members = [(member_of_row_key(row.key), decode_member(row.value)) for row in rows]
+        expected = {(name, row.incarnation) for name, row in members if name is not None and row is not None}
+        return await ask_workers(self._node.transport.ask_metrics, expected, self._node.shards, STATUS_WAIT_S)
 
     async def is_deploying(self) -> bool:
         """Whether workers of several versions of the model serve, or some are about to be replaced.

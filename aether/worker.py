@@ -39,6 +39,7 @@ from aether.core.cluster.deployment import MODEL_VERSION, OUTDATED, versions_apa
 from aether.core.cluster.membership import MemberRow
 from aether.core.cluster.status import ANSWERS, DRAINING, SERVING, UNREADY, Status, encode_status
 from aether.core.health import Health, Need
+from aether.core.metrics.worker_metrics import WorkerMetrics, encode_metrics
 from aether.errors import AetherError, ConfigError, ModelError, Unavailable
 from aether.jetstream.adapters import connect_worker
 from aether.log_lines import words
@@ -124,6 +125,10 @@ class InformingTransport(Transport, Protocol):
 
     async def info(self, inform: Callable[[], bytes]) -> Subscription:
         """Answer them, until stopped. Raises `Unavailable`."""
+        ...
+
+    async def tell_metrics(self, inform: Callable[[], bytes]) -> Subscription:
+        """Answer whoever asks what the workers have measured, each for itself. Raises `Unavailable`."""
         ...
 
 
@@ -261,6 +266,7 @@ class Worker:
             self._lifeline.joined()
             try:
                 await node.transport.tell_status(partial(self._status, cluster, health))
+                await node.transport.tell_metrics(partial(self._metrics, cluster, runtime))
                 info = await node.transport.info(lambda: schema)
                 await self._until_serving(cluster, health)
                 with suppress(Unavailable):  # of other workers' shards: theirs to refuse when it happens again
@@ -325,6 +331,10 @@ class Worker:
                 model_version=self._model.fingerprint,
             )
         )
+
+    def _metrics(self, cluster: Cluster, runtime: Runtime) -> bytes:
+        """What this worker answers when it is asked what it has measured."""
+        return encode_metrics(WorkerMetrics(cluster.name, self._spec.incarnation, runtime.readings()))
 
     async def _until_stopped(self, cluster: Cluster, runtime: Runtime) -> None:
         stopping = asyncio.ensure_future(self._stopping.wait())

@@ -118,14 +118,27 @@ class NatsTransport:
 
     async def tell_status(self, inform: Inform) -> Subscription:
         """Answer status requests for this worker. Raises `Unavailable`."""
-
-        def received(session: NatsSession, message: Message) -> None:
-            _Respond(session, message.reply)(inform())
-
-        return await self._connection.subscribe(self._names.status(), received)
+        return await self._tell(self._names.status(), inform)
 
     async def ask_status(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:
         """Ask all workers how they are: `enough` gets each answer, until it is or the time is up. Never raises."""
+        await self._ask_all(self._names.status(), enough, timeout_s)
+
+    async def tell_metrics(self, inform: Inform) -> Subscription:
+        """Answer whoever asks what the workers have measured, each for itself. Raises `Unavailable`."""
+        return await self._tell(self._names.metrics(), inform)
+
+    async def ask_metrics(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:
+        """Ask all workers what they have measured: `enough` gets each answer, as in `ask_status`. Never raises."""
+        await self._ask_all(self._names.metrics(), enough, timeout_s)
+
+    async def _tell(self, subject: str, inform: Inform, group: str = "") -> Subscription:
+        def received(session: NatsSession, message: Message) -> None:
+            _Respond(session, message.reply)(inform())
+
+        return await self._connection.subscribe(subject, received, group)
+
+    async def _ask_all(self, subject: str, enough: Callable[[bytes], bool], timeout_s: float) -> None:
         session = self._connection.session
         if session is None:
             return
@@ -136,7 +149,7 @@ class NatsTransport:
                 done.set_result(None)
 
         try:
-            reply_to = session.send(self._names.status(), b"", receive, timeout_s, many=True)
+            reply_to = session.send(subject, b"", receive, timeout_s, many=True)
         except AetherError:
             return
         await done  # cancelled, the question ends with its time
@@ -144,11 +157,7 @@ class NatsTransport:
 
     async def info(self, inform: Inform) -> Subscription:
         """Answer questions about the pool; one of the workers that do so answers each. Raises `Unavailable`."""
-
-        def received(session: NatsSession, message: Message) -> None:
-            _Respond(session, message.reply)(inform())
-
-        return await self._connection.subscribe(self._names.info(), received, INFO_GROUP)
+        return await self._tell(self._names.info(), inform, INFO_GROUP)
 
     async def answer_durable(self, durability: Durability, subject: str) -> Subscription:
         """Answer whether a stream is on the disk up to a position; one worker answers each. Raises `Unavailable`."""

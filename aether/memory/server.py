@@ -53,6 +53,7 @@ class Space:
         self.watchers: dict[Feed[Row | None], None] = {}
         self.serving: dict[int, dict[Deliver, None]] = {}
         self.informers: dict[Callable[[], bytes], None] = {}
+        self.metrics: dict[Callable[[], bytes], None] = {}
         self.announcement_listeners: dict[Callable[[Sequence[int]], None], None] = {}
         self.tells: list[InboxEntry] = []
         self.restarts = 0

@@ -97,8 +97,19 @@ class InMemoryTransport:
 
     async def ask_status(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:
         """Ask all workers how they are."""
+        self._ask_all(self._link.space.informers, enough)
+
+    async def tell_metrics(self, inform: Callable[[], bytes]) -> "Told":
+        """Answer whoever asks what the workers have measured."""
+        return Told(self._link.space.metrics, inform)
+
+    async def ask_metrics(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:
+        """Ask all workers what they have measured."""
+        self._ask_all(self._link.space.metrics, enough)
+
+    def _ask_all(self, informers: dict[Callable[[], bytes], None], enough: Callable[[bytes], bool]) -> None:
         if self._link.up:
-            for inform in list(self._link.space.informers):
+            for inform in list(informers):
                 if enough(inform()):
                     return
 

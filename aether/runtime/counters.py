@@ -1,38 +1,100 @@
-"""Counts of what a runtime did and refused. Plain integers, written on the event loop only."""
+"""Counts of what a runtime did and refused, and how long it took. Written on the event loop only."""
 
 from dataclasses import dataclass, field, fields
 
+from aether.core.metrics.histogram import Histogram
+from aether.errors import (
+    AetherError,
+    DeadlineExceeded,
+    InvalidCommand,
+    Overloaded,
+    Rejected,
+    Unavailable,
+    UnknownActor,
+    UnknownCommand,
+)
+
 
 class CommandCounts:
-    """How the commands of one kind and name ended: written by their turns, on the event loop only.
+    """How the commands of one kind and name ended, and how long they took: `seconds`, from arrival to answer.
 
-    `rejected` are decided nos and bad input that a handler found, `failed` are faults of handlers, `timed_out` had no
-    outcome by their deadline. `late` are handlers that were still at work then, whatever became of them.
+    - `ok`: answered with a reply. `rejected`: decided nos, and bad input that a handler found. `failed`: faults of
+      handlers, of histories, of the worker. `timed_out`: no outcome by the deadline.
+    - `duplicate`: sent again, and answered as the first one was. `overloaded`: refused at a bound. `unavailable`: told
+      to ask again, because the actor is not served here now or nothing can be stored. `invalid`: refused before a
+      handler ran, for its arguments, its deadline or its id; or too large to be stored. `unknown`: of a kind or command
+      that the model does not have.
+    - `late`: handlers that were still at work at the deadline, whatever became of them. It is no outcome.
     """
 
-    __slots__ = ("failed", "late", "ok", "rejected", "timed_out")
+    __slots__ = (
+        "duplicate",
+        "failed",
+        "invalid",
+        "late",
+        "ok",
+        "overloaded",
+        "rejected",
+        "seconds",
+        "timed_out",
+        "unavailable",
+        "unknown",
+    )
 
     def __init__(self) -> None:
         self.ok = 0
         self.rejected = 0
         self.failed = 0
         self.timed_out = 0
+        self.duplicate = 0
+        self.overloaded = 0
+        self.unavailable = 0
+        self.invalid = 0
+        self.unknown = 0
         self.late = 0
+        self.seconds = Histogram()
 
-    def as_dict(self) -> dict[str, int]:
-        """All counts by name."""
+    def refused(self, error: AetherError) -> None:
+        """A command ended with this error, without a turn or before its handler."""
+        if isinstance(error, Unavailable):
+            self.unavailable += 1
+        elif isinstance(error, Overloaded):
+            self.overloaded += 1
+        elif isinstance(error, DeadlineExceeded):
+            self.timed_out += 1
+        elif isinstance(error, InvalidCommand):
+            self.invalid += 1
+        elif isinstance(error, UnknownActor | UnknownCommand):
+            self.unknown += 1
+        elif isinstance(error, Rejected):
+            self.rejected += 1
+        else:
+            self.failed += 1
+
+    def outcomes(self) -> dict[str, int]:
+        """How many commands ended in each way."""
         return {
             "ok": self.ok,
             "rejected": self.rejected,
             "failed": self.failed,
             "timed_out": self.timed_out,
-            "late": self.late,
+            "duplicate": self.duplicate,
+            "overloaded": self.overloaded,
+            "unavailable": self.unavailable,
+            "invalid": self.invalid,
+            "unknown": self.unknown,
         }
+
+    def as_dict(self) -> dict[str, int]:
+        """All counts by name."""
+        return {**self.outcomes(), "late": self.late}
 
 
 @dataclass(slots=True)
 class Counters:
     """Since the runtime was made. A face may publish them; nothing decides by them.
+
+    Each count is the metric `aether_<name>_total` (`aether.core.metrics.catalogue`).
 
     - `commands`: commands and queries that arrived. `answers`: answers sent. `answers_fenced`: answers left out because
       the lease of their shard had ended. `duplicates`: commands that came again, and got the answer of the first.
@@ -87,10 +149,14 @@ class Counters:
     snapshots_too_large: int = 0
     snapshots_failed: int = 0
 
+    commit_seconds: Histogram = field(default_factory=Histogram)
+    activation_seconds: Histogram = field(default_factory=Histogram)
+    loop_lag_seconds: Histogram = field(default_factory=Histogram)
+
     by_command: dict[tuple[str, str], CommandCounts] = field(default_factory=dict)
 
     def of(self, kind: str, command: str) -> CommandCounts:
-        """The outcomes of one command of a kind."""
+        """The outcomes of one command of a kind; of two empty names: of commands that the model does not have."""
         found = self.by_command.get((kind, command))
         if found is None:
             found = self.by_command[kind, command] = CommandCounts()
@@ -98,4 +164,8 @@ class Counters:
 
     def as_dict(self) -> dict[str, int]:
         """All counts by name, but for those by command."""
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "by_command"}
+        return {name: getattr(self, name) for name in COUNTS}
+
+
+COUNTS: tuple[str, ...] = tuple(one.name for one in fields(Counters) if isinstance(one.default, int))
+"""The names of the counts in `Counters`."""

@@ -24,7 +24,7 @@ class Registry:
         self._make = make
         self._active_vms_max = active_vms_max
         self._machines: dict[ActorId, VirtualMachine] = {}
-        self._of_shard: dict[int, dict[ActorId, VirtualMachine]] = {}
+        self._of_shard: dict[int, dict[str, dict[ActorId, VirtualMachine]]] = {}
         self._oldest: VirtualMachine | None = None
         self._newest: VirtualMachine | None = None
 
@@ -48,7 +48,7 @@ class Registry:
             if len(self._machines) >= self._active_vms_max:
                 self._evict_one()
             machine = self._machines[actor_id] = self._make(actor_id)
-            self._of_shard.setdefault(machine.shard, {})[actor_id] = machine
+            self._of_shard.setdefault(machine.shard, {}).setdefault(actor_id.kind, {})[actor_id] = machine
             self._link(machine)
             machine.begin()
         elif machine is not self._newest:
@@ -61,12 +61,20 @@ class Registry:
         """Take out a machine that has ended."""
         if self._machines.get(machine.actor_id) is machine:
             del self._machines[machine.actor_id]
-            del self._of_shard[machine.shard][machine.actor_id]
+            del self._of_shard[machine.shard][machine.actor_id.kind][machine.actor_id]
             self._unlink(machine)
 
     def of_shard(self, shard: int) -> list[VirtualMachine]:
         """The shard's machines."""
-        return list(self._of_shard.get(shard, {}).values())
+        return [machine for machines in self._of_shard.get(shard, {}).values() for machine in machines.values()]
+
+    def count_by_kind(self) -> dict[str, int]:
+        """How many machines each kind has; a kind that had some and has none any more is told with 0."""
+        counts: dict[str, int] = {}
+        for kinds in self._of_shard.values():
+            for kind, machines in kinds.items():
+                counts[kind] = counts.get(kind, 0) + len(machines)
+        return counts
 
     def unused_since(self, boot_s: float, most: int) -> list[VirtualMachine]:
         """Idle machines last used before then, of the `most` least recently used."""

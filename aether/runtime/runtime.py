@@ -18,6 +18,7 @@ from aether.config import Loss, RuntimeConfig
 from aether.core.actor.batching import Batching, CommitBatching
 from aether.core.backoff import Backoff
 from aether.core.health import Health
+from aether.core.metrics.readings import Readings
 from aether.errors import AetherError, ConfigError, DeadlineExceeded, Unavailable, nothing_stored
 from aether.ids import ActorId
 from aether.model.actor import Actor
@@ -31,13 +32,14 @@ from aether.runtime.lifespan import Lifespan
 from aether.runtime.local import Message, ask
 from aether.runtime.losses import Halts, Losses
 from aether.runtime.machine import VirtualMachine
+from aether.runtime.metrics import read
 from aether.runtime.pipeline import CommandPipeline
 from aether.runtime.replay import Replayer
 from aether.runtime.router import Router, unknown_command
 from aether.runtime.served_shards import ServedShards
 from aether.runtime.snapshots import SnapshotWriter
 from aether.runtime.state_at_version import StateAtVersion
-from aether.runtime.upkeep import ask_whether_appends_are_taken, passivate_idle
+from aether.runtime.upkeep import ask_whether_appends_are_taken, measure_loop_lag, passivate_idle
 from aether.runtime.worker_context import WorkerContext
 from aether.wire import (
     STORED_FORMAT,
@@ -214,6 +216,7 @@ class Runtime:
         self._background.forever(
             "aether refused appends", lambda: ask_whether_appends_are_taken(self.event_store, self.health)
         )
+        self._background.forever("aether loop lag", lambda: measure_loop_lag(self.counters.loop_lag_seconds))
         for shard in self._shards:
             await self.serve_shard(shard)
 
@@ -344,6 +347,16 @@ class Runtime:
     def active_count(self) -> int:
         """How many machines are active: `get_active_vms` makes a list of them, which may be long."""
         return len(self._router.registry)
+
+    def readings(self) -> Readings:
+        """What this runtime has measured, and what is so now (`aether.core.metrics.catalogue`)."""
+        active = dict.fromkeys(self._model.actor_types, 0) if self._model is not None else {}
+        return read(
+            self.counters,
+            active={**active, **self._router.registry.count_by_kind()},
+            waiting=self._worker.admission.waiting if self._worker is not None else 0,
+            shards=len(self._served.shards),
+        )
 
     def get_active_vms(self, shard: int | None = None) -> Sequence[VirtualMachine]:
         """The active machines, of one shard or of all, least recently used first."""

@@ -1,8 +1,9 @@
-"""What a runtime does by itself: passivates idle actors, and asks a store that refuses events whether it still does."""
+"""What a runtime does by itself: passivate idle actors, ask a store that refuses events, measure its event loop."""
 
 import asyncio
 
 from aether.core.health import Health, Need
+from aether.core.metrics.histogram import Histogram
 from aether.errors import AetherError
 from aether.ports import EventStore
 from aether.runtime.registry import Registry
@@ -16,6 +17,9 @@ SWEEP_MAX = 64
 
 APPENDS_ASK_S = 0.5
 """Seconds between two questions to a store that refuses events."""
+
+LAG_LOOK_S = 0.25
+"""Seconds between two measurements of the event loop's lag."""
 
 
 async def passivate_idle(worker: WorkerContext, registry: Registry) -> None:
@@ -48,3 +52,12 @@ async def ask_whether_appends_are_taken(store: EventStore, health: Health) -> No
             health.wrong(Need.APPENDS, why)
         else:
             health.well(Need.APPENDS)
+
+
+async def measure_loop_lag(seconds: Histogram) -> None:
+    """For ever: measure how late a timer of the event loop is."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due_s = loop.time() + LAG_LOOK_S
+        await asyncio.sleep(LAG_LOOK_S)
+        seconds.observe(max(0.0, loop.time() - due_s))

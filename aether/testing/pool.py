@@ -13,6 +13,7 @@ from datetime import datetime
 from aether.client import Client
 from aether.config import CallConfig, RuntimeConfig
 from aether.core.cluster.status import SERVING, Status, encode_status
+from aether.core.metrics.worker_metrics import WorkerMetrics, encode_metrics
 from aether.ids import ActorId
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
@@ -45,7 +46,11 @@ class LocalWorker:
         """Serve, and say so to clients that wait."""
         transport, schema = self._connection.transport, self._model.schema_json()
         await self.runtime.start()
-        self._told += [await transport.info(lambda: schema), await transport.tell_status(self._status)]
+        self._told += [
+            await transport.info(lambda: schema),
+            await transport.tell_status(self._status),
+            await transport.tell_metrics(self._metrics),
+        ]
         transport.announce(self._shards)
 
     async def stop(self) -> None:
@@ -67,6 +72,9 @@ class LocalWorker:
             Status(member=f"local-{self.slot}", incarnation="", state=SERVING, why="", shards=len(self._shards),
                    model_version=self._model.fingerprint)
         )  # fmt: skip
+
+    def _metrics(self) -> bytes:
+        return encode_metrics(WorkerMetrics(f"local-{self.slot}", "", self.runtime.readings()))
 
     def __repr__(self) -> str:
         return f"<local worker {self.slot}>"

@@ -7,7 +7,7 @@ or an error means is read from the docstrings of the sources, so that it is said
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from scripts.reference import command_line, configuration, counters, errors, exit_codes
+from scripts.reference import command_line, configuration, counters, errors, exit_codes, metrics
 
 DIRECTORY = Path(__file__).parents[2] / "docs" / "reference"
 
@@ -17,6 +17,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "counters.md": counters.page,
     "errors.md": errors.page,
     "exit-codes.md": exit_codes.page,
+    "metrics.md": metrics.page,
 }
 
 

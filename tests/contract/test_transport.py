@@ -355,3 +355,29 @@ async def test_who_hangs_up_waits_for_nothing_any_more(world: World) -> None:
     with pytest.raises(Unavailable):
         await asyncio.wait_for(request, GUARD_S)
     await asyncio.wait_for(owner, GUARD_S)
+
+
+async def test_every_worker_says_what_it_has_measured_until_it_stops(world: World) -> None:
+    client, one, other = [(await world.node()).transport for _ in range(3)]
+    elsewhere = (await world.node("two")).transport
+    told = [await one.tell_metrics(lambda: b"one"), await other.tell_metrics(lambda: b"other")]
+    await elsewhere.tell_metrics(lambda: b"elsewhere")
+    await one.tell_status(lambda: b"a status")
+
+    async def ask(count: int, timeout_s: float) -> list[bytes]:
+        heard: list[bytes] = []
+
+        def enough(raw: bytes) -> bool:
+            heard.append(raw)
+            return len(heard) >= count
+
+        await asyncio.wait_for(client.ask_metrics(enough, timeout_s), GUARD_S)
+        return sorted(heard)
+
+    assert await ask(2, PATIENT_S) == [b"one", b"other"]
+    assert len(await ask(1, PATIENT_S)) == 1, "it is asked no longer than it wants"
+    assert await ask(3, 0.2) == [b"one", b"other"], "it does not wait for longer than was said"
+    await told[0].stop()
+    assert await ask(1, PATIENT_S) == [b"other"]
+    await told[1].stop()
+    assert await ask(1, PATIENT_S) == [], "where nobody answers it returns at once"

@@ -11,6 +11,7 @@ from aether import Actor, ActorId, Model, Rejected, command, event, query
 from aether.errors import AetherError, InvalidCommand
 from aether.memory.clock import ManualClock
 from aether.memory.server import InMemoryServer
+from aether.runtime.counters import CommandCounts
 from tests.support.nodes import QUIET, append_from_outside, node, send
 from tests.support.nodes import command as made
 
@@ -83,7 +84,7 @@ async def test_each_outcome_has_a_counter_of_its_own() -> None:
             with suppress(AetherError):
                 await send(runtime, BROKEN, made("tell"))
         counters = runtime.counters
-        none = dict.fromkeys(("ok", "rejected", "failed", "timed_out", "late"), 0)
+        none = CommandCounts().as_dict()
         assert {what: one.as_dict() for what, one in counters.by_command.items()} == {
             ("trial", "do"): {**none, "ok": 3, "rejected": 4, "failed": 4},
             ("trial", "wait"): {**none, "timed_out": 1, "late": 1},

@@ -248,3 +248,22 @@ async def test_time_does_not_go_back() -> None:
         await PoolClock().advance(seconds=-1)
     with pytest.raises(ValueError, match="time zone"):
         PoolClock(datetime(2026, 1, 1))  # noqa: DTZ001 - that is the point
+
+
+async def test_what_the_workers_have_measured_is_there_for_a_client() -> None:
+    async with local_pool(model, workers=3) as pool:
+        for n in range(6):
+            await pool.client.actor(Account, f"a{n}").deposit(1)
+        with pytest.raises(Rejected):
+            await pool.client.actor(Account, "a0").withdraw(100)
+        metrics = await pool.client.metrics()
+        sums = metrics.sum()
+        assert ([one.member for one in metrics.workers], metrics.missing) == (["local-0", "local-1", "local-2"], ())
+        assert sums.value("aether_commands_total", "account", "deposit", "ok") == 6
+        assert sums.value("aether_commands_total", "account", "withdraw", "rejected") == 1
+        assert sums.value("aether_active_actors", "account") == 6
+        assert sums.value("aether_active_actors", "waiter") == 0
+        assert sums.value("aether_shards_owned") == sums.value("aether_shards") == 32
+        assert sums.value("aether_commits_total") == 6
+        await pool.crash(pool.worker_of(Account, "a0"))
+        assert (await pool.client.metrics()).sum().value("aether_active_actors", "account") < 6

@@ -1,0 +1,1 @@
+"""What is measured, by name, and how the readings of several workers become those of their pool. Pure."""

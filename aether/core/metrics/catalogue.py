@@ -1,0 +1,77 @@
+"""Every metric: its name, its type, its labels, and what it says. A metric is declared here and nowhere else.
+
+Names and labels go to Prometheus as they are. Labels are kinds, commands and outcomes, never keys: there are millions.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class MetricType(Enum):
+    """How a metric behaves. Counters and histograms only grow while a worker lives; a gauge is what is so now."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. Its samples have a value for each label."""
+
+    name: str
+    type: MetricType
+    about: str
+    labels: tuple[str, ...] = ()
+
+
+_COUNTER, _GAUGE, _HISTOGRAM = MetricType.COUNTER, MetricType.GAUGE, MetricType.HISTOGRAM
+
+METRICS: tuple[Metric, ...] = (
+    Metric("aether_commands_total", _COUNTER, "Commands and queries that ended so.", ("kind", "command", "outcome")),
+    Metric("aether_command_seconds", _HISTOGRAM, "From the arrival of a command at its worker to its answer.",
+           ("kind", "command")),
+    Metric("aether_commit_seconds", _HISTOGRAM, "From handing a commit to the event store to its outcome."),
+    Metric("aether_activation_seconds", _HISTOGRAM, "From the first command for an actor that is not in memory to the "
+           "end of its replay."),
+    Metric("aether_loop_lag_seconds", _HISTOGRAM, "How late a timer of the event loop was, four times a second."),
+    Metric("aether_active_actors", _GAUGE, "Actors in memory.", ("kind",)),
+    Metric("aether_waiting_commands", _GAUGE, "Commands without an answer."),
+    Metric("aether_shards_owned", _GAUGE, "Shards that workers hold."),
+    Metric("aether_shards", _GAUGE, "Shards that the namespace has."),
+    Metric("aether_workers", _GAUGE, "Workers that told their numbers."),
+    Metric("aether_workers_missing", _GAUGE, "Workers that are members and did not tell their numbers in time."),
+    Metric("aether_commands_received_total", _COUNTER, "Commands and queries that arrived at workers."),
+    Metric("aether_answers_total", _COUNTER, "Answers sent."),
+    Metric("aether_answers_fenced_total", _COUNTER, "Answers left out because the lease of their shard had ended."),
+    Metric("aether_duplicates_total", _COUNTER, "Commands that came again, and got the answer of the first."),
+    Metric("aether_refusals_stored_total", _COUNTER, "Refusals stored as aether.Refused."),
+    Metric("aether_overloaded_total", _COUNTER, "Commands refused at a bound."),
+    Metric("aether_commits_total", _COUNTER, "Commits handed to the committer."),
+    Metric("aether_commits_fenced_total", _COUNTER, "Commits not sent because the lease had ended."),
+    Metric("aether_batches_total", _COUNTER, "Atomic batches of commits."),
+    Metric("aether_conflicts_total", _COUNTER, "Commits refused because another writer was first."),
+    Metric("aether_unknown_outcomes_total", _COUNTER, "Commits without an acknowledgement."),
+    Metric("aether_appends_refused_total", _COUNTER, "Commits that the server refused, for want of room for example."),
+    Metric("aether_activations_total", _COUNTER, "Actors brought into memory."),
+    Metric("aether_events_replayed_total", _COUNTER, "Events read to bring actors into memory."),
+    Metric("aether_events_followed_total", _COUNTER, "Events of other writers applied as they were broadcast."),
+    Metric("aether_passivations_total", _COUNTER, "Idle actors taken out of memory."),
+    Metric("aether_commands_rejected_total", _COUNTER, "Decided nos and bad input found by handlers."),
+    Metric("aether_handlers_failed_total", _COUNTER, "Errors in handlers."),
+    Metric("aether_handlers_late_total", _COUNTER, "Handlers that were past their deadline."),
+    Metric("aether_handlers_given_up_total", _COUNTER, "Handlers that went on after their cancellation."),
+    Metric("aether_actors_not_loaded_total", _COUNTER, "Activations that failed."),
+    Metric("aether_states_changed_total", _COUNTER, "States found changed outside an event."),
+    Metric("aether_loop_silences_total", _COUNTER, "Times when a handler blocked the event loop."),
+    Metric("aether_actors_halted_total", _COUNTER, "Actors halted because their replay ended a worker."),
+    Metric("aether_workers_lost_total", _COUNTER, "Workers that a handler ended."),
+    Metric("aether_machines_given_up_total", _COUNTER, "Virtual machines ended by a fault of the runtime."),
+    Metric("aether_snapshots_written_total", _COUNTER, "Snapshots stored."),
+    Metric("aether_snapshots_ignored_total", _COUNTER, "Snapshots of other code, or unreadable."),
+    Metric("aether_snapshots_left_out_total", _COUNTER, "Snapshots not written: too many were under way."),
+    Metric("aether_snapshots_too_large_total", _COUNTER, "Snapshots over the server's largest message."),
+    Metric("aether_snapshots_failed_total", _COUNTER, "Snapshots that could not be stored."),
+)  # fmt: skip
+
+BY_NAME = {metric.name: metric for metric in METRICS}

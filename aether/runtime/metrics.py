@@ -1,0 +1,28 @@
+"""What a runtime has measured, as readings. Read when somebody asks; nothing here is kept."""
+
+from aether.core.metrics.readings import Readings
+from aether.runtime.counters import COUNTS, Counters
+
+
+def read(counters: Counters, *, active: dict[str, int], waiting: int, shards: int) -> Readings:
+    """The counts of a runtime, and what is so now: active actors by kind, commands waiting, shards that it has."""
+    readings = Readings()
+    for (kind, command), counts in counters.by_command.items():
+        for outcome, count in counts.outcomes().items():
+            readings.put("aether_commands_total", count, kind, command, outcome)
+        readings.put_histogram("aether_command_seconds", counts.seconds, kind, command)
+    readings.put_histogram("aether_commit_seconds", counters.commit_seconds)
+    readings.put_histogram("aether_activation_seconds", counters.activation_seconds)
+    readings.put_histogram("aether_loop_lag_seconds", counters.loop_lag_seconds)
+    for kind, count in active.items():
+        readings.put("aether_active_actors", count, kind)
+    readings.put("aether_waiting_commands", waiting)
+    readings.put("aether_shards_owned", shards)
+    for name in COUNTS:
+        readings.put(count_metric(name), getattr(counters, name))
+    return readings
+
+
+def count_metric(name: str) -> str:
+    """The metric of one of `COUNTS`."""
+    return "aether_commands_received_total" if name == "commands" else f"aether_{name}_total"
