@@ -1,4 +1,4 @@
-"""What a connection has heard of new owners, and who waits for word of one. One event loop, nothing is sent here."""
+"""The announcements of new owners that a connection has received, and the waits for them. One event loop."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ class Announcements:
         self._last_s: dict[int, float] = {}
         self._waiting: dict[int, set[asyncio.Future[None]]] = {}
 
-    def heard(self, shards: Sequence[int]) -> None:
+    def announced(self, shards: Sequence[int]) -> None:
         """These shards have an owner that begins to answer now."""
         now_s = asyncio.get_running_loop().time()
         for shard in shards:
@@ -21,7 +21,7 @@ class Announcements:
                     waiter.set_result(None)
 
     def end(self) -> None:
-        """End every wait: there is no more to be heard."""
+        """End every wait: no announcement will come."""
         waiting, self._waiting = self._waiting, {}
         for waiters in waiting.values():
             for waiter in waiters:

@@ -1,8 +1,9 @@
 """Tasks that are not awaited: each has a name, and a policy for an error that it does not expect.
 
 The one place where Aether starts such tasks. A task that should never end is started again, with back-off (`forever`),
-or its end is told to the owner, who fails with it (`vital`); one that is over soon harms only what it was for, and its
-error is logged (`once`). None ends unnoticed. Tasks run on the event loop that was running when they were started.
+or its end is reported to the owner, which fails with it (`vital`); one that is over soon harms only what it was for,
+and its error is logged (`once`). None ends unnoticed. Tasks run on the event loop that was running when they were
+started.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ log = logging.getLogger("aether.background")
 
 
 class Background:
-    """The background tasks of one owner. `failed` hears of the error that ended a vital one."""
+    """The background tasks of one owner. `failed` gets the error that ended a vital one."""
 
     def __init__(self, failed: Callable[[BaseException], None] | None = None) -> None:
         self.tasks: set[asyncio.Task[Any]] = set()

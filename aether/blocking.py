@@ -64,7 +64,7 @@ class _LoopThread:
         if os.getpid() != self._pid:
             raise ClientUnusable("this client belongs to the process that it was made in; connect anew after a fork")
         check_no_loop()
-        with self._lock:  # what is begun before it closes hears of that
+        with self._lock:  # what begins before it closes ends with an error
             if self._over:
                 raise _closed()
             future = asyncio.run_coroutine_threadsafe(_made(work), self._loop)
@@ -106,7 +106,7 @@ def _run(
             runner.run(hold())
     except BaseException as error:
         if opened.done():
-            raise  # the thread's own traceback is all that can tell of it
+            raise  # the thread's own traceback is all that says so
         opened.set_exception(error)
 
 

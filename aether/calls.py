@@ -43,7 +43,7 @@ ATTEMPT_DIGITS_MAX = 4
 """So much may a command grow when it is sent again."""
 
 SAY_AFTER_S = 1.0
-"""A call that has no answer for so long is told of in the log."""
+"""A call that has no answer for so long is logged."""
 
 SAY_EVERY_S = 5.0
 """Of many such calls, and of one that goes on waiting, one line in so many seconds."""
@@ -186,7 +186,7 @@ class Caller:
 
         Raises what the actor answers; `InvalidCommand` for a bad deadline or more bytes than can be sent;
         `ClientUnusable` in another event loop, and when it is closed or becomes so;
-        `DeadlineExceeded(outcome_known=False)` when the last word is missing;
+        `DeadlineExceeded(outcome_known=False)` when the last attempt has no answer;
         `Unavailable` or `Overloaded` when the deadline passed and nothing was done.
         """
         if self._open_in is not _get_running_loop():
@@ -292,13 +292,13 @@ class Caller:
             return attempts.conclusion()
         troubles: dict[str, None] = {}
 
-        def heard(raw: bytes) -> bool:
+        def receive(raw: bytes) -> bool:
             status = decode_status(raw)
             if status is not None and status.why:
                 troubles[status.why] = None
             return bool(troubles)
 
-        await self._transport.ask_status(heard, WHY_WAIT_S)
+        await self._transport.ask_status(receive, WHY_WAIT_S)
         return attempts.conclusion("; ".join(troubles))
 
     async def _wait_for_room(self, command: str, for_s: float) -> None:

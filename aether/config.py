@@ -310,7 +310,7 @@ class Loss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
-    """What a supervisor tells a worker it forks: which process of the pool it is.
+    """What a supervisor gives a worker that it forks: which process of the pool it is.
 
     - `slot`: its place, from 0; `slots`: how many are to serve at the fork, a hint of how many siblings come. `node`:
       the supervisor's name in the cluster.

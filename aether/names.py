@@ -342,7 +342,7 @@ class Names:
         if tokens[0] != str(shard):
             raise InvalidCommand(f"{actor_id} is of shard {shard}, not of {tokens[0]!r}", path="subject")
         self._actors.put(tail, actor_id)
-        self._tails.put(actor_id, tail)  # one string for both: who hears from an actor will write to it
+        self._tails.put(actor_id, tail)  # one string for both: a worker that receives for an actor also writes for it
         return actor_id
 
 

@@ -124,19 +124,19 @@ class Durability(Protocol):
         """All up to here is known to be on the disk."""
         ...
 
-    def after_write(self, position: Position, told: Callable[[str], None]) -> None:
-        """Call `told("")` once a commit that was acknowledged just now is on the disk, else with the reason."""
+    def after_write(self, position: Position, done: Callable[[str], None]) -> None:
+        """Call `done("")` once a commit that was acknowledged just now is on the disk, else with the reason."""
         ...
 
-    def after_read(self, position: Position, told: Callable[[str], None]) -> None:
+    def after_read(self, position: Position, done: Callable[[str], None]) -> None:
         """The same for what was read, up to a position; maybe at once."""
         ...
 
-    def after_notice(self, position: Position, told: Callable[[str], None]) -> None:
+    def after_notice(self, position: Position, done: Callable[[str], None]) -> None:
         """The same for what was heard of, by who is in no hurry."""
         ...
 
-    def after_question(self, position: Position, told: Callable[[str], None]) -> None:
+    def after_question(self, position: Position, done: Callable[[str], None]) -> None:
         """The same for a position that another program says it has read. It is believed for that program only."""
         ...
 
@@ -405,8 +405,8 @@ class Table(Protocol):
     async def watch(self, receive: Callable[[Row], None], completed: Callable[[], None] = lambda: None) -> Subscription:
         """First every live row, then changes in revision order; an expiry or deletion has the value None.
 
-        A change that a later one of the same row overtook may be left out: the last word on every row always comes.
-        `completed` is called when every row has been told as of one revision: after the beginning, and again after
+        A change that a later one of the same row overtook may be left out: the last change of every row always comes.
+        `completed` is called when every row has been delivered as of one revision: after the beginning, and again after
         each time that the watch was interrupted and has caught up.
         """
         ...
@@ -463,7 +463,7 @@ class Transport(Protocol):
         """Hear announcements, for the requests of this connection."""
         ...
 
-    async def tell_status(self, inform: Callable[[], bytes]) -> Subscription:
+    async def answer_status(self, inform: Callable[[], bytes]) -> Subscription:
         """Answer status requests for this worker. Raises `Unavailable`."""
         ...
 

@@ -17,7 +17,7 @@ MESSAGE_CHARS_MAX = 1_000
 LEFT_OUT_NAMES_MAX = 20
 NAME_CHARS_MAX = 100
 _DECIDED_BYTES = 16
-"""Room for the word that an error is decided."""
+"""Room for the field that says that an error is decided."""
 
 
 def short_answer(answer: bytes, bytes_max: int) -> bytes:

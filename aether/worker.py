@@ -1,4 +1,4 @@
-"""One worker process: wires connection, storage and runtime, serves its slot's shards, and drains when told.
+"""One worker process: wires connection, storage and runtime, serves its slot's shards, and drains when it is asked to.
 
 It runs after the supervisor's fork, in a process of its own with one event loop, and returns an exit code. SIGTERM
 drains; the end of the parent pipe ends the process at once, because its supervisor is gone. It joins the namespace's
@@ -58,7 +58,7 @@ from aether.wire import STORED_FORMAT
 from aether.worker_barrier import durability, sync_barrier
 from aether.worker_log import configure_logging
 
-SETTLE_TIMEOUT_S = 5.0
+BALANCE_TIMEOUT_S = 5.0
 """A worker of whose share another one, which may be dead, holds a part says that it is ready all the same."""
 
 LOOK_AGAIN_S = 0.1
@@ -66,7 +66,7 @@ MEND_EVERY_S = 1.0
 """How often a worker that lacks something looks whether its namespace is whole."""
 
 STUCK_ROUNDS = 3
-"""After so many times without an answer to writes the supervisor hears of it."""
+"""After so many times without an answer to writes the supervisor is notified."""
 
 MEND_SELDOM_ROUNDS = 5
 """One that lacks what it can serve without looks only every so many times."""
@@ -127,7 +127,7 @@ class InformingTransport(Transport, Protocol):
         """Answer them, until stopped. Raises `Unavailable`."""
         ...
 
-    async def tell_metrics(self, inform: Callable[[], bytes]) -> Subscription:
+    async def answer_metrics(self, inform: Callable[[], bytes]) -> Subscription:
         """Answer whoever asks what the workers have measured, each for itself. Raises `Unavailable`."""
         ...
 
@@ -265,8 +265,8 @@ class Worker:
         async with runtime, cluster, _mending(node, health, self._lifeline.stuck), watched:
             self._lifeline.joined()
             try:
-                await node.transport.tell_status(partial(self._status, cluster, health))
-                await node.transport.tell_metrics(partial(self._metrics, cluster, runtime))
+                await node.transport.answer_status(partial(self._status, cluster, health))
+                await node.transport.answer_metrics(partial(self._metrics, cluster, runtime))
                 info = await node.transport.info(lambda: schema)
                 await self._until_serving(cluster, health)
                 with suppress(Unavailable):  # of other workers' shards: theirs to refuse when it happens again
@@ -306,8 +306,8 @@ class Worker:
     async def _until_serving(self, cluster: Cluster, health: Health) -> None:
         """Return when it serves: it has its share, or some of it while the rest is held up, and lacks nothing."""
         while True:
-            settled = await cluster.wait_balanced(SETTLE_TIMEOUT_S)
-            if (settled or cluster.moves().held) and not health.trouble:
+            balanced = await cluster.wait_balanced(BALANCE_TIMEOUT_S)
+            if (balanced or cluster.moves().held) and not health.trouble:
                 return
             self._lifeline.alive()  # what it waits for is not its own doing: it is not to be killed for it
             await asyncio.sleep(LOOK_AGAIN_S)

@@ -45,7 +45,7 @@ WORKER: Stages = {
     "send the commit": ["VirtualMachine.turn_over", "Committer.commit", "Committer.send"],
     "take the acknowledgement": ["Inbox.deliver", "Committer.hand_over_outcomes", "JetStreamEventStore.outcome"],
     "remember the command, answer it": ["VirtualMachine.on_outcome", "Turn.dealloc", "WorkerContext.send_answers"],
-    "look at the repeated commit": ["Follower.heard"],
+    "look at the repeated commit": ["Follower.receive"],
     "write to the socket": ["NatsProtocol.flush"],
 }  # fmt: skip
 

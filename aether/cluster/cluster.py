@@ -41,7 +41,7 @@ class Cluster:
     """One member. `me` is its row; `replaces` is the incarnation in its place that is known to be dead.
 
     It is the `Lease` that its runtime asks before every answer. `siblings` are the members of the same supervisor;
-    `about` may be set to give what else the row says for people; `health` is told when the row is not renewed. Give it
+    `about` may be set to give what else the row says for people; `health` is set while the row is not renewed. Give it
     a VM provider, then enter it; `leave` hands everything over.
     """
 
@@ -153,14 +153,14 @@ class Cluster:
         )
         self._core.expect_siblings(connection.clock.boot_s())
         self._watch = await connection.table.watch(
-            lambda row: self._whole(lambda: self._told(row)), lambda: self._whole(self._completed)
+            lambda row: self._whole(lambda: self._row_changed(row)), lambda: self._whole(self._completed)
         )
         await self._until_alike()
         self._beating = self._background.vital("aether heartbeat", self._heartbeat.run())
 
     async def _until_alike(self) -> None:
         """Wait until all who are there make commits durable as we do. Raises `ConfigError` when they go on not to."""
-        loop = asyncio.get_running_loop()  # every live row has been told by now
+        loop = asyncio.get_running_loop()  # every live row has been delivered by now
         give_up_s = loop.time() + self.config.overdue_s + BURIED_S
         while member := self._core.differing():
             if loop.time() > give_up_s:
@@ -243,9 +243,9 @@ class Cluster:
             self.failed.result()
         return event.is_set()
 
-    # ------------------------------------------------------------------------------------------ what is told
+    # ------------------------------------------------------------------------------- what the table says
 
-    def _told(self, row: Row) -> None:
+    def _row_changed(self, row: Row) -> None:
         now_s = self._connection.clock.boot_s()
         if row.value is not None:
             self._read(row.revision)

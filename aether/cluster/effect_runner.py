@@ -1,4 +1,4 @@
-"""The hands of ownership: writes lease rows, opens and closes shards at the runtime, and reports what came of it.
+"""Does what ownership decides: writes lease rows, starts and stops shards at the runtime, and reports the outcomes.
 
 One task a shard at most; a shard that is abandoned has its task cancelled first. It takes no decision, and nothing it
 does blocks the event loop.

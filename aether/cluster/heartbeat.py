@@ -1,6 +1,6 @@
 """Keeps one member's row: writes it often enough, and reports what is known of it to the session only.
 
-One task. A write that is not acknowledged in time is given up and tried again soon; what came of it the watch tells.
+One task. A write that is not acknowledged in time is given up and tried again soon; the watch shows what came of it.
 It takes no decision: `aether.core.cluster.session` says what to write.
 """
 
@@ -72,7 +72,7 @@ class Heartbeat:
         self._due.set()
 
     def finish(self) -> None:
-        """Have `run` end after the write that is under way, whose outcome tells what is to be removed."""
+        """Have `run` end after the write that is under way, whose outcome says which revision is to be removed."""
         self._finishing = True
         self._due.set()
 
@@ -97,7 +97,7 @@ class Heartbeat:
         while (revision := self._own.row_revision) or self._own.unknown:
             if revision and await self._table.delete(member_row_key(self._own.name), revision):
                 return
-            await asyncio.sleep(RETRY_S)  # a write was under way: the watch tells its revision
+            await asyncio.sleep(RETRY_S)  # a write was under way: the watch shows its revision
 
     def _took(self, error: Exception | None) -> None:
         """What the last write came to: whether the row lasts, and whether to step back before it does not."""

@@ -1,4 +1,4 @@
-"""What keeps a worker from serving, by what it needs. Pure: it decides what is told, the shell tells it."""
+"""What keeps a worker from serving, by what it needs. Pure: it decides what is reported, the shell reports it."""
 
 from collections.abc import Callable
 from enum import Enum
@@ -21,7 +21,7 @@ HELPFUL = frozenset({Need.SNAPSHOTS})
 class Health:
     """Why a worker does not serve (`trouble`), if it does not.
 
-    `changed` is told of each need that begins to be missing, with the reason, and when it is met again, without one.
+    `changed` is called for each need that begins to be missing, with the reason, and when it is met again, without one.
 
     Its writers are the runtime, the cluster and the worker, on one event loop.
     """

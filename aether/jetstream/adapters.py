@@ -129,7 +129,7 @@ async def client_bundle(
 ) -> JetStreamConnection:
     """The adapters of a namespace that a worker has made or makes within `timeout_s`. Close their bus at the end.
 
-    What it hears of that was stored it hands on once it is durable. Raises `ConfigError`, `Unavailable`.
+    Stored commits are handed on once they are durable. Raises `ConfigError`, `Unavailable`.
     """
     bundle = JetStreamConnection(connection, await open_layout(connection, namespace, timeout_s), clock)
     names, table = bundle.names, bundle.table

@@ -151,7 +151,7 @@ async def batch_refused(connection: NatsConnection, subject: str, batch_id: str,
     session = connection.session or await connection.ready(API_TIMEOUT_S)
     arrived: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
     head = {BATCH_ID: batch_id, BATCH_SEQUENCE: "1"}
-    reply_to = session.send(subject, b" " * payload_bytes, lambda told: set_once(arrived, told), API_TIMEOUT_S, head)
+    reply_to = session.send(subject, b" " * payload_bytes, lambda reply: set_once(arrived, reply), API_TIMEOUT_S, head)
     try:
         reply = await arrived
     finally:
@@ -170,14 +170,15 @@ async def batch_refused(connection: NatsConnection, subject: str, batch_id: str,
 
 
 async def write(connection: NatsConnection, subject: str, value: bytes, headers: Headers = None) -> int | None:
-    """Publish to a stream and await its word: the message's sequence, None when the expected one was another.
+    """Publish to a stream and await its acknowledgement: the message's sequence, None when the expected one was
+    another.
 
     Raises `NotStored` when the server says why it stores nothing, `NotSent` without a connection, `Unavailable` when
     what came of it is not known.
     """
     session = connection.session or await connection.ready(API_TIMEOUT_S)
     arrived: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-    reply_to = session.send(subject, value, lambda told: set_once(arrived, told), API_TIMEOUT_S, headers)
+    reply_to = session.send(subject, value, lambda reply: set_once(arrived, reply), API_TIMEOUT_S, headers)
     try:
         reply = await arrived
     finally:

@@ -1,7 +1,7 @@
 """Durability for who cannot sync the server's files: a worker that can is asked.
 
-One question is under way at a time, for the highest position that was heard of; so a stream of events costs a question
-a round trip, and nothing where no worker listens. Workers whose server syncs by itself do not answer: what their rows
+One question is under way at a time, for the highest position of a notice; so a stream of events costs one question
+per round trip, and nothing where no worker listens. Workers whose server syncs by itself do not answer: what their rows
 say is believed for a while.
 """
 
@@ -33,7 +33,7 @@ log = logging.getLogger("aether.jetstream")
 class AskedDurability:
     """`Durability` of a stream, by question on the subject where workers answer for it.
 
-    Who waits is told when it is known, however long that takes.
+    A waiter is answered when it is known, however long that takes.
     """
 
     def __init__(self, connection: NatsConnection, subject: str, table: JetStreamTable) -> None:
@@ -48,26 +48,26 @@ class AskedDurability:
         self._missed = Repeated(log, logging.INFO, "whether events are durable is not known yet")
         connection.listen(lambda _: self._forget())
 
-    def after_write(self, position: Position, told: Callable[[str], None]) -> None:
+    def after_write(self, position: Position, done: Callable[[str], None]) -> None:
         """See `ports.Durability`."""
-        self.after_notice(position, told)
+        self.after_notice(position, done)
 
-    def after_read(self, position: Position, told: Callable[[str], None]) -> None:
+    def after_read(self, position: Position, done: Callable[[str], None]) -> None:
         """See `ports.Durability`."""
-        self.after_notice(position, told)
+        self.after_notice(position, done)
 
-    def after_notice(self, position: Position, told: Callable[[str], None]) -> None:
+    def after_notice(self, position: Position, done: Callable[[str], None]) -> None:
         """See `ports.Durability`."""
         if position <= self.position:
-            told("")
+            done("")
             return
-        self._waiting.append((position, told))
+        self._waiting.append((position, done))
         if self._asking is None or self._asking.done():
             self._asking = self._background.once("aether durable position", self._ask_while_wanted())
 
-    def after_question(self, position: Position, told: Callable[[str], None]) -> None:
+    def after_question(self, position: Position, done: Callable[[str], None]) -> None:
         """See `ports.Durability`."""
-        self.after_notice(position, told)
+        self.after_notice(position, done)
 
     def _forget(self) -> None:
         """The connection is another one: after a power cut other events may be in the same places."""
@@ -92,7 +92,7 @@ class AskedDurability:
                 self._forget()
             else:
                 self.position = Position(max(self.position, known))
-                self._tell()
+                self._answer_known()
 
     async def _ask(self, position: Position) -> int:
         """Up to where all is durable, at least up to `position`. Raises `Unavailable`."""
@@ -112,10 +112,10 @@ class AskedDurability:
             raise Unavailable("a worker could not make it durable")
         return int(answer)
 
-    def _tell(self) -> None:
+    def _answer_known(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for position, told in waiting:
+        for position, done in waiting:
             if position <= self.position:
-                told("")
+                done("")
             else:
-                self._waiting.append((position, told))
+                self._waiting.append((position, done))

@@ -1,8 +1,8 @@
 """Every stored commit, from the server's own broadcast, with its gaps filled.
 
 The server repeats what the stream stores, and the stream's sequence is contiguous, so a jump is a gap. Gaps are filled
-in order from the store before anything later is delivered: after a jump, on every new connection, and when nothing was
-heard for a while. The leader has the last word on whether a gap is full. Receivers are synchronous and run in stream
+in order from the store before anything later is delivered: after a jump, on every new connection, and when nothing came
+for a while. The leader decides whether a gap is full. Receivers are synchronous and run in stream
 order; an exception of one is logged and reaches no other subscriber. One task fills; all else runs in the connection's
 callbacks.
 """
@@ -32,7 +32,7 @@ from aether.ports import Durability, EventStored, StoredCommit, Subscription
 
 RETRY = Backoff(first_s=0.05, cap_s=1.0)
 LEAVE_TIMEOUT_S = 5.0
-"""How long a receiver that leaves waits for a gap to be filled, and for what is heard of to be durable."""
+"""How long a receiver that leaves waits for a gap to be filled, and for the commits of its notices to be durable."""
 
 log = logging.getLogger("aether.jetstream")
 
@@ -41,7 +41,7 @@ log = logging.getLogger("aether.jetstream")
 class BusConfig:
     """How the bus looks for what it missed.
 
-    - `idle_scan_s`: with nothing heard for so long, the leader is asked whether anything was stored.
+    - `idle_scan_s`: without a notice for so long, the leader is asked whether anything was stored.
     - `held_max`: later commits kept while a gap is filled; beyond it they are dropped and become a gap themselves.
     """
 
@@ -140,7 +140,7 @@ class NATSEventBus:
 
     @property
     def synced(self) -> bool:
-        """Whether all that was heard of is delivered and no connection was lost since."""
+        """Whether the commits of all notices are delivered and no connection was lost since."""
         return self._whole.is_set()
 
     async def subscribe(
@@ -160,7 +160,7 @@ class NATSEventBus:
         try:
             for shard in shards:
                 subject = self._names.stored(self._names.events_of_shard(shard))
-                standing.append(await self._connection.subscribe(subject, follower.heard))
+                standing.append(await self._connection.subscribe(subject, follower.receive))
         except BaseException:
             await _Together(standing).stop()
             raise

@@ -54,7 +54,7 @@ DUPLICATE_WINDOW_S = 120
 WAIT = Backoff(first_s=0.05, cap_s=1.0)
 
 SAY_AFTER_S = 1.0
-"""A namespace that is waited for so long is told of in the log."""
+"""A wait for a namespace that lasts so long is logged."""
 
 OTHERS_SHOWN_MAX = 10
 
@@ -65,7 +65,7 @@ FIRST_ANSWER_S = 0.5
 """How long the first request waits; each further one twice as long. What a leaderless server is asked is lost."""
 
 TEMPORARY = frozenset({ERROR_CLUSTER_NOT_READY, ERROR_NO_SUITABLE_PEERS, ERROR_STREAM_NOT_FOUND})
-"""Refusals of servers that do not know their peers yet, or have not heard yet of a stream that another one made."""
+"""Refusals of servers that do not know their peers yet, or do not know yet of a stream that another one made."""
 
 log = logging.getLogger("aether.jetstream")
 
@@ -374,7 +374,7 @@ async def _overlap(connection: NatsConnection, config: dict[str, Any]) -> Config
 
 
 async def _settled(ask: Callable[[float], Awaitable[_T]], ends_s: float) -> _T:
-    """What `ask(timeout_s)` gives once the servers have settled; at the end its last error."""
+    """What `ask(timeout_s)` gives once the servers know each other; at the end its last error."""
     attempt = 0
     while True:
         try:

@@ -1,4 +1,4 @@
-"""What the server's word on a write proves: that nothing was stored, or nothing at all.
+"""What the server's refusal of a write proves: that nothing was stored, or nothing at all.
 
 Read out of nats-server's source (2.15: `processJetStreamMsg`, `processClusteredInboundMsg`). An error counts as proof
 when the server answers it before it stores or proposes the message, on one server as on replicas. What replicas answer

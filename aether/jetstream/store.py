@@ -55,7 +55,7 @@ TOGETHER_MAX = 500
 class JetStreamEventStore:
     """`EventStore` of one namespace.
 
-    With a `durability` the server's acknowledgement is not the last word: a commit counts as stored, and a read as
+    With a `durability` the server's acknowledgement does not decide: a commit counts as stored, and a read as
     made, once what it found is on the disk.
     """
 
@@ -136,8 +136,8 @@ class JetStreamEventStore:
     def _batch_settled(self, appends: Sequence[Append], reply: Reply) -> None:
         try:
             self._tell_batch(appends, reply)
-        except Exception as error:  # a fault of ours: those that have heard something ignore a second word
-            log.exception("the outcome of a batch could not be told")
+        except Exception as error:  # a fault of ours: callers that have an outcome ignore a second one
+            log.exception("the outcome of a batch could not be reported")
             for append in appends:
                 append.done(Unknown(f"its acknowledgement could not be read: {error!r}"))
 
@@ -156,7 +156,7 @@ class JetStreamEventStore:
         first = acknowledgement.seq - len(appends) + 1 if isinstance(acknowledgement, Acknowledgement) else 0
         why = acknowledgement if isinstance(acknowledgement, str) else "a part of the batch was acknowledged"
         for place, append in enumerate(appends):
-            self.tell(self._stored(append.actor_id, Position(first + place)) if whole else Unknown(why), append.done)
+            self.report(self._stored(append.actor_id, Position(first + place)) if whole else Unknown(why), append.done)
 
     async def appends_refused(self) -> str:
         """Why an append would be refused now, or "". Raises `Unavailable` when the server says nothing.
@@ -179,7 +179,7 @@ class JetStreamEventStore:
             text = f"a commit is at most {self.commit_bytes_max} bytes, this is {len(payload)}"
             raise InvalidCommand(text, path="events")
         outcome: asyncio.Future[AppendOutcome] = asyncio.get_running_loop().create_future()
-        self.publish(actor_id, payload, expected, lambda told: set_once(outcome, told))
+        self.publish(actor_id, payload, expected, lambda result: set_once(outcome, result))
         return await outcome
 
     def read(
@@ -276,8 +276,8 @@ class JetStreamEventStore:
             return self._refused(shown(refusal), payload_bytes)
         return Unknown(shown(refusal))
 
-    def tell(self, outcome: AppendOutcome, done: Callable[[AppendOutcome], None]) -> None:
-        """Tell an outcome: that a commit is stored when it is durable."""
+    def report(self, outcome: AppendOutcome, done: Callable[[AppendOutcome], None]) -> None:
+        """Report an outcome; that a commit is stored, when it is durable."""
         if self.durability is not None and isinstance(outcome, Committed):
             self.durability.after_write(outcome.position, _Durable(outcome, done))
         else:
@@ -321,7 +321,7 @@ class _Publishing:
             outcome = self._store.outcome(self._actor_id, reply, self._bytes)
         except Exception as error:  # a fault of ours
             outcome = Unknown(f"its acknowledgement could not be read: {error!r}")
-        self._store.tell(outcome, self._done)
+        self._store.report(outcome, self._done)
 
 
 class _Durable:

@@ -26,9 +26,9 @@ def commit_of(names: Names, sequence: int, subject: str, payload: bytes) -> Stor
 
 
 class DurableNotices:
-    """Hands on commits that were heard of, in their order, each once it is on the disk; at once without a `durability`.
+    """Hands on the commits of notices, in their order, each once it is on the disk; at once without a `durability`.
 
-    When it will not be known whether they are, they are dropped: who hears of them looks for gaps, or does not need to.
+    When it will not be known whether they are, they are dropped: the receiver looks for gaps, or does not need to.
     """
 
     __slots__ = ("_durability", "_held", "_receive", "all_handed_on")
@@ -47,7 +47,7 @@ class DurableNotices:
         return held[0].position if held else None
 
     def add(self, commit: StoredCommit) -> None:
-        """One was heard of."""
+        """A notice has arrived."""
         if self._durability is None:
             self._receive(commit)
             return
@@ -86,7 +86,7 @@ class Follower:
         self._names = names
         self._notices = DurableNotices(receive, durability)
 
-    def heard(self, _: object, message: Message) -> None:
+    def receive(self, _: object, message: Message) -> None:
         """One notice."""
         commit = commit_of(self._names, int(message.header(SEQUENCE)), message.subject, message.data)
         if commit is not None:

@@ -120,7 +120,7 @@ def inbox_needs(names: Names, replicas: int) -> tuple[Need, ...]:
 
 
 def bucket_needs(bucket: str, replicas: int, *, expiring: bool) -> tuple[Need, ...]:
-    """Of a bucket; the rows of an `expiring` one have a time to live, and their end is told."""
+    """Of a bucket; the rows of an `expiring` one have a time to live, and watches see their end."""
     ttl = (
         _exactly("allow_msg_ttl", True, False),
         Need("subject_delete_marker_ttl", 0, "at least 1 s", 60_000_000_000, lambda found: found >= 1_000_000_000),

@@ -1,6 +1,6 @@
 """The table of members and leases: a KV bucket where every write is a compare-and-set.
 
-A write whose outcome is not known raises `Unavailable`: the watch tells what came of it. One that the server refuses
+A write whose outcome is not known raises `Unavailable`: the watch shows what came of it. One that the server refuses
 for a reason of its own raises `NotStored`. A time to live counts whole seconds on the server, so it is rounded up.
 Stateless but for its watches, which live in `watch`.
 """

@@ -93,20 +93,20 @@ class NatsTransport:
                 session.publish(self._names.owners(), _encode_shards(list(shards)))
 
     async def follow_owners(self) -> Subscription:
-        """Hear announcements, for the requests of this connection. Raises `Unavailable`."""
-        return await self._connection.subscribe(self._names.owners(), self._heard_owners)
+        """Receive announcements, for the requests of this connection. Raises `Unavailable`."""
+        return await self._connection.subscribe(self._names.owners(), self._receive_announcement)
 
     async def owner_announced(self, actor_id: ActorId, since_s: float, timeout_s: float) -> None:
         """Return when an owner of the actor's shard was announced after `since_s`, or in time."""
         await self._announcements.wait(shard_of(actor_id, self._names.shards), since_s, timeout_s)
 
-    def _heard_owners(self, session: NatsSession, message: Message) -> None:
+    def _receive_announcement(self, session: NatsSession, message: Message) -> None:
         try:
             shards = _decode_shards(message.data)
         except (DecodeError, ValidationError):
             log.warning("an announcement of owners cannot be read")
             return
-        self._announcements.heard(shards)
+        self._announcements.announced(shards)
         session.interrupt([self._names.commands_of_shard(shard).removesuffix(">") for shard in shards])
 
     def hang_up(self) -> None:
@@ -116,7 +116,7 @@ class NatsTransport:
         if session is not None:
             session.interrupt([self._names.commands_prefix, self._names.info()])
 
-    async def tell_status(self, inform: Inform) -> Subscription:
+    async def answer_status(self, inform: Inform) -> Subscription:
         """Answer status requests for this worker. Raises `Unavailable`."""
         return await self._tell(self._names.status(), inform)
 
@@ -124,7 +124,7 @@ class NatsTransport:
         """Ask all workers how they are: `enough` gets each answer, until it is or the time is up. Never raises."""
         await self._ask_all(self._names.status(), enough, timeout_s)
 
-    async def tell_metrics(self, inform: Inform) -> Subscription:
+    async def answer_metrics(self, inform: Inform) -> Subscription:
         """Answer whoever asks what the workers have measured, each for itself. Raises `Unavailable`."""
         return await self._tell(self._names.metrics(), inform)
 

@@ -2,9 +2,9 @@
 
 Each attempt is a consumer of its own: every key's last message, then every change, with heartbeats. A hole in the
 consumer's numbering, missing heartbeats or a new connection end the attempt; the next one reads everything anew and its
-rows replace the view: what changed is told, and what vanished is told as gone. The bucket keeps one message per key, so
-a change that is overwritten before the server has sent it is skipped; the last one never is. Receivers are synchronous;
-one task.
+rows replace the view: what changed is delivered, and what vanished is delivered as gone. The bucket keeps one message
+per key, so a change that is overwritten before the server has sent it is skipped; the last one never is. Receivers are
+synchronous; one task.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ log = logging.getLogger("aether.jetstream")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchConfig:
-    """A watch notices after two and a half heartbeats that it hears nothing; the server allows none below 0.1 s."""
+    """A watch notices after two and a half heartbeats that it receives nothing; the server allows none below 0.1 s."""
 
     heartbeat_s: float = 1.0
 
@@ -58,7 +58,7 @@ _consumer_delete: Method[Answered] = Method("CONSUMER.DELETE.{}", Answered)
 
 
 class Attempt:
-    """What one consumer has told so far: the rows of the beginning until they are `complete`, then changes.
+    """What one consumer has delivered so far: the rows of the beginning until they are `complete`, then changes.
 
     Rows that are missing would look like rows that are gone, so it is complete only when the server says twice that
     all has been sent: by the count at the consumer's creation and by the last message, or by an idle heartbeat.
@@ -97,7 +97,7 @@ class Attempt:
 
 
 class View:
-    """The rows as told to the receiver."""
+    """The rows as the receiver has them."""
 
     def __init__(self, receive: Callable[[Row], None]) -> None:
         self._receive = receive
@@ -105,7 +105,7 @@ class View:
         self._revision = 0
 
     def replace(self, rows: list[Row]) -> None:
-        """Tell how the rows differ from what was told: what vanished first, then what changed, in revision order."""
+        """Deliver the difference to what was delivered: what vanished first, then what changed, in revision order."""
         present = {row.key for row in rows}
         for key in [key for key in self._rows if key not in present]:
             self.change(Row(key, None, self._revision))
@@ -115,7 +115,7 @@ class View:
                 self.change(row)
 
     def change(self, row: Row) -> None:
-        """Tell one change, the end of a row that was overwritten before it could be told included."""
+        """Deliver one change, and before it the end of a row that was overwritten before its end could be delivered."""
         self._revision = max(self._revision, row.revision)
         if row.value is not None:
             self._rows[row.key] = row
@@ -159,7 +159,7 @@ class Watch:
         self._missed = Repeated(log, logging.INFO, "the table cannot be watched yet")
 
     async def start(self) -> None:
-        """Return when every live row has been told. Raises `Unavailable`."""
+        """Return when every live row has been delivered. Raises `Unavailable`."""
         try:
             await self._attempt_anew()
         except BaseException:
@@ -169,7 +169,7 @@ class Watch:
         self._task = self._background.forever("aether table watch", self._watch)
 
     async def stop(self) -> None:
-        """Tell what was delivered, then nothing more. Idempotent."""
+        """Hand on what the server has sent, then nothing more. Idempotent."""
         async with self._stopping:
             if self._unlisten is not None:
                 self._unlisten()
@@ -191,7 +191,7 @@ class Watch:
                 except TimeoutError:
                     if self._patience_s() > 0:
                         continue
-                    log.warning("the table's watch hears nothing", extra={"stream": self._stream})
+                    log.warning("the table's watch receives nothing", extra={"stream": self._stream})
             await self._give_up()
             try:
                 await self._connection.ready()
@@ -259,7 +259,7 @@ class Watch:
         try:
             arrived = self._arrived(attempt, message)
         except (ValueError, IndexError) as error:
-            log.warning("what the table's watch heard cannot be read", extra={"error": repr(error)})
+            log.warning("what the table's watch received cannot be read", extra={"error": repr(error)})
             arrived = False
         if arrived:
             self._advance(attempt)

@@ -23,7 +23,7 @@ RESCAN_S = 5.0
 
 
 class InMemoryEventBus:
-    """The broadcast of a namespace, as one node hears it."""
+    """The broadcast of a namespace, as one node receives it."""
 
     def __init__(self, link: Link) -> None:
         self._link = link

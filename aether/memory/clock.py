@@ -71,7 +71,7 @@ class ManualClock:
         self._move_to(until_s)
 
     def jump_wall(self, seconds: float) -> None:
-        """Set the wall clock forward or back, as an operator or NTP does; no alarm hears of it."""
+        """Set the wall clock forward or back, as an operator or NTP does; no alarm moves."""
         self._wall_s += seconds
 
     def _move_to(self, boot_s: float) -> None:

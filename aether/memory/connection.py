@@ -22,7 +22,7 @@ class InMemoryConnection(Link):
     """A node of `namespace`: alone with a server of its own, or with others that share `server`.
 
     Raises `ConfigError` for a namespace that cannot be one or has another number of shards, and ValueError when both a
-    server and a clock are given: a server brings its clock. `disconnect` and `reconnect` break and mend it.
+    server and a clock are given: a server brings its clock. `disconnect` and `reconnect` break and restore it.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """It happens; word of it comes `delay_s` seconds later."""
+    """It happens; its outcome arrives `delay_s` seconds later."""
 
     delay_s: float
 
@@ -55,7 +55,7 @@ class StoredLater:
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """A direct read is answered by a replica that has not heard of the last write."""
+    """A direct read is answered by a replica that does not have the last write yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,7 @@ class InMemoryInbox:
         if isinstance(fault, StoredLater | Lost):
             raise Unavailable("a tell was not acknowledged")
         sequence = store()
-        await self._link.word(fault.delay_s if isinstance(fault, Late) else 0.0)
+        await self._link.round_trip(fault.delay_s if isinstance(fault, Late) else 0.0)
         if isinstance(fault, StoredUnknown):
             raise Unavailable("a tell was not acknowledged")
         return sequence

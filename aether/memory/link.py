@@ -1,7 +1,7 @@
 """One node's way to the server: up or down, with the faults that happen on it.
 
-Owns the node's waiters: whatever waits for word over a connection hears of its end at once. Runs in one event loop.
-It must not know what travels: the adapters bring the operation, the link brings its fate.
+Owns the node's waiters: a wait for an outcome over a connection ends with the connection, at once. Runs in one event
+loop. It must not know what travels: the adapters bring the operation, the link brings its fate.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class Link:
         self._faults = faults or server.faults
 
     def disconnect(self) -> None:
-        """Break the connection: all that waits on it hears so, nothing arrives until `reconnect`. Idempotent."""
+        """Break the connection: all waits on it end, nothing arrives until `reconnect`. Idempotent."""
         if self.up:
             self.up = False
             for broken in list(self.on_down):
@@ -60,9 +60,9 @@ class Link:
         return fault
 
     async def call(self, step: Step, operation: Callable[[bool], T]) -> T:
-        """Do `operation` at the server and await word of it; its argument says whether a stale replica answers.
+        """Do `operation` at the server and await its outcome; its argument says whether a stale replica answers.
 
-        Others run before the word arrives, as over any network. Raises `Unavailable` when it does not arrive.
+        Other tasks run before the outcome arrives, as over any network. Raises `Unavailable` when it does not arrive.
         """
         fault = self.fault(step)
         if not self.up:
@@ -70,43 +70,43 @@ class Link:
         if isinstance(fault, Lost):
             raise Unavailable(f"a {step.value} was lost")
         answer = operation(isinstance(fault, Stale))
-        await self.word(fault.delay_s if isinstance(fault, Late) else 0.0)
+        await self.round_trip(fault.delay_s if isinstance(fault, Late) else 0.0)
         if isinstance(fault, StoredUnknown):
             raise Unavailable(f"a {step.value} was not acknowledged")
         return answer
 
-    async def word(self, delay_s: float) -> None:
-        """Return when word of something is back, `delay_s` late. Raises `Unavailable` when the link breaks first."""
+    async def round_trip(self, delay_s: float) -> None:
+        """Return when a reply would be back, `delay_s` late. Raises `Unavailable` when the link breaks first."""
         loop = asyncio.get_running_loop()
         arrived: asyncio.Future[bool] = loop.create_future()
-        waiter = Waiter(self, lambda word: settle(arrived, word), broken=False)
+        waiter = Waiter(self, lambda outcome: set_once(arrived, outcome), broken=False)
         if delay_s:
-            self.clock.call_after(delay_s, lambda: waiter.tell(True))
+            self.clock.call_after(delay_s, lambda: waiter.resolve(True))
         else:
-            loop.call_soon(waiter.tell, True)
+            loop.call_soon(waiter.resolve, True)
         if not await arrived:
             raise Unavailable("the connection was lost")
 
 
-def settle(future: asyncio.Future[T], word: T) -> None:
+def set_once(future: asyncio.Future[T], outcome: T) -> None:
     """Give the future its result, unless it was cancelled."""
     if not future.done():
-        future.set_result(word)
+        future.set_result(outcome)
 
 
 class Waiter(Generic[T]):
-    """One who waits for word over a link: told once, by the word or by the connection's end."""
+    """Waits for an outcome over a link; `receive` is called once, with the outcome or at the end of the connection."""
 
-    def __init__(self, link: Link, told: Callable[[T], object], broken: T) -> None:
+    def __init__(self, link: Link, receive: Callable[[T], object], broken: T) -> None:
         self._link = link
-        self._told = told
+        self._receive = receive
         self._broken = broken
         link.on_down[self._break] = None
 
-    def tell(self, word: T) -> None:
-        """Pass the word on, unless something was said before."""
+    def resolve(self, outcome: T) -> None:
+        """Pass the outcome on, unless the wait has ended."""
         if self._link.on_down.pop(self._break, self) is None:
-            self._told(word)
+            self._receive(outcome)
 
     def _break(self) -> None:
-        self.tell(self._broken)
+        self.resolve(self._broken)

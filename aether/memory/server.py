@@ -140,7 +140,7 @@ class Space:
         return row.revision
 
     def rows_after(self, revision: int) -> list[Row]:
-        """The last word on each row that changed after `revision`, ended rows included, in revision order."""
+        """The last state of each row that changed after `revision`, ended rows included, in revision order."""
         return sorted((row for row in self.rows.values() if row.revision > revision), key=lambda row: row.revision)
 
     def _expire(self, row: Row) -> None:

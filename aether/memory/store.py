@@ -1,7 +1,7 @@
 """Histories in memory: `EventStore`, with the version cache that notices keep current.
 
-The server's step decides, the link's fault decides what the writer hears of it. Never decodes a commit but the last one
-that a version is asked of.
+The server's step decides, the link's fault decides what the writer learns of it. Never decodes a commit but the last
+one that a version is asked of.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId, Position, Version
 from aether.memory.faults import Disconnected, Fault, Late, Lost, Step, StoredLater, StoredUnknown
-from aether.memory.link import Link, Waiter, settle
+from aether.memory.link import Link, Waiter, set_once
 from aether.ports import (
     START,
     Append,
@@ -24,7 +24,7 @@ from aether.ports import (
 )
 from aether.wire import Event, decode_commit, encode_commit
 
-NO_WORD = Unknown("no acknowledgement")
+NO_ACKNOWLEDGEMENT = Unknown("no acknowledgement")
 
 TOGETHER_MAX = 1_000
 """As on a server, so that what is simulated here groups as it does there."""
@@ -68,17 +68,17 @@ class InMemoryEventStore:
         match fault:
             case Late(delay_s):
                 outcome = store()
-                clock.call_after(delay_s, lambda: waiter.tell(outcome))
+                clock.call_after(delay_s, lambda: waiter.resolve(outcome))
             case StoredUnknown():
                 store()
-                soon(waiter.tell, NO_WORD)
+                soon(waiter.resolve, NO_ACKNOWLEDGEMENT)
             case StoredLater(delay_s):
                 clock.call_after(delay_s, store)
-                soon(waiter.tell, NO_WORD)
+                soon(waiter.resolve, NO_ACKNOWLEDGEMENT)
             case Lost():
-                soon(waiter.tell, NO_WORD)
+                soon(waiter.resolve, NO_ACKNOWLEDGEMENT)
             case _:
-                soon(waiter.tell, store())
+                soon(waiter.resolve, store())
 
     @property
     def together_max(self) -> int:
@@ -103,7 +103,7 @@ class InMemoryEventStore:
             text = f"a commit is at most {self.commit_bytes_max} bytes, this is {len(payload)}"
             raise InvalidCommand(text, path="events")
         outcome: asyncio.Future[AppendOutcome] = asyncio.get_running_loop().create_future()
-        self.publish(actor_id, payload, expected, lambda told: settle(outcome, told))
+        self.publish(actor_id, payload, expected, lambda result: set_once(outcome, result))
         return await outcome
 
     async def read(
@@ -164,7 +164,7 @@ class InMemoryEventStore:
 
     async def follow(self, bus: EventBus) -> Subscription:
         """Keep the version cache current by the stored-event notices of `bus`, until stopped."""
-        subscription = await bus.subscribe_to_event_stored(self._hear)
+        subscription = await bus.subscribe_to_event_stored(self._announced)
         self._following = True
         return _CacheFollow(subscription, self._unfollow)
 
@@ -181,7 +181,7 @@ class InMemoryEventStore:
 
         return seen
 
-    def _hear(self, notice: EventStored) -> None:
+    def _announced(self, notice: EventStored) -> None:
         self._remember(notice.actor_id, notice.version)
 
     def _remember(self, actor_id: ActorId, version: Version) -> None:

@@ -67,7 +67,8 @@ class InMemoryTable:
 
 
 class TableWatch:
-    """A watch that survives its connection: back again, it hears the last word on each row that changed meanwhile.
+    """A watch that survives its connection: when it is back, it receives the last state of each row that changed
+    meanwhile.
 
     None in its feed stands for the end of such a catching up.
     """

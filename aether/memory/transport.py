@@ -12,7 +12,7 @@ from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId
 from aether.memory.faults import Again, Fault, Late, Lost, NoResponders, Step
 from aether.memory.feed import Feed
-from aether.memory.link import Link, Waiter, settle
+from aether.memory.link import Link, Waiter, set_once
 from aether.names import shard_of
 from aether.ports import Delivery, NotSent, Subscription
 from aether.short_answers import short_answer
@@ -47,17 +47,17 @@ class InMemoryTransport:
         fault = self._link.fault(Step.REQUEST)
         if not self._link.up:
             raise NotSent("not connected")
-        word: asyncio.Future[bytes | Unavailable] = asyncio.get_running_loop().create_future()
+        arrived: asyncio.Future[bytes | Unavailable] = asyncio.get_running_loop().create_future()
         waiter: Waiter[bytes | Unavailable] = Waiter(
             self._link,
-            lambda told: settle(word, told),
+            lambda reply: set_once(arrived, reply),
             broken=Unavailable("the connection was lost"),
         )
-        self._link.clock.call_after(timeout_s, lambda: waiter.tell(Unavailable(f"no answer within {timeout_s} s")))
+        self._link.clock.call_after(timeout_s, lambda: waiter.resolve(Unavailable(f"no answer within {timeout_s} s")))
         self._open[waiter] = shard_of(actor_id, self._link.shards)
         try:
             self._send(actor_id, payload, waiter, fault)
-            answer = await word
+            answer = await arrived
         finally:
             del self._open[waiter]
         if isinstance(answer, Unavailable):
@@ -67,22 +67,22 @@ class InMemoryTransport:
     def announce(self, shards: Sequence[int]) -> None:
         """Tell every node that follows owners; none when this node is cut off."""
         if self._link.up:
-            for hear in list(self._link.space.announcement_listeners):
-                hear(shards)
+            for listener in list(self._link.space.announcement_listeners):
+                listener(shards)
 
     async def follow_owners(self) -> "OwnersFollowed":
-        """Hear announcements, for the requests of this node."""
-        return OwnersFollowed(self._link, self._heard)
+        """Receive announcements, for the requests of this node."""
+        return OwnersFollowed(self._link, self._receive_announcement)
 
     def hang_up(self) -> None:
         """End the requests in flight with `Unavailable`, and the waits for owners: nothing more will be asked."""
         self._announcements.end()
         for waiter in list(self._open):
-            waiter.tell(Unavailable("the connection is closed"))
+            waiter.resolve(Unavailable("the connection is closed"))
 
     async def info(self, inform: Callable[[], bytes]) -> Subscription:
         """Answer questions about the pool."""
-        return Told(self._link.space.infos, inform)
+        return RequestListener(self._link.space.infos, inform)
 
     async def ask_info(self) -> bytes:
         """What some worker of the pool says of it. Raises `NotSent` when there is none."""
@@ -91,17 +91,17 @@ class InMemoryTransport:
             raise NotSent("no worker answers")
         return infos[0]()
 
-    async def tell_status(self, inform: Callable[[], bytes]) -> "Told":
+    async def answer_status(self, inform: Callable[[], bytes]) -> Subscription:
         """Answer status requests for this worker."""
-        return Told(self._link.space.informers, inform)
+        return RequestListener(self._link.space.informers, inform)
 
     async def ask_status(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:
         """Ask all workers how they are."""
         self._ask_all(self._link.space.informers, enough)
 
-    async def tell_metrics(self, inform: Callable[[], bytes]) -> "Told":
+    async def answer_metrics(self, inform: Callable[[], bytes]) -> Subscription:
         """Answer whoever asks what the workers have measured."""
-        return Told(self._link.space.metrics, inform)
+        return RequestListener(self._link.space.metrics, inform)
 
     async def ask_metrics(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:
         """Ask all workers what they have measured."""
@@ -117,10 +117,10 @@ class InMemoryTransport:
         """Return when an owner of the actor's shard was announced after `since_s`, or in time."""
         await self._announcements.wait(shard_of(actor_id, self._link.shards), since_s, timeout_s)
 
-    def _heard(self, shards: Sequence[int]) -> None:
-        self._announcements.heard(shards)
+    def _receive_announcement(self, shards: Sequence[int]) -> None:
+        self._announcements.announced(shards)
         for waiter in [waiter for waiter, shard in self._open.items() if shard in shards]:
-            waiter.tell(Unavailable("another worker answers now"))
+            waiter.resolve(Unavailable("another worker answers now"))
 
     def _send(
         self, actor_id: ActorId, payload: bytes, waiter: Waiter[bytes | Unavailable], fault: Fault | None
@@ -132,7 +132,7 @@ class InMemoryTransport:
                 self._route(actor_id, payload, waiter)
                 self._route(actor_id, payload, waiter)
             case NoResponders():
-                waiter.tell(NotSent("no worker serves the shard"))
+                waiter.resolve(NotSent("no worker serves the shard"))
             case Lost():
                 pass
             case _:
@@ -142,12 +142,12 @@ class InMemoryTransport:
         shard = shard_of(actor_id, self._link.shards)
         services = list(self._link.space.serving.get(shard, ()))
         if not services:
-            waiter.tell(NotSent("no worker serves the shard"))
+            waiter.resolve(NotSent("no worker serves the shard"))
         for deliver in services:
-            deliver(actor_id, payload, waiter.tell)
+            deliver(actor_id, payload, waiter.resolve)
 
 
-class Told:
+class RequestListener:
     """One node's answers to questions of a kind."""
 
     def __init__(self, informers: dict[Callable[[], bytes], None], inform: Callable[[], bytes]) -> None:
@@ -161,21 +161,21 @@ class Told:
 
 
 class OwnersFollowed:
-    """One node's hearing of announcements, while it is connected."""
+    """One node's subscription to announcements, while it is connected."""
 
-    def __init__(self, link: Link, heard: Callable[[Sequence[int]], None]) -> None:
+    def __init__(self, link: Link, receive: Callable[[Sequence[int]], None]) -> None:
         self._link = link
-        self._heard = heard
+        self._receive_announcement = receive
         self._loop = asyncio.get_running_loop()
-        link.space.announcement_listeners[self._hear] = None
+        link.space.announcement_listeners[self._announced] = None
 
     async def stop(self) -> None:
-        """Hear no more. Idempotent."""
-        self._link.space.announcement_listeners.pop(self._hear, None)
+        """Receive no more. Idempotent."""
+        self._link.space.announcement_listeners.pop(self._announced, None)
 
-    def _hear(self, shards: Sequence[int]) -> None:
+    def _announced(self, shards: Sequence[int]) -> None:
         if self._link.up:
-            self._loop.call_soon(self._heard, tuple(shards))
+            self._loop.call_soon(self._receive_announcement, tuple(shards))
 
 
 class ShardService:
@@ -197,7 +197,7 @@ class ShardService:
         await self._feed.stop()
 
     def _deliver(self, actor_id: ActorId, payload: bytes, answer: Callable[[bytes], None]) -> None:
-        self._feed.push(Delivery(self._shard, actor_id, payload, lambda told: self._respond(answer, told)))
+        self._feed.push(Delivery(self._shard, actor_id, payload, lambda outcome: self._respond(answer, outcome)))
 
     def _respond(self, answer: Callable[[bytes], None], payload: bytes) -> None:
         if len(payload) > self._link.payload_bytes_max:

@@ -88,7 +88,7 @@ class Actor:
         return self._aether_turn("resources").resources
 
     def emit(self, event: object) -> None:
-        """Record what happened and apply it at once; it is durable before the caller hears of it.
+        """Record what happened and apply it at once; it is durable before the caller has its answer.
 
         Raises `ActorFailed` in a query, in an `@event` method, for an event that no `@event` method takes, and for one
         that would not come back equal from its JSON. Raises RuntimeError where no turn is open.

@@ -1,8 +1,8 @@
 """What a fold depends on beside the state's type: the code and the constants that its functions reach.
 
 From the functions that apply events it follows every name to the functions, classes and constants of the user's own
-modules: globals, closures, defaults, attributes of modules, and members of the actor's class. Each is told as text that
-is the same in every process and on every Python: of functions and classes the syntax tree, without comments,
+modules: globals, closures, defaults, attributes of modules, and members of the actor's class. Each is given as text
+that is the same in every process and on every Python: of functions and classes the syntax tree, without comments,
 docstrings and annotations of parameters; of constants the value. What another package, the environment or `getattr`
 brings is not seen. Used while a model is built, never later.
 """
@@ -97,10 +97,10 @@ class _Walk:
             return f"class {found.__qualname__}"
         return self._value(found)
 
-    def _once(self, found: Any, tell: Callable[[Any], None]) -> None:
+    def _once(self, found: Any, visit: Callable[[Any], None]) -> None:
         if id(found) not in self._seen:
             self._seen[id(found)] = found
-            tell(found)
+            visit(found)
 
     def _is_own(self, module: str | None) -> bool:
         top = _top(module or "")
@@ -151,7 +151,7 @@ class _Walk:
                 self._global(where, f"{name}.{inner}", vars(found)[inner], names - {inner})
 
     def _imported(self, where: str, trees: Iterable[ast.AST], package: str) -> None:
-        """Modules that a function imports itself: told as a whole, without being imported for it."""
+        """Modules that a function imports itself: given as a whole, without being imported for it."""
         for tree in trees:
             for module in sorted(_imports_in(tree, package)):
                 text = _text_of_module(module) if self._is_own(module) or _top(module) == self._package else ""

@@ -59,7 +59,7 @@ def convert(name: str, text: str, schema: Schema | bool, document: Schema) -> by
         except NotJson as error:
             reason = str(error)
         else:
-            # Where everything is accepted JSON is taken at its word; elsewhere quotes are part of the string.
+            # Where everything is accepted, JSON is read as JSON; elsewhere quotes are part of the string.
             if takes.takes(value) and (not isinstance(value, str) or takes.kinds == ANY_KIND):
                 return text.strip().encode()
         if "string" in takes.kinds:

@@ -1,7 +1,7 @@
 """Reading JSON Schema: what a value may be, and how to say so in a few words.
 
 Pure. Knows the schemas that `model.schema()` makes (msgspec's and pydantic's), not all of JSON Schema: what it does not
-know it takes as "anything", and the pool, which validates every argument, has the last word.
+know it takes as "anything", and the pool, which validates every argument, decides.
 """
 
 from collections.abc import Iterator, Mapping

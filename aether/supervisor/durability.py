@@ -1,7 +1,7 @@
 """Who makes what is stored durable: the workers, by a sync barrier, where that can be proved, else the server.
 
 The proof needs a connection and an event loop, which the supervisor does not have: a child of it makes the proof, once,
-before the first worker is forked, and tells what it found through a pipe.
+before the first worker is forked, and reports what it found through a pipe.
 """
 
 import os
@@ -53,17 +53,17 @@ def why_no_sync_barrier(connection: ConnectionConfig, namespace: str, storage: S
 
 
 def _read(read_fd: int) -> dict[str, Any] | None:
-    """What the child tells; None when it has told nothing in time, or is gone."""
+    """What the child has written; None when it has written nothing in time, or is gone."""
     if not select.select([read_fd], [], [], PROOF_TIMEOUT_S)[0]:
         return None
-    told = os.read(read_fd, READ_BYTES)
-    return orjson.loads(told) if told else None
+    written = os.read(read_fd, READ_BYTES)
+    return orjson.loads(written) if written else None
 
 
 def _answer(
     write_fd: int, supervisor_pid: int, connection: ConnectionConfig, namespace: str, storage: StorageConfig
 ) -> NoReturn:
-    """The child: tell, in one write, and leave."""
+    """The child: report, in one write, and end."""
     try:
         reset_signals()
         die_with_parent(supervisor_pid)

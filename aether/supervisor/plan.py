@@ -34,7 +34,6 @@ from aether.supervisor.state import (
     Exited,
     Fork,
     Forked,
-    Heard,
     Input,
     Kill,
     Notify,
@@ -53,6 +52,7 @@ from aether.supervisor.state import (
     SupervisorConfig,
     Terminate,
     Tick,
+    WorkerReported,
 )
 
 INTERRUPTS_TO_KILL = 2
@@ -88,8 +88,8 @@ class _Turn:
         match event:
             case Asked(request):
                 self._asked(request)
-            case Heard():
-                self._heard(event)
+            case WorkerReported():
+                self._worker_reported(event)
                 if event.stuck:
                     self._renew_server()
             case Exited():
@@ -126,7 +126,7 @@ class _Turn:
             case _:
                 assert_never(request)
 
-    def _heard(self, event: Heard) -> None:
+    def _worker_reported(self, event: WorkerReported) -> None:
         slot, ready, unready = self._slot_of(event.pid), event.ready, event.unready
         if slot is None:
             return
@@ -136,7 +136,7 @@ class _Turn:
         slot = replace(slot, heard_at_s=heard_at_s, looped_at_s=looped_at_s, left=slot.left or event.left)
         late = slot.killed or self.now_s >= overdue_s(slot, self.config)
         dumped_at_s = slot.dumped_at_s if late else None
-        # `ready` and `unready` may both have been said since: then `unready` was the last word.
+        # `ready` and `unready` may both have been said since: then `unready` came last.
         unready = unready or (slot.unready and not ready)
         self._put(replace(slot, ready_at_s=ready_at_s, unready=unready, dumped_at_s=dumped_at_s))
 
@@ -427,6 +427,6 @@ class _Turn:
         self.effects.append(Say(text, level))
 
     def _notify(self, *lines: str) -> None:
-        """Tell systemd these lines and how things stand."""
+        """Send systemd these lines and the pool's status."""
         self.state = replace(self.state, status=status(self.state))
         self.effects.append(Notify("\n".join((*lines, f"STATUS={self.state.status}"))))

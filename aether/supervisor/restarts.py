@@ -13,7 +13,7 @@ from aether.supervisor.deadlines import restart_delay_s
 from aether.supervisor.state import Server, Slot, SupervisorConfig
 
 LOSSES_MAX = 32
-"""Losses that one slot's next worker is told of; the oldest are forgotten."""
+"""Losses that one slot's next worker gets to know; the oldest are forgotten."""
 
 
 def after_end(slot: Slot, code: int | None, config: SupervisorConfig, now_s: float, loss: Loss | None = None) -> Slot:

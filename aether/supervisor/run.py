@@ -265,7 +265,7 @@ def _load(options: RunOptions) -> Model:
 
 
 def _made_durable(options: RunOptions, work: _Work) -> tuple[EmbeddedServer | None, str]:
-    """Settle who makes commits durable, and start the server accordingly; with why it is not the workers, if asked.
+    """Decide who makes commits durable, and start the server accordingly; with why it is not the workers, if asked.
 
     Raises `ConfigError` when it was to be the workers and cannot be.
     """
@@ -311,7 +311,7 @@ def _context(
     options: RunOptions, directory: Path, variables: Mapping[str, str], namespace: str, node: NodeClaim,
     server: EmbeddedServer | None,
 ) -> SupervisorContext:  # fmt: skip
-    # The namespace is settled once: the lock is for it, and the new code's model may be named otherwise.
+    # The namespace is decided once: the lock is for it, and the new code's model may be named otherwise.
     options = replace(options, namespace=namespace)
     # -P: the current directory may hold a package of the same name as ours, and must come after it.
     program = (sys.executable, "-P", "-m", "aether.supervisor", *options.to_arguments())

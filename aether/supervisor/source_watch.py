@@ -25,18 +25,20 @@ class SourceWatch:
     def __init__(self, look: Callable[[], Stamps], began_ns: int) -> None:
         self._look = look
         self._seen = look()
-        self._told: Stamps = {path: stamp for path, stamp in self._seen.items() if stamp[0] < began_ns}
+        self._reported: Stamps = {path: stamp for path, stamp in self._seen.items() if stamp[0] < began_ns}
 
     def saved(self) -> list[Path]:
-        """The files that changed, came or went since they were told of, once they stay as they are; else none.
+        """The files that changed, came or went since the last report, once they stay as they are; else none.
 
         An editor or a formatter that saves several files, or one twice, is waited for until the next look.
         """
         before, self._seen = self._seen, self._look()
-        if self._seen != before or self._seen == self._told:
+        if self._seen != before or self._seen == self._reported:
             return []
-        told, self._told = self._told, self._seen
-        return sorted(path for path in told.keys() | self._seen.keys() if told.get(path) != self._seen.get(path))
+        reported, self._reported = self._reported, self._seen
+        return sorted(
+            path for path in reported.keys() | self._seen.keys() if reported.get(path) != self._seen.get(path)
+        )
 
 
 def look_at(directories: Iterable[Path]) -> Stamps:

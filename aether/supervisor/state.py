@@ -32,7 +32,7 @@ class SupervisorConfig:
       replaced at once, and how often the embedded server; after that the kills count as failures, whatever sent them.
     - `pause_s`: when the supervisor itself did not run for so long, that time is not held against the workers.
     - `renew_server_every_s`: how long after an embedded server that stores nothing was started again it may be again.
-    - `watchdog_s`: how often systemd wants to hear of us; None when it does not.
+    - `watchdog_s`: how often systemd expects a notification; None when it expects none.
     """
 
     workers: int = 1
@@ -201,7 +201,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class WorkerReported:
     """A worker wrote to its status pipe: ready now, or ready before and not now, or gone from the cluster, or alive.
 
     `joined`: its loop runs, and it may run handlers; that alone, where `alive` is false, is no step to being ready.
@@ -264,7 +264,7 @@ class Tick:
     """Time passed."""
 
 
-Input: TypeAlias = Asked | Heard | Exited | Forked | ServerStarted | CheckStarted | RenewFailed | Tick
+Input: TypeAlias = Asked | WorkerReported | Exited | Forked | ServerStarted | CheckStarted | RenewFailed | Tick
 
 # ---------------------------------------------------------------------------------------------------- effects
 
@@ -289,7 +289,7 @@ class Terminate:
 
 @dataclass(frozen=True, slots=True)
 class Outdate:
-    """Tell a worker that fresh code has been loaded and it is about to be replaced."""
+    """Notify a worker that fresh code has been loaded and it is about to be replaced."""
 
     pid: int
 
@@ -325,14 +325,14 @@ class Reexec:
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """Tell systemd."""
+    """Notify systemd."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Tell people; `level` is one of `LOG_LEVELS`."""
+    """Write a line for people; `level` is one of `LOG_LEVELS`."""
 
     text: str
     level: str = "INFO"

@@ -57,7 +57,7 @@ class Strays:
 
 
 def children() -> set[int]:
-    """The pids of this process's children; none where the kernel does not tell."""
+    """The pids of this process's children; none where the kernel does not say."""
     found: set[int] = set()
     for task in _TASKS.iterdir():
         try:

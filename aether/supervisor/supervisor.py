@@ -4,7 +4,7 @@ Owns the worker processes, their pipes and the embedded server's process. Signal
 writes the signal's number into a pipe); one loop waits, takes in requests, what workers say and who died, in this
 order, plans, and acts. Workers hold the read end of one pipe whose write end only the supervisor has: its end-of-file,
 beside PR_SET_PDEATHSIG, is how they learn that it died. They also inherit the node's lock, which no other child does,
-and must keep it as long as they live: it tells the next supervisor of this node that they do.
+and must keep it as long as they live: it shows the next supervisor of this node that they do.
 """
 
 import faulthandler
@@ -48,7 +48,6 @@ from aether.supervisor.state import (
     Exited,
     Fork,
     Forked,
-    Heard,
     Input,
     Kill,
     Notify,
@@ -63,6 +62,7 @@ from aether.supervisor.state import (
     SupervisorConfig,
     Terminate,
     Tick,
+    WorkerReported,
     initial,
 )
 from aether.supervisor.strays import Strays
@@ -117,7 +117,8 @@ def supervise(
     """Run workers that do `work` until asked to stop; the exit code. Call from the main thread of a process that then
     exits: its signals stay blocked.
 
-    A `handover` continues what an earlier interpreter of this process began; `first` is told to the plan before all.
+    A `handover` continues what an earlier interpreter of this process began; `first` goes to the plan before any other
+    input.
     """
     supervisor = _Supervisor(config, work, context, handover)
     with supervisor.signals:
@@ -169,7 +170,7 @@ class _Pipes:
     status: dict[int, int] = field(default_factory=dict)
     notes: dict[int, int] = field(default_factory=dict)
 
-    def hear(self, pid: int) -> bytes:
+    def read_status(self, pid: int) -> bytes:
         """What a worker wrote since; at end-of-file its pipe is closed, so that waiting does not spin on it."""
         if pid not in self.status:
             return b""
@@ -245,12 +246,12 @@ class _Supervisor:
             waiting.select(max(0.0, timeout_s))
 
     def _listen(self, pid: int) -> None:
-        said = self._pipes.hear(pid)
+        said = self._pipes.read_status(pid)
         if said:
             unready = said.rfind(WORKER_UNREADY) > said.rfind(WORKER_READY)
             stuck = WORKER_STUCK in said and self._server is not None and _has_room(self._server.directory)
             self._take(
-                Heard(
+                WorkerReported(
                     pid,
                     ready=WORKER_READY in said,
                     alive=said.strip(WORKER_JOINED) != b"",

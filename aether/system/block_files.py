@@ -43,10 +43,10 @@ def file_system_of(directory: Path) -> str:
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            told = Path(f"/proc/self/fdinfo/{fd}").read_text()
+            text = Path(f"/proc/self/fdinfo/{fd}").read_text()
         finally:
             os.close(fd)
-        mount = next(line.split()[1] for line in told.splitlines() if line.startswith("mnt_id:"))
+        mount = next(line.split()[1] for line in text.splitlines() if line.startswith("mnt_id:"))
         mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
         described = next(line for line in mounts if line.split()[0] == mount.encode())
         return described.partition(b" - ")[2].split()[0].decode()
@@ -83,7 +83,7 @@ def _roots(store: Path) -> list[Path]:
 
 
 class SyncFailed(OSError):
-    """A sync failed: what was to be made durable may be lost, and a second sync would not tell."""
+    """A sync failed: what was to be made durable may be lost, and a second sync would not report it."""
 
 
 class BlockFiles:
@@ -171,7 +171,7 @@ class BlockFiles:
         self._inodes, self._directory_fd = blocks, directory_fd
 
     def _sync_block(self, number: int) -> None:
-        """Sync a block and keep it open as the newest: who has a file open is told of an error in writing it."""
+        """Sync a block and keep it open as the newest: a process that has a file open gets an error in writing it."""
         fd = os.open(self._path(number), os.O_RDONLY | os.O_CLOEXEC)
         if self._newest_fd >= 0:
             os.close(self._newest_fd)
@@ -183,7 +183,7 @@ class BlockFiles:
 
 
 def _seen(changed_ns: int, now_ns: int) -> int:
-    """A time of change that tells of the next change; 0 while one could still come in the same tick."""
+    """A time of change that differs after the next change; 0 while one could still come in the same tick."""
     tick_ns = CHANGE_SEEN_NS if changed_ns % 1_000_000_000 else COARSE_CHANGE_SEEN_NS
     return changed_ns if now_ns - changed_ns > tick_ns else 0
 

@@ -1,4 +1,4 @@
-"""The one place that reads the environment, the host and the boot, and the files of a data directory that tell of it.
+"""The one place that reads the environment, the host and the boot, and the files of a data directory that describe it.
 
 Everything is read when asked and handed on as a value.
 """
@@ -66,7 +66,7 @@ def host_name() -> str:
 
 
 def boot_id() -> str:
-    """Unique to this boot of the machine; empty where the kernel does not tell."""
+    """Unique to this boot of the machine; empty where the kernel does not say."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:

@@ -1,4 +1,5 @@
-"""What a process that a handler forks keeps of its worker: its memory, and nothing that tells the worker from it.
+"""What a process that a handler forks keeps of its worker: its memory, and nothing by which it could be taken for the
+worker.
 
 A worker calls `part_with_children` once. The hook runs in every child that Python forks in it, `multiprocessing` and
 `os.fork` included. It does not run in a child that a C library forks, nor where a program is executed without Python in

@@ -47,28 +47,28 @@ class Lifeline:
         self._loop.add_reader(self._spec.parent_fd, self._parent_gone)
 
     def joined(self) -> None:
-        """Tell the supervisor from now on that the loop runs, which may run handlers. Call after `open`."""
+        """Notify the supervisor from now on that the loop runs, which may run handlers. Call after `open`."""
         if self._next is None:
             self._beat()
 
     def ready(self) -> None:
-        """Tell the supervisor that the worker serves, and from now on that it lives. Call after `open`."""
+        """Notify the supervisor that the worker serves, and from now on that it lives. Call after `open`."""
         self._ready = True
         self._write(WORKER_READY)
         if self._next is None:
             self._schedule()
 
     def unready(self) -> None:
-        """Tell the supervisor that the worker, which was ready, does not serve now."""
+        """Notify the supervisor that the worker, which was ready, does not serve now."""
         if self._ready:
             self._write(WORKER_UNREADY)
 
     def alive(self) -> None:
-        """Tell the supervisor that the worker lives, though it is not ready yet."""
+        """Notify the supervisor that the worker lives, though it is not ready yet."""
         self._write(WORKER_ALIVE)
 
     def stuck(self) -> None:
-        """Tell the supervisor that the server does not answer writes, though the connection to it lasts."""
+        """Notify the supervisor that the server does not answer writes, though the connection to it lasts."""
         self._write(WORKER_STUCK)
 
     def close(self) -> None:
@@ -100,4 +100,4 @@ class Lifeline:
         except BlockingIOError:
             return  # the pipe is full of beats that the supervisor has yet to read
         except BrokenPipeError:
-            return  # it is gone; the parent pipe tells
+            return  # it is gone; the parent pipe says so

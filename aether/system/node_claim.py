@@ -44,7 +44,7 @@ def claim_node(
     """Lock the name of a supervisor of this namespace: the `given` one, else `<host name>-<id>`, the same again later.
 
     Where the directory cannot be written or locked, as in a container with a read-only disk, a given name is taken at
-    its word and the default is random; there is no claim then. Raises `ConfigError` for a name that another supervisor
+    its name and the default is random; there is no claim then. Raises `ConfigError` for a name that another supervisor
     holds for longer than `lock_wait_s`, and for one that cannot be a name.
     """
     if given:
@@ -68,7 +68,7 @@ def claim_node(
 
 def claim_text(identity: str, device: int, inode: int, boot: str) -> str:
     """The claim of a lock file: its recorded id, its place on this machine (a copied directory has the same id), and
-    the boot; empty where the kernel does not tell the boot, because a lock proves nothing about another machine.
+    the boot; empty where the kernel does not say which boot it is, because a lock proves nothing about another machine.
     """
     if not boot:
         return ""

@@ -31,13 +31,13 @@ CLOSE_TIMEOUT_S = 5.0
 LAZY_S = 0.005
 """How long who is in no hurry waits for a sync that others need before one is made for it."""
 
-Told: TypeAlias = Callable[[str], None]
+Done: TypeAlias = Callable[[str], None]
 
 
 class _Round(NamedTuple):
     """What one sync makes durable: for whom, up to which position, and in which epoch of positions."""
 
-    waiting: list[Told]
+    waiting: list[Done]
     until: int
     epoch: int
 
@@ -56,7 +56,7 @@ class SyncBarrier:
         self._loop = asyncio.get_running_loop()
         self._seen = 0
         self._epoch = 0
-        self._waiting: list[Told] = []
+        self._waiting: list[Done] = []
         self._held = False
         self._due = False
         self._in_thread: _Round | None = None
@@ -67,37 +67,37 @@ class SyncBarrier:
         self._thread: threading.Thread | None = None
         self._asked: SimpleQueue[bool] = SimpleQueue()
 
-    def after_write(self, position: Position, told: Told) -> None:
-        """Call `told("")` once a commit that the server has acknowledged is on the disk, else with the reason.
+    def after_write(self, position: Position, done: Done) -> None:
+        """Call `done("")` once a commit that the server has acknowledged is on the disk, else with the reason.
 
         It always takes a sync of its own time: where a stream was deleted, its positions begin anew.
         """
-        self._wait(position, told)
+        self._wait(position, done)
         self._hurry()
 
-    def after_read(self, position: Position, told: Told) -> None:
+    def after_read(self, position: Position, done: Done) -> None:
         """The same for what was read up to a position; at once when that is known to be on the disk."""
         if position <= self.position:
-            told(self._broken)
+            done(self._broken)
             return
-        self._wait(position, told)
+        self._wait(position, done)
         self._hurry()
 
-    def after_notice(self, position: Position, told: Told) -> None:
+    def after_notice(self, position: Position, done: Done) -> None:
         """The same for what was heard of; who hears is in no hurry, and a sync that others need will do."""
         if position <= self.position:
-            told(self._broken)
+            done(self._broken)
             return
-        self._wait(position, told)
+        self._wait(position, done)
         if self._lazy is None and not self._due and self._in_thread is None:
             self._lazy = self._loop.call_later(LAZY_S, self._begin)
 
-    def after_question(self, position: Position, told: Told) -> None:
+    def after_question(self, position: Position, done: Done) -> None:
         """The same for a position that another program says it has read. It is believed for that program only."""
         if position <= self.position:
-            told(self._broken)
+            done(self._broken)
             return
-        self._wait(Position(0), told)
+        self._wait(Position(0), done)
         self._hurry()
 
     def hold(self) -> None:
@@ -111,12 +111,12 @@ class SyncBarrier:
         self._hurry()
 
     async def close(self) -> bool:
-        """End; who still waits is told that it is not known. Whether no sync is under way any more."""
+        """End; open waits end with the reason that it is not known. Whether no sync is under way any more."""
         if self._lazy is not None:
             self._lazy.cancel()
         self._broken = self._broken or "the worker has stopped"
         under_way, self._in_thread = self._in_thread, None
-        self._tell([*(under_way.waiting if under_way is not None else ()), *self._waiting], self._broken)
+        self._answer([*(under_way.waiting if under_way is not None else ()), *self._waiting], self._broken)
         self._waiting = []
         if self._thread is None:
             return True
@@ -128,11 +128,11 @@ class SyncBarrier:
         self.position, self._seen = Position(0), 0
         self._epoch += 1
 
-    def _wait(self, position: int, told: Told) -> None:
+    def _wait(self, position: int, done: Done) -> None:
         if self._broken:
-            told(self._broken)
+            done(self._broken)
             return
-        self._waiting.append(told)
+        self._waiting.append(done)
         if position > self._seen:
             self._seen = position
 
@@ -201,12 +201,12 @@ class SyncBarrier:
             self._forget()
         elif round_.epoch == self._epoch:
             self.position = Position(max(self.position, round_.until))
-        self._tell(round_.waiting, why)
+        self._answer(round_.waiting, why)
         self._hurry()
 
-    def _tell(self, waiting: Iterable[Told], why: str) -> None:
-        for told in waiting:
+    def _answer(self, waiting: Iterable[Done], why: str) -> None:
+        for done in waiting:
             try:
-                told(why)
+                done(why)
             except Exception:  # the others wait too
                 log.exception("one who waited for a sync raised")

@@ -24,7 +24,7 @@ log = logging.getLogger("aether.watchdog")
 class Watchdog:
     """Watches the loop that runs the thread which enters it, as a context manager.
 
-    `doing` says what the loop does now, as fields for the log; `looked` hears of each look. Both are called in the
+    `doing` says what the loop does now, as fields for the log; `looked` is called at each look. Both are called in the
     watchdog's thread. `noticed` is called on the loop after each silence, with its length in seconds.
     """
 
@@ -70,20 +70,20 @@ class Watchdog:
     def _watch(self) -> None:
         """In the thread."""
         assert self._loop is not None
-        seen, since_s, told = self._beat, self._loop.time(), False
+        seen, since_s, logged = self._beat, self._loop.time(), False
         now_s = since_s
         while not self._ended.wait(self._silent_s / LOOKS_PER_SILENCE):
             looked_s, now_s = now_s, self._loop.time()
             self._looked()
             if self._beat != seen:
-                if told or now_s - since_s > 2 * self._silent_s:
-                    self._over(now_s - since_s, told)
-                seen, since_s, told = self._beat, now_s, False
-            elif not told and now_s - since_s > self._silent_s:
-                told = True
-                self._tell(now_s - since_s, stood_still=now_s - looked_s > self._silent_s)
+                if logged or now_s - since_s > 2 * self._silent_s:
+                    self._over(now_s - since_s, logged)
+                seen, since_s, logged = self._beat, now_s, False
+            elif not logged and now_s - since_s > self._silent_s:
+                logged = True
+                self._log_silence(now_s - since_s, stood_still=now_s - looked_s > self._silent_s)
 
-    def _tell(self, silent_s: float, stood_still: bool) -> None:
+    def _log_silence(self, silent_s: float, stood_still: bool) -> None:
         fields = {
             **self._doing(),
             "at": _place(sys._current_frames().get(self._watched)),
@@ -94,9 +94,9 @@ class Watchdog:
         else:
             log.warning("the event loop is silent: something blocks it", extra=fields)
 
-    def _over(self, silent_s: float, told: bool) -> None:
+    def _over(self, silent_s: float, logged: bool) -> None:
         assert self._loop is not None
-        fields = {} if told else self._doing()
+        fields = {} if logged else self._doing()
         log.warning("the event loop was silent", extra={**fields, "silent_s": f"{silent_s:.3f}"})
         try:
             self._loop.call_soon_threadsafe(self._noticed, silent_s)

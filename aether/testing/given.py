@@ -178,9 +178,9 @@ class Outcome(Generic[R]):
         error = self._raised(Rejected)
         if message is not None and message not in str(error):
             raise AssertionError(f"{self._command} was rejected with {str(error)!r}, not {message!r}") from error
-        told = getattr(error, "details", {})
-        if any(name not in told or told[name] != value for name, value in details.items()):
-            raise AssertionError(f"{self._command} was rejected with {told}, not {details}") from error
+        found = getattr(error, "details", {})
+        if any(name not in found or found[name] != value for name, value in details.items()):
+            raise AssertionError(f"{self._command} was rejected with {found}, not {details}") from error
         return self._after
 
     def then_failed(self, error: type[Exception] = AetherError) -> Given:

@@ -40,30 +40,30 @@ class LocalWorker:
         connection = self._connection
         self.runtime = Runtime(connection, connection.event_store, pool.config, shards=self._shards)
         self.runtime.load_model(pool.model)
-        self._told: list[Subscription] = []
+        self._subscriptions: list[Subscription] = []
 
     async def start(self) -> None:
         """Serve, and say so to clients that wait."""
         transport, schema = self._connection.transport, self._model.schema_json()
         await self.runtime.start()
-        self._told += [
+        self._subscriptions += [
             await transport.info(lambda: schema),
-            await transport.tell_status(self._status),
-            await transport.tell_metrics(self._metrics),
+            await transport.answer_status(self._status),
+            await transport.answer_metrics(self._metrics),
         ]
         transport.announce(self._shards)
 
     async def stop(self) -> None:
         """Drain."""
-        for told in self._told:
-            await told.stop()
+        for subscription in self._subscriptions:
+            await subscription.stop()
         await self.runtime.stop()
         self._connection.close()
 
     async def crash(self) -> None:
         """End without a word: its connection is gone before anything can be answered."""
-        for told in self._told:
-            await told.stop()
+        for subscription in self._subscriptions:
+            await subscription.stop()
         self._connection.close()
         await self.runtime.abort()
 

@@ -360,9 +360,9 @@ async def test_who_hangs_up_waits_for_nothing_any_more(world: World) -> None:
 async def test_every_worker_says_what_it_has_measured_until_it_stops(world: World) -> None:
     client, one, other = [(await world.node()).transport for _ in range(3)]
     elsewhere = (await world.node("two")).transport
-    told = [await one.tell_metrics(lambda: b"one"), await other.tell_metrics(lambda: b"other")]
-    await elsewhere.tell_metrics(lambda: b"elsewhere")
-    await one.tell_status(lambda: b"a status")
+    told = [await one.answer_metrics(lambda: b"one"), await other.answer_metrics(lambda: b"other")]
+    await elsewhere.answer_metrics(lambda: b"elsewhere")
+    await one.answer_status(lambda: b"a status")
 
     async def ask(count: int, timeout_s: float) -> list[bytes]:
         heard: list[bytes] = []

@@ -17,27 +17,27 @@ class Durable:
         """How many wait."""
         return len(self._waiting)
 
-    def after_write(self, position: Position, told: Callable[[str], None]) -> None:
-        self.after_notice(position, told)
+    def after_write(self, position: Position, done: Callable[[str], None]) -> None:
+        self.after_notice(position, done)
 
-    def after_read(self, position: Position, told: Callable[[str], None]) -> None:
-        self.after_notice(position, told)
+    def after_read(self, position: Position, done: Callable[[str], None]) -> None:
+        self.after_notice(position, done)
 
-    def after_question(self, position: Position, told: Callable[[str], None]) -> None:
-        self.after_notice(position, told)
+    def after_question(self, position: Position, done: Callable[[str], None]) -> None:
+        self.after_notice(position, done)
 
-    def after_notice(self, position: Position, told: Callable[[str], None]) -> None:
+    def after_notice(self, position: Position, done: Callable[[str], None]) -> None:
         if position <= self.position:
-            told("")
+            done("")
         else:
-            self._waiting.append((position, told))
+            self._waiting.append((position, done))
 
     def reach(self, position: int, why_not: str = "") -> None:
         """All up to here is durable, or will not be known."""
         self.position = self.position if why_not else Position(position)
         waiting, self._waiting = self._waiting, []
-        for wanted, told in waiting:
+        for wanted, done in waiting:
             if why_not or wanted <= self.position:
-                told(why_not)
+                done(why_not)
             else:
-                self._waiting.append((wanted, told))
+                self._waiting.append((wanted, done))

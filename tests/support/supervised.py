@@ -14,7 +14,6 @@ from aether.supervisor.state import (
     Exited,
     Fork,
     Forked,
-    Heard,
     Input,
     Kill,
     Notify,
@@ -29,6 +28,7 @@ from aether.supervisor.state import (
     SupervisorConfig,
     Terminate,
     Tick,
+    WorkerReported,
     initial,
 )
 
@@ -128,7 +128,7 @@ class World:
 
     def become_ready(self, pid: int) -> list[Effect]:
         self.ready.add(pid)
-        return self.tell(Heard(pid, ready=True))
+        return self.tell(WorkerReported(pid, ready=True))
 
     def all_ready(self) -> None:
         for pid in [pid for pid in self.live if pid not in self.ready]:
@@ -136,7 +136,7 @@ class World:
 
     def beat(self) -> None:
         for pid in self.live:
-            self.tell(Heard(pid, ready=False))
+            self.tell(WorkerReported(pid, ready=False))
 
     def pass_time(self, seconds: float) -> list[Effect]:
         self.now_s += seconds

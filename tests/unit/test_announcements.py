@@ -23,7 +23,7 @@ async def test_all_who_wait_for_a_shard_are_woken_and_no_others() -> None:
     here = [asyncio.ensure_future(announcements.wait(3, now_s(), PATIENT_S)) for _ in range(3)]
     elsewhere = asyncio.ensure_future(announcements.wait(4, now_s(), PATIENT_S))
     await turns()
-    announcements.heard([3, 5])
+    announcements.announced([3, 5])
     await asyncio.wait_for(asyncio.gather(*here), 5)
     assert not elsewhere.done()
     elsewhere.cancel()
@@ -32,13 +32,13 @@ async def test_all_who_wait_for_a_shard_are_woken_and_no_others() -> None:
 async def test_what_came_after_the_request_counts_and_what_came_before_does_not() -> None:
     announcements = Announcements()
     before_s = now_s()
-    announcements.heard([3])
+    announcements.announced([3])
     after_s = now_s()
     await asyncio.wait_for(announcements.wait(3, before_s, PATIENT_S), 5)
     waiting = asyncio.ensure_future(announcements.wait(3, after_s, PATIENT_S))
     await turns()
     assert not waiting.done()
-    announcements.heard([3])
+    announcements.announced([3])
     await asyncio.wait_for(waiting, 5)
 
 
@@ -57,7 +57,7 @@ async def test_who_gave_up_is_not_woken_and_not_remembered() -> None:
     await asyncio.wait((gone,))
     assert gone.cancelled()
     assert [len(waiters) for waiters in announcements._waiting.values()] == [1]
-    announcements.heard([3])
+    announcements.announced([3])
     await asyncio.wait_for(staying, 5)
     assert not any(announcements._waiting.values())
 
@@ -67,7 +67,7 @@ def test_what_comes_in_the_instant_of_the_request_is_not_missed_where_time_is_co
         announcements = Announcements()
         for shard in range(50):
             sent_s = now_s()
-            announcements.heard([shard])
+            announcements.announced([shard])
             await asyncio.wait_for(announcements.wait(shard, sent_s, PATIENT_S), 5)
 
     uvloop.run(ask())

@@ -69,7 +69,7 @@ class Scripted:
         """Not used by calls."""
         raise AssertionError("whoever makes a caller follows the owners")
 
-    async def tell_status(self, inform: Callable[[], bytes]) -> Subscription:
+    async def answer_status(self, inform: Callable[[], bytes]) -> Subscription:
         """Not used by calls."""
         raise AssertionError("a call tells nobody how it is")
 

@@ -16,7 +16,7 @@ FULL = "insufficient resources (10023)"
 
 async def tells(one: Member) -> None:
     """Have a member say how it is when it is asked, as a worker does."""
-    await one.connection.transport.tell_status(
+    await one.connection.transport.answer_status(
         lambda: encode_status(Status(member=one.cluster.name, why=one.health.trouble))
     )
 

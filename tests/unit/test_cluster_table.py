@@ -15,7 +15,7 @@ async def test_a_table_that_went_backwards_ends_the_member_and_nothing_more_is_a
     async with member(server, "a", provider=RecordingProvider()) as a:
         await soon(lambda: a.cluster.moves().held > 0)
         assert a.answering()
-        a.cluster._told(Row(lease_key(0), encode_lease(LeaseRow()), 1))
+        a.cluster._row_changed(Row(lease_key(0), encode_lease(LeaseRow()), 1))
         assert a.answering() == set()
         with pytest.raises(Unavailable, match="went backwards"):
             await a.cluster.wait_balanced(10)
@@ -25,6 +25,6 @@ async def test_a_row_that_vanished_is_told_at_a_revision_that_was_read_and_ends_
     server = InMemoryServer()
     async with member(server, "a", provider=RecordingProvider()) as a:
         await soon(lambda: a.cluster.moves().held > 0)
-        a.cluster._told(Row("member.gone-0", None, 1))
+        a.cluster._row_changed(Row("member.gone-0", None, 1))
         assert not a.cluster.failed.done()
         assert a.answering()

@@ -9,7 +9,6 @@ from aether.supervisor.state import (
     Asked,
     Dump,
     Exited,
-    Heard,
     Kill,
     Notify,
     Phase,
@@ -19,6 +18,7 @@ from aether.supervisor.state import (
     Say,
     SupervisorConfig,
     Tick,
+    WorkerReported,
 )
 from tests.support.supervised import CONFIG, World, happen, happenings
 
@@ -77,14 +77,14 @@ def test_silence_is_dumped_then_killed_and_a_word_in_time_saves() -> None:
     world.all_ready()
     hung, saved = world.in_slot(0), world.in_slot(1)
     assert [e for e in world.pass_time(15) if isinstance(e, Dump)] == [Dump(hung), Dump(saved)]
-    world.tell(Heard(saved, ready=False))
+    world.tell(WorkerReported(saved, ready=False))
     assert [e for e in world.pass_time(1) if isinstance(e, Kill)] == [Kill(hung)]
 
 
 def test_a_worker_whose_loop_hangs_before_it_is_ready_is_not_given_the_time_of_a_start() -> None:
     world = World(SupervisorConfig(workers=2, pause_s=1_000, boot_timeout_s=60, loop_silent_kill_s=8))
     joined, starting = world.in_slot(0), world.in_slot(1)
-    world.tell(Heard(joined, ready=False, alive=False, joined=True))
+    world.tell(WorkerReported(joined, ready=False, alive=False, joined=True))
     assert [e for e in world.pass_time(7) if isinstance(e, Dump)] == [Dump(joined)]
     assert "worker 0 (pid 101) is silent: its event loop hangs: dumping its stack, then killing it" in [
         e.text for e in world.effects if isinstance(e, Say)
@@ -99,7 +99,7 @@ def test_that_its_loop_runs_is_no_step_to_being_ready() -> None:
     pid = world.in_slot(0)
     for _ in range(59):
         assert not [e for e in world.pass_time(1) if isinstance(e, Dump)]
-        world.tell(Heard(pid, ready=False, alive=False, joined=True))
+        world.tell(WorkerReported(pid, ready=False, alive=False, joined=True))
     assert [e for e in world.pass_time(1) if isinstance(e, Dump)] == [Dump(pid)]
     assert any("does not become ready" in e.text for e in world.effects if isinstance(e, Say))
 
@@ -109,7 +109,7 @@ def test_a_pause_of_the_supervisor_is_not_the_silence_of_its_workers() -> None:
     world.all_ready()
     joining = World()
     for pid in joining.live:
-        joining.tell(Heard(pid, ready=False, alive=False, joined=True))
+        joining.tell(WorkerReported(pid, ready=False, alive=False, joined=True))
     for paused in (world, joining):
         assert not [e for e in paused.pass_time(3_600) if isinstance(e, Dump | Kill)]
     assert [e for _ in range(8) for e in world.pass_time(2) if isinstance(e, Dump)], "later silence still counts"
@@ -160,7 +160,7 @@ def test_a_worker_whose_loop_hangs_while_it_drains_is_killed_before_its_lease_is
     world.all_ready()
     hung, leaving = world.in_slot(0), world.in_slot(1)
     world.tell(Asked(Request.DRAIN))
-    world.tell(Heard(leaving, ready=False, left=True))
+    world.tell(WorkerReported(leaving, ready=False, left=True))
     assert [e for e in world.pass_time(7) if isinstance(e, Dump)] == [Dump(hung)]
     assert [e for e in world.pass_time(1) if isinstance(e, Kill)] == [Kill(hung)]
 

@@ -4,7 +4,6 @@ from aether.config import EXIT_SYNC_FAILED
 from aether.supervisor.state import (
     Asked,
     Exited,
-    Heard,
     Notify,
     Request,
     Say,
@@ -12,6 +11,7 @@ from aether.supervisor.state import (
     SupervisorConfig,
     Terminate,
     Tick,
+    WorkerReported,
 )
 from tests.support.supervised import CONFIG, World
 
@@ -29,7 +29,7 @@ def statuses(world: World) -> list[str]:
 def all_ready() -> World:
     world = World()
     for pid in list(world.live):
-        world.tell(Heard(pid, ready=True))
+        world.tell(WorkerReported(pid, ready=True))
     return world
 
 
@@ -37,11 +37,11 @@ def test_a_worker_that_does_not_serve_any_more_is_not_counted_as_ready_until_it_
     world = all_ready()
     assert statuses(world)[-1] == "3 workers ready"
     pid = next(iter(world.live))
-    world.tell(Heard(pid, ready=False, unready=True))
+    world.tell(WorkerReported(pid, ready=False, unready=True))
     assert statuses(world)[-1] == "2 of 3 workers ready"
-    world.tell(Heard(pid, ready=False))
+    world.tell(WorkerReported(pid, ready=False))
     assert statuses(world)[-1] == "2 of 3 workers ready", "a sign of life is no readiness"
-    world.tell(Heard(pid, ready=True))
+    world.tell(WorkerReported(pid, ready=True))
     assert statuses(world)[-1] == "3 workers ready"
     assert not world.terminated, "it is not restarted for what the server does"
 
@@ -49,7 +49,7 @@ def test_a_worker_that_does_not_serve_any_more_is_not_counted_as_ready_until_it_
 def test_the_last_word_counts_when_several_arrive_together() -> None:
     world = all_ready()
     pid = next(iter(world.live))
-    world.tell(Heard(pid, ready=True, unready=True))
+    world.tell(WorkerReported(pid, ready=True, unready=True))
     assert statuses(world)[-1] == "2 of 3 workers ready"
 
 
@@ -58,7 +58,7 @@ def test_a_worker_that_lives_and_is_never_ready_is_left_to_wait() -> None:
     for _ in range(20):
         world.now_s += CONFIG.boot_timeout_s / 2
         for pid in world.live:
-            world.tell(Heard(pid, ready=False))
+            world.tell(WorkerReported(pid, ready=False))
     assert not world.terminated
     assert not [
         effect for effect in world.effects if isinstance(effect, Say) and "does not become ready" in effect.text
@@ -71,15 +71,15 @@ def test_a_stuck_server_is_started_again_once_in_a_while_and_that_is_no_crash() 
     for _ in range(10):
         server = world.server_pid
         assert server is not None
-        assert Terminate(server) in world.tell(Heard(pid, ready=False, stuck=True))
-        assert Terminate(server) not in world.tell(Heard(pid, ready=False, stuck=True)), "it is on its way"
+        assert Terminate(server) in world.tell(WorkerReported(pid, ready=False, stuck=True))
+        assert Terminate(server) not in world.tell(WorkerReported(pid, ready=False, stuck=True)), "it is on its way"
         world.server_pid = None
         assert StartServer() in [*world.tell(Exited(server, 0)), *world.tell(Tick())]
-        told = world.tell(Heard(pid, ready=False, stuck=True))
+        told = world.tell(WorkerReported(pid, ready=False, stuck=True))
         assert not [each for each in told if isinstance(each, Terminate)], "it has only just begun"
         world.now_s += CONFIG.renew_server_every_s + 1
         for each in world.live:
-            world.tell(Heard(each, ready=False))
+            world.tell(WorkerReported(each, ready=False))
     assert world.exit_code is None, "the pool goes on"
     assert not [effect for effect in world.effects if isinstance(effect, Say) and "keeps dying" in effect.text]
 

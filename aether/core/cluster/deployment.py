@@ -34,10 +34,10 @@ def versions_apart(own: str, own_version: str, outdated: bool, rows: Iterable[tu
             leaving.append(name)
     if len(versions) == 1 and not leaving:
         return ""
-    told = [f"model version {version}: {_named(names)}" for version, names in versions.items()]
+    parts = [f"model version {version}: {_named(names)}" for version, names in versions.items()]
     if leaving:
-        told.append(f"to be replaced: {_named(leaving)}")
-    return "; ".join(told)
+        parts.append(f"to be replaced: {_named(leaving)}")
+    return "; ".join(parts)
 
 
 def is_under_way(rows: Iterable[MemberRow]) -> bool:

@@ -57,7 +57,7 @@ class Abandon:
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """Tell those who wait that these shards are served here now."""
+    """Announce to waiting callers that these shards are served here now."""
 
     shards: tuple[int, ...]
 

@@ -8,7 +8,8 @@ while we hold shards, because the server was down or we were stopped: then nothi
 as we left it is reclaimed in the next session with all its machines; a row that another member took meanwhile is lost.
 
 A write may have no known outcome. Then the row is ours, or no member's, only by a later row than the one it was written
-over: a release without an answer may still be on its way, so what looks like our lease is settled by another write.
+over: a release without an answer may still be on its way, so another write decides whether what looks like our lease is
+ours.
 
     NOT_HELD --ACQUIRE--> ACQUIRING --ACQUIRED--> ACQUIRED --START--> STARTING --STARTED--> HELD
     HELD --STOP--> STOPPING --STOPPED--> ACQUIRED --RELEASE--> RELEASING --RELEASED--> NOT_HELD
@@ -53,7 +54,7 @@ class ShardTrigger(Enum):
 
 
 LOSABLE = (Phase.STARTING, Phase.HELD, Phase.STOPPING, Phase.ACQUIRED, Phase.EXPIRED)
-"""Something of the shard may be open here, and no write of ours is under way that would tell."""
+"""Something of the shard may be open here, and no write of ours is under way."""
 
 ANSWERING = frozenset({Phase.STARTING, Phase.HELD, Phase.STOPPING})
 """The row names us in our present session, so answers may leave."""

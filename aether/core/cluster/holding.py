@@ -20,5 +20,5 @@ class Holding:
         return boot_s < self.until_s and shard in self.shards and not self._over
 
     def end(self) -> None:
-        """Nothing is held from now on, whatever is told of the session afterwards."""
+        """Nothing is held from now on, whatever the table says of the session afterwards."""
         self._over = True

@@ -104,7 +104,7 @@ class MemberObservation(NamedTuple):
 
 
 class Membership:
-    """The last word on every member. One writer: the ownership that reads the table."""
+    """The last observation of every member. One writer: the ownership that reads the table."""
 
     def __init__(self) -> None:
         self._observations: dict[str, MemberObservation] = {}
@@ -112,7 +112,7 @@ class Membership:
         self._complete_to = 0
 
     def read(self, member: str, revision: int, row: MemberRow | None) -> MemberObservation:
-        """Take a word in; what was known before it."""
+        """Take an observation in; what was known before it."""
         before = self.observation(member)
         self.reached(revision)
         self._observations[member] = MemberObservation(revision, row)
@@ -123,13 +123,13 @@ class Membership:
         self._read_to = max(self._read_to, revision)
 
     def completed(self) -> None:
-        """Everything up to the highest revision read so far has been told."""
+        """Every row up to the highest revision read so far has been delivered."""
         self._complete_to = self._read_to
         for member in [name for name, observed in self._observations.items() if observed.row is None]:
             del self._observations[member]  # the complete reading says the same
 
     def observation(self, member: str) -> MemberObservation:
-        """The last word; a member without one is gone as of the last complete reading."""
+        """The last observation; a member without one is gone as of the last complete reading."""
         return self._observations.get(member) or MemberObservation(self._complete_to, None)
 
     def rows(self) -> Iterator[tuple[str, MemberRow]]:

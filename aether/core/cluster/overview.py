@@ -38,9 +38,9 @@ class Overview(NamedTuple):
 
 
 def overview(
-    rows: Iterable[tuple[str, bytes | None, int]], shards: int, told: Mapping[str, Status] | None = None
+    rows: Iterable[tuple[str, bytes | None, int]], shards: int, statuses: Mapping[str, Status] | None = None
 ) -> Overview:
-    """What these rows (key, value, revision) say, and what the workers have told, by name; None when none was asked."""
+    """What these rows (key, value, revision) say, and the workers' own status, by name; None when none was asked."""
     observations: dict[str, MemberObservation] = {}
     leases: dict[int, tuple[Holder, int]] = {}
     for key, value, revision in rows:
@@ -54,7 +54,7 @@ def overview(
     wanted = owners(assignment(active, shards))
     return Overview(
         members=[
-            _member(name, observed, held[Holder(name, observed.session or 0)], told)
+            _member(name, observed, held[Holder(name, observed.session or 0)], statuses)
             for name, observed in sorted(observations.items())
             if observed.row is not None
         ],
@@ -76,10 +76,12 @@ def _shard(
     return ShardOverview(shard, state, holder.member, wanted, epoch)
 
 
-def _member(name: str, observed: MemberObservation, shards: int, told: Mapping[str, Status] | None) -> dict[str, Any]:
+def _member(
+    name: str, observed: MemberObservation, shards: int, statuses: Mapping[str, Status] | None
+) -> dict[str, Any]:
     assert observed.row is not None
     row = observed.row
-    state, why = _state(name, row, told)
+    state, why = _state(name, row, statuses)
     return {
         "node": row.node,
         "slot": row.slot,
@@ -92,12 +94,12 @@ def _member(name: str, observed: MemberObservation, shards: int, told: Mapping[s
     }
 
 
-def _state(name: str, row: MemberRow, told: Mapping[str, Status] | None) -> tuple[str, str]:
-    """How a worker is, and why it is not ready: its own word when it was asked, else that of its row."""
-    status = None if told is None else told.get(name)
+def _state(name: str, row: MemberRow, statuses: Mapping[str, Status] | None) -> tuple[str, str]:
+    """How a worker is, and why it is not ready: by its own status when it was asked, else by its row."""
+    status = None if statuses is None else statuses.get(name)
     if status is not None and status.incarnation == row.incarnation:
         return status.state, status.why
-    if told is not None and row.about.get(ANSWERS):
+    if statuses is not None and row.about.get(ANSWERS):
         return SILENT, ""
     return SERVING if row.active else DRAINING, ""
 
@@ -106,14 +108,14 @@ async def ask_members(
     ask: Callable[[Callable[[bytes], bool], float], Awaitable[None]], names: Collection[str], timeout_s: float
 ) -> dict[str, Status]:
     """What these members say of themselves when they are asked by `ask`; without those that say nothing in time."""
-    told: dict[str, Status] = {}
+    statuses: dict[str, Status] = {}
 
-    def heard(raw: bytes) -> bool:
+    def receive(raw: bytes) -> bool:
         status = decode_status(raw)
         if status is not None:
-            told[status.member] = status
-        return told.keys() >= set(names)
+            statuses[status.member] = status
+        return statuses.keys() >= set(names)
 
     if names:
-        await ask(heard, timeout_s)
-    return told
+        await ask(receive, timeout_s)
+    return statuses

@@ -38,7 +38,7 @@ JUST_NOW_S = 0.5
 
 @dataclass(slots=True)
 class _Shard:
-    """One shard: our phase, the last word on its lease row, and what we are writing there.
+    """One shard: our phase, the last state of its lease row, and what we are writing there.
 
     `refused_at`: a write over that revision was refused, so the row has a later one that we have not read yet.
     `doubted_at`: a release over that revision has no answer, so the row there may be ours no more.
@@ -161,7 +161,7 @@ class Ownership:
             self._expected_s[member] = now_s + self._config.gather_s
 
     def member_observed(self, member: str, revision: int, row: MemberRow | None, now_s: float) -> Change:
-        """A word on a member, in the table's order; what it means if the member is ourselves."""
+        """A member's row has changed, in the table's order; what that means if the member is ourselves."""
         before = self._members.read(member, revision, row)
         observed = self._members.observation(member)
         if row is None:
@@ -187,12 +187,12 @@ class Ownership:
         return change
 
     def lease_observed(self, shard: int, revision: int, row: LeaseRow | None) -> None:
-        """A word on a lease, in the table's order."""
+        """A lease's row has changed, in the table's order."""
         self._members.reached(revision)
         self._learn(shard, revision, row)
 
     def completed(self, now_s: float) -> None:
-        """All that the table holds has been told: at the beginning, and again after every loss of the watch."""
+        """All rows of the table have been delivered: at the beginning, and again after every loss of the watch."""
         self._members.completed()
         self._ring = None
         if self._complete:
@@ -249,7 +249,7 @@ class Ownership:
         return effects
 
     def next_wake_s(self) -> float:
-        """When `decide` has something to do though nothing is told; infinity when it never has."""
+        """When `decide` has something to do though no input comes; infinity when it never has."""
         overdue_s = [heard_s + self._config.overdue_s for member, (_, heard_s) in self._heard.items()
                      if not self._is_ours(member)]  # fmt: skip
         return min([self._wake_s, *self._expected_s.values(), *overdue_s])
@@ -322,7 +322,7 @@ class Ownership:
     def _take(self, number: int, trigger: ShardTrigger, now_s: float) -> Effect | None:
         shard, holder = self._shards[number], self.own.holder
         if shard.revision == shard.refused_at:
-            return None  # the watch will tell who was quicker
+            return None  # the watch will show who was quicker
         if holder is None or not self.own.valid(now_s) or self._too_early(number, now_s):
             self._look.add(number)
             return None
@@ -382,7 +382,7 @@ class Ownership:
 
     def _learn(self, number: int, revision: int, row: LeaseRow | None) -> None:
         shard = self._shards[number]
-        # That a row has vanished is told at a revision that was read before.
+        # The end of a row has a revision that was read before.
         if revision > shard.revision or (row is None and revision == shard.revision):
             shard.revision, shard.row, shard.refused_at = revision, row, -1
             self._look.add(number)
@@ -407,7 +407,7 @@ class Ownership:
             self._answering.discard(number)
 
     def _as_it_is_now(self, shard: _Shard, outcome: ShardTrigger) -> ShardTrigger:
-        """The outcome in the light of what was told meanwhile."""
+        """The outcome, given the rows that were read meanwhile."""
         if outcome is ShardTrigger.ACQUIRED and not self._is_mine(shard):
             outcome = ShardTrigger.REFUSED
         if outcome is ShardTrigger.REFUSED and shard.phase is Phase.RECLAIMING:

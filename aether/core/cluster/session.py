@@ -44,7 +44,7 @@ Write: TypeAlias = Create | Update | Wait
 
 
 class Change(Enum):
-    """What a word on our own row means."""
+    """What a change of our own row means."""
 
     NOTHING = "nothing"
     JOINED = "joined"
@@ -99,7 +99,7 @@ class MemberSession:
         return now_s < self.holding.until_s
 
     def write(self, now_s: float, *, active: bool, about: dict[str, Any]) -> Write:
-        """The next write. What it says of the session is believed when `told` hears of it."""
+        """The next write. What it says of the session counts once `observe` has seen it."""
         observed = self._observed
         if self._over:
             return Wait()

@@ -43,7 +43,7 @@ class Message:
 
     @property
     def no_responders(self) -> bool:
-        """Whether this is the server's word that a request found no subscriber."""
+        """Whether the server says that a request found no subscriber."""
         if self.head is not None:
             return not self.data and self.head.startswith(NO_RESPONDERS_LINE)
         return self._headers is not None and not self.data and self._headers.get(STATUS) == STATUS_NO_RESPONDERS

@@ -108,7 +108,7 @@ class NatsConnection:
         self._keeper = self._background.forever("aether nats connection", self._keep)
 
     async def close(self) -> None:
-        """Send what is queued and end; who waits for a connection is told that there will be none. Idempotent."""
+        """Send what is queued and end; waits for a connection end with an error. Idempotent."""
         self._closed = True
         self._opened.set()
         keeper, self._keeper = self._keeper, None
@@ -249,20 +249,20 @@ class NatsConnection:
         self.session = session
         session.on_end = self._lost
         self._opened.set()
-        self._tell(session)
+        self._call_listeners(session)
 
     def _lost(self) -> None:
         if self.session is not None:
             self.session = None
             if not self._closed:
                 self._opened.clear()
-            self._tell(None)
+            self._call_listeners(None)
 
-    def _tell(self, session: NatsSession | None) -> None:
+    def _call_listeners(self, session: NatsSession | None) -> None:
         for changed in list(self._listeners):
             try:
                 changed(session)
-            except Exception:  # one listener's fault must not keep the others from being told
+            except Exception:  # one listener's fault must not keep the others from being called
                 log.exception("a listener to the connection raised")
 
 

@@ -75,14 +75,14 @@ class PendingReplies:
         no_responders = message.no_responders
         if no_responders or not waiting.many:
             del self._waiting[token]
-        _tell(waiting.receive, NoReply.NO_RESPONDERS if no_responders else message)
+        _call_receiver(waiting.receive, NoReply.NO_RESPONDERS if no_responders else message)
 
     def sweep(self, now_s: float) -> None:
         """End the receivers whose deadline has passed."""
         for token in [token for token, waiting in self._waiting.items() if waiting.deadline_s <= now_s]:
             ended = self._waiting.pop(token, None)
             if ended is not None:
-                _tell(ended.receive, NoReply.TIMED_OUT)
+                _call_receiver(ended.receive, NoReply.TIMED_OUT)
 
     def interrupt(self, subjects: Collection[str]) -> None:
         """End the receivers of what was asked below these subjects, each of which ends with a dot."""
@@ -90,31 +90,31 @@ class PendingReplies:
         for token in [token for token, waiting in self._waiting.items() if waiting.subject.startswith(prefixes)]:
             ended = self._waiting.pop(token, None)
             if ended is not None:
-                _tell(ended.receive, NoReply.MOVED)
+                _call_receiver(ended.receive, NoReply.MOVED)
 
     def forbid(self, subject: str) -> None:
         """End the receiver of one message on a subject: the server has dropped one.
 
-        It is the last one sent. Each dropped message is told of, and what was sent before the server began to drop
-        them was not dropped.
+        It is the last one sent. The server reports each dropped message, and what was sent before the server began to
+        drop them was not dropped.
         """
         for token in reversed(list(self._waiting)):
             waiting = self._waiting[token]
             if waiting.subject == subject:
                 del self._waiting[token]
-                _tell(waiting.receive, NoReply.FORBIDDEN)
+                _call_receiver(waiting.receive, NoReply.FORBIDDEN)
                 return
 
     def end(self) -> None:
         """End every receiver: no reply can come any more."""
         waiting, self._waiting = self._waiting, {}
         for ended in waiting.values():
-            _tell(ended.receive, NoReply.LOST)
+            _call_receiver(ended.receive, NoReply.LOST)
 
 
-def _tell(receive: ReceiveReply, reply: Reply) -> None:
+def _call_receiver(receive: ReceiveReply, reply: Reply) -> None:
     try:
         receive(reply)
     except Exception:
-        # One receiver's bug must not keep the others from being told.
+        # One receiver's bug must not keep the others from being called.
         log.exception("a receiver of a reply raised")

@@ -26,7 +26,7 @@ PERMISSIONS_VIOLATION = "permissions violation"
 FORBIDDEN = 'permissions violation for publish to "'
 """How it begins when it names the subject of a message that it has dropped."""
 
-FAULTS_TOLD_MAX = 64
+FAULTS_LOGGED_MAX = 64
 """So many different errors of a connection are logged as errors, each once; repetitions for debugging."""
 
 Receive: TypeAlias = Callable[[Message], None]
@@ -66,7 +66,7 @@ class NatsProtocol(asyncio.Protocol):
         self._parser = Parser(payload_bytes_believed(payload_bytes_max))
         self._lost = lost
         self._forbidden = forbidden
-        self._faults_told: set[str] = set()
+        self._faults_logged: set[str] = set()
         self._over = False
         self._receivers: dict[str, Receive] = {}
         self._subscriptions = 0
@@ -220,10 +220,12 @@ class NatsProtocol(asyncio.Protocol):
             return
 
     def _faulted(self, text: str) -> None:
-        told = text in self._faults_told or len(self._faults_told) >= FAULTS_TOLD_MAX
-        if not told:
-            self._faults_told.add(text)
-        log.log(logging.DEBUG if told else logging.ERROR, "the NATS server reports an error", extra={"error": text})
+        logged_before = text in self._faults_logged or len(self._faults_logged) >= FAULTS_LOGGED_MAX
+        if not logged_before:
+            self._faults_logged.add(text)
+        log.log(
+            logging.DEBUG if logged_before else logging.ERROR, "the NATS server reports an error", extra={"error": text}
+        )
         if PERMISSIONS_VIOLATION not in text.lower():
             self._end(f"the server says: {text}")
             return

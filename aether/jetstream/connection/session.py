@@ -1,7 +1,7 @@
 """One NATS connection, from its opening to its end, and nothing after it.
 
 A session never reconnects: nats-py's own reconnection notices a frozen server after minutes and sends what it kept
-minutes late. When the connection ends, for any reason, the latch `ended` closes once and everything that waits is told
+minutes late. When the connection ends, for any reason, the latch `ended` closes once and every wait ends
 at once. All methods run on the event loop's thread; callbacks given to it are synchronous and must be light, as they
 run between two reads of the socket. It retries nothing and remembers no subscription: that is `connection`.
 """
@@ -239,7 +239,7 @@ class NatsSession:
         if not protocol.closed.done():
             protocol.abort()
 
-    # What nats-py tells while it opens, and with the fallback afterwards.
+    # What nats-py reports while it opens, and with the fallback afterwards.
 
     async def _on_error(self, error: Exception) -> None:
         self._troubles.append(error)
