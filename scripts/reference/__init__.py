@@ -7,7 +7,7 @@ or an error means is read from the docstrings of the sources, so that it is said
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from scripts.reference import command_line, configuration, counters, errors, exit_codes, metrics
+from scripts.reference import command_line, configuration, counters, errors, exit_codes, metrics, state_machines
 
 DIRECTORY = Path(__file__).parents[2] / "docs" / "reference"
 
@@ -18,6 +18,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "errors.md": errors.page,
     "exit-codes.md": exit_codes.page,
     "metrics.md": metrics.page,
+    "state-machines.md": state_machines.page,
 }
 
 

@@ -17,6 +17,8 @@ more of it is answered, and its callers ask again elsewhere.
 
 from enum import Enum
 
+from aether.core.transitions import IllegalTransition
+
 
 class Phase(Enum):
     """What a machine is doing."""
@@ -63,7 +65,8 @@ TRANSITIONS: dict[tuple[Phase, Trigger], Phase] = {
 
 
 def advance(phase: Phase, trigger: Trigger) -> Phase:
-    """The next phase. Raises AssertionError for what cannot happen there, and the phase stays."""
+    """The next phase. Raises `IllegalTransition` for what cannot happen there, and the phase stays."""
     following = TRANSITIONS.get((phase, trigger))
-    assert following is not None, f"{trigger.value} cannot happen while {phase.value}"
+    if following is None:
+        raise IllegalTransition(phase, trigger)
     return following

@@ -20,6 +20,8 @@ ours.
 
 from enum import Enum
 
+from aether.core.transitions import IllegalTransition
+
 
 class Phase(Enum):
     """What a member has of a shard."""
@@ -85,7 +87,8 @@ TRANSITIONS: dict[tuple[Phase, ShardTrigger], Phase] = {
 
 
 def advance(phase: Phase, trigger: ShardTrigger) -> Phase:
-    """The next phase. Raises AssertionError for what cannot happen there, and the phase stays."""
+    """The next phase. Raises `IllegalTransition` for what cannot happen there, and the phase stays."""
     following = TRANSITIONS.get((phase, trigger))
-    assert following is not None, f"{trigger.value} cannot happen while {phase.value}"
+    if following is None:
+        raise IllegalTransition(phase, trigger)
     return following
