@@ -38,4 +38,5 @@ def answer_committed(
             expires_s = pending.remembered_until_s or pending.expires_s + margin_s
             command_log.add(pending.command.id, answer, expires_s, before, pending.digest)
         mailbox.answer(pending, answer)
-    mailbox.put_back_all(again)
+    if again:
+        mailbox.put_back_all(again)

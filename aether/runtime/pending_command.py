@@ -87,14 +87,12 @@ class PendingCommand:
             traceparent=command.traceparent,
         )
 
-    def retention(self, now_s: float, window_s: float | None, config: RuntimeConfig) -> IdRetention | None:
-        """What is stored of an id that the caller gave; None for one that the client library made.
+    def retention(self, now_s: float, window_s: float | None, config: RuntimeConfig) -> IdRetention:
+        """What is stored of its id, which the caller gave.
 
         Such an id is remembered for the actor type's own `window_s` or the configured one, from its commit, and in any
         case until its deadline and a margin.
         """
-        if self.command.attempt:
-            return None
         wanted_s = now_s + (config.command_window_s if window_s is None else window_s)
         self.remembered_until_s = until_s = max(wanted_s, self.expires_s + config.command_log_margin_s)
         return IdRetention(instant(until_s), self.digest)

@@ -356,6 +356,8 @@ class Turn:
         return self.draft.encode_within(self._worker.commit_bytes_max, pending.command, reply, self._time(), retention)
 
     def _retention(self, pending: PendingCommand, now_s: float) -> IdRetention | None:
+        if pending.command.attempt:  # the library made the id
+            return None
         return pending.retention(now_s, self._machine.actor_type.command_window_s, self._worker.config)
 
     def _put_off(self, pending: PendingCommand) -> None:
