@@ -28,6 +28,7 @@ from aether.ports import Connection, Delivery, EventStore, Lease, WorkerNote
 from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
 from aether.runtime.health_log import log_health
+from aether.runtime.lease import AlwaysValid
 from aether.runtime.lifespan import Lifespan
 from aether.runtime.local import Message, ask
 from aether.runtime.losses import Halts, Losses
@@ -42,7 +43,6 @@ from aether.runtime.state_at_version import StateAtVersion
 from aether.runtime.upkeep import ask_whether_appends_are_taken, measure_loop_lag, passivate_idle
 from aether.runtime.worker_context import WorkerContext
 from aether.wire import (
-    STORED_FORMAT,
     Answer,
 )
 
@@ -58,16 +58,6 @@ def _soon() -> Callable[[Callable[[], None]], object]:
     """`call_soon` in a copy of this context each time: what a handler leaves in its context is for its tasks only."""
     call_soon, context = asyncio.get_running_loop().call_soon, copy_context()
     return lambda run: call_soon(run, context=context.copy())
-
-
-class AlwaysValid:
-    """The lease of a runtime that shares its shards with no other."""
-
-    stored_format = STORED_FORMAT
-
-    def valid(self, shard: int, boot_s: float) -> bool:
-        """Always."""
-        return True
 
 
 class Runtime:

@@ -327,8 +327,6 @@ class Turn:
         else:
             self._mailbox.answer(pending, answer)
 
-    # ------------------------------------------------------------------------------- what else has to be stored
-
     def _store_handled(self, pending: PendingCommand, reply: bytes) -> None:
         chunk = self._system_event(pending, HANDLED_EVENT, b"{}", reply)
         if chunk is not None:

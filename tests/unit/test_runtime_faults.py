@@ -30,13 +30,13 @@ from aether.names import shard_of
 from aether.runtime.admission import Admission
 from aether.runtime.committer import Committer
 from aether.runtime.fold import Fold
+from aether.runtime.lease import AlwaysValid
 from aether.runtime.local import local_delivery
 from aether.runtime.machine import VirtualMachine
 from aether.runtime.mailbox import Mailbox
 from aether.runtime.registry import Registry
 from aether.runtime.replay import Replayer
 from aether.runtime.router import Router
-from aether.runtime.runtime import AlwaysValid
 from aether.runtime.snapshots import SnapshotWriter
 from aether.runtime.turn import Turn
 from aether.system.environment import is_compiled
