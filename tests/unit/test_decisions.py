@@ -9,7 +9,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 INDEX = DOCS / "decisions.md"
 PAGES = sorted((DOCS / "decisions").glob("*.md"))
 HEAD = re.compile(
-    r"# (?P<title>.+)\n\nDate: (?P<date>\d{4}-\d\d-\d\d)\. Status: (?P<status>accepted|replaced by \[.+\]\(.+\))\.\n\n\S"
+    r"# (?P<title>.+)\n\n"
+    r"Date: (?P<date>\d{4}-\d\d-\d\d)\. Status: (?P<status>accepted|replaced by \[.+\]\(.+\))\.\n\n\S"
 )
 
 
