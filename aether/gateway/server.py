@@ -159,6 +159,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._head_bytes = 0
+        self._fields_bytes = 0
+        self.url = b""
         self._head_timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
 
@@ -181,10 +183,30 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_timer is not None and self._head_bytes > self.bounds.head_bytes_max:
             self._refuse(b"431 Request Header Fields Too Large")
 
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self._fields_bytes = 0
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count what a head holds: one that is too large may come in one piece."""
+        self._fields_bytes += len(name) + len(value)
+        if self._fields_bytes <= self.bounds.head_bytes_max:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._head_is_over()
+        if self._is_too_large():
+            raise ValueError("the head of a request is too large")  # `send_400_response` follows
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Say what is wrong with a head."""
+        if self._is_too_large():
+            self._refuse(b"431 Request Header Fields Too Large")
+        else:
+            super().send_400_response(msg)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more."""
@@ -202,6 +224,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """The reader has taken enough."""
         self._reader_takes()
         super().resume_writing()
+
+    def _is_too_large(self) -> bool:
+        return self._fields_bytes + len(self.url) > self.bounds.head_bytes_max
 
     def _between_requests(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
