@@ -3,30 +3,30 @@
 import asyncio
 from collections.abc import Sequence
 
+from aether.aio import Waiters
+
 
 class Announcements:
     """The last announcement of each shard, in event loop time."""
 
     def __init__(self) -> None:
         self._last_s: dict[int, float] = {}
-        self._waiting: dict[int, set[asyncio.Future[None]]] = {}
+        self._waiting: dict[int, Waiters] = {}
 
     def announced(self, shards: Sequence[int]) -> None:
         """These shards have an owner that begins to answer now."""
         now_s = asyncio.get_running_loop().time()
         for shard in shards:
             self._last_s[shard] = now_s
-            for waiter in self._waiting.pop(shard, ()):
-                if not waiter.done():
-                    waiter.set_result(None)
+            waiters = self._waiting.pop(shard, None)
+            if waiters is not None:
+                waiters.wake()
 
     def end(self) -> None:
         """End every wait: no announcement will come."""
         waiting, self._waiting = self._waiting, {}
         for waiters in waiting.values():
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+            waiters.wake()
 
     async def wait(self, shard: int, since_s: float, timeout_s: float) -> None:
         """Return when the shard was announced after `since_s`, at once if it was already, or in `timeout_s`.
@@ -36,10 +36,4 @@ class Announcements:
         last_s = self._last_s.get(shard)
         if last_s is not None and last_s >= since_s:
             return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(shard, set())
-        waiting.add(waiter)
-        try:
-            await asyncio.wait((waiter,), timeout=timeout_s)
-        finally:
-            waiting.discard(waiter)
+        await self._waiting.setdefault(shard, Waiters()).wait(timeout_s)

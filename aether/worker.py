@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeAlias
 
 import uvloop
 
+from aether.aio import first_of
 from aether.background import Background
 from aether.cluster.cluster import Cluster
 from aether.config import (
@@ -222,15 +223,13 @@ class Worker:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.outdate)
         self._lifeline.open()
         serving = asyncio.create_task(self._connect_and_serve())
-        stopping = asyncio.create_task(self._stopping.wait())
         try:
-            await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await first_of(serving, self._stopping.wait())
             if not serving.done() and not self.served:
                 serving.cancel()
             with suppress(asyncio.CancelledError):
                 await serving
         finally:
-            stopping.cancel()
             self._lifeline.close()
 
     async def _connect_and_serve(self) -> None:
@@ -337,13 +336,7 @@ class Worker:
         return encode_metrics(WorkerMetrics(cluster.name, self._spec.incarnation, runtime.readings()))
 
     async def _until_stopped(self, cluster: Cluster, runtime: Runtime) -> None:
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        failed = asyncio.ensure_future(runtime.failed())
-        try:
-            await asyncio.wait((stopping, failed, cluster.failed), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopping.cancel()
-            failed.cancel()
+        await first_of(self._stopping.wait(), runtime.failed(), cluster.failed)
         if self.disk_failed:
             _abandon_all(runtime)
             raise Unavailable(self.disk_failed)

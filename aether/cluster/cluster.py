@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
+from aether.aio import first_of
 from aether.background import Background
 from aether.cluster.effect_runner import EffectRunner
 from aether.cluster.heartbeat import Heartbeat
@@ -234,11 +235,7 @@ class Cluster:
             await asyncio.wait((beating,))
 
     async def _until(self, event: asyncio.Event, timeout_s: float | None) -> bool:
-        waiting = asyncio.ensure_future(event.wait())
-        try:
-            await asyncio.wait((waiting, self.failed), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
+        await first_of(event.wait(), self.failed, timeout_s=timeout_s)
         if self.failed.done():
             self.failed.result()
         return event.is_set()

@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder, Encoder
 
+from aether.aio import set_once
 from aether.errors import Unavailable
 from aether.jetstream.connection.headers import (
     BATCH_ID,
@@ -37,7 +38,6 @@ from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.pending_replies import NoReply, Reply
 from aether.jetstream.connection.publisher import Headers
-from aether.jetstream.connection.session import set_once
 from aether.jetstream.refusals import UNANSWERED, proves_not_stored, shown
 from aether.ports import NotSent, NotStored
 

@@ -4,12 +4,12 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 
+from aether.aio import set_once
 from aether.core.backoff import Backoff
 from aether.errors import Unavailable
 from aether.ids import ActorId, Position
 from aether.jetstream.api import direct_batch, leader_last, leader_next
 from aether.jetstream.connection.nats_connection import NatsConnection
-from aether.jetstream.connection.session import set_once
 from aether.jetstream.stored_notices import commit_of
 from aether.names import Names
 from aether.ports import START, Durability, StoredCommit

@@ -13,6 +13,7 @@ from time import time_ns
 
 from msgspec import DecodeError
 
+from aether.aio import set_once
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position, Version
 from aether.jetstream.api import Acknowledgement, batch_refused, decode_acknowledgement, last_sequence
@@ -20,7 +21,6 @@ from aether.jetstream.bus import NATSEventBus
 from aether.jetstream.connection.headers import ERROR_WRONG_LAST_SEQUENCE, batch_head, expected_head
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.pending_replies import NoReply, Reply
-from aether.jetstream.connection.session import set_once
 from aether.jetstream.history_reader import batches, commits, durable, last_commit, stream_batches, until_durable
 from aether.jetstream.key_listing import keys_of_kind
 from aether.jetstream.refusals import UNANSWERED, proves_not_stored, shown

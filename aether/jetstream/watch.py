@@ -16,6 +16,7 @@ from secrets import token_hex
 
 from msgspec import Struct
 
+from aether.aio import first_of
 from aether.background import Background
 from aether.core.backoff import Backoff
 from aether.errors import ConfigError, Unavailable
@@ -241,14 +242,8 @@ class Watch:
         await self._completed()
 
     async def _completed(self) -> None:
-        complete = asyncio.ensure_future(self._complete.wait())
-        failed = asyncio.ensure_future(self._failed.wait())
         patience_s = HEARTBEATS_MISSED_MAX * self._config.heartbeat_s
-        try:
-            await asyncio.wait((complete, failed), timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            complete.cancel()
-            failed.cancel()
+        await first_of(self._complete.wait(), self._failed.wait(), timeout_s=patience_s)
         if not self._synced:
             raise Unavailable(f"the rows of {self._stream} did not arrive")
 

@@ -12,11 +12,11 @@ from typing import Protocol
 
 from msgspec import Raw
 
+from aether.aio import set_once
 from aether.core.backoff import Backoff
 from aether.errors import Unavailable
 from aether.jetstream.api import stream_info
 from aether.jetstream.connection.nats_connection import NatsConnection
-from aether.jetstream.connection.session import set_once
 from aether.jetstream.store import JetStreamEventStore
 from aether.names import PROBE, Names, event_source
 from aether.ports import START, AppendOutcome, Committed, Refused, Unknown

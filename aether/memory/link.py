@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from aether.aio import set_once
 from aether.errors import Unavailable
 from aether.memory.clock import AlarmClock
 from aether.memory.faults import Disconnected, Fault, Faults, Late, Lost, Stale, Step, StoredUnknown
@@ -86,12 +87,6 @@ class Link:
             loop.call_soon(waiter.resolve, True)
         if not await arrived:
             raise Unavailable("the connection was lost")
-
-
-def set_once(future: asyncio.Future[T], outcome: T) -> None:
-    """Give the future its result, unless it was cancelled."""
-    if not future.done():
-        future.set_result(outcome)
 
 
 class Waiter(Generic[T]):

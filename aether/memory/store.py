@@ -7,10 +7,11 @@ one that a version is asked of.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
+from aether.aio import set_once
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId, Position, Version
 from aether.memory.faults import Disconnected, Fault, Late, Lost, Step, StoredLater, StoredUnknown
-from aether.memory.link import Link, Waiter, set_once
+from aether.memory.link import Link, Waiter
 from aether.ports import (
     START,
     Append,

@@ -7,12 +7,13 @@ answer. Nothing is queued for an absent owner.
 import asyncio
 from collections.abc import Callable, Sequence
 
+from aether.aio import set_once
 from aether.announcements import Announcements
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId
 from aether.memory.faults import Again, Fault, Late, Lost, NoResponders, Step
 from aether.memory.feed import Feed
-from aether.memory.link import Link, Waiter, set_once
+from aether.memory.link import Link, Waiter
 from aether.names import shard_of
 from aether.ports import Delivery, NotSent, Subscription
 from aether.short_answers import short_answer

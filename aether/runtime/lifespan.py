@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from aether.aio import first_of
 from aether.errors import AetherError
 from aether.runtime.handler_task import innermost_frame
 
@@ -51,15 +52,12 @@ class Lifespan:
     async def enter(self) -> None:
         """Enter the context manager. Raises `AetherError` with the user's line when it cannot be entered."""
         task = self._task = asyncio.create_task(self._live(), name="aether lifespan")
-        entered = asyncio.create_task(self._entered.wait())
         try:
-            await asyncio.wait((task, entered), return_when=asyncio.FIRST_COMPLETED)
+            await first_of(task, self._entered.wait())
         except asyncio.CancelledError:
             self._task = None
             await self._cancel(task)
             raise
-        finally:
-            entered.cancel()
         if self._entered.is_set():
             task.add_done_callback(self._ended)
         else:

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from msgspec import Raw
 
+from aether.aio import set_once
 from aether.errors import DeadlineExceeded
 from aether.ids import ActorId
 from aether.names import shard_of
@@ -31,11 +32,7 @@ def local_delivery(actor_id: ActorId, shard: int, payload: bytes) -> tuple[Deliv
     """A delivery whose answer resolves the future."""
     answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-    def respond(answer: bytes) -> None:
-        if not answered.done():
-            answered.set_result(answer)
-
-    return Delivery(shard, actor_id, payload, respond), answered
+    return Delivery(shard, actor_id, payload, lambda answer: set_once(answered, answer)), answered
 
 
 async def ask(message: Message, args: bytes, receive: Callable[[Delivery], None], connection: Connection) -> Answer:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from typing import Any
 
+from aether.aio import Waiters
 from aether.core.actor.lifecycle import Phase, Trigger, advance
 from aether.errors import (
     ActorFailed,
@@ -77,7 +78,7 @@ class VirtualMachine:
         self._turn: Turn | None = None
         self._attempts = 0
         self._seen = 0
-        self._idle: list[asyncio.Future[None]] | None = None
+        self._idle: Waiters | None = None
 
     # ------------------------------------------------------------------------------------------ what others see
 
@@ -395,9 +396,9 @@ class VirtualMachine:
     async def wait_idle(self) -> None:
         """Wait until the machine is idle or has stopped."""
         while not (self.idle or self.stopped):
-            waiter: asyncio.Future[None] = self._worker.loop.create_future()
-            self._idle = [*(self._idle or ()), waiter]
-            await waiter
+            if self._idle is None:
+                self._idle = Waiters()
+            await self._idle.wait()
 
     def snapshot(self) -> "asyncio.Task[None] | None":
         """Write a snapshot of the fold in the background; None when there is nothing new, no room, or an open turn."""
@@ -469,6 +470,5 @@ class VirtualMachine:
 
     def _wake(self) -> None:
         waiters, self._idle = self._idle, None
-        for waiter in waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
+        if waiters is not None:
+            waiters.wake()

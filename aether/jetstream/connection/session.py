@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 from nats.errors import Error as NatsError
 from nats.errors import SlowConsumerError, UnexpectedEOF
 
+from aether.aio import set_once
 from aether.config import ConnectionConfig
 from aether.errors import Unavailable
 from aether.jetstream.connection.adopted_transport import adopt_transport
@@ -34,12 +35,6 @@ Receive: TypeAlias = Callable[[Message], None]
 T = TypeVar("T")
 
 log = logging.getLogger("aether.connection")
-
-
-def set_once(future: asyncio.Future[T], result: T) -> None:
-    """Resolve a future unless it is resolved or cancelled."""
-    if not future.done():
-        future.set_result(result)
 
 
 class NatsSession:

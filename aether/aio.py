@@ -1,0 +1,54 @@
+"""Waiting in asyncio, in the three forms that the package needs again and again. It owns nothing; one event loop."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def set_once(future: asyncio.Future[T], result: T) -> None:
+    """Resolve a future unless it is resolved or cancelled."""
+    if not future.done():
+        future.set_result(result)
+
+
+class Waiters:
+    """Tasks that wait for the next `wake`. It wakes all of them, and none that comes later."""
+
+    __slots__ = ("_futures",)
+
+    def __init__(self) -> None:
+        self._futures: set[asyncio.Future[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._futures)
+
+    async def wait(self, timeout_s: float | None = None) -> None:
+        """Return at the next `wake`, or after `timeout_s`."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._futures.add(waiter)
+        try:
+            await asyncio.wait((waiter,), timeout=timeout_s)
+        finally:
+            self._futures.discard(waiter)
+
+    def wake(self) -> None:
+        """End every wait that has begun."""
+        for waiter in self._futures:
+            set_once(waiter, None)
+
+
+async def first_of(*waits: asyncio.Future[Any] | Coroutine[Any, Any, Any], timeout_s: float | None = None) -> None:
+    """Return when the first of these is done, or after `timeout_s`.
+
+    A coroutine is run here, and cancelled at the end; a future or a task is its owner's, and is left as it is. What the
+    first one came to is for the caller to look at.
+    """
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task, wait in zip(tasks, waits, strict=True):
+            if task is not wait:
+                task.cancel()
