@@ -12,6 +12,7 @@ import typer
 
 from aether.cli import help_texts, render
 from aether.cli.actor_commands import call_command, history_command, ls_command, state_command, tail_command
+from aether.cli.gateway_command import gateway_command
 from aether.cli.model_commands import schema_command, show_command
 from aether.cli.pool_commands import drop_snapshots_command, ps_command, repair_command
 from aether.cli.project import create_project, next_steps
@@ -54,6 +55,7 @@ def init_command(
 
 _COMMANDS: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("run", help_texts.RUN, run_command),
+    ("gateway", help_texts.GATEWAY, gateway_command),
     ("init", help_texts.INIT, init_command),
     ("call", help_texts.CALL, call_command),
     ("state", help_texts.STATE, state_command),

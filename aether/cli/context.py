@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from aether.cli.target import Target
 from aether.core.cluster.overview import Overview
+from aether.gateway.options import GatewayOptions
 from aether.ids import ActorId, Position
 from aether.model.definition import ActorType
 from aether.supervisor.options import RunOptions
@@ -111,6 +112,13 @@ class LoadedModel(Protocol):
         ...
 
 
+def run_gateway_here(options: GatewayOptions) -> int:
+    """Serve over HTTP in this process; its exit code."""
+    from aether.gateway.process import run_gateway  # noqa: PLC0415 - see above
+
+    return run_gateway(options)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CliContext:
     """The world: its environment variables, whether stdout is a terminal, and the ways to a pool and to a model."""
@@ -120,6 +128,7 @@ class CliContext:
     open_client: Callable[[Target], AbstractAsyncContextManager[CliClient]]
     load_model: Callable[[str], LoadedModel]
     run: Callable[[RunOptions], int]
+    run_gateway: Callable[[GatewayOptions], int] = run_gateway_here
 
     @classmethod
     def real(cls) -> "CliContext":

@@ -32,6 +32,22 @@ TTIN and TTOU add and remove a worker, USR1 dumps all stacks.
 Exit codes: 0 drained, 1 killed before it had drained, 3 cannot boot, 4 configuration.
 """
 
+GATEWAY = """Serve the actors of a running pool over HTTP, until it is stopped.
+
+\b
+  aether gateway bank:model
+  aether gateway bank:model --http 0.0.0.0:8080 --http-tokens tokens
+  curl -X POST http://127.0.0.1:8080/actors/account/alice/deposit \\
+    -H 'Content-Type: application/json' -d '{"amount": 10}'
+
+It needs the extra gateway: pip install 'aether-actors[gateway]'. Commands, queries, states, histories, keys and live
+events are below /actors and /events; /docs lists them, /openapi.json and /asyncapi.json describe them. It listens at
+the loopback; where others can reach it, it needs --http-tokens or --http-authorize. Several gateways beside each other
+need nothing of each other. aether run --http starts one beside the workers.
+
+Exit codes: 0 drained, 3 the pool cannot be reached, 4 configuration.
+"""
+
 INIT = """Make a project in a new directory: a model with a test, a Procfile and what pip and pytest need.
 
 \b

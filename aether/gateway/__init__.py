@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aether.client import Client
 from aether.errors import ConfigError
 from aether.gateway.config import GatewayConfig
-from aether.model.model import Model
 
 if TYPE_CHECKING:
+    from aether.client import Client
     from aether.gateway.access import Authorize
     from aether.gateway.application import Gateway
+    from aether.model.model import Model
 
 __all__ = ["GatewayConfig", "app"]
 

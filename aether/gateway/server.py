@@ -8,9 +8,8 @@ import asyncio
 import ipaddress
 import logging
 import re
-import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -97,16 +96,10 @@ def url_of(listening: socket.socket) -> str:
     return f"http://{Address(host, port)}"
 
 
-async def serve(gateway: Gateway, listening: socket.socket, config: ServerConfig | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, or until it is cancelled; then drain. The gateway is open already."""
-    server = Server(gateway, config or ServerConfig())
-    await server.serve([listening])
-
-
 class Server(uvicorn.Server):
-    """uvicorn's, with the bounds, and without its way with signals. `stop` ends it."""
+    """uvicorn's, with the bounds, and without its way with signals. `stop` ends it, and so does each of `signals`."""
 
-    def __init__(self, gateway: Gateway, config: ServerConfig) -> None:
+    def __init__(self, gateway: Gateway, config: ServerConfig, signals: Sequence[int] = ()) -> None:
         protocol = type("BoundedProtocol", (BoundedProtocol,), {"bounds": config})
         super().__init__(
             uvicorn.Config(
@@ -124,6 +117,7 @@ class Server(uvicorn.Server):
             )
         )
         self._gateway = gateway
+        self._signals = signals
 
     def stop(self) -> None:
         """Begin to drain: streams are told, no new connection is taken, what was asked is answered."""
@@ -138,16 +132,12 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Stop at a signal, and end as any program that has done its work."""
         loop = asyncio.get_running_loop()
-        try:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self.stop)
-        except (RuntimeError, ValueError):  # not the main thread: whoever runs this stops it
-            yield
-            return
+        for number in self._signals:
+            loop.add_signal_handler(number, self.stop)
         try:
             yield
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in self._signals:
                 loop.remove_signal_handler(number)
 
 

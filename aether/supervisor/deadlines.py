@@ -49,6 +49,11 @@ def check_overdue_s(check: Check, config: SupervisorConfig) -> float:
     return check.begun_at_s + config.check_timeout_s
 
 
+def gateway_drained_by_s(state: State, config: SupervisorConfig) -> float:
+    """When a gateway that drains is waited for no more: the workers have the other half of the time."""
+    return state.drain_deadline_s - config.drain_timeout_s / 2
+
+
 def forgive_pause(state: State, config: SupervisorConfig, now_s: float) -> State:
     """The state now, with a time in which the supervisor did not run taken off the silence of its workers."""
     pause_s = now_s - state.seen_at_s
@@ -62,6 +67,15 @@ def _heard_later(slot: Slot, pause_s: float, now_s: float) -> Slot:
     return replace(slot, heard_at_s=min(now_s, slot.heard_at_s + pause_s), looped_at_s=looped_at_s)
 
 
+def _gateway_wake_s(state: State, config: SupervisorConfig) -> float:
+    gateway = state.gateway
+    if gateway is None or gateway.killed:
+        return float("inf")
+    if gateway.pid is None:
+        return gateway.start_at_s if state.phase is Phase.RUNNING and not gateway.starting else float("inf")
+    return gateway_drained_by_s(state, config) if state.phase is Phase.DRAINING else float("inf")
+
+
 def _wakes(state: State, config: SupervisorConfig) -> Iterator[float]:
     for slot in state.slots:
         if slot.pid is not None and not slot.killed:
@@ -73,6 +87,7 @@ def _wakes(state: State, config: SupervisorConfig) -> Iterator[float]:
         yield state.drain_deadline_s
     if state.server is not None and state.server.pid is None and not state.server.starting:
         yield state.server.start_at_s
+    yield _gateway_wake_s(state, config)
     if state.check is not None and not state.check.killed:
         yield check_overdue_s(state.check, config)
     if config.watchdog_s is not None:

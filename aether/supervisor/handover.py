@@ -32,10 +32,11 @@ class Handover:
     parent_read_fd: int
     parent_write_fd: int
     server: EmbeddedServer | None
+    gateway_fd: int | None = None
 
     def descriptors(self) -> list[int]:
         """All that must stay open."""
-        locks = [] if self.node.lock_fd is None else [self.node.lock_fd]
+        locks = [fd for fd in (self.node.lock_fd, self.gateway_fd) if fd is not None]
         if self.server is not None:
             locks.append(self.server.lock_fd)
         return [*self.status_fds.values(), *self.note_fds.values(), self.parent_read_fd, self.parent_write_fd, *locks]

@@ -88,6 +88,32 @@ class RunOptions:
         default=SupervisorConfig().check_timeout_s,
         metadata=_described("How long the code of a reload may take to be imported.", "SECONDS"),
     )
+    http: str | None = field(
+        default=None,
+        metadata=_described(
+            "Serve the actors over HTTP too, at this address, by a process beside the workers; needs the extra "
+            "gateway. What others than this machine can reach needs authentication.",
+            "HOST:PORT",
+        ),
+    )
+    http_tokens: Path | None = field(
+        default=None,
+        metadata=_described("Bearer tokens for HTTP, a line each: role (read, call or admin), name, token.", "FILE"),
+    )
+    http_authorize: str | None = field(
+        default=None,
+        metadata=_described(
+            "A function (request, kind, key, command) that decides on each request over HTTP.", "MODULE:NAME"
+        ),
+    )
+    http_hosts: str | None = field(
+        default=None,
+        metadata=_described("Further names by which HTTP may be called, with commas between.", "NAMES"),
+    )
+    http_origins: str | None = field(
+        default=None,
+        metadata=_described("Origins whose pages may call over HTTP, with commas between. Default: none.", "ORIGINS"),
+    )
     log_level: str | None = field(
         default=None,
         metadata=_described("debug, info, warning, error or critical. Default: AETHER_LOG_LEVEL, else info.", "LEVEL"),

@@ -18,6 +18,7 @@ from aether.config import (
     EXIT_SYNC_FAILED,
     Loss,
 )
+from aether.supervisor import gateway_plan
 from aether.supervisor.blame import loss_of
 from aether.supervisor.deadlines import check_overdue_s, forgive_pause, loop_silent_s, overdue_s
 from aether.supervisor.messages import check_why, ended, overdue_why, status, while_running, workers
@@ -34,6 +35,8 @@ from aether.supervisor.state import (
     Exited,
     Fork,
     Forked,
+    Gateway,
+    GatewayStarted,
     Input,
     Kill,
     Notify,
@@ -98,11 +101,14 @@ class _Turn:
                 self._forked(number, pid)
             case ServerStarted(pid):
                 self._server_started(pid)
+            case GatewayStarted(pid):
+                self._gateway_started(pid)
             case CheckStarted(pid):
                 self._check_started(pid)
             case RenewFailed(reason):
                 self._call_off(reason)
                 self._each_slot(lambda slot: replace(slot, stale=False))
+                self._gateway_is(stale=False)
             case Tick():
                 pass
             case _:
@@ -157,6 +163,8 @@ class _Turn:
             self._checked(self.state.check, code)
         elif self.state.server is not None and pid == self.state.server.pid:
             self._server_died(self.state.server, code)
+        elif self.state.gateway is not None and pid == self.state.gateway.pid:
+            self._gateway_ended(self.state.gateway, code)
 
     def _empty(self, slot: Slot, how: str, code: int | None, loss: Loss | None = None) -> None:
         """The slot's worker is gone; `code` is None when it never came to be."""
@@ -211,6 +219,29 @@ class _Turn:
         else:
             self.state = replace(self.state, server=replace(server, pid=pid, starting=False))
 
+    # ------------------------------------------------------------------------------------------------ the gateway
+
+    def _gateway_started(self, pid: int | None) -> None:
+        gateway = self.state.gateway
+        assert gateway is not None
+        self.state = replace(self.state, gateway=gateway_plan.started(gateway, pid, self.config, self.now_s))
+
+    def _gateway_ended(self, gateway: Gateway, code: int) -> None:
+        if not gateway.stopping:
+            self._say(f"the gateway (pid {gateway.pid}) {ended(code)}; it is started again", "ERROR")
+        elif gateway.killed:
+            self._say("the gateway was killed before it had drained", "ERROR")
+        self.state = replace(self.state, gateway=gateway_plan.ended(gateway, self.config, self.now_s))
+
+    def _gateway_is(self, *, stale: bool) -> None:
+        gateway = self.state.gateway
+        if gateway is not None and (not stale or gateway.pid is not None):
+            self.state = replace(self.state, gateway=replace(gateway, stale=stale))
+
+    def _watch_gateway(self, *, forced: bool) -> None:
+        self.state, effects = gateway_plan.advanced(self.state, self.config, self.now_s, forced=forced)
+        self.effects += effects
+
     # ------------------------------------------------------------------------------------------------ requests
 
     def _drain(self, code: int, reason: str) -> None:
@@ -259,6 +290,7 @@ class _Turn:
             self._call_off(check_why(check, code, self.config))
             return
         self._each_slot(self._outdated)
+        self._gateway_is(stale=True)
         self.effects += [Outdate(slot.pid) for slot in self.state.slots if slot.stale and slot.pid is not None]
         self._say("reloading, one worker after the other")
         self.effects.append(Reexec())
@@ -302,6 +334,7 @@ class _Turn:
             self._stop_retired()
             self._fork_due()
             self._announce()
+            self._watch_gateway(forced=False)
         # A fresh interpreter says nothing while it imports the model, so it gets the whole time.
         if self.config.watchdog_s is not None and (renewing or self.now_s >= self.state.watchdog_at_s):
             self.state = replace(self.state, watchdog_at_s=self.now_s + self.config.watchdog_s)
@@ -344,6 +377,10 @@ class _Turn:
 
     def _finish_draining(self) -> None:
         forced = self.state.interrupts >= INTERRUPTS_TO_KILL or self.now_s >= self.state.drain_deadline_s
+        self._watch_gateway(forced=forced)
+        gateway_lives = self.state.gateway is not None and self.state.gateway.pid is not None
+        if gateway_lives and not forced:
+            return  # the workers answer what it has asked for
         for slot in self.state.slots:
             if slot.pid is None:
                 continue
@@ -352,7 +389,7 @@ class _Turn:
                 self.effects.append(Kill(slot.pid))
             elif slot.stopping_at_s is None:
                 self._stop(slot)
-        if not any(slot.alive for slot in self.state.slots):
+        if not gateway_lives and not any(slot.alive for slot in self.state.slots):
             self.state = replace(self.state, phase=Phase.DONE)
             self.effects.append(Exit(self.state.exit_code))
 

@@ -37,6 +37,7 @@ from aether.supervisor.check import prove
 from aether.supervisor.child import Work
 from aether.supervisor.console import Console
 from aether.supervisor.durability import why_no_sync_barrier
+from aether.supervisor.gateway_program import gateway_program, listen_for_gateway
 from aether.supervisor.handover import VARIABLE, Handover, take_over
 from aether.supervisor.notify import watchdog_s
 from aether.supervisor.options import RunOptions
@@ -115,6 +116,7 @@ def _run(options: RunOptions) -> int:
     if handover is not None:
         return _continue(options, config, directory, variables, handover)
     say, began_ns = _voice(options, variables), _now_ns(options)
+    listening_fd = listen_for_gateway(options, directory)
     work = _Work(options, variables, _load(options))
     node = claim_node(options.data_dir, work.namespace, options.node or variables.get("AETHER_NODE"))
     if node.lock_fd is None:
@@ -124,7 +126,7 @@ def _run(options: RunOptions) -> int:
     say(_promises(work, server))
     if why_no_barrier:
         say(f"commits are not made durable by a sync of the workers: {why_no_barrier}", "WARNING")
-    context = _context(options, directory, variables, work.namespace, node, server)
+    context = _context(options, directory, variables, work.namespace, node, server, listening_fd)
     return _supervised(config, work, context, began_ns)
 
 
@@ -133,7 +135,9 @@ def _continue(
 ) -> int:
     """Go on as the fresh interpreter of a reload. Its workers live and serve, whatever the new code does now."""
     server = handover.server
-    context = _context(options, directory, variables, options.namespace or "", handover.node, server)
+    context = _context(
+        options, directory, variables, options.namespace or "", handover.node, server, handover.gateway_fd
+    )
     began_ns = _now_ns(options)
 
     def loaded() -> _Work:
@@ -309,12 +313,16 @@ def _embedded(options: RunOptions, *, always: bool) -> EmbeddedServer:
 
 def _context(
     options: RunOptions, directory: Path, variables: Mapping[str, str], namespace: str, node: NodeClaim,
-    server: EmbeddedServer | None,
+    server: EmbeddedServer | None, gateway_fd: int | None,
 ) -> SupervisorContext:  # fmt: skip
     # The namespace is decided once: the lock is for it, and the new code's model may be named otherwise.
     options = replace(options, namespace=namespace)
     # -P: the current directory may hold a package of the same name as ours, and must come after it.
     program = (sys.executable, "-P", "-m", "aether.supervisor", *options.to_arguments())
+    gateway = None
+    if gateway_fd is not None:
+        url = _nats(options, variables) if server is None else server.url
+        gateway = gateway_program(options, directory, variables, namespace, url, gateway_fd)
     return SupervisorContext(
         namespace=namespace,
         node=node,
@@ -324,6 +332,7 @@ def _context(
         directory=directory,
         variables=variables,
         say=_voice(options, variables),
+        gateway=gateway,
     )
 
 

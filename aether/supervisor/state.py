@@ -126,6 +126,23 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """The HTTP gateway as a process. Its socket is the supervisor's, so that nobody is refused while it is replaced.
+
+    `failures` are its ends in a row that nobody asked for; `stale` marks old code that a reload will replace.
+    """
+
+    pid: int | None = None
+    starting: bool = False
+    start_at_s: float = 0.0
+    started_at_s: float = 0.0
+    failures: int = 0
+    stale: bool = False
+    stopping: bool = False
+    killed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """The import of the code of a reload in a process of its own; `again`: a reload was asked for meanwhile."""
 
@@ -155,6 +172,7 @@ class State:
     run: str
     slots: tuple[Slot, ...]
     server: Server | None = None
+    gateway: Gateway | None = None
     forks: int = 0
     phase: Phase = Phase.RUNNING
     exit_code: int = EXIT_DRAINED
@@ -168,12 +186,15 @@ class State:
     watchdog_at_s: float = 0.0
 
 
-def initial(config: SupervisorConfig, run: str, now_s: float, server_pid: int | None = None) -> State:
+def initial(
+    config: SupervisorConfig, run: str, now_s: float, server_pid: int | None = None, *, has_gateway: bool = False
+) -> State:
     """The state before the first fork; `run` is unique to this start of the supervisor."""
     return State(
         run=run,
         slots=tuple(Slot(number=number, fork_at_s=now_s) for number in range(config.workers)),
         server=None if server_pid is None else Server(pid=server_pid),
+        gateway=Gateway(start_at_s=now_s) if has_gateway else None,
         seen_at_s=now_s,
         watchdog_at_s=now_s,
     )
@@ -246,6 +267,13 @@ class ServerStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayStarted:
+    """The outcome of `StartGateway`; None when the system refused."""
+
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class CheckStarted:
     """The outcome of `StartCheck`; None when the system refused."""
 
@@ -264,7 +292,9 @@ class Tick:
     """Time passed."""
 
 
-Input: TypeAlias = Asked | WorkerReported | Exited | Forked | ServerStarted | CheckStarted | RenewFailed | Tick
+Input: TypeAlias = (
+    Asked | WorkerReported | Exited | Forked | ServerStarted | GatewayStarted | CheckStarted | RenewFailed | Tick
+)
 
 # ---------------------------------------------------------------------------------------------------- effects
 
@@ -314,6 +344,11 @@ class StartServer:
 
 
 @dataclass(frozen=True, slots=True)
+class StartGateway:
+    """Start the HTTP gateway; the outcome comes back as `GatewayStarted`."""
+
+
+@dataclass(frozen=True, slots=True)
 class StartCheck:
     """Import the model in a fresh interpreter; the outcome is `CheckStarted`, then `Exited`, where 0 is a proof."""
 
@@ -340,9 +375,11 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """No worker lives: stop the embedded server and leave with this code."""
+    """No worker and no gateway lives: stop the embedded server and leave with this code."""
 
     code: int
 
 
-Effect: TypeAlias = Fork | Terminate | Outdate | Dump | Kill | StartServer | StartCheck | Reexec | Notify | Say | Exit
+Effect: TypeAlias = (
+    Fork | Terminate | Outdate | Dump | Kill | StartServer | StartGateway | StartCheck | Reexec | Notify | Say | Exit
+)

@@ -35,6 +35,7 @@ from aether.supervisor.check import RunningCheck, start_check
 from aether.supervisor.child import Work, become_worker
 from aether.supervisor.console import Console
 from aether.supervisor.deadlines import next_wake_s
+from aether.supervisor.gateway_program import GatewayProgram
 from aether.supervisor.handover import Handover, hand_over
 from aether.supervisor.notify import notify
 from aether.supervisor.plan import step
@@ -48,6 +49,7 @@ from aether.supervisor.state import (
     Exited,
     Fork,
     Forked,
+    GatewayStarted,
     Input,
     Kill,
     Notify,
@@ -58,6 +60,7 @@ from aether.supervisor.state import (
     Say,
     ServerStarted,
     StartCheck,
+    StartGateway,
     StartServer,
     SupervisorConfig,
     Terminate,
@@ -70,7 +73,7 @@ from aether.system.embedded import EmbeddedServer, respawn, shut_down
 from aether.system.handler_note import make_note, read_note
 from aether.system.memory_kills import kills_for_memory
 from aether.system.node_claim import NodeClaim
-from aether.system.process import send_signal, set_process_name
+from aether.system.process import send_signal, set_process_name, spawn
 
 REQUESTS: Mapping[int, Request] = {
     signal.SIGTERM: Request.DRAIN,
@@ -79,6 +82,12 @@ REQUESTS: Mapping[int, Request] = {
     signal.SIGTTIN: Request.MORE,
     signal.SIGTTOU: Request.LESS,
     signal.SIGUSR1: Request.DUMP,
+}
+_SIGNALS: Mapping[type[Terminate | Outdate | Dump | Kill], int] = {
+    Terminate: signal.SIGTERM,
+    Outdate: signal.SIGHUP,
+    Dump: signal.SIGUSR1,
+    Kill: signal.SIGKILL,
 }
 _HANDLED = frozenset({*REQUESTS, signal.SIGCHLD})
 _WAIT_MAX_S = 1.0
@@ -94,6 +103,7 @@ class SupervisorContext:
     `check` is a program that proves, as `aether.supervisor.check` says, that fresh code loads; `fresh` is this
     supervisor's own command line, which must reach `supervise` again with the handover. `directory` and `variables` are
     where they start, whatever the model has changed since. When one of `sources` is saved, the code is reloaded.
+    `gateway` runs beside the workers.
     """
 
     namespace: str
@@ -105,6 +115,7 @@ class SupervisorContext:
     variables: Mapping[str, str]
     say: Console = field(default_factory=Console)
     sources: SourceWatch | None = None
+    gateway: GatewayProgram | None = None
 
 
 def supervise(
@@ -205,7 +216,8 @@ class _Supervisor:
         if handover is None:
             self._pipes = _Pipes(*os.pipe2(os.O_CLOEXEC))
             server_pid = None if self._server is None else self._server.pid
-            self._state = initial(config, token_hex(4), time.monotonic(), server_pid)
+            has_gateway = context.gateway is not None
+            self._state = initial(config, token_hex(4), time.monotonic(), server_pid, has_gateway=has_gateway)
         else:
             status = {int(pid): fd for pid, fd in handover.status_fds.items()}
             notes = {int(pid): fd for pid, fd in handover.note_fds.items()}
@@ -289,9 +301,8 @@ class _Supervisor:
 
     def _ours(self) -> set[int]:
         """The children that the supervisor has started."""
-        server, check = self._state.server, self._check
-        others = (None if server is None else server.pid, None if check is None else check.pid)
-        return self._workers() | {pid for pid in others if pid is not None}
+        others = (self._state.server, self._state.gateway, self._check)
+        return self._workers() | {one.pid for one in others if one is not None and one.pid is not None}
 
     def _workers(self) -> set[int]:
         return {slot.pid for slot in self._state.slots if slot.pid is not None}
@@ -307,16 +318,12 @@ class _Supervisor:
         match effect:
             case Fork():
                 return [Forked(effect.slot, self._fork(effect))]
-            case Terminate(pid):
-                send_signal(pid, signal.SIGTERM)
-            case Outdate(pid):
-                send_signal(pid, signal.SIGHUP)
-            case Dump(pid):
-                send_signal(pid, signal.SIGUSR1)
-            case Kill(pid):
-                send_signal(pid, signal.SIGKILL)
+            case Terminate() | Outdate() | Dump() | Kill():
+                send_signal(effect.pid, _SIGNALS[type(effect)])
             case StartServer():
                 return [ServerStarted(self._start_server())]
+            case StartGateway():
+                return [GatewayStarted(self._spawn_gateway())]
             case StartCheck():
                 return [CheckStarted(self._spawn_check())]
             case Reexec():
@@ -371,6 +378,8 @@ class _Supervisor:
         close_fds += pipes.notes.values()
         if self._server is not None:
             close_fds.append(self._server.lock_fd)  # the server itself holds it
+        if self._around.gateway is not None:
+            close_fds.append(self._around.gateway.listening_fd)
         kept_fds = [status_write_fd, note_fd, pipes.parent_read_fd, *([] if node.lock_fd is None else [node.lock_fd])]
         become_worker(spec, self._around.namespace, self._work, supervisor_pid, close_fds, kept_fds)
 
@@ -382,6 +391,16 @@ class _Supervisor:
             self._around.say(f"the embedded nats-server cannot be started: {error.strerror}", "ERROR")
             return None
         return self._server.pid
+
+    def _spawn_gateway(self) -> int | None:
+        program = self._around.gateway
+        assert program is not None
+        directory, kept = self._around.directory, (program.listening_fd,)
+        try:
+            return spawn(program.arguments, keep_fds=kept, directory=directory, variables=program.variables)
+        except OSError as error:
+            self._around.say(f"the gateway cannot be started: {error.strerror}", "ERROR")
+            return None
 
     def _spawn_check(self) -> int | None:
         around = self._around
@@ -401,6 +420,7 @@ class _Supervisor:
             parent_read_fd=self._pipes.parent_read_fd,
             parent_write_fd=self._pipes.parent_write_fd,
             server=self._server,
+            gateway_fd=None if self._around.gateway is None else self._around.gateway.listening_fd,
         )
         block_signals()
         try:

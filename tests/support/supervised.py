@@ -14,6 +14,7 @@ from aether.supervisor.state import (
     Exited,
     Fork,
     Forked,
+    GatewayStarted,
     Input,
     Kill,
     Notify,
@@ -24,6 +25,7 @@ from aether.supervisor.state import (
     Say,
     ServerStarted,
     StartCheck,
+    StartGateway,
     StartServer,
     SupervisorConfig,
     Terminate,
@@ -54,10 +56,12 @@ class World:
     next_pid: int = 100
     forks_fail: bool = False
     keeps_serving: bool = False
+    has_gateway: bool = False
+    gateway_pid: int | None = None
     renewed: Input = field(default_factory=Tick)
 
     def __post_init__(self) -> None:
-        self.state = initial(self.config, "run", self.now_s, SERVER_PID)
+        self.state = initial(self.config, "run", self.now_s, SERVER_PID, has_gateway=self.has_gateway)
         self.server_pid: int | None = SERVER_PID
         self.tell(Tick())
 
@@ -83,7 +87,9 @@ class World:
             case Fork():
                 return [self._fork(effect)]
             case Terminate(pid):
-                assert pid not in self.terminated, "a worker is asked to stop once"
+                assert pid not in self.terminated, "a process is asked to stop once"
+                draining = self.state.phase is Phase.DRAINING and pid in self.live
+                assert not draining or self.gateway_pid is None or self.gateway_was_killed, "the gateway drains first"
                 self.terminated.add(pid)
             case Kill(pid):
                 self.terminated.add(pid)
@@ -91,12 +97,21 @@ class World:
                 assert self.server_pid is None, "two servers on one store"
                 self.server_pid = self._new_pid()
                 return [ServerStarted(self.server_pid)]
+            case StartGateway():
+                assert self.has_gateway
+                assert self.gateway_pid is None, "two gateways on one socket"
+                assert self.state.phase is Phase.RUNNING, "no gateway is started while draining"
+                if self.forks_fail:
+                    return [GatewayStarted(None)]
+                self.gateway_pid = self._new_pid()
+                return [GatewayStarted(self.gateway_pid)]
             case StartCheck():
                 assert not self.checks
                 self.checks.add(self._new_pid())
                 return [CheckStarted(max(self.checks))]
             case Exit(code):
                 assert not self.live, "the exit waits for every worker"
+                assert self.gateway_pid is None, "the exit waits for the gateway"
                 self.exit_code = code
             case Reexec():
                 return [self.renewed]  # the first that the next interpreter is told
@@ -116,6 +131,15 @@ class World:
         pid = self._new_pid()
         self.live[pid] = fork
         return Forked(fork.slot, pid)
+
+    @property
+    def gateway_was_killed(self) -> bool:
+        return Kill(self.gateway_pid or 0) in self.effects or self.now_s >= self.state.drain_deadline_s
+
+    def end_gateway(self, code: int) -> list[Effect]:
+        pid, self.gateway_pid = self.gateway_pid, None
+        assert pid is not None
+        return self.tell(Exited(pid, code))
 
     def _new_pid(self) -> int:
         self.next_pid += 1
@@ -148,6 +172,8 @@ class World:
     def settle(self) -> None:
         """Let all that was begun come to its end, without a fault."""
         for _ in range(12 * WORKERS_MAX_TRIED):
+            if self.gateway_pid in self.terminated:
+                self.end_gateway(0)
             for pid in [pid for pid in self.live if pid in self.terminated]:
                 self.die(pid, 0)
             self.all_ready()
@@ -177,6 +203,8 @@ def happen(world: World, what: int, which: int, code: int) -> None:
         world.tell(Exited(pid, code))
     elif what == 6:
         world.forks_fail = not world.forks_fail
+    elif what == 8 and world.gateway_pid is not None:
+        world.end_gateway(code)
     elif what == 7:
         world.tell(RenewFailed("it cannot be"))
     else:
@@ -186,7 +214,7 @@ def happen(world: World, what: int, which: int, code: int) -> None:
 WORKERS_MAX_TRIED = 5
 
 happenings = st.tuples(
-    st.sampled_from([0, 0, 1, 1, 1, 2, 3, 3, 4, 5, 6, 7, 9, 9, 9]),
+    st.sampled_from([0, 0, 1, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9, 9, 9]),
     st.integers(0, 30),
     st.sampled_from([0, 1, 3, 4, -9]),
 )
