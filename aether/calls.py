@@ -37,8 +37,6 @@ from aether.wire import DEADLINE_AHEAD_MAX_S, Answer, Command, answer_error, dec
 WHY_WAIT_S = 0.2
 """How long after its deadline a call that found no worker waits for a worker to say why."""
 
-RETRY = Backoff(first_s=0.02, cap_s=0.5)
-
 ATTEMPT_DIGITS_MAX = 4
 """So much may a command grow when it is sent again."""
 
@@ -149,6 +147,7 @@ class Caller:
         self._transport = transport
         self._clock = clock
         self._config = config
+        self.retry = Backoff(first_s=config.call_retry_first_s, cap_s=config.call_retry_max_s)
         self._new_id = new_id
         self._jitter = jitter
         self._room = Room(config.in_flight_max)
@@ -250,7 +249,7 @@ class Caller:
     async def _pause(self, attempts: Attempts, actor_id: ActorId, sent_s: float, ends_s: float, for_s: float) -> None:
         """Wait before the next attempt. Raises `ClientUnusable` when the client is closed."""
         if not self._closed:
-            delay_s = RETRY.delay_s(attempts.count - 1, self._jitter())
+            delay_s = self.retry.delay_s(attempts.count - 1, self._jitter())
             left_s = ends_s - self._clock.wall_s()
             if for_s - left_s > SAY_AFTER_S:
                 self._say(attempts, for_s - left_s)

@@ -230,6 +230,8 @@ class CallConfig:
     - `deadline_s`: how long a call may take when it says nothing itself; at most 60.
     - `attempt_timeout_s`: how long the first attempt waits for its answer before the command is sent again.
     - `in_flight_max`: calls of one client that wait for their answers at once; further ones wait for room.
+    - `call_retry_first_s`: how long before a command that was refused or not sent is sent again; it doubles with each
+      attempt. `call_retry_max_s`: to how much at most.
 
     An attempt after one that got no answer waits longer, up to four times, so that a late answer is not asked for ever
     more often; an attempt that found no worker does not count.
@@ -238,9 +240,11 @@ class CallConfig:
     deadline_s: float = 10.0
     attempt_timeout_s: float = 1.0
     in_flight_max: int = 4_096
+    call_retry_first_s: float = 0.02
+    call_retry_max_s: float = 0.5
 
     def __post_init__(self) -> None:
-        _at_least(self, 0.001, "deadline_s", "attempt_timeout_s")
+        _at_least(self, 0.001, "deadline_s", "attempt_timeout_s", "call_retry_first_s", "call_retry_max_s")
         _at_least(self, 1, "in_flight_max")
         if self.deadline_s > 60:
             raise ConfigError(f"deadline_s must be at most 60, not {self.deadline_s}", setting="deadline_s")

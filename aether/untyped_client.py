@@ -17,7 +17,7 @@ from weakref import WeakSet
 
 import orjson
 
-from aether.calls import RETRY, SAY_AFTER_S, Caller
+from aether.calls import SAY_AFTER_S, Caller
 from aether.config import CallConfig
 from aether.core.cluster.deployment import is_under_way
 from aether.core.cluster.membership import decode_member
@@ -455,7 +455,7 @@ class _Patience:
     async def _pause(self, error: Unavailable) -> None:
         self._untyped.check()
         self._last = error
-        delay_s = RETRY.delay_s(self._attempt, random.random())  # noqa: S311 - no secret
+        delay_s = self._untyped.caller.retry.delay_s(self._attempt, random.random())  # noqa: S311 - no secret
         self._attempt += 1
         waited_s = asyncio.get_running_loop().time() - self._begun_s
         if waited_s + delay_s >= self._for_s:

@@ -38,12 +38,14 @@ Stages: TypeAlias = Mapping[str, Sequence[str]]
 WORKER: Stages = {
     "read messages: frames": ["Parser.feed", "NatsProtocol.data_received"],
     "route a command: subject, envelope, arguments, mailbox": [
-        "NatsTransport", "Router.receive", "Router.read_all", "Router.hand_over_all", "VirtualMachine.receive",
+        "NatsTransport", "Router.receive", "Router.decode_all", "Router.enqueue_all", "VirtualMachine.receive",
     ],
     "run it: turn, handler, event, state": ["Turn.init", "Turn.run", "Turn.begin", "Turn.emit"],
     "encode its reply and event": ["Turn.succeeded", "WorkerContext.finish_turns"],
     "send the commit": ["VirtualMachine.turn_over", "Committer.commit", "Committer.send"],
-    "take the acknowledgement": ["Inbox.deliver", "Committer.hand_over_outcomes", "JetStreamEventStore.outcome"],
+    "take the acknowledgement": [
+        "PendingReplies.deliver", "Committer.hand_over_outcomes", "JetStreamEventStore.outcome",
+    ],
     "remember the command, answer it": ["VirtualMachine.on_outcome", "Turn.dealloc", "WorkerContext.send_answers"],
     "look at the repeated commit": ["Follower.receive"],
     "write to the socket": ["NatsProtocol.flush"],

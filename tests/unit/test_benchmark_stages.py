@@ -1,6 +1,12 @@
 """Samples of stacks to stages: compiled functions and Python's are the same, the innermost one decides."""
 
-from benchmarks.stages import COLLECTOR, REST, shares
+import re
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.stages import COLLECTOR, REST, WORKER, shares
+
+ROOT = Path(__file__).parents[2]
 
 STAGES = {
     "turn": ["Turn.run"],
@@ -28,3 +34,17 @@ def test_who_waits_does_not_count() -> None:
         "Thread._bootstrap (threading.py:1002);lock (libc.so) 50",
     ]
     assert shares(samples, STAGES)["frames"] == 1.0
+
+
+def test_the_functions_of_the_worker_exist() -> None:
+    functions = [name.partition(".")[::2] for names in WORKER.values() for name in names]
+    classes: dict[str, type] = {}
+    for source in (ROOT / "aether").rglob("*.py"):
+        for found in re.findall(r"^class (\w+)", source.read_text(), re.MULTILINE):
+            if any(found == class_ for class_, _ in functions):
+                module = ".".join(source.relative_to(ROOT).with_suffix("").parts)
+                classes[found] = getattr(import_module(module), found)
+    for class_, method in functions:
+        forms = (method, f"_{method}", f"__{method}__")
+        assert class_ in classes, f"there is no class {class_}"
+        assert method in ("", "dealloc") or any(hasattr(classes[class_], form) for form in forms), (class_, method)

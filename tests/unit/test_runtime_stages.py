@@ -1,6 +1,7 @@
 """Cohorts: stages in their order, all of what came together, and nobody's bug in anybody's way."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,9 @@ from aether import Actor, Model, Runtime
 from aether import command as command_of_actor
 from aether.ids import ActorId
 from aether.names import shard_of
+from aether.runtime import pipeline
 from aether.runtime.local import local_delivery
+from aether.runtime.pipeline import CommandPipeline
 from aether.runtime.stage import StagePipeline
 from tests.support.actors import Account
 from tests.support.nodes import QUIET, command, history, node, send
@@ -72,13 +75,13 @@ def test_what_came_together_goes_through_the_stages_together_in_one_call() -> No
             if item == "b":
                 first.add("c")
 
-    pipeline = StagePipeline(loop.soon)
-    first, second = pipeline.add_stage(), pipeline.add_stage()
+    stages = StagePipeline(loop.soon)
+    first, second = stages.add_stage(), stages.add_stage()
     first.bind(read)
     second.bind(run)
     for item in ("a", "b"):
         first.add(item)
-    assert (done, pipeline.running) == ([], False)
+    assert (done, stages.running) == ([], False)
     assert loop.turn() == 1
     assert done == ["read a", "read b", "run a", "run b"]
     assert len(first) == 1, "what came back to an earlier stage waits for the next turn"
@@ -94,8 +97,8 @@ def test_what_a_broken_stage_left_is_done_in_the_next_turn() -> None:
         if items:
             raise LookupError("a bug")
 
-    pipeline = StagePipeline(loop.soon)
-    first, second = pipeline.add_stage(), pipeline.add_stage()
+    stages = StagePipeline(loop.soon)
+    first, second = stages.add_stage(), stages.add_stage()
     first.bind(broken)
     second.bind(done.extend)
     first.add("a")
@@ -105,6 +108,26 @@ def test_what_a_broken_stage_left_is_done_in_the_next_turn() -> None:
     assert done == []
     loop.turn()
     assert done == ["b"]
+
+
+async def test_the_table_of_the_pipeline_has_its_stages_in_their_order() -> None:
+    assert pipeline.__doc__ is not None
+    named = re.findall(r"^\| `(\w+)` \|", pipeline.__doc__, re.MULTILINE)
+    stages = CommandPipeline(Loop().soon)
+    assert [getattr(stages, name) for name in named] == stages._stages
+
+
+async def test_every_stage_of_a_runtime_has_its_work() -> None:
+    async with node() as runtime:
+        worker: Any = runtime._worker
+        worker.pipeline.run()
+
+
+def test_a_stage_without_work_is_a_fault_of_the_runtime() -> None:
+    loop = Loop()
+    StagePipeline(loop.soon).add_stage().add("a")
+    with pytest.raises(AssertionError, match="before its work was bound"):
+        loop.turn()
 
 
 async def test_commands_that_come_together_for_one_actor_share_a_commit() -> None:
