@@ -127,7 +127,9 @@ async def test_what_is_abandoned_is_told_apart_and_counts_no_longer() -> None:
         assert (mailbox.has_open, mailbox.waiting, worker_of(runtime).admission.waiting) == (False, 0, 0)
 
 
-STEPS = st.lists(st.sampled_from(["receive", "receive", "receive", "next", "answer", "drop", "put back", "refuse"]))
+STEPS = st.lists(
+    st.sampled_from(["receive", "receive", "receive", "next", "answer", "drop", "put back", "put all back", "refuse"])
+)
 
 
 @given(STEPS)
@@ -151,7 +153,10 @@ async def _compare(steps: Sequence[str]) -> None:
                 mailbox.answer(turn.pop(), b"{}")
             elif step == "drop" and turn:
                 mailbox.drop(turn.pop())
-            elif step == "put back":
+            elif step == "put back" and turn:
+                queue.insert(0, turn.pop())
+                mailbox.put_back(queue[0])
+            elif step == "put all back":
                 mailbox.put_back_all(turn)
                 queue, turn = [*turn, *queue], []
             elif step == "refuse":
