@@ -1,0 +1,64 @@
+"""What the runtime asks of the world, as Protocols; adapters in `memory`, `jetstream` and `system` answer.
+
+Every adapter pair passes one contract suite. Callbacks given to a port are synchronous and must not raise. The names
+of all ports are here; each is defined in the module of its subject.
+"""
+
+from aether.ports.bus import EventBus, EventStored, Subscription
+from aether.ports.connection import Connection
+from aether.ports.history import (
+    START,
+    Append,
+    AppendOutcome,
+    Committed,
+    Conflict,
+    Durability,
+    EventStore,
+    Fenced,
+    Listing,
+    NotStored,
+    Refused,
+    SnapshotStore,
+    StoredCommit,
+    StreamReading,
+    Unknown,
+)
+from aether.ports.inbox import Inbox, InboxMessage
+from aether.ports.table import Row, Table
+from aether.ports.transport import Delivery, NotSent, Transport
+from aether.ports.worker import ActiveVM, Clock, HandlerNote, Lease, VMProvider, WorkerNote
+
+__all__ = [
+    "START",
+    "ActiveVM",
+    "Append",
+    "AppendOutcome",
+    "Clock",
+    "Committed",
+    "Conflict",
+    "Connection",
+    "Delivery",
+    "Durability",
+    "EventBus",
+    "EventStore",
+    "EventStored",
+    "Fenced",
+    "HandlerNote",
+    "Inbox",
+    "InboxMessage",
+    "Lease",
+    "Listing",
+    "NotSent",
+    "NotStored",
+    "Refused",
+    "Row",
+    "SnapshotStore",
+    "StoredCommit",
+    "StreamReading",
+    "Subscription",
+    "Table",
+    "Transport",
+    "Unknown",
+    "VMProvider",
+    "WorkerNote",
+]

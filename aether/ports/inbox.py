@@ -1,0 +1,80 @@
+"""The stream of tells: messages from one actor to another that outlive both workers."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from aether.ids import Position
+from aether.ports.bus import Subscription
+from aether.ports.history import StoredCommit
+
+
+class InboxMessage(NamedTuple):
+    """A message of the inbox stream; sequences grow and are never used twice."""
+
+    sequence: int
+    payload: bytes
+
+
+class Inbox(Protocol):
+    """The stream of tells, and which commits send some. What is read is on the disk. All of it raises `Unavailable`."""
+
+    @property
+    def tell_bytes_max(self) -> int:
+        """Largest tell, in bytes."""
+        ...
+
+    async def relay_mark(self, shard: int) -> InboxMessage | None:
+        """The shard's relay mark, as the stream's leader knows it; None when nothing of the shard was ever sent."""
+        ...
+
+    async def claim_relay(self, shard: int, payload: bytes, expected: int) -> int | None:
+        """Write the mark: its sequence; or None, and nothing is stored, if the last is not at `expected` (0: none)."""
+        ...
+
+    async def move_relay_mark(self, shard: int, payload: bytes, mark: int) -> int | None:
+        """Write the mark in place of our own, which is at `mark`; as `relay` does."""
+        ...
+
+    async def relay(self, target: int, source: int, payload: bytes, mark: int) -> int | None:
+        """Store a tell: its sequence, or None, and nothing is stored, when the source's mark is not at `mark`.
+
+        None, too, when that mark was not written over this very connection: after another one began the server may
+        have lost what it had stored last, and the mark's sequence may be another message's.
+        """
+        ...
+
+    async def relayed(self, source: int, after: int, mark: int) -> list[InboxMessage]:
+        """The tells from a shard after a sequence, in order: all that stand before its mark, which is at `mark`."""
+        ...
+
+    async def end_of_commits(self) -> Position:
+        """The last position of the stream of commits, as its leader knows it."""
+        ...
+
+    async def commits_that_send(self, shard: int, after: Position, until: Position) -> list[StoredCommit]:
+        """The commits of a shard that send something, and maybe some that do not, in order and complete."""
+        ...
+
+    async def tells(self, target: int, after: int) -> list[InboxMessage]:
+        """Some of the tells to a shard after a sequence, in order and without a gap; none when there are no more."""
+        ...
+
+    async def send(self, target: int, payload: bytes, message_id: str) -> int:
+        """Store a client's tell, once for an id that comes again within two minutes; its sequence."""
+        ...
+
+    async def applied_mark(self, shard: int) -> int:
+        """Up to which sequence all tells to a shard are applied, as it was written last; 0 when it never was."""
+        ...
+
+    async def write_applied_mark(self, shard: int, sequence: int) -> None:
+        """Write that all tells to a shard up to this sequence are applied, which stays true."""
+        ...
+
+    async def follow(self, shard: int, rung: Callable[[], None]) -> Subscription:
+        """Call back when a tell to the shard was stored, and when some may have been; best effort."""
+        ...
+
+    def on_connected(self, connected: Callable[[], None]) -> Callable[[], None]:
+        """Call this with each new connection, until what is returned is called."""
+        ...
