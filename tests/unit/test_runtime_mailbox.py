@@ -103,6 +103,17 @@ async def test_each_bound_refuses_and_leaves_nothing_behind() -> None:
         assert (first.waiting, second.waiting, worker.admission.waiting, worker.counters.overloaded) == (3, 1, 4, 3)
 
 
+async def test_what_is_put_back_goes_before_all_that_waits_in_its_order() -> None:
+    async with node(config=replace(CONFIG, mailbox_max=10, waiting_max=10)) as runtime:
+        mailbox = Mailbox(ALICE, worker_of(runtime))
+        for id in ("a", "b", "c", "d"):
+            mailbox.receive(pending(id)[0])
+        first, second, third = mailbox.next(), mailbox.next(), mailbox.next()
+        mailbox.put_back(third)
+        mailbox.put_back_all([first, second])
+        assert [mailbox.next().command.id for _ in range(mailbox.waiting)] == ["a", "b", "c", "d"]
+
+
 async def test_only_what_waits_beyond_its_deadline_expires() -> None:
     async with node(config=CONFIG) as runtime:
         mailbox = Mailbox(ALICE, worker_of(runtime))
