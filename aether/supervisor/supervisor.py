@@ -7,7 +7,6 @@ beside PR_SET_PDEATHSIG, is how they learn that it died. They also inherit the n
 and must keep it as long as they live: it shows the next supervisor of this node that they do.
 """
 
-import faulthandler
 import gc
 import os
 import selectors
@@ -22,13 +21,11 @@ from secrets import token_hex
 from typing import NoReturn, assert_never
 
 from aether.config import (
-    NOTHING_NOTED,
     WORKER_JOINED,
     WORKER_LEFT,
     WORKER_READY,
     WORKER_STUCK,
     WORKER_UNREADY,
-    Noted,
     WorkerSpec,
 )
 from aether.supervisor.check import RunningCheck, start_check
@@ -39,6 +36,7 @@ from aether.supervisor.gateway_program import GatewayProgram
 from aether.supervisor.handover import Handover, hand_over
 from aether.supervisor.notify import notify
 from aether.supervisor.plan import step
+from aether.supervisor.signals import SignalQueue, block_signals, unblock_signals
 from aether.supervisor.source_watch import LOOK_EVERY_S, SourceWatch
 from aether.supervisor.state import (
     Asked,
@@ -69,29 +67,20 @@ from aether.supervisor.state import (
     initial,
 )
 from aether.supervisor.strays import Strays
+from aether.supervisor.worker_pipes import WorkerPipes
 from aether.system.embedded import EmbeddedServer, respawn, shut_down
-from aether.system.handler_note import make_note, read_note
+from aether.system.handler_note import make_note
 from aether.system.memory_kills import kills_for_memory
 from aether.system.node_claim import NodeClaim
 from aether.system.process import send_signal, set_process_name, spawn
 
-REQUESTS: Mapping[int, Request] = {
-    signal.SIGTERM: Request.DRAIN,
-    signal.SIGINT: Request.INTERRUPT,
-    signal.SIGHUP: Request.RELOAD,
-    signal.SIGTTIN: Request.MORE,
-    signal.SIGTTOU: Request.LESS,
-    signal.SIGUSR1: Request.DUMP,
-}
 _SIGNALS: Mapping[type[Terminate | Outdate | Dump | Kill], int] = {
     Terminate: signal.SIGTERM,
     Outdate: signal.SIGHUP,
     Dump: signal.SIGUSR1,
     Kill: signal.SIGKILL,
 }
-_HANDLED = frozenset({*REQUESTS, signal.SIGCHLD})
 _WAIT_MAX_S = 1.0
-_READ_BYTES = 4_096
 ROOM_BYTES_MIN = 16 * 1024 * 1024
 """Free bytes of a disk below which a server that stores nothing is left as it is: started anew it could not begin."""
 
@@ -136,70 +125,6 @@ def supervise(
         return supervisor.run(first or Tick())
 
 
-def block_signals() -> None:
-    """Hold back the supervisor's signals, until `supervise` handles them."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
-
-
-@dataclass(slots=True)
-class _Signals:
-    """The pipe in which signals queue."""
-
-    read_fd: int = -1
-    write_fd: int = -1
-
-    def __enter__(self) -> None:
-        block_signals()
-        self.read_fd, self.write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        for number in _HANDLED:
-            signal.signal(number, _only_enqueue)
-        signal.set_wakeup_fd(self.write_fd, warn_on_full_buffer=False)
-        faulthandler.register(signal.SIGUSR1, all_threads=True, chain=True)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
-
-    def __exit__(self, *_: object) -> None:
-        block_signals()
-        faulthandler.unregister(signal.SIGUSR1)
-        signal.set_wakeup_fd(-1)
-        os.close(self.read_fd)
-        os.close(self.write_fd)
-
-    def requests(self) -> list[Request]:
-        return [REQUESTS[number] for number in _read(self.read_fd) or b"" if number in REQUESTS]
-
-
-def _only_enqueue(_number: int, _frame: object) -> None:
-    """The interpreter has written the number into the pipe; there is nothing else to do."""
-
-
-@dataclass(slots=True)
-class _Pipes:
-    """The status pipes and the notes by worker, and the pipe that ends with the supervisor."""
-
-    parent_read_fd: int
-    parent_write_fd: int
-    status: dict[int, int] = field(default_factory=dict)
-    notes: dict[int, int] = field(default_factory=dict)
-
-    def read_status(self, pid: int) -> bytes:
-        """What a worker wrote since; at end-of-file its pipe is closed, so that waiting does not spin on it."""
-        if pid not in self.status:
-            return b""
-        said = _read(self.status[pid])
-        if said == b"":
-            os.close(self.status.pop(pid))
-        return said or b""
-
-    def noted(self, pid: int) -> Noted:
-        """What a worker was running."""
-        return read_note(self.notes[pid], time.monotonic()) if pid in self.notes else NOTHING_NOTED
-
-    def forget(self, pid: int) -> None:
-        for fd in (self.status.pop(pid, None), self.notes.pop(pid, None)):
-            if fd is not None:
-                os.close(fd)
-
-
 class _Supervisor:
     """One run: the only writer of its state."""
 
@@ -212,16 +137,16 @@ class _Supervisor:
         self._strays = Strays()
         self._kills_for_memory = kills_for_memory()
         self._exit_code: int | None = None
-        self.signals = _Signals()
+        self.signals = SignalQueue()
         if handover is None:
-            self._pipes = _Pipes(*os.pipe2(os.O_CLOEXEC))
+            self._pipes = WorkerPipes(*os.pipe2(os.O_CLOEXEC))
             server_pid = None if self._server is None else self._server.pid
             has_gateway = context.gateway is not None
             self._state = initial(config, token_hex(4), time.monotonic(), server_pid, has_gateway=has_gateway)
         else:
             status = {int(pid): fd for pid, fd in handover.status_fds.items()}
             notes = {int(pid): fd for pid, fd in handover.note_fds.items()}
-            self._pipes = _Pipes(handover.parent_read_fd, handover.parent_write_fd, status, notes)
+            self._pipes = WorkerPipes(handover.parent_read_fd, handover.parent_write_fd, status, notes)
             self._state = handover.state
 
     def run(self, first: Input) -> int:
@@ -359,7 +284,7 @@ class _Supervisor:
             self._around.say(f"worker {effect.slot} cannot be forked: {error.strerror}", "ERROR")
             return None
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+            unblock_signals()
             os.close(status_write_fd)
         self._pipes.status[pid] = status_read_fd
         self._pipes.notes[pid] = note_fd
@@ -428,7 +353,7 @@ class _Supervisor:
         except OSError as error:
             return RenewFailed(f"the fresh interpreter cannot be started: {error.strerror}")
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+            unblock_signals()
         raise AssertionError("an exec came back without an error")
 
     def _leave(self, code: int) -> None:
@@ -450,11 +375,3 @@ def _has_room(directory: Path) -> bool:
         return shutil.disk_usage(directory).free >= ROOM_BYTES_MIN
     except OSError:
         return False
-
-
-def _read(fd: int) -> bytes | None:
-    """What is in a pipe: None for nothing now, no bytes at its end."""
-    try:
-        return os.read(fd, _READ_BYTES)
-    except BlockingIOError:
-        return None
