@@ -278,6 +278,19 @@ def asked_at(error: AetherError, namespace: str, server: str) -> AetherError:
     return error
 
 
+def mark_asked(error: AetherError, asked: str) -> None:
+    """Note on an error that an ask raised it in a handler: `asked` is what was asked, as `account/bob.deposit`.
+
+    The mark stays in the handler's process. It tells an answer of another actor from what the handler says itself.
+    """
+    error.__dict__["_aether_asked"] = asked
+
+
+def asked_by(error: BaseException) -> str:
+    """What was asked in a handler when the error came out of an ask; "" for every other error."""
+    return str(getattr(error, "_aether_asked", ""))
+
+
 def nothing_stored(late: DeadlineExceeded) -> DeadlineExceeded:
     """The same error of a query: whether or not a query was answered, it has stored nothing."""
     details = {name: value for name, value in late.details.items() if name != "outcome_known"}

@@ -7,16 +7,19 @@ Assignments reach the state only while it is open (`set_open`), that is within a
 import inspect
 import re
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, overload
 
 from aether.errors import ActorFailed, StateChangedOutsideEvent
 from aether.ids import ActorId
+from aether.model.decider import Decider
 from aether.model.declared import Place, caller_frame, local_names, place_of_frame
 from aether.model.definition import Context, Detached, Scope
 from aether.model.handlers import handler_of, role_of
 
 CLOSED: frozenset[str] = frozenset()
 """The fields that may be assigned outside an `@event` method: none."""
+
+A = TypeVar("A", bound="Actor")
 
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -94,6 +97,23 @@ class Actor:
         that would not come back equal from its JSON. Raises RuntimeError where no turn is open.
         """
         self._aether_turn("emit").emit(event)
+
+    @overload
+    def ask(self, kind: type[A], key: str) -> A: ...
+    @overload
+    def ask(self, kind: str | Decider[Any, Any, Any], key: str) -> Any: ...
+    def ask(self, kind: Any, key: str) -> Any:
+        """A proxy of another actor, for an asynchronous handler: `await self.ask(Account, "bob").statement()`.
+
+        It is typed as a client's proxy is. The answer is waited for until the deadline of the running command, and this
+        actor is held meanwhile. A handler that runs again asks with the same command ids, so that what it asked for
+        happens once. Awaiting raises what the other actor answers; `ActorFailed` with the whole chain when that actor
+        waits for this answer already; `DeadlineExceeded`; `ActorFailed` for a command that a query asks for.
+
+        Raises `ActorFailed` in a plain or blocking handler and in an `@event` method, RuntimeError where no turn is
+        open.
+        """
+        return self._aether_turn("ask").ask(kind, key)
 
     def _aether_turn(self, what: str) -> Scope:
         if self._aether_open:

@@ -81,6 +81,13 @@ class Scope(Protocol):
         """Record the event and apply it at once. Raises `ActorFailed` in a query, or for an event without a handler."""
         ...
 
+    def ask(self, kind: Any, key: str) -> Any:
+        """A proxy of another actor, whose answers an asynchronous handler awaits.
+
+        Raises `ActorFailed` in a handler that cannot await, RuntimeError outside of one.
+        """
+        ...
+
 
 class Detached:
     """The scope of a state that was read and belongs to its reader: it knows its version and runs no command."""
@@ -102,6 +109,10 @@ class Detached:
     def emit(self, event: object) -> None:
         """Raises RuntimeError."""
         raise self._refusal("emit")
+
+    def ask(self, kind: Any, key: str) -> Any:
+        """Raises RuntimeError."""
+        raise self._refusal("ask")
 
     def _refusal(self, what: str) -> RuntimeError:
         return RuntimeError(f"self.{what} needs a running command, and this is a copy of the state of {self._actor_id}")

@@ -15,6 +15,8 @@ class Connection(Protocol):
     @property
     def namespace(self) -> str: ...  # noqa: D102 - a field
     @property
+    def server(self) -> str: ...  # noqa: D102 - a field
+    @property
     def shards(self) -> int: ...  # noqa: D102 - a field
     @property
     def transport(self) -> Transport: ...  # noqa: D102 - a field

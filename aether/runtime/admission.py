@@ -1,7 +1,12 @@
 """Admission: how many commands may wait for an answer in one worker. The one writer of that number."""
 
+from collections.abc import Sequence
+
 from aether.errors import Overloaded
 from aether.runtime.counters import Counters
+
+CHAIN_MAX = 32
+"""How many actors may wait for each other's answers in one chain."""
 
 
 class Admission:
@@ -17,9 +22,13 @@ class Admission:
         self._counters = counters
         self.waiting = 0
 
-    def admit(self) -> None:
-        """Count one more command. Raises `Overloaded` at `waiting_max`."""
-        if self.waiting >= self._waiting_max:
+    def admit(self, chain: Sequence[str] = ()) -> None:
+        """Count one more command, for which the actors of `chain` wait. Raises `Overloaded` at `waiting_max`.
+
+        For each actor that waits so many more are admitted. Else commands that have been admitted could wait for
+        others that never are.
+        """
+        if self.waiting >= self._waiting_max and self.waiting >= self._waiting_max * (1 + min(len(chain), CHAIN_MAX)):
             raise self.refusal(f"the worker has {self._waiting_max} commands waiting", "waiting_max")
         self.waiting += 1
 

@@ -16,6 +16,8 @@ from typing import Any
 
 from aether.errors import ActorFailed, AetherError, DeadlineExceeded
 from aether.ids import ActorId
+from aether.model.proxy import ActorRef
+from aether.runtime.asks import HandlerAsks, refusal_to_ask
 from aether.runtime.handler_task import HandlerResult, innermost_frame, noted, result_of, run_handler
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.protocols import RunningTurn
@@ -25,10 +27,14 @@ log = logging.getLogger("aether.turn")
 
 
 class Handler:
-    """Start it once, by `start_task` or `start_thread`. `in_thread` says which it was."""
+    """Start it once, by `start_task` or `start_thread`. `in_thread` says which it was.
+
+    `put_off` says that it has asked others while commands before it wait for their commit: see `ask`.
+    """
 
     __slots__ = (
         "_actor_id",
+        "_asks",
         "_command",
         "_command_id",
         "_deadline_s",
@@ -42,10 +48,13 @@ class Handler:
         "_worker",
         "in_thread",
         "lock",
+        "put_off",
     )
 
     def __init__(self, turn: RunningTurn, worker: WorkerContext, actor_id: ActorId, pending: PendingCommand) -> None:
         self.in_thread = False
+        self.put_off = False
+        self._asks: HandlerAsks | None = None
         self.lock = Lock()
         self._turn: RunningTurn | None = turn
         self._worker = worker
@@ -77,9 +86,27 @@ class Handler:
         future.add_done_callback(self._thread_done)
         self._timer = self._worker.loop.call_later(timeout_s, self._overdue)
 
+    def ask(self, kind: ActorRef, key: str, *, alone: bool) -> Any:
+        """A proxy of another actor. Raises `ActorFailed` in a thread, which cannot await.
+
+        A handler that is not `alone` in its turn is cancelled and put off: a command before it waits for the commit,
+        and what is asked may wait for the answer to that command. It runs once more in the next turn.
+        """
+        asks = self._worker.asks
+        if self.in_thread:
+            raise refusal_to_ask(self._actor_id, self._pending.type)
+        asks.command_types.add(self._pending.type)
+        if not alone:
+            self.put_off = True
+            raise asyncio.CancelledError("the handler runs once more, when the commands before it are answered")
+        if self._asks is None:
+            self._asks = HandlerAsks(asks, self._actor_id, self._pending)
+        return self._asks.proxy(kind, key)
+
     def abandon(self) -> None:
         """Its machine has ended: cancel it, and hold the actor until it has ended."""
         self._turn = None
+        self._end_asks()
         self._worker.hold(self._actor_id, self._command)
         if self._future is not None:
             self._future.cancel()  # if it has not begun
@@ -127,9 +154,14 @@ class Handler:
 
     def _detach(self, error: AetherError) -> None:
         self._detached = True
+        self._end_asks()
         self._worker.hold(self._actor_id, self._command)
         if self._turn is not None:
             self._turn.handler_detached(error)
+
+    def _end_asks(self) -> None:
+        if self._asks is not None:
+            self._asks.end()
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
@@ -164,6 +196,7 @@ class Handler:
 
     def _ended(self, end: HandlerResult) -> None:
         self._cancel_timer()
+        self._end_asks()
         if self._detached or self._turn is None:
             self._worker.let_go(self._actor_id)
         else:

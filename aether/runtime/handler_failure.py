@@ -3,8 +3,17 @@
 import asyncio
 import logging
 
-from aether.errors import ActorFailed, AetherError, InvalidCommand, Rejected, StateChangedOutsideEvent
+from aether.errors import (
+    ActorFailed,
+    AetherError,
+    DeadlineExceeded,
+    InvalidCommand,
+    Rejected,
+    StateChangedOutsideEvent,
+    asked_by,
+)
 from aether.ids import ActorId
+from aether.runtime.asks import passed_on
 from aether.runtime.counters import Counters
 from aether.runtime.pending_command import PendingCommand
 from aether.wire import encode_error
@@ -28,10 +37,15 @@ def _described(error: BaseException, pending: PendingCommand, actor_id: ActorId,
 
     A handler cannot speak for the runtime: callers retry `Unavailable`, and believe what `DeadlineExceeded` says.
     """
-    if isinstance(error, Rejected | InvalidCommand):
+    asked = asked_by(error)
+    heard = passed_on(error, asked, pending.type.name) if asked else error
+    if isinstance(heard, Rejected | InvalidCommand):
         counters.commands_rejected += 1
         pending.counts.rejected += 1
-        return error
+        return heard
+    if asked and isinstance(heard, DeadlineExceeded):
+        pending.counts.timed_out += 1
+        return heard
     counters.handlers_failed += 1
     pending.counts.failed += 1
     command = pending.command
@@ -40,11 +54,14 @@ def _described(error: BaseException, pending: PendingCommand, actor_id: ActorId,
         exc_info=error,
         extra={"actor": str(actor_id), "command": command.command, "command_id": command.id},
     )
-    if isinstance(error, StateChangedOutsideEvent):
-        return error
-    what = f"{type(error).__name__}: {error}"
-    if isinstance(error, ActorFailed):
-        what = error.message
+    if isinstance(heard, StateChangedOutsideEvent):
+        return heard
+    what = f"{type(heard).__name__}: {heard}"
+    if isinstance(heard, ActorFailed):
+        what = heard.message
     elif isinstance(error, asyncio.CancelledError):
         what = "CancelledError: its own code cancelled it, or something that it waited for"
-    return ActorFailed(f"{command.command} failed: {what}", actor=str(actor_id), command_id=command.id)
+    failed = ActorFailed(f"{command.command} failed: {what}", actor=str(actor_id), command_id=command.id)
+    if asked and isinstance(heard, ActorFailed):
+        failed.details = {**heard.details, **failed.details}
+    return failed

@@ -20,6 +20,7 @@ from aether.errors import (
 )
 from aether.ids import ActorId, Position, Version
 from aether.model.definition import ActorType, Context, State
+from aether.model.proxy import ActorRef
 from aether.names import event_source
 from aether.ports import AppendOutcome, Committed, Conflict, Fenced, Refused, StoredCommit
 from aether.runtime.activation import replay
@@ -161,6 +162,13 @@ class VirtualMachine:
         if turn is None:
             raise RuntimeError("an event can only be emitted by a running command handler")
         turn.emit(event)
+
+    def ask(self, kind: ActorRef, key: str) -> Any:
+        """A proxy of another actor. Raises `ActorFailed` in a handler that cannot await, RuntimeError outside."""
+        turn = self._turn
+        if turn is None:
+            raise RuntimeError("another actor can only be asked by a running command handler")
+        return turn.ask(kind, key)
 
     # ------------------------------------------------------------------------------------------ commands
 

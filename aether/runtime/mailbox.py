@@ -56,7 +56,7 @@ class Mailbox:
         if self.is_full:
             what = f"{self._actor_id} has {worker.config.mailbox_max} commands waiting"
             raise worker.admission.refusal(what, "mailbox_max")
-        worker.admission.admit()
+        worker.admission.admit(pending.command.chain)
         self._open[command_id] = pending
         self._queue.append(pending)
         return True
@@ -81,6 +81,11 @@ class Mailbox:
         self._queue.extendleft(reversed(list(commands)))
 
     # ------------------------------------------------------------------------------------------ out
+
+    @property
+    def first(self) -> PendingCommand:
+        """The command that has waited longest. Raises IndexError when none waits."""
+        return self._queue[0]
 
     def next(self) -> PendingCommand:
         """The command that has waited longest, for the turn. Raises IndexError when none waits."""

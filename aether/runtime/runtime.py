@@ -9,12 +9,13 @@ import logging
 import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from aether.background import Background
-from aether.config import Loss, RuntimeConfig
+from aether.config import CallConfig, Loss, RuntimeConfig
 from aether.core.actor.batching import Batching, CommitBatching
 from aether.core.backoff import Backoff
 from aether.core.health import Health
@@ -25,6 +26,7 @@ from aether.model.actor import Actor
 from aether.model.model import Model
 from aether.model.proxy import ActorRef, AnyDecider, proxy_of, reply_of
 from aether.ports import Connection, Delivery, EventStore, Lease, WorkerNote
+from aether.runtime.asks import Asks
 from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
 from aether.runtime.health_log import log_health
@@ -49,6 +51,9 @@ from aether.wire import (
 A = TypeVar("A", bound=Actor)
 
 log = logging.getLogger("aether.runtime")
+
+ASKS_TIMEOUT_S = 5.0
+"""How long a drain waits for handlers that ask before the worker takes no more commands, those of asks included."""
 
 CANCEL_TIMEOUT_S = 1.0
 """How long a cancelled handler may take to end after a drain that took too long."""
@@ -179,6 +184,7 @@ class Runtime:
             health=self.health,
             note=self._note,
             deployment=self._deployment,
+            asks=Asks(self._model, connection, CallConfig(), self._jitter, self._spawn),
             lifespan=self._lifespan,
         )
         self._router.open(self._worker)
@@ -248,12 +254,14 @@ class Runtime:
         self._worker = None
         self._router.close()
         await self._background.stop(CANCEL_TIMEOUT_S)
+        await worker.asks.close()
         worker.threads.shutdown(wait=False, cancel_futures=True)
         if self._lifespan is not None:
             await self._lifespan.exit()
 
     async def _drain(self) -> None:
         assert self._worker is not None
+        await self.finish_asks()
         snapshots = self._worker.snapshots
         await asyncio.gather(*(self.leave_shard(shard) for shard in self._served.shards))
         self._take_delivered()
@@ -265,6 +273,18 @@ class Runtime:
                 if machine.idle:
                     machine.retire()
         await snapshots.flush()
+
+    async def finish_asks(self) -> None:
+        """Wait until no command is open, for `ASKS_TIMEOUT_S` at most; not at all where no handler has asked others.
+
+        What they ask may have to be answered by this runtime, so it goes on to serve meanwhile.
+        """
+        if self._worker is None or not self._worker.asks.command_types:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ASKS_TIMEOUT_S):
+                while active := [one for one in self._router.registry if not one.idle]:
+                    await active[0].wait_idle()
 
     async def __aenter__(self) -> "Runtime":
         await self.start()

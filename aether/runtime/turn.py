@@ -13,6 +13,8 @@ from typing import Any
 from aether.core.actor.commit_draft import CommitDraft, EmittedEvent, IdRetention
 from aether.errors import ActorFailed, AetherError, DeadlineExceeded, InvalidCommand, StateChangedOutsideEvent
 from aether.model.definition import Context
+from aether.model.proxy import ActorRef
+from aether.runtime.asks import refusal_to_ask
 from aether.runtime.earlier_answer import earlier_answer
 from aether.runtime.fold import Fold
 from aether.runtime.handler import Handler
@@ -128,6 +130,15 @@ class Turn:
                 raise RuntimeError("the handler's command is over: nothing of it is stored any more")
             self.draft.emit(emitted)
 
+    def ask(self, kind: ActorRef, key: str) -> Any:
+        """A proxy of another actor. Raises `ActorFailed` in a handler that cannot await, RuntimeError outside."""
+        running = self._running
+        if running is None or running_command.get() is not running:
+            raise RuntimeError("another actor can only be asked by the command handler that runs now")
+        if self._handler is None:
+            raise refusal_to_ask(self._machine.actor_id, running.type)
+        return self._handler.ask(kind, key, alone=not self.draft.replies)
+
     def cancel(self) -> None:
         """Its machine has ended: a handler that runs is cancelled, and its actor held until it ends."""
         if self._handler is not None:
@@ -151,6 +162,8 @@ class Turn:
         draft, mailbox, worker, shard = self.draft, self._mailbox, self._worker, self._machine.shard
         commands_max = worker.config.turn_commands_max
         while mailbox.waiting and commands_max > 0 and draft.bytes < TURN_BYTES_MAX and not self.rebuild:
+            if draft.replies and worker.asks.command_types and mailbox.first.type in worker.asks.command_types:
+                break  # it waits for other actors, which may wait for the answers before it
             commands_max -= 1
             if not worker.owns(shard):
                 mailbox.drop(mailbox.next())
@@ -243,9 +256,15 @@ class Turn:
             self._machine.fault(fault)
 
     def _take_end(self, end: HandlerResult, late: bool) -> None:
-        pending, self._awaited, self._handler = self._awaited, None, None
+        pending, handler, self._awaited, self._handler = self._awaited, self._handler, None, None
         assert pending is not None
+        assert handler is not None
         error = end.error
+        if handler.put_off:
+            self._undo()
+            self._mailbox.put_back(pending)
+            self._machine.turn_over()
+            return
         if error is None:
             if not self._succeeded(pending, end.result):
                 return

@@ -17,6 +17,7 @@ from aether.ids import ActorId
 from aether.log_lines import Repeated, words
 from aether.ports import Clock, Delivery, HandlerNote, Lease, Unknown, WorkerNote
 from aether.runtime.admission import Admission
+from aether.runtime.asks import Asks
 from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
 from aether.runtime.handler_failure import encode_failure
@@ -93,6 +94,7 @@ class WorkerContext:
         threads: Executor,
         health: Health,
         deployment: Callable[[], str],
+        asks: Asks,
         note: WorkerNote | None = None,
         lifespan: Resources | None = None,
     ) -> None:
@@ -112,6 +114,7 @@ class WorkerContext:
         self.discard = discard
         self.threads = threads
         self.health = health
+        self.asks = asks
         self._deployment = deployment
         self.unsure = False
         """Whether the last append was refused or has no known outcome: then a stored one is news."""

@@ -79,6 +79,10 @@ class _Turn:
             raise ActorFailed(f"the query {self.running.name} emitted an event")
         self.events.append(self._apply(event))
 
+    def ask(self, kind: Any, key: str) -> Any:
+        """Raises: there is no other actor here."""
+        raise RuntimeError("given() runs one actor alone: test what it asks of others with aether.testing.local_pool")
+
     def _apply(self, event: object) -> object:
         same = self._actor_type.event_type_of(event).encode_checked(event)[1]
         self.state = self._actor_type.evolve(self.state, same)

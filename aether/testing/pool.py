@@ -134,6 +134,8 @@ class LocalPool:
         """Close the client and drain the workers, those that have started."""
         if self._untyped is not None:
             self._untyped.close()
+        for worker in self._workers:  # one may wait for an actor of another
+            await worker.runtime.finish_asks()
         for worker in self._workers:
             await worker.stop()
 

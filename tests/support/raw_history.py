@@ -16,6 +16,7 @@ class RawEvent:
     type: str
     command_id: str
     data: dict[str, object]
+    causation_id: str = ""
 
 
 async def raw_events(url: str, namespace: str) -> dict[str, list[RawEvent]]:
@@ -31,7 +32,15 @@ async def raw_events(url: str, namespace: str) -> dict[str, list[RawEvent]]:
         message = await subscription.next_msg(timeout=10)
         at = message.metadata.sequence.stream
         found.setdefault(message.subject, []).extend(
-            RawEvent(at, event["source"], int(event["id"]), event["type"], event["commandid"], event["data"])
+            RawEvent(
+                at,
+                event["source"],
+                int(event["id"]),
+                event["type"],
+                event["commandid"],
+                event["data"],
+                event["causationid"],
+            )
             for event in json.loads(message.data)
         )
     await connection.close()

@@ -38,6 +38,10 @@ class Turn:
         self.state = self.actor_type.evolve(self.state, same)
         self.events.append((event_type.name, raw))
 
+    def ask(self, kind: Any, key: str) -> Any:
+        """No other actor."""
+        raise RuntimeError("no other actor")
+
     def run(self, command: str, *args: Any, **kwargs: Any) -> Any:
         """Call a command as a client would; what it returns, through its JSON. Not for asynchronous handlers."""
         command_type = self.actor_type.commands[command]
