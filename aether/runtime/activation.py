@@ -11,10 +11,16 @@ from aether.runtime.protocols import Machine
 from aether.runtime.worker_context import WorkerContext
 
 
-async def replay(machine: Machine, worker: WorkerContext, delay_s: float) -> None:
-    """Replay until it succeeds, or no caller waits any more, or the history says that it cannot."""
+async def replay(machine: Machine, worker: WorkerContext, delay_s: float, *, activates: bool = False) -> None:
+    """Replay until it succeeds, or no caller waits any more, or the history says that it cannot.
+
+    How long it took is measured if it `activates` the machine: the later ones are repairs.
+    """
+    begun_s = worker.clock.boot_s()
     try:
         await _replay(machine, worker, delay_s)
+        if activates and not machine.stopped:
+            worker.counters.activation_seconds.observe(worker.clock.boot_s() - begun_s)
     except BaseException as error:
         if machine.stopped:  # and with it, this was cancelled
             raise

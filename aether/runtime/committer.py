@@ -147,6 +147,7 @@ class Committer:
         """Whether the commit may be sent now. If not, its machine hears of it as of any outcome."""
         try:
             if self._lease.valid(commit.shard, now_s):
+                commit.sent_s = now_s
                 return True
             self._counters.commits_fenced += 1
             commit.sent = False
@@ -186,10 +187,12 @@ class Committer:
 
     def _measure(self, commits: list[PendingCommit], batch: CommitBatch | None) -> None:
         """What these outcomes say of how fast the store is; `batch` was under way when they came."""
-        now_s, singles = self._now_s(), 0
+        now_s, singles, seconds = self._now_s(), 0, self._counters.commit_seconds
         for commit in commits:
-            if commit.sent and commit.batch is None:
-                singles += 1
+            if commit.sent:
+                seconds.observe(now_s - commit.sent_s)
+                if commit.batch is None:
+                    singles += 1
         if singles:
             self._batching.singles_done(singles, self._in_flight, now_s)
         if batch is not None and self._batch is None:

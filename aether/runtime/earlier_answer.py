@@ -17,14 +17,22 @@ def earlier_answer(
     if command_log is None:
         return None
     if pending.type.query:  # of queries only those are remembered that have ended workers
-        return None if command_log.get(f"{LOST_ONCE}{command_id}") is None else command_log.get(command_id)
+        if command_log.get(f"{LOST_ONCE}{command_id}") is None:
+            return None
+        pending.counts.duplicate += 1
+        return command_log.get(command_id)
     command_log.forget_expired(now_s)
     answer = command_log.get(command_id)
     if answer is not None:
         worker.counters.duplicates += 1
         digest = command_log.digest(command_id)
-        return answer if digest in ("", pending.digest) or not pending.digest else other_command(pending)
+        if pending.digest and digest not in ("", pending.digest):
+            pending.counts.invalid += 1
+            return other_command(pending)
+        pending.counts.duplicate += 1
+        return answer
     if len(command_log) + replies >= worker.config.command_log_max:
+        pending.counts.overloaded += 1
         why = f"{fold.actor_id} remembers {len(command_log)} commands, the most it may"
         return encode_error(worker.admission.refusal(why, "command_log_max"))
     return None

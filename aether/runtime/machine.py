@@ -273,6 +273,8 @@ class VirtualMachine:
         answer = encode_error(Unavailable(f"nothing was stored: {reason}"))
         self._replay_again()
         for reply in turn.draft.replies:
+            if reply.reply is not None:  # else its refusal is counted
+                reply.pending.counts.unavailable += 1
             mailbox.answer(reply.pending, answer)
 
     def _committed(self, turn: Turn, mailbox: Mailbox, position: Position) -> None:
@@ -293,7 +295,7 @@ class VirtualMachine:
 
     def begin(self) -> None:
         """Start the first replay. Called once, by the registry."""
-        self._worker.spawn(replay(self, self._worker, 0.0))
+        self._worker.spawn(replay(self, self._worker, 0.0, activates=True))
 
     def _replay_again(self, wait: bool = False) -> None:
         self._phase = advance(self._phase, Trigger.REPLAY_NEEDED)
@@ -461,6 +463,7 @@ class VirtualMachine:
     def _tell(self, commands: list[PendingCommand], error: AetherError) -> None:
         answer = encode_error(error)
         for pending in commands:
+            pending.counts.refused(error)
             for delivery in pending.deliveries:
                 self._worker.respond(delivery, answer)
 

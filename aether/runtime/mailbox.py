@@ -67,9 +67,11 @@ class Mailbox:
             what = f"{worker.config.mailbox_max} deliveries of one command wait for its answer"
             raise worker.admission.refusal(what, "mailbox_max")
         if not twin.is_same(pending):
+            pending.counts.invalid += 1
             worker.respond(pending.deliveries[0], other_command(pending))
             return
         worker.counters.duplicates += 1
+        pending.counts.duplicate += 1
         twin.merge(pending)
 
     def put_back(self, pending: PendingCommand) -> None:
@@ -94,8 +96,10 @@ class Mailbox:
     def answer(self, pending: PendingCommand, answer: bytes) -> None:
         """Answer a command of the turn for good, to every caller who sent it."""
         self._close(pending)
+        measured: PendingCommand | None = pending
         for delivery in pending.deliveries:
-            self._worker.respond(delivery, answer)
+            self._worker.respond(delivery, answer, measured)
+            measured = None  # once, however many callers wait for it
 
     def drop(self, pending: PendingCommand) -> None:
         """Forget a command of the turn without an answer, because the lease has ended: its callers ask the owner."""
@@ -106,7 +110,9 @@ class Mailbox:
         """Answer all that wait with an error that came before they ran."""
         answer = encode_error(error)
         while self._queue:
-            self.answer(self._queue.popleft(), answer)
+            pending = self._queue.popleft()
+            pending.counts.refused(error)
+            self.answer(pending, answer)
 
     def expire(self, why: AetherError) -> None:
         """Answer those that wait beyond their deadline; `why` says what they waited for."""
@@ -115,6 +121,7 @@ class Mailbox:
         self._queue = deque(one for one in waiting if one.expires_s > now_s)
         for one in waiting:
             if one.expires_s <= now_s:
+                one.counts.timed_out += 1
                 self.answer(one, encode_error(DeadlineExceeded(f"the history could not be read in time: {why}")))
 
     def abandon(self) -> tuple[list[PendingCommand], list[PendingCommand]]:

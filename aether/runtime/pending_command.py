@@ -22,6 +22,7 @@ class PendingCommand:
 
     - `expires_s`: the latest deadline of its deliveries, Unix seconds.
     - `fresh`: its deliveries were the first send of its id, and no append that may be stored holds it.
+    - `arrived_s`: when its first delivery arrived, boot time in seconds.
     - `counts`: where the outcome is counted; `late`: its handler was still at work at its deadline, which is counted.
     - `digest`: of the command and arguments that the caller gave the id to; empty for an id that the library made.
       `remembered_until_s`: until when an id that the caller gave is remembered, Unix seconds.
@@ -29,6 +30,7 @@ class PendingCommand:
 
     __slots__ = (
         "args",
+        "arrived_s",
         "command",
         "counts",
         "deliveries",
@@ -49,6 +51,7 @@ class PendingCommand:
         expires_s: float,
         counts: CommandCounts,
         digest: str = "",
+        arrived_s: float = 0.0,
     ) -> None:
         self.command = command
         self.type = type_
@@ -59,6 +62,7 @@ class PendingCommand:
         self.digest = digest
         self.remembered_until_s = 0.0
         self.counts = counts
+        self.arrived_s = arrived_s
         self.late = False
 
     def merge(self, other: "PendingCommand") -> None:

@@ -24,7 +24,8 @@ class PendingCommit:
     """One commit. The store calls it with its outcome, which then waits in the stage `outcomes`.
 
     - `expected`: the position of the actor's commit before this one. `on_outcome`: its machine, which gets the outcome.
-    - `sent`: it counts as in flight. `batch`: what it was sent with, if not on its own.
+    - `sent`: it counts as in flight. `sent_s`: when it left, boot time in seconds. `batch`: what it was sent with, if
+      not on its own.
     - `lease_valid`: whether the lease of a shard is valid at this instant.
     """
 
@@ -38,6 +39,7 @@ class PendingCommit:
         "outcome",
         "payload",
         "sent",
+        "sent_s",
         "shard",
     )
 
@@ -55,6 +57,7 @@ class PendingCommit:
         self._lease_valid = lease_valid
         self.outcome: AppendOutcome | None = None
         self.sent = True
+        self.sent_s = 0.0
         self.batch: CommitBatch | None = None
         self.actor_id = actor_id
         self.shard = shard

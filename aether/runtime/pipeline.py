@@ -27,13 +27,14 @@ from aether.runtime.stage import Stage, StagePipeline
 
 
 class OutgoingAnswer:
-    """An encoded answer, and the delivery whose caller gets it."""
+    """An encoded answer, and the delivery whose caller gets it. `measured`: the command whose time ends with it."""
 
-    __slots__ = ("answer", "delivery")
+    __slots__ = ("answer", "delivery", "measured")
 
-    def __init__(self, delivery: Delivery, answer: bytes) -> None:
+    def __init__(self, delivery: Delivery, answer: bytes, measured: PendingCommand | None) -> None:
         self.delivery = delivery
         self.answer = answer
+        self.measured = measured
 
 
 class CommandPipeline(StagePipeline):

@@ -107,14 +107,14 @@ class Router:
         return self._model.actor_type(kind)
 
     def _decode_all(self, deliveries: list[Delivery]) -> None:
-        now_s = 0.0
+        now_s = arrived_s = 0.0
         for delivery in deliveries:
             try:
                 if not now_s and self._worker is not None:
-                    now_s = self._worker.clock.wall_s()
-                self._decode(delivery, now_s)
+                    now_s, arrived_s = self._worker.clock.wall_s(), self._worker.clock.boot_s()
+                self._decode(delivery, now_s, arrived_s)
             except BaseException as error:  # SystemExit too: arguments are made by users' code
-                self._not_taken(delivery, error)
+                self._not_taken(delivery, error, self._counts_of(delivery))
 
     def _enqueue_all(self, arrivals: list[PendingCommand]) -> None:
         now_s = 0.0
@@ -125,31 +125,41 @@ class Router:
                     now_s = self._worker.clock.boot_s()
                 self.registry.use(delivery.actor_id, now_s).receive(pending)
             except AetherError as error:  # there is no room, or no such kind
-                self._not_taken(delivery, error)
+                self._not_taken(delivery, error, pending.counts)
             except BaseException as error:
                 machine = self.registry.get(delivery.actor_id)
                 if machine is not None:
                     machine.fault(error)
-                self._not_taken(
-                    delivery, Unavailable(f"{delivery.actor_id} could not be reached: a fault of its worker")
-                )
+                why = Unavailable(f"{delivery.actor_id} could not be reached: a fault of its worker")
+                self._not_taken(delivery, why, pending.counts)
 
-    def _not_taken(self, delivery: Delivery, error: BaseException) -> None:
+    def _counts_of(self, delivery: Delivery) -> CommandCounts:
+        """Where a command that was not taken is counted: under no name when the model does not have it."""
+        try:
+            name = decode_command(delivery.payload).command
+        except AetherError:
+            name = ""
+        known = self._counters.by_command.get((delivery.actor_id.kind, name))
+        return known if known is not None else self._counters.of("", "")
+
+    def _not_taken(self, delivery: Delivery, error: BaseException, counts: CommandCounts) -> None:
         worker = self._worker
         if worker is not None and _may_be_foreign(error):
             error = worker.foreign(error)
         if isinstance(error, AetherError):
             try:
                 self._respond(delivery, encode_error(error))
+                counts.refused(error)
                 return
             except BaseException as unspeakable:  # an error of users' own
                 error = unspeakable
+        counts.failed += 1
         actor = str(delivery.actor_id)
         log.error("a command could not be taken", exc_info=error, extra={"actor": actor})
         why = f"the command could not be taken: {type(error).__name__}; see the worker's log"
         self._respond(delivery, encode_error(ActorFailed(why, actor=actor)))
 
-    def _decode(self, delivery: Delivery, now_s: float) -> None:
+    def _decode(self, delivery: Delivery, now_s: float, arrived_s: float) -> None:
         worker = self._worker
         if worker is None:
             raise Unavailable("the worker is stopping")
@@ -158,7 +168,7 @@ class Router:
         expires_s = command.deadline.timestamp()
         _check_deadline(command, expires_s, now_s)
         if command.command.startswith(SYSTEM_COMMAND_PREFIX):
-            self._route_system(delivery, command, actor_type, worker)
+            self._route_system(delivery, command, actor_type, worker, arrived_s)
             return
         command_type = actor_type.commands.get(command.command)
         if command_type is None:
@@ -168,21 +178,27 @@ class Router:
             _check_appends(worker)
         given = "" if command.attempt or command_type.query else digest(command.command, args)
         worker.pipeline.arrivals.add(
-            PendingCommand(command, command_type, args, delivery, expires_s, self._counts[command_type], given)
+            PendingCommand(
+                command, command_type, args, delivery, expires_s, self._counts[command_type], given, arrived_s
+            )
         )
 
-    def _route_system(self, delivery: Delivery, command: Command, actor_type: ActorType, worker: WorkerContext) -> None:
+    def _route_system(
+        self, delivery: Delivery, command: Command, actor_type: ActorType, worker: WorkerContext, arrived_s: float
+    ) -> None:
         if command.command != STATE_COMMAND:
             raise unknown_command(command.command, actor_type)
         version = decode_state_args(bytes(command.args))
         expires_s = command.deadline.timestamp()
-        if version is not None:
-            left_s = expires_s - worker.clock.wall_s()
-            self._state_at_version.answer(delivery, actor_type, version, left_s, worker)
-            return
         query = self._state_queries[actor_type.kind]
         counts = self._counts[query]
-        worker.pipeline.arrivals.add(PendingCommand(command, query, delivery.actor_id, delivery, expires_s, counts))
+        if version is not None:
+            left_s = expires_s - worker.clock.wall_s()
+            self._state_at_version.answer(delivery, actor_type, version, left_s, worker, counts)
+            return
+        worker.pipeline.arrivals.add(
+            PendingCommand(command, query, delivery.actor_id, delivery, expires_s, counts, arrived_s=arrived_s)
+        )
 
     def _respond(self, delivery: Delivery, answer: bytes) -> None:
         if self._worker is not None:

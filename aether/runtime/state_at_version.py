@@ -11,6 +11,7 @@ from typing import Any
 from aether.errors import ActorFailed, AetherError, DeadlineExceeded, UnreadableEvent
 from aether.model.definition import ActorType, State
 from aether.ports import Delivery, EventStore
+from aether.runtime.counters import CommandCounts
 from aether.runtime.replay import fold_until
 from aether.runtime.state_query import encode_state_reply, not_there_yet
 from aether.runtime.worker_context import WorkerContext
@@ -27,11 +28,17 @@ class StateAtVersion:
         self._readings: set[asyncio.Task[Any]] = set()
 
     def answer(
-        self, delivery: Delivery, actor_type: ActorType, version: int, within_s: float, worker: WorkerContext
+        self,
+        delivery: Delivery,
+        actor_type: ActorType,
+        version: int,
+        within_s: float,
+        worker: WorkerContext,
+        counts: CommandCounts,
     ) -> None:
         """Answer with the state at `version`, in the background. Raises `Overloaded` at `waiting_max`."""
         worker.admission.admit()
-        reading = worker.spawn(self._answer(delivery, actor_type, version, within_s, worker))
+        reading = worker.spawn(self._answer(delivery, actor_type, version, within_s, worker, counts))
         self._readings.add(reading)
         reading.add_done_callback(self._readings.discard)
 
@@ -41,8 +48,16 @@ class StateAtVersion:
             await asyncio.wait(self._readings)
 
     async def _answer(
-        self, delivery: Delivery, actor_type: ActorType, version: int, within_s: float, worker: WorkerContext
+        self,
+        delivery: Delivery,
+        actor_type: ActorType,
+        version: int,
+        within_s: float,
+        worker: WorkerContext,
+        counts: CommandCounts,
     ) -> None:
+        failure: AetherError | None = None
+        answer = b""
         try:
             async with asyncio.timeout(within_s), worker.activations:
                 fold = await fold_until(self._store, delivery.actor_id, actor_type, version)
@@ -50,15 +65,19 @@ class StateAtVersion:
                 raise not_there_yet(delivery.actor_id, version, fold.version)
             reply = encode_state_reply(delivery.actor_id, fold.version, _encoded(actor_type, fold.state))
             answer = encode_answer(reply, fold.version, fold.position)
+            counts.ok += 1
         except TimeoutError:
-            answer = encode_error(DeadlineExceeded("the history was not read in time", outcome_known=True))
+            failure = DeadlineExceeded("the history was not read in time", outcome_known=True)
         except AetherError as error:
-            answer = encode_error(worker.foreign(error) if isinstance(error, UnreadableEvent) else error)
+            failure = worker.foreign(error) if isinstance(error, UnreadableEvent) else error
         except Exception as error:
             log.exception("an earlier state cannot be shown", extra={"actor": str(delivery.actor_id)})
-            answer = encode_error(ActorFailed(repr(error), actor=str(delivery.actor_id)))
+            failure = ActorFailed(repr(error), actor=str(delivery.actor_id))
         finally:
             worker.admission.release()
+        if failure is not None:
+            counts.refused(failure)
+            answer = encode_error(failure)
         worker.respond(delivery, answer)
 
 

@@ -317,6 +317,7 @@ class Turn:
         if len(chunk) + 2 > bytes_max:
             what = f"the events and the reply of {pending.type.name}"
             message = f"{what} take {len(chunk)} bytes, a commit at most {bytes_max}; nothing was stored"
+            pending.counts.invalid += 1
             self._refused(pending, encode_error(InvalidCommand(message)))
         elif draft.bytes + len(chunk) + 1 > bytes_max:
             self._undo()
@@ -352,6 +353,7 @@ class Turn:
             self.draft.accept(pending, reply, chunk)
         elif not self.draft.has_events:
             message = f"the reply of {pending.type.name} takes {len(reply)} bytes, more than can be stored"
+            pending.counts.failed += 1
             self._refused(pending, encode_error(ActorFailed(message, actor=str(self._machine.actor_id))))
         else:
             self._put_off(pending)

@@ -219,14 +219,16 @@ class WorkerContext:
         """Whether the shard's lease is valid at this instant: without it no command is run."""
         return self.lease.valid(shard, self.clock.boot_s())
 
-    def respond(self, delivery: Delivery, answer: bytes) -> None:
+    def respond(self, delivery: Delivery, answer: bytes, measured: PendingCommand | None = None) -> None:
         """Send an answer if the shard's lease is valid at this instant, else drop it: the client retries.
+
+        The time of the command `measured` ends with it.
 
         The reply fence. It is called in the same synchronous step in which the state was read or the commit became
         known, so a stale owner never answers. While the pipeline runs that step goes on until all of its answers
         are looked at. Never raises: an answer that cannot leave must not stop its machine.
         """
-        one = OutgoingAnswer(delivery, answer)
+        one = OutgoingAnswer(delivery, answer, measured)
         if self.pipeline.running:
             self.pipeline.answers.add(one)
         else:
@@ -242,6 +244,9 @@ class WorkerContext:
                 if lease.valid(delivery.shard, now_s):
                     self.counters.answers += 1
                     delivery.respond(one.answer)
+                    measured = one.measured
+                    if measured is not None:
+                        measured.counts.seconds.observe(now_s - measured.arrived_s)
                 else:
                     self.counters.answers_fenced += 1
             except BaseException:  # it was not sent: the caller asks again

@@ -88,7 +88,7 @@ async def test_each_outcome_has_a_counter_of_its_own() -> None:
         assert {what: one.as_dict() for what, one in counters.by_command.items()} == {
             ("trial", "do"): {**none, "ok": 3, "rejected": 4, "failed": 4},
             ("trial", "wait"): {**none, "timed_out": 1, "late": 1},
-            ("trial", "tell"): {**none, "ok": 1},
+            ("trial", "tell"): {**none, "ok": 1, "failed": 2},
             ("trial", "aether.state"): {**none, "ok": 1},
         }
         assert (counters.commands_rejected, counters.handlers_failed, counters.handlers_late) == (4, 4, 1)
