@@ -14,7 +14,7 @@ from aether.cli import help_texts, render
 from aether.cli.actor_commands import call_command, history_command, ls_command, state_command, tail_command
 from aether.cli.gateway_command import gateway_command
 from aether.cli.model_commands import schema_command, show_command
-from aether.cli.pool_commands import drop_snapshots_command, ps_command, repair_command
+from aether.cli.pool_commands import drop_snapshots_command, ps_command, repair_command, top_command
 from aether.cli.project import create_project, next_steps
 from aether.cli.run_command import run_command
 from aether.system.environment import current_directory, is_compiled
@@ -63,6 +63,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("ls", help_texts.LS, ls_command),
     ("tail", help_texts.TAIL, tail_command),
     ("ps", help_texts.PS, ps_command),
+    ("top", help_texts.TOP, top_command),
     ("repair", help_texts.REPAIR, repair_command),
 )
 for _name, _help, _command in _COMMANDS:

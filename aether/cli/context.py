@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from aether.cli.target import Target
 from aether.core.cluster.overview import Overview
+from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.gateway.options import GatewayOptions
 from aether.ids import ActorId, Position
 from aether.model.definition import ActorType
@@ -71,6 +72,10 @@ class CliClient(Protocol):
 
     async def overview(self, *, deadline_s: float | None = None) -> Overview:
         """Members and shards."""
+        ...
+
+    async def metrics(self, *, deadline_s: float | None = None) -> PoolMetrics:
+        """What each worker has measured."""
         ...
 
     async def is_deploying(self) -> bool:

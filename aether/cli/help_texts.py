@@ -120,6 +120,20 @@ With --shards: who holds each shard, who should (the two differ while it moves),
   aether ps --json | jq .pid
 """
 
+TOP = """Show what a pool does, each second anew: commands per second and how long they take, failures, workers.
+
+On a terminal it draws over the screen, until an interrupt, which ends it with exit code 0. In a pipe each reading is
+one JSON object a line, with every command.
+
+\b
+  aether top
+  aether top --once                 # one reading, over one second
+  aether top --json | jq '.commands[] | select(.failed_per_s > 0)'
+  aether top | jq --unbuffered .per_s
+
+Times are estimated from histograms: half of the commands took at most p50, 95 in 100 at most p95.
+"""
+
 REPAIR = """Change the settings of a namespace's streams and buckets that are not as Aether needs them.
 
 Workers refuse such a namespace and never change it. Each setting that was wrong is printed as one JSON object per line.

@@ -1,13 +1,15 @@
-"""The commands about a pool: ps, repair and snapshots drop. Each reads its options, asks the pool, and prints."""
+"""The commands about a pool: ps, top, repair and snapshots drop. Each reads its options, asks the pool, and prints."""
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
-from aether.cli import completion, options, pool, render
+from aether.cli import completion, options, pool, render, top
 from aether.cli.command_context import cli_context, find_pool
 from aether.cli.exits import EXIT_DONE, EXIT_REFUSED
 from aether.cli.target import Asked
+from aether.errors import InvalidCommand
 from aether.ids import ActorId, check_kind
 
 
@@ -26,6 +28,39 @@ def ps_command(
     target, loaded = find_pool(context, asked, None)
     namespace_found, found = pool.in_pool(cli, target, loaded, pool.overview)
     render.write_overview(namespace_found, found, shards=shards, table=cli.terminal and not json_lines)
+
+
+def top_command(
+    context: typer.Context,
+    once: Annotated[bool, typer.Option("--once", help="Print one reading and end.")] = False,
+    json_lines: Annotated[bool, typer.Option("--json", help="Print one reading as JSON, also on a terminal.")] = False,
+    interval: Annotated[
+        float, typer.Option("--interval", metavar="SECONDS", help="Between two readings, 0.1 to 60.")
+    ] = 1.0,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout", metavar="SECONDS", help="How long a reading may take, at most 60.", show_default=False
+        ),
+    ] = None,
+    nats: options.Nats = None,
+    namespace: options.Namespace = None,
+    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
+) -> int:
+    """Show what the pool does, until it is interrupted."""
+    if not 0.1 <= interval <= 60:
+        raise InvalidCommand(f"seconds are 0.1 to 60, not {interval:g}", path="--interval")
+    cli = cli_context(context)
+    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    target, loaded = find_pool(context, asked, None)
+    as_json = json_lines or not cli.terminal
+
+    async def show(at: pool.Reached) -> None:
+        await top.show(at.client, interval, at.left_s(), once=once or json_lines, as_json=as_json)
+
+    with suppress(KeyboardInterrupt):  # the usual end of it
+        pool.in_pool(cli, target, loaded, show)
+    return EXIT_DONE
 
 
 def repair_command(

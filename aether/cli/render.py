@@ -188,15 +188,18 @@ def _cells(*values: object) -> list[Text]:
     return [Text(one_line(str(value))) for value in values]
 
 
-class _Screen(Console):
+class Screen(Console):
+    """Stdout, drawn on. Raises `ReaderGone`."""
+
     def on_broken_pipe(self) -> None:
+        """Called where stdout is read no more."""
         raise ReaderGone
 
 
 def _print(renderable: Table | Tree, title: str = "") -> None:
-    screen = _Screen(file=sys.stdout, highlight=False)
+    screen = Screen(file=sys.stdout, highlight=False)
     if not screen.is_terminal:  # folding is for screens: a pipe or a file gets whole lines
-        screen = _Screen(file=sys.stdout, highlight=False, width=_WHOLE_LINES)
+        screen = Screen(file=sys.stdout, highlight=False, width=_WHOLE_LINES)
     if title:
         screen.print(Text(one_line(title), style="bold"), soft_wrap=True)
     screen.print(renderable)

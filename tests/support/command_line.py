@@ -13,6 +13,7 @@ from aether.cli.context import CliContext, LoadedModel
 from aether.cli.execute import execute
 from aether.cli.target import Target
 from aether.core.cluster.overview import Overview, ShardOverview, ShardState
+from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position
 from aether.jetstream.stream_settings import Difference
@@ -82,6 +83,8 @@ class Pool:
     targets: list[Target] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
     listed: list[str] = field(default_factory=list)
+    measured: list[PoolMetrics | BaseException] = field(default_factory=lambda: [PoolMetrics((), (), 3)])
+    """One after the other; the last again and again."""
     deploying: bool = False
     schemas: list[dict[str, Any]] = field(default_factory=list)
     """Of the workers that are asked one after the other; none: all have the same."""
@@ -149,6 +152,14 @@ class Pool:
 
     async def schema(self) -> dict[str, Any]:
         return self.schemas.pop(0) if self.schemas else SCHEMA
+
+    async def metrics(self, *, deadline_s: float | None = None) -> PoolMetrics:
+        assert deadline_s is not None
+        assert 0 < deadline_s <= 60
+        found = self.measured.pop(0) if len(self.measured) > 1 else self.measured[0]
+        if isinstance(found, BaseException):
+            raise found
+        return found
 
     async def is_deploying(self) -> bool:
         return self.deploying
