@@ -217,6 +217,29 @@ def test_the_pool_is_seen(aether: Run) -> None:
     assert "Deposited(amount: decimal, note: string)  Money came in." in shown.out
 
 
+def test_top_shows_what_the_pool_does(aether: Run, bank: Path) -> None:
+    assert aether("call", "account", "topped", "deposit", "amount=1").code == 0
+    (line,) = aether("top", "--once", "--interval", "0.1").out.splitlines()
+    found = json.loads(line)
+    assert (found["namespace"], found["missing"], found["shards"]) == ("bank", [], {"held": 256})
+    assert {(one["state"], one["told"], one["shards"]) for one in found["workers"]} == {("serving", True, 256)}
+    assert found["active"] >= 1
+    assert {"deposit", "statement", "aether.state"} <= {one["command"] for one in found["commands"]}
+
+    arguments = command_line("top")
+    with subprocess.Popen(
+        arguments, cwd=bank, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as top:
+        assert top.stdout is not None
+        for line in top.stdout:  # until it has seen one
+            if json.loads(line)["per_s"]:
+                break
+            aether("call", "account", "topped", "deposit", "amount=1")
+        top.send_signal(signal.SIGINT)
+        _, said = top.communicate()
+        assert (top.returncode, said) == (0, "")
+
+
 def test_another_namespace_is_not_there(aether: Run) -> None:
     ran = aether("ps", "--namespace", "other", "--timeout", "0.5")
 
