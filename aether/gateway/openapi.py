@@ -16,7 +16,6 @@ Json = dict[str, Any]
 
 _PROBLEM: Json = {
     "type": "object",
-    "title": "Problem",
     "description": "An RFC 9457 problem document; the fields of the error are further members.",
     "required": ["type", "title", "status", "detail", "code"],
     "properties": {
@@ -30,7 +29,6 @@ _PROBLEM: Json = {
 }
 _EVENT: Json = {
     "type": "object",
-    "title": "CloudEvent",
     "description": "A stored event as a CloudEvent 1.0; its id is its version.",
     "required": ["specversion", "id", "source", "type", "time", "data"],
     "properties": {
