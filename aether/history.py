@@ -11,11 +11,12 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from aether.errors import AetherError, Overloaded, UnreadableEvent
+from aether.errors import AetherError, Overloaded
 from aether.ids import ActorId, Position, Version
 from aether.model.definition import ActorType
 from aether.model.model import Model
 from aether.ports import StoredCommit, Subscription
+from aether.runtime.fold import read_event
 from aether.wire import Event, decode_commit, is_system_event
 
 E = TypeVar("E")
@@ -50,7 +51,7 @@ def typed_event(event: Event, position: Position, actor_id: ActorId, actor_type:
         position=position,
         type=event.type,
         time=event.time,
-        event=_read(event, position, actor_id, actor_type),
+        event=read_event(event, position, actor_id, actor_type)[1],
         command_id=event.commandid,
         correlation_id=event.correlationid,
     )
@@ -162,14 +163,3 @@ class EventStream(Generic[E]):
             self._full = True
             item = Overloaded(f"the reader is {STREAM_EVENTS_MAX} events behind", limit="STREAM_EVENTS_MAX")
         self._waiting.put_nowait(item)
-
-
-def _read(event: Event, position: Position, actor_id: ActorId, actor_type: ActorType) -> object:
-    event_type = actor_type.events.get(event.type)
-    try:
-        if event_type is None:
-            raise ValueError(f"the model has no event {event.type}")
-        return event_type.decode(bytes(event.data), event.schemaversion)
-    except ValueError as error:
-        message = f"version {event.id} of {actor_id} at position {position} cannot be read: {error}"
-        raise UnreadableEvent(message, actor=str(actor_id), position=position) from error

@@ -257,6 +257,19 @@ class UntypedClient:
         patience = self._patience(f"the keys of {kind}", deadline_s)
         return sorted(await patience.ask(lambda: self._node.event_store.keys(kind, shard)))
 
+    async def actors(self, *, deadline_s: float | None = None) -> AsyncIterator[ActorId]:
+        """The actors of all kinds that have a history, each once, shard by shard, also of kinds that no model has.
+
+        An actor that is new meanwhile may or may not be among them. Raises what `history` raises.
+        """
+        store, patience = self._node.event_store, self._patience("the list of actors", deadline_s)
+        shards = range(self._node.shards)
+        for first in range(0, len(shards), SHARDS_LISTED_AT_ONCE):
+            listed = await patience.ask(partial(_actors, store, shards[first : first + SHARDS_LISTED_AT_ONCE]))
+            for actor_id in itertools.chain.from_iterable(listed):
+                yield actor_id
+            patience.start_again()
+
     async def listen(self, receive: Callable[[StoredCommit], None]) -> tuple[Subscription, Position]:
         """Receive every commit after the position that comes back, in order, from now on; maybe some before it too.
 
@@ -482,6 +495,10 @@ class _Patience:
 
 async def _keys(store: Listing, kind: str, shards: Iterable[int]) -> list[list[str]]:
     return await asyncio.gather(*(store.keys(kind, shard) for shard in shards))
+
+
+async def _actors(store: Listing, shards: Iterable[int]) -> list[list[ActorId]]:
+    return await asyncio.gather(*(store.actors(shard) for shard in shards))
 
 
 def _new_ids() -> Callable[[], str]:

@@ -94,6 +94,7 @@ def history_command(
     kind: options.Kind,
     key: options.Key,
     after: Annotated[int, typer.Option("--after", metavar="N", min=0, help="Only events after version N.")] = 0,
+    json_lines: options.JsonLines = False,
     model: options.ModelReference = None,
     timeout: options.Timeout = None,
     nats: options.Nats = None,
@@ -105,15 +106,16 @@ def history_command(
     asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, model)
     shown: list[Event] = []
+    table = cli.terminal and not json_lines
 
     def receive(event: Event) -> None:
-        if cli.terminal:
+        if table:
             shown.append(event)
         else:
             render.write_json(render.event_json(event))
 
     pool.in_pool(cli, target, loaded, lambda at: pool.history(at, actor_id, after, receive))
-    if cli.terminal:
+    if table:
         render.write_history(str(actor_id), shown)
 
 

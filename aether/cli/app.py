@@ -13,7 +13,7 @@ import typer
 from aether.cli import help_texts, render
 from aether.cli.actor_commands import call_command, history_command, ls_command, state_command, tail_command
 from aether.cli.gateway_command import gateway_command
-from aether.cli.model_commands import schema_command, show_command
+from aether.cli.model_commands import check_command, schema_command, show_command
 from aether.cli.pool_commands import drop_snapshots_command, ps_command, repair_command, top_command
 from aether.cli.project import create_project, next_steps
 from aether.cli.run_command import run_command
@@ -68,8 +68,13 @@ _COMMANDS: tuple[tuple[str, str, Callable[..., Any]], ...] = (
 )
 for _name, _help, _command in _COMMANDS:
     app.command(_name, help=_help)(_command)
-app.add_typer(model_app, name="model", help="Look at a model: its actors, commands, events and JSON Schema.")
+app.add_typer(
+    model_app,
+    name="model",
+    help="Look at a model: its actors, commands, events and JSON Schema, and whether it reads what is stored.",
+)
 model_app.command("show", help=help_texts.SHOW)(show_command)
 model_app.command("schema", help=help_texts.SCHEMA)(schema_command)
+model_app.command("check", help=help_texts.CHECK)(check_command)
 app.add_typer(snapshots_app, name="snapshots", help="Snapshots, which spare a worker the reading of histories.")
 snapshots_app.command("drop", help=help_texts.DROP_SNAPSHOTS)(drop_snapshots_command)

@@ -56,6 +56,10 @@ class CliClient(Protocol):
         """The keys of a kind's actors that have a history."""
         ...
 
+    def actors(self, *, deadline_s: float | None = None) -> AsyncIterator[ActorId]:
+        """The actors of all kinds that have a history."""
+        ...
+
     def tail(
         self, kind: str | None = None, key: str | None = None, *, deadline_s: float | None = None
     ) -> AsyncIterator[tuple[ActorId, Event, Position]]:
@@ -107,6 +111,8 @@ class LoadedModel(Protocol):
 
     @property
     def name(self) -> str: ...  # noqa: D102 - a field
+    @property
+    def actor_types(self) -> Mapping[str, ActorType]: ...  # noqa: D102 - a field
 
     def actor_type(self, kind: str) -> ActorType:
         """One compiled actor kind."""

@@ -85,6 +85,7 @@ HISTORY = """Print an actor's events: a table on a terminal, else one JSON Cloud
 \b
   aether history account alice
   aether history account alice --after 100 | jq .data
+  aether history account alice --json
 """
 
 LS = """List the keys of all actors of a kind that have a history, one per line, in no particular order.
@@ -156,6 +157,19 @@ SCHEMA = """Print a model's JSON Schema: every command, reply, event and state.
 \b
   aether model schema bank:model
   aether model schema | jq .actors  # of the running pool
+"""
+
+CHECK = """Read stored histories with a model: whether its workers will be able to. Run it before a deployment.
+
+\b
+  aether model check bank:model
+  aether model check bank:model --all
+
+Every event of 100 actors of each kind, chosen at random, is decoded, upcast and applied by this model's code, in this
+process: nothing is stored, and no worker is asked. One line per kind, event type and schema version says how many
+events were read, how many of them failed, and the first reason. --all reads every history.
+
+Exit codes: 0 everything can be read, 1 something cannot, 3 unavailable, 4 configuration, or a model that does not load.
 """
 
 DROP_SNAPSHOTS = """Remove the snapshots of all actors of a kind, or of one actor.

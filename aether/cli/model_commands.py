@@ -1,13 +1,18 @@
-"""The commands about a model: show and schema. They read the named model, or ask the running pool for its own."""
+"""The commands about a model: show and schema read the named model, or ask the running pool for its own; check reads
+what is stored with the named one.
+"""
 
+import sys
 from typing import Annotated
 
 import typer
 
-from aether.cli import options, pool, render
+from aether.cli import completion, options, pool, render
 from aether.cli.board import Board
 from aether.cli.command_context import cli_context, find_pool
+from aether.cli.exits import EXIT_DONE, EXIT_REFUSED
 from aether.cli.target import Asked
+from aether.history_check import SAMPLE_DEFAULT
 
 _Reference = Annotated[
     str | None,
@@ -39,6 +44,40 @@ def schema_command(
     """Print a model's schema."""
     asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     render.write_value(_board(context, model, asked).document)
+
+
+def check_command(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="module:name of the model that is to read them.")],
+    all_actors: Annotated[bool, typer.Option("--all", help="Read the histories of all actors.")] = False,
+    sample: Annotated[
+        int, typer.Option("--sample", metavar="N", min=1, help="Read the histories of N actors of each kind.")
+    ] = SAMPLE_DEFAULT,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--without",
+            metavar="KIND",
+            help="Leave out a kind that the model has given up; may be repeated.",
+            show_default=False,
+            autocompletion=completion.kinds,
+        ),
+    ] = None,
+    json_lines: options.JsonLines = False,
+    timeout: options.Timeout = None,
+    nats: options.Nats = None,
+    namespace: options.Namespace = None,
+    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
+) -> int:
+    """Read stored histories with a model; 1 when it cannot read them all."""
+    cli = cli_context(context)
+    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    target, loaded = find_pool(context, asked, model)
+    number, given_up = None if all_actors else sample, frozenset(without or ())
+    checked = pool.in_pool(cli, target, loaded, lambda at: pool.check(at, number, given_up))
+    render.write_checked(checked, table=cli.terminal and not json_lines)
+    print(render.checked_in_words(checked, target.namespace or ""), file=sys.stderr)
+    return EXIT_DONE if checked.good else EXIT_REFUSED
 
 
 def _board(context: typer.Context, reference: str | None, asked: Asked) -> Board:

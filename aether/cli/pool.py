@@ -9,6 +9,7 @@ import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from random import Random
 from typing import TypeVar
 
 from aether.cli.board import Board
@@ -17,6 +18,7 @@ from aether.cli.target import Target
 from aether.core.backoff import Backoff
 from aether.core.cluster.overview import Overview
 from aether.errors import DeadlineExceeded, Unavailable, UnknownActor, UnknownCommand, nothing_stored
+from aether.history_check import CheckedHistories, check_histories
 from aether.ids import ActorId
 from aether.model.schema_arguments import GivenArguments, encode_arguments
 from aether.model.schema_reading import Schema
@@ -195,6 +197,15 @@ async def overview(reached: Reached) -> tuple[str, Overview]:
 async def repair(reached: Reached, change: bool) -> list[Difference]:
     """What of the namespace's streams and buckets is not as needed; with `change`, set where it can be."""
     return list(await reached.client.repair(change=change))
+
+
+async def check(reached: Reached, sample: int | None, without: frozenset[str]) -> CheckedHistories:
+    """What the named model makes of the histories of some actors of each kind, or of all of them."""
+    assert reached.model is not None
+    types, choose = reached.model.actor_types, Random()  # noqa: S311 - no secret
+    return await check_histories(
+        reached.client, types, sample=sample, choose=choose, without=without, deadline_s=reached.left_s()
+    )
 
 
 async def schema(reached: Reached) -> Board:

@@ -6,6 +6,7 @@ read as markup.
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC
 from typing import Any
 
@@ -19,6 +20,7 @@ from aether.cli.board import Board
 from aether.cli.context import Difference
 from aether.cli.exits import one_line
 from aether.core.cluster.overview import Overview, ShardOverview, ShardState
+from aether.history_check import STATE, CheckedHistories
 from aether.ids import ActorId
 from aether.model.schema_reading import Schema, resolve, signature_text, type_text
 from aether.wire import Event, encode_commit, instant
@@ -91,6 +93,32 @@ def write_overview(namespace: str, found: Overview, *, shards: bool, table: bool
     count = len(found.members)
     title = f"namespace {namespace}: {count} worker{'s' * (count != 1)}, {_shards_in_words(found.shards)}"
     _write_rows(title, rows, _SHARD_COLUMNS if shards else _MEMBER_COLUMNS)
+
+
+def write_checked(checked: CheckedHistories, *, table: bool) -> None:
+    """What a model made of stored events: per kind, type and schema version, as a table with the errors below it, or as
+    JSON, one per line.
+    """
+    if not table:
+        for finding in checked.findings:
+            write_value({name: value for name, value in asdict(finding).items() if value != ""})
+        return
+    shown = _table(("kind", "event", "schema version", "read", "failed"))
+    for one in checked.findings:
+        shown.add_row(*_cells(one.kind, one.event, one.schema_version or "", one.read, one.failed or ""))
+    _print(shown)
+    for one in checked.findings:
+        if one.error:
+            write_line(f"{one.kind} {one.event}".rstrip() + f": {one.error}")
+
+
+def checked_in_words(checked: CheckedHistories, namespace: str) -> str:
+    """The outcome of a check in one sentence."""
+    events = sum(one.read for one in checked.findings if one.event not in ("", STATE))
+    of_actors = f"{events} events of {checked.actors_read} of {checked.actors_stored} actors of namespace {namespace}"
+    outcome = "everything can be read" if checked.good else "not everything can be read"
+    rest = "; --all reads all actors" if checked.actors_read < checked.actors_stored and checked.good else ""
+    return f"{outcome}: {of_actors}{rest}"
 
 
 def write_differences(found: Sequence[Difference], *, changed: bool) -> None:

@@ -22,7 +22,7 @@ from aether.jetstream.connection.headers import ERROR_WRONG_LAST_SEQUENCE, batch
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.pending_replies import NoReply, Reply
 from aether.jetstream.history_reader import batches, commits, durable, last_commit, stream_batches, until_durable
-from aether.jetstream.key_listing import keys_of_kind
+from aether.jetstream.key_listing import actors_of_shard, keys_of_kind
 from aether.jetstream.refusals import UNANSWERED, proves_not_stored, shown
 from aether.jetstream.version_cache import VERSIONS_MAX, VersionCache, last_version
 from aether.names import PROBE, Names
@@ -223,6 +223,10 @@ class JetStreamEventStore:
     async def keys(self, kind: str, shard: int) -> list[str]:
         """The keys of a kind's actors of one shard that have a history. Raises `Unavailable`."""
         return await keys_of_kind(self._connection, self._names, kind, shard)
+
+    async def actors(self, shard: int) -> list[ActorId]:
+        """The actors of all kinds of one shard that have a history. Raises `Unavailable`."""
+        return await actors_of_shard(self._connection, self._names, shard)
 
     async def latest_version(self, actor_id: ActorId) -> Version:
         """The actor's version: from the cache while the followed bus keeps it current, else from its last commit."""

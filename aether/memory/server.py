@@ -78,7 +78,11 @@ class Space:
 
     def keys(self, kind: str, shard: int) -> list[str]:
         """The keys of a kind's actors of one shard that have a history."""
-        return [one.key for one in self.histories if one.kind == kind and shard_of(one, self.shards) == shard]
+        return [one.key for one in self.actors(shard) if one.kind == kind]
+
+    def actors(self, shard: int) -> list[ActorId]:
+        """The actors of one shard that have a history."""
+        return [one for one in self.histories if shard_of(one, self.shards) == shard]
 
     def append(self, actor_id: ActorId, payload: bytes, expected: Position) -> AppendOutcome:
         """Store the commit at the next position of the stream if the actor's last one is `expected`."""

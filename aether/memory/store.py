@@ -153,6 +153,10 @@ class InMemoryEventStore:
         """The keys of a kind's actors of one shard that have a history. Raises `Unavailable`."""
         return await self._link.call(Step.LAST, lambda _: self._space.keys(kind, shard))
 
+    async def actors(self, shard: int) -> list[ActorId]:
+        """The actors of all kinds of one shard that have a history. Raises `Unavailable`."""
+        return await self._link.call(Step.LAST, lambda _: self._space.actors(shard))
+
     async def latest_version(self, actor_id: ActorId) -> Version:
         """The actor's version: from the cache while `follow` keeps it, else from its last commit."""
         if actor_id not in self._versions:

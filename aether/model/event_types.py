@@ -5,6 +5,7 @@ An event is a class of named fields. `schema_version: ClassVar[int]` numbers its
 """
 
 import dataclasses
+import inspect
 import typing
 from collections.abc import Iterable
 from types import NoneType, UnionType
@@ -63,9 +64,32 @@ def _compile_event(kind: str, type_: Any, place: Place) -> TypedEvent:
     if not isinstance(version, int) or version < 1:
         raise where.error(f"{type_.__name__}.schema_version is a whole number from 1, not {version!r}")
     upcast = _class_attribute(type_, "upcast", None)
-    if upcast is not None and not callable(upcast):
-        raise where.error(f"{type_.__name__}.upcast is a static method `(fields, schema_version) -> fields`")
+    _check_upcast(type_.__name__, version, upcast, where)
     return TypedEvent(kind, codec, schema_version=version, upcast=upcast)
+
+
+def _check_upcast(name: str, version: int, upcast: Any, where: Place) -> None:
+    """Raise `ModelError` when no upcast would read older versions of an event, or none would call its upcast."""
+    shape = f"`@staticmethod def upcast(fields, schema_version)`, which gives the fields of version {version}"
+    if upcast is None:
+        if version > 1:
+            stored = "version 1" if version == 2 else f"versions 1 to {version - 1}"
+            raise where.error(
+                f"{name}.schema_version is {version}, and nothing reads what {stored} of it stored: add {shape}"
+            )
+        return
+    if not callable(upcast):
+        raise where.error(f"{name}.upcast is no static method: write {shape}")
+    if version == 1:
+        raise where.error(f"{name}.upcast is never called while {name}.schema_version is 1: raise it to 2")
+    try:
+        inspect.signature(upcast).bind({}, 1)
+    except TypeError as error:
+        raise where.error(
+            f"{name}.upcast cannot be called with (fields, schema_version): {error}; write {shape}"
+        ) from None
+    except ValueError:  # a callable without a signature that can be read
+        pass
 
 
 def field_names(type_: type) -> tuple[str, ...]:

@@ -170,8 +170,7 @@ class TypedEvent:
     def _upcasted(self, raw: bytes, schema_version: int) -> bytes:
         if schema_version > self.schema_version:
             raise ValueError(f"it has schema version {schema_version}, this model knows {self.schema_version}")
-        if self._upcast is None:
-            return raw
+        assert self._upcast is not None  # a model with a version above 1 has one
         try:
             return orjson.dumps(self._upcast(orjson.loads(raw), schema_version))
         except BaseException as error:  # users' code

@@ -205,6 +205,10 @@ class Listing(Protocol):
         """
         ...
 
+    async def actors(self, shard: int) -> list[ActorId]:
+        """The actors of all kinds of one shard that have a history, each once, in any order. Raises `Unavailable`."""
+        ...
+
 
 class StreamReading(Protocol):
     """The commits of all actors in their common order. Event stores have it for clients; no runtime needs it."""

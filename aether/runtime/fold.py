@@ -10,7 +10,7 @@ from aether.core.actor.command_log import CommandLog
 from aether.core.actor.commit_draft import committed_commands
 from aether.errors import ActorFailed, HistoryRegressed, UnreadableEvent
 from aether.ids import ActorId, Position, Version
-from aether.model.definition import ActorType, Scope, State
+from aether.model.definition import ActorType, EventType, Scope, State
 from aether.runtime.state_checker import StateChecker
 from aether.wire import Event, decided, encode_error, is_system_event
 
@@ -80,15 +80,7 @@ class Fold:
             command_log.add(command_id, answer, expires_s, after)
 
     def _evolve(self, event: Event, position: Position) -> None:
-        event_type = self.actor_type.events.get(event.type)
-        if event_type is None:
-            raise self._unreadable(f"no event type {event.type!r} in the model", event, position)
-        try:
-            read = event_type.decode(bytes(event.data), event.schemaversion)
-        except ValueError as error:
-            raise self._unreadable(str(error), event, position) from error
-        except BaseException as error:  # users' code: an upcast, a validator, a constructor
-            raise self._unreadable(repr(error), event, position) from error
+        event_type, read = read_event(event, position, self.actor_id, self.actor_type)
         try:
             self.state = self.actor_type.evolve(self.state, read)
         except BaseException as error:
@@ -99,12 +91,29 @@ class Fold:
         if self.checker is not None:
             self.checker.applied(event_type, bytes(event.data), event.schemaversion)
 
-    def _unreadable(self, why: str, event: Event, position: Position) -> UnreadableEvent:
-        return UnreadableEvent(
-            f"version {event.id} of {self.actor_id} at position {position} cannot be read: {why}",
-            actor=str(self.actor_id),
-            position=position,
-        )
+
+def read_event(event: Event, position: Position, actor_id: ActorId, actor_type: ActorType) -> tuple[EventType, object]:
+    """The type of a stored event and its value, upcast where it is older. Raises `UnreadableEvent` with the reason."""
+    event_type = actor_type.events.get(event.type)
+    if event_type is None:
+        known = ", ".join(sorted(actor_type.events))
+        why = f"no event type {event.type!r} in the model; its {actor_type.kind} takes: {known}"
+        raise _unreadable(why, event, position, actor_id)
+    try:
+        return event_type, event_type.decode(bytes(event.data), event.schemaversion)
+    except ValueError as error:
+        raise _unreadable(str(error), event, position, actor_id) from error
+    except BaseException as error:  # users' code: an upcast, a validator, a constructor
+        raise _unreadable(repr(error), event, position, actor_id) from error
+
+
+def _unreadable(why: str, event: Event, position: Position, actor_id: ActorId) -> UnreadableEvent:
+    where = f" at position {position}" if position else ""
+    return UnreadableEvent(
+        f"version {event.id} of {actor_id}{where} cannot be read: {event.type}: {why}",
+        actor=str(actor_id),
+        position=position,
+    )
 
 
 def _initial(actor_id: ActorId, actor_type: ActorType, scope: Scope | None) -> State:

@@ -2,6 +2,7 @@
 
     given(Account, Deposited(10)).when("withdraw", 4).then(Withdrawn(4), reply=6)
     given(Account).when("withdraw", 4).then_rejected("insufficient funds", balance=0)
+    given(Account, stored="alice.jsonl").when("withdraw", 4).then(Withdrawn(4))  # what aether history wrote
 
 Arguments, events and replies go by way of their JSON and are checked as in a pool, and so is that only events change
 the state. Nothing is stored; a handler runs in the test's own thread.
@@ -9,21 +10,25 @@ the state. Nothing is stored; a handler runs in the test's own thread.
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from aether.errors import ActorFailed, AetherError, InvalidCommand, Rejected, StateChangedOutsideEvent, UnknownCommand
-from aether.ids import ActorId
+from aether.ids import ActorId, Position
 from aether.model.definition import ActorType, CommandType, Context, State
 from aether.model.methods import ActorMethod
 from aether.model.model import Declared, Model
+from aether.runtime.fold import Fold
+from aether.testing.stored import Stored, stored_history
+from aether.wire import Event
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+NOT_STORED = Position(0)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ANY: Any = object()
 """A reply that is not looked at."""
@@ -31,12 +36,13 @@ ANY: Any = object()
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a handler finds beside its state: its actor's key, the time, the caller, and its resources."""
+    """What a handler finds: its actor's key and stored history, the time, the caller, and its resources."""
 
     key: str
     now: datetime
     caller: str
     resources: Any
+    stored: Sequence[Event] = ()
 
 
 class _Turn:
@@ -47,8 +53,11 @@ class _Turn:
         self._setting = setting
         self.events: list[object] = []
         self.running: CommandType | None = None
-        self.state: State = actor_type.initial(ActorId(actor_type.kind, setting.key), self)
-        self._before = len(history)
+        fold = Fold(ActorId(actor_type.kind, setting.key), actor_type, self)
+        if setting.stored:
+            fold.apply(setting.stored, NOT_STORED)
+        self.state: State = fold.state
+        self._before = fold.version + len(history)
         for event in history:
             self._apply(event)
 
@@ -204,18 +213,25 @@ class Outcome(Generic[R]):
 def given(
     kind: Declared,
     *events: object,
-    key: str = "test",
+    stored: Stored = (),
+    key: str | None = None,
     now: datetime = START,
     caller: str = "",
     resources: Any = None,
 ) -> Given:
     """An actor, an `Actor` class or a `Decider`, to which these events have happened.
 
-    `now` is what its handlers find in `self.context`, `resources` what its model's lifespan would give. Raises
-    `ModelError` for what cannot be an actor, `ActorFailed` for an event that it does not take.
+    `stored` is a history as a pool stored it: the path of a file with what `aether history` wrote, or CloudEvents, as
+    in `[{"type": "Renamed", "schemaversion": 1, "data": {"name": "Ada"}}]`. It is decoded and upcast as a worker does,
+    and comes before `events`. `key` is the actor's, by default that of the stored history, else `test`. `now` is what
+    its handlers find in `self.context`, `resources` what its model's lifespan would give.
+
+    Raises `ModelError` for what cannot be an actor, `ActorFailed` for an event that it does not take, `UnreadableEvent`
+    for a stored one that it cannot read, `ValueError` for what is no whole history of one such actor.
     """
     actor_type = _compiled(kind)  # type: ignore[arg-type]  # hashed by identity, which a Protocol does not promise
-    return Given(actor_type, events, Setting(key, now, caller, resources))
+    history, stored_key = stored_history(stored, actor_type.kind)
+    return Given(actor_type, events, Setting(key or stored_key or "test", now, caller, resources, history))
 
 
 @lru_cache(256)

@@ -245,6 +245,9 @@ async def test_the_keys_of_a_kind_are_those_that_have_a_history(world: World) ->
         for shard, keys in listed.items():
             assert sorted(keys) == sorted(a.key for a in actors if a.kind == kind and shard_of(a, SHARDS) == shard)
         assert await elsewhere.keys(kind, 0) == []
+    for shard in range(SHARDS):
+        assert sorted(await node.listing.actors(shard)) == sorted(a for a in actors if shard_of(a, SHARDS) == shard)
+        assert await elsewhere.actors(shard) == []
 
 
 async def test_the_stream_is_read_in_its_order_between_two_positions_for_all_a_kind_or_one_actor(world: World) -> None:

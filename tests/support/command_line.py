@@ -4,11 +4,13 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from decimal import Decimal
+from typing import Any, ClassVar
 
 import pytest
 from msgspec import Raw
 
+from aether import Actor, event
 from aether.cli.context import CliContext, LoadedModel
 from aether.cli.execute import execute
 from aether.cli.target import Target
@@ -17,8 +19,26 @@ from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position
 from aether.jetstream.stream_settings import Difference
+from aether.model.definition import ActorType
+from aether.model.model import Model
 from aether.supervisor.options import RunOptions
 from aether.wire import Answer, Event, instant, new_event
+
+
+@dataclass(frozen=True)
+class Deposited:
+    """What is stored in the stand-in's histories."""
+
+    amount: Decimal
+
+
+class Account(Actor):
+    """The actor of the model that a command line names."""
+
+    @event
+    def deposited(self, e: Deposited) -> None:
+        """Nothing is kept."""
+
 
 DEPOSIT = ("call", "account", "alice", "deposit")
 
@@ -133,6 +153,13 @@ class Pool:
         if self.error is not None:
             raise self.error
 
+    async def actors(self, *, deadline_s: float | None = None) -> AsyncIterator[ActorId]:
+        assert deadline_s is not None
+        for key in self.listed:
+            yield ActorId("account", key)
+        if self.error is not None:
+            raise self.error
+
     async def tail(
         self, kind: str | None = None, key: str | None = None, *, deadline_s: float | None = None
     ) -> AsyncIterator[tuple[ActorId, Event, Position]]:
@@ -176,6 +203,7 @@ class Declared:
     """A model that was imported."""
 
     name = "shop"
+    actor_types: ClassVar[Mapping[str, ActorType]] = Model("shop", actors=[Account]).actor_types
 
     def actor_type(self, kind: str) -> Any:
         raise InvalidCommand("checked against the model", path=kind)

@@ -14,7 +14,7 @@ from aether.ids import Position
 from aether.supervisor.arguments import options_from
 from aether.supervisor.options import RunOption, RunOptions, run_options
 from aether.wire import Event, instant, new_event
-from tests.support.command_line import DEPOSIT, SCHEMA, Pool, Ran, Run, runner
+from tests.support.command_line import DEPOSIT, SCHEMA, Pool, Ran, Run, runner, stored
 
 
 @pytest.fixture
@@ -305,3 +305,46 @@ def test_tail_that_cannot_go_on_is_an_error(run: Run) -> None:
     ran = run("tail", pool=Pool(error=Overloaded("the reader is 65536 commits behind", limit="STREAM_EVENTS_MAX")))
     assert ran.code == 3
     assert "behind" in ran.err
+
+
+def test_a_model_is_checked_against_what_is_stored(run: Run) -> None:
+    pool = Pool(listed=["alice", "bob"])
+
+    ran = run("model", "check", "shop:model", "--all", pool=pool)
+
+    assert [json.loads(line) for line in ran.out.splitlines()] == [
+        {"kind": "account", "event": "(state)", "schema_version": 0, "read": 2, "failed": 0},
+        {"kind": "account", "event": "Deposited", "schema_version": 1, "read": 6, "failed": 0},
+    ]
+    assert ran.err == "everything can be read: 6 events of 2 of 2 actors of namespace shop\n"
+    assert (ran.code, pool.targets[0].namespace) == (0, "shop")
+
+
+def test_a_model_that_cannot_read_what_is_stored_is_told_and_exits_with_1(run: Run) -> None:
+    class Other(Pool):
+        async def history(self, *_: Any, **__: Any) -> AsyncIterator[tuple[Event, Position]]:
+            yield stored(1, "Withdrawn"), Position(1)
+
+    ran = run("model", "check", "shop:model", pool=Other(listed=["alice", "bob"]))
+    shown = run("model", "check", "shop:model", pool=Other(listed=["alice"]), terminal=True)
+
+    (line,) = [json.loads(line) for line in ran.out.splitlines()]
+    assert (line["event"], line["read"], line["failed"]) == ("Withdrawn", 2, 2)
+    assert "no event type 'Withdrawn' in the model; its account takes: Deposited" in line["error"]
+    assert ran.err == "not everything can be read: 2 events of 2 of 2 actors of namespace shop\n"
+    assert ran.code == shown.code == 1
+    assert "account Withdrawn: version 1 of account/alice at position 1 cannot be read" in shown.out
+    assert "schema version" in shown.out
+
+
+def test_a_sample_says_that_there_is_more_and_a_kind_can_be_left_out(run: Run) -> None:
+    pool = Pool(listed=["a", "b", "c"])
+    ran = run("model", "check", "shop:model", "--sample", "2", pool=pool)
+    assert "6 events of 2 of 3 actors of namespace shop; --all reads all actors" in ran.err
+    assert "0 events of 0 of 0 actors" in run("model", "check", "shop:model", "--without", "account", pool=pool).err
+    assert run("model", "check", "shop:model", "--sample", "0", pool=pool).code == 2
+
+
+def test_a_history_is_json_on_a_terminal_too_when_asked(run: Run) -> None:
+    lines = run("history", "account", "alice", "--json", terminal=True).out.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["1", "2", "3"]

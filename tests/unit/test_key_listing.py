@@ -6,10 +6,11 @@ from typing import Any, cast
 import pytest
 
 from aether.errors import Unavailable
+from aether.ids import ActorId
 from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.nats_connection import NatsConnection
-from aether.jetstream.key_listing import keys_of_kind
-from aether.names import Names
+from aether.jetstream.key_listing import actors_of_shard, keys_of_kind
+from aether.names import PROBE, Names, encode_token, shard_of
 
 NAMES = Names("shop", 8)
 PAGE = 3
@@ -52,6 +53,19 @@ async def test_all_pages_are_read(count: int) -> None:
     assert await listed(server) == keys
     assert {body["subjects_filter"] for body in server.asked} == {"aether.shop.evt.3.order.*"}
     assert [body["offset"] for body in server.asked] == list(range(0, max(count, 1), PAGE))
+
+
+async def test_the_actors_of_a_shard_are_of_all_kinds_and_of_a_model() -> None:
+    class Kinds(Server):
+        async def request(self, subject: str, payload: bytes, timeout_s: float) -> Message:
+            assert json.loads(payload)["subjects_filter"] == f"aether.shop.evt.{shard}.>"
+            ids = (ActorId("order", "a"), PROBE, ActorId("item", "\u00e9"))
+            subjects = {f"aether.shop.evt.{shard_of(one, 1)}.{one.kind}.{encode_token(one.key)}": 1 for one in ids}
+            return Message(subject, "", json.dumps({"total": 3, "state": {"subjects": subjects}}).encode(), None)
+
+    shard, names = 0, Names("shop", 1)
+    listed = await actors_of_shard(cast("NatsConnection", Kinds([], [])), names, shard)
+    assert listed == [ActorId("order", "a"), ActorId("item", "\u00e9")]
 
 
 async def test_what_is_stored_meanwhile_gives_no_key_twice() -> None:

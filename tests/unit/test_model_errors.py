@@ -6,7 +6,7 @@ import inspect
 import linecache
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -490,6 +490,77 @@ def evolve(state: int, event: Happened) -> int:
     return state
 
 
+def no_upcast_for_an_older_version() -> None:
+    @dataclass  # wrong
+    class Odd:
+        schema_version: ClassVar[int] = 2
+
+    class Account(Actor):
+        @event
+        def odd(self, e: Odd) -> None:
+            """An event."""
+
+    Model("bank", actors=[Account])
+
+
+def no_upcast_for_older_versions() -> None:
+    @dataclass  # wrong
+    class Odd:
+        schema_version: ClassVar[int] = 3
+
+    class Account(Actor):
+        @event
+        def odd(self, e: Odd) -> None:
+            """An event."""
+
+    Model("bank", actors=[Account])
+
+
+def upcast_without_a_raised_version() -> None:
+    @dataclass  # wrong
+    class Odd:
+        @staticmethod
+        def upcast(fields: dict[str, Any], schema_version: int) -> dict[str, Any]:
+            return fields
+
+    class Account(Actor):
+        @event
+        def odd(self, e: Odd) -> None:
+            """An event."""
+
+    Model("bank", actors=[Account])
+
+
+def upcast_that_is_no_function() -> None:
+    @dataclass  # wrong
+    class Odd:
+        schema_version: ClassVar[int] = 2
+        upcast: ClassVar[str] = "later"
+
+    class Account(Actor):
+        @event
+        def odd(self, e: Odd) -> None:
+            """An event."""
+
+    Model("bank", actors=[Account])
+
+
+def upcast_that_is_a_method() -> None:
+    @dataclass  # wrong
+    class Odd:
+        schema_version: ClassVar[int] = 2
+
+        def upcast(self, fields: dict[str, Any], schema_version: int) -> dict[str, Any]:
+            return fields
+
+    class Account(Actor):
+        @event
+        def odd(self, e: Odd) -> None:
+            """An event."""
+
+    Model("bank", actors=[Account])
+
+
 def decider_kind() -> None:
     wrong = Decider(0, decide, evolve, kind="Bad")  # wrong
     Model("bank", actors=[wrong])
@@ -606,6 +677,11 @@ CASES = [
     (event_twice, "two @event methods for Happened"),
     (two_events_of_one_name, "two event types named Happened"),
     (bad_schema_version, "schema_version"),
+    (no_upcast_for_an_older_version, r"nothing reads what version 1 of it stored: add `@staticmethod def upcast\("),
+    (no_upcast_for_older_versions, "what versions 1 to 2 of it stored"),
+    (upcast_without_a_raised_version, "upcast is never called while Odd.schema_version is 1"),
+    (upcast_that_is_no_function, "upcast is no static method"),
+    (upcast_that_is_a_method, r"cannot be called with \(fields, schema_version\): missing a required argument"),
     (decider_kind, "snake_case"),
     (decider_without_commands, "no command types"),
     (decider_without_events, "no event types"),

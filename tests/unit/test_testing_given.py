@@ -1,10 +1,12 @@
 """given, when, then: what it runs is what a pool runs, and what it says of a wrong expectation helps."""
 
 import asyncio
+import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -17,6 +19,7 @@ from aether import (
     Rejected,
     StateChangedOutsideEvent,
     UnknownCommand,
+    UnreadableEvent,
     command,
     event,
     query,
@@ -206,3 +209,100 @@ def test_a_decider_is_tested_in_the_same_way() -> None:
     adder = Decider(0, decide, evolve, kind="adder")
     given(adder, Added(2)).when("add", 3).then(Added(3)).when("add", 0).then_rejected("too little")
     assert given(adder, Added(2), Added(3)).state == {"value": 5}
+
+
+def test_a_stored_history_is_replayed_before_what_is_given(tmp_path: Path) -> None:
+    history: list[dict[str, Any]] = [
+        {"type": "Deposited", "data": {"amount": 10}},
+        {"type": "aether.Handled", "data": None, "reply": "null"},
+        {"type": "Withdrawn", "data": {"amount": 3}},
+    ]
+    story = given(Account, Deposited(1), stored=history)
+    assert story.state == {"balance": 8, "deposits": 2}
+    story.when("withdraw", 8).then(Withdrawn(8), reply=0).when("statement").then(reply=0)
+    assert story.when("whoami").reply["version"] == "4"
+
+
+@dataclass(frozen=True)
+class Named:
+    """Has a name of two parts since its second version."""
+
+    schema_version: ClassVar[int] = 2
+    first: str
+    last: str
+
+    @staticmethod
+    def upcast(fields: dict[str, Any], schema_version: int) -> dict[str, Any]:
+        """Take the one name apart."""
+        first, _, last = fields["name"].partition(" ")
+        return {"first": first, "last": last}
+
+
+class Guest(Actor):
+    """Knows its key and its names."""
+
+    names: list[str] = []  # noqa: RUF012 - copied for each actor
+
+    @command
+    def spoil(self) -> None:
+        """Change the state beside its events."""
+        self.names.append("spoilt")
+
+    @event
+    def named(self, e: Named) -> None:
+        """Remember it."""
+        self.names.append(f"{self.id.key}: {e.first} {e.last}")
+
+
+LINES: list[dict[str, Any]] = [
+    {"specversion": "1.0", "id": "1", "source": "/inn/guest/a%2F1", "type": "Named", "time": "2026-01-01T00:00:00Z",
+     "data": {"name": "Ada Lovelace"}},
+    {"specversion": "1.0", "id": "2", "source": "/inn/guest/a%2F1", "type": "Named", "time": "2026-01-01T00:00:00Z",
+     "schemaversion": 2, "data": {"first": "Ada", "last": "King"}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["\n".join(map(json.dumps, LINES)) + "\n\n", json.dumps(LINES)])
+def test_a_file_is_upcast_and_names_the_actor(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "guest.jsonl"
+    file.write_text(text)
+    names = ["a/1: Ada Lovelace", "a/1: Ada King"]
+    assert given(Guest, stored=file).state == given(Guest, stored=str(file)).state == {"names": names}
+    assert given(Guest, stored=file, key="b").state["names"][0] == "b: Ada Lovelace"
+
+
+def test_each_run_replays_the_stored_history_anew() -> None:
+    guest = given(Guest, stored=LINES)
+    guest.when("spoil").then_failed(StateChangedOutsideEvent)
+    assert guest.state["names"] == ["a/1: Ada Lovelace", "a/1: Ada King"]
+
+
+def test_a_stored_event_that_the_model_cannot_read_says_why() -> None:
+    with pytest.raises(UnreadableEvent, match=r"version 1 of guest/test cannot be read: Named: .* KeyError\('name'\)"):
+        given(Guest, stored=[{"type": "Named", "data": {"nmae": "Ada"}}])
+    with pytest.raises(UnreadableEvent, match="no event type 'Renamed' in the model; its guest takes: Named"):
+        given(Guest, stored=[{"type": "Renamed", "data": {}}])
+    with pytest.raises(UnreadableEvent, match="schema version 3, this model knows 2"):
+        given(Guest, stored=[{"type": "Named", "schemaversion": 3, "data": {}}])
+
+
+NO_HISTORIES: dict[str, tuple[str, str]] = {
+    "no json": ("{", r"h.jsonl:1 is no CloudEvent"),
+    "no array": ("[{", "is no JSON array of CloudEvents"),
+    "no data": ('{"type": "Named"}', "missing required field `data`"),
+    "a part": ('\n{"type": "Named", "id": "7", "data": {}}', "h.jsonl:2 has version 7 where 1 comes next"),
+    "another kind": ('{"type": "Named", "source": "/inn/room/1", "data": {}}', "of /inn/room/1, and not of a guest"),
+    "two actors": (
+        '{"type": "A", "source": "/inn/guest/1", "data": {}}\n{"type": "A", "source": "/inn/guest/2", "data": {}}',
+        "h.jsonl:2 is of another actor",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_HISTORIES)
+def test_what_is_no_history_of_one_actor_is_refused_with_its_line(name: str, tmp_path: Path) -> None:
+    text, message = NO_HISTORIES[name]
+    file = tmp_path / "h.jsonl"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        given(Guest, stored=file)
