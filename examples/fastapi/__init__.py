@@ -1,0 +1,1 @@
+"""A FastAPI application with the gateway of a model mounted in it."""
