@@ -104,8 +104,9 @@ class Gateway:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.drain()
-        self._open = None
+        held, self._open = self._open, None
         await self._closing.aclose()
+        del held  # its client is not to be garbage before it is closed
 
     def drain(self) -> None:
         """Tell every event stream that it ends, and take no further one. Calls are still answered. Idempotent."""

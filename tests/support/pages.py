@@ -20,12 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from tests.support.nats_server import free_port
 from tests.support.pool import READY, Pool
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FILE_NAME = re.compile(r"# (\w+\.py)\n")
 NODES = "nats://nats-1:4222,nats://nats-2:4222,nats://nats-3:4222"
 """A cluster of NATS servers, as pages name it."""
+
+GATEWAY = "127.0.0.1:8080"
+"""Where pages have a gateway listen."""
 
 COMMAND_TIMEOUT_S = 60
 
@@ -66,7 +70,7 @@ class Reader:
     def __init__(self, page: Path, directory: Path, replaced: Mapping[str, str] | None = None) -> None:
         self._blocks = blocks(page)
         self._directory = directory
-        self._replaced = dict(replaced or {})
+        self._replaced = {GATEWAY: f"127.0.0.1:{free_port()}", **(replaced or {})}
         self._pool: Pool | None = None
         self._ready = 0
         self._status = 0
