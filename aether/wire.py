@@ -29,6 +29,9 @@ SYSTEM_COMMAND_PREFIX = "aether."
 STATE_COMMAND = "aether.state"
 """Reads an actor's state; `args` may hold `version`."""
 
+WAITS_COMMAND = "aether.waits"
+"""Says at once which command an actor's handler runs and which asks of it have no answer; nothing when none runs."""
+
 HANDLED_EVENT = "aether.Handled"
 """Stored for a command that emitted nothing, when its reply must outlive a late delivery; `reply` is on it."""
 

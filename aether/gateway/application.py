@@ -27,6 +27,7 @@ from aether.gateway.documents import Documents
 from aether.gateway.events import EventRoutes
 from aether.gateway.feed import EventFeed
 from aether.gateway.health import Health
+from aether.gateway.metrics import Metrics
 from aether.gateway.problems import MEDIA_TYPE, HttpProblem, document, http_problem
 from aether.gateway.requests import Disconnected, headers_of, segments_of
 from aether.gateway.routes import Exchange, Handler, Route, not_found
@@ -216,6 +217,7 @@ class _Open:
         self._events = EventRoutes(untyped, config)
         self.feed = self._events.feed
         self._health = Health(model, untyped)
+        self._metrics = Metrics(untyped)
         self._documents = Documents(model, client.namespace, has_access)
         self._draining = False
 
@@ -235,6 +237,8 @@ class _Open:
                 return _for_everybody(self._health.answer_health)
             case ("readyz",):
                 return _for_everybody(partial(self._health.answer_readiness, self._draining))
+            case ("metrics",):
+                return Route({"GET": Handler(self._metrics.answer, Role.READ)})
             case ("docs",):
                 return _for_everybody(self._documents.answer_page)
             case ("openapi.json",):

@@ -279,6 +279,19 @@ class _Whole:
                     ("readyz", "Whether every shard has a worker."),
                 )
             },
+            "/metrics": {
+                "get": {
+                    "operationId": "metrics",
+                    "summary": "What the workers have measured, for Prometheus.",
+                    "responses": {
+                        "200": {
+                            "description": "The numbers of all workers, added.",
+                            "content": {"text/plain": {"schema": {"type": "string"}}},
+                        },
+                        **self._errors("503"),
+                    },
+                }
+            },
         }
 
     def _errors(self, *statuses: str) -> Json:

@@ -4,6 +4,7 @@ An `Asks` belongs to a worker, a `HandlerAsks` to one run of a handler. An ask h
 handler runs for, and an id that is the same when the handler runs again, so that what was asked for happens once. It
 names the actors that wait for it: one that waits already is not asked.
 
+Handlers of several commands may wait for each other without a circle in any chain: then one of them is put off.
 All of it runs on the worker's event loop. A handler that asks holds its actor and nothing else of the worker.
 """
 
@@ -17,6 +18,7 @@ import orjson
 
 from aether.calls import Caller, Cause
 from aether.config import CallConfig
+from aether.core.actor.deadlock import Ask, Circle, Waits, put_off
 from aether.errors import (
     ActorFailed,
     AetherError,
@@ -35,8 +37,16 @@ from aether.model.model import Model
 from aether.model.proxy import ActorRef
 from aether.ports import Connection, Subscription
 from aether.runtime.admission import CHAIN_MAX
+from aether.runtime.counters import Counters
+from aether.runtime.deadlocks import find_circle
 from aether.runtime.pending_command import PendingCommand
 from aether.wire import DEADLINE_AHEAD_MAX_S, Answer
+
+LOOK_AFTER_S = 0.1
+"""An ask without an answer for so long looks whether its handler waits for itself."""
+
+LOOK_PAUSE_MAX_S = 2.0
+"""How long it waits at most before it looks again."""
 
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, Any]], object]
 """Starts a task that the runtime owns."""
@@ -52,7 +62,13 @@ class Asks:
     """
 
     def __init__(
-        self, model: Model, connection: Connection, config: CallConfig, jitter: Callable[[], float], spawn: Spawn
+        self,
+        model: Model,
+        connection: Connection,
+        config: CallConfig,
+        jitter: Callable[[], float],
+        spawn: Spawn,
+        counters: Counters,
     ) -> None:
         self.model = model
         self.clock = connection.clock
@@ -61,8 +77,10 @@ class Asks:
         self._connection = connection
         self._config = config
         self._jitter = jitter
-        self._spawn = spawn
+        self.spawn = spawn
+        self._counters = counters
         self._callers: dict[int, Caller] = {}
+        self._asking: dict[ActorId, HandlerAsks] = {}
         self._owners: Subscription | None = None
         self._following = False
 
@@ -85,8 +103,28 @@ class Asks:
             )
         if not self._following:
             self._following = True
-            self._spawn(self._follow_owners())
+            self.spawn(self._follow_owners())
         return caller
+
+    def began(self, actor_id: ActorId, handler: "HandlerAsks") -> None:
+        """A handler of an actor begins to ask."""
+        self._asking[actor_id] = handler
+
+    def ended(self, actor_id: ActorId, handler: "HandlerAsks") -> None:
+        """It asks no more. Another one of its actor may have begun, after it was detached."""
+        if self._asking.get(actor_id) is handler:
+            del self._asking[actor_id]
+
+    def waits_of(self, actor_id: ActorId) -> Waits:
+        """What an actor's handler waits for; nothing when it does not ask."""
+        handler = self._asking.get(actor_id)
+        return Waits("", ()) if handler is None else handler.waits()
+
+    def circle_ended(self, circle: Circle, actor_id: ActorId) -> None:
+        """The handler of this actor was put off, so that the others of the circle go on."""
+        self._counters.handlers_put_off += 1
+        actors = [step.actor for step in circle]
+        log.info("handlers waited for each other: one is put off", extra={"actor": str(actor_id), "circle": actors})
 
     async def close(self) -> None:
         """Ask nothing more. Every handler, and every task of the worker, has ended or was cancelled before."""
@@ -107,19 +145,40 @@ class Asks:
 class HandlerAsks:
     """The asks of one run of a handler, until that ends."""
 
-    __slots__ = ("_asks", "_count", "_ended", "_pending", "_prefix", "chain")
+    __slots__ = (
+        "_actor_id",
+        "_asks",
+        "_count",
+        "_ended",
+        "_looks",
+        "_open",
+        "_pending",
+        "_prefix",
+        "_put_off",
+        "chain",
+    )
 
-    def __init__(self, asks: Asks, actor_id: ActorId, pending: PendingCommand) -> None:
+    def __init__(self, asks: Asks, actor_id: ActorId, pending: PendingCommand, put_off: Callable[[], None]) -> None:
         self.chain = (*pending.command.chain, str(actor_id))
         self._asks = asks
         self._pending = pending
         self._prefix = _id_prefix(actor_id, pending)
+        self._put_off = put_off
+        self._actor_id = actor_id
         self._count = 0
+        self._open: dict[int, Ask] = {}
+        self._looks = False
         self._ended = False
+        asks.began(actor_id, self)
 
     def end(self) -> None:
         """The handler has ended, or is not waited for any more."""
         self._ended = True
+        self._asks.ended(self._actor_id, self)
+
+    def waits(self) -> Waits:
+        """What the handler runs for, and its asks that have no answer."""
+        return Waits(self._pending.command.id, tuple(self._open.values()))
 
     def proxy(self, kind: ActorRef, key: str) -> Any:
         """The actor that is to be asked; every error is raised when a call of it is awaited."""
@@ -142,14 +201,40 @@ class HandlerAsks:
             raise DeadlineExceeded(late, outcome_known=True)
         asking = pending.command
         correlation_id = asking.correlationid or asking.id
-        return await asks.caller(len(chain)).call(
-            actor_id,
-            command,
-            args,
-            deadline_s=ends_s - now_s,
-            command_id=self.id_of(number),
-            cause=Cause(ends_s, correlation_id, asking.id, asking.traceparent, chain),
-        )
+        self._open[number] = Ask(str(actor_id), self.id_of(number))
+        look = asks.loop.call_later(LOOK_AFTER_S, self._begin_to_look)
+        try:
+            return await asks.caller(len(chain)).call(
+                actor_id,
+                command,
+                args,
+                deadline_s=ends_s - now_s,
+                command_id=self.id_of(number),
+                cause=Cause(ends_s, correlation_id, asking.id, asking.traceparent, chain),
+            )
+        finally:
+            look.cancel()
+            del self._open[number]
+
+    def _begin_to_look(self) -> None:
+        if not self._looks:
+            self._looks = True
+            self._asks.spawn(self._look())
+
+    async def _look(self) -> None:
+        """Look whether the handler waits for itself, and have it put off when it is the one of the circle."""
+        before: Circle | None = None
+        pause_s = LOOK_AFTER_S
+        while self._open and not self._ended:
+            seen = await find_circle(self.chain[-1], self.waits(), self._asks.caller(0))
+            if seen is not None and seen == before and put_off(seen) == self.chain[-1] and not self._ended:
+                self._put_off()
+                self._asks.circle_ended(seen, self._actor_id)
+                break
+            pause_s = min(LOOK_PAUSE_MAX_S, 2 * pause_s) if seen is None else LOOK_AFTER_S
+            before = seen
+            await asyncio.sleep(pause_s)
+        self._looks = False
 
     def id_of(self, number: int) -> str:
         """The command id of the ask of this number."""

@@ -107,7 +107,7 @@ class Counters:
       other writers that were applied as they were broadcast. `passivations`: idle actors taken out of memory.
     - `commands_rejected`: decided nos and bad input found by handlers. `handlers_failed`: errors in handlers.
       `handlers_late`: handlers that were past their deadline. `handlers_given_up`: handlers that went on after their
-      cancellation.
+      cancellation. `handlers_put_off`: handlers that ran once more because they waited for each other.
     - `actors_not_loaded`: activations that failed. `states_changed`: states found changed outside an event.
       `loop_silences`: times when a handler blocked the event loop.
     - `actors_halted`: actors halted because their replay ended a worker. `workers_lost`: workers that a handler ended.
@@ -139,6 +139,7 @@ class Counters:
     actors_not_loaded: int = 0
     loop_silences: int = 0
     handlers_given_up: int = 0
+    handlers_put_off: int = 0
     states_changed: int = 0
     actors_halted: int = 0
     workers_lost: int = 0

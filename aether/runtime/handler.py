@@ -29,7 +29,8 @@ log = logging.getLogger("aether.turn")
 class Handler:
     """Start it once, by `start_task` or `start_thread`. `in_thread` says which it was.
 
-    `put_off` says that it has asked others while commands before it wait for their commit: see `ask`.
+    `put_off` says that it is to run once more, whatever it comes to: see `ask`; `put_last`, that it is to run behind
+    all commands that wait, because it and another handler wait for each other.
     """
 
     __slots__ = (
@@ -48,12 +49,14 @@ class Handler:
         "_worker",
         "in_thread",
         "lock",
+        "put_last",
         "put_off",
     )
 
     def __init__(self, turn: RunningTurn, worker: WorkerContext, actor_id: ActorId, pending: PendingCommand) -> None:
         self.in_thread = False
         self.put_off = False
+        self.put_last = False
         self._asks: HandlerAsks | None = None
         self.lock = Lock()
         self._turn: RunningTurn | None = turn
@@ -100,8 +103,13 @@ class Handler:
             self.put_off = True
             raise asyncio.CancelledError("the handler runs once more, when the commands before it are answered")
         if self._asks is None:
-            self._asks = HandlerAsks(asks, self._actor_id, self._pending)
+            self._asks = HandlerAsks(asks, self._actor_id, self._pending, self._put_last)
         return self._asks.proxy(kind, key)
+
+    def _put_last(self) -> None:
+        """Have it run once more, behind the commands that wait: one of them is waited for by what it asks."""
+        if self._task is not None and self._task.cancel():
+            self.put_off = self.put_last = True
 
     def abandon(self) -> None:
         """Its machine has ended: cancel it, and hold the actor until it has ended."""

@@ -78,6 +78,10 @@ class Mailbox:
         """Let a command of the turn wait again, before all others."""
         self._queue.appendleft(pending)
 
+    def put_last(self, pending: PendingCommand) -> None:
+        """Let a command of the turn wait again, behind all others."""
+        self._queue.append(pending)
+
     def put_back_all(self, commands: Iterable[PendingCommand]) -> None:
         """Let commands of the turn wait again, before all others and in this order."""
         self._queue.extendleft(reversed(list(commands)))

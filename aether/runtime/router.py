@@ -24,6 +24,7 @@ from aether.model.model import Model
 from aether.names import shard_of
 from aether.ports import Delivery, StoredCommit
 from aether.runtime.counters import CommandCounts, Counters
+from aether.runtime.deadlocks import encode_waits
 from aether.runtime.machine import VirtualMachine
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.registry import Registry
@@ -34,8 +35,10 @@ from aether.wire import (
     DEADLINE_AHEAD_MAX_S,
     STATE_COMMAND,
     SYSTEM_COMMAND_PREFIX,
+    WAITS_COMMAND,
     Command,
     decode_command,
+    encode_answer,
     encode_error,
 )
 
@@ -186,6 +189,10 @@ class Router:
     def _route_system(
         self, delivery: Delivery, command: Command, actor_type: ActorType, worker: WorkerContext, arrived_s: float
     ) -> None:
+        if command.command == WAITS_COMMAND:
+            waits = encode_waits(worker.asks.waits_of(delivery.actor_id))
+            self._respond(delivery, encode_answer(waits, 0, 0))
+            return
         if command.command != STATE_COMMAND:
             raise unknown_command(command.command, actor_type)
         version = decode_state_args(bytes(command.args))

@@ -184,7 +184,7 @@ class Runtime:
             health=self.health,
             note=self._note,
             deployment=self._deployment,
-            asks=Asks(self._model, connection, CallConfig(), self._jitter, self._spawn),
+            asks=Asks(self._model, connection, CallConfig(), self._jitter, self._spawn, self.counters),
             lifespan=self._lifespan,
         )
         self._router.open(self._worker)

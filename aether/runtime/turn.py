@@ -262,7 +262,7 @@ class Turn:
         error = end.error
         if handler.put_off:
             self._undo()
-            self._mailbox.put_back(pending)
+            (self._mailbox.put_last if handler.put_last else self._mailbox.put_back)(pending)
             self._machine.turn_over()
             return
         if error is None:

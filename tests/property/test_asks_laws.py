@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-from hypothesis import given
+import pytest
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from aether import ActorFailed, ActorId, Client
@@ -19,6 +20,7 @@ from aether.config import CallConfig, RuntimeConfig
 from aether.memory.connection import InMemoryConnection
 from aether.memory.faults import Fault, Faults, Late, Lost, Step, StoredUnknown
 from aether.memory.server import InMemoryServer
+from aether.runtime import asks
 from aether.untyped_client import UntypedClient
 from aether.wire import Event
 from tests.support.asking import Node, model
@@ -78,6 +80,42 @@ def test_a_plan_of_asks_comes_to_what_it_says(plan: Plan, faults: list[Fault | N
             assert stored == {key: visits[key] for key in "abcde"}
 
     asyncio.run(check())
+
+
+@given(st.lists(st.tuples(KEYS, PLANS), min_size=2, max_size=4), FAULTS)
+def test_plans_that_run_at_once_all_end_although_they_cross(
+    plans: list[tuple[str, Plan]], faults: list[Fault | None]
+) -> None:
+    """Each handler asks for all of its plan at once, and several commands run. None has a circle in its own chain."""
+    visits: Counter[str] = Counter()
+    for key, plan in plans:
+        try:
+            follow(key, plan, (), visits)
+        except CircleError:
+            assume(False)
+
+    async def check() -> None:
+        server = InMemoryServer()
+        script = Faults.script((Step.APPEND, fault) for fault in faults)
+        evens, odds = (range(first, 256, 2) for first in (0, 1))
+        async with (
+            node(server, model=model, config=CONFIG, faults=script, shards=evens) as one,
+            node(server, model=model, config=CONFIG, faults=script, shards=odds),
+            client_of(server) as client,
+            asyncio.timeout(30),
+        ):
+            await asyncio.gather(
+                *(
+                    client.actor(Node, key, command_id=f"c-{n}", deadline_s=60).follow_at_once(json.dumps(plan))
+                    for n, (key, plan) in enumerate(plans)
+                )
+            )
+            stored = {key: visited(await history(one, ActorId("node", key))) for key in "abcde"}
+            assert stored == {key: visits[key] for key in "abcde"}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asks, "LOOK_AFTER_S", 0.004)
+        asyncio.run(check())
 
 
 @asynccontextmanager

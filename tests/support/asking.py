@@ -42,6 +42,13 @@ class Node(Actor):
         return sorted({key for keys in visited for key in keys})
 
     @command
+    async def follow_at_once(self, plan: str) -> int:
+        """Ask as the plan says, all of each level at once."""
+        await asyncio.gather(*(self.ask(Node, key).follow_at_once(json.dumps(then)) for key, then in json.loads(plan)))
+        self.emit(Visited(self.context.caller))
+        return self.visits
+
+    @command
     async def follow(self, plan: str) -> int:
         """Ask as the plan says, JSON of `[[key, plan], ...]`, one after the other; how often this one was visited."""
         for key, then in json.loads(plan):
@@ -135,6 +142,15 @@ class Purse(Actor):
     @command
     async def pay(self, payee: str, amount: int) -> int:
         """Pay another purse, which hears of it first."""
+        await self.ask(Purse, payee).put(amount)
+        self.emit(Paid(-amount))
+        return self.cents
+
+    @command
+    async def pay_at_gate(self, payee: str, amount: int, gate: str) -> int:
+        """Pay another purse when the test opens the gate."""
+        WAITING.append(self.id.key)
+        await GATES[gate].wait()
         await self.ask(Purse, payee).put(amount)
         self.emit(Paid(-amount))
         return self.cents

@@ -1,6 +1,7 @@
 """Asks between actors: answers, errors, cycles, ids, deadlines, and what may be asked from where."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -158,6 +159,43 @@ async def test_what_is_asked_may_wait_for_a_command_before_the_ask_in_its_turn(r
         assert [await held, await put, await asks] == [0, 3, 4]
     assert await runtime.actor(Purse, "a").balance() == 7
     assert WAITING.count("a") == (2 if known else 3)
+
+
+@pytest.mark.parametrize("ring", [["a", "b"], ["a", "b", "c", "d"]])
+@pytest.mark.parametrize("workers", [1, 3])
+async def test_commands_that_ask_in_a_ring_all_succeed(ring: list[str], workers: int) -> None:
+    """Each holds its purse and asks the next one: no chain has a cycle, and yet each waits for the next."""
+    GATES["g"] = asyncio.Event()
+    async with local_pool(model, workers=workers) as pool:
+        paid = [
+            asyncio.ensure_future(pool.client.actor(Purse, payer, deadline_s=30).pay_at_gate(payee, 5, "g"))
+            for payer, payee in zip(ring, [*ring[1:], ring[0]], strict=True)
+        ]
+        await until(lambda: len(WAITING) == len(ring))
+        GATES["g"].set()
+        async with asyncio.timeout(15):  # the deadline would be twice that
+            await asyncio.gather(*paid)
+        assert [await pool.client.actor(Purse, key).balance() for key in ring] == [0] * len(ring)
+        assert sum(worker.runtime.counters.handlers_put_off for worker in pool.workers) >= 1
+        events = [len([one async for one in pool.client.history(Purse, key)]) for key in ring]
+        assert events == [2] * len(ring)
+
+
+async def test_asks_of_one_handler_that_cross_succeed(runtime: Runtime) -> None:
+    plan = [["b", [["c", []]]], ["c", [["b", []]]]]
+    async with asyncio.timeout(10):
+        assert await runtime.actor(Node, "a", deadline_s=30).follow_at_once(json.dumps(plan)) == 1
+    assert [len(await history(runtime, ActorId("node", key))) for key in "abc"] == [1, 2, 2]
+
+
+async def test_a_slow_answer_is_no_deadlock(runtime: Runtime) -> None:
+    GATES["g"] = asyncio.Event()
+    asked = asyncio.ensure_future(runtime.actor(Purse, "a").ask_to_wait("b", "g"))
+    await until(lambda: WAITING == ["b"])
+    await asyncio.sleep(0.5)  # it looks meanwhile
+    GATES["g"].set()
+    assert await asked == 0
+    assert runtime.counters.handlers_put_off == 0
 
 
 async def test_asks_never_wait_for_room_that_asks_hold(monkeypatch: pytest.MonkeyPatch) -> None:

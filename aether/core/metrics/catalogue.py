@@ -61,6 +61,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("aether_handlers_failed_total", _COUNTER, "Errors in handlers."),
     Metric("aether_handlers_late_total", _COUNTER, "Handlers that were past their deadline."),
     Metric("aether_handlers_given_up_total", _COUNTER, "Handlers that went on after their cancellation."),
+    Metric("aether_handlers_put_off_total", _COUNTER, "Handlers that were put off because they waited for each other."),
     Metric("aether_actors_not_loaded_total", _COUNTER, "Activations that failed."),
     Metric("aether_states_changed_total", _COUNTER, "States found changed outside an event."),
     Metric("aether_loop_silences_total", _COUNTER, "Times when a handler blocked the event loop."),
