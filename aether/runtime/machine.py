@@ -131,6 +131,11 @@ class VirtualMachine:
         return 0 if self._mailbox is None else self._mailbox.waiting
 
     @property
+    def awaits_handler(self) -> bool:
+        """Whether a handler runs that its turn awaits."""
+        return self._turn is not None and self._turn.awaits_handler
+
+    @property
     def unsaved(self) -> bool:
         """Whether a snapshot would save something."""
         return self._fold is not None and self._fold.version != self.snapshot_version

@@ -53,7 +53,7 @@ A = TypeVar("A", bound=Actor)
 log = logging.getLogger("aether.runtime")
 
 ASKS_TIMEOUT_S = 5.0
-"""How long a drain waits for handlers that ask before the worker takes no more commands, those of asks included."""
+"""How long a drain waits for asynchronous handlers before the worker takes no more commands, those of asks included."""
 
 CANCEL_TIMEOUT_S = 1.0
 """How long a cancelled handler may take to end after a drain that took too long."""
@@ -275,15 +275,13 @@ class Runtime:
         await snapshots.flush()
 
     async def finish_asks(self) -> None:
-        """Wait until no command is open, for `ASKS_TIMEOUT_S` at most; not at all where no handler has asked others.
+        """Wait until no asynchronous handler runs, for `ASKS_TIMEOUT_S` at most.
 
         What they ask may have to be answered by this runtime, so it goes on to serve meanwhile.
         """
-        if self._worker is None or not self._worker.asks.command_types:
-            return
         with suppress(TimeoutError):
             async with asyncio.timeout(ASKS_TIMEOUT_S):
-                while active := [one for one in self._router.registry if not one.idle]:
+                while active := [one for one in self._router.registry if one.awaits_handler]:
                     await active[0].wait_idle()
 
     async def __aenter__(self) -> "Runtime":

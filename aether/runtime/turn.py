@@ -78,6 +78,11 @@ class Turn:
         self._touched = False
 
     @property
+    def awaits_handler(self) -> bool:
+        """Whether an asynchronous handler runs, or one in a thread."""
+        return self._handler is not None
+
+    @property
     def context(self) -> Context:
         """The command that runs now. Raises RuntimeError outside a handler."""
         running = self._running or self._awaited

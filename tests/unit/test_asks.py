@@ -341,6 +341,45 @@ async def test_a_handler_that_asks_for_something_else_hears_why() -> None:
         assert (AMOUNTS, one.counters.conflicts) == ([1, 2], 1)
 
 
+# ---------------------------------------------------------------------------------------------- the end of a worker
+
+
+async def test_a_drain_lets_a_handler_ask_an_actor_of_the_same_worker() -> None:
+    GATES["g"] = asyncio.Event()
+    async with node(model=model) as runtime:
+        asked = asyncio.ensure_future(runtime.actor(Purse, "a", deadline_s=30).wait_then_put("g", "b"))
+        await until(lambda: WAITING == ["a"])
+        stopped = asyncio.ensure_future(runtime.stop())
+        await asyncio.sleep(0.01)
+        GATES["g"].set()
+        async with asyncio.timeout(3):
+            assert await asked == 1
+            await stopped
+
+
+async def test_a_pool_that_ends_lets_its_workers_ask_each_other() -> None:
+    GATES["g"] = asyncio.Event()
+    async with local_pool(model, workers=4) as pool:
+        key_of_slot = {pool.worker_of(Purse, f"p{n}").slot: f"p{n}" for n in range(100)}
+        last, key = pool.workers[3].runtime, key_of_slot[3]  # what it asks is of the worker that ends first
+        asked = asyncio.ensure_future(last.actor(Purse, key, deadline_s=30).wait_then_put("g", key_of_slot[0]))
+        await until(lambda: WAITING == [key])
+        asyncio.get_running_loop().call_later(0.05, GATES["g"].set)
+    async with asyncio.timeout(3):
+        assert await asked == 1
+
+
+async def test_a_crash_cancels_what_is_asked() -> None:
+    GATES["g"] = asyncio.Event()
+    async with node(model=model) as runtime:
+        asked = asyncio.ensure_future(runtime.actor(Purse, "a").ask_to_wait("b", "g"))
+        await until(lambda: WAITING == ["b"])
+        await runtime.abort()
+        assert not asked.done()  # nothing is answered
+        asked.cancel()
+    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task() and task is not asked] == []
+
+
 # ---------------------------------------------------------------------------------------------- from where
 
 
