@@ -208,15 +208,21 @@ class UntypedClient:
             raise nothing_stored(late) from None
 
     async def history(
-        self, actor_id: ActorId, after_version: int = 0, *, deadline_s: float | None = None
+        self,
+        actor_id: ActorId,
+        after_version: int = 0,
+        *,
+        after_position: Position = START,
+        deadline_s: float | None = None,
     ) -> AsyncIterator[tuple[Event, Position]]:
         """Every stored event after a version, with the position of its commit.
 
+        Commits up to `after_position` are not read: it spares a late part of a long history the reading of the rest.
         Reads on from where it was when the connection is lost. Raises `Unavailable` or
         `DeadlineExceeded(outcome_known=True)` when no event could be read for `deadline_s`, `ClientUnusable`.
         """
         store, patience = self._node.event_store, self._patience(f"the history of {actor_id}", deadline_s)
-        after, batches = START, None
+        after, batches = after_position, None
 
         async def following() -> list[StoredCommit]:
             nonlocal batches

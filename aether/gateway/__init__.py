@@ -49,6 +49,7 @@ def check_installed() -> None:
     """Raise `ConfigError` unless the extra `gateway` is installed."""
     try:
         import httptools  # noqa: F401, PLC0415 - only whether it is there
+        import jinja2  # noqa: F401, PLC0415
         import prometheus_client  # noqa: F401, PLC0415
         import starlette  # noqa: F401, PLC0415
         import uvicorn  # noqa: F401, PLC0415

@@ -171,7 +171,7 @@ class ActorRoutes:
 
     async def _keys(self, kind: str, exchange: Exchange) -> None:
         options = Options(exchange.scope, frozenset({"cursor", "limit"}))
-        shard, after = _read_cursor(options.text("cursor"), self._client.shards)
+        shard, after = read_cursor(options.text("cursor"), self._client.shards)
         limit = self._limit(options)
         keys: list[str] = []
         deadline_s = self._patience_s(exchange)
@@ -180,7 +180,7 @@ class ActorRoutes:
             left = [key for key in found if after is None or key > after]
             keys += left[: limit - len(keys)]
             if len(keys) == limit:
-                await exchange.answer_json({"keys": keys, "cursor": _cursor(shard, keys[-1])})
+                await exchange.answer_json({"keys": keys, "cursor": cursor_of(shard, keys[-1])})
                 return
             shard, after = shard + 1, None
         await exchange.answer_json({"keys": keys, "cursor": None})
@@ -244,11 +244,12 @@ async def _array(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield bytes(chunk) + b"]"
 
 
-def _cursor(shard: int, key: str) -> str:
+def cursor_of(shard: int, key: str) -> str:
+    """Where a list of keys goes on: after a key of a shard."""
     return base64.urlsafe_b64encode(orjson.dumps([shard, key])).decode().rstrip("=")
 
 
-def _read_cursor(text: str | None, shards: int) -> tuple[int, str | None]:
+def read_cursor(text: str | None, shards: int) -> tuple[int, str | None]:
     """The shard to go on with, and the key after which. Raises `InvalidCommand`."""
     if text is None:
         return 0, None

@@ -23,6 +23,7 @@ from aether.errors import AetherError, Overloaded
 from aether.gateway.access import Access, Role
 from aether.gateway.actors import ActorRoutes
 from aether.gateway.config import GatewayConfig
+from aether.gateway.dashboard.dashboard import Dashboard
 from aether.gateway.documents import Documents
 from aether.gateway.events import EventRoutes
 from aether.gateway.feed import EventFeed
@@ -98,7 +99,7 @@ class Gateway:
             opening: AbstractAsyncContextManager[Client]
             opening = connect(self._url, model=self._model, namespace=self._namespace)
             client = await self._closing.enter_async_context(opening)
-        self._open = _Open(self._model, client, self._config, self._access.checks)
+        self._open = _Open(self._model, client, self._config, self._access)
         return self
 
     async def __aexit__(
@@ -106,6 +107,8 @@ class Gateway:
     ) -> None:
         self.drain()
         held, self._open = self._open, None
+        if held is not None:
+            held.close()
         await self._closing.aclose()
         del held  # its client is not to be garbage before it is closed
 
@@ -210,7 +213,7 @@ class Gateway:
 class _Open:
     """What a gateway works with while it is open: the client, and the routes over it."""
 
-    def __init__(self, model: Model, client: Client, config: GatewayConfig, has_access: bool) -> None:
+    def __init__(self, model: Model, client: Client, config: GatewayConfig, access: Access) -> None:
         self.client = client
         untyped = client.untyped
         self._actors = ActorRoutes(model, untyped, config)
@@ -218,13 +221,18 @@ class _Open:
         self.feed = self._events.feed
         self._health = Health(model, untyped)
         self._metrics = Metrics(untyped)
-        self._documents = Documents(model, client.namespace, has_access)
+        self._documents = Documents(model, client.namespace, access.checks)
+        self._dashboard = Dashboard(model, untyped, config, access, self._events)
         self._draining = False
 
     def drain(self) -> None:
         """Tell the event streams, and be ready no more."""
         self._draining = True
         self.feed.drain()
+
+    def close(self) -> None:
+        """Ask the pool nothing more."""
+        self._dashboard.close()
 
     def route(self, scope: Scope, segments: tuple[str, ...]) -> Route:
         """Where a path leads. A problem, or an error of Aether's, when it leads nowhere."""
@@ -233,6 +241,8 @@ class _Open:
                 return self._actors.route(tuple(below))
             case ("events",):
                 return self._events.route(scope)
+            case ("ui", *below):
+                return self._dashboard.route(tuple(below))
             case ("healthz",):
                 return _for_everybody(self._health.answer_health)
             case ("readyz",):

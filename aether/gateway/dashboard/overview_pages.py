@@ -1,0 +1,116 @@
+"""The overview: workers, the ring of shards, and what the pool does, drawn anew every few seconds."""
+
+from collections.abc import Callable
+from typing import Any
+
+from markupsafe import Markup
+
+from aether.core.cluster.overview import ShardState
+from aether.core.cluster.status import SERVING
+from aether.gateway.config import GatewayConfig
+from aether.gateway.dashboard.numbers import Interval, Numbers, Reading, intervals, recent
+from aether.gateway.dashboard.pages import Pages, Visit
+from aether.gateway.dashboard.pictures import Line, chart, colours_of, number, ring
+from aether.untyped_client import UntypedClient
+
+
+class OverviewPages:
+    """The overview as a page, and its living part alone."""
+
+    def __init__(self, client: UntypedClient, config: GatewayConfig, pages: Pages) -> None:
+        self._client = client
+        self._pages = pages
+        self._numbers = Numbers(client, config.deadline_s)
+
+    def close(self) -> None:
+        """Measure nothing more. Idempotent."""
+        self._numbers.close()
+
+    async def show(self, visit: Visit) -> None:
+        """The whole page."""
+        await self._show(visit, "overview.html")
+
+    async def show_part(self, visit: Visit) -> None:
+        """What changes on the page."""
+        await self._show(visit, "overview_part.html")
+
+    async def _show(self, visit: Visit, template: str) -> None:
+        readings = await self._numbers.readings()
+        last = readings[-1]
+        names = [_name(member) for member in last.overview.members]
+        colours = colours_of(names)
+        shards = last.overview.shards
+        await self._pages.answer(
+            visit,
+            template,
+            namespace=self._client.namespace,
+            reading=last,
+            ring=ring(shards, colours),
+            workers=[_worker(member, colours, len(shards)) for member in last.overview.members],
+            summary=_summary(last),
+            charts=_charts(intervals(readings)),
+            commands=recent(readings),
+            active=sorted(last.readings.values.get("aether_active_actors", {}).items()),
+            conflicts=last.readings.total("aether_conflicts_total"),
+            unknown=last.readings.total("aether_unknown_outcomes_total"),
+        )
+
+
+def _name(member: dict[str, Any]) -> str:
+    return f"{member['node']}-{member['slot']}"
+
+
+def _worker(member: dict[str, Any], colours: dict[str, str], shards: int) -> dict[str, Any]:
+    name = _name(member)
+    return {
+        **member,
+        "name": name,
+        "colour": colours[name],
+        "share": member["shards"] / max(1, shards),
+        "good": member["state"] == SERVING,
+        "why": member.get("why", ""),
+        "pid": member.get("pid", ""),
+        "host": member.get("host", ""),
+    }
+
+
+def _summary(reading: Reading) -> str:
+    """The state of the pool in a line, which a screen reader says when it changes."""
+    members = reading.overview.members
+    serving = sum(member["state"] == SERVING for member in members)
+    moving = sum(one.state is ShardState.MOVING for one in reading.overview.shards)
+    lost = sum(one.state in (ShardState.FREE, ShardState.ORPHANED) for one in reading.overview.shards)
+    parts = [f"{serving} of {len(members)} workers serve"]
+    parts.append(f"{lost} shards have no worker" if lost else "every shard has a worker")
+    if moving:
+        parts.append(f"{moving} shards are moving")
+    return ", ".join(parts)
+
+
+def _charts(found: list[Interval | None]) -> list[dict[str, Any]]:
+    """The charts, each with what it shows now as text."""
+    return [
+        _chart("Commands", "/s", found, [("all", "c0", lambda one: one.commands)]),
+        _chart("Latency", "ms", found, [("median", "c2", lambda one: one.p50_ms),
+                                        ("p99", "c1", lambda one: one.p99_ms)]),
+        _chart("Failed and refused", "/s", found, [("failed", "bad", lambda one: one.failures),
+                                                   ("refused", "c3", lambda one: one.refusals)]),
+        _chart("Waiting commands", "", found, [("waiting", "c4", lambda one: one.waiting)]),
+    ]  # fmt: skip
+
+
+def _chart(
+    title: str,
+    unit: str,
+    found: list[Interval | None],
+    lines: list[tuple[str, str, Callable[[Interval], float | None]]],
+) -> dict[str, Any]:
+    drawn = [Line(name, colour, [None if one is None else of(one) for one in found]) for name, colour, of in lines]
+    now = [(line.name, line.colour, _said(line.values[-1], unit)) for line in drawn]
+    label = f"{title} over five minutes; now " + ", ".join(f"{name} {text}" for name, _, text in now)
+    picture: Markup = chart(drawn, unit, label)
+    return {"title": title, "picture": picture, "now": now}
+
+
+def _said(value: float | None, unit: str) -> str:
+    return "none" if value is None else f"{number(value)} {unit}".strip()
