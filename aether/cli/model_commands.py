@@ -1,8 +1,9 @@
-"""The commands about a model: show and schema read the named model, or ask the running pool for its own; check reads
+"""The commands about a model: show, schema and draw read the named model, or ask the running pool for its own; check reads
 what is stored with the named one.
 """
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +13,9 @@ from aether.cli.board import Board
 from aether.cli.command_context import cli_context, find_pool
 from aether.cli.exits import EXIT_DONE, EXIT_REFUSED
 from aether.cli.target import Asked
+from aether.errors import InvalidCommand
 from aether.history_check import SAMPLE_DEFAULT
+from aether.model.drawing import draw
 
 _Reference = Annotated[
     str | None,
@@ -78,6 +81,31 @@ def check_command(
     render.write_checked(checked, table=cli.terminal and not json_lines)
     print(render.checked_in_words(checked, target.namespace or ""), file=sys.stderr)
     return EXIT_DONE if checked.good else EXIT_REFUSED
+
+
+def draw_command(
+    context: typer.Context,
+    model: _Reference = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write it to this file and not to stdout."),
+    ] = None,
+    timeout: options.Timeout = None,
+    nats: options.Nats = None,
+    namespace: options.Namespace = None,
+    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
+) -> None:
+    """Draw a model's board as SVG."""
+    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    drawn = draw(_board(context, model, asked).document)
+    if output is None:
+        render.write_text(drawn)
+        return
+    try:
+        output.write_text(drawn, encoding="utf-8")
+    except OSError as error:
+        text = f"{output} cannot be written: {error.strerror or error}"
+        raise InvalidCommand(text, path="--output") from None
 
 
 def _board(context: typer.Context, reference: str | None, asked: Asked) -> Board:

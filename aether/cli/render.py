@@ -48,6 +48,16 @@ def write_json(value: bytes) -> None:
         raise ReaderGone from None
 
 
+def write_text(text: str) -> None:
+    """A text as it is, with its own line breaks. Raises `ReaderGone`."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise ReaderGone from None
+
+
 def event_json(event: Event) -> bytes:
     """The event as one CloudEvent."""
     return encode_commit([event])[1:-1]

@@ -193,6 +193,19 @@ def test_what_is_no_terminal_gets_whole_lines(run: Run) -> None:
     assert "x" * 3_000 in table[2]
 
 
+def test_model_draw_is_the_same_to_stdout_and_to_a_file(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "board.svg"
+    drawn = run("model", "draw")
+    assert (drawn.code, drawn.err) == (0, "")
+    assert drawn.out.startswith("<svg ")
+    assert ">deposit</text>" in drawn.out
+    written = run("model", "draw", "-o", str(file))
+    assert (written.code, written.out, file.read_text()) == (0, "", drawn.out)
+    refused = run("model", "draw", "-o", str(tmp_path / "no" / "board.svg"))
+    assert refused.code == 2
+    assert "cannot be written" in refused.err
+
+
 def test_model_schema_is_json(run: Run) -> None:
     assert json.loads(run("model", "schema").out) == SCHEMA
     assert json.loads(run("model", "schema", "shop:model").out)["model"] == "shop"

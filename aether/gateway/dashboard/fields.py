@@ -22,7 +22,7 @@ ITEMS_MAX = 500
 LEFT_OUT = "left out"
 """The choice of an argument that need not be given; the actor's own default counts then."""
 
-_COUNT = "#"
+_ITEMS = "#"
 _KEY = "?key"
 _CHOICE = "?choice"
 
@@ -71,6 +71,11 @@ class Field:
         """The id of its element."""
         return f"f{self.name}"
 
+    @property
+    def items(self) -> str:
+        """The numbers of the items of a list or mapping, which a form keeps in a hidden field."""
+        return ",".join(child.name.rpartition("/")[2] for child in self.children)
+
     def all(self) -> Iterator["Field"]:
         """It and the fields in it."""
         yield self
@@ -102,11 +107,11 @@ class Given:
 
     def indices(self, name: str) -> list[int]:
         """The items of a list, by their numbers in the form, as the buttons leave them."""
-        count = self.text(f"{name}{_COUNT}", "0")
-        numbers = range(min(int(count), ITEMS_MAX) if count.isdecimal() and len(count) < 6 else 0)
-        left = [number for number in numbers if self.remove != f"{name}/{number}"]
+        numbers = self.text(f"{name}{_ITEMS}").split(",")[:ITEMS_MAX]
+        found = dict.fromkeys(int(number) for number in numbers if number.isdecimal() and len(number) < 6)
+        left = [number for number in found if self.remove != f"{name}/{number}"]
         if self.add == name and len(left) < ITEMS_MAX:
-            left.append(len(numbers))
+            left.append(max(found, default=-1) + 1)
         return left
 
 

@@ -1,0 +1,235 @@
+"""The dashboard's pages: what they show, that they load nothing of others, and who may send their forms."""
+
+import re
+from collections.abc import AsyncIterator
+from urllib.parse import urlencode
+
+import httpx2
+import pytest
+
+from aether.gateway.access import ByToken, Role
+from aether.gateway.dashboard.browser import own_path
+from tests.support.actors import Account, Notebook
+from tests.support.gateway import Served, served
+from tests.support.html_forms import read_page
+
+PAGES = (
+    "/ui/", "/ui/overview", "/ui/actors", "/ui/actors?kind=account", "/ui/actor?kind=account&key=alice",
+    "/ui/actor?kind=account&key=alice&version=1", "/ui/command?kind=account&key=alice&name=deposit", "/ui/events",
+    "/ui/events?kind=account&key=alice&type=Deposited", "/ui/board", "/ui/sign-in", "/ui/actor?kind=account",
+)  # fmt: skip
+DEPOSIT = "/ui/command?kind=account&key=alice&name=deposit"
+
+
+@pytest.fixture
+async def one() -> AsyncIterator[Served]:
+    async with served() as it:
+        await it.pool.client.actor(Account, "alice").deposit_twice(10, 5)
+        yield it
+
+
+@pytest.mark.parametrize("url", PAGES)
+async def test_a_page_is_small_and_has_nothing_of_other_hosts_and_no_script_within(one: Served, url: str) -> None:
+    answer = await one.http.get(url)
+    assert answer.status_code == (422 if url.endswith("kind=account") and "actor?" in url else 200)
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert len(answer.content) < 100_000
+    page = read_page(answer.text)
+    assert page.inline == []
+    assert all(address.startswith("/ui/static/") for address in page.loaded)
+    assert len(page.ids) == len(set(page.ids)), "ids are there once"
+    assert page.named <= page.labels, "every field has a label"
+    for address in page.loaded:
+        assert (await one.http.get(address)).status_code == 200
+    for address, _ in page.links:
+        assert not re.match(r"[a-z]+:|//", address), "links stay here"
+
+
+async def test_every_link_of_every_page_leads_to_a_page(one: Served) -> None:
+    seen, waiting = set(PAGES), list(PAGES)
+    while waiting:
+        answer = await one.http.get(waiting.pop())
+        for address, _ in read_page(answer.text).links:
+            if address.startswith("/") and address not in seen:
+                seen.add(address)
+                waiting.append(address)
+                assert (await one.http.get(address)).status_code == 200, address
+    assert len(seen) > 20
+
+
+async def test_an_actors_page_has_state_history_and_what_each_event_changed(one: Served) -> None:
+    text = read_page((await one.http.get("/ui/actor?kind=account&key=alice")).text).text
+    assert "balance 15 changed" in text
+    assert re.search(r"2 Deposited .* balance 10 → 15 deposits 1 → 2 1 Deposited .* balance 0 → 10", text)
+    earlier = read_page((await one.http.get("/ui/actor?kind=account&key=alice&version=1")).text).text
+    assert "State at version 1" in earlier
+    assert "balance 10 changed" in earlier
+    first = read_page((await one.http.get("/ui/actor?kind=account&key=alice&version=0")).text).text
+    assert "balance 0 " in first
+    late = await one.http.get("/ui/actor?kind=account&key=alice&version=3")
+    assert late.status_code == 422
+    assert "no version 3 yet" in late.text
+
+
+async def test_a_long_history_comes_in_pages_and_any_version_is_near(one: Served) -> None:
+    notebook = one.pool.client.actor(Notebook, "n")
+    for number in range(1, 48):
+        await notebook.note(f"line {number}")
+    for version, first, last in [(47, 28, 47), (28, 28, 47), (27, 8, 27), (8, 8, 27), (7, 1, 7), (1, 1, 7), (0, 1, 7)]:
+        text = (await one.http.get(f"/ui/actor?kind=notebook&key=n&version={version}")).text
+        shown = [int(found) for found in re.findall(r'<span class="version">(\d+)</span>', text)]
+        assert shown == list(range(last, first - 1, -1)), version
+        assert ("Earlier events" in text, "Later events" in text) == (first > 1, last < 47), version
+        assert f"<ins>&#34;line {last}&#34;</ins>" in text
+        state = read_page(text).text
+        assert (
+            f"[{version - 1}] &quot;line {version}" in text or f'[{version - 1}] "line {version}" changed' in state
+        ) is (version > 0)
+
+
+@pytest.mark.parametrize("key", ["a/b", "..", "%2F", "🛩 x", "<b>&'\"", "a?b#c", " ", "a+b"])
+async def test_every_key_has_a_page(one: Served, key: str) -> None:
+    await one.pool.client.actor(Account, key).deposit(7)
+    listed = read_page((await one.http.get(f"/ui/actors?{urlencode({'kind': 'account', 'begins': key})}")).text)
+    address = f"/ui/actor?{urlencode({'kind': 'account', 'key': key})}"
+    assert address in [link for link, _ in listed.links]
+    answer = await one.http.get(address)
+    assert answer.status_code == 200
+    assert "balance 7" in read_page(answer.text).text
+    if "<" in key:
+        assert key not in answer.text, "it is escaped"
+
+
+async def test_lists_of_keys_go_on_and_a_beginning_is_searched_for(one: Served) -> None:
+    names = {f"x{number:03}" for number in range(150)}
+    for name in names:
+        await one.pool.client.actor(Account, name).touch()
+        await one.pool.client.actor(Account, name).deposit(1)
+    found: list[str] = []
+    address = "/ui/actors?kind=account&begins=x"
+    while address:
+        page = read_page((await one.http.get(address)).text)
+        found += [link.partition("key=")[2] for link, _ in page.links if "/ui/actor?kind=account&key=" in link]
+        address = next((link for link, _ in page.links if "cursor=" in link), "")
+    assert sorted(found) == sorted(names)
+
+
+async def post(one: Served, headers: dict[str, str], url: str = DEPOSIT, **fields: str) -> httpx2.Response:
+    return await one.http.post(url, data={"/amount": "1", **fields}, headers=headers)
+
+
+async def test_another_sites_page_sends_no_command(one: Served) -> None:
+    own = {"Origin": one.url}
+    for headers in (
+        {},
+        {"Origin": "null"},
+        {"Origin": "https://evil.example"},
+        {"Origin": f"https://127.0.0.1:{one.port + 1}"},
+        {**own, "Sec-Fetch-Site": "cross-site"},
+        {**own, "Sec-Fetch-Site": "same-site"},
+        {**own, "Content-Type": "text/plain"},
+        {**own, "Content-Type": "multipart/form-data; boundary=x"},
+    ):
+        refused = await post(one, headers)
+        assert refused.status_code in (403, 415), headers
+    assert (await one.http.get("/actors/account/alice")).json()["version"] == 2
+    assert (await post(one, {**own, "Sec-Fetch-Site": "same-origin"})).status_code == 200
+    assert (await one.http.get("/actors/account/alice")).json()["version"] == 3
+
+
+async def test_an_answer_a_refusal_and_a_failure_are_shown(one: Served) -> None:
+    own = {"Origin": one.url}
+    withdraw = DEPOSIT.replace("deposit", "withdraw")
+    refused = await post(one, own, withdraw, **{"/amount": "1000"})
+    assert refused.status_code == 409
+    text = read_page(refused.text).text
+    assert "insufficient funds" in text
+    assert '"balance": 15' in text
+    broken = await post(one, own, DEPOSIT.replace("deposit", "deposit_then_break"))
+    assert broken.status_code == 500
+    assert "ZeroDivisionError" not in broken.text, "what an exception says is for the log"
+    asked = await one.http.post("/ui/command?kind=account&key=alice&name=statement", headers=own | FORM)
+    assert "15" in read_page(asked.text).text
+
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+TOKENS = {"r" * 20: (Role.READ, "reader"), "c" * 20: (Role.CALL, "caller")}
+
+
+@pytest.fixture
+async def guarded() -> AsyncIterator[Served]:
+    async with served(access=ByToken(TOKENS)) as it:
+        await it.pool.client.actor(Account, "alice").deposit(10)
+        yield it
+
+
+async def sign_in(one: Served, token: str, to: str = "") -> httpx2.Response:
+    return await one.http.post("/ui/sign-in", data={"token": token, "to": to}, headers={"Origin": one.url})
+
+
+async def test_without_a_token_a_page_leads_to_the_sign_in(guarded: Served) -> None:
+    answer = await guarded.http.get("/ui/actor?kind=account&key=alice")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/ui/sign-in?to=%2Fui%2Factor%3Fkind%3Daccount%26key%3Dalice"
+    for url in ("/ui/overview", "/ui/stream", "/ui/state.json?kind=account&key=alice"):
+        refused = await guarded.http.get(url)
+        assert refused.status_code in (303, 401), url
+        assert "balance" not in refused.text
+    wrong = await sign_in(guarded, "x" * 20)
+    assert (wrong.status_code, "set-cookie" in wrong.headers) == (401, False)
+    assert (await guarded.http.get("/ui/sign-in")).status_code == 200
+
+
+async def test_a_sign_in_is_a_cookie_of_these_pages_only(guarded: Served) -> None:
+    answer = await sign_in(guarded, "r" * 20, "/ui/actors")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/ui/actors")
+    cookie = answer.headers["set-cookie"]
+    assert all(part in cookie for part in ("Path=/ui/", "HttpOnly", "SameSite=Strict"))
+    assert "signed in as reader" in (await guarded.http.get("/ui/actor?kind=account&key=alice")).text
+    assert (await guarded.http.get("/actors/account/alice")).status_code == 401
+    out = await guarded.http.post("/ui/sign-out", headers={"Origin": guarded.url})
+    assert "Max-Age=0" in out.headers["set-cookie"]
+    assert (await guarded.http.get("/ui/actors")).status_code == 303
+
+
+async def test_a_reader_sees_forms_of_queries_only_and_sends_no_command(guarded: Served) -> None:
+    await sign_in(guarded, "r" * 20)
+    own = {"Origin": guarded.url}
+    assert "not send it" in (await guarded.http.get(DEPOSIT)).text
+    assert (await post(guarded, own)).status_code == 403
+    asked = await guarded.http.post("/ui/command?kind=account&key=alice&name=statement", headers=own | FORM)
+    assert asked.status_code == 200
+    await sign_in(guarded, "c" * 20)
+    assert (await post(guarded, own)).status_code == 200
+    assert (await guarded.pool.client.state(Account, "alice")).version == 2
+
+
+async def test_a_stream_of_events_is_under_the_cookies_address(guarded: Served) -> None:
+    await sign_in(guarded, "r" * 20)
+    async with guarded.http.stream("GET", "/ui/stream?kind=account&after=0") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        async for line in answer.aiter_lines():
+            if line.startswith("data:"):
+                assert '"Deposited"' in line
+                break
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "https://evil.example/ui/",
+        "//evil.example/ui/",
+        "/\\evil.example",
+        "/other",
+        "javascript:x",
+        "",
+        "/ui/\\x",
+        "/ui/\r\nX: y",
+    ],
+)
+def test_a_sign_in_goes_on_to_own_pages_only(wanted: str) -> None:
+    assert own_path(wanted, "/ui") == "/ui/"
+    assert own_path("/ui/actor?kind=a&key=b", "/ui") == "/ui/actor?kind=a&key=b"
