@@ -12,14 +12,9 @@ import typer
 
 from aether.cli import help_texts, render
 from aether.cli.actor_commands import call_command, history_command, ls_command, state_command, tail_command
-<<<<<<< HEAD
 from aether.cli.gateway_command import gateway_command
-from aether.cli.model_commands import check_command, schema_command, show_command
+from aether.cli.model_commands import check_command, draw_command, schema_command, show_command
 from aether.cli.pool_commands import drop_snapshots_command, ps_command, repair_command, top_command
-=======
-from aether.cli.model_commands import draw_command, schema_command, show_command
-from aether.cli.pool_commands import drop_snapshots_command, ps_command, repair_command
->>>>>>> 732df8e (dashboard: tests of forms, pages and pictures; cli: model draw; docs: the dashboard's page)
 from aether.cli.project import create_project, next_steps
 from aether.cli.run_command import run_command
 from aether.system.environment import current_directory, is_compiled
@@ -80,10 +75,7 @@ app.add_typer(
 )
 model_app.command("show", help=help_texts.SHOW)(show_command)
 model_app.command("schema", help=help_texts.SCHEMA)(schema_command)
-<<<<<<< HEAD
-model_app.command("check", help=help_texts.CHECK)(check_command)
-=======
 model_app.command("draw", help=help_texts.DRAW)(draw_command)
->>>>>>> 732df8e (dashboard: tests of forms, pages and pictures; cli: model draw; docs: the dashboard's page)
+model_app.command("check", help=help_texts.CHECK)(check_command)
 app.add_typer(snapshots_app, name="snapshots", help="Snapshots, which spare a worker the reading of histories.")
 snapshots_app.command("drop", help=help_texts.DROP_SNAPSHOTS)(drop_snapshots_command)

@@ -159,7 +159,6 @@ SCHEMA = """Print a model's JSON Schema: every command, reply, event and state.
   aether model schema | jq .actors  # of the running pool
 """
 
-<<<<<<< HEAD
 CHECK = """Read stored histories with a model: whether its workers will be able to. Run it before a deployment.
 
 \b
@@ -171,13 +170,13 @@ process: nothing is stored, and no worker is asked. One line per kind, event typ
 events were read, how many of them failed, and the first reason. --all reads every history.
 
 Exit codes: 0 everything can be read, 1 something cannot, 3 unavailable, 4 configuration, or a model that does not load.
-=======
+"""
+
 DRAW = """Draw a model's event-storming board as SVG: commands, queries, actors with their state, events.
 
 \b
   aether model draw bank:model -o bank.svg
   aether model draw -o bank.svg  # of the running pool
->>>>>>> 732df8e (dashboard: tests of forms, pages and pictures; cli: model draw; docs: the dashboard's page)
 """
 
 DROP_SNAPSHOTS = """Remove the snapshots of all actors of a kind, or of one actor.

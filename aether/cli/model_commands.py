@@ -1,5 +1,5 @@
-"""The commands about a model: show, schema and draw read the named model, or ask the running pool for its own; check reads
-what is stored with the named one.
+"""The commands about a model: show, schema and draw read the named model, or ask the running pool for its own; check
+reads what is stored with the named one.
 """
 
 import sys
