@@ -4,9 +4,8 @@ It owns every shard's phase (`aether.core.cluster.handoff`) and what the table s
 and cheap; `decide` gives all that is to be done by now. Each effect carries its shard's serial, and so
 does its outcome, so that an outcome that comes late, after the shard was lost and taken again, changes nothing.
 
-The ring places shards on the members that are there and, for a while, on those that are expected: siblings that were
-forked together, and members whose rows ended while the server could not be reached. So nothing moves because all
-members came back at different moments.
+The ring places shards on the members that are there and, for a while, on those that may only be late
+(`late_members`). Rows of members that certainly live no more are removed (`stale_rows`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,34 +24,15 @@ from aether.core.cluster.effects import (
     StopShard,
 )
 from aether.core.cluster.handoff import ANSWERING, Phase, ShardTrigger, advance
+from aether.core.cluster.late_members import LateMembers
 from aether.core.cluster.membership import Holder, LeaseRow, MemberObservation, MemberRow, Membership
 from aether.core.cluster.ring import assignment, owners
 from aether.core.cluster.session import Change, MemberSession
+from aether.core.cluster.shard_lease import ShardLease
+from aether.core.cluster.stale_rows import StaleRows
 
-RUN_SEPARATOR = "-"
 GIVING = (Phase.STOPPING, Phase.ACQUIRED, Phase.RELEASING)
 NEVER_S = float("inf")
-JUST_NOW_S = 0.5
-"""How much earlier than the rest of an outage a row may have ended, beside its turn to be renewed."""
-
-
-@dataclass(slots=True)
-class _Shard:
-    """One shard: our phase, the last state of its lease row, and what we are writing there.
-
-    `refused_at`: a write over that revision was refused, so the row has a later one that we have not read yet.
-    `doubted_at`: a release over that revision has no answer, so the row there may be ours no more.
-    """
-
-    phase: Phase = Phase.NOT_HELD
-    serial: int = 0
-    revision: int = 0
-    row: LeaseRow | None = None
-    writing: LeaseRow = RELEASED_LEASE
-    tried_at: int = 0
-    refused_at: int = -1
-    doubted_at: int = -1
-    retry_at_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +55,18 @@ class Ownership:
         self.leaving = False
         self._config = config
         self._siblings = frozenset(siblings) | {own.name}
-        self._shards = [_Shard() for _ in range(shards)]
+        self._shards = [ShardLease() for _ in range(shards)]
         self._members = Membership()
         self._answering = own.holding.shards
         self._look: set[int] = set(range(shards))
         self._ring: tuple[str, ...] | None = None
         self._wanted: Mapping[int, str] = {}
-        self._expected_s: dict[str, float] = {}
-        self._ended_s: dict[str, float] = {}
-        self._disturbed_until_s = 0.0
+        self._late = LateMembers(config)
+        self._stale = StaleRows(own, self._siblings, config.overdue_s)
         self._complete = False
         self._giving = 0
         self._withdrawn = False
         self._opened: list[int] = []
-        self._dead: dict[str, int] = {}
-        self._heard: dict[str, tuple[int, float]] = {}
         self._wake_s = NEVER_S
 
     # ------------------------------------------------------------------------------------------ what others ask
@@ -122,7 +99,7 @@ class Ownership:
         """
         own = self.own
         for member, row in self._members.rows():
-            if member == own.name or row.durability == own.me.durability or self._is_of_dead_run(row):
+            if member == own.name or row.durability == own.me.durability or self._stale.is_of_dead_run(row):
                 continue
             session = self._members.observation(member).session
             if own.session is None or session is None or session < own.session:
@@ -157,26 +134,20 @@ class Ownership:
 
     def expect_siblings(self, now_s: float) -> None:
         """The siblings are starting too: for `gather_s` nothing of theirs is taken."""
-        for member in self._siblings - {self.own.name}:
-            self._expected_s[member] = now_s + self._config.gather_s
+        self._late.expect(self._siblings - {self.own.name}, now_s)
 
     def member_observed(self, member: str, revision: int, row: MemberRow | None, now_s: float) -> Change:
         """A member's row has changed, in the table's order; what that means if the member is ourselves."""
         before = self._members.read(member, revision, row)
         observed = self._members.observation(member)
-        if row is None:
-            self._heard.pop(member, None)
-        elif revision != self._heard.get(member, (0, 0.0))[0]:
-            self._heard[member] = (revision, now_s)
+        self._stale.observe(member, observed, now_s)
         if row is not None:
-            self._expected_s.pop(member, None)
-            self._ended_s.pop(member, None)
+            self._late.came(member)
         elif before.row is not None and before.row.active and not self.leaving:
-            self._ended(member, now_s)
+            self._late.ended(member, now_s)
         if (before.session, _active(before)) != (observed.session, _active(observed)):
             self._ring = None  # place anew, and look at every lease: one of its sessions may be over
         if member != self.own.name:
-            self._note_dead(member, observed)
             return Change.NOTHING
         change = self.own.observe(observed)
         if self._withdrawn and self.own.valid(now_s):
@@ -196,7 +167,7 @@ class Ownership:
         self._members.completed()
         self._ring = None
         if self._complete:
-            self._disturbed(now_s)
+            self._late.disturbed(now_s)
         self._complete = True
 
     def done(self, number: int, serial: int, outcome: ShardTrigger, now_s: float, revision: int = 0) -> None:
@@ -233,9 +204,7 @@ class Ownership:
         """All that is to be done now, in order."""
         if not self._complete:
             return []
-        self._note_overdue(now_s)
-        effects: list[Effect] = [RemoveMember(member, revision) for member, revision in self._dead.items()]
-        self._dead.clear()
+        effects: list[Effect] = [RemoveMember(member, revision) for member, revision in self._stale.take(now_s)]
         self._wake_s = NEVER_S
         self._place(now_s)
         look, self._look = sorted(self._look), set()
@@ -250,15 +219,11 @@ class Ownership:
 
     def next_wake_s(self) -> float:
         """When `decide` has something to do though no input comes; infinity when it never has."""
-        overdue_s = [heard_s + self._config.overdue_s for member, (_, heard_s) in self._heard.items()
-                     if not self._is_ours(member)]  # fmt: skip
-        return min([self._wake_s, *self._expected_s.values(), *overdue_s])
+        return min([self._wake_s, *self._late.next_s(), *self._stale.next_s()])
 
     def _place(self, now_s: float) -> None:
         """Work the ring out anew when its members may have changed."""
-        for member in [member for member, until_s in self._expected_s.items() if until_s <= now_s]:
-            del self._expected_s[member]
-        ring = {member for member, row in self._members.rows() if row.active} | self._expected_s.keys()
+        ring = {member for member, row in self._members.rows() if row.active} | self._late.expected(now_s)
         if self.leaving:
             ring.discard(self.own.name)
         elif self.own.session is None:
@@ -282,7 +247,7 @@ class Ownership:
                 return self._next(number, now_s)
             case Phase.NOT_HELD if wanted and self._is_free(shard):
                 return self._take(number, ShardTrigger.ACQUIRE, now_s)
-            case Phase.NOT_HELD if self._is_doubted(shard):
+            case Phase.NOT_HELD if shard.is_doubted(self.own.holder):
                 return self._release(number, now_s)
             case Phase.EXPIRED if mine:
                 self._move(number, ShardTrigger.OWNED)
@@ -334,7 +299,7 @@ class Ownership:
     def _close(self, number: int) -> Effect | None:
         target = self._target(number)
         busy = self._giving >= self._config.moves_in_flight_max
-        if target is not None and (busy or target in self._expected_s):
+        if target is not None and (busy or target in self._late):
             self._look.add(number)
             return None
         return StopShard(number, self._move(number, ShardTrigger.STOP))
@@ -360,31 +325,22 @@ class Ownership:
             self._wake_s = min(self._wake_s, retry_at_s)
         return retry_at_s > now_s
 
-    # ------------------------------------------------------------------------------------------ small words
+    # ------------------------------------------------------------------------------------------ parts
 
     def _target(self, number: int) -> str | None:
         return self._wanted.get(number)
 
-    def _names_us(self, shard: _Shard) -> bool:
-        return shard.row is not None and (shard.row.holder, shard.row.session) == self.own.holder
+    def _is_mine(self, shard: ShardLease) -> bool:
+        return shard.belongs_to(self.own.holder)
 
-    def _is_mine(self, shard: _Shard) -> bool:
-        return self._names_us(shard) and shard.revision not in (shard.refused_at, shard.doubted_at)
-
-    def _is_doubted(self, shard: _Shard) -> bool:
-        return self._names_us(shard) and shard.revision == shard.doubted_at != shard.refused_at
-
-    def _is_free(self, shard: _Shard) -> bool:
+    def _is_free(self, shard: ShardLease) -> bool:
         row = shard.row
-        if row is None or not row.holder or self._is_doubted(shard):
+        if row is None or not row.holder or shard.is_doubted(self.own.holder):
             return True
         return self._members.over(Holder(row.holder, row.session))
 
     def _learn(self, number: int, revision: int, row: LeaseRow | None) -> None:
-        shard = self._shards[number]
-        # The end of a row has a revision that was read before.
-        if revision > shard.revision or (row is None and revision == shard.revision):
-            shard.revision, shard.row, shard.refused_at = revision, row, -1
+        if self._shards[number].observe(revision, row):
             self._look.add(number)
             self._fence(number)
 
@@ -406,7 +362,7 @@ class Ownership:
         else:
             self._answering.discard(number)
 
-    def _as_it_is_now(self, shard: _Shard, outcome: ShardTrigger) -> ShardTrigger:
+    def _as_it_is_now(self, shard: ShardLease, outcome: ShardTrigger) -> ShardTrigger:
         """The outcome, given the rows that were read meanwhile."""
         if outcome is ShardTrigger.ACQUIRED and not self._is_mine(shard):
             outcome = ShardTrigger.REFUSED
@@ -421,57 +377,8 @@ class Ownership:
             if shard.phase in (Phase.HELD, Phase.RECLAIMING):
                 self._move(number, ShardTrigger.EXPIRE)
         if change is not Change.JOINED:
-            self._disturbed(now_s)
-
-    def _ended(self, member: str, now_s: float) -> None:
-        since_s = self._recently_s(now_s)
-        self._ended_s = {name: ended_s for name, ended_s in self._ended_s.items() if ended_s >= since_s}
-        self._ended_s[member] = now_s
-        if now_s < self._disturbed_until_s:
-            self._expected_s[member] = self._disturbed_until_s
-
-    def _disturbed(self, now_s: float) -> None:
-        """The server could not be reached: whose row ended just now, or soon, may only not be back yet."""
-        self._disturbed_until_s = now_s + self._config.regather_s
-        since_s = self._recently_s(now_s)
-        for member in [member for member, ended_s in self._ended_s.items() if ended_s >= since_s]:
-            self._expected_s[member] = self._disturbed_until_s
-        self._ended_s.clear()
-
-    def _recently_s(self, now_s: float) -> float:
-        return now_s - self._config.ttl_s / self._config.renewals_per_ttl - JUST_NOW_S
-
-    def _note_dead(self, member: str, observed: MemberObservation) -> None:
-        """A row that an earlier run of our supervisor left, in a slot that no worker took over."""
-        row = observed.row
-        self._dead.pop(member, None)
-        if row is not None and member not in self._siblings and self._is_of_dead_run(row):
-            self._dead[member] = observed.revision
-
-    def _note_overdue(self, now_s: float) -> None:
-        """Rows that are longer unchanged than they live: the server has forgotten when they end, as it may after a
-        power cut. The session that wrote one answers for it no more.
-        """
-        for member, (revision, heard_s) in self._heard.items():
-            if now_s >= heard_s + self._config.overdue_s and not self._is_ours(member):
-                self._dead[member] = revision
-                self._heard[member] = (revision, now_s)
-
-    def _is_ours(self, member: str) -> bool:
-        """Whether a member that is there is this process."""
-        row = self._members.observation(member).row
-        return member == self.own.name and row is not None and row.incarnation == self.own.me.incarnation
-
-    def _is_of_dead_run(self, row: MemberRow) -> bool:
-        """Whether the row is of an earlier run of our supervisor: no process of that run lives."""
-        me = self.own.me
-        return bool(me.claim) and row.claim == me.claim and _run(row.incarnation) != _run(me.incarnation)
+            self._late.disturbed(now_s)
 
 
 def _active(observed: MemberObservation) -> bool:
     return observed.row is not None and observed.row.active
-
-
-def _run(incarnation: str) -> str:
-    """The start of the supervisor that an incarnation is of."""
-    return incarnation.rpartition(RUN_SEPARATOR)[0]
