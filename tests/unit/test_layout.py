@@ -1,0 +1,38 @@
+"""The page about where things are: each path on it exists, and each part of the package is on it."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "layout.md").read_text()
+PLACES = (ROOT, ROOT / "aether", ROOT / "docs" / "reference")
+
+
+def cells() -> list[list[str]]:
+    """The paths that each row or line names, in its order; one beside another may leave the folder out."""
+    return [re.findall(r"`([a-z_-]+(?:/[a-z_-]+)*(?:/|\.py|\.md))`", line) for line in PAGE.splitlines()]
+
+
+def exists(path: str, before: list[str]) -> bool:
+    """Whether there is such a path: from the clone, in the package, or beside or in what its line names before it."""
+    folders = list(PLACES)
+    for other in before:
+        for place in PLACES:
+            folders += [place / other, (place / other).parent]
+    return any((folder / path).exists() for folder in folders)
+
+
+def test_every_path_exists() -> None:
+    missing = [path for row in cells() for place, path in enumerate(row) if not exists(path, row[:place])]
+    assert sum(map(len, cells())) > 60
+    assert missing == []
+
+
+def test_every_part_of_the_package_is_listed() -> None:
+    listed = {path for row in cells() for path in row}
+    parts = [
+        f"aether/{path.name}{'/' if path.is_dir() else ''}"
+        for path in (ROOT / "aether").iterdir()
+        if not path.name.startswith("_") and (path.suffix == ".py" or (path.is_dir() and any(path.glob("*.py"))))
+    ]
+    assert [part for part in parts if part not in listed] == []
