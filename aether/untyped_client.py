@@ -1,6 +1,6 @@
 """A connection to one namespace without a model: names and JSON in, JSON out. Tools use it, and the typed client.
 
-A untyped belongs to the event loop that it was made in. It sends commands through its `Caller`; whatever it reads (a
+A client belongs to the event loop that it was made in. It sends commands through its `Caller`; whatever it reads (a
 history, the table, the place where a subscription begins) is read again while it is unavailable, until a deadline.
 """
 
@@ -8,23 +8,22 @@ import asyncio
 import itertools
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from functools import partial
 from secrets import token_urlsafe
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 import orjson
 
-from aether.calls import SAY_AFTER_S, Caller
+from aether.calls import Caller
+from aether.client_node import ClientNode
 from aether.config import CallConfig
 from aether.core.cluster.deployment import is_under_way
 from aether.core.cluster.membership import decode_member
 from aether.core.cluster.overview import Overview, ask_members, overview
 from aether.core.metrics.pool_metrics import PoolMetrics, ask_workers
 from aether.errors import (
-    AetherError,
     ClientUnusable,
     DeadlineExceeded,
     InvalidCommand,
@@ -40,17 +39,12 @@ from aether.model.model import Model
 from aether.names import MEMBER_PREFIX, member_of_row_key
 from aether.ports import (
     START,
-    Clock,
-    EventBus,
     Listing,
     NotSent,
-    SnapshotStore,
     StoredCommit,
-    StreamReading,
     Subscription,
-    Table,
-    Transport,
 )
+from aether.retried_request import RetriedRequest
 from aether.wire import (
     DEADLINE_AHEAD_MAX_S,
     STATE_COMMAND,
@@ -72,65 +66,6 @@ STATUS_WAIT_S = 1.0
 """How long workers may take to say how they are before they count as silent."""
 
 log = logging.getLogger("aether.client")
-
-
-class ClientTransport(Transport, Protocol):
-    """A transport as a client needs it."""
-
-    async def ask_info(self) -> bytes:
-        """What some worker of the pool says of it. Raises `NotSent` when there is none, `Unavailable`."""
-        ...
-
-    async def ask_metrics(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:
-        """Ask all workers what they have measured: `enough` gets each answer, until it is or the time is up.
-
-        Returns at once when there is no connection or no worker. Never raises.
-        """
-        ...
-
-    def hang_up(self) -> None:
-        """End the requests in flight with `Unavailable`, and the waits for owners: nothing more will be asked."""
-        ...
-
-
-class ClientStore(Listing, StreamReading, Protocol):
-    """Histories as a client reads them."""
-
-    def read_batches(self, actor_id: ActorId, after: Position) -> AsyncIterator[list[StoredCommit]]:
-        """An actor's commits after a position, some at a time, complete up to the last one now."""
-        ...
-
-
-class ClientNode(Protocol):
-    """The adapters of one namespace that a client needs. `server` is its name for people."""
-
-    @property
-    def namespace(self) -> str: ...  # noqa: D102 - a field
-    @property
-    def shards(self) -> int: ...  # noqa: D102 - a field
-    @property
-    def clock(self) -> Clock: ...  # noqa: D102 - a field
-    @property
-    def server(self) -> str: ...  # noqa: D102 - a field
-    @property
-    def transport(self) -> ClientTransport: ...  # noqa: D102 - a field
-    @property
-    def event_store(self) -> ClientStore: ...  # noqa: D102 - a field
-    @property
-    def snapshots(self) -> SnapshotStore: ...  # noqa: D102 - a field
-    @property
-    def bus(self) -> EventBus: ...  # noqa: D102 - a field
-    @property
-    def table(self) -> Table: ...  # noqa: D102 - a field
-
-    @property
-    def trouble(self) -> str:
-        """Why there is no connection to the server now; "" when there is one."""
-        ...
-
-    async def repair(self, *, change: bool) -> list[Difference]:
-        """What of the namespace's streams and buckets is not as needed, changed where it can be."""
-        ...
 
 
 class UntypedClient:
@@ -432,71 +367,12 @@ class UntypedClient:
         self._streams.add(stream)
         return stream
 
-    def _patience(self, what: str, deadline_s: float | None, done: str = "read") -> "_Patience":
+    def _patience(self, what: str, deadline_s: float | None, done: str = "read") -> RetriedRequest:
         for_s = self._deadline_s if deadline_s is None else deadline_s
         if not 0 < for_s <= DEADLINE_AHEAD_MAX_S:
             message = f"deadline_s is more than 0 and at most {DEADLINE_AHEAD_MAX_S:.0f}, not {for_s}"
             raise InvalidCommand(message, path="deadline_s")
-        return _Patience(self, self._closing, what, done, for_s)
-
-
-class _Patience:
-    """Asks for something again while it is unavailable, for so many seconds: `what` is to be `done`. One asker."""
-
-    def __init__(self, untyped: UntypedClient, closing: asyncio.Event, what: str, done: str, for_s: float) -> None:
-        self._untyped = untyped
-        self._closing = closing
-        self._what = what
-        self._done = done
-        self._for_s = for_s
-        self.start_again()
-
-    def start_again(self) -> None:
-        """Progress was made: the time runs from now."""
-        self._begun_s = asyncio.get_running_loop().time()
-        self._attempt = 0
-        self._said = False
-        self._last: Unavailable | None = None
-
-    async def ask(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """What `ask` gives. Raises its last error, or what it means at the deadline; `ClientUnusable`."""
-        while True:
-            self._untyped.check()
-            try:
-                async with asyncio.timeout_at(self._begun_s + self._for_s):
-                    return await ask()
-            except Unavailable as error:
-                await self._pause(error)
-            except TimeoutError:
-                self._untyped.check()
-                raise self._conclusion() from None
-
-    async def _pause(self, error: Unavailable) -> None:
-        self._untyped.check()
-        self._last = error
-        delay_s = self._untyped.caller.retry.delay_s(self._attempt, random.random())  # noqa: S311 - no secret
-        self._attempt += 1
-        waited_s = asyncio.get_running_loop().time() - self._begun_s
-        if waited_s + delay_s >= self._for_s:
-            raise self._conclusion() from None
-        if waited_s > SAY_AFTER_S and not self._said:
-            self._said = True
-            text = "%s cannot be %s yet, after %.1f s (namespace %s at %s): %s"
-            log.warning(text, self._what, self._done, waited_s, self._untyped.namespace, self._untyped.server, error)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(delay_s):
-                await self._closing.wait()
-
-    def _conclusion(self) -> AetherError:
-        """What to raise at the deadline: nothing was stored by reading, whatever it came to."""
-        text = f"{self._what} could not be {self._done} within {self._for_s:g} s"
-        why = self._untyped.trouble or (self._last.message if self._last is not None else "")
-        if why:
-            error: AetherError = Unavailable(f"{text}: {why}")
-        else:
-            known = self._done == "read"
-            error = DeadlineExceeded(f"{text}: the server does not answer", outcome_known=known)
-        return asked_at(error, self._untyped.namespace, self._untyped.server)
+        return RetriedRequest(self, self._closing, what, done, for_s)
 
 
 async def _keys(store: Listing, kind: str, shards: Iterable[int]) -> list[list[str]]:

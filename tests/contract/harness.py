@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
+from aether.client_node import ClientTransport
 from aether.ids import ActorId, Position
 from aether.memory.clock import ManualClock
 from aether.memory.connection import InMemoryConnection
@@ -31,7 +32,6 @@ from aether.ports import (
     Subscription,
     Table,
 )
-from aether.untyped_client import ClientTransport
 from aether.wire import Event, encode_commit, instant, new_event
 from aether.worker import InformingTransport
 
