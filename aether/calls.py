@@ -49,10 +49,10 @@ SAY_EVERY_S = 5.0
 log = logging.getLogger("aether.calls")
 
 
-class Room:
-    """Room for so many calls at once. A call that finds none waits in line for the next call that leaves.
+class InFlightLimit:
+    """A limit on the calls in flight. A call over the limit waits in line until another one leaves.
 
-    An `asyncio.Semaphore` is the same, but asks two coroutines for what is an addition as long as there is room.
+    An `asyncio.Semaphore` is the same, but asks two coroutines for what is an addition below the limit.
     """
 
     __slots__ = ("_line", "left")
@@ -62,7 +62,7 @@ class Room:
         self._line: deque[asyncio.Future[None]] = deque()
 
     async def wait(self) -> None:
-        """Wait until a call leaves, and take its room. To be called only while the room is full."""
+        """Wait until a call leaves, and take its place. To be called only at the limit."""
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._line.append(waiting)
         try:
@@ -80,7 +80,7 @@ class Room:
                 waiting.set_exception(error())
 
     def leave(self) -> None:
-        """Give back one's room."""
+        """A call leaves; the next one in line takes its place."""
         while self._line:
             waiting = self._line.popleft()
             if not waiting.done():
@@ -150,7 +150,7 @@ class Caller:
         self.retry = Backoff(first_s=config.call_retry_first_s, cap_s=config.call_retry_max_s)
         self._new_id = new_id
         self._jitter = jitter
-        self._room = Room(config.in_flight_max)
+        self._in_flight = InFlightLimit(config.in_flight_max)
         self._namespace = namespace
         self._server = server
         self._loop = asyncio.get_running_loop()
@@ -166,7 +166,7 @@ class Caller:
     def close(self) -> None:
         """Send nothing more. Calls that are open end with `ClientUnusable` when their requests or pauses end."""
         self._open_in, self._closed = self, True
-        self._room.close(self._unusable)
+        self._in_flight.close(self._unusable)
 
     async def call(
         self,
@@ -212,11 +212,11 @@ class Caller:
         # What most calls come to is in this one coroutine: further ones would be in the way of every wake-up. And most
         # have their answer at the first attempt, so nothing is made for others before.
         attempts, patience_s, left_s = None, self._config.attempt_timeout_s, for_s
-        room = self._room
-        if room.left:
-            room.left -= 1
+        in_flight = self._in_flight
+        if in_flight.left:
+            in_flight.left -= 1
         else:
-            await self._wait_for_room(command, for_s)
+            await self._wait_in_line(command, for_s)
             left_s = ends_s - self._clock.wall_s()
         try:
             while left_s > 0:
@@ -240,7 +240,7 @@ class Caller:
             attempts = attempts or Attempts(actor_id, command, patience_s)
             raise self._placed(await self._conclusion(attempts, message.id))
         finally:
-            room.leave()
+            in_flight.leave()
 
     def _too_large(self, payload: bytes) -> InvalidCommand:
         size, most = len(payload) + ATTEMPT_DIGITS_MAX, self._transport.request_bytes_max
@@ -289,21 +289,21 @@ class Caller:
         """What to raise at the deadline; where no worker serves the actor, with what the workers say of why."""
         if not attempts.reached_no_worker:
             return attempts.conclusion()
-        troubles: dict[str, None] = {}
+        reasons: dict[str, None] = {}
 
         def receive(raw: bytes) -> bool:
             status = decode_status(raw)
             if status is not None and status.why:
-                troubles[status.why] = None
-            return bool(troubles)
+                reasons[status.why] = None
+            return bool(reasons)
 
         await self._transport.ask_status(receive, WHY_WAIT_S)
-        return attempts.conclusion("; ".join(troubles))
+        return attempts.conclusion("; ".join(reasons))
 
-    async def _wait_for_room(self, command: str, for_s: float) -> None:
+    async def _wait_in_line(self, command: str, for_s: float) -> None:
         try:
             async with asyncio.timeout(for_s):
-                await self._room.wait()
+                await self._in_flight.wait()
         except TimeoutError:
             message = f"{self._config.in_flight_max} calls were in flight until the deadline of {command}"
             raise Overloaded(message, limit="in_flight_max") from None

@@ -156,7 +156,7 @@ class CliContext:
 def _open_client(target: Target) -> AbstractAsyncContextManager[CliClient]:
     from aether.client import connect_untyped  # noqa: PLC0415 - see above
 
-    # Who waits for a namespace knows why it is not there, and must say so before the command's own time is up.
+    # The wait for a namespace knows why it is not there, and must say so before the command's own time is up.
     wait_s = target.timeout_s * _NAMESPACE_WAIT
     return connect_untyped(namespace=target.namespace, calls=target.calls, connection=target.connection, wait_s=wait_s)
 

@@ -1,1 +1,1 @@
-"""The adapters of the ports over NATS JetStream: the only room that imports nats."""
+"""The adapters of the ports over NATS JetStream: the only package that imports nats."""

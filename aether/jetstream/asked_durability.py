@@ -1,4 +1,4 @@
-"""Durability for who cannot sync the server's files: a worker that can is asked.
+"""Durability for programs that cannot sync the server's files: they ask a worker that can.
 
 One question is under way at a time, for the highest position of a notice; so a stream of events costs one question
 per round trip, and nothing where no worker listens. Workers whose server syncs by itself do not answer: what their rows

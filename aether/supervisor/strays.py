@@ -31,7 +31,8 @@ class Strays:
     def look(self, ours: Collection[int]) -> None:
         """Remember who is there when all that died have been reaped; `ours` are the children that we started.
 
-        Who is there for the first time may have lost a worker that died just now: it counts from the next time on.
+        A process that is there for the first time may have lost a worker that died just now: it counts from the next
+        time on.
         """
         there = children() - set(ours) - self._ended
         self._detached, self._there = there & self._there, there

@@ -35,7 +35,7 @@ Done: TypeAlias = Callable[[str], None]
 
 
 class _Round(NamedTuple):
-    """What one sync makes durable: for whom, up to which position, and in which epoch of positions."""
+    """One sync: its waiters, the position up to which it makes commits durable, and the epoch of that position."""
 
     waiting: list[Done]
     until: int

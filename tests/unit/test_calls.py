@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from aether import ActorId, ClientUnusable, DeadlineExceeded, InvalidCommand, Overloaded, Rejected, Unavailable
-from aether.calls import Caller, Cause, Room
+from aether.calls import Caller, Cause, InFlightLimit
 from aether.config import CallConfig
 from aether.errors import AetherError, UnknownCommand
 from aether.ports import Delivery, NotSent, Subscription
@@ -183,16 +183,16 @@ async def test_calls_beyond_the_bound_wait_for_room_and_give_it_back() -> None:
 
 
 async def test_room_that_is_given_to_who_is_cancelled_goes_to_the_next() -> None:
-    room = Room(1)
-    room.left -= 1
-    first, second = asyncio.ensure_future(room.wait()), asyncio.ensure_future(room.wait())
+    limit = InFlightLimit(1)
+    limit.left -= 1
+    first, second = asyncio.ensure_future(limit.wait()), asyncio.ensure_future(limit.wait())
     await asyncio.sleep(0)
-    room.leave()
+    limit.leave()
     first.cancel()
     await asyncio.wait_for(second, 5)
     assert first.cancelled()
-    room.leave()
-    assert room.left == 1
+    limit.leave()
+    assert limit.left == 1
 
 
 async def test_a_caller_without_room_until_its_deadline_is_told_so() -> None:

@@ -1,4 +1,4 @@
-"""Who is a member, as one ordered reading of the table says, and which sessions are certainly over.
+"""The members, as one ordered reading of the table gives them, and which sessions are certainly over.
 
 A member's life is its session: from the row that it created to the end of that row, by deletion, by expiry or by
 another process that took the row over. The session's number is the revision of its first row, so sessions of one
@@ -48,7 +48,7 @@ class Holder(NamedTuple):
 
 
 class LeaseRow(Struct, frozen=True, kw_only=True):
-    """Who holds a shard: a member and its session; without a member it was released."""
+    """The holder of a shard: a member and its session; without a member the shard was released."""
 
     holder: str = ""
     session: int = 0

@@ -135,7 +135,7 @@ class NatsPyFallback:
             await asyncio.wait_for(self._client.close(), CLOSE_TIMEOUT_S)
         except Exception as error:
             # It is given up whatever nats-py makes of it.
-            log.debug("the connection was not closed in peace", extra={"error": words(error)})
+            log.debug("the connection could not be closed in order", extra={"error": words(error)})
         finally:
             if not self.closed.done():
                 self.closed.set_result(None)

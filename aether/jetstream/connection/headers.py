@@ -1,4 +1,4 @@
-"""The NATS header names, statuses and error codes this room reads or writes, and nothing else.
+"""The NATS header names, statuses and error codes that this package reads or writes, and nothing else.
 
 From ADR-8 (KV), ADR-31 (direct get), ADR-43 (message TTL), ADR-48 (KV TTL), ADR-50 (atomic batch) and the server's
 `errors.json`.
