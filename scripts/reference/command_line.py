@@ -10,7 +10,7 @@ from scripts.reference.text import document, table
 
 INTRODUCTION = """
 `aether COMMAND --help` shows the same. Answers are on stdout, as JSON wherever a program may read them; an error is one
-line on stderr. [Exit codes](exit-codes.md) tell what happened.
+line on stderr. [Exit codes](exit-codes.md) say what happened.
 """
 
 
