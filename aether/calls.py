@@ -209,8 +209,8 @@ class Caller:
         payload = encode_command(message)
         if len(payload) + ATTEMPT_DIGITS_MAX > self._transport.request_bytes_max:
             raise self._too_large(payload)
-        # What most calls come to is in this one coroutine: further ones would be in the way of every wake-up. And most
-        # have their answer at the first attempt, so nothing is made for others before.
+        # One coroutine for what most calls come to (docs/hot-path.md). Most have their answer at the first attempt, so
+        # nothing is made for further attempts before.
         attempts, patience_s, left_s = None, self._config.attempt_timeout_s, for_s
         in_flight = self._in_flight
         if in_flight.left:
