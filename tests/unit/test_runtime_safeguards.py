@@ -183,7 +183,7 @@ async def test_while_a_history_cannot_be_read_commands_wait_no_longer_than_their
     faults = Faults(lambda step: Lost() if step is Step.LAST else None)
     async with node(faults=faults) as runtime:
         with pytest.raises(DeadlineExceeded, match="history could not be read"):
-            await asyncio.wait_for(send(runtime, ALICE, command("statement", for_s=0.02)), 5)
+            await asyncio.wait_for(send(runtime, ALICE, command("statement", for_s=0.2)), 5)
         assert runtime.get_active_vms() == []
 
 
