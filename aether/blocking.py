@@ -19,6 +19,7 @@ import uvloop
 
 from aether.client import Client, connect
 from aether.config import CallConfig, ConnectionConfig
+from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.errors import ClientUnusable
 from aether.history import EventStream, HistoryEvent
 from aether.model.actor import Actor
@@ -276,6 +277,15 @@ class BlockingClient:
     def keys(self, kind: ActorRef, deadline_s: float | None = None) -> Iterator[str]:
         """The keys of all actors of a kind that have a history, read while they are iterated."""
         return self._iterate(lambda client: client.keys(kind, deadline_s))
+
+    def metrics(self, deadline_s: float | None = None) -> PoolMetrics:
+        """What the workers have measured, and which did not answer within a second."""
+        thread = self._thread
+
+        async def read() -> PoolMetrics:
+            return await thread.client.metrics(deadline_s)
+
+        return thread.run(read)
 
     @overload
     def subscribe(self, *, deadline_s: float | None = None) -> BlockingEvents[object]: ...

@@ -6,7 +6,8 @@ from aether.runtime.counters import CommandCounts
 from scripts.reference.text import docstring, document, meanings, table
 
 INTRODUCTION = """
-What a pool measures, and [how to use it](../how-to/metrics.md).
+What a pool measures: `/metrics` of a gateway has it for Prometheus, `client.metrics()` for programs, and `aether top`
+shows what it comes to just now ([how to](../how-to/metrics.md)).
 
 Labels are kinds, commands and outcomes, never keys.
 """

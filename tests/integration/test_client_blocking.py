@@ -51,6 +51,7 @@ def test_it_answers_as_the_other_client_does(client: aether.BlockingClient) -> N
         client.actor("nobody", "alice").deposit(1)
     state = client.state(Account, "alice", version=1)
     assert (state.version, state.state.balance) == (1, 10)
+    assert client.metrics().sum().value("aether_commands_total", "account", "deposit", "ok") >= 2
     assert client.namespace
 
 

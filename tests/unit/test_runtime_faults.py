@@ -204,6 +204,7 @@ async def test_a_fault_before_the_commit_is_told_as_such(where: str, monkeypatch
             with pytest.raises(ActorFailed, match="fault of the worker"):
                 await asyncio.wait_for(send(runtime, ALICE, command("deposit", amount=1)), 5)
         assert runtime.counters.machines_given_up == 1
+        assert runtime.counters.of("account", "deposit").failed == 1
         assert len(await history(runtime, ALICE)) == 1
 
 

@@ -124,6 +124,7 @@ async def test_only_what_waits_beyond_its_deadline_expires() -> None:
         assert "the store is away" in str(error_in(answered))
         assert [mailbox.next().command.id, mailbox.next().command.id] == ["a", "b"]
         assert worker_of(runtime).admission.waiting == 2
+        assert late.counts.outcomes() == {**CommandCounts().outcomes(), "timed_out": 1}
 
 
 async def test_what_is_abandoned_is_told_apart_and_counts_no_longer() -> None:

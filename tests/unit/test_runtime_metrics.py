@@ -41,6 +41,13 @@ class Bell(Actor):
         return self.rings
 
     @command
+    def echo(self, size: int, rings: bool) -> str:
+        """A long reply, with an event or without one."""
+        if rings:
+            self.emit(Rung())
+        return "x" * size
+
+    @command
     def refuse(self) -> None:
         """Decide no."""
         raise Rejected("no")
@@ -150,6 +157,14 @@ async def test_what_the_store_refuses_is_unavailable() -> None:
         for _ in range(2):  # the second is refused before its turn
             assert await tried(runtime, BELL, made("ring")) == "unavailable"
         assert outcomes(runtime) == {"ok": 1, "unavailable": 2}
+
+
+@pytest.mark.parametrize(("rings", "outcome"), [(True, "invalid"), (False, "failed")])
+async def test_what_is_too_large_to_be_stored_has_an_outcome(rings: bool, outcome: str) -> None:
+    """Without an event a reply is stored when the id is the caller's."""
+    async with node(InMemoryServer(payload_bytes_max=4_096), model=model) as runtime:
+        assert await tried(runtime, BELL, made("echo", id="mine", size=5_000, rings=rings)) != "ok"
+        assert outcomes(runtime, "echo") == {outcome: 1}
 
 
 async def test_a_stopped_runtime_is_unavailable() -> None:
