@@ -225,16 +225,18 @@ class HandlerAsks:
         """Look whether the handler waits for itself, and have it put off when it is the one of the circle."""
         before: Circle | None = None
         pause_s = LOOK_AFTER_S
-        while self._open and not self._ended:
-            seen = await find_circle(self.chain[-1], self.waits(), self._asks.caller(0))
-            if seen is not None and seen == before and put_off(seen) == self.chain[-1] and not self._ended:
-                self._put_off()
-                self._asks.circle_ended(seen, self._actor_id)
-                break
-            pause_s = min(LOOK_PAUSE_MAX_S, 2 * pause_s) if seen is None else LOOK_AFTER_S
-            before = seen
-            await asyncio.sleep(pause_s)
-        self._looks = False
+        try:
+            while self._open and not self._ended:
+                seen = await find_circle(self.chain[-1], self.waits(), self._asks.caller(0))
+                if seen is not None and seen == before and put_off(seen) == self.chain[-1] and not self._ended:
+                    self._put_off()
+                    self._asks.circle_ended(seen, self._actor_id)
+                    break
+                pause_s = min(LOOK_PAUSE_MAX_S, 2 * pause_s) if seen is None else LOOK_AFTER_S
+                before = seen
+                await asyncio.sleep(pause_s)
+        finally:
+            self._looks = False
 
     def id_of(self, number: int) -> str:
         """The command id of the ask of this number."""
@@ -270,12 +272,12 @@ class HandlerAsk:
         return await self._handler.send(self._number, actor_id, command, args)
 
     def mark(self, error: AetherError) -> None:
-        """Note on an error that it is of this ask, and make it understandable to whoever wrote the handler."""
+        """Note on an error that it is of this ask, and make it understandable to the handler's author."""
         if isinstance(error, InvalidCommand) and self._handler.id_of(self._number) in error.message:
             error.message = (
                 f"{self._handler.chain[-1]} ran again and asked for something else: its ask number {self._number}, of "
-                f"{self._what}, was another command or had other arguments before. A handler that runs again must ask "
-                "the same in the same order, whatever the time or chance says"
+                f"{self._what}, was another command or had other arguments before. What a handler asks for must not "
+                "depend on the time, on chance, or on a state that other commands change meanwhile"
             )
             error.args = (error.message,)
         mark_asked(error, self._what)
