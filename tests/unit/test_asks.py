@@ -206,6 +206,21 @@ async def test_asks_never_wait_for_room_that_asks_hold(monkeypatch: pytest.Monke
             assert [len(visited) for visited in await asyncio.gather(*walks)] == [4] * 10
 
 
+async def test_asks_are_admitted_although_as_many_commands_wait_as_may() -> None:
+    async with node(model=model, config=replace(QUIET, waiting_max=4)) as runtime:
+        walks = [runtime.actor(Node, f"a{n}", deadline_s=20).walk([f"b{n}", f"c{n}", f"d{n}"]) for n in range(4)]
+        async with asyncio.timeout(10):
+            assert [len(visited) for visited in await asyncio.gather(*walks)] == [4] * 4
+        assert runtime.counters.overloaded == 0
+        GATES["g"] = asyncio.Event()
+        held = [asyncio.ensure_future(runtime.actor(Purse, f"p{n}").wait_at("g")) for n in range(4)]
+        await until(lambda: len(WAITING) == 4)
+        with pytest.raises(Overloaded, match="the worker has 4 commands waiting"):
+            await runtime.actor(Purse, "p5").put(1)
+        GATES["g"].set()
+        await asyncio.gather(*held)
+
+
 # ---------------------------------------------------------------------------------------------- errors
 
 
