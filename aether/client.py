@@ -39,7 +39,7 @@ from aether.untyped_client import UntypedClient
 
 LOOK_AGAIN_S = 0.1
 LAYOUT_WAIT_S = 10.0
-"""How long a client waits for a namespace whose pool is only just starting."""
+"""Seconds that a client waits for a namespace whose pool is starting."""
 
 A = TypeVar("A", bound=Actor)
 S = TypeVar("S")
@@ -262,7 +262,7 @@ async def connect_untyped(
     connection: ConnectionConfig | None = None,
     wait_s: float = LAYOUT_WAIT_S,
 ) -> AsyncIterator[UntypedClient]:
-    """A untyped without a model; the namespace defaults to the only one that the server has.
+    """A client without a model; the namespace defaults to the only one that the server has.
 
     Waits `wait_s` for a pool that is just starting. Raises `ConfigError` when there are several namespaces,
     `Unavailable` when there is none, and what `connect` raises.

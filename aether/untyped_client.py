@@ -95,11 +95,11 @@ class UntypedClient:
 
     @property
     def shards(self) -> int:
-        """Into how many parts the actors of the namespace are divided."""
+        """The number of shards of the namespace."""
         return self._node.shards
 
     def check(self) -> None:
-        """Raise `ClientUnusable` when the untyped is closed or this is another event loop."""
+        """Raise `ClientUnusable` when the client is closed or this is another event loop."""
         self.caller.check()
 
     def close(self) -> None:
@@ -326,7 +326,7 @@ class UntypedClient:
         return overview(rows, self._node.shards, told)
 
     async def metrics(self, *, deadline_s: float | None = None) -> PoolMetrics:
-        """What each worker has measured, and which workers did not tell theirs within `STATUS_WAIT_S`.
+        """What each worker has measured, and which workers did not answer within `STATUS_WAIT_S`.
 
         Raises what `history` raises.
         """

@@ -31,11 +31,11 @@ log = logging.getLogger("aether.cluster")
 
 REMOVE_TIMEOUT_S = 2.0
 LOOK_AGAIN_S = 0.1
-BURIED_S = 1.0
-"""How much later than overdue a row is gone: it is removed then."""
+REMOVED_AFTER_S = 1.0
+"""Seconds after which a row that is overdue has been removed."""
 
 HALT_S = 60.0
-"""How long an actor whose replay has ended a worker is not activated."""
+"""How long no worker activates an actor whose replay has ended a worker."""
 
 
 class Cluster:
@@ -110,7 +110,7 @@ class Cluster:
             await table.update(key, value, row.revision, HALT_S)
 
     def _halt_here(self, actor_id: ActorId, why: str) -> None:
-        """Until the row must be gone, also where the server has forgotten when it ends."""
+        """Halt the actor here until its row is gone, also where the server has forgotten when the row ends."""
         self._halted[actor_id] = why, self._connection.clock.boot_s() + HALT_S + ROW_LEFTOVER_S
 
     @property
@@ -160,9 +160,9 @@ class Cluster:
         self._beating = self._background.vital("aether heartbeat", self._heartbeat.run())
 
     async def _until_alike(self) -> None:
-        """Wait until all who are there make commits durable as we do. Raises `ConfigError` when they go on not to."""
+        """Wait until all members make commits durable as we do. Raises `ConfigError` when they do not in time."""
         loop = asyncio.get_running_loop()  # every live row has been delivered by now
-        give_up_s = loop.time() + self.config.overdue_s + BURIED_S
+        give_up_s = loop.time() + self.config.overdue_s + REMOVED_AFTER_S
         while member := self._core.differing():
             if loop.time() > give_up_s:
                 raise self._unlike(member)
@@ -292,7 +292,7 @@ class Cluster:
         self._heartbeat.soon()
 
     def _whole(self, step: Callable[[], None]) -> None:
-        """Take a step. What is known of the table, or done about it, by half would be wrong for good: then we fail."""
+        """Take a step as a whole. One that fails halfway leaves a wrong picture of the table, so the member fails."""
         try:
             step()
         except Exception as error:
@@ -312,7 +312,7 @@ class Cluster:
     # ------------------------------------------------------------------------------------------ what follows
 
     def _schedule(self) -> None:
-        """Decide in the loop's next turn: rows that arrive together are taken in together."""
+        """Decide in the next iteration of the event loop, so that rows that arrive together are decided on together."""
         if not self._deciding and not self._ended:
             self._deciding = True
             asyncio.get_running_loop().call_soon(self._whole, self._decide)

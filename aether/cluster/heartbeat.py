@@ -20,17 +20,17 @@ from aether.ports import Clock, NotSent, NotStored, Table
 
 RETRY_S = 0.1
 WRITE_TIMEOUT_S = 1.0
-"""A renewal that takes longer is tried again: the leader of a replicated table may be another by then."""
+"""Seconds after which a renewal without an answer is sent again: the replicated table may have a new leader."""
 
 REFUSED_FOR_S = 1.0
-"""A server that has refused renewals for so long means it: the member says that it is not ready."""
+"""Seconds of refused renewals after which the member says that it is not ready."""
 
 UNANSWERED_MAX = 5
 """After so many renewals in a row without an answer, over a connection that lasts, the server counts as stuck."""
 
 WITHDRAW_BEFORE_S = 1.0
-"""So long before its row ends a member that cannot renew it takes no more commands: then callers find no worker and
-know that nothing was done, where an answer that may not leave would let them wait."""
+"""Seconds before the end of its row at which a member that cannot renew it takes no more commands. Callers then find no
+worker and know that nothing was done; otherwise they would wait for answers that may not leave."""
 
 log = logging.getLogger("aether.cluster")
 
@@ -100,7 +100,7 @@ class Heartbeat:
             await asyncio.sleep(RETRY_S)  # a write was under way: the watch shows its revision
 
     def _took(self, error: Exception | None) -> None:
-        """What the last write came to: whether the row lasts, and whether to step back before it does not."""
+        """The outcome of the last write: whether the row lasts, and whether to take no more commands before it ends."""
         now_s = self._clock.boot_s()
         valid = self._own.valid(now_s)
         if error is None:
@@ -135,7 +135,7 @@ class Heartbeat:
             self._withdraw()
 
     async def _write(self) -> Exception | None:
-        """Write once; what kept it from being stored."""
+        """Write once; the reason when the write was not stored, else None."""
         write = self._own.write(self._clock.boot_s(), active=self._active(), about=self._about())
         if isinstance(write, Wait):
             return None

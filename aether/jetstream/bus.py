@@ -39,7 +39,7 @@ log = logging.getLogger("aether.jetstream")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BusConfig:
-    """How the bus looks for what it missed.
+    """How the bus finds commits whose notices it has missed.
 
     - `idle_scan_s`: without a notice for so long, the leader is asked whether anything was stored.
     - `held_max`: later commits kept while a gap is filled; beyond it they are dropped and become a gap themselves.

@@ -46,7 +46,7 @@ from aether.names import (
 from aether.ports import NotSent
 
 MARKER_TTL_S = 60
-"""How long the sign that a row is gone stays in the table; a watch that was away longer compares the whole table."""
+"""How long the marker of a removed row stays in the table; a watch that was away longer compares the whole table."""
 
 DUPLICATE_WINDOW_S = 120
 """For so long a client may send a tell again: the server stores one id once."""
@@ -74,7 +74,7 @@ _NANOSECONDS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a namespace turned out to be.
+    """What a namespace is, as it was found on the server.
 
     `table_age_s` is how old a table is that was made later than the stream, in place of one that was lost; infinity
     for every other table.
@@ -142,7 +142,7 @@ async def create_layout(
 
 
 async def missing(connection: NatsConnection, names: Names) -> list[str]:
-    """The streams of a namespace that are not there. Raises `Unavailable`."""
+    """The streams of a namespace that are missing. Raises `Unavailable`."""
     gone: list[str] = []
     buckets = [f"KV_{bucket}" for bucket in (names.table, names.snapshots, names.checkpoints)]
     for name in (*buckets, names.inbox, names.stream):

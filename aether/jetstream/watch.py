@@ -1,4 +1,4 @@
-"""One ordered watch over a bucket that never stays blind.
+"""One ordered watch over a bucket, which is begun again whenever it may have missed something.
 
 Each attempt is a consumer of its own: every key's last message, then every change, with heartbeats. A hole in the
 consumer's numbering, missing heartbeats or a new connection end the attempt; the next one reads everything anew and its

@@ -129,7 +129,7 @@ class Durability(Protocol):
         ...
 
     def after_notice(self, position: Position, done: Callable[[str], None]) -> None:
-        """The same for what was heard of, by who is in no hurry."""
+        """The same for a notice, for which no caller waits."""
         ...
 
     def after_question(self, position: Position, done: Callable[[str], None]) -> None:

@@ -78,7 +78,7 @@ def step(state: State, event: Input, config: SupervisorConfig, now_s: float) -> 
 
 @dataclass(slots=True)
 class _Turn:
-    """One step in the making: the state so far and the effects so far."""
+    """One step under way: the state and the effects so far."""
 
     state: State
     config: SupervisorConfig
@@ -167,7 +167,7 @@ class _Turn:
             self._gateway_ended(self.state.gateway, code)
 
     def _empty(self, slot: Slot, how: str, code: int | None, loss: Loss | None = None) -> None:
-        """The slot's worker is gone; `code` is None when it never came to be."""
+        """The slot's worker has ended; `code` is None when it could not be forked."""
         was_ready = slot.ready_at_s is not None
         if self.state.phase is Phase.DRAINING:
             if slot.killed or (was_ready and code != 0) or code == EXIT_SYNC_FAILED:
@@ -441,7 +441,7 @@ class _Turn:
         return next((slot for slot in self.state.slots if slot.pid == pid), None)
 
     def _retire(self, slot: Slot) -> None:
-        """Have the slot go, with its worker when there is one."""
+        """Retire the slot, and its worker when there is one."""
         if slot.alive:
             self._put(replace(slot, retired=True, temporary=False))
         else:

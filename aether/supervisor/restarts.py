@@ -17,7 +17,7 @@ LOSSES_MAX = 32
 
 
 def after_end(slot: Slot, code: int | None, config: SupervisorConfig, now_s: float, loss: Loss | None = None) -> Slot:
-    """The slot, empty, due for its next worker. `code` is None when the last one never came to be.
+    """The slot, empty, due for its next worker. `code` is None when the last one could not be forked.
 
     `loss` is of this end. What the last worker was to append it has appended when it was ready.
     """
@@ -54,7 +54,7 @@ def server_after_end(server: Server, code: int, config: SupervisorConfig, now_s:
 
 
 def was_asked_to_end(slot: Slot) -> bool:
-    """Whether the end of its worker was the supervisor's wish, and came without force."""
+    """Whether the supervisor asked the worker to end, and it ended without being killed."""
     return slot.stopping_at_s is not None and not slot.killed
 
 

@@ -26,7 +26,7 @@ def next_to_replace(slots: Sequence[Slot]) -> Slot | None:
 
 
 def is_covered(leaving: Slot, slots: Sequence[Slot]) -> bool:
-    """Whether another worker serves; also one that is to go, because it then waits for this one's replacement."""
+    """Whether another worker serves. One that is to be replaced counts: it waits for this one's replacement."""
     return any(slot.ready and slot.number != leaving.number for slot in slots)
 
 

@@ -1,4 +1,4 @@
-"""The words of the supervisor's plan: what it knows, what can happen to it, what it can do.
+"""The state, inputs and effects of the supervisor's plan.
 
 Values only; `plan` is the one writer of `State`, `supervisor` performs the effects. Times are seconds
 of `CLOCK_MONOTONIC`, which goes on over an exec of the same supervisor. Knows processes, not actors.
@@ -16,7 +16,7 @@ WORKERS_MAX = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorConfig:
-    """The supervisor's habits.
+    """The settings of a supervisor.
 
     - `drain_timeout_s`: how long workers may take to drain before they are killed.
     - `boot_timeout_s`: how long a worker may take to become ready; then its stack is dumped, and `dump_grace_s` later
@@ -66,7 +66,7 @@ class SupervisorConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """One place for a worker. `pid` is None while none lives in it; `incarnation` is of the live one.
+    """One place for a worker. `pid` is None while it has no process; `incarnation` is of the live one.
 
     `stale` marks old code that a rolling restart will replace, `retired` a slot that goes when its worker does,
     `unready` a worker that was ready and cannot serve now, `temporary` one that serves only while the one staying
@@ -100,7 +100,7 @@ class Slot:
 
     @property
     def alive(self) -> bool:
-        """Whether a worker is in it, or on its way."""
+        """Whether it has a worker, or one is being forked."""
         return self.forking or self.pid is not None
 
     @property
@@ -127,7 +127,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
-    """The HTTP gateway as a process. Its socket is the supervisor's, so that nobody is refused while it is replaced.
+    """The HTTP gateway as a process. Its socket is the supervisor's, so that no client is refused while it is replaced.
 
     `failures` are its ends in a row that nobody asked for; `stale` marks old code that a reload will replace.
     """
@@ -282,7 +282,7 @@ class CheckStarted:
 
 @dataclass(frozen=True, slots=True)
 class RenewFailed:
-    """A `Reexec` came to nothing, at once or in the fresh interpreter: the old workers go on."""
+    """A `Reexec` failed, at once or in the fresh interpreter: the old workers go on."""
 
     reason: str
 
@@ -355,7 +355,7 @@ class StartCheck:
 
 @dataclass(frozen=True, slots=True)
 class Reexec:
-    """Become a fresh interpreter with this state; only when that fails does `RenewFailed` come back."""
+    """Exec a fresh interpreter that takes over this state; `RenewFailed` comes back when that fails."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,16 +20,16 @@ from aether.system.block_files import SyncFailed
 log = logging.getLogger("aether.barrier")
 
 SHORT_S = 0.001
-"""Syncs that take longer are made in the thread."""
+"""Seconds. While syncs take longer, the thread makes them."""
 
 SHORT_SYNCS = 64
-"""After so many syncs in a row that were short in the thread they are made in the loop again."""
+"""After so many short syncs in a row in the thread, the loop makes them again."""
 
 CLOSE_TIMEOUT_S = 5.0
-"""How long a sync may take at the end of a worker, whose disk may have stopped to answer."""
+"""How long a sync may take at the end of a worker, whose disk may have stopped answering."""
 
 LAZY_S = 0.005
-"""How long who is in no hurry waits for a sync that others need before one is made for it."""
+"""Seconds that a waiter without a caller waits for a sync that others need, before one is made for it."""
 
 Done: TypeAlias = Callable[[str], None]
 
@@ -84,7 +84,7 @@ class SyncBarrier:
         self._hurry()
 
     def after_notice(self, position: Position, done: Done) -> None:
-        """The same for what was heard of; who hears is in no hurry, and a sync that others need will do."""
+        """The same for a notice. No caller waits for it, so it waits a while for a sync that others need."""
         if position <= self.position:
             done(self._broken)
             return

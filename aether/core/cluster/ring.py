@@ -1,4 +1,4 @@
-"""Which member each shard is wanted by: rendezvous hashing with bounded load, the same in every process.
+"""Which member should own each shard: rendezvous hashing with bounded load, the same in every process.
 
 Owns nothing and remembers nothing: the set of members and the number of shards decide, not their order and not who
 owned what before. Never `hash()`: it differs between processes.
@@ -23,19 +23,19 @@ from hashlib import shake_128
 from struct import unpack
 
 MEMBERS_REMEMBERED = 128
-"""Members whose weights stay in memory, 8 bytes per shard each. More members than this cost time, nothing else."""
+"""So many members' weights stay in memory, 8 bytes per member and shard. Further members cost time only."""
 
 Weights = Mapping[str, Sequence[int]]
 """Each member's weight for every shard."""
 
 
 def assignment(members: Iterable[str], shards: int) -> dict[str, tuple[int, ...]]:
-    """The shards wanted by each member, ascending. Without members: an empty dict."""
+    """The shards that each member should own, ascending. Without members: an empty dict."""
     return bounded({member: weights_of(member, shards) for member in members})
 
 
 def owners(assigned: Mapping[str, Iterable[int]]) -> dict[int, str]:
-    """The member that each shard of an assignment is wanted by."""
+    """The member that should own each shard, by an assignment."""
     return {shard: member for member, mine in assigned.items() for shard in mine}
 
 
@@ -60,7 +60,7 @@ def bounded(weights: Weights) -> dict[str, tuple[int, ...]]:
 
 
 def first_choices(weights: Weights) -> dict[str, list[int]]:
-    """The shards of which each member is the heaviest, its heaviest shard first, however many they are."""
+    """For each member the shards of which it is the heaviest member, without a limit, the heaviest shard first."""
     chosen: dict[str, list[int]] = {member: [] for member in sorted(weights)}
     lists = list(chosen.values())
     for shard, column in enumerate(zip(*(weights[member] for member in chosen), strict=True)):
@@ -72,7 +72,7 @@ def first_choices(weights: Weights) -> dict[str, list[int]]:
 
 @lru_cache(maxsize=MEMBERS_REMEMBERED)
 def weights_of(member: str, shards: int) -> Sequence[int]:
-    """One member's weight for every shard: the rank it gives the shard, then 32 bits for others that rank it alike."""
+    """One member's weight for every shard: its rank for the shard, then 32 bits that order equal ranks."""
     draws = unpack(f"<{shards}Q{shards}I", shake_128(member.encode()).digest(12 * shards))
     weights = array("Q", bytes(8 * shards))
     for rank, shard in enumerate(sorted(range(shards), key=draws.__getitem__)):

@@ -1,4 +1,4 @@
-"""A member's own session: how it begins, lasts, lapses and ends. Inputs are words of the table, outputs are writes.
+"""A member's own session: how it begins, lasts and ends. Inputs are changes of the table, outputs are writes.
 
 A write is a compare-and-set on the last observed, so two processes cannot both keep one row. Nothing is believed on the
 acknowledgement of a write: the session begins, and its validity is prolonged, when the row comes back through the
@@ -17,7 +17,7 @@ from aether.core.cluster.membership import Holder, MemberObservation, MemberRow
 from aether.names import member_name
 
 ALIVE_AFTER_RENEWALS = 2
-"""A foreign row in our place that was renewed so often while we looked belongs to a living process."""
+"""After so many renewals of another process's row in our slot, that process counts as alive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Write over the row at a revision: renew our own, or take over that of a dead predecessor."""
+    """Write over the row at a revision: renew our own row, or replace that of a dead predecessor."""
 
     row: MemberRow
     revision: int
@@ -54,8 +54,8 @@ class Change(Enum):
 
 
 class MemberSession:
-    """One process's place in the table. `replaces` is an incarnation that is known to be dead; `answers_for_s` is how
-    long a renewal lasts for us, from its sending on."""
+    """One process's slot in the table. `replaces` is an incarnation that is known to be dead. For `answers_for_s` from
+    the sending of a renewal this member may answer."""
 
     def __init__(self, me: MemberRow, *, replaces: str | None, answers_for_s: float) -> None:
         self.me = me
@@ -74,7 +74,7 @@ class MemberSession:
 
     @property
     def holder(self) -> Holder | None:
-        """What our leases are held by now; None without a session."""
+        """The member and session that our leases name; None without a session."""
         return None if self.session is None else Holder(self.name, self.session)
 
     @property
@@ -86,7 +86,7 @@ class MemberSession:
 
     @property
     def unknown(self) -> bool:
-        """Whether a write may have been stored, or may still be, that has neither been answered nor read."""
+        """Whether a write is open: it may be stored, and was neither answered nor read back."""
         return self._unknown
 
     @property
@@ -158,5 +158,5 @@ class MemberSession:
         return observed.row is not None and observed.row.incarnation == self.me.incarnation
 
     def _is_dead(self, row: MemberRow) -> bool:
-        """Whether the process of a row in our place is proven dead: reaped, or of a claim that is ours now."""
+        """Whether the process of a row in our slot is known to be dead: it was reaped, or its claim is ours now."""
         return row.incarnation == self._replaces or (row.claim != "" and row.claim == self.me.claim)

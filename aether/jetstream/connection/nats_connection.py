@@ -1,4 +1,4 @@
-"""NATS as it is over time: a sequence of sessions, and the subscriptions that outlive them.
+"""A connection to NATS that is opened again: a sequence of sessions, and the subscriptions that outlive them.
 
 While there is no session, requests wait a little for one and then raise `NotSent`; nothing is kept to be sent later.
 A lost session is replaced in the background, with back-off; on the new one every standing subscription is made again
@@ -35,7 +35,7 @@ log = logging.getLogger("aether.connection")
 
 
 class StandingSubscription:
-    """A subscription on whatever session there is."""
+    """A subscription on the present session and on each later one."""
 
     def __init__(self, connection: "NatsConnection", subject: str, receive: Receive, queue: str) -> None:
         self._connection = connection
@@ -79,7 +79,7 @@ class StandingSubscription:
 
 
 class NatsConnection:
-    """A connection to NATS that comes back. Open it with `connect`."""
+    """A connection to NATS that is opened again when it is lost. Open it with `connect`."""
 
     def __init__(self, config: ConnectionConfig) -> None:
         self.config = config
