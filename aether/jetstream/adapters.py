@@ -21,7 +21,7 @@ from aether.jetstream.watch import WatchConfig
 from aether.jetstream.write_probe import StreamFiles, why_not_written
 from aether.ports import Clock, Durability
 
-RESTORE_SETTLE_S = 2.0
+RESTORE_ELECTION_TIMEOUT_S = 2.0
 REPAIR_TIMEOUT_S = 1.0
 """How long a namespace that is to be repaired is waited for."""
 
@@ -96,7 +96,7 @@ class JetStreamConnection:
         Raises `ConfigError` when what is there is not as needed, `Unavailable`.
         """
         gone = await missing(self.nats, self.names)
-        await create_layout(self.nats, self.namespace, self._storage, RESTORE_SETTLE_S)
+        await create_layout(self.nats, self.namespace, self._storage, RESTORE_ELECTION_TIMEOUT_S)
         return gone
 
 

@@ -58,7 +58,7 @@ SAY_AFTER_S = 1.0
 
 OTHERS_SHOWN_MAX = 10
 
-SETTLE_MAX_S = 30.0
+ELECTION_TIMEOUT_S = 30.0
 """How long servers may be electing before a namespace cannot be made: twice the longest that was measured (13.9 s)."""
 
 FIRST_ANSWER_S = 0.5
@@ -122,15 +122,15 @@ async def check_jetstream(connection: NatsConnection, timeout_s: float = API_TIM
 
 
 async def create_layout(
-    connection: NatsConnection, namespace: str, storage: StorageConfig, settle_s: float = SETTLE_MAX_S
+    connection: NatsConnection, namespace: str, storage: StorageConfig, election_timeout_s: float = ELECTION_TIMEOUT_S
 ) -> Layout:
-    """Make what is missing of a namespace; servers that are still electing have `settle_s` for it.
+    """Make what is missing of a namespace; servers that are still electing have `election_timeout_s` for it.
 
     Raises `ConfigError` when it exists with another number of shards or another layout, or cannot be made as wanted;
     `Unavailable` when the server does not answer.
     """
     names = Names(namespace, storage.shards)
-    ends_s = asyncio.get_running_loop().time() + settle_s
+    ends_s = asyncio.get_running_loop().time() + election_timeout_s
     await _settled(lambda timeout_s: check_jetstream(connection, timeout_s), ends_s)
     found = [(config["name"], await _create(connection, config, ends_s)) for config in configs(names, storage.replicas)]
     table, stream = found[0][1], found[-1][1]

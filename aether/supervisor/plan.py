@@ -70,14 +70,14 @@ def step(state: State, event: Input, config: SupervisorConfig, now_s: float) -> 
     """The next state and what is to be done, in order. A state that is done stays as it is."""
     if state.phase is Phase.DONE:
         return state, []
-    turn = _Turn(forgive_pause(state, config, now_s), config, now_s)
-    turn.take(event)
-    turn.advance()
-    return turn.state, turn.effects
+    under_way = _Step(forgive_pause(state, config, now_s), config, now_s)
+    under_way.take(event)
+    under_way.advance()
+    return under_way.state, under_way.effects
 
 
 @dataclass(slots=True)
-class _Turn:
+class _Step:
     """One step under way: the state and the effects so far."""
 
     state: State

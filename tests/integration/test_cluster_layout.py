@@ -32,7 +32,7 @@ async def test_a_server_that_is_missing_is_waited_for_within_the_bound() -> None
         await cluster.elected()
         async with connect(ConnectionConfig(url=cluster.url)) as connection:
             with pytest.raises(ConfigError, match="3 replicas cannot be made here"):
-                await create_layout(connection, "waiting", THREE, settle_s=5.0)
+                await create_layout(connection, "waiting", THREE, election_timeout_s=5.0)
             cluster.nodes[2].launch()
             assert (await create_layout(connection, "waiting", THREE)).replicas == 3
     finally:
