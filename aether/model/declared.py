@@ -155,9 +155,9 @@ def closure_names(function: FunctionType) -> dict[str, Any]:
     return found
 
 
-def kept_codec_of(type_: Any, place: Place, what: str) -> Codec:
+def kept_codec_of(type_: Any, place: Place, what: str, *, zoneless: bool = False) -> Codec:
     """The codec of a type of events or states. Raises `ModelError` when JSON cannot carry it, or not for good."""
-    codec = codec_of(type_, place, what)
+    codec = codec_of(type_, place, what, zoneless=zoneless)
     try:
         for node in nodes(codec.info):
             check_kept(node)
@@ -166,9 +166,9 @@ def kept_codec_of(type_: Any, place: Place, what: str) -> Codec:
     return codec
 
 
-def codec_of(type_: Any, place: Place, what: str) -> Codec:
+def codec_of(type_: Any, place: Place, what: str, *, zoneless: bool = False) -> Codec:
     """The codec of a declared type. Raises `ModelError` when JSON cannot carry it."""
     try:
-        return Codec(type_)
+        return Codec(type_, zoneless=zoneless)
     except Unsupported as error:
         raise place.error(f"the type of {what} cannot be stored as JSON: {error}") from error

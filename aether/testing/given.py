@@ -230,6 +230,8 @@ def given(
     for a stored one that it cannot read, `ValueError` for what is no whole history of one such actor.
     """
     actor_type = _compiled(kind)  # type: ignore[arg-type]  # hashed by identity, which a Protocol does not promise
+    if now.tzinfo is None:
+        raise ValueError(f"now={now!r} has no time zone, and a handler's now is in UTC: datetime(..., tzinfo=UTC)")
     history, stored_key = stored_history(stored, actor_type.kind)
     return Given(actor_type, events, Setting(key or stored_key or "test", now, caller, resources, history))
 
