@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from aether.runtime.local import Message
     from aether.runtime.machine import VirtualMachine
     from aether.runtime.runtime import Runtime
+    from aether.untyped_client import Receipt
 else:
 
     def __getattr__(name):
@@ -114,6 +115,7 @@ __all__ = [
     "NatsTransport",
     "Overloaded",
     "Query",
+    "Receipt",
     "Rejected",
     "ReplyNotDelivered",
     "Runtime",
@@ -172,6 +174,7 @@ _WHERE = {
     "NatsTransport": "aether.jetstream.transport",
     "Overloaded": "aether.errors",
     "Query": "aether.model.methods",
+    "Receipt": "aether.untyped_client",
     "Rejected": "aether.errors",
     "ReplyNotDelivered": "aether.errors",
     "Runtime": "aether.runtime.runtime",

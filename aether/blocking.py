@@ -13,7 +13,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, I
 from concurrent.futures import CancelledError, Future
 from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar, overload
+from typing import Any, NoReturn, ParamSpec, Self, TypeVar, overload
 
 import uvloop
 
@@ -25,14 +25,17 @@ from aether.history import EventStream, HistoryEvent
 from aether.model.actor import Actor
 from aether.model.decider import Decider
 from aether.model.definition import ActorState
+from aether.model.methods import Command
 from aether.model.model import Model
 from aether.model.proxy import ActorRef
+from aether.untyped_client import Receipt
 
 READ_AT_ONCE = 64
 """Items of a history that are fetched from the thread together."""
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Actor)
+P = ParamSpec("P")
 S = TypeVar("S")
 E = TypeVar("E")
 E2 = TypeVar("E2")
@@ -227,6 +230,11 @@ class BlockingClient:
         """The actor: its commands and queries are methods that return when the reply is there. Any to type checkers."""
         thread = self._thread
         return BlockingActor(thread, thread.client.actor(kind, key, deadline_s=deadline_s, command_id=command_id))
+
+    def tell(self, command: Command[Any, P, Any], key: str, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
+        """Have the actor `key` run a command once it can; returns when that is on the disk."""
+        thread = self._thread
+        return thread.run(lambda: thread.client.tell(command, key, *args, **kwargs))
 
     @overload
     def state(

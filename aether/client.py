@@ -14,14 +14,14 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, NoReturn, TypeVar, overload
+from typing import Any, NoReturn, ParamSpec, TypeVar, cast, overload
 
 from msgspec import MsgspecError
 
 from aether.calls import SAY_AFTER_S
 from aether.config import CallConfig, ConnectionConfig, from_environment
 from aether.core.metrics.pool_metrics import PoolMetrics
-from aether.errors import AetherError, ClientUnusable, ConfigError, Unavailable
+from aether.errors import AetherError, ClientUnusable, ConfigError, InvalidCommand, Unavailable, UnknownCommand
 from aether.history import EventStream, History
 from aether.ids import ActorId, Position
 from aether.jetstream.adapters import client_bundle
@@ -30,18 +30,20 @@ from aether.jetstream.provisioning import namespaces
 from aether.model.actor import Actor
 from aether.model.decider import Decider
 from aether.model.definition import ActorState
+from aether.model.methods import Command
 from aether.model.model import Model
 from aether.model.proxy import ActorRef, AnyDecider, proxy_of
 from aether.runtime.state_query import decode_state_reply
 from aether.system.clock import SystemClock
 from aether.system.environment import environment, namespace_of, nats_url
-from aether.untyped_client import UntypedClient
+from aether.untyped_client import Receipt, UntypedClient
 
 LOOK_AGAIN_S = 0.1
 LAYOUT_WAIT_S = 10.0
 """Seconds that a client waits for a namespace whose pool is starting."""
 
 A = TypeVar("A", bound=Actor)
+P = ParamSpec("P")
 S = TypeVar("S")
 E = TypeVar("E")
 E2 = TypeVar("E2")
@@ -90,6 +92,25 @@ class Client:
         if deadline_s is None and command_id is None:
             return proxy_of(self._model, kind, key, self._send)
         return proxy_of(self._model, kind, key, partial(self._send, deadline_s=deadline_s, command_id=command_id))
+
+    async def tell(self, command: Command[Any, P, Any], key: str, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
+        """Have the actor `key` run a command once it can: `await client.tell(Account.deposit, "alice", 10)`.
+
+        Returns when the command is on the disk. It is run once, after those told before to that actor, though no worker
+        is there now; one that fails is tried again (docs/guarantees.md).
+        Raises `InvalidCommand` for arguments that the command does not take, `UnknownActor`, `UnknownCommand`;
+        `Unavailable` or `DeadlineExceeded(outcome_known=False)` when it is not known that it is stored.
+        """
+        if not isinstance(cast(object, command), Command):
+            what = f"tell takes a command as its class has it, like Account.deposit, not {command!r}"
+            raise InvalidCommand(what, path="command")
+        actor_type = self._model.actor_type(command.kind)
+        declared = actor_type.commands.get(command.name)
+        if declared is None:
+            text = f"{command.kind} has no command {command.name!r}"
+            raise UnknownCommand(text, kind=command.kind, command=command.name)
+        actor_id, encoded = ActorId(command.kind, key), declared.encode_args(args, kwargs)
+        return await self._untyped.tell(actor_id, command.name, encoded)
 
     @overload
     async def state(

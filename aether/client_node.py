@@ -8,6 +8,7 @@ from aether.jetstream.stream_settings import Difference
 from aether.ports import (
     Clock,
     EventBus,
+    Inbox,
     Listing,
     SnapshotStore,
     StoredCommit,
@@ -65,6 +66,8 @@ class ClientNode(Protocol):
     def bus(self) -> EventBus: ...  # noqa: D102 - a field
     @property
     def table(self) -> Table: ...  # noqa: D102 - a field
+    @property
+    def inbox(self) -> Inbox: ...  # noqa: D102 - a field
 
     @property
     def trouble(self) -> str:

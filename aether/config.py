@@ -167,6 +167,9 @@ class RuntimeConfig:
       remembered after its commit.
     - `replay_retry_first_s`: how long before a history that could not be read is read again, and before commands whose
       append has no known outcome are run again; it doubles with each try. `replay_retry_max_s`: to how much at most.
+    - `tell_attempts_max`: how often a tell whose handler fails is tried; after that it is given up. A rejection is no
+      failure: it is final. `tell_retry_first_s`: how long before it is tried for the second time; it doubles with each
+      try. `tell_retry_max_s`: to how much at most.
     - `append_timeout_s`: an append without acknowledgement for so long has an unknown outcome.
     - `blocking_threads_max`: `blocking` handlers that run at once; others wait for a thread, within their deadlines.
     - `loop_silent_s`: a worker whose event loop is blocked for so long says by what in the log; 0 never.
@@ -197,6 +200,9 @@ class RuntimeConfig:
     command_window_s: float = 120.0
     replay_retry_first_s: float = 0.05
     replay_retry_max_s: float = 2.0
+    tell_attempts_max: int = 10
+    tell_retry_first_s: float = 0.1
+    tell_retry_max_s: float = 60.0
     append_timeout_s: float = 5.0
     cancel_grace_s: float = 1.0
     blocking_threads_max: int = 32
@@ -210,9 +216,10 @@ class RuntimeConfig:
     def __post_init__(self) -> None:
         _at_least(self, 1, "mailbox_max", "waiting_max", "active_vms_max", "activations_max", "commits_in_flight_max",
                   "turn_commands_max", "snapshots_in_flight_max", "command_log_max",
-                  "blocking_threads_max")  # fmt: skip
+                  "blocking_threads_max", "tell_attempts_max")  # fmt: skip
         _at_least(self, 0, "idle_passivation_s", "snapshot_every_events", "snapshot_after_replay_s",
-                  "command_log_margin_s", "replay_retry_first_s", "replay_retry_max_s", "cancel_grace_s",
+                  "command_log_margin_s", "replay_retry_first_s", "replay_retry_max_s", "tell_retry_first_s",
+                  "tell_retry_max_s", "cancel_grace_s",
                   "loop_silent_s", "drain_timeout_s", "lifespan_exit_timeout_s", "state_checks_share")  # fmt: skip
         _at_least(self, 0.01, "append_timeout_s", "command_window_s")
         if self.commit_batching not in COMMIT_BATCHING:

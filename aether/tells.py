@@ -91,8 +91,13 @@ def sent_by(events: Sequence[Event], actor_id: ActorId, position: Position) -> l
     for event in events:
         if event.sends:
             found += _sends(event, actor_id, position)
+    return placed(found, actor_id, position)
+
+
+def placed(tells: Sequence[Tell], actor_id: ActorId, position: Position) -> list[Tell]:
+    """The tells of one commit, each with its place."""
     source = str(actor_id)
-    return [replace(tell, source=source, position=int(position), number=number) for number, tell in enumerate(found)]
+    return [replace(tell, source=source, position=int(position), number=number) for number, tell in enumerate(tells)]
 
 
 def _sends(event: Event, actor_id: ActorId, position: Position) -> list[Tell]:

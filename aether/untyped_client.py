@@ -9,12 +9,14 @@ import itertools
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from dataclasses import dataclass
 from functools import partial
 from secrets import token_urlsafe
 from typing import Any, TypeVar
 from weakref import WeakSet
 
 import orjson
+from msgspec import Raw
 
 from aether.calls import Caller
 from aether.client_node import ClientNode
@@ -33,18 +35,20 @@ from aether.errors import (
     nothing_stored,
 )
 from aether.history import STREAM_EVENTS_MAX, EventStream
-from aether.ids import ActorId, Position, check_kind
+from aether.ids import COMMAND_ID_CHARS_MAX, ActorId, Position, check_kind
 from aether.jetstream.stream_settings import Difference
 from aether.model.model import Model
-from aether.names import MEMBER_PREFIX, member_of_row_key
+from aether.names import MEMBER_PREFIX, encode_token, member_of_row_key, shard_of
 from aether.ports import (
     START,
     Listing,
     NotSent,
+    NotStored,
     StoredCommit,
     Subscription,
 )
 from aether.retried_request import RetriedRequest
+from aether.tells import Tell, encode_tell
 from aether.wire import (
     DEADLINE_AHEAD_MAX_S,
     STATE_COMMAND,
@@ -68,6 +72,15 @@ STATUS_WAIT_S = 1.0
 log = logging.getLogger("aether.client")
 
 
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A command that was told is on the disk: for `actor_id`, as `command_id`, at `sequence` in the inbox stream."""
+
+    actor_id: ActorId
+    command_id: str
+    sequence: int
+
+
 class UntypedClient:
     """A connection to one namespace; made by `aether.client.connect_untyped`."""
 
@@ -78,11 +91,12 @@ class UntypedClient:
         self._deadline_s = calls.deadline_s
         self._streams: WeakSet[EventStream[Any]] = WeakSet()
         self._closing = asyncio.Event()
+        self._new_id = _new_ids()
         self.caller = Caller(
             node.transport,
             node.clock,
             calls,
-            new_id=_new_ids(),
+            new_id=self._new_id,
             jitter=random.random,
             namespace=self.namespace,
             server=self.server,
@@ -121,6 +135,49 @@ class UntypedClient:
     ) -> Coroutine[Any, Any, Answer]:
         """The answer to a command whose arguments are a JSON object by name. Raises what `Caller.call` raises."""
         return self.caller.call(actor_id, command, args, deadline_s=deadline_s, command_id=command_id)
+
+    async def tell(
+        self,
+        actor_id: ActorId,
+        command: str,
+        args: bytes = b"{}",
+        *,
+        deadline_s: float | None = None,
+        command_id: str | None = None,
+    ) -> Receipt:
+        """Store a command that some worker runs once it can; returns when it is on the disk.
+
+        An id that comes again within two minutes is stored once. Raises `InvalidCommand` for one that is too large;
+        `Unavailable` or `DeadlineExceeded(outcome_known=False)` when it is not known by the deadline that it is stored;
+        `ClientUnusable`.
+        """
+        if command_id is not None and not 0 < len(command_id) <= COMMAND_ID_CHARS_MAX:
+            raise InvalidCommand(f"a command id is 1-{COMMAND_ID_CHARS_MAX} characters", path="command_id")
+        chosen, inbox = command_id or self._new_id(), self._node.inbox
+        tell = Tell(
+            kind=actor_id.kind, key=actor_id.key, command=command, args=Raw(args), id=chosen, correlationid=chosen
+        )
+        payload, message_id = encode_tell(tell), encode_token(f"{actor_id}/{chosen}")
+        shard = shard_of(actor_id, self._node.shards)
+        patience = self._patience(f"the tell to {actor_id}", deadline_s, "stored")
+        maybe_stored = False
+
+        async def send() -> int:
+            nonlocal maybe_stored
+            try:
+                return await inbox.send(shard, payload, message_id)
+            except (NotSent, NotStored):
+                raise
+            except Unavailable:
+                maybe_stored = True
+                raise
+
+        try:
+            return Receipt(actor_id, chosen, await patience.ask(send))
+        except Unavailable as error:
+            if maybe_stored:
+                raise DeadlineExceeded(f"{error.message}; it may be stored", outcome_known=False) from None
+            raise
 
     async def state(self, actor_id: ActorId, version: int | None = None, *, deadline_s: float | None = None) -> bytes:
         """`{"id", "version", "state"}` as JSON, now or at an earlier version. Raises what `state_answer` raises."""

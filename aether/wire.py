@@ -53,10 +53,11 @@ DISK_PROBED_EVENT = "aether.DiskProbed"
 WORKER_LOST_EVENT = "aether.WorkerLost"
 """Stored for a command whose handler has ended a worker; with two of them the command is refused for good."""
 
-STORED_FORMAT = 1
+STORED_FORMAT = 2
 """The newest format of stored events that this version reads. A feature is stored only when every member reads it.
 
-0: no system events. 1: `aether.Handled`, `aether.Refused`, `aether.WorkerLost`; unknown ones are skipped.
+0: no system events. 1: `aether.Handled`, `aether.Refused`, `aether.WorkerLost`; unknown ones are skipped. 2: tells, and
+by `inboxseq` which of them an actor had.
 """
 
 NULL = b"null"

@@ -46,7 +46,7 @@ from aether.jetstream.adapters import connect_worker
 from aether.log_lines import words
 from aether.model.model import Model
 from aether.names import member_name
-from aether.ports import Connection, EventStore, Subscription, Transport
+from aether.ports import Connection, EventStore, Inbox, Subscription, Transport
 from aether.runtime.health_log import log_health
 from aether.runtime.runtime import Runtime
 from aether.system.clock import SystemClock
@@ -140,6 +140,8 @@ class Node(Connection, Protocol):
     def transport(self) -> InformingTransport: ...  # noqa: D102 - a field
     @property
     def event_store(self) -> EventStore: ...  # noqa: D102 - a field
+    @property
+    def inbox(self) -> Inbox: ...  # noqa: D102 - a field
 
     @property
     def table_age_s(self) -> float:
@@ -251,6 +253,7 @@ class Worker:
             note=note,
             halts=cluster,
             losses=self._spec.losses,
+            inbox=node.inbox,
             deployment=lambda: versions_apart(cluster.name, self._model.fingerprint, self._outdated, cluster.members()),
         )
         runtime.load_model(self._model)

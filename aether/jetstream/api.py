@@ -140,10 +140,14 @@ class StoredMessage(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Some messages in stream order, and whether the replica has more that match."""
+    """Some messages in stream order, whether the replica has more that match, and the last sequence that was read.
+
+    The last one is 0 without any; it may be that of a message that was left out.
+    """
 
     messages: list[StoredMessage]
     more: bool
+    last: int = 0
 
 
 async def batch_refused(connection: NatsConnection, subject: str, batch_id: str, payload_bytes: int) -> str:
@@ -271,13 +275,17 @@ async def direct_last(connection: NatsConnection, stream: str, subject: str) -> 
     raise Unavailable(f"the read of {subject} was refused with status {headers[STATUS]}")
 
 
-async def direct_batch(connection: NatsConnection, stream: str, subject_filter: str, sequence: int) -> Batch:
+async def direct_batch(
+    connection: NatsConnection, stream: str, subject_filter: str, sequence: int, *, having: bytes = b""
+) -> Batch:
     """Messages of a filter at or after a sequence, in order, by any replica. Raises `Unavailable`.
 
-    At most `BATCH_MESSAGES` and about `BATCH_BYTES`, at least one when there is one.
+    At most `BATCH_MESSAGES` and about `BATCH_BYTES`, at least one when there is one; of these, those `having` these
+    bytes. To leave one out costs a fifth of reading it.
     """
     session = connection.session or await connection.ready()
     found: list[StoredMessage] = []
+    last = 0
     ended: asyncio.Future[bool | Unavailable] = asyncio.get_running_loop().create_future()
 
     def receive(reply: Reply) -> None:
@@ -291,10 +299,15 @@ async def direct_batch(connection: NatsConnection, stream: str, subject_filter: 
             error = NotSent if reply in (NoReply.NO_RESPONDERS, NoReply.FORBIDDEN) else Unavailable
             set_once(ended, error(f"{reply.value}: a read of {stream}"))
             return
+        nonlocal last
+        if having and reply.data and having not in reply.data:
+            last = int(reply.header(SEQUENCE))
+            return
         headers = reply.headers or {}
         status = headers.get(STATUS)
         if status is None:
             found.append(_stored(reply, headers))
+            last = found[-1].sequence
         elif status == STATUS_END_OF_BATCH:
             set_once(ended, int(headers.get(PENDING, "0")) > 0)
         elif status == STATUS_NOT_FOUND:
@@ -310,7 +323,7 @@ async def direct_batch(connection: NatsConnection, stream: str, subject_filter: 
         session.forget(reply_to)
     if isinstance(more, Unavailable):
         raise more
-    return Batch(found, more)
+    return Batch(found, more, last)
 
 
 def _stored(message: Message, headers: Mapping[str, str]) -> StoredMessage:

@@ -52,7 +52,7 @@ async def batches(
                 raise Unavailable(text, actor=str(actor_id))
             found, more = [message], True
         else:
-            found, more = await direct_batch(connection, names.stream, subject, after + 1)
+            found, more, _ = await direct_batch(connection, names.stream, subject, after + 1)
         batch = [StoredCommit(actor_id, Position(one.sequence), one.payload) for one in found if one.sequence <= until]
         if batch:
             after = batch[-1].position
@@ -73,7 +73,7 @@ async def stream_batches(
     A replica that lags is not believed: where it has no more, the leader is asked. Raises `Unavailable`.
     """
     while after < until:
-        found, more = await direct_batch(connection, names.stream, subjects, after + 1)
+        found, more, _ = await direct_batch(connection, names.stream, subjects, after + 1)
         if not more and (not found or found[-1].sequence < until):
             following = await leader_next(
                 connection, names.stream, subjects, (found[-1].sequence if found else after) + 1

@@ -27,7 +27,7 @@ from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.session import NatsSession
 from aether.jetstream.history_reader import until_durable
 from aether.names import CLIENT_SOURCE, Names
-from aether.ports import Durability, InboxMessage, StoredCommit, Subscription
+from aether.ports import Durability, InboxBatch, InboxMessage, StoredCommit, Subscription
 from aether.tells import SENDS_MARK
 
 TELL_HEADERS_BYTES = 1024
@@ -118,26 +118,27 @@ class JetStreamInbox:
         names, found = self._names, list[StoredCommit]()
         subject, last = names.events_of_shard(shard), int(after)
         while last < until:
-            batch = await direct_batch(self._connection, names.stream, subject, last + 1)
-            messages = batch.messages
+            batch = await direct_batch(self._connection, names.stream, subject, last + 1, having=SENDS_MARK)
+            messages, last = batch.messages, max(last, batch.last)
             if not batch.more:
-                following = messages[-1].sequence + 1 if messages else last + 1
-                missed = await leader_next(self._connection, names.stream, subject, following)
+                missed = await leader_next(self._connection, names.stream, subject, last + 1)
                 if missed is None or missed.sequence > until:
                     last = until
                 else:
-                    messages = [*messages, missed]
+                    messages, last = [*messages, missed], missed.sequence
             for message in messages:
                 if message.sequence <= until and SENDS_MARK in message.payload:
                     actor_id = names.parse_event(message.subject)
                     found.append(StoredCommit(actor_id, Position(message.sequence), message.payload))
-            if messages:
-                last = max(last, messages[-1].sequence)
         return found
 
     # ---------------------------------------------------------------------------------------- the target's side
 
-    async def tells(self, target: int, after: int) -> list[InboxMessage]:
+    async def end_of_tells(self) -> int:
+        """The last sequence, by the leader. Raises `Unavailable`."""
+        return await last_sequence(self._connection, self._names.inbox)
+
+    async def tells(self, target: int, after: int) -> InboxBatch:
         """Some of the tells to a shard after a sequence, once they are on the disk. Raises `Unavailable`.
 
         A replica that lags gives the beginning of what there is, never a part with a gap.
@@ -145,7 +146,7 @@ class JetStreamInbox:
         batch = await direct_batch(self._connection, self._names.inbox, self._names.tells_to(target), after + 1)
         if batch.messages and self.durability is not None:
             await until_durable(self.durability, Position(batch.messages[-1].sequence))
-        return [_message(message) for message in batch.messages]
+        return InboxBatch([_message(message) for message in batch.messages], batch.more)
 
     async def applied_mark(self, shard: int) -> int:
         """Up to which sequence all tells to a shard are applied. Raises `Unavailable`."""

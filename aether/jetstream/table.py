@@ -72,7 +72,7 @@ class JetStreamTable:
         rows: dict[str, Row] = {}
         sequence, more = 1, True
         while more:
-            found, more = await direct_batch(self._connection, self._stream, f"{self._prefix}>", sequence)
+            found, more, _ = await direct_batch(self._connection, self._stream, f"{self._prefix}>", sequence)
             for message in found:
                 sequence = message.sequence + 1
                 row = self._row(message)

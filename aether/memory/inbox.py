@@ -10,7 +10,7 @@ from aether.memory.faults import Dropped, Late, Lost, Step, StoredLater, StoredU
 from aether.memory.link import Link
 from aether.memory.server import InboxEntry
 from aether.names import CLIENT_SOURCE, Names, shard_of
-from aether.ports import InboxMessage, NotSent, StoredCommit
+from aether.ports import InboxBatch, InboxMessage, NotSent, StoredCommit
 from aether.tells import SENDS_MARK
 
 TELLS_AT_ONCE = 256
@@ -96,17 +96,21 @@ class InMemoryInbox:
 
         return await self._link.call(Step.TELL_READ, read)
 
-    async def tells(self, target: int, after: int) -> list[InboxMessage]:
+    async def end_of_tells(self) -> int:
+        """The last sequence. Raises `Unavailable`."""
+        return await self._link.call(Step.TELL_READ, lambda _: len(self._space.tells))
+
+    async def tells(self, target: int, after: int) -> InboxBatch:
         """Some of the tells to a shard after a sequence. Raises `Unavailable`."""
         beginning = self._names.tell(target, "")
 
-        def read(_: bool) -> list[InboxMessage]:
-            found = (
+        def read(_: bool) -> InboxBatch:
+            found = [
                 InboxMessage(sequence, entry.payload)
                 for sequence, entry in enumerate(self._space.tells[after:], after + 1)
                 if entry.subject.startswith(beginning)
-            )
-            return [message for message, _ in zip(found, range(TELLS_AT_ONCE), strict=False)]
+            ]
+            return InboxBatch(found[:TELLS_AT_ONCE], len(found) > TELLS_AT_ONCE)
 
         return await self._link.call(Step.TELL_READ, read)
 

@@ -7,14 +7,17 @@ Assignments reach the state only while it is open (`set_open`), that is within a
 import inspect
 import re
 from collections.abc import Iterable
-from typing import Any, ClassVar, TypeVar, overload
+from typing import Any, ClassVar, ParamSpec, TypeVar, cast, overload
 
-from aether.errors import ActorFailed, StateChangedOutsideEvent
+from aether.errors import ActorFailed, InvalidCommand, StateChangedOutsideEvent
 from aether.ids import ActorId
 from aether.model.decider import Decider
 from aether.model.declared import Place, caller_frame, local_names, place_of_frame
 from aether.model.definition import Context, Detached, Scope
 from aether.model.handlers import handler_of, role_of
+from aether.model.methods import Command
+
+P = ParamSpec("P")
 
 CLOSED: frozenset[str] = frozenset()
 """The fields that may be assigned outside an `@event` method: none."""
@@ -114,6 +117,19 @@ class Actor:
         open.
         """
         return self._aether_turn("ask").ask(kind, key)
+
+    def tell(self, command: Command[Any, P, Any], key: str, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Have the actor `key` run a command, some time after this one: `self.tell(Account.deposit, "bob", 5)`.
+
+        The tell is stored with the events of this command, or not at all. The other actor runs it once, after earlier
+        tells from this actor to it, whatever fails in between; one that fails is tried again (docs/guarantees.md).
+        Raises `InvalidCommand` for arguments that the command does not take, and for a query; `ActorFailed` in a query
+        and in an `@event` method, and while a worker of a version is there that does not know tells.
+        """
+        if not isinstance(cast(object, command), Command):
+            what = f"self.tell takes a command as its class has it, like Account.deposit, not {command!r}"
+            raise InvalidCommand(what, path="command")
+        self._aether_turn("tell").tell(command.kind, command.name, key, args, kwargs)
 
     def _aether_turn(self, what: str) -> Scope:
         if self._aether_open:

@@ -88,6 +88,10 @@ class Scope(Protocol):
         """
         ...
 
+    def tell(self, kind: str, command: str, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Have an actor run a command, once the commit of the running one is stored. Raises `InvalidCommand`."""
+        ...
+
 
 class Detached:
     """The scope of a state that was read and belongs to its reader: it knows its version and runs no command."""
@@ -113,6 +117,10 @@ class Detached:
     def ask(self, kind: Any, key: str) -> Any:
         """Raises RuntimeError."""
         raise self._refusal("ask")
+
+    def tell(self, kind: str, command: str, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Raises RuntimeError."""
+        raise self._refusal("tell")
 
     def _refusal(self, what: str) -> RuntimeError:
         return RuntimeError(f"self.{what} needs a running command, and this is a copy of the state of {self._actor_id}")

@@ -23,7 +23,7 @@ from aether.ports.history import (
     StreamReading,
     Unknown,
 )
-from aether.ports.inbox import Inbox, InboxMessage
+from aether.ports.inbox import Inbox, InboxBatch, InboxMessage, TellPlace
 from aether.ports.table import Row, Table
 from aether.ports.transport import Delivery, NotSent, Transport
 from aether.ports.worker import ActiveVM, Clock, HandlerNote, Lease, VMProvider, WorkerNote
@@ -45,6 +45,7 @@ __all__ = [
     "Fenced",
     "HandlerNote",
     "Inbox",
+    "InboxBatch",
     "InboxMessage",
     "Lease",
     "Listing",
@@ -57,6 +58,7 @@ __all__ = [
     "StreamReading",
     "Subscription",
     "Table",
+    "TellPlace",
     "Transport",
     "Unknown",
     "VMProvider",

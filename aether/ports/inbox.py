@@ -15,6 +15,25 @@ class InboxMessage(NamedTuple):
     payload: bytes
 
 
+class InboxBatch(NamedTuple):
+    """Some messages in the order of the stream, and whether there are more."""
+
+    messages: list[InboxMessage]
+    more: bool
+
+
+class TellPlace(NamedTuple):
+    """Where a command that was told stands.
+
+    - `sequence`: in the inbox stream. `after`: the tell to the same actor that has to be applied before; 0 for none.
+    - `is_last_try`: when its handler fails again it is given up.
+    """
+
+    sequence: int
+    after: int
+    is_last_try: bool
+
+
 class Inbox(Protocol):
     """The stream of tells, and which commits send some. What is read is on the disk. All of it raises `Unavailable`."""
 
@@ -55,8 +74,12 @@ class Inbox(Protocol):
         """The commits of a shard that send something, and maybe some that do not, in order and complete."""
         ...
 
-    async def tells(self, target: int, after: int) -> list[InboxMessage]:
-        """Some of the tells to a shard after a sequence, in order and without a gap; none when there are no more."""
+    async def tells(self, target: int, after: int) -> InboxBatch:
+        """Some of the tells to a shard after a sequence, in order and without a gap."""
+        ...
+
+    async def end_of_tells(self) -> int:
+        """The last sequence of the inbox stream, as its leader knows it."""
         ...
 
     async def send(self, target: int, payload: bytes, message_id: str) -> int:

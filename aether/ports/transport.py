@@ -6,18 +6,30 @@ from typing import Protocol
 from aether.errors import Unavailable
 from aether.ids import ActorId
 from aether.ports.bus import Subscription
+from aether.ports.inbox import TellPlace
 
 
 class Delivery:
-    """A command that reached its owner: `payload` is a `wire.Command`; `respond` sends one `wire.Answer`, at once."""
+    """A command that reached its owner: `payload` is a `wire.Command`; `respond` sends one `wire.Answer`, at once.
 
-    __slots__ = ("actor_id", "payload", "respond", "shard")
+    `told` is for one that comes from the inbox and not from a caller.
+    """
 
-    def __init__(self, shard: int, actor_id: ActorId, payload: bytes, respond: Callable[[bytes], None]) -> None:
+    __slots__ = ("actor_id", "payload", "respond", "shard", "told")
+
+    def __init__(
+        self,
+        shard: int,
+        actor_id: ActorId,
+        payload: bytes,
+        respond: Callable[[bytes], None],
+        told: TellPlace | None = None,
+    ) -> None:
         self.shard = shard
         self.actor_id = actor_id
         self.payload = payload
         self.respond = respond
+        self.told = told
 
 
 class NotSent(Unavailable):

@@ -5,10 +5,37 @@ Coroutines of the runtime are apart from machines and turns, which are plain cal
 """
 
 import asyncio
+from contextlib import suppress
 
 from aether.errors import Unavailable
+from aether.ports import Fenced
 from aether.runtime.protocols import Machine
 from aether.runtime.worker_context import WorkerContext
+
+SEND_WAIT_S = 5.0
+"""How long the first commit of a shard that sends something waits until it may."""
+
+
+async def send_once_ready(machine: Machine, worker: WorkerContext, payload: bytes) -> None:
+    """Let a machine commit what its turn has decided, once a commit of its shard may send something.
+
+    When that takes too long nothing is sent, as if the lease had ended: its callers ask again.
+    """
+    try:
+        ready = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SEND_WAIT_S):
+                ready = worker.telling is not None and await worker.telling.ready(machine.shard)
+        if machine.stopped:
+            return
+        if ready:
+            machine.commit(payload)
+        else:
+            machine.take_outcome(Fenced())
+    except BaseException as error:
+        if machine.stopped:
+            raise
+        machine.fault(error)
 
 
 async def replay(machine: Machine, worker: WorkerContext, delay_s: float, *, activates: bool = False) -> None:

@@ -108,6 +108,8 @@ class Counters:
     - `commands_rejected`: decided nos and bad input found by handlers. `handlers_failed`: errors in handlers.
       `handlers_late`: handlers that were past their deadline. `handlers_given_up`: handlers that went on after their
       cancellation. `handlers_put_off`: handlers that ran once more because they waited for each other.
+    - `tells_relayed`: tells of actors that were stored in the inbox. `tells_applied`: tells that their actors have
+      committed, or had before. `tells_failed`: tries of tells that failed. `tells_given_up`: those that were the last.
     - `actors_not_loaded`: activations that failed. `states_changed`: states found changed outside an event.
       `loop_silences`: times when a handler blocked the event loop.
     - `actors_halted`: actors halted because their replay ended a worker. `workers_lost`: workers that a handler ended.
@@ -136,6 +138,10 @@ class Counters:
     commands_rejected: int = 0
     handlers_failed: int = 0
     handlers_late: int = 0
+    tells_relayed: int = 0
+    tells_applied: int = 0
+    tells_failed: int = 0
+    tells_given_up: int = 0
     actors_not_loaded: int = 0
     loop_silences: int = 0
     handlers_given_up: int = 0

@@ -21,7 +21,8 @@ LOST_ONCE = "\0lost once\0"
 class Fold:
     """What one actor's history comes to so far."""
 
-    __slots__ = ("actor_id", "actor_type", "checker", "command_log", "position", "state", "version")
+    __slots__ = ("actor_id", "actor_type", "checker", "command_log", "inboxseq", "position", "read_to", "state",
+                 "version")  # fmt: skip
 
     def __init__(self, actor_id: ActorId, actor_type: ActorType, scope: Scope | None = None) -> None:
         """The fold of no events. Raises `ActorFailed` when the first state cannot be made."""
@@ -30,6 +31,10 @@ class Fold:
         self.state: State = _initial(actor_id, actor_type, scope)
         self.version = Version(0)
         self.position = Position(0)
+        self.read_to = Position(0)
+        """Up to here the history was read; commits after that are this machine's own."""
+        self.inboxseq = 0
+        """The last tell that was applied, by its sequence in the inbox."""
         self.command_log: CommandLog | None = None
         self.checker: StateChecker | None = None
 
@@ -54,8 +59,10 @@ class Fold:
         for event in events:
             if not is_system_event(event):
                 self._evolve(event, position)
+            if event.inboxseq:
+                self.inboxseq = max(self.inboxseq, self._sequence(event, position))
         self.version = events[-1].version
-        self.position = position
+        self.position = self.read_to = position
 
     def remember(
         self, events: Sequence[Event], position: Position, after: Position, now_s: float, margin_s: float
@@ -90,6 +97,12 @@ class Fold:
             ) from error
         if self.checker is not None:
             self.checker.applied(event_type, bytes(event.data), event.schemaversion)
+
+    def _sequence(self, event: Event, position: Position) -> int:
+        if not event.inboxseq.isdecimal():
+            why = f"inboxseq is {event.inboxseq!r:.40}, not a number"
+            raise _unreadable(why, event, position, self.actor_id)
+        return int(event.inboxseq)
 
 
 def read_event(event: Event, position: Position, actor_id: ActorId, actor_type: ActorType) -> tuple[EventType, object]:

@@ -7,6 +7,7 @@ or an unknown outcome sends it back to the history.
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from aether.aio import Waiters
@@ -23,13 +24,14 @@ from aether.model.definition import ActorType, Context, State
 from aether.model.proxy import ActorRef
 from aether.names import event_source
 from aether.ports import AppendOutcome, Committed, Conflict, Fenced, Refused, StoredCommit
-from aether.runtime.activation import replay
+from aether.runtime.activation import replay, send_once_ready
 from aether.runtime.committed import answer_committed
 from aether.runtime.fold import Fold
 from aether.runtime.mailbox import Mailbox
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.turn import Turn
 from aether.runtime.worker_context import WorkerContext
+from aether.tells import Tell, placed
 from aether.wire import Event, decode_commit, encode_error
 
 log = logging.getLogger("aether.machine")
@@ -175,6 +177,13 @@ class VirtualMachine:
             raise RuntimeError("another actor can only be asked by a running command handler")
         return turn.ask(kind, key)
 
+    def tell(self, kind: str, command: str, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Tell another actor something, once this command is stored. See `Turn.tell`."""
+        turn = self._turn
+        if turn is None:
+            raise RuntimeError("something can only be told by a running command handler")
+        turn.tell(kind, command, key, args, kwargs)
+
     # ------------------------------------------------------------------------------------------ commands
 
     def receive(self, pending: PendingCommand) -> None:
@@ -222,9 +231,12 @@ class VirtualMachine:
         turn = self._turn
         assert turn is not None
         if turn.draft.has_events:
-            payload, expected = turn.draft.payload(), self.fold.position
+            payload = turn.draft.payload()
             self._phase = advance(self._phase, Trigger.COMMIT_SENT)
-            self._worker.committer.commit(self.actor_id, self.shard, payload, expected, self._on_outcome)
+            if turn.draft.sends is not None and not self._may_send():
+                self._worker.spawn(send_once_ready(self, self._worker, payload))
+            else:
+                self.commit(payload)
             return
         self._turn = None
         if turn.rebuild:
@@ -233,9 +245,19 @@ class VirtualMachine:
         self._phase = advance(self._phase, Trigger.TURN_EMPTY)
         self._schedule()
 
+    def _may_send(self) -> bool:
+        """Whether the shard's tells are relayed: before that is so no commit may send any."""
+        telling = self._worker.telling
+        return telling is not None and telling.may_send(self.shard)
+
+    def commit(self, payload: bytes) -> None:
+        """Append what the turn has decided."""
+        self._worker.committer.commit(self.actor_id, self.shard, payload, self.fold.position, self.take_outcome)
+
     # ------------------------------------------------------------------------------------------ outcomes
 
-    def _on_outcome(self, outcome: AppendOutcome) -> None:
+    def take_outcome(self, outcome: AppendOutcome) -> None:
+        """Go on with what came of the commit. Never raises."""
         if self.stopped:
             return
         try:
@@ -286,6 +308,10 @@ class VirtualMachine:
         fold, config = self.fold, self._worker.config
         if self._worker.unsure:
             self._worker.append_stored()
+        if turn.draft.sends is not None:
+            self._sent(turn.draft.sends, position, fold.read_to)
+        if turn.inboxseq:
+            fold.inboxseq = turn.inboxseq
         answer_committed(turn.draft, position, fold, mailbox, config.command_log_margin_s)
         if turn.rebuild:
             self._replay_again()
@@ -295,6 +321,11 @@ class VirtualMachine:
         if every and fold.version - self.snapshot_version >= every:
             self.snapshot()
         self._schedule()
+
+    def _sent(self, sends: list[Tell], position: Position, read_to: Position) -> None:
+        telling = self._worker.telling
+        assert telling is not None
+        telling.committed(self.shard, position, placed(sends, self.actor_id, position), read_to)
 
     # ------------------------------------------------------------------------------------------ replay
 

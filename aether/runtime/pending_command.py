@@ -23,6 +23,7 @@ class PendingCommand:
     - `expires_s`: the latest deadline of its deliveries, Unix seconds.
     - `fresh`: its deliveries were the first send of its id, and no append that may be stored holds it.
     - `arrived_s`: when its first delivery arrived, boot time in seconds.
+    - `told`: where it stands in the inbox, if it comes from there.
     - `counts`: where the outcome is counted; `late`: its handler was still at work at its deadline, which is counted.
     - `digest`: of the command and arguments that the caller gave the id to; empty for an id that the library made.
       `remembered_until_s`: until when an id that the caller gave is remembered, Unix seconds.
@@ -39,6 +40,7 @@ class PendingCommand:
         "fresh",
         "late",
         "remembered_until_s",
+        "told",
         "type",
     )
 
@@ -64,6 +66,7 @@ class PendingCommand:
         self.counts = counts
         self.arrived_s = arrived_s
         self.late = False
+        self.told = delivery.told
 
     def merge(self, other: "PendingCommand") -> None:
         """Another delivery of the same command: its callers get the same answer, and it has their longest deadline."""

@@ -8,6 +8,7 @@ from typing import Protocol
 from aether.errors import AetherError, Unavailable
 from aether.ids import ActorId, Version
 from aether.model.definition import ActorType, Scope
+from aether.ports import AppendOutcome
 from aether.runtime.fold import Fold
 from aether.runtime.handler_task import HandlerResult
 
@@ -45,6 +46,14 @@ class Machine(Scope, Protocol):
 
     def turn_over(self) -> None:
         """The handlers of its turn have run: commit, or go on."""
+        ...
+
+    def commit(self, payload: bytes) -> None:
+        """Append what its turn has decided."""
+        ...
+
+    def take_outcome(self, outcome: AppendOutcome) -> None:
+        """What came of that."""
         ...
 
     def still_wanted(self, why: Unavailable) -> bool:

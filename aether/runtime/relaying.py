@@ -11,10 +11,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from aether.core.backoff import Backoff
 from aether.core.relay import Mark, Place, Relay, decode_mark, encode_mark
 from aether.errors import AetherError, Unavailable
-from aether.ids import ActorId, Position
+from aether.ids import Position
 from aether.log_lines import Repeated, words
 from aether.names import shard_of
 from aether.ports import Inbox, StoredCommit
+from aether.runtime.counters import Counters
 from aether.tells import Tell, decode_tell, encode_tell, sent_by
 from aether.wire import decode_commit
 
@@ -23,6 +24,9 @@ LOOK_EVERY_S = 5.0
 
 MARK_POSITIONS = 16_384
 """A mark this far behind is written anew although nothing was relayed: the next owner reads what is after it."""
+
+WAITING_MAX = 10_000
+"""So many tells of a shard wait to be relayed; beyond that no commit of it sends more."""
 
 AGAIN = Backoff(first_s=0.05, cap_s=2.0)
 
@@ -45,20 +49,19 @@ class ShardRelayer:
         owns: Callable[[], bool],
         jitter: Callable[[], float],
         sleep: Sleep = asyncio.sleep,
+        counters: Counters | None = None,
     ) -> None:
         self.shard = shard
         self.marked = False
         """Whether the shard has a mark: until then no commit of it may send anything."""
-        self.relayed = 0
-        """How many tells it has stored."""
         self._shards = shards
         self._inbox = inbox
         self._owns = owns
         self._jitter = jitter
         self._sleep = sleep
+        self._counters = counters or Counters()
         self._relay = Relay()
         self._written = Mark(0, 0)
-        self._since_mark = 0
         self._connections = 0
         self._asked = False
         self._look_due = False
@@ -68,11 +71,16 @@ class ShardRelayer:
         self._not_relayed = Repeated(log, logging.INFO, "tells were not relayed")
 
     @property
+    def may_send(self) -> bool:
+        """Whether a commit of the shard may send something: it has a mark, and not too many tells wait."""
+        return self.marked and self._relay.waiting < WAITING_MAX
+
+    @property
     def waiting(self) -> int:
         """How many tells are known and not relayed yet."""
         return self._relay.waiting
 
-    def committed(self, actor_id: ActorId, position: Position, tells: Sequence[Tell], replayed_to: Position) -> None:
+    def committed(self, position: Position, tells: Sequence[Tell], replayed_to: Position) -> None:
         """A commit of ours that sends something is durable. See `Relay.committed`."""
         self._relay.committed(position, tells, replayed_to)
         self._go()
@@ -89,8 +97,8 @@ class ShardRelayer:
         self._go()
 
     async def ready(self) -> None:
-        """Return when the shard has a mark, so that a commit of it may send something."""
-        while not self.marked:
+        """Return when a commit of the shard may send something."""
+        while not self.may_send:
             self._asked = True
             self._settled.clear()
             self._go()
@@ -98,7 +106,8 @@ class ShardRelayer:
 
     async def flush(self) -> None:
         """Return when all that is known is relayed and the mark says so."""
-        while self.marked and not self._is_flushed():
+        self._look_due = True
+        while self.marked and (self._look_due or not self._is_flushed()):
             self._mark_due = True
             self._settled.clear()
             self._go()
@@ -125,7 +134,12 @@ class ShardRelayer:
 
     def _is_flushed(self) -> bool:
         relay = self._relay
-        return bool(relay.fence) and not relay.behind and not relay.waiting and relay.mark() == self._written
+        return (
+            bool(relay.fence)
+            and not relay.behind
+            and not relay.waiting
+            and relay.mark().relayed == self._written.relayed
+        )
 
     async def _work(self) -> None:
         self._wake.clear()
@@ -163,7 +177,6 @@ class ShardRelayer:
         places = ((one.sequence, _place(decode_tell(one.payload))) for one in relayed)
         self._relay.claimed(fence, mark, places)
         self._written = mark
-        self._since_mark = 0
         self.marked = True
         return True
 
@@ -183,23 +196,23 @@ class ShardRelayer:
         if sequence is None or self._relay.fence != fence:
             raise Unavailable(f"the tells of shard {self.shard} are relayed by another one, or over another connection")
         self._relay.stored(sequence)
-        self.relayed += 1
-        self._since_mark += 1
+        if self._relay.waiting == WAITING_MAX // 2:
+            self._settled.set()
+        self._counters.tells_relayed += 1
 
     async def _mark(self) -> None:
-        relay, due = self._relay, self._mark_due
-        mark, fence = relay.mark(), relay.fence
-        if mark == self._written:
-            self._mark_due = False
+        relay = self._relay
+        if not self._mark_due and relay.cursor - self._written.relayed < MARK_POSITIONS:
             return
-        far = mark.relayed - self._written.relayed >= MARK_POSITIONS
-        if not (due or far):
+        mark, fence = relay.mark(), relay.fence
+        if mark.relayed == self._written.relayed:
+            self._mark_due = False
             return
         written = await self._inbox.move_relay_mark(self.shard, encode_mark(mark), fence)
         if written is None or relay.fence != fence:
             raise Unavailable(f"another one has begun to relay the tells of shard {self.shard}")
         relay.marked(written, mark)
-        self._written, self._since_mark, self._mark_due = mark, 0, False
+        self._written, self._mark_due = mark, False
 
 
 def _place(tell: Tell) -> Place:

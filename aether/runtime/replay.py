@@ -92,7 +92,8 @@ class Replayer:
         except BaseException:  # users' code too: then the history says what the state is
             return False
         fold.version = Version(snapshot.version)
-        fold.position = Position(snapshot.position)
+        fold.position = fold.read_to = Position(snapshot.position)
+        fold.inboxseq = snapshot.inboxseq
         return True
 
     def _check(self, fold: Fold, last_position: Position, last_events: list[Event]) -> None:

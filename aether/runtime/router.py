@@ -19,7 +19,7 @@ from aether.errors import (
     UnknownCommand,
 )
 from aether.ids import ActorId
-from aether.model.definition import ActorType, CommandType
+from aether.model.definition import ActorType, CommandType, DeclaredCommand
 from aether.model.model import Model
 from aether.names import shard_of
 from aether.ports import Delivery, StoredCommit
@@ -28,6 +28,7 @@ from aether.runtime.deadlocks import encode_waits
 from aether.runtime.machine import VirtualMachine
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.registry import Registry
+from aether.runtime.sent_tell import UntakenCommand
 from aether.runtime.state_at_version import StateAtVersion
 from aether.runtime.state_query import StateQuery, decode_state_args
 from aether.runtime.worker_context import WorkerContext
@@ -109,6 +110,14 @@ class Router:
             raise Unavailable("the runtime has no model")
         return self._model.actor_type(kind)
 
+    def command_type(self, kind: str, command: str) -> DeclaredCommand:
+        """A command of the model. Raises `UnknownActor`, `UnknownCommand`, `Unavailable` without a model."""
+        actor_type = self.actor_type(kind)
+        found = actor_type.commands.get(command)
+        if found is None:
+            raise unknown_command(command, actor_type)
+        return found
+
     def _decode_all(self, deliveries: list[Delivery]) -> None:
         now_s = arrived_s = 0.0
         for delivery in deliveries:
@@ -149,6 +158,8 @@ class Router:
         worker = self._worker
         if worker is not None and _may_be_foreign(error):
             error = worker.foreign(error)
+            if delivery.told is not None and delivery.told.is_last_try and self._given_up(delivery, error, worker):
+                return
         if isinstance(error, AetherError):
             try:
                 self._respond(delivery, encode_error(error))
@@ -161,6 +172,18 @@ class Router:
         log.error("a command could not be taken", exc_info=error, extra={"actor": actor})
         why = f"the command could not be taken: {type(error).__name__}; see the worker's log"
         self._respond(delivery, encode_error(ActorFailed(why, actor=actor)))
+
+    def _given_up(self, delivery: Delivery, error: AetherError, worker: WorkerContext) -> bool:
+        """Whether a tell that the model does not take was handed to its actor, to commit that it is given up."""
+        if delivery.actor_id.kind not in self._state_queries or not isinstance(error, InvalidCommand | UnknownCommand):
+            return False
+        command = decode_command(delivery.payload)
+        counts = self._counters.of(delivery.actor_id.kind, command.command)
+        expires_s = command.deadline.timestamp()
+        untaken, arrived_s = UntakenCommand(command.command, error), worker.clock.boot_s()
+        pending = PendingCommand(command, untaken, None, delivery, expires_s, counts, arrived_s=arrived_s)
+        worker.pipeline.arrivals.add(pending)
+        return True
 
     def _decode(self, delivery: Delivery, now_s: float, arrived_s: float) -> None:
         worker = self._worker

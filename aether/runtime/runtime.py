@@ -25,7 +25,7 @@ from aether.ids import ActorId
 from aether.model.actor import Actor
 from aether.model.model import Model
 from aether.model.proxy import ActorRef, AnyDecider, proxy_of, reply_of
-from aether.ports import Connection, Delivery, EventStore, Lease, WorkerNote
+from aether.ports import Connection, Delivery, EventStore, Inbox, Lease, WorkerNote
 from aether.runtime.asks import Asks
 from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
@@ -42,6 +42,7 @@ from aether.runtime.router import Router, unknown_command
 from aether.runtime.served_shards import ServedShards
 from aether.runtime.snapshots import SnapshotWriter
 from aether.runtime.state_at_version import StateAtVersion
+from aether.runtime.telling import Telling
 from aether.runtime.upkeep import ask_whether_appends_are_taken, measure_loop_lag, passivate_idle
 from aether.runtime.worker_context import WorkerContext
 from aether.wire import (
@@ -68,12 +69,12 @@ def _soon() -> Callable[[Callable[[], None]], object]:
 class Runtime:
     """Runs the actors of a model over a connection and an event store.
 
-    `shards` are the ones it serves from the start (default: all; a cluster brings others and takes them away); `lease`
-    is asked before every answer; `health` is told when the store takes no events, `note` which handlers run. `losses`
-    are appended before their shards are served, and actors in `halts` are not activated (`aether.runtime.losses`).
-    `deployment` says which workers run which version of the model while they differ: what this one's model does not
-    know is not final then. Used as an async context manager it starts and stops itself. Raises `ConfigError` when
-    started without a model.
+    `shards` are the ones it serves from the start (default: all; a cluster brings others and takes them away);
+    `lease` is asked before every answer; `health` is told when the store takes no events, `note` which handlers
+    run. `losses` are appended before their shards are served, and actors in `halts` are not activated
+    (`aether.runtime.losses`). `deployment` says which workers run which version of the model while they differ:
+    what this one's model does not know is not final then. Without an `inbox` nothing can be told. Used as an async
+    context manager it starts and stops itself. Raises `ConfigError` when started without a model.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Runtime:
         halts: Halts | None = None,
         losses: Sequence[Loss] = (),
         deployment: Callable[[], str] = lambda: "",
+        inbox: Inbox | None = None,
     ) -> None:
         self.config = config or RuntimeConfig()
         self.connection = connection
@@ -97,6 +99,8 @@ class Runtime:
         self.counters = Counters()
         self.health = health or Health(log_health)
         self._deployment = deployment
+        self._inbox = inbox
+        self._telling: Telling | None = None
         self._shards = sorted(set(shards)) if shards is not None else list(range(connection.shards))
         self._lease = lease or AlwaysValid()
         self._jitter = jitter
@@ -147,6 +151,17 @@ class Runtime:
             self._lifespan = Lifespan(make, self._model.name, config.lifespan_exit_timeout_s, self._lifespan_ended)
         retry = Backoff(first_s=config.replay_retry_first_s, cap_s=config.replay_retry_max_s)
         self._pipeline = pipeline = CommandPipeline(_soon())
+        if self._inbox is not None:
+            self._telling = Telling(
+                self._inbox,
+                connection.shards,
+                receive=self._router.receive,
+                clock=connection.clock,
+                lease=self._lease,
+                config=config,
+                counters=self.counters,
+                jitter=self._jitter,
+            )
         threads = ThreadPoolExecutor(config.blocking_threads_max, thread_name_prefix="aether handler")
         self._worker = WorkerContext(
             namespace=connection.namespace,
@@ -186,6 +201,8 @@ class Runtime:
             deployment=self._deployment,
             asks=Asks(self._model, connection, CallConfig(), self._jitter, self._spawn, self.counters),
             lifespan=self._lifespan,
+            telling=self._telling,
+            command_type=self._router.command_type,
         )
         self._router.open(self._worker)
         try:
@@ -253,6 +270,9 @@ class Runtime:
     async def _end(self, worker: WorkerContext) -> None:
         self._worker = None
         self._router.close()
+        telling, self._telling = self._telling, None
+        if telling is not None:
+            await telling.close(CANCEL_TIMEOUT_S)
         await self._background.stop(CANCEL_TIMEOUT_S)
         await worker.asks.close()
         worker.threads.shutdown(wait=False, cancel_futures=True)
@@ -381,6 +401,8 @@ class Runtime:
         except BaseException:
             self.abandon_shard(shard)
             raise
+        if self._telling is not None:
+            self._telling.serve(shard)
 
     async def tell_losses(self) -> None:
         """Tell of the workers lost to actors that are another worker's now. Raises `Unavailable`."""
@@ -396,7 +418,14 @@ class Runtime:
 
     async def leave_shard(self, shard: int) -> None:
         """Take no more commands of the shard; all that were delivered have been taken when this returns."""
+        telling = self._telling
+        if telling is not None:
+            await telling.leave(shard)
         await self._served.leave(shard, self._take_delivered)
+        if telling is not None and telling.sends(shard):
+            for machine in self._router.registry.of_shard(shard):
+                await machine.wait_idle()
+            await telling.flush(shard)
 
     def _take_delivered(self) -> None:
         """Run what the pipeline would run in the next iteration of the event loop."""
@@ -406,6 +435,8 @@ class Runtime:
     def abandon_shard(self, shard: int) -> None:
         """Drop all that is open of the shard, at once and without an answer to anybody."""
         self._served.abandon(shard)
+        if self._telling is not None:
+            self._telling.abandon(shard)
         for machine in self._router.registry.of_shard(shard):
             machine.abandon()
 

@@ -52,6 +52,7 @@ def encode_snapshot(fold: Fold) -> bytes:
         Snapshot(
             version=fold.version,
             position=fold.position,
+            inboxseq=fold.inboxseq,
             fingerprint=fold.actor_type.fingerprint,
             state=Raw(fold.actor_type.encode_state(fold.state)),
             command_log_after=command_log_after,

@@ -6,14 +6,24 @@ the only place where users' command handlers run.
 """
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from aether.core.actor.commit_draft import CommitDraft, EmittedEvent, IdRetention
-from aether.errors import ActorFailed, AetherError, DeadlineExceeded, InvalidCommand, StateChangedOutsideEvent
+from aether.errors import (
+    ActorFailed,
+    AetherError,
+    DeadlineExceeded,
+    InvalidCommand,
+    Rejected,
+    StateChangedOutsideEvent,
+    Unavailable,
+)
 from aether.model.definition import Context
 from aether.model.proxy import ActorRef
+from aether.ports import TellPlace
 from aether.runtime.asks import refusal_to_ask
 from aether.runtime.earlier_answer import earlier_answer
 from aether.runtime.fold import Fold
@@ -23,11 +33,15 @@ from aether.runtime.mailbox import Mailbox
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.protocols import Machine
 from aether.runtime.running import running as running_command
+from aether.runtime.sent_tell import ActorCommand, dead_letters, told_by
 from aether.runtime.state_checker import StateChecker, changed_in_place
 from aether.runtime.worker_context import WorkerContext
 from aether.wire import (
+    DEAD_LETTERED_EVENT,
     HANDLED_EVENT,
+    NULL,
     REFUSED_EVENT,
+    TOLD_EVENT,
     decided,
     encode_answer,
     encode_error,
@@ -57,12 +71,15 @@ class Turn:
         "_touched",
         "_worker",
         "draft",
+        "inboxseq",
         "rebuild",
     )  # fmt: skip
 
     def __init__(self, machine: Machine, worker: WorkerContext, fold: Fold, mailbox: Mailbox) -> None:
         self.draft: CommitDraft[PendingCommand] = CommitDraft(machine.source, fold.version)
         self.rebuild = False
+        self.inboxseq = fold.inboxseq
+        """The last tell that is applied, or that the commit applies, by its sequence in the inbox."""
         self._machine = machine
         self._worker = worker
         self._fold = fold
@@ -144,6 +161,21 @@ class Turn:
             raise refusal_to_ask(self._machine.actor_id, running.type)
         return self._handler.ask(kind, key, alone=not self.draft.replies)
 
+    def tell(self, kind: str, command: str, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Tell an actor something, once the commit of this command is stored. Raises like `emit`, `InvalidCommand`."""
+        running = self._running
+        if running is None or running_command.get() is not running:
+            raise RuntimeError("only the command handler that runs now can tell something")
+        tell = told_by(running, self._machine.actor_id, self._worker, ActorCommand(kind, key, command), args, kwargs)
+        handler = self._handler
+        if handler is None or not handler.in_thread:
+            self.draft.tell(tell)
+            return
+        with handler.lock:
+            if self._running is not running:
+                raise RuntimeError("the handler's command is over: nothing of it is stored any more")
+            self.draft.tell(tell)
+
     def cancel(self) -> None:
         """Its machine has ended: a handler that runs is cancelled, and its actor held until it ends."""
         if self._handler is not None:
@@ -192,6 +224,8 @@ class Turn:
         now_s = self._now_s = self._worker.clock.wall_s()
         self._now = None
         answer = earlier_answer(self._fold, pending, self._worker, now_s, len(self.draft.replies))
+        if pending.told is not None:
+            answer = self._before_tell(pending.told) or answer
         if answer is not None:
             self._mailbox.answer(pending, answer)
             return True
@@ -230,6 +264,14 @@ class Turn:
             self._handler_for(pending).start_task(result, pending.expires_s - now_s)
             return False
         return self._succeeded(pending, result)
+
+    def _before_tell(self, told: TellPlace) -> bytes | None:
+        """The answer to a tell that was applied, or that comes too early: the one before it has failed."""
+        if told.sequence <= self.inboxseq:
+            return encode_answer(NULL, self.draft.version, self._fold.position)
+        if told.after > self.inboxseq:
+            return encode_error(Unavailable("a tell before it is not applied"))
+        return None
 
     def _handler_for(self, pending: PendingCommand) -> Handler:
         self._awaited = pending
@@ -294,6 +336,8 @@ class Turn:
         except BaseException as error:
             self._failed(pending, error)
             return True
+        if draft.told is not None and not draft.emitted:
+            draft.emit(EmittedEvent(TOLD_EVENT, 1, b"{}"))
         if draft.emitted:
             if not self._mailbox.waiting and self._worker.pipeline.running:  # else the next one needs the commit's size
                 self._reply = reply
@@ -317,7 +361,8 @@ class Turn:
         draft = self.draft
         if now_s > pending.expires_s:
             self._worker.note_late(self._machine.actor_id, pending)
-        chunk = draft.encode(pending.command, reply, self._time(), self._retention(pending, now_s))
+        told_at = 0 if pending.told is None else pending.told.sequence
+        chunk = draft.encode(pending.command, reply, self._time(), self._retention(pending, now_s), told_at)
         bytes_max = self._worker.commit_bytes_max
         if len(chunk) + 2 > bytes_max:
             what = f"the events and the reply of {pending.type.name}"
@@ -330,6 +375,8 @@ class Turn:
         else:
             self._running = None
             draft.accept(pending, reply, chunk)
+            if told_at:
+                self.inboxseq = told_at
 
     def _failed(self, pending: PendingCommand, error: BaseException) -> None:
         """The handler raised."""
@@ -337,11 +384,18 @@ class Turn:
         known = self._broken is not None or isinstance(error, StateChangedOutsideEvent)
         if checker is not None and not known and self._has_changed(checker, pending):
             return
-        self._refused(pending, self._worker.failure(self._machine.actor_id, pending, error))
+        rejected = isinstance(error, Rejected)
+        self._refused(pending, self._worker.failure(self._machine.actor_id, pending, error), rejected=rejected)
 
-    def _refused(self, pending: PendingCommand, error: bytes) -> None:
-        """The command is decided: none of its events is stored, and this error is its answer."""
+    def _refused(self, pending: PendingCommand, error: bytes, *, rejected: bool = False) -> None:
+        """The command is decided: none of its events is stored, and this error is its answer.
+
+        Of a tell only a rejection is a decision. What else has failed is tried again, up to the last try.
+        """
         self._undo()
+        if pending.told is not None and not rejected:
+            self._tell_failed(pending, pending.told, error)
+            return
         if not pending.may_leave_unstored(self._worker.lease.stored_format):
             self._store_refused(pending, error)
             return
@@ -363,6 +417,21 @@ class Turn:
         else:
             self._put_off(pending)
 
+    def _tell_failed(self, pending: PendingCommand, told: TellPlace, error: bytes) -> None:
+        if not told.is_last_try:
+            self._mailbox.answer(pending, error)
+            return
+        chunk = None
+        for body in dead_letters(pending.command, error):
+            chunk = self._system_event(pending, DEAD_LETTERED_EVENT, body, None)
+            if chunk is not None or self.draft.has_events:
+                break
+        if chunk is None:
+            self._put_off(pending)
+            return
+        self._worker.counters.tells_given_up += 1
+        self.draft.refuse(pending, decided(error), chunk)
+
     def _store_refused(self, pending: PendingCommand, error: bytes) -> None:
         chunk = self._system_event(pending, REFUSED_EVENT, error_data(error), None)
         if chunk is not None:
@@ -376,8 +445,13 @@ class Turn:
     def _system_event(self, pending: PendingCommand, type: str, body: bytes, reply: bytes | None) -> bytes | None:
         """The command's part of the commit; None when that has no room for it."""
         retention = self._retention(pending, self._worker.clock.wall_s())
+        told_at = 0 if pending.told is None else pending.told.sequence
         self.draft.emit(EmittedEvent(type, 1, body))
-        return self.draft.encode_within(self._worker.commit_bytes_max, pending.command, reply, self._time(), retention)
+        bytes_max = self._worker.commit_bytes_max
+        chunk = self.draft.encode_within(bytes_max, pending.command, reply, self._time(), retention, told_at)
+        if chunk is not None and told_at:
+            self.inboxseq = told_at
+        return chunk
 
     def _retention(self, pending: PendingCommand, now_s: float) -> IdRetention | None:
         if pending.command.attempt:  # the library made the id

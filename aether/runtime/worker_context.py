@@ -15,6 +15,7 @@ from aether.core.health import Health, Need
 from aether.errors import ActorFailed, AetherError, Unavailable
 from aether.ids import ActorId
 from aether.log_lines import Repeated, words
+from aether.model.definition import DeclaredCommand
 from aether.ports import Clock, Delivery, HandlerNote, Lease, Unknown, WorkerNote
 from aether.runtime.admission import Admission
 from aether.runtime.asks import Asks
@@ -28,9 +29,15 @@ from aether.runtime.replay import Replayer
 from aether.runtime.running import running
 from aether.runtime.snapshots import SnapshotWriter
 from aether.runtime.state_checker import CheckBudget
+from aether.runtime.telling import Telling
 from aether.wire import instant
 
 log = logging.getLogger("aether.worker")
+
+
+def _no_model(kind: str, command: str) -> DeclaredCommand:
+    raise Unavailable(f"there is no model that has {command} of {kind}")
+
 
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 """Starts a task that the runtime owns, and gives it back to who wants to wait for it."""
@@ -70,6 +77,7 @@ class DetachedHandler:
 class WorkerContext:
     """The worker as its machines see it. `discard` takes a stopped machine out of the registry.
 
+    `telling` is None where nothing can be told; `command_type` gives a command of the model by kind and name.
     `retry_delay_s` gives the seconds to wait before a replay is tried again, by the number of tries before, from 0.
 
     It does the work of the pipeline's stages `turns`, `drafts` and `answers`.
@@ -97,6 +105,8 @@ class WorkerContext:
         asks: Asks,
         note: WorkerNote | None = None,
         lifespan: Resources | None = None,
+        telling: Telling | None = None,
+        command_type: Callable[[str, str], DeclaredCommand] = _no_model,
     ) -> None:
         self.namespace = namespace
         self.config = config
@@ -124,6 +134,8 @@ class WorkerContext:
         self.note: HandlerNote | None = None if note is None else note.loop
         self.notes = note
         self.lifespan = lifespan
+        self.telling = telling
+        self.command_type = command_type
         self._time_s = 0.0
         self._time: datetime = instant(0.0)
         self.check_budget = CheckBudget(config.state_checks_share, clock.boot_s)

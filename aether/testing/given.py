@@ -10,7 +10,7 @@ the state. Nothing is stored; a handler runs in the test's own thread.
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -45,6 +45,17 @@ class Setting:
     stored: Sequence[Event] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a handler has told another actor: the arguments as the handler gave them."""
+
+    kind: str
+    key: str
+    command: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
 class _Turn:
     """The `Scope` of one run of a handler over a state of its own."""
 
@@ -52,6 +63,7 @@ class _Turn:
         self._actor_type = actor_type
         self._setting = setting
         self.events: list[object] = []
+        self.tells: list[Told] = []
         self.running: CommandType | None = None
         fold = Fold(ActorId(actor_type.kind, setting.key), actor_type, self)
         if setting.stored:
@@ -91,6 +103,14 @@ class _Turn:
     def ask(self, kind: Any, key: str) -> Any:
         """Raises: there is no other actor here."""
         raise RuntimeError("given() runs one actor alone: test what it asks of others with aether.testing.local_pool")
+
+    def tell(self, kind: str, command: str, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Keep it: there is no other actor here."""
+        if self.running is None:
+            raise RuntimeError("something can only be told by a running command handler")
+        if self.running.query:
+            raise ActorFailed(f"the query {self.running.name} told something")
+        self.tells.append(Told(kind, key, command, args, dict(kwargs)))
 
     def _apply(self, event: object) -> object:
         same = self._actor_type.event_type_of(event).encode_checked(event)[1]
@@ -140,7 +160,8 @@ class Given:
         if error is None or isinstance(error, Rejected | InvalidCommand):
             error = self._changed_in_place(turn) or error
         emitted = () if error is not None else tuple(turn.events)
-        return Outcome(Given(self._actor_type, (*self._events, *emitted), self._setting), name, emitted, reply, error)
+        after = Given(self._actor_type, (*self._events, *emitted), self._setting)
+        return Outcome(after, name, emitted, reply, error, () if error is not None else tuple(turn.tells))
 
     def _changed_in_place(self, turn: _Turn) -> StateChangedOutsideEvent | None:
         """The error of a handler whose state is not what its events make of it."""
@@ -154,18 +175,25 @@ class Given:
 
 
 class Outcome(Generic[R]):
-    """What came of a command: its `events`, its `reply` or its `error`, and the `state` after it.
+    """What came of a command: its `events`, its `reply` or its `error`, its `tells`, and the `state` after it.
 
     The `then` methods raise AssertionError with what came instead. Each gives the actor with what happened, for the
     next `when`.
     """
 
     def __init__(
-        self, after: Given, command: str, events: tuple[object, ...], reply: Any, error: Exception | None
+        self,
+        after: Given,
+        command: str,
+        events: tuple[object, ...],
+        reply: Any,
+        error: Exception | None,
+        tells: tuple[Told, ...] = (),
     ) -> None:
         self._after = after
         self._command = command
         self.events = events
+        self.tells = tells
         self.reply: R = reply
         self.error = error
 

@@ -38,7 +38,9 @@ class LocalWorker:
         self._model = pool.model
         self._shards = range(slot, SHARDS, pool.size)
         connection = self._connection
-        self.runtime = Runtime(connection, connection.event_store, pool.config, shards=self._shards)
+        self.runtime = Runtime(
+            connection, connection.event_store, pool.config, shards=self._shards, inbox=connection.inbox
+        )
         self.runtime.load_model(pool.model)
         self._subscriptions: list[Subscription] = []
 

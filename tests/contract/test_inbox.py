@@ -29,9 +29,11 @@ async def claimed(inbox: Inbox, shard: int, payload: bytes, expected: int) -> in
 
 async def all_tells(inbox: Inbox, target: int, after: int = 0) -> list[InboxMessage]:
     found: list[InboxMessage] = []
-    while batch := await inbox.tells(target, found[-1].sequence if found else after):
-        found += batch
-    return found
+    while True:
+        batch = await inbox.tells(target, found[-1].sequence if found else after)
+        found += batch.messages
+        if not batch.more:
+            return found
 
 
 async def test_a_shard_has_no_mark_until_one_is_written(world: World) -> None:
@@ -69,6 +71,7 @@ async def test_tells_to_a_shard_come_in_the_order_in_which_they_were_stored(worl
     assert stored[1] is not None
     assert [one.payload for one in await all_tells(reader, 5, stored[1])] == [b"c", b"d"]
     assert await all_tells(reader, 7) == []
+    assert await reader.end_of_tells() > (stored[-1] or 0)
 
 
 async def test_more_tells_than_one_answer_holds_come_without_a_gap(world: World) -> None:

@@ -55,6 +55,14 @@ def test_it_answers_as_the_other_client_does(client: aether.BlockingClient) -> N
     assert client.namespace
 
 
+def test_it_tells(client: aether.BlockingClient) -> None:
+    receipt = client.tell(Account.deposit, "told", 10)
+    assert (receipt.actor_id.key, receipt.sequence > 0) == ("told", True)
+    while not (events := list(client.history(Account, "told"))):
+        threading.Event().wait(0.01)
+    assert [one.event for one in events] == [Deposited(10)]
+
+
 def test_a_command_id_is_for_one_command(client: aether.BlockingClient) -> None:
     for _ in range(2):
         assert client.actor(Account, "ids", command_id="c-1").deposit(10) == 10

@@ -30,7 +30,7 @@ async def test_no_handler_ends_a_worker(nats_server: NatsServer) -> None:
                         await left
                 assert await bad.leave_behind() == 1
             for n in range(ACTORS):
-                assert await client.actor(Bad, f"bad {n}").tell() == 1
+                assert await client.actor(Bad, f"bad {n}").say() == 1
         said = re.compile(r"code that no command waits for tried to end the worker")
         await asyncio.to_thread(pool.wait_for, said)
         assert await asyncio.to_thread(pool.drain) == 0, "".join(pool.lines)
@@ -48,10 +48,10 @@ async def test_a_handler_and_a_task_that_do_not_end_are_in_no_drains_way(nats_se
                 pool.wait_for, re.compile(r"a handler goes on although.* actor=bad/stays command=stay")
             )
             with pytest.raises(aether.ActorFailed, match="still runs stay"):
-                await client.actor(Bad, "stays").tell()
+                await client.actor(Bad, "stays").say()
             with pytest.raises(aether.DeadlineExceeded):
                 await client.actor(Bad, "sleeps", deadline_s=0.5).stay_in_thread()
-            assert await client.actor(Bad, "neighbour").tell() == 0
+            assert await client.actor(Bad, "neighbour").say() == 0
         assert await asyncio.to_thread(pool.drain) == 0, "".join(pool.lines)
 
 
@@ -61,7 +61,7 @@ async def test_what_blocks_a_worker_is_named_and_a_blocking_handler_blocks_nothi
         async with aether.connect(nats_server.url, model=model, namespace=namespace) as client:
             working = [asyncio.ensure_future(client.actor(Bad, f"works {n}").work()) for n in range(ACTORS)]
             for n in range(ACTORS):
-                assert await client.actor(Bad, f"neighbour {n}").tell() == 0
+                assert await client.actor(Bad, f"neighbour {n}").say() == 0
             assert not any(one.done() for one in working)
             assert await asyncio.gather(*working) == [1] * ACTORS
             assert not any("is silent" in line and "command=work" in line for line in pool.lines)

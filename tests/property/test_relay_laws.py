@@ -159,7 +159,7 @@ class Owner:
                 self.last[actor] = outcome.position
                 placed = relaying._tells(world.space.commits[outcome.position - 1])
                 if placed:
-                    self.relayer.committed(actor, outcome.position, placed, self.replayed[actor])
+                    self.relayer.committed(outcome.position, placed, self.replayed[actor])
             elif isinstance(outcome, Conflict):
                 self.replay(actor)
             else:
@@ -263,6 +263,29 @@ def test_each_tell_is_in_the_inbox_once_and_in_order(seed: int) -> None:
 
 def test_the_simulation_tells_something() -> None:
     assert sum(len(sent(asyncio.run(simulate(seed)))) for seed in range(10)) > 100
+
+
+async def flushed() -> tuple[World, int]:
+    world = World(random.Random(0))  # noqa: S311 - no secret
+    world.healed = True
+    owner = Owner(world)
+    await owner.relayer.ready()
+    for actor in ACTORS:
+        owner.commit(actor)
+        await world.pass_by(20)
+    marks = [one for one in world.space.tells if ".mark." in one.subject]
+    await owner.relayer.flush()
+    await owner.relayer.flush()
+    more = [one for one in world.space.tells if ".mark." in one.subject][len(marks) :]
+    assert [core.decode_mark(one.payload).relayed for one in more] == [len(world.space.commits)]
+    owner.crash()
+    return world, len(more)
+
+
+def test_a_flush_ends_when_all_is_relayed_and_writes_one_mark() -> None:
+    world, marks = asyncio.run(asyncio.wait_for(flushed(), 5))
+    assert marks == 1
+    assert wrong(world) == ""
 
 
 def no_fence(patch: pytest.MonkeyPatch) -> None:

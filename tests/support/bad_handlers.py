@@ -69,7 +69,7 @@ class Bad(Actor):
         time.sleep(600)
 
     @query
-    def tell(self) -> int:
+    def say(self) -> int:
         """How often something was tried."""
         return self.count
 

@@ -37,9 +37,9 @@ async def raw_events(url: str, namespace: str) -> dict[str, list[RawEvent]]:
                 event["source"],
                 int(event["id"]),
                 event["type"],
-                event["commandid"],
+                event.get("commandid", ""),
                 event["data"],
-                event["causationid"],
+                event.get("causationid", ""),
             )
             for event in json.loads(message.data)
         )

@@ -1,5 +1,6 @@
 """A turn without a runtime: what a state emits is checked, recorded and applied at once."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ class Turn:
 
     def __init__(self, actor_type: ActorType, key: str = "alice") -> None:
         self.actor_type = actor_type
+        self.tells: list[tuple[Any, ...]] = []
         self.events: list[tuple[str, bytes]] = []
         self.state: Any = actor_type.initial(ActorId(actor_type.kind, key), self)
 
@@ -41,6 +43,10 @@ class Turn:
     def ask(self, kind: Any, key: str) -> Any:
         """No other actor."""
         raise RuntimeError("no other actor")
+
+    def tell(self, kind: str, command: str, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Record it."""
+        self.tells.append((kind, command, key, args, dict(kwargs)))
 
     def run(self, command: str, *args: Any, **kwargs: Any) -> Any:
         """Call a command as a client would; what it returns, through its JSON. Not for asynchronous handlers."""

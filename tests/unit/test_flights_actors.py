@@ -1,6 +1,6 @@
 """The flights' actors against the direct pass: any order, any repetition, and a check that finds what is wrong."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +43,10 @@ class Alone:
     def resources(self) -> Any:
         """Nor for resources."""
         raise RuntimeError("no lifespan here")
+
+    def tell(self, kind: str, command: str, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """They tell nothing."""
+        raise RuntimeError("nothing can be told here")
 
     def emit(self, event: object) -> None:
         """Apply what would be stored."""

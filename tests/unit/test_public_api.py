@@ -13,7 +13,7 @@ from aether.system.environment import is_compiled
 
 PROMISED = {
     "connect", "Actor", "Model", "Decider", "command", "event", "query", "Runtime", "VirtualMachine", "ActorId",
-    "ActorState", "InMemoryEventStore", "JetStreamEventStore", "NATSEventBus", "InMemoryEventBus",
+    "ActorState", "Receipt", "InMemoryEventStore", "JetStreamEventStore", "NATSEventBus", "InMemoryEventBus",
     "AetherError", "Rejected", "InvalidCommand", "UnknownActor", "UnknownCommand", "ActorFailed", "VersionConflict",
     "Overloaded", "Unavailable", "DeadlineExceeded", "StateChangedOutsideEvent", "HistoryRegressed", "UnreadableEvent",
     "ModelError", "ConfigError",

@@ -155,7 +155,7 @@ class Tally(Actor):
         return self.total
 
     @query
-    def tell(self) -> int:
+    def say(self) -> int:
         """The total."""
         return self.total
 
@@ -183,7 +183,7 @@ class Sheet(Actor):
         return len(self.lines)
 
     @query
-    def tell(self) -> list[int]:
+    def say(self) -> list[int]:
         """All lines."""
         return list(self.lines)
 
@@ -206,7 +206,7 @@ class Spoilt(Actor):
         self.emit(Added(1))
 
     @query
-    def tell(self) -> None:
+    def say(self) -> None:
         """Nothing."""
 
     @event
@@ -242,7 +242,7 @@ SPOILT = ActorId("spoilt", "s")
 
 async def goes_on(runtime: Runtime, actor_id: ActorId, value: bytes, version: int) -> None:
     """The actor answers, with the state that its history has, and nothing waits."""
-    answer = await send(runtime, actor_id, made("tell"))
+    answer = await send(runtime, actor_id, made("say"))
     assert (bytes(answer.value), answer.version) == (value, version)
     assert len(await history(runtime, actor_id)) == version
     vm = await runtime.create_vm(actor_id)
@@ -353,7 +353,7 @@ async def test_a_followed_event_whose_handler_breaks_stops_the_actor_and_is_not_
         await send(runtime, TALLY, made("add", amount=1))
         await append_from_outside(runtime, TALLY, model.actor_type("tally"), Added(-1))
         with pytest.raises(ActorFailed, match="version 2"):
-            await send(runtime, TALLY, made("tell"))
+            await send(runtime, TALLY, made("say"))
 
 
 async def test_a_state_that_cannot_be_shown_is_an_answer_too() -> None:

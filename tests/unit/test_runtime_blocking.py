@@ -76,7 +76,7 @@ class Worker(Actor):
         return asyncio.sleep(0)  # type: ignore[return-value]  # what a user may do
 
     @query(blocking=True)
-    def tell(self, gate: str = "") -> list[str]:
+    def say(self, gate: str = "") -> list[str]:
         """Read, slowly."""
         if gate:
             GATES[gate].wait()
@@ -128,7 +128,7 @@ async def test_it_runs_in_a_thread_with_its_own_context() -> None:
         assert bytes(answer.value) == b'"c-1 w 2 2"'
         assert BEGUN[0][1] != threading.get_ident()
         assert await stored(runtime) == ['{"what":"x begun"}', '{"what":"x"}']
-        assert bytes((await send(runtime, W, made("tell"))).value) == b'["x begun","x"]'
+        assert bytes((await send(runtime, W, made("say"))).value) == b'["x begun","x"]'
 
 
 async def test_it_holds_its_actor_and_no_other() -> None:
@@ -253,7 +253,7 @@ async def test_beyond_the_bound_a_drain_goes_on_without_it_and_stores_nothing_of
 async def test_a_blocking_query_reads_while_others_wait() -> None:
     async with node(model=model) as runtime:
         await send(runtime, W, made("work", what="x"))
-        asked = asyncio.ensure_future(send(runtime, W, made("tell", gate="b")))
+        asked = asyncio.ensure_future(send(runtime, W, made("say", gate="b")))
         assert bytes((await send(runtime, OTHER, made("now"))).value) == b"[]"
         GATES["b"].set()
         assert bytes((await asked).value) == b'["x begun","x"]'

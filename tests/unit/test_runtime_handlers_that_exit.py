@@ -274,7 +274,7 @@ class Leaver(Actor):
         leave()
 
     @query
-    def tell(self) -> int:
+    def say(self) -> int:
         """How often."""
         return self.count
 
@@ -299,7 +299,7 @@ LEAVER = ActorId("leaver", "l")
 async def goes_on(runtime: Runtime, count: int) -> None:
     """Both the actor and its neighbour answer, with the state of their histories, and nothing waits."""
     ARMED.clear()
-    assert bytes((await send(runtime, LEAVER, made("tell"))).value) == str(count).encode()
+    assert bytes((await send(runtime, LEAVER, made("say"))).value) == str(count).encode()
     assert len(await history(runtime, LEAVER)) == count
     assert await runtime.actor(Account, "neighbour").deposit(1) == 1
     assert (await runtime.create_vm(LEAVER)).idle
@@ -308,7 +308,7 @@ async def goes_on(runtime: Runtime, count: int) -> None:
 COMMANDS = [
     name
     for name, one in model.actor_type("leaver").commands.items()
-    if name not in ("touch", "tell", "when_collected", "leave_behind")
+    if name not in ("touch", "say", "when_collected", "leave_behind")
 ]
 
 
@@ -338,7 +338,7 @@ async def test_in_a_replay_it_fails_the_commands_that_wait(stored: object, exits
         ARMED.append(exits)
         for _ in range(2):
             with pytest.raises((ActorFailed, UnreadableEvent), match="version 1"):
-                await asyncio.wait_for(send(runtime, LEAVER, made("tell")), 5)
+                await asyncio.wait_for(send(runtime, LEAVER, made("say")), 5)
         with pytest.raises((ActorFailed, UnreadableEvent), match="version 1"):
             await asyncio.wait_for(send(runtime, LEAVER, made("aether.state", version=1)), 5)
         ARMED.clear()
@@ -352,7 +352,7 @@ async def test_in_an_event_that_is_followed_it_fails_the_commands_that_come(exit
         ARMED.append(exits)
         await append_from_outside(runtime, LEAVER, model.actor_type("leaver"), Went())
         with pytest.raises(ActorFailed, match="the handler of Went failed"):
-            await asyncio.wait_for(send(runtime, LEAVER, made("tell")), 5)
+            await asyncio.wait_for(send(runtime, LEAVER, made("say")), 5)
         await goes_on(runtime, 2)
 
 
@@ -369,18 +369,18 @@ async def test_in_a_factory_of_a_field_it_fails_the_commands_that_wait(
         held: Written = field(default_factory=first)
 
         @query
-        def tell(self) -> int:
+        def say(self) -> int:
             """Nothing."""
             return 0
 
     async with node(model=Model("tests", actors=[Fresh, Account])) as runtime:
         fresh = ActorId("fresh", "f")
         ARMED.append(exits)
-        for asked in (made("tell"), made("aether.state", version=0)):
+        for asked in (made("say"), made("aether.state", version=0)):
             with pytest.raises(ActorFailed):
                 await asyncio.wait_for(send(runtime, fresh, asked), 5)
         ARMED.clear()
-        assert bytes((await send(runtime, fresh, made("tell"))).value) == b"0"
+        assert bytes((await send(runtime, fresh, made("say"))).value) == b"0"
         assert await runtime.actor(Account, "neighbour").deposit(1) == 1
 
 

@@ -110,7 +110,7 @@ class Stayer(Actor):
         return self.count
 
     @query
-    def tell(self) -> int:
+    def say(self) -> int:
         """How often."""
         return self.count
 
@@ -143,7 +143,7 @@ async def free() -> AsyncIterator[None]:
 
 async def says(runtime: Runtime, value: int) -> None:
     """The actor answers, with the state that its history has."""
-    assert bytes((await send(runtime, STAYER, made("tell"))).value) == str(value).encode()
+    assert bytes((await send(runtime, STAYER, made("say"))).value) == str(value).encode()
     assert len(await history(runtime, STAYER)) == value
 
 
@@ -198,7 +198,7 @@ async def test_a_handler_that_will_not_be_cancelled_is_given_up_and_its_actor_he
         assert line["at"].endswith("in wait")
         assert "asyncio" in line["at"]
         assert runtime.counters.handlers_given_up == 1
-        for name in ("touch", "tell", "stay"):
+        for name in ("touch", "say", "stay"):
             with pytest.raises(ActorFailed, match="still runs stay"):
                 await asyncio.wait_for(send(runtime, STAYER, made(name)), 5)
         assert CANCELS == [1], "nothing of the actor ran meanwhile"
@@ -213,7 +213,7 @@ async def test_a_handler_that_will_not_be_cancelled_is_given_up_and_its_actor_he
 async def test_whoever_waits_behind_such_a_handler_hears_of_it_and_what_was_decided_before_is_stored() -> None:
     async with node(model=model, config=GRACE) as runtime:
         await send(runtime, STAYER, made("touch"))
-        sent = [made("touch"), made("stay", for_s=0.2), made("touch"), made("tell")]
+        sent = [made("touch"), made("stay", for_s=0.2), made("touch"), made("say")]
         answers = await asyncio.wait_for(
             asyncio.gather(*(send(runtime, STAYER, one) for one in sent), return_exceptions=True), 5
         )
@@ -246,7 +246,7 @@ async def test_a_machine_that_was_abandoned_under_a_handler_leaves_its_actor_hel
         runtime.abandon_shard(runtime.get_active_vms()[0].shard)
         await until(lambda: bool(CANCELS))
         with pytest.raises(Unavailable, match="still runs stay"):
-            await asyncio.wait_for(send(runtime, STAYER, made("tell")), 5)
+            await asyncio.wait_for(send(runtime, STAYER, made("say")), 5)
         FREE.set()
         await until(lambda: bool(LATE))
         await asyncio.sleep(0)
@@ -261,7 +261,7 @@ async def test_after_the_grace_an_abandoned_handler_is_named_and_its_actor_fails
         runtime.abandon_shard(runtime.get_active_vms()[0].shard)
         await until(lambda: runtime.counters.handlers_given_up == 1)
         with pytest.raises(ActorFailed, match="still runs stay"):
-            await asyncio.wait_for(send(runtime, STAYER, made("tell")), 5)
+            await asyncio.wait_for(send(runtime, STAYER, made("say")), 5)
         unheard.cancel()
         FREE.set()
 

@@ -53,7 +53,7 @@ class Trial(Actor):
         return self.count
 
     @query
-    def tell(self) -> int:
+    def say(self) -> int:
         """How often."""
         return self.count
 
@@ -77,18 +77,18 @@ async def test_each_outcome_has_a_counter_of_its_own() -> None:
                     await send(runtime, TRIAL, made("do", how=how))
         with suppress(AetherError):
             await send(runtime, TRIAL, made("wait", for_s=0.2))
-        for name in ("tell", "aether.state"):
+        for name in ("say", "aether.state"):
             await send(runtime, TRIAL, made(name))
         await append_from_outside(runtime, BROKEN, model.actor_type("trial"), Tried(-1))
         for _ in range(2):
             with suppress(AetherError):
-                await send(runtime, BROKEN, made("tell"))
+                await send(runtime, BROKEN, made("say"))
         counters = runtime.counters
         none = CommandCounts().as_dict()
         assert {what: one.as_dict() for what, one in counters.by_command.items()} == {
             ("trial", "do"): {**none, "ok": 3, "rejected": 4, "failed": 4},
             ("trial", "wait"): {**none, "timed_out": 1, "late": 1},
-            ("trial", "tell"): {**none, "ok": 1, "failed": 2},
+            ("trial", "say"): {**none, "ok": 1, "failed": 2},
             ("trial", "aether.state"): {**none, "ok": 1},
         }
         assert (counters.commands_rejected, counters.handlers_failed, counters.handlers_late) == (4, 4, 1)
@@ -98,7 +98,7 @@ async def test_each_outcome_has_a_counter_of_its_own() -> None:
 
 async def test_commands_of_one_commit_are_counted_when_it_is_stored() -> None:
     async with node(model=model) as runtime:
-        await send(runtime, TRIAL, made("tell"))
+        await send(runtime, TRIAL, made("say"))
         sent = [made("do", how=how) for how in ("emit", "reject", "nothing", "emit")]
         await asyncio.gather(*(send(runtime, TRIAL, one) for one in sent), return_exceptions=True)
         outcomes = runtime.counters.of("trial", "do")

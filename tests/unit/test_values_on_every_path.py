@@ -78,7 +78,7 @@ class Holder(Actor):
         return WRONG[what]
 
     @command
-    def tell(self, what: str) -> None:
+    def say(self, what: str) -> None:
         """An event that would be bent."""
         self.emit(WRONG[what])
 
@@ -115,7 +115,7 @@ async def test_an_argument_a_reply_and_an_event_are_refused_with_their_path(path
         with pytest.raises(InvalidCommand) as refused:
             await holder.take(WRONG[path])
         assert refused.value.path.startswith(f"happened.{path}")
-        for failing in (holder.answer, holder.tell):
+        for failing in (holder.answer, holder.say):
             with pytest.raises(ActorFailed, match=path):
                 await failing(path)
         assert not await history(runtime, A)

@@ -13,6 +13,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from aether.ids import Position, Version
+from aether.tells import Tell, encode_sends
 from aether.wire import (
     REFUSED_EVENT,
     WORKER_LOST_EVENT,
@@ -68,13 +69,17 @@ class PendingReply(Generic[Pending]):
 class CommitDraft(Generic[Pending]):
     """The open turn of one actor, from `version` on. One writer: its virtual machine."""
 
-    __slots__ = ("_chunks", "bytes", "emitted", "replies", "source", "version")
+    __slots__ = ("_chunks", "bytes", "emitted", "replies", "sends", "source", "told", "version")
 
     def __init__(self, source: str, version: Version) -> None:
         self.source = source
         self.version: int = version
         self.emitted: list[EmittedEvent] = []
         self.replies: list[PendingReply[Pending]] = []
+        self.told: list[Tell] | None = None
+        """What the running command has told, None for nothing."""
+        self.sends: list[Tell] | None = None
+        """What the commands before it have told, in their order."""
         self.bytes = 1
         self._chunks: list[bytes] = []
 
@@ -93,14 +98,27 @@ class CommitDraft(Generic[Pending]):
         count = len(self.emitted)
         self.version -= count
         self.emitted.clear()
+        self.told = None
         return count
 
-    def encode(
-        self, command: Command, reply: bytes | None, now: datetime, retention: IdRetention | None = None
-    ) -> bytes:
-        """The running command's part of the commit; its last event carries the reply.
+    def tell(self, tell: Tell) -> None:
+        """Add a tell of the running command."""
+        if self.told is None:
+            self.told = []
+        self.told.append(tell)
 
-        `retention` is for an id that the caller gave.
+    def encode(
+        self,
+        command: Command,
+        reply: bytes | None,
+        now: datetime,
+        retention: IdRetention | None = None,
+        told_at: int = 0,
+    ) -> bytes:
+        """The running command's part of the commit; its last event carries the reply and what it has told.
+
+        `retention` is for an id that the caller gave, `told_at` the sequence of a command that was told. One told by an
+        actor is known by that, and its id is not remembered.
         """
         first = self.version - len(self.emitted) + 1
         last = self.version
@@ -125,17 +143,35 @@ class CommitDraft(Generic[Pending]):
         ]
         if retention is not None:
             events[-1] = replace(events[-1], idexpires=retention.until, commanddigest=retention.digest)
+        if told_at or self.told is not None:
+            self._mark_last(events, told_at, forget_id=retention is None)
         return encode_stored(events)[1:-1]
 
     def encode_within(
-        self, bytes_max: int, command: Command, reply: bytes | None, now: datetime, retention: IdRetention | None
+        self,
+        bytes_max: int,
+        command: Command,
+        reply: bytes | None,
+        now: datetime,
+        retention: IdRetention | None,
+        told_at: int = 0,
     ) -> bytes | None:
         """As `encode`. None, and the running command's events are undone, where the commit would exceed `bytes_max`."""
-        chunk = self.encode(command, reply, now, retention)
+        chunk = self.encode(command, reply, now, retention, told_at)
         if self.bytes + len(chunk) + 1 <= bytes_max:
             return chunk
         self.discard()
         return None
+
+    def _mark_last(self, events: list[StoredEvent], told_at: int, *, forget_id: bool) -> None:
+        last = events[-1]
+        if self.told is not None:
+            last = replace(last, sends=encode_sends(self.told))
+        if told_at:
+            last = replace(last, inboxseq=str(told_at))
+        events[-1] = last
+        if told_at and forget_id:
+            events[:] = [replace(event, deadline=None) for event in events]
 
     def accept(self, pending: Pending, reply: bytes, chunk: bytes, *, fresh: bool = False) -> None:
         """The running command succeeded: `chunk`, its encoded events, joins the commit and its reply waits for it."""
@@ -154,6 +190,9 @@ class CommitDraft(Generic[Pending]):
     def _join(self, chunk: bytes) -> None:
         if chunk:
             self.emitted.clear()
+            if self.told is not None:
+                self.sends = [*(self.sends or ()), *self.told]
+                self.told = None
             self.bytes += len(chunk) + 1
             self._chunks.append(chunk)
 

@@ -1,0 +1,103 @@
+"""A tell as the handler that sends it makes it: checked against the model, so that what is stored can be run.
+
+And what is stored of one that was given up.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from msgspec import Raw
+
+from aether.errors import ActorFailed, AetherError, InvalidCommand
+from aether.ids import ActorId
+from aether.model.definition import Scope, State
+from aether.runtime.pending_command import PendingCommand
+from aether.runtime.worker_context import WorkerContext
+from aether.tells import Tell, encode_tell
+from aether.wire import NULL, Command, error_data, without_details
+
+PLACE_BYTES = 2_048
+"""Room in a message of the inbox for what is added to a tell when it is relayed: who sent it, and where."""
+
+TELLS_MAX = 10_000
+"""So many tells one command may send."""
+
+
+class UntakenCommand:
+    """A `CommandType` for what the model does not take: its handler raises why."""
+
+    query = False
+    blocking = False
+
+    def __init__(self, name: str, error: AetherError) -> None:
+        self.name = name
+        self._error = error
+
+    def decode_args(self, raw: bytes) -> Any:
+        """Whatever they are, nobody looks at them."""
+        return raw
+
+    def invoke(self, state: State, scope: Scope, args: Any) -> Any:
+        """Raises."""
+        raise self._error
+
+    def encode_reply(self, value: Any) -> bytes:
+        """There is none."""
+        return NULL
+
+
+class ActorCommand(NamedTuple):
+    """A command of an actor, by names."""
+
+    kind: str
+    key: str
+    command: str
+
+
+def told_by(
+    running: PendingCommand,
+    actor_id: ActorId,
+    worker: WorkerContext,
+    to: ActorCommand,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Tell:
+    """The tell that a handler sends.
+
+    Raises `InvalidCommand` for arguments that the command does not take, `UnknownActor`, `UnknownCommand`;
+    `ActorFailed` in a query, and where nothing can be told.
+    """
+    telling, actor = worker.telling, str(actor_id)
+    if running.type.query:
+        raise ActorFailed(f"the query {running.type.name} told something", actor=actor)
+    if telling is None:
+        raise ActorFailed("nothing can be told here: this runtime has no inbox", actor=actor)
+    if not telling.can_tell():
+        why = "nothing can be told while a worker of an earlier version, which does not know tells, is there"
+        raise ActorFailed(why, actor=actor)
+    target = ActorId(to.kind, to.key)
+    command_type = worker.command_type(to.kind, to.command)
+    if command_type.query:
+        raise InvalidCommand(f"{to.command} is a query, and a query cannot be told: it does nothing", path="command")
+    command = running.command
+    tell = Tell(
+        kind=target.kind,
+        key=target.key,
+        command=to.command,
+        args=Raw(command_type.encode_args(args, kwargs)),
+        correlationid=command.correlationid or command.id,
+        causationid=command.id,
+        traceparent=command.traceparent,
+    )
+    size, most = len(encode_tell(tell)), telling.tell_bytes_max - PLACE_BYTES
+    if size > most:
+        raise InvalidCommand(f"a tell is at most {most} bytes, this is {size}", path="args")
+    return tell
+
+
+def dead_letters(command: Command, error: bytes) -> Iterator[bytes]:
+    """What is stored of a tell that was given up, and less of it where that is too much."""
+    template = b'{"error":%b,"command":"%b","args":%b}'
+    name = command.command.encode()
+    yield template % (error_data(error), name, bytes(command.args))
+    yield template % (error_data(without_details(error)), name, b"{}")

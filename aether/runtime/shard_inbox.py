@@ -1,0 +1,307 @@
+"""Hands the tells to one shard to the machines of its actors, in the order of the inbox stream.
+
+A tell is done when its target has committed that it was: from then on the actor knows by the tell's sequence that it
+had it. An actor's tells are handed over in order, several at once; one that fails is tried again, with back-off, and
+those behind it wait, while other actors go on. What fails too often is given up: the actor commits that, too. Nothing
+here is the truth: an owner that begins anew reads again from the mark that was written last, and actors skip what they
+had. One task reads; all else runs in the event loop's callbacks. It owns the lines of tells of its shard.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from aether.config import RuntimeConfig
+from aether.core.backoff import Backoff
+from aether.errors import AetherError, DeadlineExceeded, InvalidCommand, Overloaded, Unavailable
+from aether.ids import ActorId
+from aether.log_lines import Repeated, words
+from aether.names import shard_of
+from aether.ports import Clock, Delivery, Inbox, InboxMessage, TellPlace
+from aether.runtime.counters import Counters
+from aether.tells import Tell, decode_tell
+from aether.wire import Answer, Command, answer_error, decode_answer, encode_command, instant
+
+WINDOW = 64
+"""So many tells of one actor are handed over at once."""
+
+OPEN_MAX = 16_384
+"""So many tells of the shard are read and not done; beyond that it is read on when some are."""
+
+DELIVERY_S = 30.0
+"""How long a handler may take for a tell."""
+
+UNANSWERED_S = 5.0
+"""A tell without an answer for so long is handed over again: the lease may have lapsed, and the machine dropped it."""
+
+MARK_TELLS = 1_024
+"""What is applied is written down when the mark is so far behind, and now and then."""
+
+DONE = b'{"ok":true'
+
+AGAIN = Backoff(first_s=0.05, cap_s=2.0)
+
+log = logging.getLogger("aether.inbox")
+
+
+class PendingTell:
+    """A tell that is not done: `failures` counts how often its handler failed."""
+
+    __slots__ = ("done", "failures", "sequence", "tell")
+
+    def __init__(self, sequence: int, tell: Tell) -> None:
+        self.sequence = sequence
+        self.tell = tell
+        self.failures = 0
+        self.done = False
+
+
+class Line:
+    """The tells of one actor that are not done, in order. The first `handed` of them are with its machine."""
+
+    __slots__ = ("failed", "handed", "open", "since_s", "tells", "timer", "tries")
+
+    def __init__(self) -> None:
+        self.tells: deque[PendingTell] = deque()
+        self.handed = 0
+        self.open = 0
+        self.since_s = 0.0
+        self.failed = False
+        self.tries = 0
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class ShardInbox:
+    """The inbox of one shard, from `run` until `close`. `may_apply` says whether every member knows tells by now."""
+
+    def __init__(
+        self,
+        shard: int,
+        shards: int,
+        inbox: Inbox,
+        *,
+        receive: Callable[[Delivery], None],
+        clock: Clock,
+        config: RuntimeConfig,
+        counters: Counters,
+        jitter: Callable[[], float],
+        may_apply: Callable[[], bool],
+    ) -> None:
+        self.shard = shard
+        self._shards = shards
+        self._inbox = inbox
+        self._receive = receive
+        self._clock = clock
+        self._attempts_max = config.tell_attempts_max
+        self._retry = Backoff(first_s=config.tell_retry_first_s, cap_s=config.tell_retry_max_s)
+        self._counters = counters
+        self._jitter = jitter
+        self._may_apply = may_apply
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._cursor = -1
+        self._written = 0
+        self._open: dict[int, None] = {}
+        self._lines: dict[ActorId, Line] = {}
+        self._closed = self._mark_due = False
+        self._not_read = Repeated(log, logging.INFO, "tells cannot be read now")
+
+    @property
+    def waiting(self) -> int:
+        """How many tells were read and are not done."""
+        return len(self._open)
+
+    @property
+    def applied(self) -> int:
+        """All tells up to this sequence are applied."""
+        return next(iter(self._open)) - 1 if self._open else max(self._cursor, 0)
+
+    def ring(self) -> None:
+        """There may be more to read."""
+        self._wake.set()
+
+    def connected(self) -> None:
+        """What was handed over may have been dropped with the connection: hand it over again."""
+        for actor_id, line in list(self._lines.items()):
+            self._again(actor_id, line)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Read and hand over, for ever."""
+        attempt = 0
+        while True:
+            try:
+                self._wake.clear()
+                await self._read()
+                attempt = 0
+                self._not_read.over()
+                await self._rest()
+            except AetherError as error:
+                self._not_read.again(shard=self.shard, error=words(error))
+                await asyncio.sleep(AGAIN.delay_s(attempt, self._jitter()))
+                attempt += 1
+
+    async def write_mark(self) -> None:
+        """Write down what is applied. Raises `Unavailable`."""
+        applied = self.applied
+        if applied > self._written:
+            await self._inbox.write_applied_mark(self.shard, applied)
+            self._written = applied
+
+    def close(self) -> None:
+        """Hand over nothing more, and hear no more answers. Idempotent."""
+        self._closed = True
+        for line in self._lines.values():
+            if line.timer is not None:
+                line.timer.cancel()
+
+    # ------------------------------------------------------------------------------------------ in
+
+    async def _read(self) -> None:
+        if self._cursor < 0:
+            self._cursor = self._written = await self._inbox.applied_mark(self.shard)
+        while self._may_apply() and len(self._open) < OPEN_MAX:
+            batch = await self._inbox.tells(self.shard, self._cursor)
+            for message in batch.messages:
+                self._take(message)
+            if not batch.more:
+                return
+
+    async def _rest(self) -> None:
+        """Write down what is applied, when it is time, and wait for the bell."""
+        if self._mark_due or self.applied - self._written >= MARK_TELLS:
+            self._mark_due = False
+            await self.write_mark()
+        await self._wake.wait()
+
+    def _take(self, message: InboxMessage) -> None:
+        self._cursor = message.sequence
+        try:
+            tell = decode_tell(message.payload)
+            target = tell.target
+            if shard_of(target, self._shards) != self.shard:
+                raise InvalidCommand(f"{target} is not of shard {self.shard}", path="key")
+        except InvalidCommand as error:
+            log.error("a message of the inbox is no tell", extra={"sequence": message.sequence, "error": words(error)})
+            return
+        line = self._lines.get(target)
+        if line is None:
+            line = self._lines[target] = Line()
+        self._open[message.sequence] = None
+        line.tells.append(PendingTell(message.sequence, tell))
+        self._hand_over(target, line)
+
+    # ------------------------------------------------------------------------------------------ hand over
+
+    def _hand_over(self, actor_id: ActorId, line: Line) -> None:
+        if line.failed or self._closed:
+            return
+        now_s = self._clock.wall_s()
+        while line.handed < min(len(line.tells), WINDOW):
+            pending = line.tells[line.handed]
+            before = next((one.sequence for one in _back_from(line) if not one.done), 0)
+            line.handed += 1
+            if pending.done:
+                continue
+            line.open += 1
+            line.since_s = now_s
+            place = TellPlace(pending.sequence, before, pending.failures + 1 >= self._attempts_max)
+            respond = partial(self._answered, actor_id, line, pending)
+            self._receive(Delivery(self.shard, actor_id, _command(pending.tell, now_s), respond, place))
+
+    def _answered(self, actor_id: ActorId, line: Line, pending: PendingTell, answer: bytes) -> None:
+        if self._closed or pending.done or not line.open:
+            return
+        line.open -= 1
+        error = None if answer.startswith(DONE) else _error_of(decode_answer(answer))
+        if error is None:
+            self._done(actor_id, line, pending)
+        else:
+            self._failed(line, pending, error)
+        if line.failed and not line.open:
+            self._later(actor_id, line)
+        elif not line.failed:
+            self._hand_over(actor_id, line)
+
+    def _done(self, actor_id: ActorId, line: Line, pending: PendingTell) -> None:
+        pending.done = True
+        self._counters.tells_applied += 1
+        self._open.pop(pending.sequence, None)
+        line.tries = 0
+        while line.tells and line.tells[0].done:
+            line.tells.popleft()
+            line.handed = max(0, line.handed - 1)
+        if not line.tells:
+            self._lines.pop(actor_id, None)
+        if len(self._open) == OPEN_MAX - 1:
+            self._wake.set()
+
+    def _failed(self, line: Line, pending: PendingTell, error: AetherError) -> None:
+        line.failed = True
+        if pending is not line.tells[0] or not _counts(error):
+            return
+        pending.failures += 1
+        self._counters.tells_failed += 1
+        extra = {"actor": str(pending.tell.target), "sequence": pending.sequence, "failures": pending.failures}
+        log.warning("a tell has failed and is tried again", extra={**extra, "error": words(error)})
+
+    def _later(self, actor_id: ActorId, line: Line) -> None:
+        """All that was handed over has come back: hand it over again after a while."""
+        failures = line.tells[0].failures
+        backoff, attempt = (self._retry, failures - 1) if failures else (AGAIN, line.tries)
+        line.tries += 1
+        line.handed = 0
+        delay_s = backoff.delay_s(attempt, self._jitter())
+        line.timer = self._loop.call_later(delay_s, self._again, actor_id, line)
+
+    def _again(self, actor_id: ActorId, line: Line) -> None:
+        if line.timer is not None:
+            line.timer.cancel()
+        line.timer, line.failed, line.handed, line.open = None, False, 0, 0
+        self._hand_over(actor_id, line)
+
+    def look(self) -> None:
+        """Hand over again what has had no answer for too long, and write down what is applied. Now and then."""
+        if self.applied > self._written:
+            self._mark_due = True
+            self._wake.set()
+        late_s = self._clock.wall_s() - UNANSWERED_S
+        for actor_id, line in list(self._lines.items()):
+            if line.open and line.since_s < late_s:
+                self._again(actor_id, line)
+
+
+def _back_from(line: Line) -> Iterator[PendingTell]:
+    """Those that were handed over, the last one first."""
+    return (line.tells[index] for index in range(line.handed - 1, -1, -1))
+
+
+def _command(tell: Tell, now_s: float) -> bytes:
+    """The tell as a command. One of an actor is known by its place, not by its id: no attempt of it is the first."""
+    return encode_command(
+        Command(
+            id=tell.command_id,
+            command=tell.command,
+            args=tell.args,
+            deadline=instant(now_s + DELIVERY_S),
+            correlationid=tell.correlationid,
+            causationid=tell.causationid,
+            traceparent=tell.traceparent,
+            caller=tell.source or tell.caller,
+            attempt=0 if tell.id else 2,
+        )
+    )
+
+
+def _error_of(answer: Answer) -> AetherError | None:
+    """Why the tell is not done, or None when it is: it has succeeded, or that it was refused is stored."""
+    return None if answer.ok or answer.decided or answer.error is None else answer_error(answer.error)
+
+
+def _counts(error: AetherError) -> bool:
+    """Whether it is the tell that has failed, and not the worker or the time."""
+    if isinstance(error, DeadlineExceeded):
+        return error.outcome_known
+    return not isinstance(error, Unavailable | Overloaded)

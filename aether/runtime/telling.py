@@ -1,0 +1,215 @@
+"""What a runtime does with tells: for each shard that it serves it relays what was told, and applies what comes.
+
+It owns the relayers and inboxes of its shards, their tasks, and one task that looks now and then whether something came
+that nobody told of.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from aether.background import Background
+from aether.config import RuntimeConfig
+from aether.errors import AetherError
+from aether.ids import Position
+from aether.log_lines import Repeated, words
+from aether.ports import Clock, Delivery, Inbox, Lease, Subscription
+from aether.runtime.counters import Counters
+from aether.runtime.relaying import ShardRelayer
+from aether.runtime.shard_inbox import ShardInbox
+from aether.tells import Tell
+
+LOOK_EVERY_S = 5.0
+"""How often it is looked for commits and tells that nobody told of."""
+
+FLUSH_TIMEOUT_S = 1.0
+"""How long a shard that is left waits for its tells to be relayed; its next owner relays the rest."""
+
+TELLS_FORMAT = 2
+"""The format of stored events that knows tells: none is told or applied before every member reads it."""
+
+log = logging.getLogger("aether.tells")
+
+
+@dataclass(slots=True, eq=False)
+class _Shard:
+    """What is done for one shard."""
+
+    relayer: ShardRelayer
+    inbox: ShardInbox
+    tasks: list["asyncio.Task[None]"]
+    bell: Subscription | None = None
+
+
+class Telling:
+    """The tells of one runtime."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        shards: int,
+        *,
+        receive: Callable[[Delivery], None],
+        clock: Clock,
+        lease: Lease,
+        config: RuntimeConfig,
+        counters: Counters,
+        jitter: Callable[[], float],
+    ) -> None:
+        self.tell_bytes_max = inbox.tell_bytes_max
+        self._inbox = inbox
+        self._shards = shards
+        self._receive = receive
+        self._clock = clock
+        self._lease = lease
+        self._config = config
+        self._counters = counters
+        self._jitter = jitter
+        self._serving: dict[int, _Shard] = {}
+        self._background = Background()
+        self._unlisten = inbox.on_connected(self._connected)
+        self._not_looked = Repeated(log, logging.INFO, "it cannot be looked for tells now")
+        self._background.forever("aether tells", self._look_for_ever)
+
+    def can_tell(self) -> bool:
+        """Whether every member of the namespace knows tells."""
+        return self._lease.stored_format >= TELLS_FORMAT
+
+    # ------------------------------------------------------------------------------------------ shards
+
+    def serve(self, shard: int) -> None:
+        """Begin to relay and to apply, in the background."""
+        self.abandon(shard)
+
+        def owns() -> bool:
+            return self._lease.valid(shard, self._clock.boot_s())
+
+        relayer = ShardRelayer(shard, self._shards, self._inbox, owns, self._jitter, counters=self._counters)
+        inbox = ShardInbox(
+            shard,
+            self._shards,
+            self._inbox,
+            receive=self._receive,
+            clock=self._clock,
+            config=self._config,
+            counters=self._counters,
+            jitter=self._jitter,
+            may_apply=self.can_tell,
+        )
+        served = self._serving[shard] = _Shard(relayer, inbox, [])
+        served.tasks += [
+            self._background.forever(f"aether relays of shard {shard}", relayer.run),
+            self._background.forever(f"aether inbox of shard {shard}", lambda: self._follow(shard, served)),
+        ]
+
+    async def leave(self, shard: int) -> None:
+        """Apply nothing more, so that the actors of the shard come to rest; what they have told is relayed on."""
+        served = self._serving.get(shard)
+        if served is None:
+            return
+        served.inbox.close()
+        served.tasks[1].cancel()
+        with suppress(AetherError, TimeoutError):
+            async with asyncio.timeout(FLUSH_TIMEOUT_S):
+                await served.inbox.write_mark()
+
+    def sends(self, shard: int) -> bool:
+        """Whether an actor of the shard has ever told something."""
+        served = self._serving.get(shard)
+        return served is not None and served.relayer.marked
+
+    async def flush(self, shard: int) -> None:
+        """Return when what the shard's actors have told is relayed and its mark says so, or it takes too long."""
+        served = self._serving.get(shard)
+        if served is None:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_TIMEOUT_S):
+                await served.relayer.flush()
+
+    def abandon(self, shard: int) -> None:
+        """Stop all that is done for the shard, at once."""
+        served = self._serving.pop(shard, None)
+        if served is None:
+            return
+        served.inbox.close()
+        for task in served.tasks:
+            task.cancel()
+        if served.bell is not None:
+            self._background.once("aether bell", served.bell.stop())
+
+    async def close(self, timeout_s: float) -> None:
+        """End."""
+        self._unlisten()
+        for shard in list(self._serving):
+            self.abandon(shard)
+        await self._background.stop(timeout_s)
+
+    # ------------------------------------------------------------------------------------------ machines
+
+    def may_send(self, shard: int) -> bool:
+        """Whether a commit of the shard may send something now."""
+        served = self._serving.get(shard)
+        return served is not None and served.relayer.may_send
+
+    async def ready(self, shard: int) -> bool:
+        """Return when a commit of the shard may send something; False when the shard is not served any more."""
+        served = self._serving.get(shard)
+        if served is None:
+            return False
+        await served.relayer.ready()
+        return self._serving.get(shard) is served
+
+    def committed(self, shard: int, position: Position, tells: Sequence[Tell], replayed_to: Position) -> None:
+        """A commit of ours that sends something is durable; its actor's history was read up to `replayed_to`."""
+        served = self._serving.get(shard)
+        if served is not None:
+            served.relayer.committed(position, tells, replayed_to)
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """How many tells are not relayed yet, and how many were read and are not applied."""
+        served = self._serving.values()
+        return sum(one.relayer.waiting for one in served), sum(one.inbox.waiting for one in served)
+
+    def look(self) -> None:
+        """Look in all shards for what nobody told of."""
+        for served in self._serving.values():
+            served.inbox.ring()
+            served.relayer.look()
+
+    # ------------------------------------------------------------------------------------------ in the background
+
+    async def _follow(self, shard: int, served: _Shard) -> None:
+        if served.bell is None:
+            while True:
+                try:
+                    served.bell = await self._inbox.follow(shard, served.inbox.ring)
+                    break
+                except AetherError as error:
+                    self._not_looked.again(shard=shard, error=words(error))
+                    await asyncio.sleep(LOOK_EVERY_S)
+        await served.inbox.run()
+
+    def _connected(self) -> None:
+        for served in self._serving.values():
+            served.relayer.connected()
+            served.inbox.connected()
+
+    async def _look_for_ever(self) -> None:
+        commits, tells = -1, -1
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            for served in self._serving.values():
+                served.inbox.look()
+            try:
+                before = commits, tells
+                commits, tells = await self._inbox.end_of_commits(), await self._inbox.end_of_tells()
+            except AetherError as error:
+                self._not_looked.again(error=words(error))
+                continue
+            self._not_looked.over()
+            if (commits, tells) != before:
+                self.look()

@@ -1,0 +1,222 @@
+"""Tells in memory: from actors and from clients, once, in order, whatever crashes in between."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import pytest
+from msgspec import Meta
+
+from aether import Actor, InvalidCommand, Model, Rejected, command, event, query
+from aether.config import RuntimeConfig
+from aether.ids import ActorId
+from aether.testing import local_pool
+from aether.testing.pool import LocalPool
+from aether.wire import DEAD_LETTERED_EVENT, HANDLED_EVENT, REFUSED_EVENT, TOLD_EVENT
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """So much more, or less."""
+
+    amount: int
+
+
+class Purse(Actor):
+    """What somebody has."""
+
+    balance: int = 0
+    log: list[int] = field(default_factory=list[int])
+
+    @command
+    def put(self, amount: Annotated[int, Meta(gt=0)]) -> int:
+        if amount == 13:
+            raise Rejected("unlucky")
+        if amount == 14:
+            raise ValueError("broken")
+        self.emit(Moved(amount))
+        return self.balance
+
+    @command
+    def note(self, amount: int) -> None:
+        """Emits nothing."""
+
+    @command
+    def pay(self, to: str, amount: int) -> int:
+        self.emit(Moved(-amount))
+        self.tell(Purse.put, to, amount)
+        return self.balance
+
+    @command
+    def fan_out(self, to: list[str], amount: int) -> None:
+        for one in to:
+            self.tell(Purse.put, one, amount)
+
+    @command
+    def pay_and_fail(self, to: str, amount: int) -> None:
+        self.tell(Purse.put, to, amount)
+        raise Rejected("after all not")
+
+    @command
+    def tell_wrong(self, to: str) -> None:
+        self.tell(Purse.put, to, -1)
+
+    @command
+    def tell_query(self, to: str) -> None:
+        self.tell(Purse.total, to)  # type: ignore[arg-type]  # what is tested
+
+    @event
+    def moved(self, e: Moved) -> None:
+        self.balance += e.amount
+        self.log = [*self.log, e.amount]
+
+    @query
+    def total(self) -> int:
+        return self.balance
+
+
+MODEL = Model("purses", actors=[Purse])
+QUICK = RuntimeConfig(tell_attempts_max=3, tell_retry_first_s=0.01, tell_retry_max_s=0.02)
+
+
+async def balance(pool: LocalPool, key: str, wanted: int) -> None:
+    async with asyncio.timeout(10):
+        while await pool.client.actor(Purse, key).total() != wanted:  # noqa: ASYNC110 - the pool makes progress
+            await asyncio.sleep(0.005)
+
+
+async def types(pool: LocalPool, key: str) -> list[str]:
+    return [one.type async for one, _ in pool.client.untyped.history(ActorId("purse", key))]
+
+
+async def stored(pool: LocalPool, key: str, type_: str, count: int = 1) -> list[str]:
+    async with asyncio.timeout(10):
+        while (found := await types(pool, key)).count(type_) < count:  # noqa: ASYNC110 - the pool makes progress
+            await asyncio.sleep(0.005)
+    return found
+
+
+async def test_a_tell_of_an_actor_arrives() -> None:
+    async with local_pool(MODEL) as pool:
+        assert await pool.client.actor(Purse, "a").pay("b", 5) == -5
+        await balance(pool, "b", 5)
+
+
+async def test_a_client_tells() -> None:
+    async with local_pool(MODEL) as pool:
+        receipt = await pool.client.tell(Purse.put, "c", 7)
+        assert receipt.sequence > 0
+        assert receipt.actor_id == ActorId("purse", "c")
+        await balance(pool, "c", 7)
+
+
+async def test_many_tells_to_one_actor_come_in_order() -> None:
+    async with local_pool(MODEL) as pool:
+        for n in range(1, 60):
+            if n not in (13, 14):
+                await pool.client.actor(Purse, "a").pay("b", n)
+        total = sum(range(1, 60)) - 27
+        await balance(pool, "b", total)
+        state = await pool.client.state(Purse, "b")
+        assert state.state.log == [n for n in range(1, 60) if n not in (13, 14)]
+
+
+async def test_a_command_that_only_tells_stores_that_it_did() -> None:
+    async with local_pool(MODEL) as pool:
+        await pool.client.actor(Purse, "a").fan_out([f"t{n}" for n in range(20)], 3)
+        for n in range(20):
+            await balance(pool, f"t{n}", 3)
+        assert await types(pool, "a") == [TOLD_EVENT]
+
+
+async def test_a_command_that_is_rejected_has_told_nothing() -> None:
+    async with local_pool(MODEL) as pool:
+        with pytest.raises(Rejected):
+            await pool.client.actor(Purse, "a").pay_and_fail("b", 5)
+        await pool.client.actor(Purse, "a").pay("b", 1)
+        await balance(pool, "b", 1)
+        assert await types(pool, "b") == ["Moved"]
+
+
+@pytest.mark.parametrize("name", ["tell_wrong", "tell_query"])
+async def test_what_cannot_be_run_cannot_be_told(name: str) -> None:
+    async with local_pool(MODEL) as pool:
+        with pytest.raises(InvalidCommand):
+            await getattr(pool.client.actor(Purse, "a"), name)("b")
+        with pytest.raises(InvalidCommand):
+            await pool.client.tell(Purse.put, "b", -1)
+        assert await types(pool, "a") == []
+
+
+async def test_a_told_command_without_events_is_stored_as_handled() -> None:
+    async with local_pool(MODEL) as pool:
+        await pool.client.tell(Purse.note, "a", 1)
+        await stored(pool, "a", HANDLED_EVENT)
+
+
+async def test_a_rejection_is_final_and_what_is_behind_it_goes_on() -> None:
+    async with local_pool(MODEL) as pool:
+        await pool.client.tell(Purse.put, "a", 13)
+        await pool.client.tell(Purse.put, "a", 2)
+        await balance(pool, "a", 2)
+        assert await types(pool, "a") == [REFUSED_EVENT, "Moved"]
+
+
+async def test_a_failure_is_tried_again_and_then_given_up_and_blocks_nobody_else() -> None:
+    async with local_pool(MODEL, config=QUICK) as pool:
+        await pool.client.tell(Purse.put, "a", 14)
+        await pool.client.tell(Purse.put, "a", 2)
+        await pool.client.tell(Purse.put, "b", 3)
+        await balance(pool, "b", 3)
+        await balance(pool, "a", 2)
+        assert await types(pool, "a") == [DEAD_LETTERED_EVENT, "Moved"]
+        counters = pool.worker_of(Purse, "a").runtime.counters
+        assert (counters.tells_failed, counters.tells_given_up) == (2, 1)
+
+
+async def test_an_ask_is_answered_while_a_tell_waits_for_its_next_try() -> None:
+    slow = RuntimeConfig(tell_attempts_max=5, tell_retry_first_s=30.0)
+    async with local_pool(MODEL, config=slow) as pool:
+        await pool.client.tell(Purse.put, "a", 14)
+        await pool.client.tell(Purse.put, "a", 2)
+        worker = pool.worker_of(Purse, "a").runtime
+        async with asyncio.timeout(10):
+            while not worker.counters.tells_failed:  # noqa: ASYNC110 - the pool makes progress
+                await asyncio.sleep(0.005)
+        assert await pool.client.actor(Purse, "a").put(1) == 1
+        assert worker.counters.tells_applied == 0
+
+
+async def test_crashes_neither_lose_nor_repeat_a_tell() -> None:
+    async with local_pool(MODEL, workers=3) as pool:
+
+        async def pay(source: str) -> None:
+            for n in range(40):
+                await pool.client.actor(Purse, source, deadline_s=30).pay(f"to {n % 5}", 1)
+
+        paying = [asyncio.ensure_future(pay(f"from {n}")) for n in range(4)]
+        for _ in range(6):
+            await asyncio.sleep(0.02)
+            await pool.crash()
+        await asyncio.gather(*paying)
+        for n in range(5):
+            await balance(pool, f"to {n}", 32)
+        await asyncio.sleep(0.05)
+        for n in range(5):
+            await balance(pool, f"to {n}", 32)
+
+
+async def test_tells_survive_passivation_and_snapshots() -> None:
+    config = RuntimeConfig(snapshot_every_events=2)
+    async with local_pool(MODEL, config=config) as pool:
+        for _ in range(9):
+            await pool.client.actor(Purse, "a").pay("b", 1)
+        await balance(pool, "b", 9)
+        for key in ("a", "b"):
+            await pool.worker_of(Purse, key).runtime.stop_vm(ActorId("purse", key))
+        await pool.client.actor(Purse, "a").pay("b", 1)
+        await balance(pool, "b", 10)
+        await pool.crash(pool.worker_of(Purse, "b"))
+        await balance(pool, "b", 10)
+        await pool.client.actor(Purse, "a").pay("b", 1)
+        await balance(pool, "b", 11)
