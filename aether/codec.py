@@ -30,6 +30,7 @@ from aether.json_checks import (
     refuse,
     split_path,
 )
+from aether.set_order import encoder_of
 from aether.storable import advice_on, check_storable
 from aether.time_zones import may_lack_zone, without_zone
 
@@ -56,18 +57,29 @@ _as_given = Decoder(float_hook=Decimal).decode
 
 def digest(name: str, value: Any) -> str:
     """A short hash of a name and a value, the same for equal ones in every process: 16 hexadecimal digits."""
-    return hashlib.sha256(b"%b %b" % (name.encode(), encode_canonical(value))).hexdigest()[:16]
+    try:
+        said = encode_canonical(value)
+    except TypeError:  # elements of a set that have no order, such as objects
+        said = encode_canonical(_without_order(_as_given(encode(value))))
+    return hashlib.sha256(b"%b %b" % (name.encode(), said)).hexdigest()[:16]
+
+
+def _without_order(json: Any) -> Any:
+    """JSON with its arrays sorted, as it does not say which of them is a set."""
+    if isinstance(json, list):
+        return sorted(map(_without_order, json), key=encode_canonical)
+    return {name: _without_order(item) for name, item in json.items()} if isinstance(json, dict) else json
 
 
 class Codec:
     """Encodes and decodes one type. Raises `Unsupported` when JSON cannot carry the type.
 
-    A time without a zone is refused where the type does not ask for one, unless `zoneless` is set. What is decoded may
-    hold such, because it may have been stored before they were refused.
+    Sets are written in one order. A time without a zone is refused where the type does not ask for one, unless
+    `zoneless` is set; what is decoded may hold such, because it may have been stored before they were refused.
     """
 
-    __slots__ = ("_by_name", "_decode", "_exact", "_holds_decimal", "_holds_float", "_may_lack_zone", "_read_whole",
-                 "_too_long", "info", "type")  # fmt: skip
+    __slots__ = ("_by_name", "_decode", "_encode", "_exact", "_holds_decimal", "_holds_float", "_may_lack_zone",
+                 "_read_whole", "_too_long", "info", "type")  # fmt: skip
 
     def __init__(self, type_: Any, *, zoneless: bool = False) -> None:
         self.type = type_
@@ -81,6 +93,7 @@ class Codec:
         for part in parts:
             check_storable(part)
         kinds = {type(node) for node in parts}
+        self._encode = encoder_of(self.info)
         self._exact = exact_of(self.info)
         self._by_name = self._exact if isinstance(self._exact, Fields) else None
         self._holds_float = bool(kinds & {inspect.FloatType, inspect.AnyType, inspect.CustomType})
@@ -96,11 +109,11 @@ class Codec:
         Raises `ValueMismatch` with the path of what is not of the declared type or would not come back equal. An int
         where a float is declared is taken for the same float, as Python's typing has it.
         """
-        raw = _encoded(value)
+        raw = _encoded(value, self._encode)
         if self._holds_float and b"null" in raw:
             refuse(not_json, value)
         back = self._read(raw)
-        if self._exact.holds(value) and (self._exact.plain or _is_same(value, raw, back)):
+        if self._exact.holds(value) and (self._exact.plain or self._is_same(value, raw, back)):
             return raw, back
         refuse(difference, value, back)
         if self._may_lack_zone:
@@ -113,7 +126,7 @@ class Codec:
         A value may be given in the JSON form of its type: a list for a tuple or a set, a text for a date, a dict for a
         dataclass. Raises `ValueMismatch` with the path of what does not fit, or would arrive as something else.
         """
-        raw = _encoded(value)
+        raw = _encoded(value, self._encode)
         if self._holds_float and b"null" in raw:
             refuse(not_json, value)
         back = self._read(raw)
@@ -121,7 +134,7 @@ class Codec:
         if by_name is not None and type(value) is dict:
             if by_name.plain and by_name.holds_by_name(value):
                 return raw
-        elif exact.holds(value) and (exact.plain or _is_same(value, raw, back)):
+        elif exact.holds(value) and (exact.plain or self._is_same(value, raw, back)):
             return raw
         refuse(unfaithful, value, back, self.info)
         if self._may_lack_zone:
@@ -149,6 +162,12 @@ class Codec:
             refuse(without_zone, value, self.info)
         return value
 
+    def _is_same(self, value: Any, raw: bytes, back: Any) -> bool:
+        try:
+            return bool(back == value) and self._encode(back) == raw
+        except Exception:  # an `==` that raises (a signalling NaN) says nothing
+            return False
+
     def _read(self, raw: bytes) -> Any:
         try:
             value = self._decode(raw)
@@ -171,14 +190,7 @@ def _is_read_whole(node: inspect.Type) -> bool:
     return isinstance(node, _READ_WHOLE)
 
 
-def _is_same(value: Any, raw: bytes, back: Any) -> bool:
-    try:
-        return bool(back == value) and encode(back) == raw
-    except Exception:  # an `==` that raises (a signalling NaN) says nothing
-        return False
-
-
-def _encoded(value: Any) -> bytes:
+def _encoded(value: Any, encode: Callable[[Any], bytes]) -> bytes:
     try:
         raw = encode(value)
     except UnicodeEncodeError:
