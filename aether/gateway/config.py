@@ -1,10 +1,18 @@
-"""The bounds and habits of a gateway, checked when they are made. Needs no extra."""
+"""The bounds and habits of a gateway and of its server, checked when they are made. Needs no extra.
 
-from dataclasses import dataclass
+Each number is also read from the environment: `AETHER_HTTP_` and its name, for the process that `aether gateway` and
+`aether run --http` start.
+"""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar, get_type_hints
+
+from aether.config import parsed
 from aether.errors import ConfigError
 
 MIB = 1024 * 1024
+VARIABLE_PREFIX = "AETHER_HTTP_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +44,53 @@ class GatewayConfig:
     hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("body_bytes_max", "body_timeout_s", "calls_max", "streams_max", "deadline_s", "page_default",
-                     "page_max", "window_commits_max", "window_bytes_max", "still_there_s"):  # fmt: skip
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}", setting=name)
+        _above_zero(self)
         if self.deadline_s > 60:
             raise ConfigError(f"deadline_s must be at most 60, not {self.deadline_s}", setting="deadline_s")
         if self.page_default > self.page_max:
             text = f"page_default must be at most page_max ({self.page_max}), not {self.page_default}"
             raise ConfigError(text, setting="page_default")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """What a server bears.
+
+    - `connections_max`: open at once; further ones are closed. `head_bytes_max`: of a request's line and headers.
+    - `head_timeout_s`: how long a head may take to arrive, from when the connection is there or its first byte.
+    - `send_timeout_s`: how long a reader may take nothing while there is something for it.
+    - `idle_timeout_s`: how long a connection is kept for another request.
+    - `drain_timeout_s`: how long requests may take to be answered when the server is to stop.
+    """
+
+    connections_max: int = 4_096
+    head_bytes_max: int = 32_768
+    head_timeout_s: float = 10.0
+    send_timeout_s: float = 30.0
+    idle_timeout_s: int = 30
+    drain_timeout_s: int = 20
+
+    def __post_init__(self) -> None:
+        _above_zero(self)
+
+
+C = TypeVar("C", GatewayConfig, ServerConfig)
+
+
+def from_variables(kind: type[C], variables: Mapping[str, str], **given: Any) -> C:
+    """The settings with what the environment says of its numbers. Raises `ConfigError` with the variable's name."""
+    types = get_type_hints(kind)
+    named = {f"{VARIABLE_PREFIX}{one.name.upper()}": one.name for one in fields(kind)}
+    found = {
+        name: parsed(variable, variables[variable], types[name])
+        for variable, name in named.items()
+        if variable in variables and types[name] in (int, float)
+    }
+    return kind(**{**found, **given})
+
+
+def _above_zero(config: GatewayConfig | ServerConfig) -> None:
+    for one in fields(config):
+        value = getattr(config, one.name)
+        if isinstance(value, int | float) and value <= 0:
+            raise ConfigError(f"{one.name} must be above 0, not {value}", setting=one.name)

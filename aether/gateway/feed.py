@@ -26,6 +26,7 @@ CHUNK_BYTES = 65_536
 """Events are sent in pieces of about this size when many are there."""
 
 RECONNECT_MS = 1_000
+UNREADABLE = "aether.unreadable"
 _EVENT_ID = re.compile(r"(\d{1,19})(?:-(\d{1,6}))?")
 
 
@@ -95,6 +96,8 @@ class Filter:
         return [frame.text for frame in entry.frames if frame.number > sent and self._has(frame.type)]
 
     def _has(self, type_: str) -> bool:
+        if type_ == UNREADABLE:  # it may have been of any type
+            return True
         return type_ in self.types if self.types else not type_.startswith(SYSTEM_EVENT_PREFIX)
 
 
@@ -104,8 +107,8 @@ def entry_of(commit: StoredCommit) -> Entry:
     try:
         heads, raws = _heads.decode(commit.payload), _events.decode(commit.payload)
     except msgspec.MsgspecError:
-        text = said("aether.unreadable", {"actor": str(commit.actor_id), "position": position}, f"{position}")
-        return Entry(position, commit.actor_id, (Frame("aether.unreadable", 1, text),), len(text))
+        text = said(UNREADABLE, {"actor": str(commit.actor_id), "position": position}, f"{position}")
+        return Entry(position, commit.actor_id, (Frame(UNREADABLE, 1, text),), len(text))
     last = len(heads)
     frames = tuple(
         Frame(head.type, number, _frame(f"{position}" if number == last else f"{position}-{number}", bytes(raw)))

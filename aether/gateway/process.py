@@ -27,7 +27,7 @@ from aether.config import (
 )
 from aether.errors import AetherError, ConfigError, ModelError
 from aether.gateway import check_installed
-from aether.gateway.config import GatewayConfig
+from aether.gateway.config import GatewayConfig, ServerConfig, from_variables
 from aether.gateway.options import GatewayOptions
 from aether.model.loading import load_model
 from aether.model.model import Model
@@ -82,6 +82,7 @@ class _Plan:
     model: Model
     access: "Access"
     config: GatewayConfig
+    server: ServerConfig
     listening: socket.socket
     namespace: str
     connection: ConnectionConfig
@@ -105,7 +106,8 @@ def _plan(options: GatewayOptions, variables: Mapping[str, str]) -> _Plan:
     return _Plan(
         model=model,
         access=access,
-        config=GatewayConfig(hosts=hosts, cors_origins=_words(options.origins)),
+        config=from_variables(GatewayConfig, variables, hosts=hosts, cors_origins=_words(options.origins)),
+        server=from_variables(ServerConfig, variables),
         listening=listen(address) if options.fd is None else socket.socket(fileno=options.fd),
         namespace=options.namespace or namespace_of(variables, model.name) or model.name,
         connection=from_environment(ConnectionConfig, variables, url=url),
@@ -115,14 +117,14 @@ def _plan(options: GatewayOptions, variables: Mapping[str, str]) -> _Plan:
 
 async def _serve(plan: _Plan, *, signals_of_terminal: bool) -> None:
     from aether.gateway.application import Gateway  # noqa: PLC0415 - needs the extra
-    from aether.gateway.server import Server, ServerConfig, url_of  # noqa: PLC0415 - likewise
+    from aether.gateway.server import Server, url_of  # noqa: PLC0415 - likewise
 
     signals = (signal.SIGTERM, signal.SIGINT) if signals_of_terminal else (signal.SIGTERM,)
     connecting = connect(model=plan.model, namespace=plan.namespace, connection=plan.connection, calls=plan.calls)
     async with connecting as client, Gateway(plan.model, plan.access, plan.config, client=client) as gateway:
         url = url_of(plan.listening)
         log.info("serving at %s", url, extra={"namespace": plan.namespace, "pid": os.getpid()})
-        await Server(gateway, ServerConfig(), signals).serve([plan.listening])
+        await Server(gateway, plan.server, signals).serve([plan.listening])
 
 
 def _address_of(text: str) -> "Address":

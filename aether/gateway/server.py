@@ -19,30 +19,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from aether.errors import ConfigError
 from aether.gateway.application import Gateway
+from aether.gateway.config import ServerConfig
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]*)):(?P<port>\d{1,5})")
 
 log = logging.getLogger("aether.gateway")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerConfig:
-    """What a server bears.
-
-    - `connections_max`: open at once; further ones are closed. `head_bytes_max`: of a request's line and headers.
-    - `head_timeout_s`: how long a head may take to arrive, from when the connection is there or its first byte.
-    - `send_timeout_s`: how long a reader may take nothing while there is something for it.
-    - `idle_timeout_s`: how long a connection is kept for another request.
-    - `drain_timeout_s`: how long requests may take to be answered when the server is to stop.
-    """
-
-    connections_max: int = 4_096
-    head_bytes_max: int = 32_768
-    head_timeout_s: float = 10.0
-    send_timeout_s: float = 30.0
-    idle_timeout_s: int = 30
-    drain_timeout_s: int = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,3 +30,13 @@ def test_throughput_writes_valid_points(tmp_path: Path, sync: str, floors: set[s
     assert all(point[key] > 0 for key in KEYS - {"name", "sync"})
     assert point["runs"].keys() == {"aether", *floors}
     assert point["floor"] in done.stdout
+
+
+def test_the_gateway_is_compared_with_a_bare_endpoint() -> None:
+    command = [sys.executable, "-m", "benchmarks.gateway", "--pairs", "1", "--seconds", "0.2", "--streams", "20"]
+    done = subprocess.run(
+        command, check=False, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()[:2]] == ["1 in flight", "32 in flight"]
+    assert done.stdout.count("20 streams") == 2

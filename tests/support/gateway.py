@@ -11,8 +11,8 @@ from aether import Model
 from aether.config import CallConfig
 from aether.gateway.access import Access, Everybody
 from aether.gateway.application import Gateway
-from aether.gateway.config import GatewayConfig
-from aether.gateway.server import Address, Server, ServerConfig, listen, url_of
+from aether.gateway.config import GatewayConfig, ServerConfig
+from aether.gateway.server import Address, Server, listen, url_of
 from aether.testing import LocalPool, local_pool
 from tests.support.actors import model as actors_model
 

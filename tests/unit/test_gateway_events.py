@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from aether.errors import InvalidCommand
-from aether.gateway.config import GatewayConfig
+from aether.gateway.config import GatewayConfig, ServerConfig
 from aether.gateway.feed import Place, place_of
-from aether.ids import Position
+from aether.ids import ActorId, Position
+from aether.ports import StoredCommit
 from tests.support.gateway import Served, running, served
 from tests.support.nodes import until
 
@@ -195,14 +196,14 @@ async def test_a_long_past_is_read_from_the_store_and_joins_the_present_without_
 
 async def test_a_reader_that_is_too_slow_is_told_and_closed_and_goes_on_where_it_was() -> None:
     config = GatewayConfig(window_commits_max=16)
-    async with served(config=config) as one:
+    async with served(config=config, server=ServerConfig(send_timeout_s=300)) as one:
         line = "x" * 30_000
         reader, writer = await asyncio.open_connection("127.0.0.1", one.port)
         writer.transport.set_write_buffer_limits()
         writer.write(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"id: 0" in await reader.readuntil(b"id: 0\n")
         for n in range(400):  # far more than sockets hold, and nobody reads
-            await one.pool.client.actor("notebook", "n").note(f"{n} {line}")
+            await one.pool.client.actor("notebook", f"n{n}").note(line)
         feed = one.gateway.feed
         assert feed.held_commits <= 16 + 4
         text = b""
@@ -267,3 +268,28 @@ def test_a_place_is_read_as_it_was_written() -> None:
     for bad in ("", "17-", "a", "17-2-3", " 17"):
         with pytest.raises(InvalidCommand):
             place_of(bad)
+
+
+async def test_a_stream_that_went_backwards_is_told_to_its_readers() -> None:
+    async with served() as one:
+        await deposit(one, "alice", 1, 2, 3)
+        async with reading(one, "?after=0") as reader:
+            found = await reader.take(3)
+            again = StoredCommit(ActorId("account", "alice"), Position(4), b"[%b]" % json.dumps(found[0].data).encode())
+            receive = one.gateway.feed._receive  # as the bus calls it, which in memory cannot go backwards
+            receive(again)
+            assert (await reader.take(1))[0].id == "4"
+            receive(StoredCommit(again.actor_id, Position(2), again.payload))
+            assert [said.event async for said in reader] == ["aether.regressed"]
+
+
+async def test_a_commit_that_cannot_be_read_is_not_left_out_in_silence() -> None:
+    async with served() as one:
+        await deposit(one, "alice", 1)
+        async with reading(one, "?after=0&kind=account&type=Deposited") as reader:
+            await reader.take(1)
+            one.gateway.feed._receive(StoredCommit(ActorId("account", "alice"), Position(2), b"\xff"))
+            said = (await reader.take(1))[0]
+            assert (said.id, said.event, said.data) == (
+                "2", "aether.unreadable", {"actor": "account/alice", "position": 2},
+            )  # fmt: skip

@@ -13,7 +13,7 @@ from starlette.types import Message
 import aether
 import aether.gateway
 from aether.errors import ConfigError
-from aether.gateway.config import GatewayConfig
+from aether.gateway.config import GatewayConfig, ServerConfig, from_variables
 from aether.testing import local_pool
 from tests.support.actors import Account, model
 
@@ -126,3 +126,13 @@ def test_bounds_that_cannot_be_are_refused() -> None:
         with pytest.raises(ConfigError) as raised:
             GatewayConfig(**wrong)
         assert raised.value.setting in wrong
+    with pytest.raises(ConfigError, match="send_timeout_s"):
+        ServerConfig(send_timeout_s=0)
+
+
+def test_bounds_come_from_the_environment() -> None:
+    variables = {"AETHER_HTTP_CALLS_MAX": "7", "AETHER_HTTP_HEAD_TIMEOUT_S": "1.5", "AETHER_HTTP_HOSTS": "evil"}
+    assert from_variables(GatewayConfig, variables, hosts=("a",)) == GatewayConfig(calls_max=7, hosts=("a",))
+    assert from_variables(ServerConfig, variables) == ServerConfig(head_timeout_s=1.5)
+    with pytest.raises(ConfigError, match="AETHER_HTTP_CALLS_MAX must be int"):
+        from_variables(GatewayConfig, {"AETHER_HTTP_CALLS_MAX": "many"})

@@ -12,8 +12,8 @@ from starlette.requests import Request
 
 from aether.errors import ConfigError
 from aether.gateway.access import ByFunction, ByToken, Role, read_tokens
-from aether.gateway.config import GatewayConfig
-from aether.gateway.server import ServerConfig, address_of
+from aether.gateway.config import GatewayConfig, ServerConfig
+from aether.gateway.server import address_of
 from tests.support.gateway import Served, served
 from tests.support.nodes import until
 
