@@ -13,6 +13,8 @@ from aether.config import (
     RuntimeConfig,
     StorageConfig,
 )
+from aether.gateway.config import VARIABLE_PREFIX as HTTP_PREFIX
+from aether.gateway.config import GatewayConfig, ServerConfig
 from aether.system.environment import NAMESPACE_VARIABLE
 from scripts.reference.text import docstring, document, meanings, table
 
@@ -36,6 +38,15 @@ COMPONENTS: Mapping[type, tuple[str, str]] = {
     StorageConfig: (
         "Storage",
         "What a new namespace is created with. Another number of shards is refused later. `aether.StorageConfig`.",
+    ),
+    GatewayConfig: (
+        "HTTP gateway",
+        "For `aether gateway` and `aether run --http`, and for `aether.gateway.app`. A variable is `AETHER_HTTP_` and the "
+        "setting's name. `aether.gateway.GatewayConfig`.",
+    ),
+    ServerConfig: (
+        "HTTP server",
+        "For `aether gateway` and `aether run --http`; where a gateway is mounted, the server around it has its own.",
     ),
     ClusterConfig: (
         "Cluster",
@@ -67,6 +78,9 @@ def page() -> str:
 def _component(component: type) -> str:
     said = meanings(docstring(component.__module__, component.__name__))
     variables = {field: name for name, (owner, field) in ENVIRONMENT.items() if owner is component}
+    if component in (GatewayConfig, ServerConfig):
+        numbers = [field.name for field in fields(component) if field.type in (int, float)]
+        variables = {name: f"{HTTP_PREFIX}{name.upper()}" for name in numbers}
     rows = []
     for field in fields(component):
         variable = variables.get(field.name)
@@ -81,7 +95,7 @@ def _component(component: type) -> str:
 def _unit(field: Field[Any]) -> str:
     if field.type is bool:
         return "truth value"
-    if field.type is str:
+    if field.type is str or field.default == ():
         return "text"
     found = next((unit for suffix, unit in UNITS.items() if field.name.endswith(suffix)), None)
     return found or ("share" if field.type is float else "count")
@@ -90,7 +104,7 @@ def _unit(field: Field[Any]) -> str:
 def _default(field: Field[Any]) -> str:
     value = field.default
     assert value is not MISSING, f"{field.name} has no default"
-    if value == "":
+    if value in ("", ()):
         return "none"
     if value is None:
         return "see there"
