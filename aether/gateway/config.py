@@ -22,7 +22,7 @@ class GatewayConfig:
     - `body_bytes_max`: of one request's body. `body_timeout_s`: how long a body may take to arrive.
     - `calls_max`: requests that are worked on at once, without event streams. `streams_max`: event streams at once.
     - `deadline_s`: how long a call may take when its request does not say with `Prefer: wait`.
-    - `page_max`: the most events or keys of one answer. `page_default`: how many they are when the request does not say.
+    - `page_max`: the most events or keys of one answer. `page_default`: how many when the request says nothing.
     - `window_commits_max`, `window_bytes_max`: what is kept of the stream of events for all streams together. A stream
       whose reader is further behind than this is told so and closed.
     - `still_there_s`: an event stream that has nothing to say says so that often.

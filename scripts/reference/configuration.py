@@ -41,8 +41,7 @@ COMPONENTS: Mapping[type, tuple[str, str]] = {
     ),
     GatewayConfig: (
         "HTTP gateway",
-        "For `aether gateway` and `aether run --http`, and for `aether.gateway.app`. A variable is `AETHER_HTTP_` and the "
-        "setting's name. `aether.gateway.GatewayConfig`.",
+        "For each gateway. Variables, `AETHER_HTTP_` and a name, are for its process. `aether.gateway.GatewayConfig`.",
     ),
     ServerConfig: (
         "HTTP server",
