@@ -53,7 +53,8 @@ class PendingCommand:
         expires_s: float,
         counts: CommandCounts,
         digest: str = "",
-        arrived_s: float = 0.0,
+        *,
+        arrived_s: float,
     ) -> None:
         self.command = command
         self.type = type_

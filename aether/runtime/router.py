@@ -178,7 +178,7 @@ class Router:
         if delivery.actor_id.kind not in self._state_queries or not isinstance(error, InvalidCommand | UnknownCommand):
             return False
         command = decode_command(delivery.payload)
-        counts = self._counters.of(delivery.actor_id.kind, command.command)
+        counts = self._counts_of(delivery)
         expires_s = command.deadline.timestamp()
         untaken, arrived_s = UntakenCommand(command.command, error), worker.clock.boot_s()
         pending = PendingCommand(command, untaken, None, delivery, expires_s, counts, arrived_s=arrived_s)
@@ -205,7 +205,14 @@ class Router:
         given = "" if command.attempt or command_type.query else digest(command.command, args)
         worker.pipeline.arrivals.add(
             PendingCommand(
-                command, command_type, args, delivery, expires_s, self._counts[command_type], given, arrived_s
+                command,
+                command_type,
+                args,
+                delivery,
+                expires_s,
+                self._counts[command_type],
+                given,
+                arrived_s=arrived_s,
             )
         )
 

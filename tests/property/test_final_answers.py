@@ -41,8 +41,8 @@ def every_send_is_the_first(patch: pytest.MonkeyPatch) -> None:
     """A refusal of a later send, or of an id that a caller gave, leaves unstored."""
     made = PendingCommand.__init__
 
-    def init(self: PendingCommand, *args: Any) -> None:
-        made(self, *args)
+    def init(self: PendingCommand, *args: Any, **named: Any) -> None:
+        made(self, *args, **named)
         self.fresh = True
 
     patch.setattr(PendingCommand, "__init__", init)

@@ -37,7 +37,7 @@ def pending(id: str, amount: int = 1, for_s: float = 60.0) -> tuple[PendingComma
     made = command("deposit", id, for_s=for_s, amount=amount)
     delivery, answered = local_delivery(ALICE, shard_of(ALICE, 256), encode_command(made))
     args = DEPOSIT.decode_args(bytes(made.args))
-    one = PendingCommand(made, DEPOSIT, args, delivery, made.deadline.timestamp(), CommandCounts())
+    one = PendingCommand(made, DEPOSIT, args, delivery, made.deadline.timestamp(), CommandCounts(), arrived_s=0.0)
     return one, answered
 
 

@@ -174,6 +174,19 @@ async def test_a_failure_is_tried_again_and_then_given_up_and_blocks_nobody_else
         assert (counters.tells_failed, counters.tells_given_up) == (2, 1)
 
 
+async def test_told_commands_that_the_model_does_not_have_are_counted_under_no_name() -> None:
+    """Their names are the caller's, and there may be any number of them."""
+    async with local_pool(MODEL, config=QUICK) as pool:
+        for name in ("shake", "rattle"):
+            await pool.client.untyped.tell(ActorId("purse", "a"), name)
+        await pool.client.tell(Purse.put, "a", 2)
+        await balance(pool, "a", 2)
+        assert await types(pool, "a") == [DEAD_LETTERED_EVENT, DEAD_LETTERED_EVENT, "Moved"]
+        named = {command for _, command in pool.worker_of(Purse, "a").runtime.counters.by_command}
+        assert named >= {"", "put"}
+        assert not named & {"shake", "rattle"}
+
+
 async def test_an_ask_is_answered_while_a_tell_waits_for_its_next_try() -> None:
     slow = RuntimeConfig(tell_attempts_max=5, tell_retry_first_s=30.0)
     async with local_pool(MODEL, config=slow) as pool:
