@@ -34,7 +34,6 @@ from aether.config import (
     LogConfig,
     RuntimeConfig,
     StorageConfig,
-    WorkerSpec,
 )
 from aether.core.cluster.deployment import MODEL_VERSION, OUTDATED, versions_apart
 from aether.core.cluster.membership import MemberRow
@@ -58,6 +57,7 @@ from aether.system.watchdog import Watchdog
 from aether.wire import STORED_FORMAT
 from aether.worker_barrier import durability, sync_barrier
 from aether.worker_log import configure_logging
+from aether.worker_protocol import WorkerSpec
 
 BALANCE_TIMEOUT_S = 5.0
 """A worker of whose share another one, which may be dead, holds a part says that it is ready all the same."""

@@ -12,7 +12,7 @@ from typing import Protocol
 import orjson
 from msgspec import Raw
 
-from aether.config import Loss, RuntimeConfig
+from aether.config import RuntimeConfig
 from aether.errors import AetherError, Unavailable
 from aether.ids import ActorId, Position, Version
 from aether.log_lines import words
@@ -20,6 +20,7 @@ from aether.names import event_source, shard_of
 from aether.ports import START, Clock, Committed, EventStore, Lease, Refused
 from aether.runtime.counters import Counters
 from aether.wire import DEADLINE_AHEAD_MAX_S, WORKER_LOST_EVENT, Event, StoredEvent, decode_commit, instant
+from aether.worker_protocol import Loss
 
 log = logging.getLogger("aether.losses")
 

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from aether.background import Background
-from aether.config import CallConfig, Loss, RuntimeConfig
+from aether.config import CallConfig, RuntimeConfig
 from aether.core.actor.batching import Batching, CommitBatching
 from aether.core.backoff import Backoff
 from aether.core.health import Health
@@ -48,6 +48,7 @@ from aether.runtime.worker_context import WorkerContext
 from aether.wire import (
     Answer,
 )
+from aether.worker_protocol import Loss
 
 A = TypeVar("A", bound=Actor)
 

@@ -9,8 +9,9 @@ Where more than one handler may have done it, it is laid to none.
 
 import signal
 
-from aether.config import EXIT_SYNC_FAILED, Loss, Noted, NotedHandler
+from aether.config import EXIT_SYNC_FAILED
 from aether.supervisor.state import Slot
+from aether.worker_protocol import Loss, Noted, NotedHandler
 
 FATAL = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
 

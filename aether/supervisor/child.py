@@ -13,10 +13,11 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn, TypeAlias
 
-from aether.config import EXIT_CONFIGURATION, EXIT_NOT_DRAINED, WorkerSpec
+from aether.config import EXIT_CONFIGURATION, EXIT_NOT_DRAINED
 from aether.errors import ConfigError, ModelError
 from aether.system.forked import part_with_children
 from aether.system.process import die_with_parent, leave, reset_signals, set_process_name
+from aether.worker_protocol import WorkerSpec
 
 Work: TypeAlias = Callable[[WorkerSpec], int]
 """What a worker does: it runs until it has drained after SIGTERM; its exit code."""

@@ -6,9 +6,9 @@ Pure. Every line here is something an operator reads; the plan decides when.
 import signal
 from collections.abc import Sequence
 
-from aether.config import Loss, Noted, NotedHandler
 from aether.supervisor.rolling_restart import staying
 from aether.supervisor.state import Check, Phase, Slot, State, SupervisorConfig
+from aether.worker_protocol import Loss, Noted, NotedHandler
 
 
 def ended(code: int) -> str:

@@ -10,14 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from aether.config import (
-    EXIT_CANNOT_BOOT,
-    EXIT_CONFIGURATION,
-    EXIT_DRAINED,
-    EXIT_NOT_DRAINED,
-    EXIT_SYNC_FAILED,
-    Loss,
-)
+from aether.config import EXIT_CANNOT_BOOT, EXIT_CONFIGURATION, EXIT_DRAINED, EXIT_NOT_DRAINED, EXIT_SYNC_FAILED
 from aether.supervisor import gateway_plan
 from aether.supervisor.blame import loss_of
 from aether.supervisor.deadlines import check_overdue_s, forgive_pause, loop_silent_s, overdue_s
@@ -57,6 +50,7 @@ from aether.supervisor.state import (
     Tick,
     WorkerReported,
 )
+from aether.worker_protocol import Loss
 
 INTERRUPTS_TO_KILL = 2
 STORES_NOTHING = "the embedded nats-server stores nothing, though there is room: it is started again"

@@ -8,9 +8,9 @@ all. Any other end of a ready worker is restarted at once the first time and eve
 import signal
 from dataclasses import replace
 
-from aether.config import Loss
 from aether.supervisor.deadlines import restart_delay_s
 from aether.supervisor.state import Server, Slot, SupervisorConfig
+from aether.worker_protocol import Loss
 
 LOSSES_MAX = 32
 """Losses that one slot's next worker gets to know; the oldest are forgotten."""

@@ -24,7 +24,6 @@ from aether.config import (
     LogConfig,
     RuntimeConfig,
     StorageConfig,
-    WorkerSpec,
     from_environment,
     parsed,
 )
@@ -54,6 +53,7 @@ from aether.system.environment import (
 from aether.system.node_claim import NodeClaim, claim_node
 from aether.system.process import leave, mend_standard_streams, time_limit
 from aether.worker import WorkerSettings, run_worker
+from aether.worker_protocol import WorkerSpec
 
 SILENT_KILL_MIN_S = 2.0
 """A worker says twice a second that it lives, if the machine lets it."""

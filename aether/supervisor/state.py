@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from aether.config import EXIT_DRAINED, NOTHING_NOTED, Loss, Noted
+from aether.config import EXIT_DRAINED
 from aether.errors import ConfigError
+from aether.worker_protocol import NOTHING_NOTED, Loss, Noted
 
 WORKERS_MAX = 256
 

@@ -20,14 +20,6 @@ from pathlib import Path
 from secrets import token_hex
 from typing import NoReturn, assert_never
 
-from aether.config import (
-    WORKER_JOINED,
-    WORKER_LEFT,
-    WORKER_READY,
-    WORKER_STUCK,
-    WORKER_UNREADY,
-    WorkerSpec,
-)
 from aether.supervisor.check import RunningCheck, start_check
 from aether.supervisor.child import Work, become_worker
 from aether.supervisor.console import Console
@@ -73,6 +65,7 @@ from aether.system.handler_note import make_note
 from aether.system.memory_kills import kills_for_memory
 from aether.system.node_claim import NodeClaim
 from aether.system.process import send_signal, set_process_name, spawn
+from aether.worker_protocol import WORKER_JOINED, WORKER_LEFT, WORKER_READY, WORKER_STUCK, WORKER_UNREADY, WorkerSpec
 
 _SIGNALS: Mapping[type[Terminate | Outdate | Dump | Kill], int] = {
     Terminate: signal.SIGTERM,

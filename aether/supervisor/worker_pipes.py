@@ -4,8 +4,8 @@ import os
 import time
 from dataclasses import dataclass, field
 
-from aether.config import NOTHING_NOTED, Noted
 from aether.system.handler_note import read_note
+from aether.worker_protocol import NOTHING_NOTED, Noted
 
 READ_BYTES = 4_096
 

@@ -17,8 +17,8 @@ import threading
 import time
 from typing import Any, Final
 
-from aether.config import Noted, NotedHandler
 from aether.ids import ActorId
+from aether.worker_protocol import Noted, NotedHandler
 
 _PAGE_BYTES: Final = 4_096
 _TEXT_BYTES: Final = 4_064

@@ -8,8 +8,8 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from aether.config import (
-    EXIT_CANNOT_BOOT,
+from aether.config import EXIT_CANNOT_BOOT
+from aether.worker_protocol import (
     WORKER_ALIVE,
     WORKER_ALIVE_EVERY_S,
     WORKER_JOINED,

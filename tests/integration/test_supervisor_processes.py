@@ -19,7 +19,6 @@ from typing import Any
 
 import pytest
 
-from aether.config import WorkerSpec
 from aether.errors import ConfigError
 from aether.supervisor.handover import VARIABLE, take_over
 from aether.supervisor.state import SupervisorConfig
@@ -29,6 +28,7 @@ from aether.system.environment import environment, take_variable
 from aether.system.lifeline import Lifeline
 from aether.system.nats_probe import NotAnswering, probe
 from aether.system.node_claim import claim_node
+from aether.worker_protocol import WorkerSpec
 
 DEADLINE_S = 20.0
 SILENT_KILL_S = 3.0

@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from aether import ActorFailed, ActorId, Runtime
-from aether.config import Loss, NotedHandler
 from aether.memory.connection import InMemoryConnection
 from aether.memory.faults import Faults, Step, StoredUnknown
 from aether.memory.server import InMemoryServer
 from aether.wire import WORKER_LOST_EVENT
+from aether.worker_protocol import Loss, NotedHandler
 from tests.support.actors import model
 from tests.support.members import SHARDS, member, settled, soon
 from tests.support.nodes import QUIET, command, history, node, send

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aether.config import EXIT_SYNC_FAILED, NOTHING_NOTED, Loss, Noted, NotedHandler
+from aether.config import EXIT_SYNC_FAILED
 from aether.ids import ActorId
 from aether.supervisor.blame import FATAL, loss_of
 from aether.supervisor.messages import while_running
@@ -21,6 +21,7 @@ from aether.supervisor.state import Asked, Exited, Fork, Request, Say, Slot, Sup
 from aether.system.handler_note import OTHERS_RAN_WITHIN_S, WorkerNote, make_note, read_note
 from aether.system.memory_kills import kills_for_memory
 from aether.worker import noted_in
+from aether.worker_protocol import NOTHING_NOTED, Loss, Noted, NotedHandler
 from tests.support.supervised import World
 
 NOTED = NotedHandler(kind="account", key="alice", command="deposit", command_id="c1")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aether.config import WORKER_ALIVE, WORKER_JOINED, WORKER_READY, ClusterConfig, WorkerSpec
+from aether.config import ClusterConfig
 from aether.errors import ConfigError
 from aether.supervisor.arguments import options_from
 from aether.supervisor.notify import notify, watchdog_s
@@ -19,6 +19,7 @@ from aether.supervisor.options import RunOptions
 from aether.supervisor.run import silent_kill_s
 from aether.supervisor.state import SupervisorConfig
 from aether.system.lifeline import Lifeline
+from aether.worker_protocol import WORKER_ALIVE, WORKER_JOINED, WORKER_READY, WorkerSpec
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
 options = st.builds(

@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 
 from aether import Model
-from aether.config import WorkerSpec
 from aether.core.cluster.membership import decode_lease
 from aether.errors import Unavailable
 from aether.memory.connection import InMemoryConnection
@@ -18,6 +17,7 @@ from aether.memory.server import InMemoryServer
 from aether.memory.transport import InMemoryTransport
 from aether.ports import Subscription
 from aether.worker import Worker, WorkerSettings
+from aether.worker_protocol import WorkerSpec
 from tests.support.actors import Account, model
 from tests.support.members import BLIND, FAST, SHARDS, soon
 from tests.support.stepping import Stepping
