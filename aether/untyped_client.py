@@ -144,6 +144,8 @@ class UntypedClient:
         *,
         deadline_s: float | None = None,
         command_id: str | None = None,
+        caller: str = "",
+        traceparent: str = "",
     ) -> Receipt:
         """Store a command that some worker runs once it can; returns when it is on the disk.
 
@@ -155,8 +157,9 @@ class UntypedClient:
             raise InvalidCommand(f"a command id is 1-{COMMAND_ID_CHARS_MAX} characters", path="command_id")
         chosen, inbox = command_id or self._new_id(), self._node.inbox
         tell = Tell(
-            kind=actor_id.kind, key=actor_id.key, command=command, args=Raw(args), id=chosen, correlationid=chosen
-        )
+            kind=actor_id.kind, key=actor_id.key, command=command, args=Raw(args), id=chosen, correlationid=chosen,
+            caller=caller, traceparent=traceparent,
+        )  # fmt: skip
         payload, message_id = encode_tell(tell), encode_token(f"{actor_id}/{chosen}")
         shard = shard_of(actor_id, self._node.shards)
         patience = self._patience(f"the tell to {actor_id}", deadline_s, "stored")

@@ -16,7 +16,6 @@ from msgspec.json import Decoder
 from aether.errors import DeadlineExceeded, InvalidCommand, UnknownCommand, nothing_stored
 from aether.gateway.access import Role
 from aether.gateway.config import GatewayConfig
-from aether.gateway.problems import HttpProblem
 from aether.gateway.requests import Options, Wishes, arguments_of, query_of, read_body, wishes_of
 from aether.gateway.routes import Exchange, Handler, Route, not_found
 from aether.ids import ActorId
@@ -88,8 +87,30 @@ class ActorRoutes:
         )
         args = arguments_of(body, exchange.headers)
         if wishes.respond_async and not declared.query:
-            raise HttpProblem(501, "commands that are not waited for are not supported yet", preference="respond-async")
+            await self._tell(actor_id, declared, args, wishes, exchange)
+            return
         await self._call(actor_id, declared, args, wishes, exchange)
+
+    async def _tell(
+        self, actor_id: ActorId, declared: DeclaredCommand, args: bytes, wishes: Wishes, exchange: Exchange
+    ) -> None:
+        """Have a command stored, and answer when it is; arguments are checked here, as nobody waits for the actor."""
+        declared.decode_args(args)
+        receipt = await self._client.tell(
+            actor_id,
+            declared.name,
+            args,
+            deadline_s=wishes.deadline_s or self._config.deadline_s,
+            command_id=wishes.command_id,
+            caller=exchange.caller,
+            traceparent=wishes.traceparent,
+        )
+        told = {
+            "id": {"kind": actor_id.kind, "key": actor_id.key},
+            "command_id": receipt.command_id,
+            "sequence": receipt.sequence,
+        }
+        await exchange.answer(orjson.dumps(told), status=202, Preference_Applied="respond-async")
 
     async def _get(self, actor_id: ActorId, declared: DeclaredCommand, exchange: Exchange) -> None:
         args = self._query_arguments(actor_id.kind, declared.name, query_of(exchange.scope))

@@ -125,7 +125,11 @@ class _Whole:
             **_words(declared["description"], f"The command {command} of {kind}."),
             "parameters": parameters,
             **({"requestBody": body} if args.get("properties") else {}),
-            "responses": {"200": self._answer(declared), **self._errors(*_OFTEN, "409")},
+            "responses": {
+                "200": self._answer(declared),
+                **({} if declared["query"] else {"202": _RECEIPT}),
+                **self._errors(*_OFTEN, "409"),
+            },
         }
 
     def _query(self, kind: str, command: str, declared: Mapping[str, Any]) -> Json:
@@ -162,16 +166,11 @@ class _Whole:
         )
 
     def _state(self, kind: str, actor: Mapping[str, Any]) -> Json:
-        identity = {
-            "type": "object",
-            "required": ["kind", "key"],
-            "properties": {"kind": {"type": "string"}, "key": {"type": "string"}},
-        }
         found = {
             "type": "object",
             "required": ["id", "version", "state", "position"],
             "properties": {
-                "id": identity,
+                "id": _IDENTITY,
                 "version": {"type": "integer"},
                 "state": placed(actor["state"], self._names),
                 "position": {"type": "integer"},
@@ -326,7 +325,23 @@ _KEY: Json = {
     "description": "The actor's key: 1-200 bytes of UTF-8, percent-encoded.",
     "schema": {"type": "string", "minLength": 1},
 }
-_PREFER = _header("Prefer", "`wait=N`: the deadline in seconds, at most 60.")
+_IDENTITY: Json = {
+    "type": "object",
+    "required": ["kind", "key"],
+    "properties": {"kind": {"type": "string"}, "key": {"type": "string"}},
+}
+_RECEIPT = _json_response(
+    "The command is on the disk and will be carried out; as `Prefer: respond-async` asks.",
+    {
+        "type": "object",
+        "required": ["id", "command_id", "sequence"],
+        "properties": {"id": _IDENTITY, "command_id": {"type": "string"}, "sequence": {"type": "integer"}},
+    },
+)
+_PREFER = _header(
+    "Prefer",
+    "`wait=N`: the deadline in seconds, at most 60. `respond-async`: answer when a command is stored, not carried out.",
+)
 _IDEMPOTENCY_KEY = _header(
     "Idempotency-Key",
     "The command's id: the same request with the same key has one effect and one answer.",

@@ -50,6 +50,7 @@ STATUS: Mapping[type[AetherError], int] = {
 }
 
 _SILENT: Mapping[type[AetherError], str] = {
+    DeadlineExceeded: "the deadline has passed",
     ActorFailed: "the actor's handler failed and nothing of the command was stored; the worker's log says why",
     Unavailable: "no answer can be had now, and nothing was done; send the same request again",
     ClientUnusable: "the gateway is stopping; send the same request again",

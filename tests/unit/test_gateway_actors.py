@@ -221,3 +221,26 @@ async def test_a_trace_is_passed_on_to_the_events(one: Served) -> None:
     await one.http.post("/actors/account/alice/deposit", json={"amount": 1}, headers={"traceparent": "nonsense"})
     events = (await one.http.get("/actors/account/alice/history")).json()
     assert [event.get("traceparent", "") for event in events] == [trace, ""]
+
+
+async def test_a_command_that_nobody_waits_for_is_stored_and_carried_out_once(one: Served) -> None:
+    later = {"Prefer": "respond-async", "Idempotency-Key": "later-1"}
+    for _ in range(2):
+        answer = await one.http.post("/actors/account/alice/deposit", json={"amount": 4}, headers=later)
+        assert (answer.status_code, answer.headers["preference-applied"]) == (202, "respond-async")
+        told = answer.json()
+        assert (told["id"], told["command_id"]) == ({"kind": "account", "key": "alice"}, "later-1")
+    async with one.http.stream("GET", "/events?after=0&kind=account") as events:
+        async for line in events.aiter_lines():
+            if line.startswith("data: "):
+                break
+    await one.http.post(
+        "/actors/account/alice/deposit", json={"amount": 3}, headers={"Prefer": "respond-async, wait=5"}
+    )
+    while (await one.http.get("/actors/account/alice")).json()["state"]["balance"] < 7:
+        pass
+    assert (await one.http.get("/actors/account/alice")).json()["state"] == {"balance": 7, "deposits": 2}
+    refused = await one.http.post("/actors/account/alice/deposit", json={"amount": -4}, headers=later)
+    assert (refused.status_code, refused.json()["path"]) == (422, "amount")
+    asked = await one.http.post("/actors/account/alice/statement", headers={"Prefer": "respond-async"})
+    assert (asked.status_code, asked.json()["value"]) == (200, 7), "a query is answered"
