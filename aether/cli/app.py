@@ -17,6 +17,7 @@ from aether.cli.model_commands import check_command, draw_command, schema_comman
 from aether.cli.pool_commands import drop_snapshots_command, ps_command, repair_command, top_command
 from aether.cli.project import create_project, next_steps
 from aether.cli.run_command import run_command
+from aether.cli.supervisor_commands import reload_command, stop_command
 from aether.system.environment import current_directory, is_compiled
 
 # Plain help: examples keep their line breaks, and a pipe gets text.
@@ -64,6 +65,8 @@ _COMMANDS: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("tail", help_texts.TAIL, tail_command),
     ("ps", help_texts.PS, ps_command),
     ("top", help_texts.TOP, top_command),
+    ("reload", help_texts.RELOAD, reload_command),
+    ("stop", help_texts.STOP, stop_command),
     ("repair", help_texts.REPAIR, repair_command),
 )
 for _name, _help, _command in _COMMANDS:

@@ -135,6 +135,26 @@ one JSON object a line, with every command.
 Times are estimated from histograms: half of the commands took at most p50, 95 in 100 at most p95.
 """
 
+RELOAD = """Restart the workers of this directory's pool with fresh code, one by one.
+
+\b
+  aether reload
+  aether reload --namespace bank --data-dir /var/lib/bank
+
+It signals (HUP) the supervisor that was started with this data directory, on this machine, and no other process. It
+does not wait: the supervisor's log and aether ps say how it goes. Code that does not load changes nothing.
+"""
+
+STOP = """Drain this directory's pool and end it.
+
+\b
+  aether stop
+  aether stop --timeout 0           # do not wait
+
+It signals (TERM) the supervisor that was started with this data directory, on this machine, and no other process, and
+waits until it has ended. Exits 3 when it has not.
+"""
+
 REPAIR = """Change the settings of a namespace's streams and buckets that are not as Aether needs them.
 
 Workers refuse such a namespace and never change it. Each setting that was wrong is printed as one JSON object per line.

@@ -11,6 +11,7 @@ from aether.cli.exits import EXIT_DONE, EXIT_REFUSED
 from aether.cli.target import Asked
 from aether.errors import InvalidCommand
 from aether.ids import ActorId, check_kind
+from aether.system.running_supervisor import running_supervisors
 
 
 def ps_command(
@@ -27,7 +28,10 @@ def ps_command(
     asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, None)
     namespace_found, found = pool.in_pool(cli, target, loaded, pool.overview)
-    render.write_overview(namespace_found, found, shards=shards, table=cli.terminal and not json_lines)
+    supervisors = [one.pid for one in running_supervisors(data_dir, namespace_found)]
+    render.write_overview(
+        namespace_found, found, shards=shards, table=cli.terminal and not json_lines, supervisors=supervisors
+    )
 
 
 def top_command(

@@ -93,8 +93,10 @@ def write_history(title: str, events: Iterable[Event]) -> None:
     _print(table, title)
 
 
-def write_overview(namespace: str, found: Overview, *, shards: bool, table: bool) -> None:
-    """The workers, or the shards, as a table or as JSON, one per line."""
+def write_overview(
+    namespace: str, found: Overview, *, shards: bool, table: bool, supervisors: Sequence[int] = ()
+) -> None:
+    """The workers, or the shards, as JSON, one per line, or as a table below the supervisors of this directory."""
     rows = [_shard_row(one) for one in found.shards] if shards else found.members
     if not table:
         for row in rows:
@@ -102,6 +104,7 @@ def write_overview(namespace: str, found: Overview, *, shards: bool, table: bool
         return
     count = len(found.members)
     title = f"namespace {namespace}: {count} worker{'s' * (count != 1)}, {_shards_in_words(found.shards)}"
+    title += "".join(f", supervisor here: process {pid}" for pid in supervisors)
     _write_rows(title, rows, _SHARD_COLUMNS if shards else _MEMBER_COLUMNS)
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from aether.errors import ConfigError
 from aether.names import encode_token
 from aether.system.environment import boot_id, host_name, lock_file, make_directory
+from aether.system.running_supervisor import NODES_DIRECTORY, record_supervisor
 
 ID_FILE = "node.id"
-NODES_DIRECTORY = "nodes"
 NAME_BYTES_MAX = 128
 LOCK_WAIT_S = 2.0
 """How long a predecessor that is just dying may hold the lock."""
@@ -54,7 +54,8 @@ def claim_node(
         name = given or f"{host_name()}-{_id_of(directory)}"
         locks = directory / NODES_DIRECTORY / namespace
         locks.mkdir(parents=True, exist_ok=True)
-        lock_fd = _lock(locks / _file_name(name), lock_wait_s)
+        lock_path = locks / _file_name(name)
+        lock_fd = _lock(lock_path, lock_wait_s)
     except (ConfigError, OSError):
         return NodeClaim(given or f"{host_name()}-{_new_id()}")
     if lock_fd is None:
@@ -63,6 +64,7 @@ def claim_node(
             "this one another --node or another --data-dir",
             setting="node",
         )
+    record_supervisor(lock_path)
     return NodeClaim(name, lock_fd, _claim_of(lock_fd))
 
 

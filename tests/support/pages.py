@@ -111,8 +111,9 @@ class Reader:
             command = command.replace(found, instead)
         if command.startswith("aether run "):
             self._start(shlex.split(command)[2:])
-        elif command.startswith("pkill -HUP "):
-            self._reload()
+        elif command == "aether reload":
+            self._run(command, lambda printed: matches(output, printed), output)
+            self._await_reload()
         else:
             self._run(command, lambda printed: matches(output, printed), output)
 
@@ -126,9 +127,8 @@ class Reader:
         self._pool.wait_for(READY)
         self._ready = 1
 
-    def _reload(self) -> None:
+    def _await_reload(self) -> None:
         assert self._pool is not None
-        self._pool.reload()
         self._ready += 1
         self._pool.wait_for(READY, self._ready)
 

@@ -80,7 +80,7 @@ def test_what_a_power_cut_leaves_of_an_id_is_replaced_by_one(tmp_path: Path, lef
 def test_any_text_is_a_name_and_stays_in_its_directory(first: str, second: str) -> None:
     with tempfile.TemporaryDirectory() as directory:
         claims = [claim_node(Path(directory), "bank", name, lock_wait_s=0) for name in {first, second}]
-        files = [path for path in Path(directory).rglob("*") if path.is_file()]
+        files = list(Path(directory).rglob("*.lock"))
         assert {path.parent for path in files} == {Path(directory).resolve() / "nodes" / "bank"}
         assert len(files) == len(claims)
         release(*claims)
@@ -126,7 +126,7 @@ def test_a_copied_directory_has_the_same_name_and_another_claim(tmp_path: Path) 
 
 def test_who_removes_the_lock_of_a_living_supervisor_does_not_get_its_claim(tmp_path: Path) -> None:
     first = claim_node(tmp_path, "bank", "mine")
-    (lock,) = (tmp_path / "nodes" / "bank").iterdir()
+    (lock,) = (tmp_path / "nodes" / "bank").glob("*.lock")
     lock.unlink()
     second = claim_node(tmp_path, "bank", "mine", lock_wait_s=0)
     assert second.claim != first.claim
