@@ -25,6 +25,7 @@ from benchmarks.open_loop import open_loops
 from benchmarks.replay import replay
 from benchmarks.scaling import scaling
 from benchmarks.suite import Benchmark, Settings
+from benchmarks.tells import tells
 from benchmarks.throughput import SYNC, alike, durable, throughput
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "durable": durable,
     "alike": alike,
     "hot": hot,
+    "tells": tells,
     "activation": activation,
     "replay": replay,
     "memory": memory,
