@@ -75,7 +75,9 @@ async def credits_on(side: AetherSide, contestant: str, senders: int, pairs: int
 
 async def applied(side: AetherSide, contestant: str, count: int) -> None:
     """Wait until so many tells are applied."""
-    while contestant == AETHER and (await side.client.metrics()).sum().value(APPLIED) < count:
+    if contestant != AETHER:
+        return
+    while (await side.client.metrics()).sum().value(APPLIED) < count:  # noqa: ASYNC110 - the pool makes progress
         await asyncio.sleep(LOOK_EVERY_S)
 
 

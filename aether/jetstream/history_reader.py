@@ -97,6 +97,15 @@ async def until_durable(durability: Durability, position: Position) -> None:
         raise Unavailable(f"whether it is on the disk is not known: {why_not}")
 
 
+async def until_written(durability: Durability, position: Position) -> None:
+    """The same for what was stored just now: it takes a sync of its own time."""
+    durable: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    durability.after_write(position, lambda why_not: set_once(durable, why_not))
+    why_not = await durable
+    if why_not:
+        raise Unavailable(f"whether it is on the disk is not known: {why_not}")
+
+
 async def durable(found: AsyncIterator[list[StoredCommit]], durability: Durability) -> AsyncIterator[StoredCommit]:
     """The commits of what was read, each once it is on the disk. Raises like `until_durable`."""
     async for batch in found:

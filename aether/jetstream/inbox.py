@@ -25,7 +25,7 @@ from aether.jetstream.api import (
 from aether.jetstream.connection.headers import MESSAGE_ID, expected_elsewhere_head, expected_head
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.session import NatsSession
-from aether.jetstream.history_reader import until_durable
+from aether.jetstream.history_reader import until_durable, until_written
 from aether.names import CLIENT_SOURCE, Names
 from aether.ports import Durability, InboxBatch, InboxMessage, StoredCommit, Subscription
 from aether.tells import SENDS_MARK
@@ -66,7 +66,7 @@ class JetStreamInbox:
         if sequence is None:
             return None
         if self.durability is not None:
-            await until_durable(self.durability, Position(sequence))
+            await until_written(self.durability, Position(sequence))
         if self._connection.session is not session:
             raise Unavailable("the connection was lost meanwhile")
         self._claims[shard] = (sequence, session)
@@ -180,7 +180,7 @@ class JetStreamInbox:
         sequence = await write(self._connection, self._names.tell(target, CLIENT_SOURCE), payload, head)
         assert sequence is not None, "nothing was expected"
         if self.durability is not None:
-            await until_durable(self.durability, Position(sequence))
+            await until_written(self.durability, Position(sequence))
         return sequence
 
     def _is_claimed(self, shard: int, mark: int) -> bool:

@@ -16,6 +16,7 @@ import pytest
 
 import aether
 from tests.support.jetstream import fresh_namespace
+from tests.support.nats_cluster import NatsCluster
 from tests.support.nats_server import NatsServer
 from tests.support.pool import Pool
 from tests.support.raw_history import RawEvent, raw_events
@@ -148,3 +149,23 @@ async def test_a_server_that_dies_neither_loses_nor_repeats_a_transfer(sync: str
             found, count = await settled(payments, server.url, namespace)
             assert found == ""
             assert count > 500
+
+
+async def test_a_leader_that_dies_neither_loses_nor_repeats_a_transfer() -> None:
+    namespace = fresh_namespace()
+    async with NatsCluster() as cluster:
+        await cluster.ready()
+        options = ["--nats", cluster.url, "--namespace", namespace, "--replicas", "3"]
+        with Pool(MODEL, "--workers", "2", *options) as pool:
+            async with paying(cluster.url, namespace) as payments:
+                await payments.until_acknowledged(100)
+                for stream in (f"AETHER_{namespace}_INBOX", f"AETHER_{namespace}"):
+                    leader = await cluster.leader(stream)
+                    leader.kill()
+                    await payments.until_acknowledged(100)
+                    await cluster.restart(leader)
+                    await cluster.caught_up(stream)
+            found, count = await settled(payments, cluster.url.split(",")[0], namespace)
+            assert found == ""
+            assert count > 300
+            assert pool.process.poll() is None
