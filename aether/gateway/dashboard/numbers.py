@@ -24,8 +24,8 @@ INTERVAL_S = 2.0
 ASK_AFTER_S = 1.5
 """A reading this old is followed by another one."""
 
-KEPT = 151
-"""Readings kept: five minutes."""
+KEPT = 91
+"""Readings kept: three minutes."""
 
 STALE_S = 8.0
 """An older reading is not shown: a new one is waited for."""

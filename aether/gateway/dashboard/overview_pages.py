@@ -107,7 +107,7 @@ def _chart(
 ) -> dict[str, Any]:
     drawn = [Line(name, colour, [None if one is None else of(one) for one in found]) for name, colour, of in lines]
     now = [(line.name, line.colour, _said(line.values[-1], unit)) for line in drawn]
-    label = f"{title} over five minutes; now " + ", ".join(f"{name} {text}" for name, _, text in now)
+    label = f"{title} over three minutes; now " + ", ".join(f"{name} {text}" for name, _, text in now)
     picture: Markup = chart(drawn, unit, label)
     return {"title": title, "picture": picture, "now": now}
 

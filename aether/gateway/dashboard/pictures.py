@@ -7,6 +7,7 @@ text says. A picture is drawn from what was measured, and a while without a meas
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from markupsafe import Markup, escape
 
@@ -81,10 +82,13 @@ def chart(lines: Sequence[Line], unit: str, label: str) -> Markup:
     most = max((value for line in lines for value in line.values if value is not None), default=0.0)
     top = ceiling(most)
     drawn = Markup("").join(
-        Markup('<path class="line {}" d="{}"/>').format(line.colour, _path(line.values, top)) for line in lines
+        Markup('<path class="area {0}" d="{1}"/><path class="line {0}" d="{2}"/>').format(
+            line.colour, _path(line.values, top, area=True), _path(line.values, top)
+        )
+        for line in lines
     )
     grid = Markup("").join(
-        Markup('<path class="grid" d="M0 {y}H{width}"/><text x="{width}" y="{above}">{text}</text>').format(
+        Markup('<path class="grid" d="M0 {y}H{width}"/><text x="0" y="{above}">{text}</text>').format(
             y=_short(FLOOR - share * HIGH),
             width=WIDE,
             above=_short(FLOOR - 3 - share * HIGH),
@@ -153,18 +157,19 @@ def _point(radius: float, angle: float) -> str:
     return f"{110 + radius * math.sin(angle):.2f} {110 - radius * math.cos(angle):.2f}"
 
 
-def _path(values: Sequence[float | None], top: float) -> str:
+def _path(values: Sequence[float | None], top: float, *, area: bool = False) -> str:
+    """The line through the values, or the area below it: a piece for each stretch without a gap."""
     step = WIDE / max(1, len(values) - 1)
-    path, pen_down = [], False
-    for place, value in enumerate(values):
-        if value is None:
-            pen_down = False
-            continue
-        x, y = place * step, FLOOR - HIGH * value / top
-        path.append(f"{'L' if pen_down else 'M'}{_short(x)} {_short(y)}")
-        if not pen_down and (place + 1 == len(values) or values[place + 1] is None):
-            path.append("h.1")
-        pen_down = True
+    points = [
+        None if value is None else (place * step, FLOOR - HIGH * value / top) for place, value in enumerate(values)
+    ]
+    path = []
+    for measured, stretch in groupby(points, lambda point: point is not None):
+        if measured:
+            piece = [f"{_short(point[0])} {_short(point[1])}" for point in stretch if point is not None]
+            line = "L".join(piece) if len(piece) > 1 else f"{piece[0]}h.1"
+            first, last = piece[0].partition(" ")[0], piece[-1].partition(" ")[0]
+            path.append(f"M{first} {FLOOR}L{line}L{last} {FLOOR}Z" if area else f"M{line}")
     return "".join(path)
 
 

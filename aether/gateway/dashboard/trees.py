@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from msgspec.json import encode
+from msgspec.json import encode, format
 
 NODES_MAX = 250
 """Nodes of one tree."""
@@ -121,7 +121,7 @@ def difference(before: Any, after: Any) -> Difference:
 
 def shown(value: Any) -> str:
     """A value as short JSON."""
-    text = encode(value).decode()
+    text = format(encode(value), indent=0).decode()
     if len(text) <= TEXT_CHARS_MAX:
         return text
     return f"{text[:TEXT_CHARS_MAX]}… ({len(text):,} characters)"

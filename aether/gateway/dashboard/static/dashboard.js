@@ -123,7 +123,7 @@ function events(body) {
     time.dateTime = event.time;
     const link = element("a", `${kind}/${key}`);
     link.href = `${actorPage}?${new URLSearchParams({ kind, key, version: event.id })}`;
-    const text = JSON.stringify(event.data);
+    const text = JSON.stringify(event.data, null, 1).replace(/\n\s*/g, " ").replace(/^([{[]) | ([}\]])$/g, "$1$2");
     cell(row, time);
     cell(row, link);
     cell(row, event.id, "n");
