@@ -41,7 +41,7 @@ CONTRAST = """() => {
 
 def chromium() -> str:
     """Where it is. Skips the test when it is not installed, but for continuous integration, which installs it."""
-    found = shutil.which("chromium")
+    found = shutil.which("chromium") or shutil.which("google-chrome")
     if found is None:
         assert not os.environ.get("CI"), "chromium is not installed: apt-get install chromium"
         pytest.skip("chromium is not installed: apt-get install chromium")

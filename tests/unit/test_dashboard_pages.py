@@ -90,6 +90,18 @@ async def test_a_long_history_comes_in_pages_and_any_version_is_near(one: Served
         ) is (version > 0)
 
 
+async def test_a_page_of_a_history_may_begin_within_a_commit(one: Served) -> None:
+    account = one.pool.client.actor(Account, "pairs")
+    for _ in range(15):
+        await account.deposit_twice(1, 2)
+    await account.deposit(1)
+    text = (await one.http.get("/ui/actor?kind=account&key=pairs")).text
+    shown = [int(found) for found in re.findall(r'<span class="version">(\d+)</span>', text)]
+    assert shown == list(range(31, 11, -1)), "the first of these is the second event of its commit"
+    assert "<del>16</del>" in text
+    assert "<ins>18</ins>" in text
+
+
 @pytest.mark.parametrize("key", ["a/b", "..", "%2F", "🛩 x", "<b>&'\"", "a?b#c", " ", "a+b"])
 async def test_every_key_has_a_page(one: Served, key: str) -> None:
     await one.pool.client.actor(Account, key).deposit(7)

@@ -11,7 +11,7 @@ from aether.gateway.actors import cursor_of, read_cursor
 from aether.untyped_client import SHARDS_LISTED_AT_ONCE, UntypedClient
 
 PAGE_KEYS = 60
-SEARCH_S = 0.15
+SEARCH_S = 0.1
 """How long one page may search before it shows what it has found, seconds."""
 
 
