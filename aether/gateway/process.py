@@ -6,6 +6,7 @@ Called once, from the main thread of a process that then exits.
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import Mapping
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from aether.gateway.access import Access
     from aether.gateway.server import Address
 
+DESCRIPTORS_BESIDE = 128
+"""Descriptors that a gateway needs beside those of its connections."""
+
 log = logging.getLogger("aether.gateway")
 
 
@@ -52,6 +56,7 @@ def run_gateway(options: GatewayOptions) -> int:
     except (ConfigError, ModelError) as error:
         log.error("the configuration cannot work: %s", error)
         return EXIT_CONFIGURATION
+    _allow_descriptors(plan.server.connections_max + DESCRIPTORS_BESIDE)
     set_process_name("aether-gateway", f"aether: gateway {plan.namespace}")
     if options.fd is not None:  # a supervisor's: the terminal's signals are its business
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
@@ -125,6 +130,16 @@ async def _serve(plan: _Plan, *, signals_of_terminal: bool) -> None:
         url = url_of(plan.listening)
         log.info("serving at %s", url, extra={"namespace": plan.namespace, "pid": os.getpid()})
         await Server(gateway, plan.server, signals).serve([plan.listening])
+
+
+def _allow_descriptors(wanted: int) -> None:
+    """Let this process have so many descriptors, or as many as the system allows: shells often allow 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    elif most < wanted:
+        log.warning("fewer connections than asked for can be open", extra={"descriptors": hard, "wanted": wanted})
 
 
 def _address_of(text: str) -> "Address":

@@ -65,6 +65,9 @@ def test_curl_calls_an_actor(own_server: NatsServer, namespace: str) -> None:
         assert json.loads(curl(f"{url}/actors/account/alice/statement"))["value"] == 10
         assert json.loads(curl(f"{url}/actors/account")) == {"keys": ["alice"], "cursor": None}
         assert json.loads(curl(f"{url}/healthz")) == {"status": "ok"}
+        limits = Path(f"/proc/{gateway_of(pool)[1]}/limits").read_text()
+        soft, hard = re.findall(r"Max open files +(\d+) +(\d+)", limits)[0]
+        assert int(soft) >= min(4_096, int(hard)), "as many connections as it bears can be open"
         assert json.loads(curl(f"{url}/readyz")) == {"status": "ok"}
         refused = curl("-o", "-", "-w", "%{http_code}", "-H", "Host: evil.example", f"{url}/actors/account")
         assert refused.endswith("421")

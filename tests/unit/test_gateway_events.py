@@ -158,6 +158,26 @@ async def test_filters_select_and_ids_go_on_over_what_they_leave_out() -> None:
             assert (refused.status_code, refused.json()["path"]) == (422, path)
 
 
+async def test_the_past_is_read_once_also_where_nothing_of_it_is_selected(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served() as one:
+        await one.pool.client.actor("notebook", "alice").note("then")
+        await deposit(one, "alice", 1, 2, 3)
+        client = one.pool.client.untyped
+        stored, reads = client.stored, list[object]()
+
+        def counted(*asked: Any) -> Any:
+            reads.append(asked)
+            return stored(*asked)
+
+        monkeypatch.setattr(client, "stored", counted)
+        async with reading(one, "?kind=notebook&after=0") as reader:
+            await reader.take(1)
+            await deposit(one, "bob", 4)
+            await one.pool.client.actor("notebook", "bob").note("now")
+            assert [said.data["data"]["line"] for said in await reader.take(1)] == ["now"]
+        assert reads == [(0, 4, "notebook", None)]
+
+
 async def test_system_events_are_left_out_unless_asked_for() -> None:
     async with served() as one:
         actor = one.pool.client.actor("account", "alice", command_id="mine")
