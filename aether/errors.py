@@ -36,7 +36,8 @@ class Rejected(AetherError):
 class InvalidCommand(AetherError):
     """The input cannot be a command: wrong type, missing or extra argument, out of bounds, too large, or expired form.
 
-    `path` names the field (`amount`, `lines[2].price`), or is empty when the whole is meant.
+    `path` names the field (`amount`, `lines[2].price`), or is empty when the whole is meant. The text of the
+    error begins with it.
     """
 
     code = "invalid_command"
@@ -44,6 +45,9 @@ class InvalidCommand(AetherError):
     def __init__(self, message: str, path: str = "", **details: Any) -> None:
         super().__init__(message, path=path, **details)
         self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
 
 
 class UnknownActor(AetherError):

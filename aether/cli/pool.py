@@ -7,7 +7,7 @@ import asyncio
 import logging
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
@@ -92,11 +92,18 @@ def in_pool(
 @asynccontextmanager
 async def _reach(outside: CliContext, target: Target, model: LoadedModel | None) -> AsyncIterator[Reached]:
     try:
-        async with asyncio.timeout(target.timeout_s) as limit, outside.open_client(target) as client:
-            yield Reached(client, limit, model)
+        async with asyncio.timeout(target.timeout_s) as limit, AsyncExitStack() as stack:
+            yield Reached(await _opened(outside, target, stack), limit, model)
     except TimeoutError:
         text = f"no answer from the pool at {target.connection.shown_url} within {target.timeout_s:g} s"
         raise Unavailable(text, namespace=target.namespace) from None
+
+
+async def _opened(outside: CliContext, target: Target, stack: AsyncExitStack) -> CliClient:
+    try:
+        return await stack.enter_async_context(outside.open_client(target))
+    except Unavailable as error:
+        raise Unavailable(f"{error.message}{target.unreachable_hint}", **error.details) from None
 
 
 async def call(

@@ -10,7 +10,8 @@ from pathlib import Path
 from aether.config import CallConfig, ConnectionConfig, from_environment
 from aether.errors import InvalidCommand
 from aether.names import check_namespace
-from aether.system.environment import DATA_DIRECTORY_DEFAULT, namespace_of, nats_url
+from aether.system.environment import DATA_DIRECTORY_DEFAULT, URL_VARIABLE, namespace_of, nats_url, recorded_url
+from aether.system.running_supervisor import running_supervisors
 from aether.wire import DEADLINE_AHEAD_MAX_S
 
 
@@ -31,6 +32,8 @@ class Target:
     connection: ConnectionConfig
     calls: CallConfig
     namespace: str | None
+    unreachable_hint: str = ""
+    """What to say when there is no server: which pool was looked for, and where."""
 
     @property
     def timeout_s(self) -> float:
@@ -55,4 +58,14 @@ def find_target(asked: Asked, variables: Mapping[str, str], model_name: str | No
         connection=from_environment(ConnectionConfig, variables, url=url),
         calls=from_environment(CallConfig, variables, deadline_s=timeout_s),
         namespace=None if namespace is None else check_namespace(namespace),
+        unreachable_hint="" if asked.nats is not None or variables.get(URL_VARIABLE) else _hint(asked.data_dir),
     )
+
+
+def _hint(data_dir: Path) -> str:
+    running = ", ".join(f"{one.namespace} (process {one.pid})" for one in running_supervisors(data_dir))
+    if running:
+        return f"; the pool of {data_dir}, {running}, is still starting, or its server is away: try again in a moment"
+    if recorded_url(data_dir) is not None:
+        return f"; the pool of {data_dir} does not run now: start it with `aether run`"
+    return f"; there is no pool's data in {data_dir} here: go to the pool's directory, or give --data-dir or --nats"

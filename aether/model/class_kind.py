@@ -162,7 +162,7 @@ def checked_kind(kind: Any, place: Place) -> str:
     try:
         check_kind(kind)
     except (InvalidCommand, TypeError) as error:
-        raise place.error(f"{error}; name it with `kind=`") from None
+        raise place.error(f"{getattr(error, 'message', error)}; name it with `kind=`") from None
     return str(kind)
 
 

@@ -27,7 +27,7 @@ _NULL = b"null"
 class Arguments:
     """How a command's arguments bind and convert. On the wire they are always one JSON object by name.
 
-    `positional` are the wire names that may be given by place, in order; `names` maps each name a caller may use to its
+    `positional` are the wire names that may be positional, in order; `names` maps each name a caller may use to its
     name on the wire.
     """
 
@@ -43,7 +43,9 @@ class Arguments:
         """Bind, validate and encode. Raises `InvalidCommand` with the path of the argument."""
         if len(args) > len(self.positional):
             most, place = len(self.positional), f"[{len(self.positional)}]"
-            raise InvalidCommand(f"{self.command} takes {most} arguments by place, {len(args)} were given", path=place)
+            takes = f"{most} positional argument{'s' * (most != 1)}"
+            given = f"{len(args)} {'was' if len(args) == 1 else 'were'} given"
+            raise InvalidCommand(f"{self.command} takes {takes}, {given}", path=place)
         bound = dict(zip(self.positional, args, strict=False))
         for name, value in kwargs.items():
             wire_name = self.names.get(name)

@@ -84,12 +84,13 @@ class Watchdog:
                 self._log_silence(now_s - since_s, stood_still=now_s - looked_s > self._silent_s)
 
     def _log_silence(self, silent_s: float, stood_still: bool) -> None:
-        fields = {
-            **self._doing(),
-            "at": _place(sys._current_frames().get(self._watched)),
-            "silent_s": f"{silent_s:.3f}",
-        }
-        if stood_still:  # no handler need be at fault: the process was stopped, or the machine is short of CPU
+        doing = self._doing()
+        where = {"at": _place(sys._current_frames().get(self._watched)), "silent_s": f"{silent_s:.3f}"}
+        fields = {**doing, **where}
+        if stood_still and "actor" not in doing:  # what ran last has ended, and is not to be searched for the fault
+            text = "the whole process stood still while no handler ran: stopped, without CPU, or in a call of C"
+            log.warning(text, extra=where)
+        elif stood_still:  # no handler need be at fault
             log.warning("the whole process stood still: stopped, without CPU, or in a call of C", extra=fields)
         else:
             log.warning("the event loop is silent: something blocks it", extra=fields)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shlex
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from aether.errors import DeadlineExceeded, Overloaded
+from aether.errors import DeadlineExceeded, Overloaded, Unavailable
 from aether.ids import Position
 from aether.supervisor.arguments import options_from
 from aether.supervisor.options import RunOption, RunOptions, run_options
+from aether.system.node_claim import claim_node
 from aether.wire import Event, instant, new_event
 from tests.support.command_line import DEPOSIT, SCHEMA, Pool, Ran, Run, runner, stored
 
@@ -361,3 +363,20 @@ def test_a_sample_says_that_there_is_more_and_a_kind_can_be_left_out(run: Run) -
 def test_a_history_is_json_on_a_terminal_too_when_asked(run: Run) -> None:
     lines = run("history", "account", "alice", "--json", terminal=True).out.splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["1", "2", "3"]
+
+
+def test_a_server_that_is_not_there_is_told_with_what_was_looked_for(run: Run, tmp_path: Path) -> None:
+    def told(*more: str, **variables: str) -> str:
+        pool = Pool(refusal=Unavailable("NATS cannot be reached at nats://127.0.0.1:4222"))
+        return run("ps", *more, pool=pool, variables=variables).err
+
+    here = ("--data-dir", str(tmp_path))
+    assert f"4222; there is no pool's data in {tmp_path} here: go to the pool's directory" in told(*here)
+    (tmp_path / "nats.url").write_text("nats://127.0.0.1:7777\n")
+    assert f"; the pool of {tmp_path} does not run now: start it with `aether run`" in told(*here)
+    claim = claim_node(tmp_path, "bank", "mine")
+    assert f"; the pool of {tmp_path}, bank (process {os.getpid()}), is still starting" in told(*here)
+    assert claim.lock_fd is not None
+    os.close(claim.lock_fd)
+    for line in (told(*here, "--nats", "nats://h:1"), told(*here, AETHER_NATS_URL="nats://h:1")):
+        assert line == "unavailable: NATS cannot be reached at nats://127.0.0.1:4222\n"

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import time
+from collections.abc import Mapping
 
 import pytest
 
@@ -31,9 +32,14 @@ def searches() -> None:
         length += 1
 
 
-async def silences(block: object, caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+HANDLER = {"actor": "account/a"}
+
+
+async def silences(
+    block: object, caplog: pytest.LogCaptureFixture, doing: Mapping[str, str] = HANDLER
+) -> list[logging.LogRecord]:
     noticed: list[float] = []
-    with caplog.at_level(logging.WARNING), Watchdog(SILENT_S, lambda: {"actor": "account/a"}, noticed.append):
+    with caplog.at_level(logging.WARNING), Watchdog(SILENT_S, lambda: doing, noticed.append):
         await asyncio.sleep(0)
         if callable(block):
             block()
@@ -57,6 +63,15 @@ async def test_a_call_that_keeps_the_interpreters_lock_is_named_when_it_returns(
 ) -> None:
     records = await silences(searches, caplog)
     assert any(record.__dict__.get("actor") == "account/a" for record in records)
+
+
+async def test_a_handler_that_has_ended_is_not_blamed_when_the_process_stood_still(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    records = await silences(searches, caplog, {"after": "overdue of book/1"})
+    still = [record for record in records if "stood still" in record.message]
+    assert all("while no handler ran" in record.message and "after" not in record.__dict__ for record in still)
+    assert still, [record.message for record in records]
 
 
 async def test_a_loop_that_moves_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
