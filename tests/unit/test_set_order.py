@@ -72,7 +72,7 @@ CASES: list[tuple[Any, Any, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("type_", "value", "text"), CASES, ids=lambda one: str(one)[:40])
+@pytest.mark.parametrize(("type_", "value", "text"), CASES, ids=[str(type_) for type_, _, _ in CASES])
 def test_sets_are_sorted_and_mappings_are_not(type_: Any, value: Any, text: str) -> None:
     codec = Codec(type_)
     raw, back = codec.encode_checked(value)
