@@ -172,7 +172,15 @@ def write_board(board: Board) -> None:
         events: Mapping[str, Schema] = actor.get("events", {})
         _add_group(branch, "events", [_event(name, event, board) for name, event in events.items()])
         _add_group(branch, "state", _fields(actor.get("state", {}), board))
+    _add_group(tree, "types", _types(board))
     _print(tree)
+
+
+def _types(board: Board) -> list[Text]:
+    """The types with fields that messages and states are made of, but for the events themselves."""
+    events = {name for actor in board.actors.values() for name in actor.get("events", {})}
+    definitions: Mapping[str, Schema] = board.document.get("$defs", {})
+    return [_event(n, one, board) for n, one in definitions.items() if "properties" in one and n not in events]
 
 
 def _command(name: str, command: Schema, board: Board) -> Text:

@@ -159,7 +159,7 @@ async def local_pool(
         await pool.client.actor(Account, "alice").deposit(10)
         await pool.clock.advance(minutes=15)
         await pool.crash()
-        assert (await pool.client.state(Account, "alice")).state == {"balance": 10}
+        assert (await pool.client.state(Account, "alice")).as_dict() == {"balance": 10}
     """
     if not 1 <= workers <= SHARDS:
         raise ValueError(f"a local pool has 1-{SHARDS} workers, not {workers}")

@@ -174,6 +174,18 @@ def test_model_show_is_a_tree(run: Run) -> None:
     assert run("model", "show", "shop:model").out == TREE.replace("model bank", "model shop")
 
 
+def test_model_show_says_what_the_types_of_fields_are(run: Run) -> None:
+    class Nested(Pool):
+        async def schema(self) -> dict[str, Any]:
+            line = {"title": "Line", "type": "object", "properties": {"item": {"type": "string"}}, "required": ["item"]}
+            colour = {"title": "Colour", "enum": ["blue", "red"]}
+            return {**SCHEMA, "$defs": {**SCHEMA["$defs"], "Line": line, "Colour": colour}}
+
+    shown = run("model", "show", pool=Nested()).out
+    assert shown.endswith("└── types\n    └── Line(item: string)\n")
+    assert shown.count("Deposited(") == 1
+
+
 def test_what_is_no_terminal_gets_whole_lines(run: Run) -> None:
     class Wide(Pool):
         async def schema(self) -> dict[str, Any]:
