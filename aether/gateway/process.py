@@ -138,7 +138,7 @@ def _allow_descriptors(wanted: int) -> None:
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    elif most < wanted:
+    if most < wanted:
         log.warning("fewer connections than asked for can be open", extra={"descriptors": hard, "wanted": wanted})
 
 
