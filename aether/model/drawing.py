@@ -33,13 +33,17 @@ class _Note:
     line: str
     about: str
     colour: str
+    traffic: str = ""
 
 
-def draw(document: Schema) -> str:
-    """The board of what `model.schema()` gave, as an SVG document without references to anything."""
+def draw(document: Schema, traffic: Mapping[tuple[str, str], str] | None = None) -> str:
+    """The board of what `model.schema()` gave, as an SVG document without references to anything.
+
+    `traffic` is a few words for a kind and a command, which its note says at its right edge.
+    """
     parts, y = [_legend()], HEAD
     for kind, actor in document.get("actors", {}).items():
-        lane, height = _lane(str(kind), actor, document, y)
+        lane, height = _lane(str(kind), actor, document, y, traffic or {})
         parts += lane
         y += height
     title = f"Event-storming board of {document.get('model', '')}"
@@ -59,9 +63,14 @@ def _legend() -> str:
     return "".join(found)
 
 
-def _lane(kind: str, actor: Schema, document: Schema, y: int) -> tuple[list[str], int]:
+def _lane(
+    kind: str, actor: Schema, document: Schema, y: int, traffic: Mapping[tuple[str, str], str]
+) -> tuple[list[str], int]:
     """The notes of one kind from a height on, and how high they are together."""
-    left = [_command_note(name, one, document) for name, one in actor.get("commands", {}).items()]
+    left = [
+        _command_note(name, one, document, traffic.get((kind, name), ""))
+        for name, one in actor.get("commands", {}).items()
+    ]
     left.sort(key=lambda note: note.colour == QUERY)
     right = [_event_note(name, one, document) for name, one in actor.get("events", {}).items()]
     fields = _state_lines(actor.get("state", {}), document)
@@ -103,11 +112,17 @@ def _curve(x: int, y: int, to_x: int, to_y: int) -> str:
 
 
 def _sticky(note: _Note, x: int, y: int) -> str:
+    line = _fit(note.line, 16 if note.traffic else 31)
+    traffic = (
+        f'<text x="{x + NOTE_WIDTH - 8}" y="{y + 35}" font-size="11" font-weight="700" text-anchor="end">'
+        f"{escape(note.traffic)}</text>"
+    )
     return (
         f'<g fill="{INK}"><title>{escape(note.about)}</title>'
         f'<rect x="{x}" y="{y}" width="{NOTE_WIDTH}" height="{NOTE_HEIGHT}" rx="3" fill="{note.colour}"/>'
         f'<text x="{x + 10}" y="{y + 18}" font-weight="600">{_fit(note.title, 25)}</text>'
-        f'<text x="{x + 10}" y="{y + 35}" font-size="11" fill-opacity=".75">{_fit(note.line, 33)}</text></g>'
+        f'<text x="{x + 10}" y="{y + 35}" font-size="11" fill-opacity=".75">{line}</text>'
+        f"{traffic if note.traffic else ''}</g>"
     )
 
 
@@ -124,12 +139,12 @@ def _actor_note(kind: str, description: str, fields: Sequence[str], y: int, heig
     )
 
 
-def _command_note(name: str, command: Schema, document: Schema) -> _Note:
+def _command_note(name: str, command: Schema, document: Schema, traffic: str) -> _Note:
     takes = signature_text(command.get("args", {}), document)
     reply = type_text(command.get("reply", True), document)
     line = ", ".join(resolve(command.get("args", {}), document).get("properties", {})) or "no arguments"
     about = f"{name}({takes}) -> {reply}\n{command.get('description', '')}".strip()
-    return _Note(name, line, about, QUERY if command.get("query") else COMMAND)
+    return _Note(name, line, about, QUERY if command.get("query") else COMMAND, traffic)
 
 
 def _event_note(name: str, event: Schema, document: Schema) -> _Note:

@@ -240,3 +240,11 @@ def test_the_overview_stands_still_when_it_is_paused(flights: Flights) -> None:
         shown.on("request", lambda request: asked.append(request.url))
         shown.wait_for_timeout(4_500)
         assert (moment.inner_text(), asked) == (still, [])
+
+
+def test_the_board_has_traffic_while_it_is_open(flights: Flights) -> None:
+    with page(flights.browser, flights.url) as shown:
+        shown.goto("/ui/board")
+        expect(shown.get_by_role("button", name="Pause")).to_be_visible()
+        flights.feed(ROWS + 60, 20)
+        expect(shown.locator(".board svg")).to_contain_text(re.compile(r"\d/s"))

@@ -6,6 +6,8 @@ from urllib.parse import urlencode
 
 import httpx2
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from aether.gateway.access import ByToken, Role
 from aether.gateway.dashboard.browser import own_path
@@ -245,3 +247,21 @@ async def test_a_stream_of_events_is_under_the_cookies_address(guarded: Served) 
 def test_a_sign_in_goes_on_to_own_pages_only(wanted: str) -> None:
     assert own_path(wanted, "/ui") == "/ui/"
     assert own_path("/ui/actor?kind=a&key=b", "/ui") == "/ui/actor?kind=a&key=b"
+
+
+async def test_mounted_in_another_application_it_is_below_its_path(guarded: Served) -> None:
+    around = Starlette(routes=[Mount("/deep er/pool", app=guarded.gateway)])
+    transport = httpx2.ASGITransport(around)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://shop.example") as http:
+        first = await http.get("/deep%20er/pool/ui/actors")
+        assert first.headers["location"].startswith("/deep%20er/pool/ui/sign-in?to=%2Fdeep%2520er%2Fpool%2Fui%2Factors")
+        form = read_page((await http.get(first.headers["location"])).text).form("sign-in")
+        assert form.action == "/deep%20er/pool/ui/sign-in"
+        headers = {"Origin": "http://shop.example"}
+        signed = await http.post(form.action, data={**form.fields, "token": "c" * 20}, headers=headers)
+        assert signed.headers["location"] == "/deep%20er/pool/ui/actors"
+        assert "Path=/deep%20er/pool/ui/;" in signed.headers["set-cookie"]
+        page = read_page((await http.get(signed.headers["location"])).text)
+        assert all(link.startswith(("/deep%20er/pool/ui/", "#")) for link, _ in page.links)
+        for address in page.loaded:
+            assert (await http.get(address)).status_code == 200

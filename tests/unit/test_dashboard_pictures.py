@@ -134,3 +134,16 @@ def test_a_board_has_every_name_and_no_style_of_its_own(one: Any) -> None:
         assert {kind, *actor["commands"], *actor["events"]} <= set(words.split())
     assert "style" not in drawn
     assert "<script" not in drawn
+
+
+def test_a_board_says_a_commands_traffic_at_its_note_only() -> None:
+    drawn = draw(actors_model.schema(), {("account", "deposit"): "12/s ▲ 3 failed", ("nobody", "deposit"): "9/s"})
+    found = [
+        text
+        for one in elements(drawn)
+        if one.tag.endswith("}g")
+        for text in [list(one.itertext())]
+        if "12/s ▲ 3 failed" in text
+    ]
+    assert [text[1] for text in found] == ["deposit"]
+    assert "9/s" not in drawn

@@ -206,7 +206,8 @@ class Dashboard:
 
     async def _show_board(self, visit: Visit) -> None:
         document = self._model.schema()
-        await self._pages.answer(visit, "board.html", board=draw(document), actors=document["actors"])
+        board = draw(document, await self._overview.traffic())
+        await self._pages.answer(visit, "board.html", board=board, actors=document["actors"])
 
     async def _send_board(self, visit: Visit) -> None:
         named = {name.replace("-", "_"): value for name, value in HEADERS.items()}

@@ -7,8 +7,9 @@ from markupsafe import Markup
 
 from aether.core.cluster.overview import ShardState
 from aether.core.cluster.status import SERVING
+from aether.errors import AetherError
 from aether.gateway.config import GatewayConfig
-from aether.gateway.dashboard.numbers import Interval, Numbers, Reading, intervals, recent
+from aether.gateway.dashboard.numbers import CommandRow, Interval, Numbers, Reading, intervals, recent
 from aether.gateway.dashboard.pages import Pages, Visit
 from aether.gateway.dashboard.pictures import Line, chart, colours_of, number, ring
 from aether.untyped_client import UntypedClient
@@ -34,6 +35,14 @@ class OverviewPages:
         """What changes on the page."""
         await self._show(visit, "overview_part.html")
 
+    async def traffic(self) -> dict[tuple[str, str], str]:
+        """A few words for each command of the last minute; empty when the pool says nothing."""
+        try:
+            rows = recent(await self._numbers.readings())
+        except AetherError:
+            return {}
+        return {(row.kind, row.command): _in_words(row) for row in rows}
+
     async def _show(self, visit: Visit, template: str) -> None:
         readings = await self._numbers.readings()
         last = readings[-1]
@@ -54,6 +63,11 @@ class OverviewPages:
             conflicts=last.readings.total("aether_conflicts_total"),
             unknown=last.readings.total("aether_unknown_outcomes_total"),
         )
+
+
+def _in_words(row: CommandRow) -> str:
+    """The rate of a command, and how many failed, with a sign that is seen from afar."""
+    return f"{number(row.rate)}/s" + (f" ▲ {number(row.failed)} failed" if row.failed else "")
 
 
 def _name(member: dict[str, Any]) -> str:
