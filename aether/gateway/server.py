@@ -21,6 +21,9 @@ from aether.errors import ConfigError
 from aether.gateway.application import Gateway
 from aether.gateway.config import ServerConfig
 
+LAST_HEAD_S = 1.0
+"""How long a server that is to stop waits for the first request of a connection that it has taken already."""
+
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]*)):(?P<port>\d{1,5})")
 
@@ -82,7 +85,8 @@ class Server(uvicorn.Server):
     """uvicorn's, with the bounds, and without its way with signals. `stop` ends it, and so does each of `signals`."""
 
     def __init__(self, gateway: Gateway, config: ServerConfig, signals: Sequence[int] = ()) -> None:
-        protocol = type("BoundedProtocol", (BoundedProtocol,), {"bounds": config})
+        protocol = type("BoundedProtocol", (BoundedProtocol,), {"bounds": config, "leaving": False})
+        self._protocol = protocol
         super().__init__(
             uvicorn.Config(
                 gateway,
@@ -108,6 +112,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Tell the streams first: they would never end by themselves."""
         self._gateway.drain()
+        self._protocol.leaving = True  # type: ignore[attr-defined]  # of the class made for this server
         await super().shutdown(sockets)
 
     @contextmanager
@@ -127,9 +132,11 @@ class BoundedProtocol(HttpToolsProtocol):
     """One connection, with bounds for what uvicorn waits for without end."""
 
     bounds: ClassVar[ServerConfig]
+    leaving: ClassVar[bool]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._has_asked = False
         self._head_bytes = 0
         self._fields_bytes = 0
         self.url = b""
@@ -169,9 +176,20 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._head_is_over()
+        self._has_asked = True
         if self._is_too_large():
             raise ValueError("the head of a request is too large")  # `send_400_response` follows
         super().on_headers_complete()
+        if self.leaving:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """Close, but for a connection whose first request may be on its way: that one is answered."""
+        if not self._has_asked and not self.transport.is_closing():
+            self._head_is_over()
+            self._await_head()
+        else:
+            super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         """Say what is wrong with a head."""
@@ -205,7 +223,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _await_head(self) -> None:
         self._head_bytes = 0
-        self._head_timer = self.loop.call_later(self.bounds.head_timeout_s, self._head_is_late)
+        after_s = min(self.bounds.head_timeout_s, LAST_HEAD_S) if self.leaving else self.bounds.head_timeout_s
+        self._head_timer = self.loop.call_later(after_s, self._head_is_late)
 
     def _head_is_over(self) -> None:
         timer, self._head_timer = self._head_timer, None

@@ -230,6 +230,22 @@ async def test_many_idle_streams_cost_little_and_end_with_the_gateway() -> None:
             writer.close()
 
 
+async def test_a_connection_that_was_taken_before_the_end_has_its_first_request_answered() -> None:
+    async with served() as one:
+        late, idle = [await asyncio.open_connection("127.0.0.1", one.port) for _ in range(2)]
+        await until(lambda: len(one.server.server_state.connections) == 2)
+        one.server.stop()
+        await until(lambda: not one.server.servers[0].is_serving())
+        late[1].write(b"GET /actors/account HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await late[0].read()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" in answer
+        assert await idle[0].read() == b"", "one that asks nothing is closed"
+        await one.running
+        for _, writer in (late, idle):
+            writer.close()
+
+
 async def test_a_failure_of_the_gateway_itself_says_nothing_of_its_inside(
     one: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
