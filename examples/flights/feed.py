@@ -7,6 +7,7 @@ differ, 2 bad arguments, 3 the pool could not be reached or stopped answering.
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -42,6 +43,7 @@ EXIT_INTERRUPTED = 130
 TO_TRY = """The pool stays up, Ctrl-C ends it. Try, from another terminal:
   .venv/bin/aether call airport JFK traffic
   .venv/bin/aether history aircraft N14228
+  .venv/bin/aether top
   .venv/bin/aether ps"""
 
 
@@ -61,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     if agrees and options.stay:
         console.print(TO_TRY, highlight=False)
+        if address := os.environ.get("FLIGHTS_HTTP"):
+            console.print(f"The dashboard is at http://{address}/ui/", highlight=False)
         _wait_for_the_end()
     return EXIT_AGREES if agrees else EXIT_DIFFERS
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from aether import connect
@@ -131,6 +132,16 @@ def test_a_closed_terminal_leaves_nothing_behind(starts: Starts) -> None:
     process.communicate()
     assert process.returncode == 143
     assert starts.living() == []
+
+
+def test_the_dashboard_is_where_the_start_says(starts: Starts) -> None:
+    process = starts.start()
+    wait_for_the_verdict(process)
+    assert process.stdout is not None
+    said = next(line for line in process.stdout if "dashboard" in line)
+    url = re.search(r"http://127\.0\.0\.1:\d+/ui/", said)
+    assert url is not None
+    assert "flights" in httpx2.get(url[0], timeout=30).raise_for_status().text
 
 
 def wait_for_the_verdict(process: "subprocess.Popen[str]") -> None:
