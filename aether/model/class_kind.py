@@ -29,7 +29,7 @@ from aether.model.schema import GENERATED
 from aether.model.signature import compile_handler
 from aether.model.state_fields import StateField, state_fields
 
-_OWN_MEMBERS = ("id", "version", "context", "resources", "emit", "ask", "__init__", "__new__", "__setattr__",
+_OWN_MEMBERS = ("id", "version", "context", "resources", "emit", "ask", "tell", "__init__", "__new__", "__setattr__",
                 "__delattr__", "__getattr__", "__getattribute__")  # fmt: skip
 """What an actor's class must leave as `Actor` made it."""
 

@@ -713,3 +713,15 @@ def test_a_class_without_a_source_file_still_gets_a_clear_error() -> None:
     with pytest.raises(ModelError, match="starts from nothing") as refused:
         Model("bank", actors=[names["Account"]])
     assert (refused.value.file, refused.value.line) == ("<cell 7>", 1)
+
+
+SETTINGS = {"kind", "snapshot_version", "command_window_s"}
+"""What a class may set."""
+
+
+@pytest.mark.parametrize("name", sorted({name for name in vars(Actor) if not name.startswith("_")} - SETTINGS))
+def test_no_command_hides_what_every_actor_has(name: str) -> None:
+    names: dict[str, Any] = {"Actor": Actor, "command": command}
+    exec(f"class A(Actor):\n    @command\n    def {name}(self) -> None: ...\n", names)  # noqa: S102 - names vary
+    with pytest.raises(ModelError, match="hides what every actor has"):
+        Model("taken", actors=[names["A"]])
