@@ -32,7 +32,6 @@ from aether.json_checks import (
 )
 from aether.set_order import encoder_of
 from aether.storable import advice_on, check_storable
-from aether.time_zones import may_lack_zone, without_zone
 
 _DIGITS_AS_ZERO = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
 _LONG_RUN = b"0" * 19
@@ -72,16 +71,15 @@ def _without_order(json: Any) -> Any:
 
 
 class Codec:
-    """Encodes and decodes one type. Raises `Unsupported` when JSON cannot carry the type.
+    """Encodes and decodes one type; sets are written in one order.
 
-    Sets are written in one order. A time without a zone is refused where the type does not ask for one, unless
-    `zoneless` is set; what is decoded may hold such, because it may have been stored before they were refused.
+    Raises `Unsupported` when JSON cannot carry the type.
     """
 
-    __slots__ = ("_by_name", "_decode", "_encode", "_exact", "_holds_decimal", "_holds_float", "_may_lack_zone",
-                 "_read_whole", "_too_long", "info", "type")  # fmt: skip
+    __slots__ = ("_by_name", "_decode", "_encode", "_exact", "_holds_decimal", "_holds_float", "_read_whole",
+                 "_too_long", "info", "type")  # fmt: skip
 
-    def __init__(self, type_: Any, *, zoneless: bool = False) -> None:
+    def __init__(self, type_: Any) -> None:
         self.type = type_
         try:
             self._decode: Callable[[bytes], Any] = Decoder(type_, dec_hook=from_builtins).decode
@@ -97,7 +95,6 @@ class Codec:
         self._exact = exact_of(self.info)
         self._by_name = self._exact if isinstance(self._exact, Fields) else None
         self._holds_float = bool(kinds & {inspect.FloatType, inspect.AnyType, inspect.CustomType})
-        self._may_lack_zone = not zoneless and any(map(may_lack_zone, parts))
         self._holds_decimal = inspect.DecimalType in kinds
         lossy = sorted({_TOO_LONG[kind] for kind in kinds if kind in _TOO_LONG})
         self._too_long = re.compile(b"|".join(lossy)).search if lossy else None
@@ -116,8 +113,6 @@ class Codec:
         if self._exact.holds(value) and (self._exact.plain or self._is_same(value, raw, back)):
             return raw, back
         refuse(difference, value, back)
-        if self._may_lack_zone:
-            refuse(without_zone, back, self.info)
         return raw, back
 
     def convert(self, value: Any) -> bytes:
@@ -137,8 +132,6 @@ class Codec:
         elif exact.holds(value) and (exact.plain or self._is_same(value, raw, back)):
             return raw
         refuse(unfaithful, value, back, self.info)
-        if self._may_lack_zone:
-            refuse(without_zone, back, self.info)
         return raw
 
     def decode(self, raw: bytes) -> Any:
@@ -158,8 +151,6 @@ class Codec:
         value = self._read(raw)
         if not self._read_whole and encode(value) != raw:
             refuse(unfaithful, _as_given(raw), value, self.info)
-        if self._may_lack_zone:
-            refuse(without_zone, value, self.info)
         return value
 
     def _is_same(self, value: Any, raw: bytes, back: Any) -> bool:

@@ -50,21 +50,18 @@ class Scalars(Exact):
 
 
 class Instants(Exact):
-    """Dates with a time, and times: one that JSON cannot say in full, or that lacks its zone, does not hold."""
+    """Dates with a time, and times: one that JSON cannot say in full does not hold."""
 
-    def __init__(self, type_: type, zoned: bool) -> None:
+    def __init__(self, type_: type) -> None:
         super().__init__(False)
         self.type = type_
-        self.zoned = zoned
 
     def holds(self, value: Any) -> bool:
         """Whether JSON says all of it."""
         instant: Any = value
         if type(value) is not self.type:
             return False
-        if instant.tzinfo is None:
-            return not self.zoned
-        return instant.utcoffset() is not None
+        return instant.tzinfo is None or instant.utcoffset() is not None
 
 
 class Json(Exact):
@@ -225,9 +222,9 @@ def _scalar(info: Any) -> Exact | None:
     if isinstance(info, inspect.EnumType):
         return Scalars(frozenset({info.cls}))
     if isinstance(info, inspect.DateTimeType):
-        return Instants(datetime.datetime, info.tz is None)
+        return Instants(datetime.datetime)
     if isinstance(info, inspect.TimeType):
-        return Instants(datetime.time, False)
+        return Instants(datetime.time)
     return Json(False) if isinstance(info, inspect.AnyType) else None
 
 

@@ -47,7 +47,7 @@ class ActorKind(CompiledKind):
         self.actor_class = cls
         self.place = cls._aether_place
         self._struct = _state_struct(kind, fields)
-        state = codec_of(self._struct, cls._aether_place, f"the state of {kind}", zoneless=True)
+        state = codec_of(self._struct, cls._aether_place, f"the state of {kind}")
         events = compile_events(kind, [(type_, place_of_function(one)) for type_, one in appliers])
         super().__init__(
             kind,

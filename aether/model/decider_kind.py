@@ -40,7 +40,7 @@ class DeciderKind(CompiledKind):
         _, command = _two_types(kind, decide, decider)
         state, event = _two_types(kind, evolve, decider)
         initial = decider.initial() if callable(decider.initial) else decider.initial
-        state_codec = kept_codec_of(_state_type(decider, state, initial), place, f"the state of {kind}", zoneless=True)
+        state_codec = kept_codec_of(_state_type(decider, state, initial), place, f"the state of {kind}")
         self.decider = decider
         self.place = place
         self._evolve = evolve

@@ -155,9 +155,9 @@ def closure_names(function: FunctionType) -> dict[str, Any]:
     return found
 
 
-def kept_codec_of(type_: Any, place: Place, what: str, *, zoneless: bool = False) -> Codec:
+def kept_codec_of(type_: Any, place: Place, what: str) -> Codec:
     """The codec of a type of events or states. Raises `ModelError` when JSON cannot carry it, or not for good."""
-    codec = codec_of(type_, place, what, zoneless=zoneless)
+    codec = codec_of(type_, place, what)
     try:
         for node in nodes(codec.info):
             check_kept(node)
@@ -166,9 +166,9 @@ def kept_codec_of(type_: Any, place: Place, what: str, *, zoneless: bool = False
     return codec
 
 
-def codec_of(type_: Any, place: Place, what: str, *, zoneless: bool = False) -> Codec:
+def codec_of(type_: Any, place: Place, what: str) -> Codec:
     """The codec of a declared type. Raises `ModelError` when JSON cannot carry it."""
     try:
-        return Codec(type_, zoneless=zoneless)
+        return Codec(type_)
     except Unsupported as error:
         raise place.error(f"the type of {what} cannot be stored as JSON: {error}") from error

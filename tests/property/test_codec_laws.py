@@ -63,7 +63,7 @@ leaves = st.builds(
     price=st.decimals(allow_nan=False, allow_infinity=False),
     text=texts,
     blob=st.binary(max_size=20),
-    at=st.datetimes(timezones=offsets),
+    at=st.datetimes(timezones=st.none() | offsets),
     day=st.dates(),
     clock=st.times(),
     span=st.timedeltas(),

@@ -306,3 +306,8 @@ def test_what_is_no_history_of_one_actor_is_refused_with_its_line(name: str, tmp
     file.write_text(text)
     with pytest.raises(ValueError, match=message):
         given(Guest, stored=file)
+
+
+def test_now_has_a_time_zone() -> None:
+    with pytest.raises(ValueError, match=r"now=.* has no time zone"):
+        given(Account, now=datetime(2026, 1, 2))  # noqa: DTZ001 - what is refused
