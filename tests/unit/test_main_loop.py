@@ -31,7 +31,7 @@ async def leave_later(error: BaseException) -> None:
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.message for record in caplog.records if record.name == main_loop.__name__]
+    return [record.message for record in caplog.records if record.name == main_loop.log.name]
 
 
 def in_a_task(error: BaseException) -> None:
@@ -98,11 +98,11 @@ def test_a_signal_that_comes_while_the_loop_stands_still_is_handled(
             loop.remove_signal_handler(signal.SIGUSR2)
 
     signals = SignalWhenLogged()
-    logging.getLogger(main_loop.__name__).addHandler(signals)
+    logging.getLogger(main_loop.log.name).addHandler(signals)
     try:
         assert run_to_end(make_loop, main())
     finally:
-        logging.getLogger(main_loop.__name__).removeHandler(signals)
+        logging.getLogger(main_loop.log.name).removeHandler(signals)
 
 
 @pytest.mark.parametrize("make_loop", LOOPS)
