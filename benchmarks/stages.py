@@ -46,7 +46,7 @@ WORKER: Stages = {
     "take the acknowledgement": [
         "PendingReplies.deliver", "Committer.hand_over_outcomes", "JetStreamEventStore.outcome",
     ],
-    "remember the command, answer it": ["VirtualMachine.on_outcome", "Turn.dealloc", "WorkerContext.send_answers"],
+    "remember the command, answer it": ["VirtualMachine.take_outcome", "Turn.dealloc", "WorkerContext.send_answers"],
     "look at the repeated commit": ["Follower.receive"],
     "write to the socket": ["NatsProtocol.flush"],
 }  # fmt: skip
