@@ -110,14 +110,16 @@ async def outcomes(untyped: UntypedClient, stop: asyncio.Event, *, caller: int) 
     return counts
 
 
-def reload(pool: Pool, model: Path, code: str, count: int) -> None:
+async def reload(pool: Pool, untyped: UntypedClient, model: Path, code: str, count: int) -> None:
     """Have the pool load other code; the old workers know that they will be replaced when this returns."""
-    model.write_text(code)
+    await asyncio.to_thread(model.write_text, code)
     pool.process.send_signal(signal.SIGHUP)
-    pool.wait_for(RELOADING, count)
+    await asyncio.to_thread(pool.wait_for, RELOADING, count)
+    while not await untyped.is_deploying():  # noqa: ASYNC110 - they hear of it by a signal
+        await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", [1, 2])
 async def test_a_rolling_deployment_and_its_rollback_refuse_nothing_that_some_worker_knows(
     nats_server: NatsServer, namespace: str, tmp_path: Path, workers: int
 ) -> None:
@@ -130,14 +132,14 @@ async def test_a_rolling_deployment_and_its_rollback_refuse_nothing_that_some_wo
                 await untyped.call(ActorId("account", "a"), "deposit_twice", b'{"amount": 1}')
             with pytest.raises(UnknownActor):
                 await untyped.call(ActorId("safe", "a"), "put")
-            await asyncio.to_thread(reload, pool, model, V2, 1)
+            await reload(pool, untyped, model, V2, 1)
             stop = asyncio.Event()
             calling = [asyncio.create_task(outcomes(untyped, stop, caller=n)) for n in range(8)]
             await asyncio.to_thread(pool.wait_for, READY, 2)
             stop.set()
             counts = sum(await asyncio.gather(*calling), Counter[str]())
             assert set(counts) == {"answered"}, counts
-            await asyncio.to_thread(reload, pool, model, V1, 2)
+            await reload(pool, untyped, model, V1, 2)
             stop = asyncio.Event()
             calling = [asyncio.create_task(outcomes(untyped, stop, caller=n)) for n in range(4)]
             steady = asyncio.create_task(known(untyped, stop))
