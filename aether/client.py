@@ -176,7 +176,7 @@ class Client:
         """What the workers have measured: counters and histograms since each has started, and what is so now.
 
         `metrics.sum()` adds the workers; `metrics.missing` are those that did not answer within a second. Raises
-        `Unavailable` or `DeadlineExceeded(outcome_known=True)` when nobody can be asked within `deadline_s`.
+        `Unavailable` or `DeadlineExceeded(outcome_known=True)` when no worker can be asked within `deadline_s`.
         """
         return await self._untyped.metrics(deadline_s=deadline_s)
 

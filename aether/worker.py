@@ -129,7 +129,7 @@ class InformingTransport(Transport, Protocol):
         ...
 
     async def answer_metrics(self, inform: Callable[[], bytes]) -> Subscription:
-        """Answer whoever asks what the workers have measured, each for itself. Raises `Unavailable`."""
+        """Answer each question about what the workers have measured, each for itself. Raises `Unavailable`."""
         ...
 
 

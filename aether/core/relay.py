@@ -15,8 +15,8 @@ commits may land long after they were sent, and acknowledgements get lost. So:
   waited for. So the tells of one actor are relayed in the order of its commits.
 
 The mark says: every tell of a commit up to `relayed` is in the inbox, and each one of a later commit is there after the
-sequence `since`. Both are true of all later states of the two streams, whoever wrote it. One tell is under way at a
-time, so the order of the queue is the order in the inbox. Pure; one writer, the relayer of the shard.
+sequence `since`. Both are true of all later states of the two streams, whichever worker wrote it. One tell is under
+way at a time, so the order of the queue is the order in the inbox. Pure; one writer, the relayer of the shard.
 """
 
 from collections import deque

@@ -34,8 +34,8 @@ def app(
     It is also an asynchronous context manager, which connects and drains: a server that runs it does so by ASGI's
     lifespan; where it is mounted, the application around it enters it in its own lifespan. With `client` it uses that
     one, else it connects as `aether.connect` does, to `url` and `namespace`. `authorize` decides on each request for
-    actors and events; without it, whoever reaches the application may do everything. Raises `ConfigError` when the
-    extra `gateway` is not installed.
+    actors and events; without it, every caller that reaches the application may do everything. Raises `ConfigError`
+    when the extra `gateway` is not installed.
     """
     check_installed()
     from aether.gateway.access import access_by  # noqa: PLC0415 - needs the extra

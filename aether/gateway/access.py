@@ -34,7 +34,7 @@ class Role(IntEnum):
 
 
 class Access(Protocol):
-    """Decides on a request. `checks`: whether it keeps anybody out."""
+    """Decides on a request. `checks`: whether it refuses any caller."""
 
     @property
     def checks(self) -> bool: ...  # noqa: D102 - a field
@@ -44,13 +44,13 @@ class Access(Protocol):
         ...
 
 
-class Everybody:
-    """No authentication."""
+class WithoutAuthentication:
+    """Every caller may do everything."""
 
     checks = False
 
     async def caller(self, request: Request, role: Role, kind: str, key: str, command: str) -> str:
-        """Nobody is kept out, and nobody has a name."""
+        """No caller is refused, and none has a name."""
         return ""
 
 
@@ -96,8 +96,8 @@ class ByToken:
 
 
 def access_by(authorize: Authorize | None) -> Access:
-    """By a function, or nobody is kept out."""
-    return Everybody() if authorize is None else ByFunction(authorize)
+    """By a function; without one no caller is refused."""
+    return WithoutAuthentication() if authorize is None else ByFunction(authorize)
 
 
 def read_tokens(file: Path) -> ByToken:

@@ -94,7 +94,7 @@ class ActorRoutes:
     async def _tell(
         self, actor_id: ActorId, declared: DeclaredCommand, args: bytes, wishes: Wishes, exchange: Exchange
     ) -> None:
-        """Have a command stored, and answer when it is; arguments are checked here, as nobody waits for the actor."""
+        """Have a command stored, and answer when it is; arguments are checked here: no caller waits for the actor."""
         declared.decode_args(args)
         receipt = await self._client.tell(
             actor_id,

@@ -1,7 +1,7 @@
 """`/metrics`: what the workers of all hosts have measured, added, for Prometheus.
 
-The workers are asked when somebody asks; one question is under way at a time, and its answer is kept a moment. Counters
-are accumulated, so that they do not fall when a worker goes.
+The workers are asked when a scraper asks; one question is under way at a time, and its answer is kept a moment.
+Counters are accumulated, so that they do not fall when a worker goes.
 """
 
 import asyncio

@@ -47,7 +47,7 @@ _ERRORS = {
     "422": "An argument is not what it must be; `path` names it.",
     "429": "A bound is reached; nothing was done.",
     "500": "The actor's handler failed; nothing was stored.",
-    "503": "Nobody answers now; nothing was done.",
+    "503": "No worker answers now; nothing was done.",
     "504": "The deadline passed; `outcome_known` says whether the command may have been carried out.",
 }
 _OFTEN = ("400", "404", "422", "429", "500", "503", "504")

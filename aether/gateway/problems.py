@@ -30,7 +30,7 @@ from aether.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
-"""What a caller that finds no room or nobody is told to wait, in seconds."""
+"""What a caller that finds no room or no worker is told to wait, in seconds."""
 
 STATUS: Mapping[type[AetherError], int] = {
     Rejected: 409,
@@ -56,7 +56,7 @@ _SILENT: Mapping[type[AetherError], str] = {
     ClientUnusable: "the gateway is stopping; send the same request again",
     AetherError: "the pool answered with an error that this gateway does not know",
 }
-"""Errors whose own words may hold what is nobody's business, and what is said instead."""
+"""Errors whose own words may hold what callers must not see, and what is said instead."""
 
 _RESERVED = frozenset({"type", "title", "status", "detail", "instance", "code", "details"})
 _PRIVATE = frozenset({"server", "namespace", "gone", "err_code", "file", "line"})

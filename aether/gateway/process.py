@@ -105,7 +105,7 @@ def _plan(options: GatewayOptions, variables: Mapping[str, str]) -> _Plan:
     model = load_model(options.model)
     hosts = _words(options.hosts)
     if address.loopback and not access.checks:
-        # Everybody's browser reaches the loopback: pages must not come here under names of their own.
+        # Every browser on this machine reaches the loopback: pages must not come here under names of their own.
         hosts = (*hosts, *LOOPBACK_NAMES)
     url = options.nats or nats_url(variables, options.data_dir)
     return _Plan(
@@ -149,7 +149,7 @@ def _address_of(text: str) -> "Address":
 
 
 def _access_of(options: GatewayOptions, address: "Address") -> "Access":
-    from aether.gateway.access import Everybody, access_by, read_tokens  # noqa: PLC0415 - needs the extra
+    from aether.gateway.access import WithoutAuthentication, access_by, read_tokens  # noqa: PLC0415 - needs the extra
 
     if options.tokens is not None and options.authorize is not None:
         raise ConfigError("tokens and a function that decides exclude each other", setting="http_authorize")
@@ -163,7 +163,7 @@ def _access_of(options: GatewayOptions, address: "Address") -> "Access":
             "that decides"
         )
         raise ConfigError(text, setting="http")
-    return Everybody()
+    return WithoutAuthentication()
 
 
 def _function(reference: str) -> Any:

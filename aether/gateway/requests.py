@@ -30,7 +30,7 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
 class Disconnected(Exception):
-    """Whoever sent the request is gone before it was whole."""
+    """The caller is gone before its request was whole."""
 
 
 def segments_of(scope: Scope) -> tuple[str, ...]:

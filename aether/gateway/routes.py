@@ -35,14 +35,14 @@ class Exchange:
         await self.answer(orjson.dumps(value), status=status)
 
     async def stream(self, chunks: AsyncIterator[bytes], media_type: str, **headers: str) -> None:
-        """Send an answer as it comes. `chunks` is closed at the end, also when whoever asked is gone."""
+        """Send an answer as it comes. `chunks` is closed at the end, also when the caller is gone."""
         response = _Streamed(chunks, headers={"Cache-Control": "no-store", **headers}, media_type=media_type)
         await response(self.scope, self.receive, self.send)
 
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """What answers. `role` None: everybody may ask. `streams`: it goes on and has a bound of its own."""
+    """What answers. `role` None: every caller may ask. `streams`: it goes on and has a bound of its own."""
 
     respond: Callable[[Exchange], Awaitable[None]]
     role: Role | None

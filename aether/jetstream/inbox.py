@@ -1,7 +1,7 @@
 """The stream of tells on JetStream: `Inbox`.
 
 A relayed tell is stored on the condition that the relay mark of its source shard is still the one that its relayer
-wrote (`Nats-Expected-Last-Subject-Sequence-Subject`), so whoever writes the mark shuts out all who wrote it before. A
+wrote (`Nats-Expected-Last-Subject-Sequence-Subject`), so a relayer that writes the mark shuts out those before it. A
 mark counts on the connection that it was written on and on no later one: a server that comes back after a power cut may
 give the mark's sequence to another message. Nothing is removed from the stream, so the server rewrites no block of it.
 """

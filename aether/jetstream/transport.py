@@ -125,7 +125,7 @@ class NatsTransport:
         await self._ask_all(self._names.status(), enough, timeout_s)
 
     async def answer_metrics(self, inform: Inform) -> Subscription:
-        """Answer whoever asks what the workers have measured, each for itself. Raises `Unavailable`."""
+        """Answer each question about what the workers have measured, each for itself. Raises `Unavailable`."""
         return await self._tell(self._names.metrics(), inform)
 
     async def ask_metrics(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:

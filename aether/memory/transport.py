@@ -101,7 +101,7 @@ class InMemoryTransport:
         self._ask_all(self._link.space.informers, enough)
 
     async def answer_metrics(self, inform: Callable[[], bytes]) -> Subscription:
-        """Answer whoever asks what the workers have measured."""
+        """Answer each question about what the workers have measured."""
         return RequestListener(self._link.space.metrics, inform)
 
     async def ask_metrics(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:

@@ -1,4 +1,4 @@
-"""What a runtime has measured, as readings. Read when somebody asks; nothing here is kept."""
+"""What a runtime has measured, as readings. Read when it is asked for; nothing here is kept."""
 
 from aether.core.metrics.readings import Readings
 from aether.runtime.counters import COUNTS, Counters

@@ -1,7 +1,7 @@
 """Relays what actors have told: from the commits of a shard that this worker owns into the inbox stream.
 
 One task for each shard that it owns, asleep while nothing is told; `aether.core.relay` says what is to be done and why
-it is safe. It holds no lease: whoever owns a shard may relay its tells, and two who both believe to own it do no harm.
+it is safe. It holds no lease: the owner of a shard relays its tells, and two that both believe to own it do no harm.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from aether.tells import Tell, decode_tell, encode_tell, sent_by
 from aether.wire import decode_commit
 
 LOOK_EVERY_S = 5.0
-"""How often it is looked for commits that nobody told of, and for a mark that another owner has written."""
+"""How often it is looked for commits that no callback told of, and for a mark that another owner has written."""
 
 MARK_POSITIONS = 16_384
 """A mark this far behind is written anew although nothing was relayed: the next owner reads what is after it."""
@@ -86,7 +86,7 @@ class ShardRelayer:
         self._go()
 
     def look(self) -> None:
-        """Look for commits that nobody told of. Now and then, and when there may be one."""
+        """Look for commits that no callback told of. Now and then, and when there may be one."""
         self._look_due = True
         self._go()
 

@@ -34,7 +34,7 @@ class UntakenCommand:
         self._error = error
 
     def decode_args(self, raw: bytes) -> Any:
-        """Whatever they are, nobody looks at them."""
+        """The arguments as they came; none of them is read."""
         return raw
 
     def invoke(self, state: State, scope: Scope, args: Any) -> Any:

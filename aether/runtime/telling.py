@@ -1,7 +1,7 @@
 """What a runtime does with tells: for each shard that it serves it relays what was told, and applies what comes.
 
 It owns the relayers and inboxes of its shards, their tasks, and one task that looks now and then whether something came
-that nobody told of.
+that no broadcast told of.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from aether.runtime.shard_inbox import ShardInbox
 from aether.tells import Tell
 
 LOOK_EVERY_S = 5.0
-"""How often it is looked for commits and tells that nobody told of."""
+"""How often it is looked for commits and tells that no broadcast told of."""
 
 FLUSH_TIMEOUT_S = 1.0
 """How long a shard that is left waits for its tells to be relayed; its next owner relays the rest."""
@@ -175,7 +175,7 @@ class Telling:
         return sum(one.relayer.waiting for one in served), sum(one.inbox.waiting for one in served)
 
     def look(self) -> None:
-        """Look in all shards for what nobody told of."""
+        """Look in all shards for what no broadcast told of."""
         for served in self._serving.values():
             served.inbox.ring()
             served.relayer.look()

@@ -130,7 +130,7 @@ class Server:
 class Gateway:
     """The HTTP gateway as a process. Its socket is the supervisor's, so that no client is refused while it is replaced.
 
-    `failures` are its ends in a row that nobody asked for; `stale` marks old code that a reload will replace.
+    `failures` are its ends in a row that were not asked for; `stale` marks old code that a reload will replace.
     """
 
     pid: int | None = None

@@ -3,7 +3,7 @@
 A supervisor writes `<name>.pid` beside its lock (`aether.system.node_claim`): its process id and when that process was
 started, in the kernel's ticks. An exec keeps both, so the file stays true over reloads. The reader believes it only
 while the lock is held and the process of that id was started then. It signals through a descriptor of the process,
-so that an id that is used again meanwhile reaches nobody. Linux only, as the descriptors are.
+so that an id that is used again meanwhile reaches no other process. Linux only, as the descriptors are.
 """
 
 import os
@@ -100,7 +100,7 @@ def _running(path: Path) -> RunningSupervisor | None:
 
 @contextmanager
 def _free(path: Path) -> Iterator[bool]:
-    """Whether nobody holds a lock; it is held here until this ends, for a moment, which a starting supervisor waits."""
+    """Whether no process holds a lock. It is held here until this ends, for a moment; a starting supervisor waits."""
     held = lock_file(path)
     try:
         yield held is not None

@@ -9,7 +9,7 @@ import httpx2
 
 from aether import Model
 from aether.config import CallConfig
-from aether.gateway.access import Access, Everybody
+from aether.gateway.access import Access, WithoutAuthentication
 from aether.gateway.application import Gateway
 from aether.gateway.config import GatewayConfig, ServerConfig
 from aether.gateway.server import Address, Server, listen, url_of
@@ -67,7 +67,7 @@ async def running(
     access: Access | None = None,
 ) -> AsyncIterator[Served]:
     """A gateway over a pool that is there already."""
-    gateway = Gateway(model, access or Everybody(), config or GatewayConfig(), client=pool.client)
+    gateway = Gateway(model, access or WithoutAuthentication(), config or GatewayConfig(), client=pool.client)
     async with gateway:
         listening = listen(Address("127.0.0.1", 0))
         url = url_of(listening)

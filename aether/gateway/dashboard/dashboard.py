@@ -135,7 +135,7 @@ class Dashboard:
         return Role.READ if not command or (declared is not None and declared.query) else Role.CALL
 
     async def _may_call(self, visit: Visit, kind: str, key: str, command: str) -> bool:
-        """Whether a form for a command is of use to whoever looks."""
+        """Whether a form for a command is of use to this visitor."""
         try:
             await self._caller(visit.exchange, self._role(kind, command), kind, key, command)
         except HttpProblem:

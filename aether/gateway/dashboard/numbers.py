@@ -1,4 +1,4 @@
-"""What a pool does over the last minutes, for the overview: readings taken while somebody looks.
+"""What a pool does over the last minutes, for the overview: readings taken while the page is open.
 
 One gateway asks the workers at most once in `ASK_AFTER_S`, however many look, and shows what it has while it asks: a
 worker that does not answer makes no page slow. What was not measured is not drawn.
@@ -117,7 +117,7 @@ class Numbers:
 
 
 def intervals(readings: list[Reading]) -> list[Interval | None]:
-    """What happened between readings, the newest last; None before the first, and where nobody looked."""
+    """What happened between readings, the newest last; None before the first, and where the page was not open."""
     found: list[Interval | None] = []
     for earlier, later in pairwise(readings):
         seconds = later.at_s - earlier.at_s
