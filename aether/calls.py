@@ -37,6 +37,10 @@ from aether.wire import DEADLINE_AHEAD_MAX_S, Answer, Command, answer_error, dec
 WHY_WAIT_S = 0.2
 """How long after its deadline a call that found no worker waits for a worker to say why."""
 
+ATTEMPT_MIN_S = 0.01
+"""A command is sent again only when more time is left than this, and then waited for so much less: else no answer
+would come in time, and its outcome would not be known."""
+
 ATTEMPT_DIGITS_MAX = 4
 """So much may a command grow when it is sent again."""
 
@@ -236,7 +240,7 @@ class Caller:
                         break
                 await self._pause(attempts, actor_id, sent_s, ends_s, for_s)
                 payload = _encoded_again(message, attempts)
-                patience_s, left_s = attempts.patience_s, ends_s - self._clock.wall_s()
+                patience_s, left_s = attempts.patience_s, ends_s - self._clock.wall_s() - ATTEMPT_MIN_S
             attempts = attempts or Attempts(actor_id, command, patience_s)
             raise self._placed(await self._conclusion(attempts, message.id))
         finally:

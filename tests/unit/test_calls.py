@@ -18,14 +18,15 @@ DONE = encode_answer(b"7", 1, 1)
 
 
 class Ticking:
-    """A clock that moves by one second whenever it is read."""
+    """A clock that moves by `step_s` whenever it is read."""
 
     def __init__(self) -> None:
         self.now_s = 1_700_000_000.0
+        self.step_s = 1.0
 
     def wall_s(self) -> float:
-        """One more second."""
-        self.now_s += 1.0
+        """One more step."""
+        self.now_s += self.step_s
         return self.now_s
 
     def boot_s(self) -> float:
@@ -110,6 +111,15 @@ async def test_only_answers_that_did_not_come_make_an_attempt_wait_longer() -> N
     transport = Scripted(*nobody * 3, *late * 4, *nobody, DONE)
     await caller(transport).call(ALICE, "deposit", b"{}", deadline_s=60)
     assert transport.timeouts_s == [1, 1, 1, 1, 2, 4, 4, 4, 4]
+
+
+@pytest.mark.parametrize("step_s", [0.9955, 0.9])
+async def test_a_command_is_not_sent_again_when_no_answer_could_come_in_time(step_s: float) -> None:
+    transport, clock = Scripted(NotSent("nobody"), Unavailable("lost")), Ticking()
+    clock.step_s = step_s
+    with pytest.raises(Unavailable if step_s > 0.99 else DeadlineExceeded):
+        await caller(transport, clock).call(ALICE, "deposit", b"{}", deadline_s=2)
+    assert len(transport.requests) == (1 if step_s > 0.99 else 2)
 
 
 @pytest.mark.parametrize("error", [Rejected("no", balance=3), InvalidCommand("bad", path="amount")])
