@@ -5,23 +5,16 @@ the owner of the sender's shard copies each into the inbox stream, one message a
 (position of the commit and number in it): the inbox holds exactly those that are in commits, each once.
 """
 
-from collections.abc import Sequence
-
 from msgspec import DecodeError, Raw, Struct, ValidationError
 from msgspec.json import Decoder, Encoder
-from msgspec.structs import replace
 
-from aether.errors import InvalidCommand, UnreadableEvent
-from aether.ids import ActorId, Position
-from aether.wire import Event
+from aether.errors import InvalidCommand
+from aether.ids import ActorId
 
 TELL = "tell"
 """The tag of a tell among what a turn sends: there may be other tags later, which an earlier version must not skip."""
 
-SENDS_MARK = b'"sends":"'
-"""Stands in every commit that sends something, and seldom in another."""
-
-_EMPTY_ARGS = Raw(b"{}")
+EMPTY_ARGS = Raw(b"{}")
 
 
 class Tell(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -35,7 +28,7 @@ class Tell(Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str
     key: str
     command: str
-    args: Raw = _EMPTY_ARGS
+    args: Raw = EMPTY_ARGS
     tag: str = TELL
     id: str = ""
     source: str = ""
@@ -59,12 +52,6 @@ class Tell(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 _encoder = Encoder()
 _tell_decoder = Decoder(Tell)
-_sends_decoder = Decoder(list[Tell])
-
-
-def encode_sends(tells: Sequence[Tell]) -> str:
-    """What a command sends, as the text that its last event carries."""
-    return _encoder.encode(list(tells)).decode()
 
 
 def encode_tell(tell: Tell) -> bytes:
@@ -80,37 +67,3 @@ def decode_tell(payload: bytes) -> Tell:
     except (ValidationError, DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidCommand(f"a message of the inbox is no tell: {error}") from None
     return tell
-
-
-def sent_by(events: Sequence[Event], actor_id: ActorId, position: Position) -> list[Tell]:
-    """The tells in a stored commit, in their order, each with its place.
-
-    Raises `UnreadableEvent` for what is no list of tells, or sends something else than tells.
-    """
-    found: list[Tell] = []
-    for event in events:
-        if event.sends:
-            found += _sends(event, actor_id, position)
-    return placed(found, actor_id, position)
-
-
-def placed(tells: Sequence[Tell], actor_id: ActorId, position: Position) -> list[Tell]:
-    """The tells of one commit, each with its place."""
-    source = str(actor_id)
-    return [replace(tell, source=source, position=int(position), number=number) for number, tell in enumerate(tells)]
-
-
-def _sends(event: Event, actor_id: ActorId, position: Position) -> list[Tell]:
-    try:
-        tells = _sends_decoder.decode(event.sends)
-    except (ValidationError, DecodeError, RecursionError) as error:
-        raise _unreadable(str(error), actor_id, position) from None
-    for tell in tells:
-        if tell.tag != TELL:
-            raise _unreadable(f"it sends a {tell.tag!r}, which this version does not know", actor_id, position)
-    return tells
-
-
-def _unreadable(why: str, actor_id: ActorId, position: Position) -> UnreadableEvent:
-    text = f"what the commit of {actor_id} at position {position} sends cannot be read: {why}"
-    return UnreadableEvent(text, actor=str(actor_id), position=position)

@@ -21,6 +21,7 @@ from msgspec import Raw
 from aether.calls import Caller
 from aether.client_node import ClientNode
 from aether.config import CallConfig
+from aether.core.actor.agenda import is_tick_or_result
 from aether.core.cluster.deployment import is_under_way
 from aether.core.cluster.membership import decode_member
 from aether.core.cluster.overview import Overview, ask_members, overview
@@ -155,6 +156,8 @@ class UntypedClient:
         """
         if command_id is not None and not 0 < len(command_id) <= COMMAND_ID_CHARS_MAX:
             raise InvalidCommand(f"a command id is 1-{COMMAND_ID_CHARS_MAX} characters", path="command_id")
+        if command_id is not None and is_tick_or_result(command_id):
+            raise InvalidCommand(f"no client gives a command id like {command_id[:6]!r}...", path="command_id")
         chosen, inbox = command_id or self._new_id(), self._node.inbox
         tell = Tell(
             kind=actor_id.kind, key=actor_id.key, command=command, args=Raw(args), id=chosen, correlationid=chosen,

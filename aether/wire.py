@@ -53,7 +53,7 @@ DISK_PROBED_EVENT = "aether.DiskProbed"
 WORKER_LOST_EVENT = "aether.WorkerLost"
 """Stored for a command whose handler has ended a worker; with two of them the command is refused for good."""
 
-STORED_FORMAT = 2
+STORED_FORMAT = 3
 """The newest format of stored events that this version reads. A feature is stored only when every member reads it.
 
 0: no system events. 1: `aether.Handled`, `aether.Refused`, `aether.WorkerLost`; unknown ones are skipped. 2: tells, and
@@ -121,7 +121,7 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `reply` (JSON text) is on the last event of each command, so a commit says which commands it answered and how.
     An id that the caller gave has there, too, the time until which it is remembered (`idexpires`) and a digest of the
     command and its arguments (`commanddigest`).
-    `sends` (JSON text) is on the last event of each command that sent something: see `aether.tells`. `inboxseq` is on
+    `sends` (JSON text) is on the last event of each command that sent something: see `aether.sends`. `inboxseq` is on
     the last event of a command that was told: the sequence of the tell in the inbox stream.
     """
 

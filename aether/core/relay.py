@@ -1,5 +1,8 @@
 """What the owner of a shard knows of its actors' tells: which are in the inbox stream, and which are still to come.
 
+What else a commit sends goes the same way: task starts into the inbox stream, too; schedules elsewhere, where they may
+be brought twice, so that nothing has to be known of them (`brought`).
+
 Theory of operation. A commit contains its tells. The inbox stream holds a copy of each, and which ones are missing is
 the difference of the two streams; nothing else decides. Two owners of one shard may believe that they are its owner,
 commits may land long after they were sent, and acknowledgements get lost. So:
@@ -27,7 +30,7 @@ from msgspec.json import Decoder, Encoder
 
 from aether.errors import UnreadableEvent
 from aether.ids import Position
-from aether.tells import Tell
+from aether.sends import Send
 
 
 class Mark(Struct, frozen=True):
@@ -38,14 +41,15 @@ class Mark(Struct, frozen=True):
 
 
 class Place(Struct, frozen=True, gc=False):
-    """Where a tell was sent: the position of the commit, and which of its tells."""
+    """Where something was sent: the position of the commit, and which of what it sends."""
 
-    position: int
-    number: int
+    position: int = 0
+    number: int = 0
 
 
 _encoder = Encoder()
 _decoder = Decoder(Mark)
+_place_decoder = Decoder(Place)
 
 
 def encode_mark(mark: Mark) -> bytes:
@@ -61,6 +65,14 @@ def decode_mark(payload: bytes) -> Mark:
         raise UnreadableEvent(f"a relay mark cannot be read: {error}", actor="", position=0) from None
 
 
+def decode_place(payload: bytes) -> Place:
+    """Where a message of the inbox was sent. Raises `UnreadableEvent`."""
+    try:
+        return _place_decoder.decode(payload)
+    except (ValidationError, DecodeError) as error:
+        raise UnreadableEvent(f"the place of a relayed message cannot be read: {error}", actor="", position=0) from None
+
+
 class Relay:
     """The tells of one source shard. Made anew by `claimed`; until then, and after `lost`, nothing may be sent."""
 
@@ -72,7 +84,7 @@ class Relay:
         self.cursor = 0
         self._wanted = 0
         self._unscanned = True
-        self._queue: deque[Tell] = deque()
+        self._queue: deque[Send] = deque()
         self._left: dict[int, int] = {}
         self._early: set[int] = set()
         self._done: set[Place] = set()
@@ -80,8 +92,8 @@ class Relay:
         self._highest = 0
 
     @property
-    def head(self) -> Tell | None:
-        """The tell to be stored next, while the fence is ours."""
+    def head(self) -> Send | None:
+        """What is to be brought on its way next, while the fence is ours."""
         return self._queue[0] if self._queue and self.fence else None
 
     @property
@@ -117,7 +129,7 @@ class Relay:
         """What came of a tell or of a mark is not known, or another one relays: nothing is sent until `claimed`."""
         self.fence = 0
 
-    def scanned(self, commits: Iterable[tuple[Position, Sequence[Tell]]], until: int) -> None:
+    def scanned(self, commits: Iterable[tuple[Position, Sequence[Send]]], until: int) -> None:
         """All of the shard's commits after the cursor and up to `until` that send something, in their order."""
         for position, tells in commits:
             if position > self.cursor and position not in self._early:
@@ -128,7 +140,7 @@ class Relay:
             self._early = {position for position in self._early if position > until}
             self._done = {place for place in self._done if place.position > until}
 
-    def committed(self, position: Position, tells: Sequence[Tell], replayed_to: Position) -> bool:
+    def committed(self, position: Position, tells: Sequence[Send], replayed_to: Position) -> bool:
         """A commit of our own that is stored and durable; False when a scan up to it has to take it in.
 
         `replayed_to`: up to there its actor's history was read, and all later commits of it are our own.
@@ -143,14 +155,18 @@ class Relay:
 
     def stored(self, sequence: int) -> None:
         """The head stands in the inbox, at this sequence."""
-        tell = self._queue.popleft()
         self._highest = sequence
-        self._first.setdefault(tell.position, sequence)
-        left = self._left[tell.position] - 1
+        self._first.setdefault(self._queue[0].position, sequence)
+        self.brought()
+
+    def brought(self) -> None:
+        """The head is where it belongs, outside of the inbox. After a claim it may be brought there once more."""
+        position = self._queue.popleft().position
+        left = self._left[position] - 1
         if left:
-            self._left[tell.position] = left
+            self._left[position] = left
         else:
-            del self._left[tell.position]
+            del self._left[position]
 
     def mark(self) -> Mark:
         """What may be said now."""
@@ -163,8 +179,8 @@ class Relay:
         self.fence = self._highest = fence
         self._first = {position: sequence for position, sequence in self._first.items() if position > mark.relayed}
 
-    def _add(self, position: int, tells: Sequence[Tell]) -> None:
-        left = [tell for tell in tells if Place(position, tell.number) not in self._done]
+    def _add(self, position: int, sends: Sequence[Send]) -> None:
+        left = [send for send in sends if Place(position, send.number) not in self._done]
         if left:
             self._left[position] = len(left)
             self._queue.extend(left)

@@ -28,7 +28,7 @@ from aether.jetstream.connection.session import NatsSession
 from aether.jetstream.history_reader import until_durable, until_written
 from aether.names import CLIENT_SOURCE, Names
 from aether.ports import Durability, InboxBatch, InboxMessage, StoredCommit, Subscription
-from aether.tells import SENDS_MARK
+from aether.sends import SENDS_MARK
 
 TELL_HEADERS_BYTES = 1024
 """Room in a message for the headers that it carries and those the server adds when it repeats it."""

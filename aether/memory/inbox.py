@@ -11,7 +11,7 @@ from aether.memory.link import Link
 from aether.memory.server import InboxEntry
 from aether.names import CLIENT_SOURCE, Names, shard_of
 from aether.ports import InboxBatch, InboxMessage, NotSent, StoredCommit
-from aether.tells import SENDS_MARK
+from aether.sends import SENDS_MARK
 
 TELLS_AT_ONCE = 256
 

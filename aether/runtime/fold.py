@@ -6,12 +6,15 @@ about. It does no input or output.
 
 from collections.abc import Sequence
 
+from aether.core.actor.agenda import Agenda, is_tick_or_result
 from aether.core.actor.command_log import CommandLog
 from aether.core.actor.commit_draft import committed_commands
 from aether.errors import ActorFailed, HistoryRegressed, UnreadableEvent
 from aether.ids import ActorId, Position, Version
 from aether.model.definition import ActorType, EventType, Scope, State
 from aether.runtime.state_checker import StateChecker
+from aether.sends import Send, decode_sends
+from aether.tells import Tell
 from aether.wire import Event, decided, encode_error, is_system_event
 
 LOST_ONCE = "\0lost once\0"
@@ -21,8 +24,8 @@ LOST_ONCE = "\0lost once\0"
 class Fold:
     """What one actor's history comes to so far."""
 
-    __slots__ = ("actor_id", "actor_type", "checker", "command_log", "inboxseq", "position", "read_to", "state",
-                 "version")  # fmt: skip
+    __slots__ = ("actor_id", "actor_type", "agenda", "checker", "command_log", "inboxseq", "position", "read_to",
+                 "state", "version")  # fmt: skip
 
     def __init__(self, actor_id: ActorId, actor_type: ActorType, scope: Scope | None = None) -> None:
         """The fold of no events. Raises `ActorFailed` when the first state cannot be made."""
@@ -35,6 +38,8 @@ class Fold:
         """Up to here the history was read; commits after that are this machine's own."""
         self.inboxseq = 0
         """The last tell that was applied, by its sequence in the inbox."""
+        self.agenda: Agenda | None = None
+        """What is still to come of its schedules and tasks; None as long as it had none."""
         self.command_log: CommandLog | None = None
         self.checker: StateChecker | None = None
 
@@ -61,8 +66,29 @@ class Fold:
                 self._evolve(event, position)
             if event.inboxseq:
                 self.inboxseq = max(self.inboxseq, self._sequence(event, position))
+            if event.sends or (event.inboxseq and self.agenda is not None):
+                told = event.commandid if event.inboxseq else ""
+                self.sent(told, decode_sends(event, self.actor_id, position) if event.sends else ())
         self.version = events[-1].version
         self.position = self.read_to = position
+
+    def expects(self, command_id: str) -> bool:
+        """Whether a command that was told is to be run: False for a tick or a result that is not waited for."""
+        if not is_tick_or_result(command_id):
+            return True
+        return self.agenda is not None and self.agenda.expects(command_id)
+
+    def sent(self, told: str, sends: Sequence[Send]) -> None:
+        """A command is committed: it opens what it sends.
+
+        If it was told, `told` is its id, and it closes what it is the tick or the result of.
+        """
+        if self.agenda is not None:
+            self.agenda.close(told)
+        if not all(isinstance(send, Tell) for send in sends):
+            if self.agenda is None:
+                self.agenda = Agenda()
+            self.agenda.open(sends)
 
     def remember(
         self, events: Sequence[Event], position: Position, after: Position, now_s: float, margin_s: float

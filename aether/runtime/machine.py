@@ -31,7 +31,7 @@ from aether.runtime.mailbox import Mailbox
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.turn import Turn
 from aether.runtime.worker_context import WorkerContext
-from aether.tells import Tell, placed
+from aether.sends import Send, placed
 from aether.wire import Event, decode_commit, encode_error
 
 log = logging.getLogger("aether.machine")
@@ -322,7 +322,7 @@ class VirtualMachine:
             self.snapshot()
         self._schedule()
 
-    def _sent(self, sends: list[Tell], position: Position, read_to: Position) -> None:
+    def _sent(self, sends: list[Send], position: Position, read_to: Position) -> None:
         telling = self._worker.telling
         assert telling is not None
         telling.committed(self.shard, position, placed(sends, self.actor_id, position), read_to)

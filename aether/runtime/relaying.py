@@ -9,14 +9,15 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from aether.core.backoff import Backoff
-from aether.core.relay import Mark, Place, Relay, decode_mark, encode_mark
+from aether.core.relay import Mark, Relay, decode_mark, decode_place, encode_mark
 from aether.errors import AetherError, Unavailable
 from aether.ids import Position
 from aether.log_lines import Repeated, words
 from aether.names import shard_of
 from aether.ports import Inbox, StoredCommit
 from aether.runtime.counters import Counters
-from aether.tells import Tell, decode_tell, encode_tell, sent_by
+from aether.sends import Send, sent_by
+from aether.tells import Tell, encode_tell
 from aether.wire import decode_commit
 
 LOOK_EVERY_S = 5.0
@@ -80,9 +81,9 @@ class ShardRelayer:
         """How many tells are known and not relayed yet."""
         return self._relay.waiting
 
-    def committed(self, position: Position, tells: Sequence[Tell], replayed_to: Position) -> None:
+    def committed(self, position: Position, sends: Sequence[Send], replayed_to: Position) -> None:
         """A commit of ours that sends something is durable. See `Relay.committed`."""
-        self._relay.committed(position, tells, replayed_to)
+        self._relay.committed(position, sends, replayed_to)
         self._go()
 
     def look(self) -> None:
@@ -149,10 +150,10 @@ class ShardRelayer:
         while True:
             if relay.behind or self._look_due:
                 await self._scan()
-            tell = relay.head
-            if tell is None:
+            send = relay.head
+            if send is None:
                 break
-            await self._store(tell)
+            await self._bring(send)
         await self._mark()
 
     async def _claim(self) -> bool:
@@ -174,7 +175,7 @@ class ShardRelayer:
         relayed = await self._inbox.relayed(self.shard, mark.since, fence)
         if connections != self._connections:
             raise Unavailable("the connection was lost meanwhile")
-        places = ((one.sequence, _place(decode_tell(one.payload))) for one in relayed)
+        places = ((one.sequence, decode_place(one.payload)) for one in relayed)
         self._relay.claimed(fence, mark, places)
         self._written = mark
         self.marked = True
@@ -187,7 +188,16 @@ class ShardRelayer:
             log.error("the stream of commits went backwards", extra={"shard": self.shard, "from": after, "to": until})
             raise Unavailable(f"the stream of commits ends at {until}, before {after}")
         commits = await self._inbox.commits_that_send(self.shard, after, until)
-        self._relay.scanned([(one.position, _tells(one)) for one in commits], until)
+        self._relay.scanned([(one.position, _sends(one)) for one in commits], until)
+
+    async def _bring(self, send: Send) -> None:
+        match send:
+            case Tell():
+                await self._store(send)
+            case _:
+                raise Unavailable(f"{type(send).__name__} of {send.source} cannot be brought on its way here")
+        if self._relay.waiting == WAITING_MAX // 2:
+            self._settled.set()
 
     async def _store(self, tell: Tell) -> None:
         fence = self._relay.fence
@@ -196,8 +206,6 @@ class ShardRelayer:
         if sequence is None or self._relay.fence != fence:
             raise Unavailable(f"the tells of shard {self.shard} are relayed by another one, or over another connection")
         self._relay.stored(sequence)
-        if self._relay.waiting == WAITING_MAX // 2:
-            self._settled.set()
         self._counters.tells_relayed += 1
 
     async def _mark(self) -> None:
@@ -215,10 +223,6 @@ class ShardRelayer:
         self._written, self._mark_due = mark, False
 
 
-def _place(tell: Tell) -> Place:
-    return Place(tell.position, tell.number)
-
-
-def _tells(commit: StoredCommit) -> list[Tell]:
+def _sends(commit: StoredCommit) -> list[Send]:
     events = decode_commit(commit.payload, commit.actor_id, commit.position)
     return sent_by(events, commit.actor_id, commit.position)

@@ -94,6 +94,7 @@ class Replayer:
         fold.version = Version(snapshot.version)
         fold.position = fold.read_to = Position(snapshot.position)
         fold.inboxseq = snapshot.inboxseq
+        fold.agenda = snapshot.agenda
         return True
 
     def _check(self, fold: Fold, last_position: Position, last_events: list[Event]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from aether.config import RuntimeConfig
+from aether.core.actor.agenda import is_tick_or_result
 from aether.core.backoff import Backoff
 from aether.errors import AetherError, DeadlineExceeded, InvalidCommand, Overloaded, Unavailable
 from aether.ids import ActorId
@@ -279,7 +280,7 @@ def _back_from(line: Line) -> Iterator[PendingTell]:
 
 
 def _command(tell: Tell, now_s: float) -> bytes:
-    """The tell as a command. One of an actor is known by its place, not by its id: no attempt of it is the first."""
+    """The tell as a command. One whose id no caller gave is known by its place: no attempt of it is the first."""
     return encode_command(
         Command(
             id=tell.command_id,
@@ -290,7 +291,7 @@ def _command(tell: Tell, now_s: float) -> bytes:
             causationid=tell.causationid,
             traceparent=tell.traceparent,
             caller=tell.source or tell.caller,
-            attempt=0 if tell.id else 2,
+            attempt=2 if not tell.id or is_tick_or_result(tell.id) else 0,
         )
     )
 

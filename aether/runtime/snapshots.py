@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import DecodeError, Raw, Struct, field
 from msgspec.json import Decoder, Encoder
 
+from aether.core.actor.agenda import Agenda
 from aether.core.health import Health, Need
 from aether.errors import AetherError
 from aether.ids import ActorId
@@ -23,7 +24,7 @@ from aether.runtime.fold import Fold
 log = logging.getLogger("aether.snapshots")
 
 
-class Snapshot(Struct, frozen=True, kw_only=True):
+class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A fold at one position.
 
     The command log is not in it: history after `command_log_after` gives it back, and after `command_log_until_s`
@@ -35,6 +36,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     fingerprint: str
     state: Raw
     inboxseq: int = 0
+    agenda: Agenda | None = None
     command_log_after: int = field(name="record_after")
     command_log_until_s: float = field(name="record_until_s")
 
@@ -53,6 +55,7 @@ def encode_snapshot(fold: Fold) -> bytes:
             version=fold.version,
             position=fold.position,
             inboxseq=fold.inboxseq,
+            agenda=fold.agenda or None,
             fingerprint=fold.actor_type.fingerprint,
             state=Raw(fold.actor_type.encode_state(fold.state)),
             command_log_after=command_log_after,

@@ -19,7 +19,7 @@ from aether.ports import Clock, Delivery, Inbox, Lease, Subscription
 from aether.runtime.counters import Counters
 from aether.runtime.relaying import ShardRelayer
 from aether.runtime.shard_inbox import ShardInbox
-from aether.tells import Tell
+from aether.sends import SENDS_FORMAT, Send
 
 LOOK_EVERY_S = 5.0
 """How often it is looked for commits and tells that no broadcast told of."""
@@ -76,6 +76,10 @@ class Telling:
     def can_tell(self) -> bool:
         """Whether every member of the namespace knows tells."""
         return self._lease.stored_format >= TELLS_FORMAT
+
+    def can_schedule(self) -> bool:
+        """Whether every member of the namespace knows schedules and tasks."""
+        return self._lease.stored_format >= SENDS_FORMAT
 
     # ------------------------------------------------------------------------------------------ shards
 
@@ -162,11 +166,11 @@ class Telling:
         await served.relayer.ready()
         return self._serving.get(shard) is served
 
-    def committed(self, shard: int, position: Position, tells: Sequence[Tell], replayed_to: Position) -> None:
+    def committed(self, shard: int, position: Position, sends: Sequence[Send], replayed_to: Position) -> None:
         """A commit of ours that sends something is durable; its actor's history was read up to `replayed_to`."""
         served = self._serving.get(shard)
         if served is not None:
-            served.relayer.committed(position, tells, replayed_to)
+            served.relayer.committed(position, sends, replayed_to)
 
     @property
     def waiting(self) -> tuple[int, int]:

@@ -6,7 +6,7 @@ the only place where users' command handlers run.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -36,6 +36,7 @@ from aether.runtime.running import running as running_command
 from aether.runtime.sent_tell import ActorCommand, dead_letters, told_by
 from aether.runtime.state_checker import StateChecker, changed_in_place
 from aether.runtime.worker_context import WorkerContext
+from aether.sends import Send
 from aether.wire import (
     DEAD_LETTERED_EVENT,
     HANDLED_EVENT,
@@ -163,18 +164,23 @@ class Turn:
 
     def tell(self, kind: str, command: str, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Tell an actor something, once the commit of this command is stored. Raises like `emit`, `InvalidCommand`."""
+        to, actor_id = ActorCommand(kind, key, command), self._machine.actor_id
+        self._send(lambda running: told_by(running, actor_id, self._worker, to, args, kwargs))
+
+    def _send(self, made: Callable[[PendingCommand], Send]) -> None:
+        """Add what is made for the running command to what it sends. Raises RuntimeError outside its handler."""
         running = self._running
         if running is None or running_command.get() is not running:
-            raise RuntimeError("only the command handler that runs now can tell something")
-        tell = told_by(running, self._machine.actor_id, self._worker, ActorCommand(kind, key, command), args, kwargs)
+            raise RuntimeError("only the command handler that runs now can send something")
+        send = made(running)
         handler = self._handler
         if handler is None or not handler.in_thread:
-            self.draft.tell(tell)
+            self.draft.send(send)
             return
         with handler.lock:
             if self._running is not running:
                 raise RuntimeError("the handler's command is over: nothing of it is stored any more")
-            self.draft.tell(tell)
+            self.draft.send(send)
 
     def cancel(self) -> None:
         """Its machine has ended: a handler that runs is cancelled, and its actor held until it ends."""
@@ -237,6 +243,9 @@ class Turn:
         checker = self._fold.checker
         if checker is not None and (field := checker.begin(self._fold.state)) is not None:
             self._rebuild_for(pending, field)
+            return True
+        if pending.told is not None and not self._fold.expects(pending.command.id):
+            self._store_handled(pending, NULL)
             return True
         self._running = pending
         running_command.set(pending)
@@ -336,7 +345,7 @@ class Turn:
         except BaseException as error:
             self._failed(pending, error)
             return True
-        if draft.told is not None and not draft.emitted:
+        if draft.sent is not None and not draft.emitted:
             draft.emit(EmittedEvent(TOLD_EVENT, 1, b"{}"))
         if draft.emitted:
             if not self._mailbox.waiting and self._worker.pipeline.running:  # else the next one needs the commit's size
@@ -374,9 +383,9 @@ class Turn:
             self._put_off(pending)
         else:
             self._running = None
+            if told_at or draft.sent is not None:
+                self._note_sent(pending)
             draft.accept(pending, reply, chunk)
-            if told_at:
-                self.inboxseq = told_at
 
     def _failed(self, pending: PendingCommand, error: BaseException) -> None:
         """The handler raised."""
@@ -450,8 +459,15 @@ class Turn:
         bytes_max = self._worker.commit_bytes_max
         chunk = self.draft.encode_within(bytes_max, pending.command, reply, self._time(), retention, told_at)
         if chunk is not None and told_at:
-            self.inboxseq = told_at
+            self._note_sent(pending)
         return chunk
+
+    def _note_sent(self, pending: PendingCommand) -> None:
+        """The command is in the draft: those behind it find it applied, and the agenda as it leaves it."""
+        told = ""
+        if pending.told is not None:
+            self.inboxseq, told = pending.told.sequence, pending.command.id
+        self._fold.sent(told, self.draft.sent or ())
 
     def _retention(self, pending: PendingCommand, now_s: float) -> IdRetention | None:
         if pending.command.attempt:  # the library made the id

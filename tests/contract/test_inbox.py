@@ -9,7 +9,8 @@ from aether.errors import InvalidCommand
 from aether.ids import ActorId, Position
 from aether.names import shard_of
 from aether.ports import START, Committed, EventStore, Inbox, InboxMessage, StoredCommit
-from aether.tells import Tell, encode_sends
+from aether.sends import encode_sends
+from aether.tells import Tell
 from aether.wire import encode_commit
 from tests.contract.harness import SHARDS, Received, World, events_of, publish
 

@@ -38,7 +38,8 @@ from aether.names import shard_of
 from aether.ports import START, Committed, Conflict
 from aether.runtime import relaying
 from aether.runtime.relaying import ShardRelayer
-from aether.tells import Tell, decode_tell, encode_sends
+from aether.sends import encode_sends
+from aether.tells import Tell, decode_tell
 from aether.wire import encode_commit, instant, new_event
 
 SHARDS = 2
@@ -157,7 +158,7 @@ class Owner:
             self.busy.discard(actor)
             if isinstance(outcome, Committed):
                 self.last[actor] = outcome.position
-                placed = relaying._tells(world.space.commits[outcome.position - 1])
+                placed = relaying._sends(world.space.commits[outcome.position - 1])
                 if placed:
                     self.relayer.committed(outcome.position, placed, self.replayed[actor])
             elif isinstance(outcome, Conflict):
@@ -229,7 +230,7 @@ async def heal(world: World) -> None:
 
 
 def sent(world: World) -> list[tuple[str, int, int]]:
-    found = [tell for commit in world.space.commits for tell in relaying._tells(commit)]
+    found = [tell for commit in world.space.commits for tell in relaying._sends(commit)]
     return [(tell.source, tell.position, tell.number) for tell in found]
 
 

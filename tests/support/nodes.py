@@ -46,10 +46,12 @@ async def node(
     faults: Faults | None = None,
     wrap: Callable[[EventStore], EventStore] = lambda store: store,
     shards: Iterable[int] | None = None,
+    tells: bool = False,
 ) -> AsyncIterator[Runtime]:
     """A started runtime; stopped, and with it drained, at the end."""
     connection = InMemoryConnection(server, "tests", faults=faults)
-    runtime = Runtime(connection, wrap(connection.event_store), config, lease=lease, shards=shards)
+    inbox = connection.inbox if tells else None
+    runtime = Runtime(connection, wrap(connection.event_store), config, lease=lease, shards=shards, inbox=inbox)
     runtime.load_model(model)
     async with connection, runtime:
         yield runtime

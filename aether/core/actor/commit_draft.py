@@ -13,7 +13,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from aether.ids import Position, Version
-from aether.tells import Tell, encode_sends
+from aether.sends import Send, encode_sends
 from aether.wire import (
     REFUSED_EVENT,
     WORKER_LOST_EVENT,
@@ -69,17 +69,17 @@ class PendingReply(Generic[Pending]):
 class CommitDraft(Generic[Pending]):
     """The open turn of one actor, from `version` on. One writer: its virtual machine."""
 
-    __slots__ = ("_chunks", "bytes", "emitted", "replies", "sends", "source", "told", "version")
+    __slots__ = ("_chunks", "bytes", "emitted", "replies", "sends", "sent", "source", "version")
 
     def __init__(self, source: str, version: Version) -> None:
         self.source = source
         self.version: int = version
         self.emitted: list[EmittedEvent] = []
         self.replies: list[PendingReply[Pending]] = []
-        self.told: list[Tell] | None = None
-        """What the running command has told, None for nothing."""
-        self.sends: list[Tell] | None = None
-        """What the commands before it have told, in their order."""
+        self.sent: list[Send] | None = None
+        """What the running command has sent, None for nothing."""
+        self.sends: list[Send] | None = None
+        """What the commands before it have sent, in their order."""
         self.bytes = 1
         self._chunks: list[bytes] = []
 
@@ -98,14 +98,14 @@ class CommitDraft(Generic[Pending]):
         count = len(self.emitted)
         self.version -= count
         self.emitted.clear()
-        self.told = None
+        self.sent = None
         return count
 
-    def tell(self, tell: Tell) -> None:
-        """Add a tell of the running command."""
-        if self.told is None:
-            self.told = []
-        self.told.append(tell)
+    def send(self, send: Send) -> None:
+        """Add something that the running command sends."""
+        if self.sent is None:
+            self.sent = []
+        self.sent.append(send)
 
     def encode(
         self,
@@ -115,7 +115,7 @@ class CommitDraft(Generic[Pending]):
         retention: IdRetention | None = None,
         told_at: int = 0,
     ) -> bytes:
-        """The running command's part of the commit; its last event carries the reply and what it has told.
+        """The running command's part of the commit; its last event carries the reply and what it has sent.
 
         `retention` is for an id that the caller gave, `told_at` the sequence of a command that was told. One told by an
         actor is known by that, and its id is not remembered.
@@ -143,7 +143,7 @@ class CommitDraft(Generic[Pending]):
         ]
         if retention is not None:
             events[-1] = replace(events[-1], idexpires=retention.until, commanddigest=retention.digest)
-        if told_at or self.told is not None:
+        if told_at or self.sent is not None:
             self._mark_last(events, told_at, forget_id=retention is None)
         return encode_stored(events)[1:-1]
 
@@ -165,8 +165,8 @@ class CommitDraft(Generic[Pending]):
 
     def _mark_last(self, events: list[StoredEvent], told_at: int, *, forget_id: bool) -> None:
         last = events[-1]
-        if self.told is not None:
-            last = replace(last, sends=encode_sends(self.told))
+        if self.sent is not None:
+            last = replace(last, sends=encode_sends(self.sent))
         if told_at:
             last = replace(last, inboxseq=str(told_at))
         events[-1] = last
@@ -190,9 +190,9 @@ class CommitDraft(Generic[Pending]):
     def _join(self, chunk: bytes) -> None:
         if chunk:
             self.emitted.clear()
-            if self.told is not None:
-                self.sends = [*(self.sends or ()), *self.told]
-                self.told = None
+            if self.sent is not None:
+                self.sends = [*(self.sends or ()), *self.sent]
+                self.sent = None
             self.bytes += len(chunk) + 1
             self._chunks.append(chunk)
 

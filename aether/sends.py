@@ -1,0 +1,179 @@
+"""What a turn sends beside its events: tells, schedules and tasks, as they stand in its commit.
+
+They are JSON text in `sends` of the last event of the command that sent them, so they are stored with its events or
+not at all. From there the owner of the sender's shard brings each to where it belongs, in their order: a tell or a task
+into the inbox stream, a schedule to the server's timers. `aether.core.relay` says how none is lost on the way.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TypeAlias
+from uuid import UUID, uuid5
+
+from msgspec import DecodeError, Raw, Struct, ValidationError
+from msgspec.json import Decoder, Encoder
+from msgspec.structs import replace
+
+from aether.errors import UnreadableEvent
+from aether.ids import ActorId, Position
+from aether.tells import EMPTY_ARGS, TELL, Tell
+from aether.wire import Event
+
+SENDS_FORMAT = 3
+"""The format of stored events that knows schedules and tasks: none is sent before every member reads it."""
+
+SENDS_MARK = b'"sends":"'
+"""Stands in every commit that sends something, and seldom in another."""
+
+RESULT = "task:"
+"""Begins the command id of a task's result; the task's id follows."""
+
+FIRING = "timer:"
+"""Begins the command id of a schedule's tick; the setting's id follows, `@`, and when it was due."""
+
+_IDS = UUID("6f1f8c0e-7d0c-4b3a-9d55-1c7f0f4a2b6e")
+
+
+class SetSchedule(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tag", tag="schedule"):
+    """From `at` on (UTC) the actor has a command run, once or by a rule; it takes the place of one of the same name.
+
+    - `id`: which setting of this name it is; a tick of another one is ignored.
+    - `at`: when the next tick is due.
+    - `rule`, `zone`, `catch_up`: how it goes on after that; "" for a single tick.
+    - `kind`, `key`, `command`, `args`: what is run.
+    - `source`: the actor that has set it, as `kind/key`; `position` and `number`: the place, filled in by the relayer.
+    """
+
+    name: str
+    id: str
+    at: datetime
+    kind: str
+    key: str
+    command: str
+    args: Raw = EMPTY_ARGS
+    rule: str = ""
+    zone: str = ""
+    catch_up: str = ""
+    source: str = ""
+    position: int = 0
+    number: int = 0
+    correlationid: str = ""
+    causationid: str = ""
+    traceparent: str = ""
+
+    @property
+    def firing_id(self) -> str:
+        """The command id of its next tick."""
+        return f"{FIRING}{self.id}@{self.at.isoformat()}"
+
+
+class CancelSchedule(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tag", tag="unschedule"):
+    """The actor's schedule of this name has no further ticks."""
+
+    name: str
+    source: str = ""
+    position: int = 0
+    number: int = 0
+
+
+class StartTask(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tag", tag="task"):
+    """A function is run outside of any turn; its result comes to a command of the actor that started it.
+
+    - `id`: the same on every attempt. `task`: the name of the function in the model.
+    - `then`, `failed`: commands of the same actor, for the result and for `TaskFailed`; "" for none.
+    """
+
+    id: str
+    task: str
+    args: Raw = EMPTY_ARGS
+    then: str = ""
+    failed: str = ""
+    source: str = ""
+    position: int = 0
+    number: int = 0
+    correlationid: str = ""
+    causationid: str = ""
+    traceparent: str = ""
+
+    @property
+    def result_id(self) -> str:
+        """The command id of its result."""
+        return f"{RESULT}{self.id}"
+
+
+class CancelTask(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tag", tag="cancel-task"):
+    """The result of a task is not wanted any more."""
+
+    id: str
+    source: str = ""
+    position: int = 0
+    number: int = 0
+
+
+Send: TypeAlias = Tell | SetSchedule | CancelSchedule | StartTask | CancelTask
+"""Each has its `source`, and its place: `position` of the commit and `number` in it."""
+
+
+class _Tagged(Struct, frozen=True):
+    tag: str = TELL
+
+
+_Decode: TypeAlias = Callable[[Raw], Send]
+
+_encoder = Encoder()
+_items = Decoder(list[Raw])
+_tag_of = Decoder(_Tagged)
+_decode_of: dict[str, _Decode] = {
+    TELL: Decoder(Tell).decode,
+    "schedule": Decoder(SetSchedule).decode,
+    "unschedule": Decoder(CancelSchedule).decode,
+    "task": Decoder(StartTask).decode,
+    "cancel-task": Decoder(CancelTask).decode,
+}
+
+
+def made_id(actor_id: ActorId, command_id: str, number: int) -> str:
+    """The id of what a command makes as its `number`th: the same one when its handler runs again."""
+    return str(uuid5(_IDS, f"{actor_id}\n{command_id}\n{number}"))
+
+
+def encode_sends(sends: Sequence[Send]) -> str:
+    """What a command sends, as the text that its last event carries."""
+    return _encoder.encode(list(sends)).decode()
+
+
+def encode_send(send: Send) -> bytes:
+    """One of them, as it is relayed."""
+    return _encoder.encode(send)
+
+
+def sent_by(events: Sequence[Event], actor_id: ActorId, position: Position) -> list[Send]:
+    """What a stored commit sends, in order, each with its place. Raises `UnreadableEvent` for what is unknown."""
+    found: list[Send] = []
+    for event in events:
+        if event.sends:
+            found += decode_sends(event, actor_id, position)
+    return placed(found, actor_id, position)
+
+
+def placed(sends: Sequence[Send], actor_id: ActorId, position: Position) -> list[Send]:
+    """What one commit sends, each with its place."""
+    source = str(actor_id)
+    return [replace(send, source=source, position=int(position), number=number) for number, send in enumerate(sends)]
+
+
+def decode_sends(event: Event, actor_id: ActorId, position: Position) -> list[Send]:
+    """What an event's command has sent, without places. Raises `UnreadableEvent` for what is unknown."""
+    try:
+        return [_decoded(item) for item in _items.decode(event.sends)]
+    except (ValidationError, DecodeError, RecursionError, ValueError) as error:
+        text = f"what the commit of {actor_id} at position {position} sends cannot be read: {error}"
+        raise UnreadableEvent(text, actor=str(actor_id), position=position) from None
+
+
+def _decoded(item: Raw) -> Send:
+    tag = _tag_of.decode(item).tag
+    decode = _decode_of.get(tag)
+    if decode is None:
+        raise ValueError(f"it sends a {tag!r}, which this version does not know")
+    return decode(item)

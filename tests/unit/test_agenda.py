@@ -1,0 +1,115 @@
+"""An actor's agenda: what it expects, what closes it, and that history and snapshots agree on it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from msgspec import Raw
+from msgspec.structs import replace
+
+from aether.core.actor.agenda import Agenda, OpenTask, is_tick_or_result
+from aether.errors import UnreadableEvent
+from aether.ids import ActorId, Position
+from aether.sends import (
+    CancelSchedule,
+    CancelTask,
+    Send,
+    SetSchedule,
+    StartTask,
+    encode_sends,
+    made_id,
+    sent_by,
+)
+from aether.tells import Tell
+from aether.wire import Event, instant, new_event
+
+ALICE = ActorId("account", "alice")
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+TELL = Tell(kind="account", key="bob", command="deposit", args=Raw(b'{"amount":1}'))
+EVENT = new_event(version=1, source="/bank/account/alice", type="Deposited", time=instant(0), data=b"{}")
+TASK = StartTask(id="t1", task="charge", then="paid", failed="payment_failed")
+
+
+def setting(id: str = "s1", at: datetime = NOON, rule: str = "") -> SetSchedule:
+    """A schedule of alice."""
+    return SetSchedule(name="expiry", id=id, at=at, kind="account", key="alice", command="expire", rule=rule)
+
+
+def test_a_task_is_expected_until_its_result_is_there() -> None:
+    agenda = Agenda()
+    assert not agenda.expects(TASK.result_id)
+    agenda.open([TELL, TASK])
+    assert agenda.tasks == {"t1": OpenTask("charge", "paid", "payment_failed")}
+    assert agenda.expects("task:t1")
+    assert not agenda.expects("task:t2")
+    agenda.close("t1")
+    assert agenda.expects("task:t1")
+    agenda.close("task:t1")
+    assert not agenda.expects("task:t1")
+    assert not agenda
+
+
+def test_a_cancelled_task_is_not_expected() -> None:
+    agenda = Agenda()
+    agenda.open([TASK, CancelTask(id="t1"), CancelTask(id="t9")])
+    assert not agenda.expects("task:t1")
+
+
+def test_only_the_next_tick_of_the_last_setting_is_expected() -> None:
+    agenda = Agenda()
+    agenda.open([setting("s1"), setting("s2", NOON + timedelta(minutes=1))])
+    first, second = setting("s1").firing_id, setting("s2", NOON + timedelta(minutes=1)).firing_id
+    assert not agenda.expects(first)
+    assert agenda.expects(second)
+    assert not agenda.expects(setting("s2", NOON + timedelta(minutes=2)).firing_id)
+    agenda.close(first)
+    assert agenda.expects(second)
+    agenda.close(second)
+    assert not agenda.expects(second)
+    assert not agenda
+
+
+def test_a_tick_that_sets_the_next_one_keeps_its_schedule() -> None:
+    agenda, later = Agenda(), NOON + timedelta(minutes=1)
+    agenda.open([setting(rule="every 60")])
+    agenda.close(setting().firing_id)
+    agenda.open([setting(at=later, rule="every 60")])
+    assert not agenda.expects(setting().firing_id)
+    assert agenda.expects(setting(at=later).firing_id)
+    agenda.open([CancelSchedule(name="expiry"), CancelSchedule(name="unknown")])
+    assert not agenda
+
+
+def test_other_commands_are_no_ticks_and_no_results() -> None:
+    assert is_tick_or_result("task:t1")
+    assert is_tick_or_result("timer:s1@2026")
+    assert not is_tick_or_result("tell:5.0")
+    assert not is_tick_or_result("mine")
+
+
+def test_ids_are_the_same_when_a_handler_runs_again() -> None:
+    made = {made_id(ALICE, "c-1", 0), made_id(ALICE, "c-1", 1), made_id(ALICE, "c-2", 0)}
+    made.add(made_id(ActorId("account", "bob"), "c-1", 0))
+    assert len(made) == 4
+    assert made_id(ALICE, "c-1", 0) in made
+
+
+@pytest.mark.parametrize(
+    "send", [TELL, TASK, setting(rule="cron 0 0 9 * * *"), CancelTask(id="t1"), CancelSchedule(name="expiry")]
+)
+def test_what_is_sent_comes_back_from_a_commit_with_its_place(send: Send) -> None:
+    events = [sending([TELL]), sending([send])]
+    first, second = sent_by(events, ALICE, Position(7))
+    assert (first.position, first.number, first.source) == (7, 0, "account/alice")
+    assert type(second) is type(send)
+    assert (second.position, second.number, second.source) == (7, 1, "account/alice")
+
+
+@pytest.mark.parametrize("sends", ['[{"tag":"later"}]', '[{"tag":"task"}]', "{", '[{"kind":1}]', "[7]"])
+def test_what_an_earlier_version_does_not_know_stops_the_actor(sends: str) -> None:
+    with pytest.raises(UnreadableEvent, match=r"what the commit of account/alice at position 7 sends cannot be read"):
+        sent_by([replace(EVENT, sends=sends)], ALICE, Position(7))
+
+
+def sending(sends: list[Send]) -> Event:
+    """A stored event whose command sent this."""
+    return replace(EVENT, sends=encode_sends(sends))
