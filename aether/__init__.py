@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from aether.model.handlers import command, event, query
     from aether.model.methods import Command, Query
     from aether.model.model import Model
+    from aether.model.policy import Policy, PolicyContext, policy
     from aether.runtime.local import Message
     from aether.runtime.machine import VirtualMachine
     from aether.runtime.runtime import Runtime
@@ -114,6 +115,8 @@ __all__ = [
     "NATSEventBus",
     "NatsTransport",
     "Overloaded",
+    "Policy",
+    "PolicyContext",
     "Query",
     "Receipt",
     "Rejected",
@@ -132,6 +135,7 @@ __all__ = [
     "connect",
     "connect_blocking",
     "event",
+    "policy",
     "query",
 ]
 
@@ -173,6 +177,8 @@ _WHERE = {
     "NATSEventBus": "aether.jetstream.bus",
     "NatsTransport": "aether.jetstream.transport",
     "Overloaded": "aether.errors",
+    "Policy": "aether.model.policy",
+    "PolicyContext": "aether.model.policy",
     "Query": "aether.model.methods",
     "Receipt": "aether.untyped_client",
     "Rejected": "aether.errors",
@@ -191,6 +197,7 @@ _WHERE = {
     "connect": "aether.client",
     "connect_blocking": "aether.blocking",
     "event": "aether.model.handlers",
+    "policy": "aether.model.policy",
     "query": "aether.model.handlers",
 }
 

@@ -7,15 +7,15 @@ Assignments reach the state only while it is open (`set_open`), that is within a
 import inspect
 import re
 from collections.abc import Iterable
-from typing import Any, ClassVar, ParamSpec, TypeVar, cast, overload
+from typing import Any, ClassVar, ParamSpec, TypeVar, overload
 
-from aether.errors import ActorFailed, InvalidCommand, StateChangedOutsideEvent
+from aether.errors import ActorFailed, StateChangedOutsideEvent
 from aether.ids import ActorId
 from aether.model.decider import Decider
 from aether.model.declared import Place, caller_frame, local_names, place_of_frame
 from aether.model.definition import Context, Detached, Scope
 from aether.model.handlers import handler_of, role_of
-from aether.model.methods import Command
+from aether.model.methods import Command, checked_command
 
 P = ParamSpec("P")
 
@@ -126,10 +126,8 @@ class Actor:
         Raises `InvalidCommand` for arguments that the command does not take, and for a query; `ActorFailed` in a query
         and in an `@event` method, and while a worker of a version is there that does not know tells.
         """
-        if not isinstance(cast(object, command), Command):
-            what = f"self.tell takes a command as its class has it, like Account.deposit, not {command!r}"
-            raise InvalidCommand(what, path="command")
-        self._aether_turn("tell").tell(command.kind, command.name, key, args, kwargs)
+        told = checked_command(command, "self.tell")
+        self._aether_turn("tell").tell(told.kind, told.name, key, args, kwargs)
 
     def _aether_turn(self, what: str) -> Scope:
         if self._aether_open:

@@ -4,7 +4,7 @@ An `ActorType` is the compiled declaration: how to make, fold, store and questio
 once at load. It is stateless and shared by all actors of its kind; it knows no turn, no store and no clock.
 """
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from inspect import Signature
@@ -166,6 +166,25 @@ class DeclaredCommand(CommandType, Protocol):
         ...
 
 
+class PolicyType(Protocol):
+    """One policy, as the turn that runs it sees it."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - a field
+
+    def run(self, event: object, actor_id: ActorId, state: State, scope: Scope) -> None:
+        """React to an event that was just applied. Raises `ActorFailed`, `StateChangedOutsideEvent`."""
+        ...
+
+    def check_tell(self, kind: str, command: str) -> None:
+        """Raise `ActorFailed` when it lists what it tells, and not this."""
+        ...
+
+    def refusal(self, actor_id: ActorId) -> Exception:
+        """The error when it emits or asks."""
+        ...
+
+
 class EventType(Protocol):
     """One event type of an actor kind."""
 
@@ -175,6 +194,8 @@ class EventType(Protocol):
     def name(self) -> str: ...  # noqa: D102 - a field
     @property
     def schema_version(self) -> int: ...  # noqa: D102 - a field
+    @property
+    def policies(self) -> Sequence[PolicyType]: ...  # noqa: D102 - a field
 
     def encode_checked(self, event: object) -> tuple[bytes, object]:
         """The event as JSON, and the equal event that this JSON gives back: the one to apply.

@@ -2,7 +2,8 @@
 
 Each kind is a lane: its commands (blue) and queries (green) at the left, the actor with its state (yellow) in the
 middle, its events (orange) at the right. Which command emits which event is decided while it runs and is in no
-declaration, so the arrows go through the actor. Colours are attributes and not styles, so that a page with a strict
+declaration, so the arrows go through the actor. Below the actors each policy (lilac) stands between its events and the
+commands that it says it tells. Colours are attributes and not styles, so that a page with a strict
 content policy may hold the picture, and words outside of the notes take the colour of the text around it.
 """
 
@@ -21,7 +22,7 @@ HEAD = 56
 LANE_HEAD = 34
 STATE_SHOWN_MAX = 12
 
-COMMAND, QUERY, ACTOR, EVENT = "#a6ccf5", "#b9e3b4", "#fbe58a", "#fbb96b"
+COMMAND, QUERY, ACTOR, EVENT, POLICY = "#a6ccf5", "#b9e3b4", "#fbe58a", "#fbb96b", "#d9bdf2"
 INK = "#1c1c1c"
 
 
@@ -41,9 +42,14 @@ def draw(document: Schema, traffic: Mapping[tuple[str, str], str] | None = None)
 
     `traffic` is a few words for a kind and a command, which its note says at its right edge.
     """
-    parts, y = [_legend()], HEAD
+    policies: Mapping[str, Schema] = document.get("policies", {})
+    parts, y = [_legend(with_policies=bool(policies))], HEAD
     for kind, actor in document.get("actors", {}).items():
         lane, height = _lane(str(kind), actor, document, y, traffic or {})
+        parts += lane
+        y += height
+    if policies:
+        lane, height = _policies_lane(policies, y)
         parts += lane
         y += height
     title = f"Event-storming board of {document.get('model', '')}"
@@ -54,9 +60,10 @@ def draw(document: Schema, traffic: Mapping[tuple[str, str], str] | None = None)
     )
 
 
-def _legend() -> str:
+def _legend(*, with_policies: bool) -> str:
     found, x = [], COLUMNS[0]
-    for colour, word in ((COMMAND, "command"), (QUERY, "query"), (ACTOR, "actor and its state"), (EVENT, "event")):
+    shown = [(COMMAND, "command"), (QUERY, "query"), (ACTOR, "actor and its state"), (EVENT, "event")]
+    for colour, word in [*shown, (POLICY, "policy")] if with_policies else shown:
         found.append(f'<rect x="{x}" y="14" width="16" height="16" rx="2" fill="{colour}"/>')
         found.append(f'<text x="{x + 24}" y="27">{word}</text>')
         x += 48 + 8 * len(word)
@@ -78,14 +85,36 @@ def _lane(
     rows = max(len(left), len(right), 1)
     inner = max(rows * (NOTE_HEIGHT + GAP) - GAP, state_height)
     top, middle = y + LANE_HEAD, y + LANE_HEAD + inner // 2
-    found = [
-        f'<path d="M16 {y}H{WIDTH - 16}" stroke="currentColor" stroke-opacity=".25"/>',
-        f'<text x="16" y="{y + 22}" font-size="15" font-weight="600">{escape(kind)}</text>',
-    ]
+    found = _lane_head(kind, y)
     found += _column(left, COLUMNS[0], top, inner, to_actor=True, middle=middle)
     found += _column(right, COLUMNS[2], top, inner, to_actor=False, middle=middle)
     found.append(_actor_note(kind, str(actor.get("description", "")), fields, middle - state_height // 2, state_height))
     return found, LANE_HEAD + inner + 22
+
+
+def _lane_head(title: str, y: int) -> list[str]:
+    return [
+        f'<path d="M16 {y}H{WIDTH - 16}" stroke="currentColor" stroke-opacity=".25"/>',
+        f'<text x="16" y="{y + 22}" font-size="15" font-weight="600">{escape(title)}</text>',
+    ]
+
+
+def _policies_lane(policies: Mapping[str, Schema], y: int) -> tuple[list[str], int]:
+    """Whenever these events, then these commands: a row for each policy, and how high they are together."""
+    found, top = _lane_head("policies", y), y + LANE_HEAD
+    for name, policy in policies.items():
+        events = [_message_note(str(one["kind"]), str(one["event"]), EVENT) for one in policy["events"]]
+        told: Sequence[Schema] | None = policy["tells"]
+        commands = [_message_note(str(one["kind"]), str(one["command"]), COMMAND) for one in told or ()]
+        inner = max(len(events), len(commands), 1) * (NOTE_HEIGHT + GAP) - GAP
+        middle = top + inner // 2
+        found += _column(events, COLUMNS[0], top, inner, to_actor=True, middle=middle)
+        found += _column(commands, COLUMNS[2], top, inner, to_actor=False, middle=middle)
+        line = "its tells are not listed" if told is None else f"tells {len(told)} command{'s' * (len(told) != 1)}"
+        note = _Note(name, line, str(policy.get("description", "")) or name, POLICY)
+        found.append(_sticky(note, COLUMNS[1], middle - NOTE_HEIGHT // 2))
+        top += inner + 2 * GAP
+    return found, top - y
 
 
 def _column(notes: Sequence[_Note], x: int, top: int, inner: int, *, to_actor: bool, middle: int) -> list[str]:
@@ -152,6 +181,10 @@ def _event_note(name: str, event: Schema, document: Schema) -> _Note:
     properties: Mapping[str, object] = found.get("properties", {})
     about = f"{name}({signature_text(event, document)})\n{found.get('description', '')}".strip()
     return _Note(name, ", ".join(properties) or "no fields", about, EVENT)
+
+
+def _message_note(kind: str, name: str, colour: str) -> _Note:
+    return _Note(name, f"of {kind}", f"{kind}.{name}", colour)
 
 
 def _state_lines(state: Schema, document: Schema) -> list[str]:

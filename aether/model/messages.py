@@ -14,7 +14,7 @@ import orjson
 from aether.codec import Codec
 from aether.errors import ActorFailed, AetherError, InvalidCommand, Rejected
 from aether.json_checks import ValueMismatch
-from aether.model.definition import Scope, State
+from aether.model.definition import PolicyType, Scope, State
 
 Upcast: TypeAlias = Callable[[dict[str, Any], int], dict[str, Any]]
 """`upcast(fields, schema_version)` makes the JSON fields of an older event into those of the current version."""
@@ -142,7 +142,7 @@ class TypedCommand:
 class TypedEvent:
     """One event type of an actor kind, compiled."""
 
-    __slots__ = ("_kind", "_upcast", "codec", "name", "schema_version", "type")
+    __slots__ = ("_kind", "_upcast", "codec", "name", "policies", "schema_version", "type")
 
     def __init__(self, kind: str, codec: Codec, *, schema_version: int, upcast: Upcast | None) -> None:
         self._kind = kind
@@ -151,6 +151,8 @@ class TypedEvent:
         self.type: type = codec.type
         self.name = self.type.__name__
         self.schema_version = schema_version
+        self.policies: tuple[PolicyType, ...] = ()
+        """What runs when it is emitted; set once, when the model is built."""
 
     def encode_checked(self, event: object) -> tuple[bytes, object]:
         """The event as JSON, and the equal event that this JSON gives back: the one to apply.

@@ -11,7 +11,7 @@ from functools import update_wrapper, wraps
 from types import MethodType
 from typing import Any, ClassVar, Generic, Literal, NoReturn, ParamSpec, TypeAlias, TypeVar, overload
 
-from aether.errors import ActorFailed
+from aether.errors import ActorFailed, InvalidCommand
 from aether.model.definition import Detached
 
 Role: TypeAlias = Literal["command", "event", "query"]
@@ -110,6 +110,14 @@ class Query(ActorMethod[A_co, P, R_co]):
     def __get__(self, actor: object, owner: type | None = None) -> Callable[P, Call[R_co]]: ...
     def __get__(self, actor: object, owner: type | None = None) -> Any:
         return self._get(actor, owner)
+
+
+def checked_command(command: object, where: str) -> Command[Any, ..., Any]:
+    """The command itself. Raises `InvalidCommand` for what is none; `where` is what it was given to."""
+    if not isinstance(command, Command):
+        what = f"{where} takes a command as its class has it, like Account.deposit, not {command!r}"
+        raise InvalidCommand(what, path="command")
+    return command
 
 
 def _identity(method: ActorMethod[Any, ..., Any]) -> tuple[object, ...]:

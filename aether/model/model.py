@@ -20,6 +20,7 @@ from aether.model.decider import Decider
 from aether.model.decider_kind import DeciderKind
 from aether.model.declared import Place, caller_frame, place_of_frame
 from aether.model.definition import ActorType, JsonSchema
+from aether.model.policy import Policy, attach_policies
 from aether.model.schema import DIALECT, kind_schema, schemas_of
 from aether.names import check_namespace
 
@@ -37,23 +38,23 @@ class Model:
 
     `lifespan` is a function without arguments that gives an asynchronous context manager, as `@asynccontextmanager`
     makes one. Each worker enters it before it serves and exits it after its drain; what it gives is `self.resources` in
-    handlers. `policies` and `projections` are reserved: they are not supported yet, and a model that has any is
-    refused, so that nothing is left out in silence. Raises `ModelError` with file and line for whatever could not run.
+    handlers. `policies` are functions marked with `@policy`; those of one event run in this order. `projections` are
+    reserved: they are not supported yet, and a model that has any is refused, so that nothing is left out in silence.
+    Raises `ModelError` with file and line for whatever could not run.
     """
 
     def __init__(
         self,
         name: str,
         actors: Sequence[Declared] = (),
-        policies: Sequence[object] = (),
+        policies: Sequence[Policy[Any, Any]] = (),
         projections: Sequence[object] = (),
         lifespan: Lifespan | None = None,
     ) -> None:
         place = place_of_frame(caller_frame(1))
         self.name = _checked_name(name, place)
-        for what, given in (("policies", policies), ("projections", projections)):
-            if given:
-                raise place.error(f"{what} are not supported yet; leave them out")
+        if projections:
+            raise place.error("projections are not supported yet; leave them out")
         self.lifespan = _checked_lifespan(lifespan, place)
         self._kinds: dict[str, Kind] = {}
         self._by_declared: dict[Any, Kind] = {}
@@ -61,6 +62,7 @@ class Model:
             self._add(declared, place)
         if not self._kinds:
             raise place.error(f"the model {name!r} has no actors")
+        self._policies = attach_policies(policies, self._kinds, place)
         self._schema = self._described()
         self.fingerprint = hashlib.sha256(orjson.dumps(self._fingerprints())).hexdigest()[:16]
         self.actor_types: Mapping[str, ActorType] = MappingProxyType(self._kinds)
@@ -77,7 +79,10 @@ class Model:
         return found
 
     def schema(self) -> JsonSchema:
-        """JSON Schemas of every message and state: `{"$schema", "model", "actors": {kind: ...}, "$defs"}`, a copy."""
+        """JSON Schemas of every message and state: `{"$schema", "model", "actors": {kind: ...}, "$defs"}`, a copy.
+
+        A model with policies has `"policies": {name: {"description", "events", "tells"}}` beside.
+        """
         copy: JsonSchema = orjson.loads(self.schema_json())
         return copy
 
@@ -106,7 +111,10 @@ class Model:
             kind: kind_schema(one, {key[1:]: schema for key, schema in schemas.items() if key[0] == kind})
             for kind, one in self._kinds.items()
         }
-        return {"$schema": DIALECT, "model": self.name, "actors": actors, "$defs": definitions}
+        described = {"$schema": DIALECT, "model": self.name, "actors": actors, "$defs": definitions}
+        if self._policies:
+            described["policies"] = {name: one.schema() for name, one in self._policies.items()}
+        return described
 
     def _fingerprints(self) -> list[Any]:
         folds = {kind: one.fingerprint for kind, one in sorted(self._kinds.items())}

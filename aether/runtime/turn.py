@@ -6,7 +6,7 @@ the only place where users' command handlers run.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ from aether.errors import (
     StateChangedOutsideEvent,
     Unavailable,
 )
-from aether.model.definition import Context
+from aether.model.definition import Context, PolicyType
 from aether.model.proxy import ActorRef
 from aether.ports import TellPlace
 from aether.runtime.asks import refusal_to_ask
@@ -67,6 +67,7 @@ class Turn:
         "_mailbox",
         "_now",
         "_now_s",
+        "_policy",
         "_reply",
         "_running",
         "_touched",
@@ -92,6 +93,8 @@ class Turn:
         self._handler: Handler | None = None
         self._awaited: PendingCommand | None = None
         self._broken: BaseException | None = None
+        """Why nothing more can be emitted: an event has failed, or a policy runs."""
+        self._policy: PolicyType | None = None
         self._checkpoint: object | None = None
         self._touched = False
 
@@ -147,23 +150,40 @@ class Turn:
         handler = self._handler
         if handler is None or not handler.in_thread:
             self.draft.emit(emitted)
-            return
-        with handler.lock:  # it may be left just now
-            if self._running is not running:
-                raise RuntimeError("the handler's command is over: nothing of it is stored any more")
-            self.draft.emit(emitted)
+        else:
+            with handler.lock:  # it may be left just now
+                if self._running is not running:
+                    raise RuntimeError("the handler's command is over: nothing of it is stored any more")
+                self.draft.emit(emitted)
+        if event_type.policies:
+            self._react(event_type.policies, same)
+
+    def _react(self, policies: Sequence[PolicyType], event: object) -> None:
+        """Run the policies of an event that was applied. While one runs, nothing is emitted or asked."""
+        actor_id = self._machine.actor_id
+        try:
+            for policy in policies:
+                self._policy, self._broken = policy, policy.refusal(actor_id)
+                policy.run(event, actor_id, self._fold.state, self._machine)
+            self._broken = None
+        finally:
+            self._policy = None
 
     def ask(self, kind: ActorRef, key: str) -> Any:
         """A proxy of another actor. Raises `ActorFailed` in a handler that cannot await, RuntimeError outside."""
         running = self._running
         if running is None or running_command.get() is not running:
             raise RuntimeError("another actor can only be asked by the command handler that runs now")
+        if self._broken is not None:
+            raise self._broken
         if self._handler is None:
             raise refusal_to_ask(self._machine.actor_id, running.type)
         return self._handler.ask(kind, key, alone=not self.draft.replies)
 
     def tell(self, kind: str, command: str, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Tell an actor something, once the commit of this command is stored. Raises like `emit`, `InvalidCommand`."""
+        if self._policy is not None:
+            self._policy.check_tell(kind, command)
         to, actor_id = ActorCommand(kind, key, command), self._machine.actor_id
         self._send(lambda running: told_by(running, actor_id, self._worker, to, args, kwargs))
 

@@ -1,8 +1,19 @@
 """What users test their actors with: one actor's decisions, a runtime, or a pool, all in memory."""
 
 from aether.testing.clock import PoolClock
-from aether.testing.given import Given, Outcome, given
+from aether.testing.given import Given, Outcome, Told, given, told
 from aether.testing.local import local_runtime
 from aether.testing.pool import LocalPool, LocalWorker, local_pool
 
-__all__ = ["Given", "LocalPool", "LocalWorker", "Outcome", "PoolClock", "given", "local_pool", "local_runtime"]
+__all__ = [
+    "Given",
+    "LocalPool",
+    "LocalWorker",
+    "Outcome",
+    "PoolClock",
+    "Told",
+    "given",
+    "local_pool",
+    "local_runtime",
+    "told",
+]

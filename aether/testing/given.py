@@ -18,8 +18,8 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from aether.errors import ActorFailed, AetherError, InvalidCommand, Rejected, StateChangedOutsideEvent, UnknownCommand
 from aether.ids import ActorId, Position
-from aether.model.definition import ActorType, CommandType, Context, State
-from aether.model.methods import ActorMethod
+from aether.model.definition import ActorType, CommandType, Context, DeclaredCommand, PolicyType, State
+from aether.model.methods import ActorMethod, Command
 from aether.model.model import Declared, Model
 from aether.runtime.fold import Fold
 from aether.testing.stored import Stored, stored_history
@@ -43,6 +43,7 @@ class Setting:
     caller: str
     resources: Any
     stored: Sequence[Event] = ()
+    model: Model | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,18 @@ class Told:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
+    def __repr__(self) -> str:
+        args = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
+        return f"{self.kind}/{self.key}: {self.command}({', '.join(args)})"
+
+
+def told(command: Command[Any, P, Any], key: str, /, *args: P.args, **kwargs: P.kwargs) -> Told:
+    """What a handler or a policy has told: `told(Room.confirm, "12", by="alice")`, to compare with `Outcome.tells`.
+
+    Arguments compare as they were given, by position or by name.
+    """
+    return Told(command.kind, key, command.name, args, dict(kwargs))
+
 
 class _Turn:
     """The `Scope` of one run of a handler over a state of its own."""
@@ -65,7 +78,9 @@ class _Turn:
         self.events: list[object] = []
         self.tells: list[Told] = []
         self.running: CommandType | None = None
-        fold = Fold(ActorId(actor_type.kind, setting.key), actor_type, self)
+        self._policy: PolicyType | None = None
+        self._actor_id = ActorId(actor_type.kind, setting.key)
+        fold = Fold(self._actor_id, actor_type, self)
         if setting.stored:
             fold.apply(setting.stored, NOT_STORED)
         self.state: State = fold.state
@@ -98,10 +113,21 @@ class _Turn:
             raise RuntimeError("an event can only be emitted by a running command handler")
         if self.running.query:
             raise ActorFailed(f"the query {self.running.name} emitted an event")
-        self.events.append(self._apply(event))
+        if self._policy is not None:
+            raise self._policy.refusal(self._actor_id)
+        same = self._apply(event)
+        self.events.append(same)
+        try:
+            for policy in self._actor_type.event_type_of(same).policies:
+                self._policy = policy
+                policy.run(same, self._actor_id, self.state, self)
+        finally:
+            self._policy = None
 
     def ask(self, kind: Any, key: str) -> Any:
         """Raises: there is no other actor here."""
+        if self._policy is not None:
+            raise self._policy.refusal(self._actor_id)
         raise RuntimeError("given() runs one actor alone: test what it asks of others with aether.testing.local_pool")
 
     def tell(self, kind: str, command: str, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -110,6 +136,11 @@ class _Turn:
             raise RuntimeError("something can only be told by a running command handler")
         if self.running.query:
             raise ActorFailed(f"the query {self.running.name} told something")
+        if self._policy is not None:
+            self._policy.check_tell(kind, command)
+        if self._setting.model is not None:
+            target = self._setting.model.actor_type(ActorId(kind, key).kind)
+            _command(target, command).encode_args(args, kwargs)
         self.tells.append(Told(kind, key, command, args, dict(kwargs)))
 
     def _apply(self, event: object) -> object:
@@ -142,10 +173,7 @@ class Given:
         Raises `UnknownCommand`.
         """
         name = command.name if isinstance(command, ActorMethod) else str(command)
-        command_type = self._actor_type.commands.get(name)
-        if command_type is None:
-            kind, known = self._actor_type.kind, ", ".join(sorted(self._actor_type.commands))
-            raise UnknownCommand(f"{kind} has no command {name!r}; it has: {known}", kind=kind, command=name)
+        command_type = _command(self._actor_type, name)
         turn = _Turn(self._actor_type, self._setting, self._events)
         turn.running = command_type
         reply: Any = None
@@ -202,8 +230,12 @@ class Outcome(Generic[R]):
         """The state's fields after the command."""
         return self._after.state
 
-    def then(self, *events: object, reply: R = ANY) -> Given:
-        """It emitted exactly these events, in this order, and gave this reply."""
+    def then(self, *events: object, reply: R = ANY, told: Sequence[Told] = ANY) -> Given:
+        """It emitted exactly these events, in this order, gave this reply, and told exactly this, in this order.
+
+        `told=[told(Room.confirm, "12")]`, with `aether.testing.told`; [] for nothing. Replies and tells that are not
+        given are not looked at. What policies told is among them: `given(..., model=model)`.
+        """
         if self.error is not None:
             raise AssertionError(f"{self._command} raised {_shown(self.error)}") from self.error
         if list(self.events) != list(events):
@@ -212,6 +244,10 @@ class Outcome(Generic[R]):
             raise AssertionError(f"{self._command} emitted\n  {emitted}\nand not\n  {expected}")
         if reply is not ANY and self.reply != reply:
             raise AssertionError(f"{self._command} replied {self.reply!r}, not {reply!r}")
+        if told is not ANY and list(self.tells) != list(told):
+            expected = "\n  ".join(map(repr, told)) or "nothing"
+            found = "\n  ".join(map(repr, self.tells)) or "nothing"
+            raise AssertionError(f"{self._command} told\n  {found}\nand not\n  {expected}")
         return self._after
 
     def then_rejected(self, message: str | None = None, **details: Any) -> Given:
@@ -246,22 +282,32 @@ def given(
     now: datetime = START,
     caller: str = "",
     resources: Any = None,
+    model: Model | None = None,
 ) -> Given:
     """An actor, an `Actor` class or a `Decider`, to which these events have happened.
 
     `stored` is a history as a pool stored it: the path of a file with what `aether history` wrote, or CloudEvents, as
     in `[{"type": "Renamed", "schemaversion": 1, "data": {"name": "Ada"}}]`. It is decoded and upcast as a worker does,
     and comes before `events`. `key` is the actor's, by default that of the stored history, else `test`. `now` is what
-    its handlers find in `self.context`, `resources` what its model's lifespan would give.
+    its handlers find in `self.context`, `resources` what its model's lifespan would give. With `model=`, the
+    policies of that model run, and what is told is checked against its commands.
 
     Raises `ModelError` for what cannot be an actor, `ActorFailed` for an event that it does not take, `UnreadableEvent`
     for a stored one that it cannot read, `ValueError` for what is no whole history of one such actor.
     """
-    actor_type = _compiled(kind)  # type: ignore[arg-type]  # hashed by identity, which a Protocol does not promise
+    actor_type = model.actor_type(kind) if model is not None else _compiled(kind)  # type: ignore[arg-type]  # hashed by identity, which a Protocol does not promise
     if now.tzinfo is None:
         raise ValueError(f"now={now!r} has no time zone, and a handler's now is in UTC: datetime(..., tzinfo=UTC)")
     history, stored_key = stored_history(stored, actor_type.kind)
-    return Given(actor_type, events, Setting(key or stored_key or "test", now, caller, resources, history))
+    return Given(actor_type, events, Setting(key or stored_key or "test", now, caller, resources, history, model))
+
+
+def _command(actor_type: ActorType, name: str) -> DeclaredCommand:
+    found = actor_type.commands.get(name)
+    if found is None:
+        kind, known = actor_type.kind, ", ".join(sorted(actor_type.commands))
+        raise UnknownCommand(f"{kind} has no command {name!r}; it has: {known}", kind=kind, command=name)
+    return found
 
 
 @lru_cache(256)

@@ -147,3 +147,26 @@ def test_a_board_says_a_commands_traffic_at_its_note_only() -> None:
     ]
     assert [text[1] for text in found] == ["deposit"]
     assert "9/s" not in drawn
+
+
+def test_a_board_shows_a_policy_between_its_events_and_what_it_lists() -> None:
+    document = {**actors_model.schema(), "policies": {
+        "on_deposit": {"description": "Why & how.", "events": [{"kind": "account", "event": "Deposited"}],
+                       "tells": [{"kind": "ledger", "command": "enter"}, {"kind": "mail", "command": "write"}]},
+        "on_all": {"description": "", "events": [{"kind": "account", "event": "Closed"}], "tells": None},
+    }}  # fmt: skip
+    drawn, plain = draw(document), draw(actors_model.schema())
+    found = [text for one in elements(drawn) if one.tag.endswith("}g") for text in [list(one.itertext())]]
+    added = found[len([one for one in elements(plain) if one.tag.endswith("}g")]) :]
+    assert added == [
+        ["account.Deposited", "Deposited", "of account"],
+        ["ledger.enter", "enter", "of ledger"],
+        ["mail.write", "write", "of mail"],
+        ["Why & how.", "on_deposit", "tells 2 commands"],
+        ["account.Closed", "Closed", "of account"],
+        ["on_all", "on_all", "its tells are not listed"],
+    ]
+    paths = [len([one for one in elements(one) if one.tag.endswith("}path")]) for one in (drawn, plain)]
+    assert paths[0] - paths[1] == 5  # the line above them, and from each event and to each command
+    assert "policy" in drawn
+    assert "policy" not in plain

@@ -49,10 +49,6 @@ def no_actors() -> None:
     Model("bank")  # wrong
 
 
-def policies() -> None:
-    Model("bank", actors=[Fine], policies=[object()])  # wrong
-
-
 def projections() -> None:
     Model("bank", actors=[Fine], projections=[object()])  # wrong
 
@@ -627,7 +623,6 @@ CASES = [
     (bad_model_name, "namespace"),
     (model_name_is_no_text, "namespace"),
     (no_actors, "no actors"),
-    (policies, "policies are not supported yet"),
     (projections, "projections are not supported yet"),
     (no_actor_class, "Actor classes and Deciders"),
     (the_base_class_itself, "Actor classes and Deciders"),
