@@ -107,6 +107,12 @@ class Booking(Actor):
         return self.paid
 
     @command
+    def pay_and_tell(self, cents: int) -> None:
+        self.emit(Paid(cents))
+        self.tell(Room.confirm, self.room, "by the handler")
+        self.emit(Cancelled())
+
+    @command
     def cancel(self) -> None:
         self.emit(Cancelled())
 
@@ -308,6 +314,20 @@ async def test_a_policy_tells_only_what_it_lists(by_state: bool) -> None:
         assert await noted(pool, "12", 1) == ["not b1"]
     given(Booking, model=model).when(Booking.pay, 13).then_failed(ActorFailed)
     given(Booking, model=model).when(Booking.pay, 1).then(Paid(1), told=[told(Room.release, "12", "b1")])
+
+
+async def test_a_handler_emits_and_tells_what_it_likes_after_a_policy() -> None:
+    @policy(tells=[Room.release])
+    def listed(event: Paid | Cancelled, context: PolicyContext[Booking]) -> None:
+        context.tell(Room.release, context.state.room, type(event).__name__)
+
+    model = Model("hotel", actors=[Booking, Room], policies=[listed])
+    async with local_pool(model) as pool:
+        await pool.client.actor(Booking, "b1").pay_and_tell(1)
+        assert await noted(pool, "12", 3) == ["not Paid", "by the handler", "not Cancelled"]
+    tells = [told(Room.release, "12", "Paid"), told(Room.confirm, "12", "by the handler")]
+    outcome = given(Booking, model=model).when(Booking.pay_and_tell, 1)
+    outcome.then(Paid(1), Cancelled(), told=[*tells, told(Room.release, "12", "Cancelled")])
 
 
 async def test_policies_of_one_event_run_in_the_order_of_the_model() -> None:
