@@ -202,6 +202,7 @@ class BlockingClient:
         self._opening = opening
         self._opened: _LoopThread | None = None
         self._entered = False
+        self._chosen: Client | None = None
 
     def __enter__(self) -> "BlockingClient":
         check_no_loop()
@@ -224,17 +225,38 @@ class BlockingClient:
     @property
     def namespace(self) -> str:
         """The namespace it talks to."""
-        return self._thread.client.namespace
+        return self._client.namespace
+
+    def using(
+        self,
+        *,
+        command_id: str | None = None,
+        deadline_s: float | None = None,
+        caller: str | None = None,
+        correlation_id: str | None = None,
+        traceparent: str | None = None,
+    ) -> "BlockingClient":
+        """The same client with other options, over the same connection: see `Client.using`. Closing one closes both."""
+        other = BlockingClient(self._opening)
+        other._opened, other._entered = self._thread, True
+        other._chosen = self._client.using(
+            command_id=command_id,
+            deadline_s=deadline_s,
+            caller=caller,
+            correlation_id=correlation_id,
+            traceparent=traceparent,
+        )
+        return other
 
     def actor(self, kind: ActorRef, key: str, deadline_s: float | None = None, command_id: str | None = None) -> Any:
         """The actor: its commands and queries are methods that return when the reply is there. Any to type checkers."""
         thread = self._thread
-        return BlockingActor(thread, thread.client.actor(kind, key, deadline_s=deadline_s, command_id=command_id))
+        return BlockingActor(thread, self._client.actor(kind, key, deadline_s=deadline_s, command_id=command_id))
 
     def tell(self, command: Command[Any, P, Any], key: str, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Have the actor `key` run a command once it can; returns when that is on the disk."""
         thread = self._thread
-        return thread.run(lambda: thread.client.tell(command, key, *args, **kwargs))
+        return thread.run(lambda: self._client.tell(command, key, *args, **kwargs))
 
     @overload
     def state(
@@ -255,7 +277,7 @@ class BlockingClient:
         thread = self._thread
 
         async def read() -> ActorState[Any]:
-            found: ActorState[Any] = await thread.client.state(kind, key, version, deadline_s)
+            found: ActorState[Any] = await self._client.state(kind, key, version, deadline_s)
             return found
 
         return thread.run(read)
@@ -291,7 +313,7 @@ class BlockingClient:
         thread = self._thread
 
         async def read() -> PoolMetrics:
-            return await thread.client.metrics(deadline_s)
+            return await self._client.metrics(deadline_s)
 
         return thread.run(read)
 
@@ -310,7 +332,7 @@ class BlockingClient:
         thread = self._thread
 
         async def made() -> EventStream[Any]:
-            return thread.client.subscribe(*event_types, deadline_s=deadline_s)
+            return self._client.subscribe(*event_types, deadline_s=deadline_s)
 
         return BlockingEvents(thread, thread.run(made))
 
@@ -318,7 +340,7 @@ class BlockingClient:
         thread = self._thread
 
         async def begin() -> AsyncIterator[T]:
-            return aiter(read(thread.client))
+            return aiter(read(self._client))
 
         items = thread.run(begin)
         while True:
@@ -328,6 +350,10 @@ class BlockingClient:
                 raise error
             if len(found) < READ_AT_ONCE:
                 return
+
+    @property
+    def _client(self) -> Client:
+        return self._chosen or self._thread.client
 
     @property
     def _thread(self) -> _LoopThread:

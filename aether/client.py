@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, NoReturn, ParamSpec, TypeVar, cast, overload
+from typing import Any, NoReturn, ParamSpec, TypedDict, TypeVar, overload
 
 from msgspec import MsgspecError
 
@@ -23,16 +23,16 @@ from aether.config import CallConfig, ConnectionConfig, from_environment
 from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.errors import AetherError, ClientUnusable, ConfigError, InvalidCommand, Unavailable, UnknownCommand
 from aether.history import EventStream, History
-from aether.ids import ActorId, Position
+from aether.ids import COMMAND_ID_CHARS_MAX, ActorId, Position
 from aether.jetstream.adapters import client_bundle
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.provisioning import namespaces
 from aether.model.actor import Actor
 from aether.model.decider import Decider
 from aether.model.definition import ActorState
-from aether.model.methods import Command
+from aether.model.methods import Command, checked_command
 from aether.model.model import Model
-from aether.model.proxy import ActorRef, AnyDecider, proxy_of
+from aether.model.proxy import ActorRef, AnyDecider, Send, proxy_of
 from aether.runtime.state_query import decode_state_reply
 from aether.system.clock import SystemClock
 from aether.system.environment import environment, namespace_of, nats_url
@@ -53,16 +53,30 @@ E4 = TypeVar("E4")
 log = logging.getLogger("aether.client")
 
 
+class CallOptions(TypedDict, total=False):
+    """What `Client.using` gives to calls and tells."""
+
+    command_id: str
+    deadline_s: float
+    caller: str
+    correlation_id: str
+    traceparent: str
+
+
 class Client:
     """A typed client of one model; made by `connect`. It belongs to the event loop that it was made in.
 
     Elsewhere, and when it is closed, every use raises `ClientUnusable` at once; calls that are open then end with it.
     """
 
-    def __init__(self, untyped: UntypedClient, model: Model) -> None:
+    def __init__(
+        self, untyped: UntypedClient, model: Model, options: CallOptions | None = None, origin: "Client | None" = None
+    ) -> None:
         self._untyped = untyped
         self._model = model
-        self._send = untyped.caller.call
+        self._options = options or CallOptions()
+        self._origin = origin  # whose end would close the connection
+        self._send: Send = partial(untyped.caller.call, **self._options) if options else untyped.caller.call
 
     @property
     def namespace(self) -> str:
@@ -73,6 +87,42 @@ class Client:
     def untyped(self) -> UntypedClient:
         """The same connection for tools, which know names and JSON and no types."""
         return self._untyped
+
+    def using(
+        self,
+        *,
+        command_id: str | None = None,
+        deadline_s: float | None = None,
+        caller: str | None = None,
+        correlation_id: str | None = None,
+        traceparent: str | None = None,
+    ) -> "Client":
+        """The same client with other options, over the same connection: `client.using(deadline_s=2)`.
+
+        - `deadline_s`: of calls, tells and reads, at most 60.
+        - `correlation_id`: of the process that the commands belong to. It is in their events and in those of whatever
+          they lead to, and `trace` finds them by it. Without one it is the id of the first command.
+        - `caller`: who sends them, which handlers find in `self.context`.
+        - `traceparent`: the trace that they belong to (W3C Trace Context), passed on as the correlation id is.
+        - `command_id`: for one command: the next call or tell has this id, so use such a client once.
+
+        What is not given stays as it is. Raises `InvalidCommand` for an id of no or too many characters.
+        """
+        given = CallOptions(**self._options)
+        for name, value in (("command_id", command_id), ("correlation_id", correlation_id)):
+            if value is not None and not 0 < len(value) <= COMMAND_ID_CHARS_MAX:
+                raise InvalidCommand(f"an id is 1-{COMMAND_ID_CHARS_MAX} characters", path=name)
+        if command_id is not None:
+            given["command_id"] = command_id
+        if deadline_s is not None:
+            given["deadline_s"] = deadline_s
+        if caller is not None:
+            given["caller"] = caller
+        if correlation_id is not None:
+            given["correlation_id"] = correlation_id
+        if traceparent is not None:
+            given["traceparent"] = traceparent
+        return Client(self._untyped, self._model, given, self)
 
     @overload
     def actor(self, kind: type[A], key: str, deadline_s: float | None = None, command_id: str | None = None) -> A: ...
@@ -91,26 +141,28 @@ class Client:
         """
         if deadline_s is None and command_id is None:
             return proxy_of(self._model, kind, key, self._send)
-        return proxy_of(self._model, kind, key, partial(self._send, deadline_s=deadline_s, command_id=command_id))
+        own = CallOptions(**self._options)
+        if deadline_s is not None:
+            own["deadline_s"] = deadline_s
+        if command_id is not None:
+            own["command_id"] = command_id
+        return proxy_of(self._model, kind, key, partial(self._untyped.caller.call, **own))
 
     async def tell(self, command: Command[Any, P, Any], key: str, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Have the actor `key` run a command once it can: `await client.tell(Account.deposit, "alice", 10)`.
 
         Returns when the command is on the disk. It is run once, after those told before to that actor, though no worker
-        is there now; one that fails is tried again (docs/guarantees.md).
+        is there now; one that fails is tried again (docs/guarantees.md). Its options are those of `using`.
         Raises `InvalidCommand` for arguments that the command does not take, `UnknownActor`, `UnknownCommand`;
         `Unavailable` or `DeadlineExceeded(outcome_known=False)` when it is not known that it is stored.
         """
-        if not isinstance(cast(object, command), Command):
-            what = f"tell takes a command as its class has it, like Account.deposit, not {command!r}"
-            raise InvalidCommand(what, path="command")
-        actor_type = self._model.actor_type(command.kind)
-        declared = actor_type.commands.get(command.name)
+        told = checked_command(command, "tell")
+        declared = self._model.actor_type(told.kind).commands.get(told.name)
         if declared is None:
-            text = f"{command.kind} has no command {command.name!r}"
-            raise UnknownCommand(text, kind=command.kind, command=command.name)
-        actor_id, encoded = ActorId(command.kind, key), declared.encode_args(args, kwargs)
-        return await self._untyped.tell(actor_id, command.name, encoded)
+            text = f"{told.kind} has no command {told.name!r}"
+            raise UnknownCommand(text, kind=told.kind, command=told.name)
+        actor_id, encoded = ActorId(told.kind, key), declared.encode_args(args, kwargs)
+        return await self._untyped.tell(actor_id, told.name, encoded, **self._options)
 
     @overload
     async def state(
@@ -133,7 +185,7 @@ class Client:
         """
         actor_type = self._model.actor_type(kind)
         actor_id = ActorId(actor_type.kind, key)
-        answer = await self._untyped.state_answer(actor_id, version, deadline_s=deadline_s)
+        answer = await self._untyped.state_answer(actor_id, version, deadline_s=self._deadline_s(deadline_s))
         try:
             return decode_state_reply(bytes(answer.value), Position(answer.position), actor_type)
         except (MsgspecError, ValueError) as error:
@@ -161,7 +213,9 @@ class Client:
         actor_type = self._model.actor_type(kind)
         actor_id = ActorId(actor_type.kind, key)
         return History(
-            lambda: self._untyped.history(actor_id, after_version, deadline_s=deadline_s), actor_id, actor_type
+            lambda: self._untyped.history(actor_id, after_version, deadline_s=self._deadline_s(deadline_s)),
+            actor_id,
+            actor_type,
         )
 
     def keys(self, kind: ActorRef, deadline_s: float | None = None) -> AsyncIterator[str]:
@@ -170,7 +224,7 @@ class Client:
         Each comes once, in no order that means anything; an actor that is new meanwhile may be missing. Raises what
         `history` raises.
         """
-        return self._untyped.keys(self._model.actor_type(kind).kind, deadline_s=deadline_s)
+        return self._untyped.keys(self._model.actor_type(kind).kind, deadline_s=self._deadline_s(deadline_s))
 
     async def metrics(self, deadline_s: float | None = None) -> PoolMetrics:
         """What the workers have measured: counters and histograms since each has started, and what is so now.
@@ -178,7 +232,7 @@ class Client:
         `metrics.sum()` adds the workers; `metrics.missing` are those that did not answer within a second. Raises
         `Unavailable` or `DeadlineExceeded(outcome_known=True)` when no worker can be asked within `deadline_s`.
         """
-        return await self._untyped.metrics(deadline_s=deadline_s)
+        return await self._untyped.metrics(deadline_s=self._deadline_s(deadline_s))
 
     @overload
     def subscribe(self, *, deadline_s: float | None = None) -> EventStream[object]: ...
@@ -207,7 +261,10 @@ class Client:
         Iterating raises `Overloaded` when its reader falls too far behind, and `ClientUnusable` when the client is
         closed.
         """
-        return self._untyped.subscribe(self._model, frozenset(event_types), deadline_s=deadline_s)
+        return self._untyped.subscribe(self._model, frozenset(event_types), deadline_s=self._deadline_s(deadline_s))
+
+    def _deadline_s(self, deadline_s: float | None) -> float | None:
+        return self._options.get("deadline_s") if deadline_s is None else deadline_s
 
 
 class Connecting(AbstractAsyncContextManager[Client]):

@@ -146,6 +146,7 @@ class UntypedClient:
         deadline_s: float | None = None,
         command_id: str | None = None,
         caller: str = "",
+        correlation_id: str = "",
         traceparent: str = "",
     ) -> Receipt:
         """Store a command that some worker runs once it can; returns when it is on the disk.
@@ -160,8 +161,8 @@ class UntypedClient:
             raise InvalidCommand(f"no client gives a command id like {command_id[:6]!r}...", path="command_id")
         chosen, inbox = command_id or self._new_id(), self._node.inbox
         tell = Tell(
-            kind=actor_id.kind, key=actor_id.key, command=command, args=Raw(args), id=chosen, correlationid=chosen,
-            caller=caller, traceparent=traceparent,
+            kind=actor_id.kind, key=actor_id.key, command=command, args=Raw(args), id=chosen,
+            correlationid=correlation_id or chosen, caller=caller, traceparent=traceparent,
         )  # fmt: skip
         payload, message_id = encode_tell(tell), encode_token(f"{actor_id}/{chosen}")
         shard = shard_of(actor_id, self._node.shards)

@@ -63,6 +63,16 @@ def test_it_tells(client: aether.BlockingClient) -> None:
     assert [one.event for one in events] == [Deposited(10)]
 
 
+def test_it_has_other_options(client: aether.BlockingClient) -> None:
+    other = client.using(correlation_id="order 7").using(deadline_s=5)
+    assert other.actor(Account, "options").deposit(10) == 10
+    other.tell(Account.deposit, "options", 5)
+    client.actor(Account, "options").deposit(1)
+    while len(events := list(other.history(Account, "options"))) < 3:
+        threading.Event().wait(0.01)
+    assert sorted(one.event.amount for one in events if one.correlation_id == "order 7") == [5, 10]
+
+
 def test_a_command_id_is_for_one_command(client: aether.BlockingClient) -> None:
     for _ in range(2):
         assert client.actor(Account, "ids", command_id="c-1").deposit(10) == 10

@@ -28,3 +28,4 @@ def calls() -> None:
     with aether.connect_blocking(model=model) as client:
         assert_type(client, BlockingClient)
         assert_type(client.actor(Account, "alice"), Any)
+        assert_type(client.using(command_id="c-1"), BlockingClient)

@@ -75,3 +75,10 @@ def on_the_class() -> None:
     assert_type(Account.deposit.kind, str)
     assert_type(Account.highest(1, 2), int)
     assert_type(Account.lowest(1, 2), int)
+
+
+async def options(client: Client) -> None:
+    """The same client with other options."""
+    assert_type(client.using(deadline_s=2, correlation_id="o-7"), Client)
+    assert_type(await client.using(caller="shop").actor(Account, "alice").deposit(1), int)
+    client.using(deadline="2")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
