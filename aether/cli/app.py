@@ -16,7 +16,7 @@ from aether.cli.gateway_command import gateway_command
 from aether.cli.model_commands import check_command, draw_command, schema_command, show_command
 from aether.cli.pool_commands import drop_snapshots_command, ps_command, repair_command, top_command
 from aether.cli.project import create_project, next_steps
-from aether.cli.run_command import run_command
+from aether.cli.run_command import dev_command, run_command
 from aether.cli.supervisor_commands import reload_command, stop_command
 from aether.system.environment import current_directory, is_compiled
 
@@ -56,6 +56,7 @@ def init_command(
 
 _COMMANDS: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("run", help_texts.RUN, run_command),
+    ("dev", help_texts.DEV, dev_command),
     ("gateway", help_texts.GATEWAY, gateway_command),
     ("init", help_texts.INIT, init_command),
     ("call", help_texts.CALL, call_command),

@@ -82,8 +82,8 @@ def _misused(error: Exception) -> int:
     where = context.command_path if context else "aether"
     text = error.format_message() if hasattr(error, "format_message") else str(error)
     _say(f"usage: {text.rstrip('.')}{_hint(error, where)}; see {where} --help")
-    # `run` speaks the supervisor's exit codes, where 2 has no meaning.
-    return EXIT_CONFIGURATION if context and context.info_name == "run" else EXIT_BAD_INPUT
+    # `run` and `dev` speak the supervisor's exit codes, where 2 has no meaning.
+    return EXIT_CONFIGURATION if context and context.info_name in ("run", "dev") else EXIT_BAD_INPUT
 
 
 def _hint(error: Exception, where: str) -> str:

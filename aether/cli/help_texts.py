@@ -4,7 +4,7 @@ ROOT = """Durable, event-sourced actors on NATS JetStream.
 
 \b
 Start a pool, then talk to its actors:
-  aether run bank:model --workers 2
+  aether dev bank:model
   aether call account alice deposit amount=10
   aether state account alice
   aether history account alice
@@ -32,6 +32,20 @@ TTIN and TTOU add and remove a worker, USR1 dumps all stacks.
 Exit codes: 0 drained, 1 killed before it had drained, 3 cannot boot, 4 configuration.
 """
 
+DEV = """Run a pool for development: workers, HTTP and the dashboard, and what is saved is loaded.
+
+\b
+  aether dev bank:model
+  aether dev bank:model --http 127.0.0.1:9000
+
+It is `aether run` with --reload and --http: its own NATS server with its data in .aether/, two workers, the HTTP
+gateway and its dashboard, whose address it prints. When a source file is saved, the workers and the gateway are
+replaced one after the other; code that does not load is shown and changes nothing. The log of all processes is on
+standard error. The dashboard needs the extra gateway: pip install 'aether-actors[gateway]'.
+
+Signals and exit codes are those of aether run.
+"""
+
 GATEWAY = """Serve the actors of a running pool over HTTP, until it is stopped.
 
 \b
@@ -55,7 +69,7 @@ INIT = """Make a project in a new directory: a model with a test, a Procfile and
   cd bank
   pip install -e '.[dev]'
   pytest
-  aether run bank.model:model --reload
+  aether dev bank.model:model
 """
 
 CALL = """Send a command or query to an actor and print its reply as JSON.

@@ -22,7 +22,7 @@ build-backend = "hatchling.build"
 name = "$name"
 version = "0.1.0"
 requires-python = ">=3.11"
-dependencies = ["aether-actors[cli,embedded]"]
+dependencies = ["aether-actors[cli,embedded,gateway]"]
 
 [project.optional-dependencies]
 dev = ["honcho>=2.0", "pytest>=8.4", "pytest-asyncio>=1.2"]
@@ -127,8 +127,8 @@ _README = """\
 
     python -m venv .venv && . .venv/bin/activate
     pip install -e '.[dev]'
-    pytest                                   # runs the actors in memory
-    aether run $module.model:model --reload  # a pool with its own NATS server, its data in .aether/
+    pytest                          # runs the actors in memory
+    aether dev $module.model:model  # a pool with its own NATS server, its data in .aether/, and a dashboard
 
 Then, in another terminal:
 
@@ -172,7 +172,7 @@ def create_project(name: str, parent: Path) -> list[Path]:
 def next_steps(name: str) -> str:
     """What to type now."""
     module = name.replace("-", "_")
-    return f"cd {name} && pip install -e '.[dev]' && pytest && aether run {module}.model:model --reload"
+    return f"cd {name} && pip install -e '.[dev]' && pytest && aether dev {module}.model:model"
 
 
 def _checked_module(name: str) -> str:

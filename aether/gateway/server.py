@@ -5,6 +5,7 @@ that take nothing; they are here. It belongs to the event loop that it runs in.
 """
 
 import asyncio
+import errno
 import ipaddress
 import logging
 import re
@@ -58,8 +59,8 @@ def address_of(text: str) -> Address:
     return Address(found["v6"] or found["host"] or "127.0.0.1", port)
 
 
-def listen(address: Address) -> socket.socket:
-    """A socket that listens there. Raises `ConfigError`."""
+def listen(address: Address, *, or_any_port: bool = False) -> socket.socket:
+    """A socket that listens there; with `or_any_port` at a free port when that one is taken. Raises `ConfigError`."""
     try:
         family, kind, proto, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, proto)
@@ -71,6 +72,8 @@ def listen(address: Address) -> socket.socket:
         listening.listen(1_024)
     except OSError as error:
         listening.close()
+        if or_any_port and error.errno == errno.EADDRINUSE and address.port:
+            return listen(Address(address.host, 0))
         raise ConfigError(f"cannot listen at {address}: {error.strerror or error}", setting="http") from None
     return listening
 

@@ -22,8 +22,16 @@ class GatewayProgram:
     listening_fd: int
 
 
-def listen_for_gateway(options: RunOptions, directory: Path) -> int | None:
-    """The descriptor of the gateway's socket; None when no gateway was asked for. Raises `ConfigError`."""
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """The gateway's socket: its descriptor, and the URL that leads there."""
+
+    fd: int
+    url: str
+
+
+def listen_for_gateway(options: RunOptions, directory: Path) -> Listening | None:
+    """The gateway's socket; None when no gateway was asked for. Raises `ConfigError`."""
     if options.http is None:
         for name in ("http_tokens", "http_authorize", "http_hosts", "http_origins"):
             if getattr(options, name) is not None:
@@ -31,10 +39,12 @@ def listen_for_gateway(options: RunOptions, directory: Path) -> int | None:
                 raise ConfigError(f"{flag} is for the gateway that --http starts", setting=name)
         return None
     from aether.gateway.process import check_options  # noqa: PLC0415 - asks for the extra
-    from aether.gateway.server import address_of, listen  # noqa: PLC0415 - needs it
+    from aether.gateway.server import address_of, listen, url_of  # noqa: PLC0415 - needs it
 
     check_options(_options(options, directory))
-    return listen(address_of(options.http)).detach()
+    listening = listen(address_of(options.http), or_any_port=options.dev)
+    url = url_of(listening)
+    return Listening(listening.detach(), url)
 
 
 def gateway_program(

@@ -125,6 +125,12 @@ class RunOptions:
     reload: bool = field(
         default=False, metadata=_described("Restart the workers when a source file is saved: for development.")
     )
+    dev: bool = field(
+        default=False,
+        metadata=_described(
+            "Take a free port where that of --http is taken, and say where the dashboard is.", is_internal=True
+        ),
+    )
     check: bool = field(default=False, metadata=_described("Only load the model, and exit.", is_internal=True))
 
     def to_arguments(self) -> tuple[str, ...]:

@@ -116,7 +116,7 @@ def _run(options: RunOptions) -> int:
     if handover is not None:
         return _continue(options, config, directory, variables, handover)
     say, began_ns = _voice(options, variables), _now_ns(options)
-    listening_fd = listen_for_gateway(options, directory)
+    listening = listen_for_gateway(options, directory)
     work = _Work(options, variables, _load(options))
     node = claim_node(options.data_dir, work.namespace, options.node or variables.get("AETHER_NODE"))
     if node.lock_fd is None:
@@ -126,7 +126,10 @@ def _run(options: RunOptions) -> int:
     say(_promises(work, server))
     if why_no_barrier:
         say(f"commits are not made durable by a sync of the workers: {why_no_barrier}", "WARNING")
-    context = _context(options, directory, variables, work.namespace, node, server, listening_fd)
+    if options.dev and listening is not None:
+        say(f"the dashboard is at {listening.url}/ui/; what is saved is loaded; Ctrl-C ends it")
+    gateway_fd = None if listening is None else listening.fd
+    context = _context(options, directory, variables, work.namespace, node, server, gateway_fd)
     return _supervised(config, work, context, began_ns)
 
 

@@ -8,6 +8,7 @@ import aether
 from tests.support.jetstream import fresh_namespace
 from tests.support.nats_server import NatsServer
 from tests.support.pool import Pool
+from tests.support.saving import put
 
 MODEL = """
 from aether import Actor, Model, query
@@ -24,13 +25,6 @@ model = Model("speaker", actors=[Speaker])
 """
 READY = re.compile(r"aether: 1 worker ready")
 CALLED_OFF = re.compile(r"aether: the reload is called off: the new code does not load")
-
-
-def put(directory: Path, name: str, text: str) -> None:
-    """Save a file as editors do: at once, by another file that takes its place."""
-    new = directory / f".{name}.new"
-    new.write_text(text)
-    new.replace(directory / name)
 
 
 async def test_what_is_saved_is_what_runs(nats_server: NatsServer, tmp_path: Path) -> None:

@@ -247,6 +247,23 @@ def test_run_hands_its_options_to_the_supervisor(run: Run) -> None:
     ]  # fmt: skip
 
 
+def test_dev_is_run_with_reload_and_the_dashboard(run: Run) -> None:
+    asked: list[RunOptions] = []
+
+    def run_pool(options: RunOptions) -> int:
+        asked.append(options)
+        return 0
+
+    run("dev", "bank:model", run_pool=run_pool)
+    run(*shlex.split("dev bank:model --workers 3 --http 127.0.0.1:9000 --log-format json"), run_pool=run_pool)
+
+    assert asked == [
+        RunOptions(model="bank:model", workers=2, http="127.0.0.1:8080", reload=True, dev=True),
+        RunOptions(model="bank:model", workers=3, http="127.0.0.1:9000", log_format="json", reload=True, dev=True),
+    ]
+    assert "No such option: --reload" in run("dev", "bank:model", "--reload").err
+
+
 OPTIONS = [option for option in run_options() if not option.is_internal]
 VALUES = {int: "3", float: "4.5", str: "json", Path: "d"}
 
@@ -268,7 +285,7 @@ def test_an_internal_option_is_for_the_supervisor_only(run: Run) -> None:
     assert "No such option: --check" in run("run", "bank:model", "--check").err
 
 
-@pytest.mark.parametrize("name", ["run", "call", "state", "history", "ps"])
+@pytest.mark.parametrize("name", ["run", "dev", "call", "state", "history", "ps"])
 def test_every_help_has_an_example(run: Run, name: str) -> None:
     ran = run(name, "--help")
 

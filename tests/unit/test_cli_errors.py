@@ -250,7 +250,9 @@ def test_history_that_breaks_off_shows_what_came_before(run: Run) -> None:
     assert "cannot be read" in ran.err
 
 
-@pytest.mark.parametrize("arguments", [("run",), ("run", "bank:model", "--workers", "x"), ("run", "m:m", "--bogus")])
+@pytest.mark.parametrize(
+    "arguments", [("run",), ("dev",), ("run", "bank:model", "--workers", "x"), ("run", "m:m", "--bogus")]
+)
 def test_a_misspelt_run_is_a_configuration_error(run: Run, arguments: tuple[str, ...]) -> None:
     ran = run(*arguments)
 

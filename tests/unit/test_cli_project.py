@@ -48,5 +48,5 @@ def test_it_prints_what_it_made_and_what_to_do(run: Run, tmp_path: Path) -> None
         "my-shop/tests/test_model.py",
         "my-shop/Procfile",
     } < made
-    assert "aether run my_shop.model:model --reload" in ran.err
+    assert "aether dev my_shop.model:model" in ran.err
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and "$" in path.read_text()]

@@ -41,6 +41,7 @@ options = st.builds(
     log_format=st.none() | texts,
     reload=st.booleans(),
     check=st.booleans(),
+    dev=st.booleans(),
 )
 
 
