@@ -37,11 +37,16 @@ STORED_PREFIX = "stored."
 TOLD_PREFIX = "told."
 """The server repeats under this prefix what it stored in the inbox stream: its sequences are of another stream."""
 
+TASK_PREFIX = "task="
+"""In the inbox stream this and a task's name stand in place of a target shard."""
+
 CLIENT_SOURCE = "client"
 """The source of tells that clients send, in place of a shard."""
 
 PROBE = ActorId("aether", "probe")
 """An actor of no model: commits of it, stored or only begun, show what the server does with a commit."""
+
+TASK_CONSUMER_PREFIX = "task_"
 
 _PLAIN = re.compile(rb"[A-Za-z0-9_-]+")
 _TOKEN = re.compile(r"(?:[A-Za-z0-9_-]|=[0-9A-F]{2})+")
@@ -136,6 +141,17 @@ def actor_of_halted_key(key: str) -> ActorId | None:
         return None
 
 
+def task_consumer(task: str) -> str:
+    """The consumer of the inbox stream that hands out the starts of a task."""
+    return f"{TASK_CONSUMER_PREFIX}{encode_token(task)}"
+
+
+def task_of_consumer(consumer: str) -> str | None:
+    """The task whose starts a consumer hands out; None for any other consumer."""
+    token = consumer.removeprefix(TASK_CONSUMER_PREFIX)
+    return decode_token(token) if consumer.startswith(TASK_CONSUMER_PREFIX) and _TOKEN.fullmatch(token) else None
+
+
 def lease_key(shard: int) -> str:
     """A shard's lease row in the table bucket."""
     return f"{LEASE_PREFIX}{shard}"
@@ -194,6 +210,7 @@ class Names:
         self.table = f"AETHER_{namespace}_TABLE"
         self.snapshots = f"AETHER_{namespace}_SNAPSHOTS"
         self.checkpoints = f"AETHER_{namespace}_CHECKPOINTS"
+        self.tasks = f"AETHER_{namespace}_TASKS"
         self._event = f"aether.{namespace}.evt."
         self._command = f"aether.{namespace}.cmd."
         self._tell = f"aether.{namespace}.tell."
@@ -254,12 +271,21 @@ class Names:
         return f"{self._tell}{target}.*"
 
     def tells_from(self, source: int) -> str:
-        """All tells from a shard's actors, and the shard's relay mark."""
+        """All tells and task starts from a shard's actors, and the shard's relay mark."""
         return f"{self._tell}*.{source}"
 
-    def is_tell(self, subject: str) -> bool:
-        """Whether a subject of the inbox stream is of tells, and not of marks."""
-        return subject.removeprefix(self._tell).partition(".")[0].isdecimal()
+    def task(self, task: str, source: int) -> str:
+        """Where the starts of a task by a shard's actors are stored. `tells_from` has it too."""
+        return f"{self._tell}{TASK_PREFIX}{encode_token(task)}.{source}"
+
+    def task_starts(self, task: str) -> str:
+        """All starts of a task."""
+        return f"{self._tell}{TASK_PREFIX}{encode_token(task)}.*"
+
+    def is_sent(self, subject: str) -> bool:
+        """Whether a subject of the inbox stream is of tells or task starts, and not of marks."""
+        place = subject.removeprefix(self._tell).partition(".")[0]
+        return place.isdecimal() or place.startswith(TASK_PREFIX)
 
     def relay_mark(self, shard: int) -> str:
         """Where the owner of a shard says up to where its tells are relayed. `tells_from` has it too."""

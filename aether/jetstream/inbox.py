@@ -84,13 +84,20 @@ class JetStreamInbox:
 
     async def relay(self, target: int, source: int, payload: bytes, mark: int) -> int | None:
         """Store a tell: its sequence, or None when the source's mark is not at `mark`. Raises `Unavailable`."""
+        return await self._relay(self._names.tell(target, source), source, payload, mark)
+
+    async def relay_task(self, task: str, source: int, payload: bytes, mark: int) -> int | None:
+        """Store the start of a task: its sequence, or None; as `relay`. Raises `Unavailable`."""
+        return await self._relay(self._names.task(task, source), source, payload, mark)
+
+    async def _relay(self, subject: str, source: int, payload: bytes, mark: int) -> int | None:
         if not self._is_claimed(source, mark):
             return None
         head = expected_elsewhere_head(mark, self._names.relay_mark(source).encode())
-        return await write(self._connection, self._names.tell(target, source), payload, head)
+        return await write(self._connection, subject, payload, head)
 
     async def relayed(self, source: int, after: int, mark: int) -> list[InboxMessage]:
-        """The tells from a shard that stand before its mark: the read is complete when it comes to that."""
+        """The tells and task starts from a shard before its mark: the read is complete when it comes to that."""
         names, stale = self._names, 0
         own, found = names.relay_mark(source), list[InboxMessage]()
         while True:
@@ -98,7 +105,7 @@ class JetStreamInbox:
             for message in batch.messages:
                 if message.sequence == mark and message.subject == own:
                     return found
-                if names.is_tell(message.subject):
+                if names.is_sent(message.subject):
                     found.append(_message(message))
                 after = message.sequence
             if after > mark or stale > STALE_READS_MAX:

@@ -1,4 +1,4 @@
-"""What a namespace is made of on the server: two streams and three KV buckets, as `names` calls them.
+"""What a namespace is made of on the server: two streams and four KV buckets, as `names` calls them.
 
 The first program to create a stream decides its settings; the server accepts an identical create and refuses another
 one, whose settings are then read back here.
@@ -144,7 +144,7 @@ async def create_layout(
 async def missing(connection: NatsConnection, names: Names) -> list[str]:
     """The streams of a namespace that are missing. Raises `Unavailable`."""
     gone: list[str] = []
-    buckets = [f"KV_{bucket}" for bucket in (names.table, names.snapshots, names.checkpoints)]
+    buckets = [f"KV_{bucket}" for bucket in (names.table, names.snapshots, names.checkpoints, names.tasks)]
     for name in (*buckets, names.inbox, names.stream):
         try:
             await stream_info(connection, name)
@@ -181,8 +181,8 @@ async def repair(connection: NatsConnection, namespace: str, timeout_s: float, *
 
 def configs(names: Names, replicas: int) -> list[dict[str, Any]]:
     """How the streams and buckets of a namespace are created, in this order."""
-    buckets = (names.table, names.snapshots, names.checkpoints)
-    made = [bucket_config(bucket, replicas, expiring=bucket == names.table) for bucket in buckets]
+    buckets = (names.table, names.snapshots, names.checkpoints, names.tasks)
+    made = [bucket_config(bucket, replicas, expiring=bucket in (names.table, names.tasks)) for bucket in buckets]
     return [*made, inbox_config(names, replicas), stream_config(names, replicas)]
 
 
@@ -193,7 +193,7 @@ def _differences(names: Names, name: str, info: StreamInfo, replicas: int) -> li
         needs = inbox_needs(names, replicas)
     else:
         bucket = name.removeprefix("KV_")
-        needs = bucket_needs(bucket, replicas, expiring=bucket == names.table)
+        needs = bucket_needs(bucket, replicas, expiring=bucket in (names.table, names.tasks))
     return differences(name, info.config or {}, needs)
 
 

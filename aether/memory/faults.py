@@ -27,6 +27,7 @@ class Step(Enum):
     ANSWER = "answer"
     TELL = "tell"
     TELL_READ = "tell read"
+    TASK = "task"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ FAULTS_OF: Mapping[Step, frozenset[type[Fault]]] = {
     Step.ANSWER: frozenset({Late, Lost}),
     Step.TELL: frozenset({Late, Lost, StoredUnknown, StoredLater, Disconnected}),
     Step.TELL_READ: frozenset({Late, Lost, Disconnected}),
+    Step.TASK: frozenset({Lost}),
 }
 """Which fault can happen at which step."""
 

@@ -65,9 +65,15 @@ class InMemoryInbox:
         fence = (self._names.relay_mark(source), mark)
         return await self._write(self._names.tell(target, source), payload, fence)
 
+    async def relay_task(self, task: str, source: int, payload: bytes, mark: int) -> int | None:
+        """Store the start of a task: its sequence, or None; as `relay`. Raises `Unavailable`."""
+        if self._claims.get(source) != (mark, self._generation):
+            return None
+        fence = (self._names.relay_mark(source), mark)
+        return await self._write(self._names.task(task, source), payload, fence)
+
     async def relayed(self, source: int, after: int, mark: int) -> list[InboxMessage]:
-        """The tells from a shard that stand before its mark. Raises `Unavailable`."""
-        subjects = {self._names.tell(target, source) for target in range(self._names.shards)}
+        """The tells and task starts from a shard that stand before its mark. Raises `Unavailable`."""
 
         def read(_: bool) -> list[InboxMessage]:
             if self._space.last_tell(self._names.relay_mark(source)) < mark:
@@ -75,7 +81,7 @@ class InMemoryInbox:
             return [
                 InboxMessage(sequence, entry.payload)
                 for sequence, entry in enumerate(self._space.tells[after : mark - 1], after + 1)
-                if entry.subject in subjects
+                if self._names.is_sent(entry.subject) and entry.subject.endswith(f".{source}")
             ]
 
         return await self._link.call(Step.TELL_READ, read)

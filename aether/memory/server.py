@@ -15,6 +15,7 @@ from aether.ids import ActorId, Position
 from aether.memory.clock import AlarmClock, LoopClock
 from aether.memory.faults import Faults
 from aether.memory.feed import Feed
+from aether.memory.task_queue import TaskQueue
 from aether.names import check_namespace, shard_of
 from aether.ports import START, AppendOutcome, Committed, Conflict, NotStored, Refused, Row, StoredCommit
 
@@ -60,9 +61,14 @@ class Space:
         """How often the server was restarted: what was on its way to it then is gone."""
         self.tells_by_id: dict[str, int] = {}
         self.tell_bells: dict[Callable[[str], None], None] = {}
+        self.task_queues: dict[str, TaskQueue] = {}
+        self.failed_tasks: dict[str, bytes] = {}
+        self.cancelled_tasks: dict[str, str] = {}
+        self.cancel_followers: dict[Feed[tuple[str, str]], None] = {}
         self.infos: dict[Callable[[], bytes], None] = {}
         self.refusal = ""
         """Why nothing is stored now, as a server with a full disk says; "" when all is."""
+        self._queues_by_subject: dict[str, TaskQueue] = {}
         self._clock = clock
         self._revision = 0
 
@@ -116,7 +122,32 @@ class Space:
             self.tells_by_id[message_id] = len(self.tells)
         for ring in list(self.tell_bells):
             ring(entry.subject)
+        if (queue := self._queues_by_subject.get(_without_source(entry.subject))) is not None:
+            queue.add(len(self.tells), entry.payload)
         return len(self.tells)
+
+    def task_queue(self, task: str, starts: str) -> TaskQueue:
+        """The queue of a task, made with all that is stored of it; `starts` is the subject of all its starts."""
+        queue = self.task_queues.get(task)
+        if queue is None:
+            queue = self.task_queues[task] = self._queues_by_subject[_without_source(starts)] = TaskQueue(self._clock)
+            for sequence, entry in enumerate(self.tells, 1):
+                if _without_source(entry.subject) == _without_source(starts):
+                    queue.add(sequence, entry.payload)
+        return queue
+
+    def queue_of_start(self, sequence: int) -> TaskQueue:
+        """The queue that a start in the inbox is in."""
+        return self._queues_by_subject[_without_source(self.tells[sequence - 1].subject)]
+
+    def cancel_task(self, task_id: str, reason: str) -> None:
+        """A task is cancelled, or with "" that is forgotten; every follower gets it."""
+        if reason:
+            self.cancelled_tasks[task_id] = reason
+        else:
+            self.cancelled_tasks.pop(task_id, None)
+        for follower in list(self.cancel_followers):
+            follower.push((task_id, reason))
 
     def last_tell(self, subject: str) -> int:
         """The sequence of the last entry of a subject in the inbox; 0 when there is none."""
@@ -150,6 +181,10 @@ class Space:
     def _expire(self, row: Row) -> None:
         if self.rows[row.key] == row:
             self.put(row.key, None)
+
+
+def _without_source(subject: str) -> str:
+    return subject.rpartition(".")[0]
 
 
 class InMemoryServer:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from aether.errors import ConfigError, UnknownActor
+from aether.errors import ConfigError, InvalidCommand, UnknownActor
 from aether.model.actor import Actor
 from aether.model.class_kind import ActorKind
 from aether.model.decider import Decider
@@ -22,12 +22,17 @@ from aether.model.declared import Place, caller_frame, place_of_frame
 from aether.model.definition import ActorType, JsonSchema
 from aether.model.policy import Policy, attach_policies
 from aether.model.schema import DIALECT, kind_schema, schemas_of
+from aether.model.task_type import TaskType, task_schemas
+from aether.model.tasks import Task
 from aether.names import check_namespace
 
 Declared: TypeAlias = type[Actor] | Decider[Any, Any, Any]
 """An actor as it was declared."""
 
 Kind: TypeAlias = ActorKind | DeciderKind
+
+_TASKS = "\0tasks"
+"""Stands for a kind, which it cannot be, where the types of tasks are among those of actors."""
 
 Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
 """Makes the asynchronous context manager that each worker enters; its value is `self.resources`."""
@@ -38,9 +43,10 @@ class Model:
 
     `lifespan` is a function without arguments that gives an asynchronous context manager, as `@asynccontextmanager`
     makes one. Each worker enters it before it serves and exits it after its drain; what it gives is `self.resources` in
-    handlers. `policies` are functions marked with `@policy`; those of one event run in this order. `projections` are
-    reserved: they are not supported yet, and a model that has any is refused, so that nothing is left out in silence.
-    Raises `ModelError` with file and line for whatever could not run.
+    handlers. `policies` are functions marked with `@policy`; those of one event run in this order. `tasks` are the
+    functions that its actors may start with `self.start_task`. `projections` are reserved: they are not supported yet,
+    and a model that has any is refused, so that nothing is left out in silence. Raises `ModelError` with file and line
+    for whatever could not run.
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class Model:
         name: str,
         actors: Sequence[Declared] = (),
         policies: Sequence[Policy[Any, Any]] = (),
+        tasks: Sequence[Task[..., Any]] = (),
         projections: Sequence[object] = (),
         lifespan: Lifespan | None = None,
     ) -> None:
@@ -62,6 +69,10 @@ class Model:
             self._add(declared, place)
         if not self._kinds:
             raise place.error(f"the model {name!r} has no actors")
+        self._tasks: dict[str, TaskType] = {}
+        for one in tasks:
+            self._add_task(one, place)
+        self.task_types: Mapping[str, TaskType] = MappingProxyType(self._tasks)
         self._policies = attach_policies(policies, self._kinds, place)
         self._schema = self._described()
         self.fingerprint = hashlib.sha256(orjson.dumps(self._fingerprints())).hexdigest()[:16]
@@ -78,10 +89,20 @@ class Model:
             raise UnknownActor(f"the model {self.name} has no actor {shown!r}; it has: {known}", kind=str(shown))
         return found
 
+    def task_type(self, declared: Task[..., Any]) -> TaskType:
+        """The compiled task of a `@task` function. Raises `InvalidCommand` for one that is not in the model."""
+        found = self._tasks.get(declared.name)
+        if found is None or found.declared is not declared:
+            known = ", ".join(sorted(self._tasks)) or "none"
+            text = f"the model {self.name} has no task {declared.name!r}; it has: {known}. Add it to Model(tasks=[...])"
+            raise InvalidCommand(text, path="call")
+        return found
+
     def schema(self) -> JsonSchema:
         """JSON Schemas of every message and state: `{"$schema", "model", "actors": {kind: ...}, "$defs"}`, a copy.
 
-        A model with policies has `"policies": {name: {"description", "events", "tells"}}` beside.
+        A model with policies has `"policies": {name: {"description", "events", "tells"}}` beside, one with tasks
+        `"tasks": {name: {"description", "args", "result"}}`.
         """
         copy: JsonSchema = orjson.loads(self.schema_json())
         return copy
@@ -104,8 +125,22 @@ class Model:
             raise kind.place.error(f"a second actor of kind {kind.kind!r}; the first is at {where}")
         self._kinds[kind.kind] = self._by_declared[declared] = kind
 
+    def _add_task(self, declared: Any, place: Place) -> None:
+        if not isinstance(declared, Task):
+            raise place.error(f"the tasks of a model are functions with @task, not {declared!r}")
+        compiled = TaskType(declared)
+        twin = self._tasks.get(compiled.name)
+        if twin is not None:
+            where = f"{twin.place.file}:{twin.place.line}"
+            raise compiled.place.error(f"a second task {compiled.name!r}; the first is at {where}")
+        self._tasks[compiled.name] = compiled
+
     def _described(self) -> JsonSchema:
-        types = {(kind, *key): type_ for kind, one in self._kinds.items() for key, type_ in one.schema_types().items()}
+        types: dict[tuple[str, ...], Any] = {
+            (kind, *key): type_ for kind, one in self._kinds.items() for key, type_ in one.schema_types().items()
+        }
+        for task in self._tasks.values():
+            types |= {(_TASKS, *key): type_ for key, type_ in task.types.items()}
         schemas, definitions = schemas_of(types)
         actors = {
             kind: kind_schema(one, {key[1:]: schema for key, schema in schemas.items() if key[0] == kind})
@@ -114,6 +149,9 @@ class Model:
         described = {"$schema": DIALECT, "model": self.name, "actors": actors, "$defs": definitions}
         if self._policies:
             described["policies"] = {name: one.schema() for name, one in self._policies.items()}
+        if self._tasks:
+            of_tasks = {key[1:]: schema for key, schema in schemas.items() if key[0] == _TASKS}
+            described["tasks"] = task_schemas(self._tasks, of_tasks)
         return described
 
     def _fingerprints(self) -> list[Any]:

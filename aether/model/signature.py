@@ -45,7 +45,7 @@ def compile_handler(
         name,
         query=query,
         blocking=blocking,
-        arguments=_arguments(kind, name, parameters, place),
+        arguments=arguments_of(f"{kind}.{name}", name, parameters, place),
         reply=codec_of(returns, place, f"the reply of {kind}.{name}"),
         invoke=_invoke(function, parameters),
         signature=inspect.Signature(parameters, return_annotation=returns),
@@ -59,21 +59,32 @@ def _without_self(where: str, parameters: Parameters, place: Place) -> Parameter
         inspect.Parameter.POSITIONAL_OR_KEYWORD,
     ):
         raise place.error(f"{where} takes no actor: its first parameter is `self`")
-    for parameter in parameters[1:]:
+    check_typed(where, parameters[1:], place)
+    return parameters[1:]
+
+
+def check_typed(where: str, parameters: Parameters, place: Place) -> None:
+    """Raise `ModelError` for a parameter that is variadic or has no type."""
+    for parameter in parameters:
         if parameter.kind in _VARIADIC:
             stars = _VARIADIC[parameter.kind]
             raise place.error(f"{where}({stars}{parameter.name}) is untyped; name each argument")
         if parameter.annotation is inspect.Parameter.empty:
             raise place.error(f"{where}({parameter.name}) has no type; annotate it")
-    return parameters[1:]
 
 
-def _arguments(kind: str, name: str, parameters: Parameters, place: Place) -> Arguments:
-    fields = [_field(f"{kind}.{name}", parameter, place) for parameter in parameters]
+def arguments_of(where: str, name: str, parameters: Parameters, place: Place) -> Arguments:
+    """How the arguments of something called `name` bind and convert. `where` is its name in errors, and unique."""
+    fields = [_field(where, parameter, place) for parameter in parameters]
     struct = msgspec.defstruct(
-        f"{GENERATED}{kind}.{name}", fields, kw_only=True, frozen=True, forbid_unknown_fields=True, module=__name__
+        f"{GENERATED}{where.replace(' ', '-')}",
+        fields,
+        kw_only=True,
+        frozen=True,
+        forbid_unknown_fields=True,
+        module=__name__,
     )
-    codec = codec_of(struct, place, f"the arguments of {kind}.{name}")
+    codec = codec_of(struct, place, f"the arguments of {where}")
     positional = tuple(one.name for one in parameters if one.kind is not inspect.Parameter.KEYWORD_ONLY)
     return Arguments(name, codec, positional, {one.name: one.name for one in parameters})
 

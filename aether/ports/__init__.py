@@ -25,6 +25,7 @@ from aether.ports.history import (
 )
 from aether.ports.inbox import Inbox, InboxBatch, InboxMessage, TellPlace
 from aether.ports.table import Row, Table
+from aether.ports.tasks import TaskBacklog, TaskClaim, TaskRow, Tasks
 from aether.ports.transport import Delivery, NotSent, Transport
 from aether.ports.worker import ActiveVM, Clock, HandlerNote, Lease, VMProvider, WorkerNote
 
@@ -58,6 +59,10 @@ __all__ = [
     "StreamReading",
     "Subscription",
     "Table",
+    "TaskBacklog",
+    "TaskClaim",
+    "TaskRow",
+    "Tasks",
     "TellPlace",
     "Transport",
     "Unknown",

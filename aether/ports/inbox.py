@@ -62,8 +62,12 @@ class Inbox(Protocol):
         """
         ...
 
+    async def relay_task(self, task: str, source: int, payload: bytes, mark: int) -> int | None:
+        """Store the start of a task; as `relay` does. It is handed out to a worker (`Tasks`)."""
+        ...
+
     async def relayed(self, source: int, after: int, mark: int) -> list[InboxMessage]:
-        """The tells from a shard after a sequence, in order: all that stand before its mark, which is at `mark`."""
+        """The tells and task starts from a shard after a sequence, in order: all that stand before its mark, at `mark`."""
         ...
 
     async def end_of_commits(self) -> Position:

@@ -31,6 +31,7 @@ from aether.ports import (
     StreamReading,
     Subscription,
     Table,
+    Tasks,
 )
 from aether.wire import Event, encode_commit, instant, new_event
 from aether.worker import InformingTransport
@@ -66,6 +67,7 @@ class Node:
     listing: Listing
     stream: StreamReading
     inbox: Inbox
+    tasks: Tasks
     restart: Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -114,6 +116,7 @@ class MemoryWorld:
             store,
             store,
             connection.inbox,
+            connection.tasks,
             lambda: _again(connection),
         )
 
