@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from aether.model.methods import Command, Query
     from aether.model.model import Model
     from aether.model.policy import Policy, PolicyContext, policy
+    from aether.model.tasks import Retry, Task, TaskCall, TaskContext, TaskFailed, task
     from aether.runtime.local import Message
     from aether.runtime.machine import VirtualMachine
     from aether.runtime.runtime import Runtime
@@ -121,10 +122,15 @@ __all__ = [
     "Receipt",
     "Rejected",
     "ReplyNotDelivered",
+    "Retry",
     "Runtime",
     "RuntimeConfig",
     "StateChangedOutsideEvent",
     "StorageConfig",
+    "Task",
+    "TaskCall",
+    "TaskContext",
+    "TaskFailed",
     "Unavailable",
     "UnknownActor",
     "UnknownCommand",
@@ -137,6 +143,7 @@ __all__ = [
     "event",
     "policy",
     "query",
+    "task",
 ]
 
 _WHERE = {
@@ -183,10 +190,15 @@ _WHERE = {
     "Receipt": "aether.untyped_client",
     "Rejected": "aether.errors",
     "ReplyNotDelivered": "aether.errors",
+    "Retry": "aether.model.tasks",
     "Runtime": "aether.runtime.runtime",
     "RuntimeConfig": "aether.config",
     "StateChangedOutsideEvent": "aether.errors",
     "StorageConfig": "aether.config",
+    "Task": "aether.model.tasks",
+    "TaskCall": "aether.model.tasks",
+    "TaskContext": "aether.model.tasks",
+    "TaskFailed": "aether.model.tasks",
     "Unavailable": "aether.errors",
     "UnknownActor": "aether.errors",
     "UnknownCommand": "aether.errors",
@@ -199,6 +211,7 @@ _WHERE = {
     "event": "aether.model.handlers",
     "policy": "aether.model.policy",
     "query": "aether.model.handlers",
+    "task": "aether.model.tasks",
 }
 
 

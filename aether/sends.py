@@ -14,7 +14,7 @@ from msgspec import DecodeError, Raw, Struct, ValidationError
 from msgspec.json import Decoder, Encoder
 from msgspec.structs import replace
 
-from aether.errors import UnreadableEvent
+from aether.errors import InvalidCommand, UnreadableEvent
 from aether.ids import ActorId, Position
 from aether.tells import EMPTY_ARGS, TELL, Tell
 from aether.wire import Event
@@ -30,6 +30,9 @@ RESULT = "task:"
 
 FIRING = "timer:"
 """Begins the command id of a schedule's tick; the setting's id follows, `@`, and when it was due."""
+
+BY_ACTOR = "actor"
+"""Why a task is cancelled that its actor has cancelled: nothing waits for its result any more."""
 
 _IDS = UUID("6f1f8c0e-7d0c-4b3a-9d55-1c7f0f4a2b6e")
 
@@ -100,6 +103,12 @@ class StartTask(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field
         """The command id of its result."""
         return f"{RESULT}{self.id}"
 
+    @property
+    def actor_id(self) -> ActorId:
+        """The actor that has started it. Raises `InvalidCommand`."""
+        kind, _, key = self.source.partition("/")
+        return ActorId(kind, key)
+
 
 class CancelTask(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tag", tag="cancel-task"):
     """The result of a task is not wanted any more."""
@@ -121,6 +130,7 @@ class _Tagged(Struct, frozen=True):
 _Decode: TypeAlias = Callable[[Raw], Send]
 
 _encoder = Encoder()
+_start_decoder = Decoder(StartTask)
 _items = Decoder(list[Raw])
 _tag_of = Decoder(_Tagged)
 _decode_of: dict[str, _Decode] = {
@@ -145,6 +155,16 @@ def encode_sends(sends: Sequence[Send]) -> str:
 def encode_send(send: Send) -> bytes:
     """One of them, as it is relayed."""
     return _encoder.encode(send)
+
+
+def decode_start(payload: bytes) -> StartTask:
+    """The start of a task in a message of the inbox stream. Raises `InvalidCommand` for bytes that are none."""
+    try:
+        start = _start_decoder.decode(payload)
+        start.actor_id  # noqa: B018 - checks kind and key
+    except (ValidationError, DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidCommand(f"a message of the inbox is no start of a task: {error}") from None
+    return start
 
 
 def sent_by(events: Sequence[Event], actor_id: ActorId, position: Position) -> list[Send]:

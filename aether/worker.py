@@ -45,7 +45,7 @@ from aether.jetstream.adapters import connect_worker
 from aether.log_lines import words
 from aether.model.model import Model
 from aether.names import member_name
-from aether.ports import Connection, EventStore, Inbox, Subscription, Transport
+from aether.ports import Connection, EventStore, Inbox, Subscription, Tasks, Transport
 from aether.runtime.health_log import log_health
 from aether.runtime.runtime import Runtime
 from aether.system.clock import SystemClock
@@ -142,6 +142,8 @@ class Node(Connection, Protocol):
     def event_store(self) -> EventStore: ...  # noqa: D102 - a field
     @property
     def inbox(self) -> Inbox: ...  # noqa: D102 - a field
+    @property
+    def tasks(self) -> Tasks: ...  # noqa: D102 - a field
 
     @property
     def table_age_s(self) -> float:
@@ -254,6 +256,8 @@ class Worker:
             halts=cluster,
             losses=self._spec.losses,
             inbox=node.inbox,
+            tasks=node.tasks,
+            task_ttl_s=self._settings.cluster.ttl_s,
             deployment=lambda: versions_apart(cluster.name, self._model.fingerprint, self._outdated, cluster.members()),
         )
         runtime.load_model(self._model)
@@ -355,6 +359,7 @@ class Worker:
         gc.disable()  # the process ends: every full collection would take in all active actors, for seconds
         try:
             async with asyncio.timeout(self._settings.runtime.drain_timeout_s):
+                await runtime.finish_tasks()
                 self._drained = await cluster.leave()
         except TimeoutError:
             self._drained = False

@@ -6,22 +6,24 @@ Assignments reach the state only while it is open (`set_open`), that is within a
 
 import inspect
 import re
-from collections.abc import Iterable
-from typing import Any, ClassVar, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast, overload
 
-from aether.errors import ActorFailed, StateChangedOutsideEvent
+from aether.errors import ActorFailed, InvalidCommand, StateChangedOutsideEvent
 from aether.ids import ActorId
 from aether.model.decider import Decider
 from aether.model.declared import Place, caller_frame, local_names, place_of_frame
 from aether.model.definition import Context, Detached, Scope
 from aether.model.handlers import handler_of, role_of
-from aether.model.methods import Command, checked_command
+from aether.model.methods import Command, checked_command, own_command
+from aether.model.tasks import TaskCall, TaskFailed
 
 P = ParamSpec("P")
 
 CLOSED: frozenset[str] = frozenset()
 """The fields that may be assigned outside an `@event` method: none."""
 
+R = TypeVar("R")
 A = TypeVar("A", bound="Actor")
 
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -128,6 +130,36 @@ class Actor:
         """
         told = checked_command(command, "self.tell")
         self._aether_turn("tell").tell(told.kind, told.name, key, args, kwargs)
+
+    def start_task(
+        self,
+        call: TaskCall[R],
+        /,
+        *,
+        then: Callable[[Self, R], object] | None = None,
+        failed: Callable[[Self, TaskFailed], object] | None = None,
+    ) -> str:
+        """Have a worker call a task's function, some time after this command: `self.start_task(charge(5), then=...)`.
+
+        The task is stored with the events of this command, or not at all. It runs at least once; its result comes back
+        once, as the only argument of the command `then` of this actor, and a `TaskFailed` as that of `failed` when it
+        is given up: `then=Booking.paid, failed=Booking.payment_failed`. Gives the task's id, which is the same on each
+        attempt. Raises `InvalidCommand` for a task that the model does not have, for arguments that it does not take,
+        and for commands that do not take what comes; `ActorFailed` in a query and in an `@event` method.
+        """
+        if not isinstance(cast(object, call), TaskCall):
+            what = f"self.start_task takes a call of a task, like charge(5), not {call!r}"
+            raise InvalidCommand(what, path="call")
+        then_name, failed_name = own_command(self.kind, then, "then"), own_command(self.kind, failed, "failed")
+        return self._aether_turn("start_task").start_task(call, then_name, failed_name)
+
+    def cancel_task(self, task_id: str) -> None:
+        """Want no result of a task any more: none comes once this command is stored.
+
+        A run that has begun is stopped, if it hears of it in time. A task that is over, or not of this actor, is let
+        be. Raises `ActorFailed` in an `@event` method.
+        """
+        self._aether_turn("cancel_task").cancel_task(task_id)
 
     def _aether_turn(self, what: str) -> Scope:
         if self._aether_open:

@@ -11,6 +11,7 @@ from inspect import Signature
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from aether.ids import ActorId, Position, Version
+from aether.model.tasks import TaskCall
 
 S_co = TypeVar("S_co", covariant=True)
 
@@ -92,6 +93,14 @@ class Scope(Protocol):
         """Have an actor run a command, once the commit of the running one is stored. Raises `InvalidCommand`."""
         ...
 
+    def start_task(self, call: TaskCall[Any], then: str, failed: str) -> str:
+        """Have a task run, once the commit of the running command is stored; its id. Raises `InvalidCommand`."""
+        ...
+
+    def cancel_task(self, task_id: str) -> None:
+        """Want no result of a task any more."""
+        ...
+
 
 class Detached:
     """The scope of a state that was read and belongs to its reader: it knows its version and runs no command."""
@@ -121,6 +130,14 @@ class Detached:
     def tell(self, kind: str, command: str, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Raises RuntimeError."""
         raise self._refusal("tell")
+
+    def start_task(self, call: TaskCall[Any], then: str, failed: str) -> str:
+        """Raises RuntimeError."""
+        raise self._refusal("start_task")
+
+    def cancel_task(self, task_id: str) -> None:
+        """Raises RuntimeError."""
+        raise self._refusal("cancel_task")
 
     def _refusal(self, what: str) -> RuntimeError:
         return RuntimeError(f"self.{what} needs a running command, and this is a copy of the state of {self._actor_id}")

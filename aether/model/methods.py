@@ -120,6 +120,17 @@ def checked_command(command: object, where: str) -> Command[Any, ..., Any]:
     return command
 
 
+def own_command(kind: str, command: Any, what: str) -> str:
+    """The name of a command of the actor; "" for None. Raises `InvalidCommand` for anything else."""
+    if command is None:
+        return ""
+    found = checked_command(command, f"self.start_task(..., {what}=...)")
+    if found.kind != kind:
+        text = f"{what} is a command of the actor that starts the task, {kind}, not of {found.kind}"
+        raise InvalidCommand(text, path=what)
+    return found.name
+
+
 def _identity(method: ActorMethod[Any, ..., Any]) -> tuple[object, ...]:
     return method.actor, method.name, method.handler, method.blocking
 

@@ -20,9 +20,11 @@ from aether.model.declared import Place, caller_frame, local_names, place_of_fra
 from aether.model.definition import JsonSchema, Scope, State
 from aether.model.event_types import members_of
 from aether.model.messages import TypedEvent
-from aether.model.methods import Command, checked_command
+from aether.model.methods import Command, checked_command, own_command
+from aether.model.tasks import TaskCall, TaskFailed
 
 P = ParamSpec("P")
+R = TypeVar("R")
 E = TypeVar("E")
 S = TypeVar("S")
 E_contra = TypeVar("E_contra", contravariant=True)
@@ -81,6 +83,21 @@ class PolicyContext(Generic[S_co]):
         """
         told = checked_command(command, "context.tell")
         self._scope.tell(told.kind, told.name, key, args, kwargs)
+
+    def start_task(
+        self,
+        call: TaskCall[R],
+        /,
+        *,
+        then: Callable[[S_co, R], object] | None = None,
+        failed: Callable[[S_co, TaskFailed], object] | None = None,
+    ) -> str:
+        """Have a worker call a task's function after this commit, as `Actor.start_task`; the task's id.
+
+        `then` and `failed` are commands of the actor that emitted the event.
+        """
+        then_name, failed_name = own_command(self.id.kind, then, "then"), own_command(self.id.kind, failed, "failed")
+        return self._scope.start_task(call, then_name, failed_name)
 
     def __repr__(self) -> str:
         return f"<policy context of {self.id}>"

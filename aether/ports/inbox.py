@@ -67,7 +67,7 @@ class Inbox(Protocol):
         ...
 
     async def relayed(self, source: int, after: int, mark: int) -> list[InboxMessage]:
-        """The tells and task starts from a shard after a sequence, in order: all that stand before its mark, at `mark`."""
+        """The tells and task starts from a shard after a sequence, in order: all that stand before its mark."""
         ...
 
     async def end_of_commits(self) -> Position:

@@ -161,6 +161,8 @@ class Counters:
     loop_lag_seconds: Histogram = field(default_factory=Histogram)
 
     by_command: dict[tuple[str, str], CommandCounts] = field(default_factory=dict)
+    by_task: dict[tuple[str, str], int] = field(default_factory=dict)
+    """How often a task came to an outcome, by name and outcome: `aether.core.metrics.catalogue.TASK_OUTCOMES`."""
 
     def of(self, kind: str, command: str) -> CommandCounts:
         """The outcomes of one command of a kind; of two empty names: of commands that the model does not have."""
@@ -168,6 +170,10 @@ class Counters:
         if found is None:
             found = self.by_command[kind, command] = CommandCounts()
         return found
+
+    def of_task(self, task: str, outcome: str) -> None:
+        """A task came to an outcome."""
+        self.by_task[task, outcome] = self.by_task.get((task, outcome), 0) + 1
 
     def as_dict(self) -> dict[str, int]:
         """All counts by name, but for those by command."""

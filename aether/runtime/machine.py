@@ -22,6 +22,7 @@ from aether.errors import (
 from aether.ids import ActorId, Position, Version
 from aether.model.definition import ActorType, Context, State
 from aether.model.proxy import ActorRef
+from aether.model.tasks import TaskCall
 from aether.names import event_source
 from aether.ports import AppendOutcome, Committed, Conflict, Fenced, Refused, StoredCommit
 from aether.runtime.activation import replay, send_once_ready
@@ -183,6 +184,20 @@ class VirtualMachine:
         if turn is None:
             raise RuntimeError("something can only be told by a running command handler")
         turn.tell(kind, command, key, args, kwargs)
+
+    def start_task(self, call: TaskCall[Any], then: str, failed: str) -> str:
+        """Have a task run, once this command is stored. See `Turn.start_task`."""
+        return self._open_turn("a task can only be started").start_task(call, then, failed)
+
+    def cancel_task(self, task_id: str) -> None:
+        """Want no result of a task any more. See `Turn.cancel_task`."""
+        self._open_turn("a task can only be cancelled").cancel_task(task_id)
+
+    def _open_turn(self, what: str) -> Turn:
+        turn = self._turn
+        if turn is None:
+            raise RuntimeError(f"{what} by a running command handler")
+        return turn
 
     # ------------------------------------------------------------------------------------------ commands
 

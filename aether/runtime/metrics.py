@@ -4,8 +4,8 @@ from aether.core.metrics.readings import Readings
 from aether.runtime.counters import COUNTS, Counters
 
 
-def read(counters: Counters, *, active: dict[str, int], waiting: int, shards: int) -> Readings:
-    """The counts of a runtime, and what is so now: active actors by kind, commands waiting, shards that it has."""
+def read(counters: Counters, *, active: dict[str, int], waiting: int, shards: int, tasks: int = 0) -> Readings:
+    """The counts of a runtime, and what is so now: active actors by kind, commands waiting, shards, tasks running."""
     readings = Readings()
     for (kind, command), counts in counters.by_command.items():
         for outcome, count in counts.outcomes().items():
@@ -18,6 +18,9 @@ def read(counters: Counters, *, active: dict[str, int], waiting: int, shards: in
         readings.put("aether_active_actors", count, kind)
     readings.put("aether_waiting_commands", waiting)
     readings.put("aether_shards_owned", shards)
+    for (task, outcome), count in counters.by_task.items():
+        readings.put("aether_tasks_total", count, task, outcome)
+    readings.put("aether_running_tasks", tasks)
     for name in COUNTS:
         readings.put(count_metric(name), getattr(counters, name))
     return readings

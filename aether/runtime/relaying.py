@@ -14,9 +14,9 @@ from aether.errors import AetherError, Unavailable
 from aether.ids import Position
 from aether.log_lines import Repeated, words
 from aether.names import shard_of
-from aether.ports import Inbox, StoredCommit
+from aether.ports import Inbox, StoredCommit, Tasks
 from aether.runtime.counters import Counters
-from aether.sends import Send, sent_by
+from aether.sends import BY_ACTOR, CancelTask, Send, StartTask, encode_send, sent_by
 from aether.tells import Tell, encode_tell
 from aether.wire import decode_commit
 
@@ -51,6 +51,7 @@ class ShardRelayer:
         jitter: Callable[[], float],
         sleep: Sleep = asyncio.sleep,
         counters: Counters | None = None,
+        tasks: Tasks | None = None,
     ) -> None:
         self.shard = shard
         self.marked = False
@@ -61,6 +62,7 @@ class ShardRelayer:
         self._jitter = jitter
         self._sleep = sleep
         self._counters = counters or Counters()
+        self._tasks = tasks
         self._relay = Relay()
         self._written = Mark(0, 0)
         self._connections = 0
@@ -193,20 +195,25 @@ class ShardRelayer:
     async def _bring(self, send: Send) -> None:
         match send:
             case Tell():
-                await self._store(send)
+                target = shard_of(send.target, self._shards)
+                await self._store(lambda fence: self._inbox.relay(target, self.shard, encode_tell(send), fence))
+                self._counters.tells_relayed += 1
+            case StartTask():
+                await self._store(lambda fence: self._inbox.relay_task(send.task, self.shard, encode_send(send), fence))
+            case CancelTask() if self._tasks is not None:
+                await self._tasks.cancel(send.id, BY_ACTOR)
+                self._relay.brought()
             case _:
                 raise Unavailable(f"{type(send).__name__} of {send.source} cannot be brought on its way here")
         if self._relay.waiting == WAITING_MAX // 2:
             self._settled.set()
 
-    async def _store(self, tell: Tell) -> None:
+    async def _store(self, relay: Callable[[int], Awaitable[int | None]]) -> None:
         fence = self._relay.fence
-        target = shard_of(tell.target, self._shards)
-        sequence = await self._inbox.relay(target, self.shard, encode_tell(tell), fence)
+        sequence = await relay(fence)
         if sequence is None or self._relay.fence != fence:
             raise Unavailable(f"the tells of shard {self.shard} are relayed by another one, or over another connection")
         self._relay.stored(sequence)
-        self._counters.tells_relayed += 1
 
     async def _mark(self) -> None:
         relay = self._relay

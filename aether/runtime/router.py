@@ -8,6 +8,7 @@ import logging
 from typing import TypeGuard
 
 from aether.codec import digest
+from aether.core.actor.agenda import is_bare_result
 from aether.core.health import Need
 from aether.errors import (
     ActorFailed,
@@ -44,6 +45,9 @@ from aether.wire import (
 )
 
 log = logging.getLogger("aether.runtime")
+
+_BARE_RESULT = UntakenCommand("", UnknownCommand("the result of a task has no command"))
+"""Of the result of a task that no command is run for; it is never invoked."""
 
 CLOCK_SKEW_S = 5.0
 """How far a client's clock may be ahead before its deadlines are refused as too late."""
@@ -193,6 +197,11 @@ class Router:
         actor_type = self.actor_type(delivery.actor_id.kind)
         expires_s = command.deadline.timestamp()
         _check_deadline(command, expires_s, now_s)
+        if delivery.told is not None and is_bare_result(command.id, command.command):
+            counts = self._counts_of(delivery)
+            arrival = PendingCommand(command, _BARE_RESULT, None, delivery, expires_s, counts, arrived_s=arrived_s)
+            worker.pipeline.arrivals.add(arrival)
+            return
         if command.command.startswith(SYSTEM_COMMAND_PREFIX):
             self._route_system(delivery, command, actor_type, worker, arrived_s)
             return

@@ -25,7 +25,7 @@ from aether.ids import ActorId
 from aether.model.actor import Actor
 from aether.model.model import Model
 from aether.model.proxy import ActorRef, AnyDecider, proxy_of, reply_of
-from aether.ports import Connection, Delivery, EventStore, Inbox, Lease, WorkerNote
+from aether.ports import Connection, Delivery, EventStore, Inbox, Lease, Tasks, WorkerNote
 from aether.runtime.asks import Asks
 from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
@@ -42,6 +42,7 @@ from aether.runtime.router import Router, unknown_command
 from aether.runtime.served_shards import ServedShards
 from aether.runtime.snapshots import SnapshotWriter
 from aether.runtime.state_at_version import StateAtVersion
+from aether.runtime.task_runner import TaskRunner
 from aether.runtime.telling import Telling
 from aether.runtime.upkeep import ask_whether_appends_are_taken, measure_loop_lag, passivate_idle
 from aether.runtime.worker_context import WorkerContext
@@ -74,7 +75,9 @@ class Runtime:
     `lease` is asked before every answer; `health` is told when the store takes no events, `note` which handlers
     run. `losses` are appended before their shards are served, and actors in `halts` are not activated
     (`aether.runtime.losses`). `deployment` says which workers run which version of the model while they differ:
-    what this one's model does not know is not final then. Without an `inbox` nothing can be told. Used as an async
+    what this one's model does not know is not final then. Without an `inbox` nothing can be told, without `tasks` no
+    task can be started; a task that was begun by a worker which then was silent for `task_ttl_s` is begun anew by
+    another one. Used as an async
     context manager it starts and stops itself. Raises `ConfigError` when started without a model.
     """
 
@@ -93,6 +96,8 @@ class Runtime:
         losses: Sequence[Loss] = (),
         deployment: Callable[[], str] = lambda: "",
         inbox: Inbox | None = None,
+        tasks: Tasks | None = None,
+        task_ttl_s: float = 15.0,
     ) -> None:
         self.config = config or RuntimeConfig()
         self.connection = connection
@@ -101,6 +106,9 @@ class Runtime:
         self.health = health or Health(log_health)
         self._deployment = deployment
         self._inbox = inbox
+        self._tasks = tasks if inbox is not None else None
+        self._task_ttl_s = task_ttl_s
+        self._task_runner: TaskRunner | None = None
         self._telling: Telling | None = None
         self._shards = sorted(set(shards)) if shards is not None else list(range(connection.shards))
         self._lease = lease or AlwaysValid()
@@ -162,6 +170,7 @@ class Runtime:
                 config=config,
                 counters=self.counters,
                 jitter=self._jitter,
+                tasks=self._tasks,
             )
         threads = ThreadPoolExecutor(config.blocking_threads_max, thread_name_prefix="aether handler")
         self._worker = WorkerContext(
@@ -204,6 +213,7 @@ class Runtime:
             lifespan=self._lifespan,
             telling=self._telling,
             command_type=self._router.command_type,
+            task_type=self._model.task_type,
         )
         self._router.open(self._worker)
         try:
@@ -233,6 +243,32 @@ class Runtime:
         self._background.forever("aether loop lag", lambda: measure_loop_lag(self.counters.loop_lag_seconds))
         for shard in self._shards:
             await self.serve_shard(shard)
+        self._run_tasks(worker)
+
+    def _run_tasks(self, worker: WorkerContext) -> None:
+        """Begin to run tasks, when the model has some."""
+        model, lifespan = self._model, self._lifespan
+        if model is None or not model.task_types or self._tasks is None or self._inbox is None:
+            return
+        self._task_runner = TaskRunner(
+            self._tasks,
+            self._inbox,
+            model,
+            shards=self.connection.shards,
+            clock=self.connection.clock,
+            config=self.config,
+            counters=self.counters,
+            jitter=self._jitter,
+            ttl_s=self._task_ttl_s,
+            resources=lambda: None if lifespan is None else lifespan.resources,
+            command_type=worker.command_type,
+        )
+        self._task_runner.start()
+
+    async def finish_tasks(self) -> None:
+        """Take no more tasks; those that run have `task_drain_s`, then they are given back. Idempotent."""
+        if self._task_runner is not None:
+            await self._task_runner.drain()
 
     async def stop(self) -> None:
         """Drain: stop receiving, answer everything taken, snapshot every actor, end. Bounded by `drain_timeout_s`.
@@ -271,6 +307,9 @@ class Runtime:
     async def _end(self, worker: WorkerContext) -> None:
         self._worker = None
         self._router.close()
+        runner, self._task_runner = self._task_runner, None
+        if runner is not None:
+            await runner.close(CANCEL_TIMEOUT_S)
         telling, self._telling = self._telling, None
         if telling is not None:
             await telling.close(CANCEL_TIMEOUT_S)
@@ -282,7 +321,7 @@ class Runtime:
 
     async def _drain(self) -> None:
         assert self._worker is not None
-        await self.finish_asks()
+        await asyncio.gather(self.finish_tasks(), self.finish_asks())
         snapshots = self._worker.snapshots
         await asyncio.gather(*(self.leave_shard(shard) for shard in self._served.shards))
         self._take_delivered()
@@ -385,6 +424,7 @@ class Runtime:
             active={**active, **self._router.registry.count_by_kind()},
             waiting=self._worker.admission.waiting if self._worker is not None else 0,
             shards=len(self._served.shards),
+            tasks=self._task_runner.running if self._task_runner is not None else 0,
         )
 
     def get_active_vms(self, shard: int | None = None) -> Sequence[VirtualMachine]:

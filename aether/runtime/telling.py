@@ -15,7 +15,7 @@ from aether.config import RuntimeConfig
 from aether.errors import AetherError
 from aether.ids import Position
 from aether.log_lines import Repeated, words
-from aether.ports import Clock, Delivery, Inbox, Lease, Subscription
+from aether.ports import Clock, Delivery, Inbox, Lease, Subscription, Tasks
 from aether.runtime.counters import Counters
 from aether.runtime.relaying import ShardRelayer
 from aether.runtime.shard_inbox import ShardInbox
@@ -57,7 +57,9 @@ class Telling:
         config: RuntimeConfig,
         counters: Counters,
         jitter: Callable[[], float],
+        tasks: Tasks | None = None,
     ) -> None:
+        self.has_tasks = tasks is not None
         self.tell_bytes_max = inbox.tell_bytes_max
         self._inbox = inbox
         self._shards = shards
@@ -67,6 +69,7 @@ class Telling:
         self._config = config
         self._counters = counters
         self._jitter = jitter
+        self._tasks = tasks
         self._serving: dict[int, _Shard] = {}
         self._background = Background()
         self._unlisten = inbox.on_connected(self._connected)
@@ -90,7 +93,9 @@ class Telling:
         def owns() -> bool:
             return self._lease.valid(shard, self._clock.boot_s())
 
-        relayer = ShardRelayer(shard, self._shards, self._inbox, owns, self._jitter, counters=self._counters)
+        relayer = ShardRelayer(
+            shard, self._shards, self._inbox, owns, self._jitter, counters=self._counters, tasks=self._tasks
+        )
         inbox = ShardInbox(
             shard,
             self._shards,

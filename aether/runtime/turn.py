@@ -9,8 +9,9 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
+from aether.core.actor.agenda import is_bare_result
 from aether.core.actor.commit_draft import CommitDraft, EmittedEvent, IdRetention
 from aether.errors import (
     ActorFailed,
@@ -23,6 +24,7 @@ from aether.errors import (
 )
 from aether.model.definition import Context, PolicyType
 from aether.model.proxy import ActorRef
+from aether.model.tasks import TaskCall
 from aether.ports import TellPlace
 from aether.runtime.asks import refusal_to_ask
 from aether.runtime.earlier_answer import earlier_answer
@@ -33,22 +35,26 @@ from aether.runtime.mailbox import Mailbox
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.protocols import Machine
 from aether.runtime.running import running as running_command
+from aether.runtime.sent_task import started_by
 from aether.runtime.sent_tell import ActorCommand, dead_letters, told_by
 from aether.runtime.state_checker import StateChecker, changed_in_place
 from aether.runtime.worker_context import WorkerContext
-from aether.sends import Send
+from aether.sends import CancelTask, Send, StartTask
 from aether.wire import (
     DEAD_LETTERED_EVENT,
     HANDLED_EVENT,
     NULL,
     REFUSED_EVENT,
     TOLD_EVENT,
+    Command,
     decided,
     encode_answer,
     encode_error,
     error_data,
     without_details,
 )
+
+SendT = TypeVar("SendT", bound=Send)
 
 TURN_BYTES_MAX = 128 * 1024
 """A turn of several commands ends when its commit has grown to this; one command may take all the store allows."""
@@ -187,7 +193,25 @@ class Turn:
         to, actor_id = ActorCommand(kind, key, command), self._machine.actor_id
         self._send(lambda running: told_by(running, actor_id, self._worker, to, args, kwargs))
 
-    def _send(self, made: Callable[[PendingCommand], Send]) -> None:
+    def start_task(self, call: TaskCall[Any], then: str, failed: str) -> str:
+        """Have a task run, once the commit of this command is stored; its id. Raises like `tell`."""
+        machine, sent = self._machine, self.draft.sent
+        number, agenda = len(sent or ()), self._fold.agenda
+        start = self._send(
+            lambda running: started_by(
+                running, machine.actor_id, self._worker, call, then, failed, number=number, agenda=agenda
+            )
+        )
+        return start.id
+
+    def cancel_task(self, task_id: str) -> None:
+        """Want no result of a task any more. One that is not open is let be. Raises RuntimeError outside a handler."""
+        agenda = self._fold.agenda
+        is_open = agenda is not None and task_id in agenda.tasks
+        if is_open or any(isinstance(one, StartTask) and one.id == task_id for one in self.draft.sent or ()):
+            self._send(lambda _: CancelTask(id=task_id))
+
+    def _send(self, made: Callable[[PendingCommand], SendT]) -> SendT:
         """Add what is made for the running command to what it sends. Raises RuntimeError outside its handler."""
         running = self._running
         if running is None or running_command.get() is not running:
@@ -196,11 +220,12 @@ class Turn:
         handler = self._handler
         if handler is None or not handler.in_thread:
             self.draft.send(send)
-            return
+            return send
         with handler.lock:
             if self._running is not running:
                 raise RuntimeError("the handler's command is over: nothing of it is stored any more")
             self.draft.send(send)
+        return send
 
     def cancel(self) -> None:
         """Its machine has ended: a handler that runs is cancelled, and its actor held until it ends."""
@@ -264,7 +289,7 @@ class Turn:
         if checker is not None and (field := checker.begin(self._fold.state)) is not None:
             self._rebuild_for(pending, field)
             return True
-        if pending.told is not None and not self._fold.expects(pending.command.id):
+        if pending.told is not None and not self._is_to_run(pending.command):
             self._store_handled(pending, NULL)
             return True
         self._running = pending
@@ -293,6 +318,10 @@ class Turn:
             self._handler_for(pending).start_task(result, pending.expires_s - now_s)
             return False
         return self._succeeded(pending, result)
+
+    def _is_to_run(self, told: Command) -> bool:
+        """Whether a handler is to be run for a command that was told."""
+        return self._fold.expects(told.id) and not is_bare_result(told.id, told.command)
 
     def _before_tell(self, told: TellPlace) -> bytes | None:
         """The answer to a tell that was applied, or that comes too early: the one before it has failed."""

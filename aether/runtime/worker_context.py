@@ -16,6 +16,8 @@ from aether.errors import ActorFailed, AetherError, Unavailable
 from aether.ids import ActorId
 from aether.log_lines import Repeated, words
 from aether.model.definition import DeclaredCommand
+from aether.model.task_type import TaskType
+from aether.model.tasks import Task
 from aether.ports import Clock, Delivery, HandlerNote, Lease, Unknown, WorkerNote
 from aether.runtime.admission import Admission
 from aether.runtime.asks import Asks
@@ -37,6 +39,10 @@ log = logging.getLogger("aether.worker")
 
 def _no_model(kind: str, command: str) -> DeclaredCommand:
     raise Unavailable(f"there is no model that has {command} of {kind}")
+
+
+def _no_task(task: Task[..., Any]) -> TaskType:
+    raise Unavailable(f"there is no model that has {task.name}")
 
 
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
@@ -77,7 +83,8 @@ class DetachedHandler:
 class WorkerContext:
     """The worker as its machines see it. `discard` takes a stopped machine out of the registry.
 
-    `telling` is None where nothing can be told; `command_type` gives a command of the model by kind and name.
+    `telling` is None where nothing can be told; `command_type` gives a command of the model by kind and name, and
+    `task_type` one of its tasks.
     `retry_delay_s` gives the seconds to wait before a replay is tried again, by the number of tries before, from 0.
 
     It does the work of the pipeline's stages `turns`, `drafts` and `answers`.
@@ -107,6 +114,7 @@ class WorkerContext:
         lifespan: Resources | None = None,
         telling: Telling | None = None,
         command_type: Callable[[str, str], DeclaredCommand] = _no_model,
+        task_type: Callable[[Task[..., Any]], TaskType] = _no_task,
     ) -> None:
         self.namespace = namespace
         self.config = config
@@ -136,6 +144,7 @@ class WorkerContext:
         self.lifespan = lifespan
         self.telling = telling
         self.command_type = command_type
+        self.task_type = task_type
         self._time_s = 0.0
         self._time: datetime = instant(0.0)
         self.check_budget = CheckBudget(config.state_checks_share, clock.boot_s)

@@ -1,7 +1,7 @@
 """What users test their actors with: one actor's decisions, a runtime, or a pool, all in memory."""
 
 from aether.testing.clock import PoolClock
-from aether.testing.given import Given, Outcome, Told, given, told
+from aether.testing.given import Given, Outcome, Started, Told, given, started, told
 from aether.testing.local import local_runtime
 from aether.testing.pool import LocalPool, LocalWorker, local_pool
 
@@ -11,9 +11,11 @@ __all__ = [
     "LocalWorker",
     "Outcome",
     "PoolClock",
+    "Started",
     "Told",
     "given",
     "local_pool",
     "local_runtime",
+    "started",
     "told",
 ]

@@ -10,8 +10,8 @@ the state. Nothing is stored; a handler runs in the test's own thread.
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Generic, ParamSpec, TypeVar, overload
@@ -19,8 +19,9 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 from aether.errors import ActorFailed, AetherError, InvalidCommand, Rejected, StateChangedOutsideEvent, UnknownCommand
 from aether.ids import ActorId, Position
 from aether.model.definition import ActorType, CommandType, Context, DeclaredCommand, PolicyType, State
-from aether.model.methods import ActorMethod, Command
+from aether.model.methods import ActorMethod, Command, checked_command
 from aether.model.model import Declared, Model
+from aether.model.tasks import TaskCall
 from aether.runtime.fold import Fold
 from aether.testing.stored import Stored, stored_history
 from aether.wire import Event
@@ -69,6 +70,32 @@ def told(command: Command[Any, P, Any], key: str, /, *args: P.args, **kwargs: P.
     return Told(command.kind, key, command.name, args, dict(kwargs))
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A task that a handler has started: its name, its arguments as they were given, and the names of its commands."""
+
+    task: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    then: str = ""
+    failed: str = ""
+
+    def __repr__(self) -> str:
+        args = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
+        return f"{self.task}({', '.join(args)}) then {self.then or 'nothing'}, failed {self.failed or 'nothing'}"
+
+
+def started(
+    call: TaskCall[Any],
+    *,
+    then: Callable[..., object] | None = None,
+    failed: Callable[..., object] | None = None,
+) -> Started:
+    """What a handler has started: `started(charge(5), then=Booking.paid)`, to compare with `Outcome.tasks`."""
+    names = ["" if one is None else checked_command(one, "started").name for one in (then, failed)]
+    return Started(call.task.name, call.args, call.kwargs, *names)
+
+
 class _Turn:
     """The `Scope` of one run of a handler over a state of its own."""
 
@@ -77,6 +104,8 @@ class _Turn:
         self._setting = setting
         self.events: list[object] = []
         self.tells: list[Told] = []
+        self.tasks: list[Started] = []
+        self.cancelled: list[str] = []
         self.running: CommandType | None = None
         self._policy: PolicyType | None = None
         self._actor_id = ActorId(actor_type.kind, setting.key)
@@ -143,6 +172,23 @@ class _Turn:
             _command(target, command).encode_args(args, kwargs)
         self.tells.append(Told(kind, key, command, args, dict(kwargs)))
 
+    def start_task(self, call: TaskCall[Any], then: str, failed: str) -> str:
+        """Keep it: no task runs here. The ids count from `test-task-1`."""
+        if self.running is None:
+            raise RuntimeError("a task can only be started by a running command handler")
+        if self.running.query:
+            raise ActorFailed(f"the query {self.running.name} started a task")
+        if self._setting.model is not None:
+            self._setting.model.task_type(call.task).encode_args(call.args, call.kwargs)
+        self.tasks.append(Started(call.task.name, call.args, call.kwargs, then, failed))
+        return f"test-task-{len(self.tasks)}"
+
+    def cancel_task(self, task_id: str) -> None:
+        """Keep it."""
+        if self.running is None:
+            raise RuntimeError("a task can only be cancelled by a running command handler")
+        self.cancelled.append(task_id)
+
     def _apply(self, event: object) -> object:
         same = self._actor_type.event_type_of(event).encode_checked(event)[1]
         self.state = self._actor_type.evolve(self.state, same)
@@ -189,7 +235,10 @@ class Given:
             error = self._changed_in_place(turn) or error
         emitted = () if error is not None else tuple(turn.events)
         after = Given(self._actor_type, (*self._events, *emitted), self._setting)
-        return Outcome(after, name, emitted, reply, error, () if error is not None else tuple(turn.tells))
+        if error is not None:
+            return Outcome(after, name, emitted, reply, error)
+        sent = tuple(turn.tells), tuple(turn.tasks), tuple(turn.cancelled)
+        return Outcome(after, name, emitted, reply, error, *sent)
 
     def _changed_in_place(self, turn: _Turn) -> StateChangedOutsideEvent | None:
         """The error of a handler whose state is not what its events make of it."""
@@ -205,6 +254,8 @@ class Given:
 class Outcome(Generic[R]):
     """What came of a command: its `events`, its `reply` or its `error`, its `tells`, and the `state` after it.
 
+    `tasks` are those that it has started, `cancelled_tasks` the ids of those that it has cancelled.
+
     The `then` methods raise AssertionError with what came instead. Each gives the actor with what happened, for the
     next `when`.
     """
@@ -217,11 +268,15 @@ class Outcome(Generic[R]):
         reply: Any,
         error: Exception | None,
         tells: tuple[Told, ...] = (),
+        tasks: tuple[Started, ...] = (),
+        cancelled_tasks: tuple[str, ...] = (),
     ) -> None:
         self._after = after
         self._command = command
         self.events = events
         self.tells = tells
+        self.tasks = tasks
+        self.cancelled_tasks = cancelled_tasks
         self.reply: R = reply
         self.error = error
 

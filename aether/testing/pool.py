@@ -39,7 +39,12 @@ class LocalWorker:
         self._shards = range(slot, SHARDS, pool.size)
         connection = self._connection
         self.runtime = Runtime(
-            connection, connection.event_store, pool.config, shards=self._shards, inbox=connection.inbox
+            connection,
+            connection.event_store,
+            pool.config,
+            shards=self._shards,
+            inbox=connection.inbox,
+            tasks=connection.tasks,
         )
         self.runtime.load_model(pool.model)
         self._subscriptions: list[Subscription] = []
@@ -136,6 +141,8 @@ class LocalPool:
         """Close the client and drain the workers, those that have started."""
         if self._untyped is not None:
             self._untyped.close()
+        for worker in self._workers:
+            await worker.runtime.finish_tasks()
         for worker in self._workers:  # one may wait for an actor of another
             await worker.runtime.finish_asks()
         for worker in self._workers:

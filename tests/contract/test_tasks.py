@@ -54,8 +54,9 @@ def unless_ours(side: Side, wait_s: float) -> float:
 async def backlog_becomes(tasks: Tasks, *expected: TaskBacklog) -> None:
     """A server may count what it was just told a moment later."""
     async with asyncio.timeout(WAIT_S):
-        while await tasks.backlog() != [*expected]:
-            await asyncio.sleep(0)
+        while True:
+            if await tasks.backlog() == [*expected]:
+                return
 
 
 async def test_starts_of_each_task_are_handed_out_once_and_in_order(world: World) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from aether.ids import ActorId
 from aether.model.definition import ActorType, Context
+from aether.model.tasks import TaskCall
 
 
 class Turn:
@@ -43,6 +44,14 @@ class Turn:
     def ask(self, kind: Any, key: str) -> Any:
         """No other actor."""
         raise RuntimeError("no other actor")
+
+    def start_task(self, call: TaskCall[Any], then: str, failed: str) -> str:
+        """No task is started here."""
+        raise NotImplementedError
+
+    def cancel_task(self, task_id: str) -> None:
+        """None is cancelled."""
+        raise NotImplementedError
 
     def tell(self, kind: str, command: str, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Record it."""

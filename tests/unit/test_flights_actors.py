@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from aether import ActorId
 from aether.ids import Version
 from aether.model.definition import ActorType, Context, State
+from aether.model.tasks import TaskCall
 from examples.flights.airport import has_day, with_day
 from examples.flights.check import Verdict, compare, where_recorded
 from examples.flights.direct import Totals, add_up
@@ -47,6 +48,14 @@ class Alone:
     def tell(self, kind: str, command: str, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """They tell nothing."""
         raise RuntimeError("nothing can be told here")
+
+    def start_task(self, call: TaskCall[Any], then: str, failed: str) -> str:
+        """And start nothing."""
+        raise RuntimeError("no task can be started here")
+
+    def cancel_task(self, task_id: str) -> None:
+        """Nor cancel it."""
+        raise RuntimeError("no task can be cancelled here")
 
     def emit(self, event: object) -> None:
         """Apply what would be stored."""

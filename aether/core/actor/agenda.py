@@ -75,6 +75,11 @@ class Agenda(Struct):
                     pass
 
 
+def is_bare_result(command_id: str, command: str) -> bool:
+    """Whether a command is the result of a task that no command is to be run for: it only closes the task."""
+    return not command and command_id.startswith(RESULT)
+
+
 def is_tick_or_result(command_id: str) -> bool:
     """Whether a command is a tick or a result, which is run only when the actor's agenda expects it."""
     return command_id.startswith((RESULT, FIRING))

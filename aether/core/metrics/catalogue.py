@@ -27,6 +27,10 @@ class Metric:
 
 _COUNTER, _GAUGE, _HISTOGRAM = MetricType.COUNTER, MetricType.GAUGE, MetricType.HISTOGRAM
 
+TASK_OUTCOMES = ("ok", "failed", "timed_out", "given_up", "cancelled", "given_back")
+"""How a run of a task ends: `failed` and `timed_out` are attempts, `given_up` says that the last one has failed, too;
+`given_back` that its worker left meanwhile."""
+
 METRICS: tuple[Metric, ...] = (
     Metric("aether_commands_total", _COUNTER, "Commands and queries that ended so.", ("kind", "command", "outcome")),
     Metric("aether_command_seconds", _HISTOGRAM, "From the arrival of a command at its worker to its answer.",
@@ -66,6 +70,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("aether_tells_applied_total", _COUNTER, "Tells that their actors committed, or had before."),
     Metric("aether_tells_failed_total", _COUNTER, "Tries of tells that failed."),
     Metric("aether_tells_given_up_total", _COUNTER, "Tells that failed too often."),
+    Metric("aether_tasks_total", _COUNTER, "Runs of tasks that ended so.", ("task", "outcome")),
+    Metric("aether_running_tasks", _GAUGE, "Tasks that run."),
     Metric("aether_actors_not_loaded_total", _COUNTER, "Activations that failed."),
     Metric("aether_states_changed_total", _COUNTER, "States found changed outside an event."),
     Metric("aether_loop_silences_total", _COUNTER, "Times when a handler blocked the event loop."),

@@ -1,0 +1,82 @@
+"""The start of a task as the handler that starts it makes it: checked against the model, so that it can be run."""
+
+from inspect import Parameter
+from typing import Any
+
+from msgspec import Raw
+
+from aether.core.actor.agenda import OPEN_MAX, Agenda
+from aether.errors import ActorFailed, InvalidCommand
+from aether.ids import ActorId
+from aether.model.tasks import TaskCall
+from aether.runtime.pending_command import PendingCommand
+from aether.runtime.sent_tell import PLACE_BYTES
+from aether.runtime.worker_context import WorkerContext
+from aether.sends import StartTask, encode_send, made_id
+
+_POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def started_by(
+    running: PendingCommand,
+    actor_id: ActorId,
+    worker: WorkerContext,
+    call: TaskCall[Any],
+    then: str,
+    failed: str,
+    *,
+    number: int,
+    agenda: Agenda | None,
+) -> StartTask:
+    """The start of a task that a handler makes as the `number`th thing that it sends.
+
+    Raises `InvalidCommand` for a task that the model does not have, for arguments that it does not take, and for
+    commands that do not take its result; `ActorFailed` in a query, and where no task can be started.
+    """
+    _check_may_start(running, actor_id, worker, agenda, number)
+    task_type = worker.task_type(call.task)
+    for name, command in (("then", then), ("failed", failed)):
+        if command:
+            _check_takes_one(worker, actor_id.kind, command, name)
+    by = running.command
+    start = StartTask(
+        id=made_id(actor_id, by.id, number),
+        task=task_type.name,
+        args=Raw(task_type.encode_args(call.args, call.kwargs)),
+        then=then,
+        failed=failed,
+        correlationid=by.correlationid or by.id,
+        causationid=by.id,
+        traceparent=by.traceparent,
+    )
+    telling = worker.telling
+    assert telling is not None, "checked above"
+    size, most = len(encode_send(start)), telling.tell_bytes_max - PLACE_BYTES
+    if size > most:
+        raise InvalidCommand(f"the start of a task is at most {most} bytes, this is {size}", path="call")
+    return start
+
+
+def _check_may_start(
+    running: PendingCommand, actor_id: ActorId, worker: WorkerContext, agenda: Agenda | None, number: int
+) -> None:
+    telling, actor = worker.telling, str(actor_id)
+    if running.type.query:
+        raise ActorFailed(f"the query {running.type.name} started a task", actor=actor)
+    if telling is None or not telling.has_tasks:
+        raise ActorFailed("no task can be started here: this runtime has no inbox", actor=actor)
+    if not telling.can_schedule():
+        why = "no task can be started while a worker of an earlier version, which does not know tasks, is there"
+        raise ActorFailed(why, actor=actor)
+    if number + (len(agenda) if agenda is not None else 0) >= OPEN_MAX:
+        raise ActorFailed(f"an actor has at most {OPEN_MAX} tasks and schedules open", actor=actor)
+
+
+def _check_takes_one(worker: WorkerContext, kind: str, command: str, what: str) -> None:
+    command_type = worker.command_type(kind, command)
+    if command_type.query:
+        raise InvalidCommand(f"{command} is a query, and takes no result of a task", path=what)
+    parameters = list(command_type.signature.parameters.values())
+    needed = [one for one in parameters if one.default is Parameter.empty]
+    if not parameters or parameters[0].kind not in _POSITIONAL or len(needed) > 1:
+        raise InvalidCommand(f"{command} takes {len(needed)} arguments; it is called with one, what came", path=what)

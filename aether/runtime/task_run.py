@@ -1,0 +1,287 @@
+"""One start of a task on this worker: its attempt, and what becomes of it.
+
+The number of an attempt is how often the server has handed the start out, less how often a worker has given it back: so
+an attempt that took its worker with it counts, too, and a function that ends workers is given up in the end.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import Raw
+from msgspec.structs import replace
+
+from aether.config import RuntimeConfig
+from aether.core.backoff import Backoff
+from aether.errors import AetherError, InvalidCommand
+from aether.log_lines import words
+from aether.model.definition import DeclaredCommand
+from aether.model.task_type import TaskType
+from aether.model.tasks import TaskContext, TaskFailed
+from aether.names import shard_of
+from aether.ports import Clock, Inbox, TaskClaim, Tasks
+from aether.runtime.counters import Counters
+from aether.runtime.task_call import Stopped, call
+from aether.runtime.task_notes import GIVEN_UP, WAITS, TaskNote, decode_note, encode_note, note_of, said
+from aether.sends import BY_ACTOR, StartTask
+from aether.tells import Tell, encode_tell
+from aether.wire import instant
+
+WORKER_LOST = "WorkerLost"
+CANCELLED = "TaskCancelled"
+
+UNKNOWN_AGAIN_S = 1.0
+"""When a start is handed out again of which it cannot be read how often it has failed."""
+
+SEND_AGAIN = Backoff(first_s=0.05, cap_s=2.0)
+
+log = logging.getLogger("aether.tasks")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWorker:
+    """What a run needs of its worker.
+
+    - `resources`: what the model's lifespan made. `command_type`: a command of the model by kind and name.
+    - `cancelled`: why a task is cancelled, "" when it is not known to be. `left`: a function of a task runs no more.
+    """
+
+    tasks: Tasks
+    inbox: Inbox
+    shards: int
+    clock: Clock
+    config: RuntimeConfig
+    counters: Counters
+    jitter: Callable[[], float]
+    threads: Executor
+    resources: Callable[[], Any]
+    command_type: Callable[[str, str], DeclaredCommand]
+    cancelled: Callable[[str], str]
+    left: Callable[[TaskType], None]
+
+
+class TaskRun:
+    """One start on this worker, from its claim to its end. `claim` is the last one, if it was handed out again."""
+
+    __slots__ = ("_attempt", "_called", "_given_back", "_left", "_note", "_stop", "_worker", "claim", "done", "start",
+                 "task_type")  # fmt: skip
+
+    def __init__(self, worker: TaskWorker, task_type: TaskType, start: StartTask, claim: TaskClaim) -> None:
+        self.task_type = task_type
+        self.start = start
+        self.claim = claim
+        self.done = False
+        """Whether it is over for good."""
+        self._worker = worker
+        self._attempt = claim.deliveries
+        self._note: TaskNote | None = None
+        self._given_back = False
+        self._called = self._left = False
+        self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def cancel(self) -> None:
+        """Its actor or an operator has cancelled the task: the function is stopped."""
+        self._end_call()
+
+    def give_back(self) -> None:
+        """The worker leaves: the function is stopped, and another worker begins it anew."""
+        self._given_back = True
+        self._end_call()
+
+    async def live(self) -> None:
+        """All of it. Raises nothing but CancelledError."""
+        try:
+            await self._live()
+        except AetherError as error:  # what is neither done nor put off is handed out again
+            log.warning("a task could not be brought to its end now", extra={**self._fields(), "error": words(error)})
+            self._worker.tasks.again(self.claim, UNKNOWN_AGAIN_S)
+        finally:
+            if not self._called:
+                self._leave()
+
+    async def _live(self) -> None:
+        start, retry = self.start, self.task_type.retry
+        if self.claim.deliveries > 1:
+            self._note = decode_note(await self._worker.tasks.row(start.id))
+            if self._note is not None:
+                self._attempt -= self._note.given_back
+        if self._worker.cancelled(start.id):
+            await self._cancelled()
+        elif self._attempt > retry.attempts:
+            note = self._note
+            lost = TaskFailed("its worker was lost each time, or could not keep it", WORKER_LOST, retry.attempts)
+            await self._give_up(TaskFailed(note.error, note.error_type, retry.attempts) if note else lost)
+        else:
+            await self._try()
+
+    async def _try(self) -> None:
+        worker, start = self._worker, self.start
+        deadline = instant(worker.clock.wall_s() + self.task_type.timeout_s)
+        context = TaskContext(
+            task_id=start.id,
+            attempt=self._attempt,
+            actor_id=start.actor_id,
+            resources=worker.resources(),
+            deadline=deadline,
+            correlation_id=start.correlationid,
+            traceparent=start.traceparent,
+        )
+        self._called = True
+        called = await call(
+            self.task_type,
+            context,
+            bytes(start.args),
+            fields=self._fields(),
+            threads=worker.threads,
+            stop=self._stop,
+            grace_s=worker.config.cancel_grace_s,
+            left=self._leave,
+        )
+        if called.error is None:
+            await self._succeeded(called.raw)
+        elif not isinstance(called.error, Stopped):
+            await self._failed(called.error)
+        elif worker.cancelled(start.id):
+            await self._cancelled()
+        else:
+            await self._hand_back()
+
+    # ------------------------------------------------------------------------------------------ what becomes of it
+
+    async def _succeeded(self, raw: bytes) -> None:
+        try:
+            sent = await self._tell(self.start.then, lambda: self.task_type.decode_result(raw))
+        except InvalidCommand as error:  # not the command's argument after all, or too large
+            await self._failed(error)
+            return
+        if sent:
+            self._over("ok")
+            if self._note is not None:
+                await self._forget()
+
+    async def _failed(self, error: BaseException) -> None:
+        retry, said_of = self.task_type.retry, said(error)
+        name = type(error).__name__
+        self._worker.counters.of_task(self.task_type.name, "timed_out" if name == "TimeoutError" else "failed")
+        log.warning("a task failed", exc_info=error, extra=self._fields())
+        if self._attempt >= retry.attempts:
+            await self._give_up(TaskFailed(said_of, name, self._attempt))
+            return
+        backoff = Backoff(first_s=retry.first_s, cap_s=retry.cap_s)
+        delay_s = backoff.delay_s(self._attempt - 1, self._worker.jitter())
+        await self._write(said_of, name, delay_s)
+        self._worker.tasks.again(self.claim, delay_s)
+
+    async def _give_up(self, failed: TaskFailed) -> None:
+        if await self._tell(self.start.failed, lambda: failed):
+            self._over("given_up")
+            log.error("a task is given up", extra={**self._fields(), "error": failed.message})
+            await self._write(failed.message, failed.error_type, None)
+
+    async def _cancelled(self) -> None:
+        if self._worker.cancelled(self.start.id) != BY_ACTOR:
+            failed = TaskFailed("an operator has cancelled it", CANCELLED, self._attempt)
+            if not await self._tell(self.start.failed, lambda: failed):
+                return
+        self._over("cancelled")
+        if self._note is not None:
+            await self._forget()
+
+    async def _hand_back(self) -> None:
+        note = note_of(self.start, self._note)
+        self._worker.counters.of_task(self.task_type.name, "given_back")
+        with suppress(AetherError):
+            note = replace(note, given_back=note.given_back + 1)
+            await self._worker.tasks.write_row(self.start.id, encode_note(note))
+        self._worker.tasks.again(self.claim, 0.0)
+
+    def _over(self, outcome: str) -> None:
+        self.done = True
+        self._worker.tasks.done(self.claim)
+        self._worker.counters.of_task(self.task_type.name, outcome)
+
+    # ------------------------------------------------------------------------------------------ what is stored
+
+    async def _tell(self, command: str, argument: Callable[[], Any]) -> bool:
+        """Store the result as a tell to the actor; False when the worker has to leave before that is done.
+
+        A result without a command is told, too, so that the actor knows that the task is over. Raises `InvalidCommand`
+        for an argument that the command does not take.
+        """
+        worker, start = self._worker, self.start
+        actor_id = start.actor_id
+        args = b"{}"
+        if command:
+            args = worker.command_type(actor_id.kind, command).encode_args((argument(),), {})
+        tell = Tell(
+            kind=actor_id.kind,
+            key=actor_id.key,
+            command=command,
+            args=Raw(args),
+            id=start.result_id,
+            correlationid=start.correlationid,
+            causationid=start.causationid,
+            traceparent=start.traceparent,
+        )
+        payload, target, attempt = encode_tell(tell), shard_of(actor_id, worker.shards), 0
+        while True:
+            try:
+                await worker.inbox.send(target, payload, start.result_id)
+            except InvalidCommand:
+                raise
+            except AetherError as error:
+                if self._given_back:
+                    worker.tasks.again(self.claim, 0.0)
+                    return False
+                log.info("a task's result cannot be stored now", extra={**self._fields(), "error": words(error)})
+                await asyncio.sleep(SEND_AGAIN.delay_s(attempt, worker.jitter()))
+                attempt += 1
+            else:
+                return True
+
+    async def _write(self, error: str, error_type: str, delay_s: float | None) -> None:
+        """Write down that it has failed; that it cannot be written is no reason not to go on."""
+        now_s = self._worker.clock.wall_s()
+        note = replace(
+            note_of(self.start, self._note),
+            state=GIVEN_UP if delay_s is None else WAITS,
+            attempt=self._attempt,
+            attempts=self.task_type.retry.attempts,
+            error=error,
+            error_type=error_type,
+            at_s=now_s,
+            next_s=0.0 if delay_s is None else now_s + delay_s,
+            token=self.claim.token,
+        )
+        try:
+            await self._worker.tasks.write_row(self.start.id, encode_note(note))
+        except AetherError as unwritten:
+            log.info("it is not written down that a task failed", extra={**self._fields(), "error": words(unwritten)})
+
+    async def _forget(self) -> None:
+        with suppress(AetherError):
+            await self._worker.tasks.drop_row(self.start.id)
+
+    def _end_call(self) -> None:
+        if not self._stop.done():
+            self._stop.set_result(None)
+
+    def _leave(self) -> None:
+        if not self._left:
+            self._left = True
+            self._worker.left(self.task_type)
+
+    def _fields(self) -> dict[str, str]:
+        start = self.start
+        return {
+            "actor": start.source,
+            "task": start.task,
+            "task_id": start.id,
+            "attempt": str(self._attempt),
+            "command_id": start.causationid,
+            "correlation_id": start.correlationid or start.causationid,
+        }

@@ -1,0 +1,247 @@
+"""Runs the tasks of one worker: takes starts as it has room, calls their functions, and stores what they come to.
+
+For each task of the model one loop takes starts; each start that is taken is one `asyncio.Task` from its claim until
+its result is a tell in the inbox stream, or it is put off to be tried again. Meanwhile the claim is kept alive. A start
+may be handed out again at any time, here or elsewhere: the actor's agenda lets one result count. It owns the runs, the
+thread pool of plain functions, and what it knows of cancelled tasks. One event loop.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from aether.background import Background
+from aether.config import RuntimeConfig
+from aether.core.backoff import Backoff
+from aether.errors import AetherError, InvalidCommand
+from aether.log_lines import Repeated, words
+from aether.model.definition import DeclaredCommand
+from aether.model.model import Model
+from aether.model.task_type import TaskType
+from aether.names import Recent
+from aether.ports import Clock, Inbox, Subscription, TaskClaim, Tasks
+from aether.runtime.counters import Counters
+from aether.runtime.task_run import TaskRun, TaskWorker
+from aether.sends import decode_start
+
+WAIT_S = 15.0
+"""How long one request waits for a start, where none is there."""
+
+KEPT_PER_TTL = 3
+"""So often within its time to live a claim is kept alive."""
+
+UNREADABLE_AGAIN_S = 60.0
+"""When a start that cannot be read is handed out again: a worker of a later version may know it."""
+
+GIVE_BACK_S = 1.0
+"""How long it may take to say of all that runs that it is given back."""
+
+DONE_KEPT = 10_000
+CANCELLED_KEPT = 100_000
+"""So many ids of tasks that were done here, or cancelled, are known; one more run is the cost of one forgotten."""
+
+AGAIN = Backoff(first_s=0.1, cap_s=5.0)
+
+log = logging.getLogger("aether.tasks")
+
+
+class TaskRunner:
+    """The tasks of one worker, from `start` until `drain` or `close`.
+
+    `resources` gives what the model's lifespan made; `command_type` a command of the model by kind and name.
+    """
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        inbox: Inbox,
+        model: Model,
+        *,
+        shards: int,
+        clock: Clock,
+        config: RuntimeConfig,
+        counters: Counters,
+        jitter: Callable[[], float],
+        ttl_s: float,
+        resources: Callable[[], Any],
+        command_type: Callable[[str, str], DeclaredCommand],
+    ) -> None:
+        self._tasks = tasks
+        self._config = config
+        self._jitter = jitter
+        self._threads = ThreadPoolExecutor(config.task_threads_max, thread_name_prefix="aether task")
+        self._worker = TaskWorker(
+            tasks=tasks,
+            inbox=inbox,
+            shards=shards,
+            clock=clock,
+            config=config,
+            counters=counters,
+            jitter=jitter,
+            threads=self._threads,
+            resources=resources,
+            command_type=command_type,
+            cancelled=lambda task_id: self._cancelled.get(task_id) or "",
+            left=self._function_left,
+        )
+        self._draining = False
+        self._types = model.task_types
+        self._ttl_s = ttl_s
+        self._runs: dict[str, TaskRun] = {}
+        self._of_type: dict[str, int] = dict.fromkeys(self._types, 0)
+        self._threads_taken = 0
+        self._asked = 0
+        self._freed = asyncio.Event()
+        self._done: Recent[str, bool] = Recent(DONE_KEPT)
+        self._cancelled: Recent[str, str] = Recent(CANCELLED_KEPT)
+        self._following: Subscription | None = None
+        self._background = Background()
+        self._takers = Background()
+        self._running = Background()
+        self._not_taken = Repeated(log, logging.INFO, "no starts of tasks can be taken now")
+
+    def start(self) -> None:
+        """Begin to take starts, in the background."""
+        for task_type in self._types.values():
+            self._takers.forever(f"aether task {task_type.name}", partial(self._take_for_ever, task_type))
+        self._background.forever("aether cancelled tasks", self._follow_cancelled)
+        self._background.forever("aether task claims", self._keep_alive)
+
+    @property
+    def running(self) -> int:
+        """How many tasks run."""
+        return len(self._runs)
+
+    async def drain(self) -> None:
+        """Take no more, let what runs go on for `task_drain_s`, and give the rest back. Idempotent."""
+        if self._draining:
+            return
+        self._draining = True
+        await self._takers.stop()
+        for name in self._types:
+            await self._leave(name)
+        if self._running.tasks:
+            await asyncio.wait(set(self._running.tasks), timeout=self._config.task_drain_s)
+        for run in list(self._runs.values()):
+            run.give_back()
+        if self._running.tasks:
+            await asyncio.wait(set(self._running.tasks), timeout=self._config.cancel_grace_s + GIVE_BACK_S)
+
+    async def close(self, timeout_s: float) -> None:
+        """End at once: what runs is cancelled, and handed out again elsewhere when its time is over. Idempotent."""
+        self._draining = True
+        await self._takers.stop(timeout_s)
+        await self._background.stop(timeout_s)
+        await self._running.stop(timeout_s)
+        following, self._following = self._following, None
+        if following is not None:
+            await following.stop()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    # ------------------------------------------------------------------------------------------ taking
+
+    async def _take_for_ever(self, task_type: TaskType) -> None:
+        attempt = 0
+        while True:
+            try:
+                await self._tasks.open(task_type.name, self._ttl_s)
+                while True:
+                    await self._take(task_type)
+                    attempt = 0
+                    self._not_taken.over()
+            except AetherError as error:
+                self._not_taken.again(task=task_type.name, error=words(error))
+                await asyncio.sleep(AGAIN.delay_s(attempt, self._jitter()))
+                attempt += 1
+
+    async def _take(self, task_type: TaskType) -> None:
+        """Take what is there and fits; when nothing is there, wait for one, which may have to wait for room here."""
+        while (room := self._room(task_type)) <= 0:
+            self._freed.clear()
+            await self._freed.wait()
+        self._asked += room
+        try:
+            claims = await self._tasks.take(task_type.name, room, 0.0)
+        finally:
+            self._asked -= room
+            self._freed.set()
+        if not claims:
+            claims = await self._tasks.take(task_type.name, 1, WAIT_S)
+        for claim in claims:
+            self._begin(task_type, claim)
+
+    def _room(self, task_type: TaskType) -> int:
+        """How many more of a task this worker may run, less what is asked for at the moment."""
+        room = self._config.tasks_running_max - len(self._runs) - self._asked
+        if task_type.max_running is not None:
+            room = min(room, task_type.max_running - self._of_type[task_type.name])
+        if task_type.blocking:
+            room = min(room, self._config.task_threads_max - self._threads_taken)
+        return room
+
+    def _begin(self, task_type: TaskType, claim: TaskClaim) -> None:
+        try:
+            start = decode_start(claim.payload)
+        except InvalidCommand as error:
+            log.error("a start of a task cannot be read", extra={"sequence": claim.sequence, "error": words(error)})
+            self._tasks.again(claim, UNREADABLE_AGAIN_S)
+            return
+        known = self._runs.get(start.id)
+        if known is not None:
+            known.claim = claim
+            return
+        if self._done.get(start.id):
+            self._tasks.done(claim)
+            return
+        run = self._runs[start.id] = TaskRun(self._worker, task_type, start, claim)
+        self._of_type[task_type.name] += 1
+        if task_type.blocking:
+            self._threads_taken += 1
+        task = self._running.once(f"aether task {task_type.name}", run.live())
+        task.add_done_callback(lambda _: self._ended(run))
+
+    def _ended(self, run: TaskRun) -> None:
+        self._runs.pop(run.start.id, None)
+        self._of_type[run.task_type.name] -= 1
+        if run.done:
+            self._done.put(run.start.id, True)
+        self._freed.set()
+
+    def _function_left(self, task_type: TaskType) -> None:
+        if task_type.blocking:
+            self._threads_taken -= 1
+            self._freed.set()
+
+    async def _leave(self, name: str) -> None:
+        try:
+            await self._tasks.leave(name)
+        except AetherError as error:
+            log.info("a worker that leaves cannot say so", extra={"task": name, "error": words(error)})
+
+    # ------------------------------------------------------------------------------------------ in the background
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await asyncio.sleep(self._ttl_s / KEPT_PER_TTL)
+            for run in self._runs.values():
+                self._tasks.keep(run.claim)
+
+    async def _follow_cancelled(self) -> None:
+        attempt = 0
+        while self._following is None:
+            try:
+                self._following = await self._tasks.follow_cancelled(self._hear_cancelled)
+            except AetherError as error:
+                self._not_taken.again(error=words(error))
+                await asyncio.sleep(AGAIN.delay_s(attempt, self._jitter()))
+                attempt += 1
+        await asyncio.Event().wait()
+
+    def _hear_cancelled(self, task_id: str, reason: str) -> None:
+        self._cancelled.put(task_id, reason)
+        run = self._runs.get(task_id)
+        if run is not None and reason:
+            run.cancel()
