@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from aether.runtime.local import Message
     from aether.runtime.machine import VirtualMachine
     from aether.runtime.runtime import Runtime
+    from aether.state_stream import StateStream
     from aether.untyped_client import Receipt
 else:
 
@@ -126,6 +127,7 @@ __all__ = [
     "Runtime",
     "RuntimeConfig",
     "StateChangedOutsideEvent",
+    "StateStream",
     "StorageConfig",
     "Task",
     "TaskCall",
@@ -194,6 +196,7 @@ _WHERE = {
     "Runtime": "aether.runtime.runtime",
     "RuntimeConfig": "aether.config",
     "StateChangedOutsideEvent": "aether.errors",
+    "StateStream": "aether.state_stream",
     "StorageConfig": "aether.config",
     "Task": "aether.model.tasks",
     "TaskCall": "aether.model.tasks",

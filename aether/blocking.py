@@ -13,7 +13,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, I
 from concurrent.futures import CancelledError, Future
 from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
-from typing import Any, NoReturn, ParamSpec, Self, TypeVar, overload
+from typing import Any, NoReturn, ParamSpec, Protocol, Self, TypeVar, overload
 
 import uvloop
 
@@ -28,12 +28,14 @@ from aether.model.definition import ActorState
 from aether.model.methods import Command
 from aether.model.model import Model
 from aether.model.proxy import ActorRef
+from aether.state_stream import StateStream
 from aether.untyped_client import Receipt
 
 READ_AT_ONCE = 64
 """Items of a history that are fetched from the thread together."""
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 A = TypeVar("A", bound=Actor)
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -164,14 +166,20 @@ class BlockingActor:
         return f"<blocking {self._proxy!r}>"
 
 
-class BlockingEvents(Iterator[HistoryEvent[E]]):
-    """Events as they are stored: `with client.subscribe(Deposited) as events: for event in events: ...`.
+class _Stream(Protocol[T_co]):
+    async def __aenter__(self) -> object: ...
+    async def __anext__(self) -> T_co: ...
+    async def stop(self) -> None: ...
 
-    `next` waits for the next one. It raises what iterating an `EventStream` raises; an interrupt, or `close` of the
-    client in another thread, ends the wait. One thread reads.
+
+class BlockingStream(Iterator[T]):
+    """Events or states as they are stored: `with client.subscribe(Deposited) as events: for event in events: ...`.
+
+    `next` waits for the next one. It raises what iterating an `EventStream` or `StateStream` raises; an interrupt, or
+    `close` of the client in another thread, ends the wait. One thread reads.
     """
 
-    def __init__(self, thread: _LoopThread, stream: EventStream[E]) -> None:
+    def __init__(self, thread: _LoopThread, stream: _Stream[T]) -> None:
         self._thread = thread
         self._stream = stream
 
@@ -187,7 +195,7 @@ class BlockingEvents(Iterator[HistoryEvent[E]]):
         except ClientUnusable:  # and with the client, its subscriptions have ended
             return
 
-    def __next__(self) -> HistoryEvent[E]:
+    def __next__(self) -> T:
         return self._thread.run(self._stream.__anext__)
 
 
@@ -283,6 +291,24 @@ class BlockingClient:
         return thread.run(read)
 
     @overload
+    def follow(self, kind: type[A], key: str, *, deadline_s: float | None = None) -> BlockingStream[ActorState[A]]: ...
+    @overload
+    def follow(
+        self, kind: Decider[S, Any, Any], key: str, *, deadline_s: float | None = None
+    ) -> BlockingStream[ActorState[S]]: ...
+    @overload
+    def follow(self, kind: str, key: str, *, deadline_s: float | None = None) -> BlockingStream[ActorState[Any]]: ...
+    def follow(self, kind: Any, key: str, *, deadline_s: float | None = None) -> BlockingStream[ActorState[Any]]:
+        """The actor's state now and after each commit: `with client.follow(Account, "alice") as states: ...`."""
+        thread = self._thread
+
+        async def made() -> StateStream[Any]:
+            found: StateStream[Any] = thread.client.follow(kind, key, deadline_s=deadline_s)
+            return found
+
+        return BlockingStream(thread, thread.run(made))
+
+    @overload
     def history(
         self, kind: type[Actor], key: str, after_version: int = 0, deadline_s: float | None = None
     ) -> Iterator[HistoryEvent[object]]: ...
@@ -318,23 +344,25 @@ class BlockingClient:
         return thread.run(read)
 
     @overload
-    def subscribe(self, *, deadline_s: float | None = None) -> BlockingEvents[object]: ...
+    def subscribe(self, *, deadline_s: float | None = None) -> BlockingStream[HistoryEvent[object]]: ...
     @overload
-    def subscribe(self, event_type: type[E], /, *, deadline_s: float | None = None) -> BlockingEvents[E]: ...
+    def subscribe(
+        self, event_type: type[E], /, *, deadline_s: float | None = None
+    ) -> BlockingStream[HistoryEvent[E]]: ...
     @overload
     def subscribe(
         self, first: type[E], second: type[E2], /, *, deadline_s: float | None = None
-    ) -> BlockingEvents[E | E2]: ...
+    ) -> BlockingStream[HistoryEvent[E | E2]]: ...
     @overload
-    def subscribe(self, *event_types: type[E], deadline_s: float | None = None) -> BlockingEvents[E]: ...
-    def subscribe(self, *event_types: type[Any], deadline_s: float | None = None) -> BlockingEvents[Any]:
+    def subscribe(self, *event_types: type[E], deadline_s: float | None = None) -> BlockingStream[HistoryEvent[E]]: ...
+    def subscribe(self, *event_types: type[Any], deadline_s: float | None = None) -> BlockingStream[HistoryEvent[Any]]:
         """Events of these classes (none: of all) of every actor, as they are stored from when it is entered."""
         thread = self._thread
 
         async def made() -> EventStream[Any]:
             return self._client.subscribe(*event_types, deadline_s=deadline_s)
 
-        return BlockingEvents(thread, thread.run(made))
+        return BlockingStream(thread, thread.run(made))
 
     def _iterate(self, read: Callable[[Client], AsyncIterable[T]]) -> Iterator[T]:
         thread = self._thread

@@ -16,14 +16,12 @@ from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, ParamSpec, TypedDict, TypeVar, overload
 
-from msgspec import MsgspecError
-
 from aether.calls import SAY_AFTER_S
 from aether.config import CallConfig, ConnectionConfig, from_environment
 from aether.core.metrics.pool_metrics import PoolMetrics
-from aether.errors import AetherError, ClientUnusable, ConfigError, InvalidCommand, Unavailable, UnknownCommand
+from aether.errors import ClientUnusable, ConfigError, InvalidCommand, Unavailable, UnknownCommand
 from aether.history import EventStream, History
-from aether.ids import COMMAND_ID_CHARS_MAX, ActorId, Position
+from aether.ids import COMMAND_ID_CHARS_MAX, ActorId
 from aether.jetstream.adapters import client_bundle
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.provisioning import namespaces
@@ -33,7 +31,7 @@ from aether.model.definition import ActorState
 from aether.model.methods import Command, checked_command
 from aether.model.model import Model
 from aether.model.proxy import ActorRef, AnyDecider, Send, proxy_of
-from aether.runtime.state_query import decode_state_reply
+from aether.state_stream import StateStream, typed_state
 from aether.system.clock import SystemClock
 from aether.system.environment import environment, namespace_of, nats_url
 from aether.untyped_client import Receipt, UntypedClient
@@ -186,10 +184,24 @@ class Client:
         actor_type = self._model.actor_type(kind)
         actor_id = ActorId(actor_type.kind, key)
         answer = await self._untyped.state_answer(actor_id, version, deadline_s=self._deadline_s(deadline_s))
-        try:
-            return decode_state_reply(bytes(answer.value), Position(answer.position), actor_type)
-        except (MsgspecError, ValueError) as error:
-            raise AetherError(f"the state of {actor_id} is not of the type that this model declares: {error}") from None
+        return typed_state(answer, actor_id, actor_type)
+
+    @overload
+    def follow(self, kind: type[A], key: str, *, deadline_s: float | None = None) -> StateStream[A]: ...
+    @overload
+    def follow(self, kind: Decider[S, Any, Any], key: str, *, deadline_s: float | None = None) -> StateStream[S]: ...
+    @overload
+    def follow(self, kind: str, key: str, *, deadline_s: float | None = None) -> StateStream[Any]: ...
+    def follow(self, kind: ActorRef, key: str, *, deadline_s: float | None = None) -> StateStream[Any]:
+        """The actor's state as it changes: the state now, then one after each commit, each an `ActorState`.
+
+        `async with client.follow(Account, "alice") as states: async for state in states: ...`. No commit is left out,
+        over lost connections too; a reader that is more than 1,024 commits behind goes on with the latest state. The
+        first state comes from the actor's worker, later ones are folded here. Raises what iterating a `StateStream`
+        raises; `deadline_s` (default: that of calls) is for reading a state, not for the wait for the next one.
+        """
+        actor_type = self._model.actor_type(kind)
+        return self._untyped.follow(ActorId(actor_type.kind, key), actor_type, deadline_s=deadline_s)
 
     @overload
     def history(

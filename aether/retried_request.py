@@ -6,12 +6,14 @@ It says once in the log what it waits for. One event loop; it sends nothing itse
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from aether.calls import SAY_AFTER_S, Caller
 from aether.errors import AetherError, DeadlineExceeded, Unavailable, asked_at
+from aether.ids import Position
+from aether.ports import StoredCommit
 
 T = TypeVar("T")
 
@@ -67,6 +69,30 @@ class RetriedRequest:
             except TimeoutError:
                 self._client.check()
                 raise self._conclusion() from None
+
+    async def read_on(
+        self, read_after: Callable[[Position], AsyncIterator[list[StoredCommit]]], after: Position
+    ) -> AsyncIterator[list[StoredCommit]]:
+        """Commits after a position, some at a time; after a lost connection it reads on from where it was.
+
+        Each batch starts the time again. Raises what `ask` raises.
+        """
+        batches: AsyncIterator[list[StoredCommit]] | None = None
+
+        async def following() -> list[StoredCommit]:
+            nonlocal batches
+            if batches is None:
+                batches = read_after(after)
+            try:
+                return await anext(batches, [])
+            except BaseException:  # it is over then, and another one goes on from `after`
+                batches = None
+                raise
+
+        while commits := await self.ask(following):
+            yield commits
+            after = commits[-1].position
+            self.start_again()
 
     async def _pause(self, error: Unavailable) -> None:
         self._client.check()

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from secrets import token_urlsafe
@@ -38,17 +38,12 @@ from aether.errors import (
 from aether.history import STREAM_EVENTS_MAX, EventStream
 from aether.ids import COMMAND_ID_CHARS_MAX, ActorId, Position, check_kind
 from aether.jetstream.stream_settings import Difference
+from aether.model.definition import ActorType
 from aether.model.model import Model
 from aether.names import MEMBER_PREFIX, encode_token, member_of_row_key, shard_of
-from aether.ports import (
-    START,
-    Listing,
-    NotSent,
-    NotStored,
-    StoredCommit,
-    Subscription,
-)
+from aether.ports import START, NotSent, NotStored, StoredCommit, Subscription
 from aether.retried_request import RetriedRequest
+from aether.state_stream import StateStream
 from aether.tells import Tell, encode_tell
 from aether.wire import (
     DEADLINE_AHEAD_MAX_S,
@@ -90,7 +85,7 @@ class UntypedClient:
         self.server = node.server
         self._node = node
         self._deadline_s = calls.deadline_s
-        self._streams: WeakSet[EventStream[Any]] = WeakSet()
+        self._streams: WeakSet[EventStream[Any] | StateStream[Any]] = WeakSet()
         self._closing = asyncio.Event()
         self._new_id = _new_ids()
         self.caller = Caller(
@@ -220,26 +215,17 @@ class UntypedClient:
         Reads on from where it was when the connection is lost. Raises `Unavailable` or
         `DeadlineExceeded(outcome_known=True)` when no event could be read for `deadline_s`, `ClientUnusable`.
         """
-        store, patience = self._node.event_store, self._patience(f"the history of {actor_id}", deadline_s)
-        after, batches = after_position, None
-
-        async def following() -> list[StoredCommit]:
-            nonlocal batches
-            if batches is None:
-                batches = store.read_batches(actor_id, after)
-            try:
-                return await anext(batches, [])
-            except BaseException:  # it is over then, and another one goes on from `after`
-                batches = None
-                raise
-
-        while commits := await patience.ask(following):
+        async for commits in self._commits(actor_id, after_position, deadline_s):
             for commit in commits:
                 for event in decode_commit(commit.payload, actor_id, commit.position):
                     if event.version > after_version:
                         yield event, commit.position
-            after = commits[-1].position
-            patience.start_again()
+
+    def _commits(
+        self, actor_id: ActorId, after: Position, deadline_s: float | None
+    ) -> AsyncIterator[list[StoredCommit]]:
+        patience = self._patience(f"the history of {actor_id}", deadline_s)
+        return patience.read_on(partial(self._node.event_store.read_batches, actor_id), after)
 
     async def keys(self, kind: str, *, deadline_s: float | None = None) -> AsyncIterator[str]:
         """The keys of a kind's actors that have a history, each once, shard by shard.
@@ -248,13 +234,9 @@ class UntypedClient:
         for what is no kind.
         """
         check_kind(kind)
-        store, patience = self._node.event_store, self._patience(f"the keys of {kind}", deadline_s)
-        shards = range(self._node.shards)
-        for first in range(0, len(shards), SHARDS_LISTED_AT_ONCE):
-            listed = await patience.ask(partial(_keys, store, kind, shards[first : first + SHARDS_LISTED_AT_ONCE]))
-            for key in itertools.chain.from_iterable(listed):
-                yield key
-            patience.start_again()
+        ask = partial(self._node.event_store.keys, kind)
+        async for key in self._of_each_shard(f"the keys of {kind}", ask, deadline_s):
+            yield key
 
     async def keys_of_shard(self, kind: str, shard: int, *, deadline_s: float | None = None) -> list[str]:
         """The keys of a kind's actors of one shard that have a history, sorted. Raises what `history` raises."""
@@ -267,12 +249,19 @@ class UntypedClient:
 
         An actor that is new meanwhile may or may not be among them. Raises what `history` raises.
         """
-        store, patience = self._node.event_store, self._patience("the list of actors", deadline_s)
-        shards = range(self._node.shards)
+        async for actor_id in self._of_each_shard("the list of actors", self._node.event_store.actors, deadline_s):
+            yield actor_id
+
+    async def _of_each_shard(
+        self, what: str, ask: Callable[[int], Awaitable[list[T]]], deadline_s: float | None
+    ) -> AsyncIterator[T]:
+        """What `ask` gives for each shard, some shards at a time."""
+        patience, shards = self._patience(what, deadline_s), range(self._node.shards)
         for first in range(0, len(shards), SHARDS_LISTED_AT_ONCE):
-            listed = await patience.ask(partial(_actors, store, shards[first : first + SHARDS_LISTED_AT_ONCE]))
-            for actor_id in itertools.chain.from_iterable(listed):
-                yield actor_id
+            asked = shards[first : first + SHARDS_LISTED_AT_ONCE]
+            listed = await patience.ask(lambda asked=asked: asyncio.gather(*map(ask, asked)))  # type: ignore[misc]
+            for item in itertools.chain.from_iterable(listed):
+                yield item
             patience.start_again()
 
     async def listen(self, receive: Callable[[StoredCommit], None]) -> tuple[Subscription, Position]:
@@ -280,10 +269,9 @@ class UntypedClient:
 
         `receive` is synchronous and must not raise. Raises what `tail` raises when it cannot begin.
         """
-        patience = self._patience("the place to subscribe from", None)
-        subscription = await patience.ask(lambda: self._node.bus.subscribe(receive))
+        subscription = await self._subscribe(receive, None)
         try:
-            return subscription, await patience.ask(self._node.event_store.last_position)
+            return subscription, await self.last_position()
         except BaseException:
             await subscription.stop()
             raise
@@ -300,22 +288,12 @@ class UntypedClient:
         Reads on from where it was when the connection is lost. Raises what `history` raises.
         """
         store, patience = self._node.event_store, self._patience("the stream of events", None)
-        batches = None
 
-        async def following() -> list[StoredCommit]:
-            nonlocal batches
-            if batches is None:
-                batches = store.read_stream(after, until, kind=kind, key=key)
-            try:
-                return await anext(batches, [])
-            except BaseException:  # it is over then, and another one goes on from `after`
-                batches = None
-                raise
+        def read_after(position: Position) -> AsyncIterator[list[StoredCommit]]:
+            return store.read_stream(position, until, kind=kind, key=key)
 
-        while commits := await patience.ask(following):
+        async for commits in patience.read_on(read_after, after):
             yield commits
-            after = commits[-1].position
-            patience.start_again()
 
     async def tail(
         self, kind: str | None = None, key: str | None = None, *, deadline_s: float | None = None
@@ -332,8 +310,7 @@ class UntypedClient:
             if waiting.qsize() <= STREAM_EVENTS_MAX:
                 waiting.put_nowait(commit)
 
-        patience = self._patience("the place to subscribe from", deadline_s)
-        subscription = await patience.ask(lambda: self._node.bus.subscribe(receive, kind=kind, key=key))
+        subscription = await self._subscribe(receive, deadline_s, kind, key)
         try:
             while True:
                 commit = await waiting.get()
@@ -422,14 +399,33 @@ class UntypedClient:
     ) -> EventStream[Any]:
         """Events of these classes, of all when there are none, as they are stored from when it is entered."""
 
-        async def begin(receive: Callable[[StoredCommit], None]) -> Any:
-            return await self._patience("the place to subscribe from", deadline_s).ask(
-                lambda: self._node.bus.subscribe(receive)
-            )
-
-        stream: EventStream[Any] = EventStream(begin, self.check, model, event_types)
+        stream: EventStream[Any] = EventStream(
+            lambda receive: self._subscribe(receive, deadline_s), self.check, model, event_types
+        )
         self._streams.add(stream)
         return stream
+
+    def follow(self, actor_id: ActorId, actor_type: ActorType, *, deadline_s: float | None = None) -> StateStream[Any]:
+        """The actor's state now and after each commit, folded by `actor_type`, from when it is entered."""
+        stream: StateStream[Any] = StateStream(
+            actor_id,
+            actor_type,
+            begin=lambda receive: self._subscribe(receive, deadline_s, actor_id.kind, actor_id.key),
+            ask=lambda: self.state_answer(actor_id, deadline_s=deadline_s),
+            read=lambda position: self._commits(actor_id, position, deadline_s),
+        )
+        self._streams.add(stream)
+        return stream
+
+    async def _subscribe(
+        self,
+        receive: Callable[[StoredCommit], None],
+        deadline_s: float | None,
+        kind: str | None = None,
+        key: str | None = None,
+    ) -> Subscription:
+        patience = self._patience("the place to subscribe from", deadline_s)
+        return await patience.ask(lambda: self._node.bus.subscribe(receive, kind=kind, key=key))
 
     def _patience(self, what: str, deadline_s: float | None, done: str = "read") -> RetriedRequest:
         for_s = self._deadline_s if deadline_s is None else deadline_s
@@ -437,14 +433,6 @@ class UntypedClient:
             message = f"deadline_s is more than 0 and at most {DEADLINE_AHEAD_MAX_S:.0f}, not {for_s}"
             raise InvalidCommand(message, path="deadline_s")
         return RetriedRequest(self, self._closing, what, done, for_s)
-
-
-async def _keys(store: Listing, kind: str, shards: Iterable[int]) -> list[list[str]]:
-    return await asyncio.gather(*(store.keys(kind, shard) for shard in shards))
-
-
-async def _actors(store: Listing, shards: Iterable[int]) -> list[list[ActorId]]:
-    return await asyncio.gather(*(store.actors(shard) for shard in shards))
 
 
 def _new_ids() -> Callable[[], str]:

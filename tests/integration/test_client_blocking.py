@@ -130,6 +130,15 @@ def test_events_are_iterated_as_they_are_stored(client: aether.BlockingClient) -
     assert [(one.actor_id.key, one.event) for one in taken] == [("subscribed", Withdrawn(n)) for n in (1, 2, 3)]
 
 
+def test_a_state_is_followed(client: aether.BlockingClient) -> None:
+    followed = client.actor(Account, "followed")
+    followed.deposit(10)
+    with client.follow(Account, "followed") as states:
+        for amount in (1, 2, 3):
+            followed.withdraw(amount)
+        assert [next(states).state.balance for _ in range(4)] == [10, 9, 7, 4]
+
+
 def test_many_threads_use_one_client(client: aether.BlockingClient) -> None:
     with ThreadPoolExecutor(16) as threads:
         balances = list(threads.map(lambda n: client.actor(Account, f"shared {n % 3}").deposit(1), range(300)))

@@ -21,6 +21,10 @@ def reads(client: BlockingClient) -> None:
         assert_type(next(deposits).event.amount, int)
     for either in client.subscribe(Deposited, Withdrawn):
         assert_type(either.event, Deposited | Withdrawn)
+    with client.follow(Account, "alice") as states:
+        assert_type(next(states), ActorState[Account])
+    for count in client.follow(counter, "a"):
+        assert_type(count.state, int)
 
 
 def calls() -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any, assert_type
 
-from aether import ActorId, ActorState, Client, HistoryEvent
+from aether import ActorId, ActorState, Client, HistoryEvent, StateStream
 from aether.ids import Position, Version
 from tests.typing.bank import Account, Closed, Deposited, Withdrawn
 from tests.typing.deciders import counter
@@ -53,3 +53,17 @@ async def subscriptions(client: Client) -> None:
         assert_type(one.event, Deposited | Withdrawn | Closed)
     async for anything in client.subscribe():
         assert_type(anything.event, object)
+
+
+async def followed(client: Client) -> None:
+    """Each state that is followed is the actor's class, detached."""
+    async with client.follow(Account, "alice") as states:
+        assert_type(states, StateStream[Account])
+        assert_type(await anext(states), ActorState[Account])
+    async for now in client.follow(Account, "alice", deadline_s=3):
+        assert_type(now.state.balance, int)
+    async for count in client.follow(counter, "a"):
+        assert_type(count.state, int)
+    async for anything in client.follow("account", "alice"):
+        assert_type(anything.state, Any)
+    client.follow(int, "alice")  # type: ignore[type-var]  # pyright: ignore[reportArgumentType, reportCallIssue]
