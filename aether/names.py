@@ -287,6 +287,11 @@ class Names:
         place = subject.removeprefix(self._tell).partition(".")[0]
         return place.isdecimal() or place.startswith(TASK_PREFIX)
 
+    def target_of_tell(self, subject: str) -> int:
+        """The shard that a subject of the inbox stream is of tells to; -1 for any other."""
+        target = subject.removeprefix(self._tell).partition(".")[0]
+        return int(target) if target.isdecimal() else -1
+
     def relay_mark(self, shard: int) -> str:
         """Where the owner of a shard says up to where its tells are relayed. `tells_from` has it too."""
         return f"{self._tell}mark.{shard}"

@@ -26,8 +26,9 @@ from aether.jetstream.connection.headers import MESSAGE_ID, expected_elsewhere_h
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.session import NatsSession
 from aether.jetstream.history_reader import until_durable, until_written
+from aether.jetstream.tell_feed import Follower, TellFeed
 from aether.names import CLIENT_SOURCE, Names
-from aether.ports import Durability, InboxBatch, InboxMessage, StoredCommit, Subscription
+from aether.ports import Durability, Hear, InboxBatch, InboxMessage, StoredCommit, Subscription
 from aether.sends import SENDS_MARK
 
 TELL_HEADERS_BYTES = 1024
@@ -46,6 +47,7 @@ class JetStreamInbox:
         self._connection = connection
         self._names = names
         self._claims: dict[int, tuple[int, NatsSession]] = {}
+        self._feed = TellFeed(connection, names)
 
     @property
     def tell_bytes_max(self) -> int:
@@ -164,10 +166,10 @@ class JetStreamInbox:
         """Write that all tells to a shard up to this sequence are applied. Raises `Unavailable`."""
         await write(self._connection, self._names.applied_mark(shard), b"%d" % sequence)
 
-    async def follow(self, shard: int, rung: Callable[[], None]) -> Subscription:
-        """Call back when the server repeats a tell to the shard. Raises `Unavailable`."""
-        subject = self._names.told(self._names.tells_to(shard))
-        return await self._connection.subscribe(subject, lambda _, __: rung())
+    async def follow(self, shard: int, hear: Hear, ring: Callable[[], None]) -> Subscription:
+        """Call back of a shard's tells from soon on. Each shard has one follower."""
+        self._feed.durability = self.durability
+        return self._feed.follow(shard, Follower(hear, ring))
 
     def on_connected(self, connected: Callable[[], None]) -> Callable[[], None]:
         """Call this with each new connection, until what is returned is called."""

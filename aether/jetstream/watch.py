@@ -265,7 +265,7 @@ class Watch:
         headers = message.headers or {}
         if STATUS in headers:
             return headers[STATUS] != STATUS_HEARTBEAT or attempt.heartbeat(int(headers.get(LAST_CONSUMER, "0")))
-        sequence, consumer_sequence, pending = _sequences(message.reply)
+        sequence, consumer_sequence, pending = delivered_sequences(message.reply)
         value = None if is_marker(headers) else message.data
         row = Row(message.subject.removeprefix(self._prefix), value, sequence)
         return attempt.message(consumer_sequence, pending, row)
@@ -297,7 +297,7 @@ class Watch:
         self._consumer = ""
 
 
-def _sequences(reply: str) -> tuple[int, int, int]:
+def delivered_sequences(reply: str) -> tuple[int, int, int]:
     """Sequence in the stream, in the consumer, and how many follow, from a delivery's reply subject.
 
     `$JS.ACK.<stream>.<consumer>.<n>.<sequence>.<consumer sequence>.<time>.<pending>`; with a domain two tokens more

@@ -10,7 +10,7 @@ from aether.memory.faults import Dropped, Late, Lost, Step, StoredLater, StoredU
 from aether.memory.link import Link
 from aether.memory.server import InboxEntry
 from aether.names import CLIENT_SOURCE, Names, shard_of
-from aether.ports import InboxBatch, InboxMessage, NotSent, StoredCommit
+from aether.ports import Hear, InboxBatch, InboxMessage, NotSent, StoredCommit
 from aether.sends import SENDS_MARK
 
 TELLS_AT_ONCE = 256
@@ -135,9 +135,9 @@ class InMemoryInbox:
         """Write that all tells to a shard up to this sequence are applied. Raises `Unavailable`."""
         await self._write(self._names.applied_mark(shard), b"%d" % sequence, None)
 
-    async def follow(self, shard: int, rung: Callable[[], None]) -> "_Bell":
+    async def follow(self, shard: int, hear: Hear, ring: Callable[[], None]) -> "_Bell":
         """Call back when a tell to the shard was stored."""
-        return _Bell(self._link, self._names.tell(shard, ""), rung)
+        return _Bell(self._link, self._names.tell(shard, ""), hear, ring)
 
     def _last(self, subject: str) -> InboxMessage | None:
         sequence = self._space.last_tell(subject)
@@ -166,28 +166,43 @@ class InMemoryInbox:
 
 
 class _Bell:
-    """Rings for the tells of one shard."""
+    """Calls back of the tells to one shard. It has heard the one before, or it only rings."""
 
-    def __init__(self, link: Link, beginning: str, rung: Callable[[], None]) -> None:
+    def __init__(self, link: Link, beginning: str, hear: Hear, ring: Callable[[], None]) -> None:
         self._link = link
         self._beginning = beginning
-        self._rung = rung
+        self._hear = hear
+        self._ring = ring
+        self._last = 0
+        self._restarts = link.space.restarts
         self._loop = asyncio.get_running_loop()
-        link.space.tell_bells[self._ring] = None
-        link.on_up[rung] = None
+        link.space.tell_bells[self._stored] = None
+        link.on_up[self._begin] = None
 
     async def stop(self) -> None:
         """End it. Idempotent."""
-        self._link.space.tell_bells.pop(self._ring, None)
-        self._link.on_up.pop(self._rung, None)
+        self._link.space.tell_bells.pop(self._stored, None)
+        self._link.on_up.pop(self._begin, None)
 
-    def _ring(self, subject: str) -> None:
-        if not self._link.up or not subject.startswith(self._beginning):
+    def _begin(self) -> None:
+        self._last, self._restarts = 0, self._link.space.restarts
+        self._ring()
+
+    def _stored(self, sequence: int, entry: InboxEntry) -> None:
+        if not self._link.up or not entry.subject.startswith(self._beginning):
             return
+        before, self._last = self._last, sequence
+        told = partial(self._told, InboxMessage(sequence, entry.payload), before, self._restarts)
         match self._link.fault(Step.NOTICE):
             case Late(delay_s):
-                self._link.clock.call_after(delay_s, self._rung)
+                self._link.clock.call_after(delay_s, told)
             case Dropped():
-                return
+                self._last = 0
             case _:
-                self._loop.call_soon(self._rung)
+                self._loop.call_soon(told)
+
+    def _told(self, message: InboxMessage, before: int, restarts: int) -> None:
+        if before and restarts == self._link.space.restarts:
+            self._hear(message, before)
+        else:
+            self._ring()

@@ -60,7 +60,7 @@ class Space:
         self.restarts = 0
         """How often the server was restarted: what was on its way to it then is gone."""
         self.tells_by_id: dict[str, int] = {}
-        self.tell_bells: dict[Callable[[str], None], None] = {}
+        self.tell_bells: dict[Callable[[int, InboxEntry], None], None] = {}
         self.task_queues: dict[str, TaskQueue] = {}
         self.failed_tasks: dict[str, bytes] = {}
         self.cancelled_tasks: dict[str, str] = {}
@@ -121,7 +121,7 @@ class Space:
         if message_id:
             self.tells_by_id[message_id] = len(self.tells)
         for ring in list(self.tell_bells):
-            ring(entry.subject)
+            ring(len(self.tells), entry)
         if (queue := self._queues_by_subject.get(_without_source(entry.subject))) is not None:
             queue.add(len(self.tells), entry.payload)
         return len(self.tells)

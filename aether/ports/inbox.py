@@ -1,7 +1,7 @@
 """The stream of tells: messages from one actor to another that outlive both workers."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from aether.ids import Position
 from aether.ports.bus import Subscription
@@ -13,6 +13,10 @@ class InboxMessage(NamedTuple):
 
     sequence: int
     payload: bytes
+
+
+Hear: TypeAlias = Callable[[InboxMessage, int], None]
+"""Takes a tell and a sequence after which there is no other tell to the same shard before it."""
 
 
 class InboxBatch(NamedTuple):
@@ -98,8 +102,11 @@ class Inbox(Protocol):
         """Write that all tells to a shard up to this sequence are applied, which stays true."""
         ...
 
-    async def follow(self, shard: int, rung: Callable[[], None]) -> Subscription:
-        """Call back when a tell to the shard was stored, and when some may have been; best effort."""
+    async def follow(self, shard: int, hear: Hear, ring: Callable[[], None]) -> Subscription:
+        """Call `hear` with tells to the shard as they are stored, and `ring` when some may have been; best effort.
+
+        What `hear` is given is on the disk, and what it says of the tells between stays true.
+        """
         ...
 
     def on_connected(self, connected: Callable[[], None]) -> Callable[[], None]:

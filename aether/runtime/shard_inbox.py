@@ -38,7 +38,7 @@ UNANSWERED_S = 5.0
 """A tell without an answer for so long is handed over again: the lease may have lapsed, and the machine dropped it."""
 
 MARK_TELLS = 1_024
-"""What is applied is written down when the mark is so far behind, and now and then."""
+"""What is applied is written down after so many tells of the shard, and now and then."""
 
 DONE = b'{"ok":true'
 
@@ -103,7 +103,7 @@ class ShardInbox:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._cursor = -1
-        self._written = 0
+        self._written = self._unwritten = 0
         self._open: dict[int, None] = {}
         self._lines: dict[ActorId, Line] = {}
         self._closed = self._mark_due = False
@@ -122,6 +122,15 @@ class ShardInbox:
     def ring(self) -> None:
         """There may be more to read."""
         self._wake.set()
+
+    def hear(self, message: InboxMessage, after: int) -> None:
+        """A tell that was stored, with no other one of the shard between it and `after`: else it is to be read."""
+        if message.sequence <= self._cursor or self._closed:
+            return
+        if after <= self._cursor and len(self._open) < OPEN_MAX and self._may_apply():
+            self._take(message)
+        else:
+            self._wake.set()
 
     def connected(self) -> None:
         """What was handed over may have been dropped with the connection: hand it over again."""
@@ -148,6 +157,7 @@ class ShardInbox:
         """Write down what is applied. Raises `Unavailable`."""
         applied = self.applied
         if applied > self._written:
+            self._unwritten = 0
             await self._inbox.write_applied_mark(self.shard, applied)
             self._written = applied
 
@@ -166,13 +176,14 @@ class ShardInbox:
         while self._may_apply() and len(self._open) < OPEN_MAX:
             batch = await self._inbox.tells(self.shard, self._cursor)
             for message in batch.messages:
-                self._take(message)
+                if message.sequence > self._cursor:  # else it was heard meanwhile
+                    self._take(message)
             if not batch.more:
                 return
 
     async def _rest(self) -> None:
         """Write down what is applied, when it is time, and wait for the bell."""
-        if self._mark_due or self.applied - self._written >= MARK_TELLS:
+        if self._mark_due or self._unwritten >= MARK_TELLS:
             self._mark_due = False
             await self.write_mark()
         await self._wake.wait()
@@ -236,7 +247,8 @@ class ShardInbox:
             line.handed = max(0, line.handed - 1)
         if not line.tells:
             self._lines.pop(actor_id, None)
-        if len(self._open) == OPEN_MAX - 1:
+        self._unwritten += 1
+        if self._unwritten == MARK_TELLS or len(self._open) == OPEN_MAX - 1:
             self._wake.set()
 
     def _failed(self, line: Line, pending: PendingTell, error: AetherError) -> None:

@@ -22,7 +22,10 @@ from aether.runtime.shard_inbox import ShardInbox
 from aether.sends import SENDS_FORMAT, Send
 
 LOOK_EVERY_S = 5.0
-"""How often it is looked for commits and tells that no broadcast told of."""
+"""How often it is looked for commits that no broadcast told of."""
+
+LOOK_FOR_TELLS_EVERY_S = 30.0
+"""The same for tells. Who follows them notices by itself what it misses, so this is for what nobody thinks of."""
 
 FLUSH_TIMEOUT_S = 1.0
 """How long a shard that is left waits for its tells to be relayed; its next owner relays the rest."""
@@ -195,7 +198,7 @@ class Telling:
         if served.bell is None:
             while True:
                 try:
-                    served.bell = await self._inbox.follow(shard, served.inbox.ring)
+                    served.bell = await self._inbox.follow(shard, served.inbox.hear, served.inbox.ring)
                     break
                 except AetherError as error:
                     self._not_looked.again(shard=shard, error=words(error))
@@ -208,7 +211,7 @@ class Telling:
             served.inbox.connected()
 
     async def _look_for_ever(self) -> None:
-        commits, tells = -1, -1
+        commits, tells, looked_s = -1, -1, 0.0
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             for served in self._serving.values():
@@ -220,5 +223,10 @@ class Telling:
                 self._not_looked.again(error=words(error))
                 continue
             self._not_looked.over()
-            if (commits, tells) != before:
+            if (commits, tells) == before:
+                continue
+            for served in self._serving.values():
+                served.relayer.look()
+            if self._clock.boot_s() - looked_s >= LOOK_FOR_TELLS_EVERY_S:
+                looked_s = self._clock.boot_s()
                 self.look()

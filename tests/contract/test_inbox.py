@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from aether.errors import InvalidCommand
 from aether.ids import ActorId, Position
 from aether.names import shard_of
-from aether.ports import START, Committed, EventStore, Inbox, InboxMessage, StoredCommit
+from aether.ports import START, Committed, EventStore, Inbox, InboxMessage, StoredCommit, Subscription
 from aether.sends import encode_sends
 from aether.tells import Tell
 from aether.wire import encode_commit
@@ -153,18 +153,76 @@ async def test_what_is_applied_is_written_down(world: World) -> None:
     assert await other.applied_mark(4) == 0
 
 
-async def test_a_bell_rings_for_the_tells_to_its_shard(world: World) -> None:
+class Ear:
+    """What who follows a shard was told: tells, each with what it comes after, and None when it was rung for."""
+
+    def __init__(self, inbox: Inbox, shard: int) -> None:
+        self.told = Received[tuple[InboxMessage, int] | None]()
+        self._inbox = inbox
+        self._shard = shard
+
+    async def follow(self) -> Subscription:
+        """Begin."""
+        return await self._inbox.follow(
+            self._shard,
+            lambda message, after: self.told.receive((message, after)),
+            lambda: self.told.receive(None),
+        )
+
+    async def heard(self, sender: Inbox, name: str) -> list[int]:
+        """The sequences of what was sent until a tell was heard: to begin with it is only rung."""
+        sent: list[int] = []
+        known = len(self.told.items)
+        while not any(self.told.items[known:]):
+            came = len(self.told.items)
+            sent.append(await sender.send(self._shard, b"hello", f"{name}{len(sent)}"))
+            await self.told.count(came + 1)
+        return sent
+
+
+async def test_who_follows_a_shard_hears_its_tells_with_the_one_before_each(world: World) -> None:
     inbox, other = (await world.node()).inbox, (await world.node()).inbox
-    rung, elsewhere = Received[bool](), Received[bool]()
-    subscription = await inbox.follow(5, lambda: rung.receive(True))
-    another = await inbox.follow(6, lambda: elsewhere.receive(True))
-    await other.send(5, b"a", "a")
-    await rung.count(1)
-    await other.send(6, b"b", "b")
-    await elsewhere.count(1)
-    assert len(rung.items) == 1
-    await subscription.stop()
+    ear, elsewhere = Ear(inbox, 5), Ear(inbox, 6)
+    following = [await ear.follow(), await elsewhere.follow()]
+    begun = await ear.heard(other, "five")
+    await elsewhere.heard(other, "six")
+    known = len(ear.told.items)
+    sent = [await other.send(shard, b"%d" % n, str(n)) for n, shard in enumerate([5, 6, 5, 6, 6, 5])]
+    await ear.told.count(known + 3)
+    assert ear.told.items[known - 1 :] == [
+        (InboxMessage(begun[-1], b"hello"), begun[-2]),
+        (InboxMessage(sent[0], b"0"), begun[-1]),
+        (InboxMessage(sent[2], b"2"), sent[0]),
+        (InboxMessage(sent[5], b"5"), sent[2]),
+    ]
+    for one in following:
+        await one.stop()
+
+
+async def test_who_follows_no_more_hears_nothing(world: World) -> None:
+    inbox, other = (await world.node()).inbox, (await world.node()).inbox
+    ear, elsewhere = Ear(inbox, 5), Ear(inbox, 6)
+    following, another = await ear.follow(), await elsewhere.follow()
+    await ear.heard(other, "five")
+    await following.stop()
+    told = len(ear.told.items)
+    await other.send(5, b"late", "late")
+    await elsewhere.heard(other, "six")
+    assert len(ear.told.items) == told
     await another.stop()
+
+
+async def test_on_a_new_connection_it_is_rung_before_a_tell_is_heard(world: World) -> None:
+    node, other = await world.node(), (await world.node()).inbox
+    ear = Ear(node.inbox, 5)
+    following = await ear.follow()
+    await ear.heard(other, "before")
+    known = len(ear.told.items)
+    await node.restart()
+    sent = await ear.heard(other, "after")
+    assert ear.told.items[known] is None
+    assert ear.told.items[-1] == (InboxMessage(sent[-1], b"hello"), sent[-2])
+    await following.stop()
 
 
 async def append(store: EventStore, actor_id: ActorId, version: int, last: Position, sends: str) -> StoredCommit:
