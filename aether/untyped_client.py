@@ -17,8 +17,8 @@ from weakref import WeakSet
 
 import orjson
 from msgspec import Raw
+from msgspec.structs import replace
 
-from aether.calls import Caller
 from aether.client_node import ClientNode
 from aether.config import CallConfig
 from aether.core.actor.agenda import is_tick_or_result
@@ -45,6 +45,9 @@ from aether.ports import START, NotSent, NotStored, StoredCommit, Subscription
 from aether.retried_request import RetriedRequest
 from aether.state_stream import StateStream
 from aether.tells import Tell, encode_tell
+from aether.traced_calls import make_caller
+from aether.tracing.configured import configured_tracing
+from aether.tracing.spans import SpanKind, attributes_of, ended
 from aether.wire import (
     DEADLINE_AHEAD_MAX_S,
     STATE_COMMAND,
@@ -88,7 +91,8 @@ class UntypedClient:
         self._streams: WeakSet[EventStream[Any] | StateStream[Any]] = WeakSet()
         self._closing = asyncio.Event()
         self._new_id = _new_ids()
-        self.caller = Caller(
+        self._tracing = configured_tracing()
+        self.caller = make_caller(
             node.transport,
             node.clock,
             calls,
@@ -154,12 +158,21 @@ class UntypedClient:
             raise InvalidCommand(f"a command id is 1-{COMMAND_ID_CHARS_MAX} characters", path="command_id")
         if command_id is not None and is_tick_or_result(command_id):
             raise InvalidCommand(f"no client gives a command id like {command_id[:6]!r}...", path="command_id")
-        chosen, inbox = command_id or self._new_id(), self._node.inbox
+        chosen, tracing = command_id or self._new_id(), self._tracing
         tell = Tell(
             kind=actor_id.kind, key=actor_id.key, command=command, args=Raw(args), id=chosen,
             correlationid=correlation_id or chosen, caller=caller, traceparent=traceparent,
         )  # fmt: skip
-        payload, message_id = encode_tell(tell), encode_token(f"{actor_id}/{chosen}")
+        if tracing is None:
+            return await self._tell(actor_id, tell, deadline_s)
+        attributes = attributes_of(str(actor_id), command, chosen)
+        name = f"send {actor_id.kind}.{command}"
+        with ended(span := tracing.span(name, SpanKind.PRODUCER, attributes, parent=traceparent)):
+            return await self._tell(actor_id, replace(tell, traceparent=span.traceparent), deadline_s)
+
+    async def _tell(self, actor_id: ActorId, tell: Tell, deadline_s: float | None) -> Receipt:
+        inbox = self._node.inbox
+        payload, message_id = encode_tell(tell), encode_token(f"{actor_id}/{tell.id}")
         shard = shard_of(actor_id, self._node.shards)
         patience = self._patience(f"the tell to {actor_id}", deadline_s, "stored")
         maybe_stored = False
@@ -175,7 +188,7 @@ class UntypedClient:
                 raise
 
         try:
-            return Receipt(actor_id, chosen, await patience.ask(send))
+            return Receipt(actor_id, tell.id, await patience.ask(send))
         except Unavailable as error:
             if maybe_stored:
                 raise DeadlineExceeded(f"{error.message}; it may be stored", outcome_known=False) from None

@@ -12,7 +12,14 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -49,11 +56,12 @@ from aether.ports import Connection, EventStore, Inbox, Subscription, Tasks, Tra
 from aether.runtime.health_log import log_health
 from aether.runtime.runtime import Runtime
 from aether.system.clock import SystemClock
-from aether.system.environment import boot_id, host_name, join_pool
+from aether.system.environment import boot_id, environment, host_name, join_pool
 from aether.system.handler_note import WorkerNote
 from aether.system.lifeline import Lifeline
 from aether.system.main_loop import run_to_end
 from aether.system.watchdog import Watchdog
+from aether.tracing.export import exported_traces
 from aether.wire import STORED_FORMAT
 from aether.worker_barrier import durability, sync_barrier
 from aether.worker_log import configure_logging
@@ -101,17 +109,18 @@ def run_worker(model: Model, spec: WorkerSpec, settings: WorkerSettings) -> int:
     configure_logging(f"{spec.node}-{spec.slot}", settings.log)
     join_pool(settings.connection.url, settings.namespace, model.name)
     worker = Worker(model, spec, settings)
-    code = _exit_code(worker)
+    code = _exit_code(worker, exported_traces(environment(), model.name, f"{spec.node}-{spec.slot}"))
     if worker.disk_failed:  # however it has come to its end
         log.error("the worker ends: %s", worker.disk_failed)
         return EXIT_SYNC_FAILED
     return code
 
 
-def _exit_code(worker: "Worker") -> int:
+def _exit_code(worker: "Worker", around: AbstractContextManager[None]) -> int:
     """Run it; what its process ends with when the disk has not failed."""
     try:
-        run_to_end(uvloop.new_event_loop, worker.run())
+        with around:
+            run_to_end(uvloop.new_event_loop, worker.run())
     except (ConfigError, ModelError) as error:
         log.error("the configuration cannot work: %s", error)
         return EXIT_CONFIGURATION

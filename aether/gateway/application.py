@@ -32,7 +32,9 @@ from aether.gateway.metrics import Metrics
 from aether.gateway.problems import MEDIA_TYPE, HttpProblem, document, http_problem
 from aether.gateway.requests import Disconnected, headers_of, segments_of
 from aether.gateway.routes import Exchange, Handler, Route, not_found
+from aether.gateway.traced import traced_app
 from aether.model.model import Model
+from aether.tracing.configured import configured_tracing
 
 log = logging.getLogger("aether.gateway")
 
@@ -100,6 +102,9 @@ class Gateway:
             opening = connect(self._url, model=self._model, namespace=self._namespace)
             client = await self._closing.enter_async_context(opening)
         self._open = _Open(self._model, client, self._config, self._access)
+        tracing = configured_tracing()
+        if tracing is not None:
+            self._app = traced_app(self._app, tracing)
         return self
 
     async def __aexit__(

@@ -34,6 +34,7 @@ from aether.model.loading import load_model
 from aether.model.model import Model
 from aether.system.environment import environment, import_from_here, namespace_of, nats_url
 from aether.system.process import set_process_name
+from aether.tracing.export import exported_traces
 from aether.worker_log import configure_logging
 
 if TYPE_CHECKING:
@@ -61,8 +62,9 @@ def run_gateway(options: GatewayOptions) -> int:
     if options.fd is not None:  # a supervisor's: the terminal's signals are its business
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
             signal.signal(number, signal.SIG_IGN)
+    traces = exported_traces(variables, plan.model.name, f"gateway-{os.getpid()}")
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with traces, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(plan, signals_of_terminal=options.fd is None))
     except ConfigError as error:
         log.error("the configuration cannot work: %s", error)

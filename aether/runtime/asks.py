@@ -40,6 +40,7 @@ from aether.runtime.admission import CHAIN_MAX
 from aether.runtime.counters import Counters
 from aether.runtime.deadlocks import find_circle
 from aether.runtime.pending_command import PendingCommand
+from aether.traced_calls import make_caller
 from aether.wire import DEADLINE_AHEAD_MAX_S, Answer
 
 LOOK_AFTER_S = 0.1
@@ -92,7 +93,7 @@ class Asks:
         """
         caller = self._callers.get(depth)
         if caller is None:
-            caller = self._callers[depth] = Caller(
+            caller = self._callers[depth] = make_caller(
                 self._connection.transport,
                 self._connection.clock,
                 self._config,

@@ -44,8 +44,10 @@ from aether.runtime.snapshots import SnapshotWriter
 from aether.runtime.state_at_version import StateAtVersion
 from aether.runtime.task_runner import TaskRunner
 from aether.runtime.telling import Telling
+from aether.runtime.traced import TracedStore, traced_arrivals, traced_tells
 from aether.runtime.upkeep import ask_whether_appends_are_taken, measure_loop_lag, passivate_idle
 from aether.runtime.worker_context import WorkerContext
+from aether.tracing.configured import configured_tracing
 from aether.wire import (
     Answer,
 )
@@ -160,11 +162,15 @@ class Runtime:
             self._lifespan = Lifespan(make, self._model.name, config.lifespan_exit_timeout_s, self._lifespan_ended)
         retry = Backoff(first_s=config.replay_retry_first_s, cap_s=config.replay_retry_max_s)
         self._pipeline = pipeline = CommandPipeline(_soon())
+        tracing, store = configured_tracing(), self.event_store
+        receive: Callable[[Delivery], None] = self._router.receive
+        if tracing is not None:
+            store, receive = TracedStore(store, tracing), traced_tells(receive, tracing)
         if self._inbox is not None:
             self._telling = Telling(
                 self._inbox,
                 connection.shards,
-                receive=self._router.receive,
+                receive=receive,
                 clock=connection.clock,
                 lease=self._lease,
                 config=config,
@@ -180,7 +186,7 @@ class Runtime:
             lease=self._lease,
             pipeline=pipeline,
             committer=Committer(
-                self.event_store,
+                store,
                 self.counters,
                 pipeline,
                 config.commits_in_flight_max,
@@ -216,6 +222,8 @@ class Runtime:
             task_type=self._model.task_type,
         )
         self._router.open(self._worker)
+        if tracing is not None:
+            pipeline.arrivals.wrap(lambda work: traced_arrivals(work, tracing))
         try:
             if self._lifespan is not None:
                 await self._lifespan.enter()

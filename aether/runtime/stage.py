@@ -35,6 +35,11 @@ class Stage(Generic[T]):
         """Have `work` done to the items. Called once, by the owner of the work, before the first item."""
         self._work = work
 
+    def wrap(self, around: Callable[[Callable[[list[T]], None]], Callable[[list[T]], None]]) -> None:
+        """Put something around the work. Before the first item."""
+        assert self._work is not None, "a stage was wrapped before its work was bound"
+        self._work = around(self._work)
+
     def add(self, item: T) -> None:
         """Do the work to this item too: in this run if the stage is still to come, else in the next."""
         self._items.append(item)

@@ -1,0 +1,103 @@
+"""What a part of Aether asks of tracing.
+
+A part that can be traced asks `configured_tracing` (in `configured`) once, when it is made, and builds itself with or
+without spans: what is not traced has no trace of tracing on its path. What runs outside of turns (tasks, batches of
+projections) does the same: a span of kind INTERNAL around the work, with the traceparent of what it belongs to as
+`parent`, and the span's own `traceparent` in whatever it sends.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from enum import Enum
+from typing import Protocol
+
+from aether.errors import AetherError, InvalidCommand, Rejected
+
+
+class SpanKind(Enum):
+    """Where a span stands in a trace; the names are OpenTelemetry's."""
+
+    INTERNAL = "INTERNAL"
+    SERVER = "SERVER"
+    CLIENT = "CLIENT"
+    PRODUCER = "PRODUCER"
+    CONSUMER = "CONSUMER"
+
+
+class Span(Protocol):
+    """A piece of work that goes on. `end` it once."""
+
+    @property
+    def traceparent(self) -> str:
+        """What makes other work its child (W3C Trace Context)."""
+        ...
+
+    def current(self) -> AbstractContextManager[object]:
+        """Spans that other libraries begin within this are its children."""
+        ...
+
+    def set(self, name: str, value: str | int) -> None:
+        """Add an attribute."""
+        ...
+
+    def raised(self, error: BaseException) -> None:
+        """The work has failed with this."""
+        ...
+
+    def failed(self, why: str) -> None:
+        """The work has failed."""
+        ...
+
+    def end(self) -> None:
+        """The work is over."""
+        ...
+
+
+class Tracing(Protocol):
+    """Begins spans."""
+
+    def span(
+        self,
+        name: str,
+        kind: SpanKind,
+        attributes: dict[str, str | int],
+        *,
+        parent: str = "",
+        links: Sequence[str] = (),
+    ) -> Span:
+        """A span that begins now, below the traceparent `parent`; without one, below the span that is current here."""
+        ...
+
+
+def attributes_of(actor: str, command: str, command_id: str = "") -> dict[str, str | int]:
+    """The attributes of a span for one command of an actor, `kind/key`."""
+    kind, _, key = actor.partition("/")
+    found: dict[str, str | int] = {"aether.kind": kind, "aether.key": key, "aether.command": command}
+    if command_id:
+        found["aether.command_id"] = command_id
+    return found
+
+
+@contextmanager
+def ended(span: Span) -> Iterator[None]:
+    """Have the span current meanwhile, and end it with what comes of it."""
+    try:
+        with span.current():
+            yield
+    except BaseException as error:
+        note_outcome(span, error)
+        raise
+    finally:
+        span.end()
+
+
+def note_outcome(span: Span, error: BaseException) -> None:
+    """A command ended with an error. A decided no is an outcome, and no failure."""
+    if isinstance(error, Rejected | InvalidCommand):
+        span.set("aether.outcome", "rejected" if isinstance(error, Rejected) else "invalid")
+        return
+    span.set("aether.outcome", "failed")
+    if isinstance(error, AetherError):
+        span.failed(str(error))
+    else:
+        span.raised(error)
