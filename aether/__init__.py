@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from aether.blocking import BlockingClient, connect_blocking
     from aether.client import Client, connect
     from aether.config import CallConfig, ConnectionConfig, RuntimeConfig, StorageConfig
+    from aether.correlation import Trace, TracedEvent, TraceStep
     from aether.errors import (
         ActorFailed,
         AetherError,
@@ -133,6 +134,9 @@ __all__ = [
     "TaskCall",
     "TaskContext",
     "TaskFailed",
+    "Trace",
+    "TraceStep",
+    "TracedEvent",
     "Unavailable",
     "UnknownActor",
     "UnknownCommand",
@@ -202,6 +206,9 @@ _WHERE = {
     "TaskCall": "aether.model.tasks",
     "TaskContext": "aether.model.tasks",
     "TaskFailed": "aether.model.tasks",
+    "Trace": "aether.correlation",
+    "TraceStep": "aether.correlation",
+    "TracedEvent": "aether.correlation",
     "Unavailable": "aether.errors",
     "UnknownActor": "aether.errors",
     "UnknownCommand": "aether.errors",

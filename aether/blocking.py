@@ -12,6 +12,7 @@ import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import AbstractAsyncContextManager, suppress
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, NoReturn, ParamSpec, Protocol, Self, TypeVar, overload
 
@@ -20,6 +21,8 @@ import uvloop
 from aether.client import Client, connect
 from aether.config import CallConfig, ConnectionConfig
 from aether.core.metrics.pool_metrics import PoolMetrics
+from aether.correlation import Trace
+from aether.correlation_search import TRACE_COMMITS_MAX, TRACE_SINCE
 from aether.errors import ClientUnusable
 from aether.history import EventStream, HistoryEvent
 from aether.model.actor import Actor
@@ -333,6 +336,17 @@ class BlockingClient:
     def keys(self, kind: ActorRef, deadline_s: float | None = None) -> Iterator[str]:
         """The keys of all actors of a kind that have a history, read while they are iterated."""
         return self._iterate(lambda client: client.keys(kind, deadline_s))
+
+    def trace(
+        self,
+        correlation_id: str,
+        since: datetime | timedelta = TRACE_SINCE,
+        *,
+        limit: int = TRACE_COMMITS_MAX,
+        deadline_s: float | None = None,
+    ) -> Trace:
+        """What the commands of a correlation id did, across actors: see `Client.trace`."""
+        return self._thread.run(lambda: self._client.trace(correlation_id, since, limit=limit, deadline_s=deadline_s))
 
     def metrics(self, deadline_s: float | None = None) -> PoolMetrics:
         """What the workers have measured, and which did not answer within a second."""

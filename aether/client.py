@@ -12,6 +12,7 @@ import warnings
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, ParamSpec, TypedDict, TypeVar, overload
@@ -19,6 +20,8 @@ from typing import Any, NoReturn, ParamSpec, TypedDict, TypeVar, overload
 from aether.calls import SAY_AFTER_S
 from aether.config import CallConfig, ConnectionConfig, from_environment
 from aether.core.metrics.pool_metrics import PoolMetrics
+from aether.correlation import Trace
+from aether.correlation_search import TRACE_COMMITS_MAX, TRACE_SINCE
 from aether.errors import ClientUnusable, ConfigError, InvalidCommand, Unavailable, UnknownCommand
 from aether.history import EventStream, History
 from aether.ids import COMMAND_ID_CHARS_MAX, ActorId
@@ -237,6 +240,22 @@ class Client:
         `history` raises.
         """
         return self._untyped.keys(self._model.actor_type(kind).kind, deadline_s=self._deadline_s(deadline_s))
+
+    async def trace(
+        self,
+        correlation_id: str,
+        since: datetime | timedelta = TRACE_SINCE,
+        *,
+        limit: int = TRACE_COMMITS_MAX,
+        deadline_s: float | None = None,
+    ) -> Trace:
+        """What the commands of a correlation id did, across actors: events, tells, tasks and schedules, as a tree.
+
+        There is no index: the commits of all actors since then are read, at most `limit` of them from the oldest on, so
+        say when it was (`since`: a time with a time zone, or how long ago). `Trace.complete` says whether that was
+        enough. Raises `InvalidCommand`, `UnreadableEvent`, and what `history` raises.
+        """
+        return await self._untyped.trace(correlation_id, since, limit=limit, deadline_s=self._deadline_s(deadline_s))
 
     async def metrics(self, deadline_s: float | None = None) -> PoolMetrics:
         """What the workers have measured: counters and histograms since each has started, and what is so now.

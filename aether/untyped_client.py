@@ -10,6 +10,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 from secrets import token_urlsafe
 from typing import Any, TypeVar
@@ -26,6 +27,8 @@ from aether.core.cluster.deployment import is_under_way
 from aether.core.cluster.membership import decode_member
 from aether.core.cluster.overview import Overview, ask_members, overview
 from aether.core.metrics.pool_metrics import PoolMetrics, ask_workers
+from aether.correlation import Trace
+from aether.correlation_search import TRACE_COMMITS_MAX, TRACE_SINCE, begin_of, find_trace
 from aether.errors import (
     ClientUnusable,
     DeadlineExceeded,
@@ -307,6 +310,25 @@ class UntypedClient:
 
         async for commits in patience.read_on(read_after, after):
             yield commits
+
+    async def trace(
+        self,
+        correlation_id: str,
+        since: datetime | timedelta = TRACE_SINCE,
+        *,
+        limit: int = TRACE_COMMITS_MAX,
+        deadline_s: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Trace:
+        """What the commands of a correlation id did, found by reading the commits of all actors that are so new.
+
+        `since` is a time with a time zone, or how long ago. At most `limit` commits are read, the oldest of them first;
+        `progress` hears how many were read, and of how many. Reads on when the connection is lost. Raises
+        `InvalidCommand`, what `history` raises, and `UnreadableEvent` for a commit that cannot be read.
+        """
+        begins = begin_of(since, self._node.clock.wall_s())
+        patience = self._patience(f"the trace of {correlation_id}", deadline_s)
+        return await find_trace(self._node.event_store, patience, correlation_id, begins, limit, progress)
 
     async def tail(
         self, kind: str | None = None, key: str | None = None, *, deadline_s: float | None = None

@@ -264,6 +264,16 @@ async def leader_next(
     return await _leader_get(connection, stream, {"seq": sequence, "next_by_subj": subject_filter})
 
 
+async def leader_since(
+    connection: NatsConnection, stream: str, subject_filter: str, time: datetime
+) -> StoredMessage | None:
+    """The first message of a filter that was stored at a time or later, by the stream's leader.
+
+    Raises `Unavailable`.
+    """
+    return await _leader_get(connection, stream, {"start_time": time, "next_by_subj": subject_filter})
+
+
 async def direct_last(connection: NatsConnection, stream: str, subject: str) -> StoredMessage | None:
     """The last message of a subject, by any replica. Raises `Unavailable`."""
     message = await connection.request(f"{API}DIRECT.GET.{stream}.{subject}", b"", API_TIMEOUT_S)

@@ -88,6 +88,27 @@ async def stream_batches(
         after = Position(found[-1].sequence)
 
 
+async def search_batches(
+    connection: NatsConnection, names: Names, after: Position, until: Position, having: bytes
+) -> AsyncIterator[tuple[Position, list[StoredCommit]]]:
+    """The commits of all actors between two positions that hold these bytes, and up to where all are found.
+
+    What is left out costs a fifth of what is read. A replica that lags is not believed, as in `stream_batches`.
+    """
+    while after < until:
+        batch = await direct_batch(connection, names.stream, names.events_all, after + 1, having=having)
+        messages, after = batch.messages, Position(max(after, batch.last))
+        if not batch.more and after < until:
+            following = await leader_next(connection, names.stream, names.events_all, after + 1)
+            if following is None:
+                after = until
+            else:
+                messages, after = [*messages, following], Position(following.sequence)
+        held = [one for one in messages if one.sequence <= until and having in one.payload]
+        read = [commit_of(names, one.sequence, one.subject, one.payload) for one in held]
+        yield min(after, until), [commit for commit in read if commit is not None]
+
+
 async def until_durable(durability: Durability, position: Position) -> None:
     """Return when what was read up to a position is on the disk. Raises `Unavailable` when that will not be known."""
     durable: asyncio.Future[str] = asyncio.get_running_loop().create_future()

@@ -8,6 +8,7 @@ is `Unknown`. `history_reader` reads histories.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
 from secrets import token_hex
 from time import time_ns
 
@@ -16,12 +17,20 @@ from msgspec import DecodeError
 from aether.aio import set_once
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position, Version
-from aether.jetstream.api import Acknowledgement, batch_refused, decode_acknowledgement, last_sequence
+from aether.jetstream.api import Acknowledgement, batch_refused, decode_acknowledgement, last_sequence, leader_since
 from aether.jetstream.bus import NATSEventBus
 from aether.jetstream.connection.headers import ERROR_WRONG_LAST_SEQUENCE, batch_head, expected_head
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.pending_replies import NoReply, Reply
-from aether.jetstream.history_reader import batches, commits, durable, last_commit, stream_batches, until_durable
+from aether.jetstream.history_reader import (
+    batches,
+    commits,
+    durable,
+    last_commit,
+    search_batches,
+    stream_batches,
+    until_durable,
+)
 from aether.jetstream.key_listing import actors_of_shard, keys_of_kind
 from aether.jetstream.refusals import UNANSWERED, proves_not_stored, shown
 from aether.jetstream.version_cache import VERSIONS_MAX, VersionCache, last_version
@@ -205,6 +214,17 @@ class JetStreamEventStore:
         else:
             subjects = self._names.event(ActorId(kind, key))
         return stream_batches(self._connection, self._names, subjects, after, until)
+
+    def search_stream(
+        self, after: Position, until: Position, having: bytes
+    ) -> AsyncIterator[tuple[Position, list[StoredCommit]]]:
+        """The commits of all actors between two positions that hold these bytes, some at a time."""
+        return search_batches(self._connection, self._names, after, until, having)
+
+    async def position_before(self, time: datetime) -> Position:
+        """The position before the first commit that the server stored at this time or later. Raises `Unavailable`."""
+        first = await leader_since(self._connection, self._names.stream, self._names.events_all, time)
+        return Position(first.sequence - 1) if first is not None else await self.last_position()
 
     async def last_position(self) -> Position:
         """The position of the stream's last commit, by its leader, once it is durable. Raises `Unavailable`."""

@@ -6,6 +6,7 @@ one that a version is asked of.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
 
 from aether.aio import set_once
 from aether.errors import InvalidCommand, Unavailable
@@ -140,6 +141,21 @@ class InMemoryEventStore:
         for commit in await self._link.call(Step.READ, lambda _: self._space.commits[after:until]):
             if kind in (None, commit.actor_id.kind) and key in (None, commit.actor_id.key):
                 yield [commit]
+
+    async def search_stream(
+        self, after: Position, until: Position, having: bytes
+    ) -> AsyncIterator[tuple[Position, list[StoredCommit]]]:
+        """The commits of all actors between two positions that hold these bytes."""
+        found = await self._link.call(Step.READ, lambda _: self._space.commits[after:until])
+        yield until, [commit for commit in found if having in commit.payload]
+
+    async def position_before(self, time: datetime) -> Position:
+        """A position before which the events of all commits are older. Raises `Unavailable`."""
+        commits = await self._link.call(Step.READ, lambda _: self._space.commits)
+        for commit in commits:
+            if decode_commit(commit.payload, commit.actor_id, commit.position)[-1].time >= time:
+                return Position(commit.position - 1)
+        return Position(len(commits))
 
     async def last_position(self) -> Position:
         """The position of the stream's last commit. Raises `Unavailable`."""

@@ -6,6 +6,7 @@ Outcomes that are expected are values (`Committed`, `Conflict`); an append witho
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar, Protocol, TypeAlias
 
 from aether.errors import Unavailable
@@ -219,6 +220,22 @@ class StreamReading(Protocol):
         """The commits of all actors, of one kind, or of one actor, after a position and up to another, in order.
 
         Some at a time, none left out. `key` needs `kind`. Raises `Unavailable`.
+        """
+        ...
+
+    def search_stream(
+        self, after: Position, until: Position, having: bytes
+    ) -> AsyncIterator[tuple[Position, list[StoredCommit]]]:
+        """The commits of all actors that hold these bytes, after a position and up to another, in order.
+
+        Each step says up to where all are found. Raises `Unavailable`.
+        """
+        ...
+
+    async def position_before(self, time: datetime) -> Position:
+        """A position before which all commits were stored before this time, as near to it as is known.
+
+        Raises `Unavailable`.
         """
         ...
 

@@ -10,6 +10,7 @@ from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId, Position
 from aether.names import shard_of
 from aether.ports import START, Append, AppendOutcome, Committed, Conflict, EventStore, EventStored, StoredCommit
+from aether.wire import instant
 from tests.contract.harness import GUARD_S, LOOKALIKES, SHARDS, Received, World, commit, events_of, payload_of, publish
 
 ALICE = ActorId("account", "alice")
@@ -274,6 +275,44 @@ async def test_the_stream_is_read_in_its_order_between_two_positions_for_all_a_k
             until = stored[end - 1].position
             between = [one for one in wanted if after < one.position <= until]
             assert await read(after, until, kind, key) == between, (kind, key, first, end)
+
+
+async def test_the_stream_is_searched_for_bytes(world: World) -> None:
+    """Over more commits than one answer of a server holds: what is found is in order, and nothing is passed over."""
+    node = await world.node()
+    stored = list[StoredCommit]()
+    for n in range(600):
+        actor_id = ActorId("account", f"a{n:03}")
+        payload = payload_of(actor_id, 1).replace(b"command-1", b"c-%03d" % n)
+        outcome = await publish(node.store, actor_id, payload, START)
+        assert isinstance(outcome, Committed)
+        stored.append(StoredCommit(actor_id, outcome.position, payload))
+    last = stored[-1].position
+
+    async def search(having: bytes, after: Position, until: Position) -> list[StoredCommit]:
+        found, read_to = list[StoredCommit](), after
+        async for up_to, commits in node.stream.search_stream(after, until, having):
+            assert read_to < up_to <= until
+            assert all(read_to < one.position <= up_to for one in commits)
+            found, read_to = [*found, *commits], up_to
+        assert read_to == until
+        return found
+
+    assert await search(b"c-07", START, last) == stored[70:80]
+    assert await search(b"c-", START, last) == stored
+    assert await search(b"c-", stored[99].position, stored[149].position) == stored[100:150]
+    assert await search(b"nobody", START, last) == []
+    assert await search(b"c-599", START, last) == [stored[-1]]
+
+
+async def test_the_stream_has_a_position_before_a_time(world: World) -> None:
+    node = await world.node()
+    long_ago, far_ahead = instant(1_000_000_000), instant(4_000_000_000)
+    assert await node.stream.position_before(long_ago) == START
+    assert await node.stream.position_before(far_ahead) == START
+    last = await commit(node.store, ALICE, 1, START)
+    assert await node.stream.position_before(long_ago) == last.position - 1
+    assert await node.stream.position_before(far_ahead) == last.position
 
 
 async def test_a_long_stream_is_read_whole(world: World) -> None:

@@ -1,0 +1,298 @@
+"""A trace: what commands of one correlation id did, across actors, as a tree in reading order.
+
+Pure: made from commits that were read. A commit says what each command emitted and sent, and which command
+caused it; it does not say the name of a command that was called, nor whom a handler asked. So an asked command is
+found under the one that its events name as their cause.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from msgspec import DecodeError
+from msgspec.json import decode, encode
+
+from aether.errors import Rejected
+from aether.ids import ActorId, Position, Version
+from aether.ports import StoredCommit
+from aether.sends import FIRING, RESULT, CancelSchedule, CancelTask, Send, SetSchedule, StartTask, decode_sends, sent_by
+from aether.tells import Tell
+from aether.wire import (
+    DEAD_LETTERED_EVENT,
+    REFUSED_EVENT,
+    WORKER_LOST_EVENT,
+    Event,
+    decode_commit,
+    is_system_event,
+)
+
+How: TypeAlias = Literal[
+    "call", "ask", "tell", "task", "result", "schedule", "tick", "cancelled task", "cancelled schedule"
+]
+"""What a step is: a command by the way in which it came to its actor, or what a command sent that is no command."""
+
+Outcome: TypeAlias = Literal["done", "rejected", "failed", "dead-lettered", "lost", "sent", "open"]
+"""What came of a step.
+
+- `done`: what it emitted is stored. `rejected`: the actor decided no. `failed`: another error was stored as its answer.
+- `dead-lettered`: a tell that failed too often. `lost`: its handler ended a worker.
+- `sent`: a task, a schedule, or the end of one. `open`: a tell that has not been run, as far as was read.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TracedEvent:
+    """An event that a command emitted; `data` are its fields as plain JSON values."""
+
+    type: str
+    version: Version
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class TraceStep:
+    """One line of a trace. What it led to follows it, with a greater `depth`.
+
+    `name` is that of the command, the task or the schedule; "" for a command that was called or asked, because
+    histories do not have it. `error` says why it was rejected or failed. `time` and `position` are those of its commit,
+    None for a tell that is open.
+    """
+
+    depth: int
+    how: How
+    actor_id: ActorId
+    name: str
+    command_id: str
+    causation_id: str
+    outcome: Outcome
+    error: str = ""
+    time: datetime | None = None
+    position: Position | None = None
+    events: tuple[TracedEvent, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain JSON values, but for `time`."""
+        return {
+            "depth": self.depth,
+            "how": self.how,
+            "actor": {"kind": self.actor_id.kind, "key": self.actor_id.key},
+            "name": self.name,
+            "command_id": self.command_id,
+            "causation_id": self.causation_id,
+            "outcome": self.outcome,
+            "error": self.error,
+            "time": self.time,
+            "position": self.position,
+            "events": [{"type": one.type, "version": one.version, "data": one.data} for one in self.events],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The commands of one correlation id that are in the commits after `after` up to `until`, as a tree in `steps`.
+
+    `complete` says that this was the whole of what had been asked for: the reading did not stop at its limit before.
+    """
+
+    correlation_id: str
+    steps: tuple[TraceStep, ...]
+    after: Position
+    until: Position
+    complete: bool
+
+
+@dataclass(slots=True, eq=False)
+class _Node:
+    step: TraceStep
+    sends: Sequence[Send] = ()
+    asked: "list[_Node]" = field(default_factory=list)
+    placed: bool = False
+
+
+def mark_of(correlation_id: str) -> bytes:
+    """What stands in every commit that belongs to a correlation id, and seldom in another."""
+    return b'"correlationid":%b' % encode(correlation_id)
+
+
+def steps_of(correlation_id: str, commits: Iterable[StoredCommit]) -> tuple[TraceStep, ...]:
+    """The tree of a correlation id that commits, in the stream's order, hold. Raises `UnreadableEvent`."""
+    nodes = [node for commit in commits for node in _nodes(correlation_id, commit)]
+    by_id: dict[str, list[_Node]] = {}
+    for node in nodes:
+        by_id.setdefault(node.step.command_id, []).append(node)
+    sent = {one for node in nodes for send in node.sends for one in _ids_of(send)}
+    roots = []
+    for node in nodes:
+        step = node.step
+        if step.command_id in sent:
+            continue
+        parents = by_id.get(step.causation_id, []) if step.how == "ask" else []
+        if parents:
+            parents[0].asked.append(node)
+        else:
+            roots.append(node)
+    found = list(_in_order(roots, by_id))
+    return (*found, *_in_order(nodes, by_id))
+
+
+def _nodes(correlation_id: str, commit: StoredCommit) -> Iterator[_Node]:
+    """The commands of a commit that belong to the correlation id."""
+    events = decode_commit(commit.payload, commit.actor_id, commit.position)
+    every, number = sent_by(events, commit.actor_id, commit.position), 0
+    for own in _by_command(events):
+        last = own[-1]
+        count = len(decode_sends(last, commit.actor_id, commit.position)) if last.sends else 0
+        if last.correlationid == correlation_id:
+            yield _Node(_step(commit, own), every[number : number + count])
+        number += count
+
+
+def _by_command(events: Sequence[Event]) -> Iterator[list[Event]]:
+    own: list[Event] = []
+    for event in events:
+        if own and own[-1].commandid != event.commandid:
+            yield own
+            own = []
+        own.append(event)
+    yield own
+
+
+def _step(commit: StoredCommit, events: Sequence[Event]) -> TraceStep:
+    last = events[-1]
+    outcome, error, name = _outcome(last)
+    emitted = [
+        TracedEvent(one.type, one.version, _value(bytes(one.data))) for one in events if not is_system_event(one)
+    ]
+    return TraceStep(
+        depth=0,
+        how=_how(last),
+        actor_id=commit.actor_id,
+        name=name,
+        command_id=last.commandid,
+        causation_id=last.causationid,
+        outcome=outcome,
+        error=error,
+        time=last.time,
+        position=commit.position,
+        events=tuple(emitted),
+    )
+
+
+def _how(event: Event) -> How:
+    if event.commandid.startswith(RESULT):
+        return "result"
+    if event.commandid.startswith(FIRING):
+        return "tick"
+    if event.inboxseq:
+        return "tell"
+    return "call" if event.causationid in ("", event.commandid) else "ask"
+
+
+def _outcome(event: Event) -> tuple[Outcome, str, str]:
+    """What came of the command whose last event this is, its error, and its name where that is known."""
+    if event.type == WORKER_LOST_EVENT:
+        return "lost", "its handler ended a worker", ""
+    if event.type == REFUSED_EVENT:
+        body = _value(bytes(event.data))
+        return ("rejected" if _text(body, "code") == Rejected.code else "failed"), _text(body, "message"), ""
+    if event.type == DEAD_LETTERED_EVENT:
+        body = _value(bytes(event.data))
+        error = body.get("error") if isinstance(body, Mapping) else None
+        return "dead-lettered", _text(error, "message"), _text(body, "command")
+    return "done", "", ""
+
+
+def _value(raw: bytes) -> Any:
+    try:
+        return decode(raw)
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _text(body: Any, name: str) -> str:
+    return str(body.get(name, "")) if isinstance(body, Mapping) else ""
+
+
+def _ids_of(send: Send) -> tuple[str, ...]:
+    """The command ids under which what was sent arrives."""
+    if isinstance(send, Tell):
+        return (send.command_id,)
+    if isinstance(send, StartTask):
+        return (send.result_id,)
+    return (send.firing_id,) if isinstance(send, SetSchedule) else ()
+
+
+def _in_order(roots: Iterable[_Node], by_id: Mapping[str, Sequence[_Node]]) -> Iterator[TraceStep]:
+    """The steps below some nodes, each before what it led to; each node once."""
+    stack: list[tuple[_Node | TraceStep, int, str]] = [(node, 0, "") for node in reversed(list(roots))]
+    while stack:
+        one, depth, name = stack.pop()
+        if isinstance(one, TraceStep):
+            yield one
+            continue
+        if one.placed:
+            continue
+        one.placed = True
+        yield replace(one.step, depth=depth, name=name or one.step.name)
+        below: list[tuple[_Node | TraceStep, int, str]] = [(asked, depth + 1, "") for asked in one.asked]
+        further: list[tuple[_Node | TraceStep, int, str]] = []
+        for send in one.sends:
+            if isinstance(send, SetSchedule) and _is_tick_of(one.step, send):
+                further += [(node, depth, send.command) for node in by_id.get(send.firing_id, ())]
+            else:
+                below += _below(one.step, send, depth + 1, by_id)
+        stack += reversed([*below, *further])
+
+
+def _is_tick_of(step: TraceStep, send: SetSchedule) -> bool:
+    """Whether a step is a tick of the schedule that it sets: the next tick stands beside it then, not below."""
+    return step.command_id.startswith(f"{FIRING}{send.id}@")
+
+
+def _below(
+    step: TraceStep, send: Send, depth: int, by_id: Mapping[str, Sequence[_Node]]
+) -> Iterator[tuple[_Node | TraceStep, int, str]]:
+    """What a command sent and what came of it."""
+    found = [node for one in _ids_of(send) for node in by_id.get(one, ())]
+    if isinstance(send, Tell):
+        for node in found:
+            yield node, depth, send.command
+        if not found:
+            yield _sent(step, depth, "tell", send.command, "open", send.command_id, send.target), depth, ""
+        return
+    how, name, command = _what(send)
+    yield _sent(step, depth, how, name, "sent", ""), depth, ""
+    for node in found:
+        yield node, depth + 1, command
+
+
+def _what(send: SetSchedule | CancelSchedule | StartTask | CancelTask) -> tuple[How, str, str]:
+    """How a send that is no tell is shown, and the command that its tick runs."""
+    match send:
+        case SetSchedule():
+            return "schedule", send.name, send.command
+        case CancelSchedule():
+            return "cancelled schedule", send.name, ""
+        case StartTask():
+            return "task", send.task, ""
+        case CancelTask():
+            return "cancelled task", send.id, ""
+
+
+def _sent(
+    step: TraceStep, depth: int, how: How, name: str, outcome: Outcome, command_id: str, to: ActorId | None = None
+) -> TraceStep:
+    """A step that has no commit of its own; it is in that of the command that sent it."""
+    open_ = outcome == "open"
+    return TraceStep(
+        depth=depth,
+        how=how,
+        actor_id=to or step.actor_id,
+        name=name,
+        command_id=command_id,
+        causation_id=step.command_id,
+        outcome=outcome,
+        time=None if open_ else step.time,
+        position=None if open_ else step.position,
+    )

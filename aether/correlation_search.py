@@ -1,0 +1,70 @@
+"""Finds the commits of a correlation id. There is no index of them: the stream is read from a time on, and searched.
+
+The server sends every commit of that time, and what does not have the id is dropped unread: about 150,000 commits per
+second on one core. That is why a search has a beginning and a limit.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from aether.correlation import Trace, mark_of, steps_of
+from aether.errors import InvalidCommand
+from aether.ids import Position
+from aether.ports import StoredCommit, StreamReading
+from aether.retried_request import RetriedRequest
+
+TRACE_SINCE = timedelta(hours=1)
+"""How far back a trace is looked for."""
+
+TRACE_COMMITS_MAX = 1_000_000
+"""How many commits are read for a trace."""
+
+
+def begin_of(since: datetime | timedelta, now_s: float) -> datetime:
+    """The time from which on commits are read; `now_s` in Unix seconds. Raises `InvalidCommand`."""
+    if isinstance(since, timedelta):
+        if since <= timedelta(0):
+            raise InvalidCommand(f"a time ago is more than 0, not {since}", path="since")
+        return datetime.fromtimestamp(max(now_s - since.total_seconds(), 0.0), UTC)
+    if since.tzinfo is None:
+        raise InvalidCommand(f"{since} has no time zone", path="since")
+    return since
+
+
+async def find_trace(
+    store: StreamReading,
+    patience: RetriedRequest,
+    correlation_id: str,
+    begins: datetime,
+    limit: int,
+    progress: Callable[[int, int], None] | None,
+) -> Trace:
+    """The trace of the commits since then, at most `limit`; `progress` hears how many were read, and of how many.
+
+    Raises `InvalidCommand`, `UnreadableEvent`, and what `patience` raises.
+    """
+    if limit < 1:
+        raise InvalidCommand(f"the limit is a number of commits above 0, not {limit}", path="limit")
+    after = first = await patience.ask(lambda: store.position_before(begins))
+    end = await patience.ask(store.last_position)
+    until, mark = Position(min(end, first + limit)), mark_of(correlation_id)
+    found: list[StoredCommit] = []
+    batches = None
+
+    async def following() -> tuple[Position, list[StoredCommit]]:
+        nonlocal batches
+        if batches is None:
+            batches = store.search_stream(after, until, mark)
+        try:
+            return await anext(batches, (until, []))
+        except BaseException:  # it is over then, and another one goes on from `after`
+            batches = None
+            raise
+
+    while after < until:
+        after, commits = await patience.ask(following)
+        found += commits
+        patience.start_again()
+        if progress is not None:
+            progress(after - first, until - first)
+    return Trace(correlation_id, steps_of(correlation_id, found), first, until, complete=until >= end)

@@ -1,0 +1,316 @@
+"""Traces: the tree of what a correlation id's commands did, over calls, asks, tells, policies and what fails."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from msgspec import Raw
+from msgspec.structs import replace
+
+from aether import Actor, InvalidCommand, Model, PolicyContext, Rejected, command, event, policy
+from aether.config import RuntimeConfig
+from aether.correlation import Trace, TraceStep, steps_of
+from aether.ids import ActorId, Position
+from aether.ports import StoredCommit
+from aether.sends import CancelSchedule, CancelTask, Send, SetSchedule, StartTask, encode_sends
+from aether.tells import Tell
+from aether.testing import local_pool
+from aether.testing.pool import LocalPool
+from aether.wire import HANDLED_EVENT, WORKER_LOST_EVENT, Event, encode_commit, new_event
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An order is there."""
+
+    cents: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """Something is kept for it."""
+
+
+class Stock(Actor):
+    """Is asked and told."""
+
+    @command
+    def reserve(self) -> None:
+        self.emit(Reserved())
+
+    @command
+    def refuse(self) -> None:
+        raise Rejected("sold out")
+
+    @command
+    def fail(self) -> None:
+        raise ValueError("broken")
+
+    @command
+    def do_nothing(self) -> None:
+        """Emits nothing."""
+
+    @event
+    def reserved(self, e: Reserved) -> None:
+        """Nothing."""
+
+
+class Order(Actor):
+    """Asks and tells."""
+
+    @command
+    async def place(self, cents: int) -> None:
+        await self.ask(Stock, "asked").reserve()
+        self.emit(Placed(cents))
+        self.emit(Placed(cents + 1))
+        for told in (Stock.refuse, Stock.fail, Stock.do_nothing):
+            self.tell(told, told.name)
+
+    @event
+    def placed(self, e: Placed) -> None:
+        """Nothing."""
+
+
+@policy
+def on_placed(event: Placed, context: PolicyContext[Order]) -> None:
+    context.tell(Stock.reserve, f"policy {event.cents}")
+
+
+MODEL = Model("orders", actors=[Order, Stock], policies=[on_placed])
+QUICK = RuntimeConfig(tell_attempts_max=2, tell_retry_first_s=0.01, tell_retry_max_s=0.02)
+
+
+async def traced(pool: LocalPool, correlation_id: str, steps: int) -> Trace:
+    """The trace, once it has so many steps of which none is open."""
+    async with asyncio.timeout(10):
+        while True:
+            found = await pool.client.trace(correlation_id)
+            if len(found.steps) >= steps and not any(one.outcome == "open" for one in found.steps):
+                return found
+            await asyncio.sleep(0.005)
+
+
+def lines(steps: Sequence[TraceStep]) -> list[str]:
+    """What a reader sees, without ids and times."""
+    return [
+        f"{'  ' * one.depth}{one.how} {one.actor_id}.{one.name} {one.outcome} "
+        f"{' '.join(f'{e.type}@{e.version}' for e in one.events)}".rstrip()
+        for one in steps
+    ]
+
+
+async def test_a_trace_is_the_tree_of_what_a_command_led_to() -> None:
+    async with local_pool(MODEL, config=QUICK) as pool:
+        client = pool.client.using(correlation_id="o-7", command_id="c-1")
+        await pool.client.actor(Order, "other").place(1)
+        await client.actor(Order, "o-7").place(5)
+        found = await traced(pool, "o-7", 7)
+        assert lines(found.steps) == [
+            "call order/o-7. done Placed@1 Placed@2",
+            "  ask stock/asked. done Reserved@2",
+            "  tell stock/policy 5.reserve done Reserved@1",
+            "  tell stock/policy 6.reserve done Reserved@1",
+            "  tell stock/refuse.refuse rejected",
+            "  tell stock/fail.fail dead-lettered",
+            "  tell stock/do_nothing.do_nothing done",
+        ]
+        first, asked, *told = found.steps
+        assert (first.command_id, first.causation_id) == ("c-1", "c-1")
+        assert {one.causation_id for one in (asked, *told)} == {"c-1"}
+        assert first.events[0].data == {"cents": 5}
+        assert [one.error for one in told[2:]] == ["sold out", "fail failed: ValueError: broken", ""]
+        assert first.time is not None
+        assert first.position is not None
+        assert asked.position is not None
+        assert asked.position < first.position
+        assert found.complete
+
+
+async def test_a_trace_is_found_from_a_time_on_and_up_to_a_limit() -> None:
+    async with local_pool(MODEL, config=QUICK) as pool:
+        client = pool.client.using(correlation_id="o-7")
+        for n in range(4):
+            await client.actor(Stock, f"s{n}").reserve()
+        whole = await client.trace("o-7", timedelta(minutes=5))
+        assert [one.actor_id.key for one in whole.steps] == ["s0", "s1", "s2", "s3"]
+        assert (whole.after, whole.until, whole.complete) == (0, 4, True)
+        part = await client.trace("o-7", limit=3)
+        assert [one.actor_id.key for one in part.steps] == ["s0", "s1", "s2"]
+        assert (part.until, part.complete) == (3, False)
+        await pool.clock.advance(hours=2)
+        await client.actor(Stock, "s4").reserve()
+        assert [one.actor_id.key for one in (await client.trace("o-7")).steps] == ["s4"]
+        since = whole.steps[1].time
+        assert since is not None
+        late = await client.trace("o-7", since + timedelta(hours=1))
+        assert [one.actor_id.key for one in late.steps] == ["s4"]
+        assert (await client.trace("nobody's")).steps == ()
+
+
+async def test_progress_is_told() -> None:
+    async with local_pool(MODEL, config=QUICK) as pool:
+        for n in range(3):
+            await pool.client.actor(Stock, f"s{n}").reserve()
+        heard: list[tuple[int, int]] = []
+        await pool.client.untyped.trace("x", progress=lambda done, of: heard.append((done, of)))
+        assert heard[-1] == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("since", "limit", "message"),
+    [
+        (timedelta(0), 1, "since: a time ago is more than 0"),
+        (datetime(2026, 1, 1), 1, "since: .* has no time zone"),  # noqa: DTZ001 - what is refused
+        (timedelta(hours=1), 0, "limit: the limit is a number of commits above 0, not 0"),
+    ],
+)
+async def test_a_bad_beginning_or_limit_is_refused(since: datetime | timedelta, limit: int, message: str) -> None:
+    async with local_pool(MODEL) as pool:
+        with pytest.raises(InvalidCommand, match=message):
+            await pool.client.trace("o-7", since, limit=limit)
+
+
+async def test_all_of_time_is_a_beginning() -> None:
+    async with local_pool(MODEL) as pool:
+        await pool.client.using(correlation_id="o-7").actor(Stock, "s").reserve()
+        assert len((await pool.client.trace("o-7", timedelta.max)).steps) == 1
+
+
+# ------------------------------------------------------------------------------------------------ made commits
+
+
+def stored(
+    version: int,
+    command_id: str,
+    cause: str = "",
+    *,
+    type_: str = "Placed",
+    of: str = "o-7",
+    sends: Sequence[Send] = (),
+    inboxseq: str = "",
+) -> Event:
+    """An event as it is stored."""
+    made = new_event(
+        version=version, source="/orders/order/o", type=type_, time=AT, data=b'{"n":1}', commandid=command_id,
+        correlationid=of, causationid=cause or command_id, inboxseq=inboxseq,
+    )  # fmt: skip
+    return replace(made, sends=encode_sends(sends)) if sends else made
+
+
+def commit(position: int, key: str, *events: Event) -> StoredCommit:
+    return StoredCommit(ActorId("order", key), Position(position), encode_commit(events))
+
+
+def tell(key: str, correlation_id: str = "o-7") -> Tell:
+    return Tell(kind="order", key=key, command="go", args=Raw(b"{}"), correlationid=correlation_id, causationid="c-1")
+
+
+def test_the_commands_of_one_commit_are_apart_and_their_tells_are_counted_over_the_commit() -> None:
+    first = commit(
+        4, "a",
+        stored(1, "x", of="other", sends=[tell("nobody", "other"), tell("nobody", "other")]),
+        stored(2, "c-1", sends=[tell("b"), tell("c")]),
+        stored(3, "c-2", sends=[tell("d")]),
+    )  # fmt: skip
+    told = [commit(5 + n, key, stored(1, f"tell:4.{2 + n}", "c-1", inboxseq="9")) for n, key in enumerate("bcd")]
+    assert lines(steps_of("o-7", [first, *told])) == [
+        "call order/a. done Placed@2",
+        "  tell order/b.go done Placed@1",
+        "  tell order/c.go done Placed@1",
+        "call order/a. done Placed@3",
+        "  tell order/d.go done Placed@1",
+    ]
+
+
+def test_a_tell_that_has_not_been_run_is_open() -> None:
+    [_, told] = steps_of("o-7", [commit(4, "a", stored(1, "c-1", sends=[tell("b")]))])
+    assert (told.outcome, told.actor_id.key, told.command_id) == ("open", "b", "tell:4.0")
+    assert (told.time, told.position, told.events) == (None, None, ())
+
+
+def test_a_step_whose_cause_was_not_read_begins_a_tree_of_its_own() -> None:
+    found = [commit(4, "a", stored(1, "tell:2.0", "c-0", inboxseq="9")), commit(5, "b", stored(1, "ask-1", "c-0"))]
+    assert lines(steps_of("o-7", found)) == ["tell order/a. done Placed@1", "ask order/b. done Placed@1"]
+
+
+def test_tasks_and_schedules_are_steps_and_what_comes_of_them_is_below() -> None:
+    task = StartTask(id="t-1", task="charge", then="paid")
+    schedule = SetSchedule(name="expiry", id="s-1", at=AT, kind="order", key="a", command="expire")
+    sends: list[Send] = [task, schedule, CancelTask(id="t-0"), CancelSchedule(name="old")]
+    found = [
+        commit(4, "a", stored(1, "c-1", sends=sends)),
+        commit(5, "a", stored(2, task.result_id, "c-1", inboxseq="9")),
+        commit(6, "a", stored(3, schedule.firing_id, "c-1", inboxseq="10", type_=HANDLED_EVENT)),
+    ]
+    assert lines(steps_of("o-7", found)) == [
+        "call order/a. done Placed@1",
+        "  task order/a.charge sent",
+        "    result order/a. done Placed@2",
+        "  schedule order/a.expiry sent",
+        "    tick order/a.expire done",
+        "  cancelled task order/a.t-0 sent",
+        "  cancelled schedule order/a.old sent",
+    ]
+
+
+def test_ticks_of_a_schedule_that_goes_on_stand_beside_each_other() -> None:
+    def schedule(tick: int) -> SetSchedule:
+        return SetSchedule(name="beat", id="s", at=AT + timedelta(seconds=tick), kind="order", key="a", command="beat")
+
+    commits = [commit(1, "a", stored(1, "c-1", sends=[schedule(0)]))]
+    commits += [
+        commit(
+            2 + n, "a", stored(2 + n, schedule(n).firing_id, "c-1", inboxseq="9", sends=[schedule(n + 1), tell("b")])
+        )
+        for n in range(3_000)
+    ]
+    steps = steps_of("o-7", commits)
+    assert lines(steps[:4]) == [
+        "call order/a. done Placed@1",
+        "  schedule order/a.beat sent",
+        "    tick order/a.beat done Placed@2",
+        "      tell order/b.go open",
+    ]
+    assert {(one.how, one.depth) for one in steps[2:]} == {("tick", 2), ("tell", 3)}
+    assert len(steps) == 2 + 2 * 3_000
+
+
+def test_a_chain_of_tells_is_as_deep_as_it_is() -> None:
+    commits = [commit(1, "a", stored(1, "c-1", sends=[tell("a")]))]
+    commits += [
+        commit(1 + n, "a", stored(1 + n, f"tell:{n}.0", f"tell:{n - 1}.0", inboxseq="9", sends=[tell("a")]))
+        for n in range(1, 3_000)
+    ]
+    steps = steps_of("o-7", commits)
+    assert [one.depth for one in steps] == list(range(3_001))
+
+
+def test_a_command_that_ended_a_worker_is_lost_and_then_what_it_came_to() -> None:
+    lost = stored(1, "c-1", type_=WORKER_LOST_EVENT)
+    assert lines(steps_of("o-7", [commit(4, "a", lost), commit(5, "a", stored(2, "c-1"))])) == [
+        "call order/a. lost",
+        "call order/a. done Placed@2",
+    ]
+
+
+def test_commands_that_name_each_other_as_their_cause_are_each_there_once() -> None:
+    found = [commit(4, "a", stored(1, "x", "y")), commit(5, "b", stored(1, "y", "x"))]
+    assert sorted(one.command_id for one in steps_of("o-7", found)) == ["x", "y"]
+
+
+def test_an_id_in_quotes_is_found() -> None:
+    found = [commit(4, "a", stored(1, "c-1", of='"o" \\ ä'))]
+    assert len(steps_of('"o" \\ ä', found)) == 1
+
+
+def test_a_step_is_plain_values() -> None:
+    [step] = steps_of("o-7", [commit(4, "a", stored(1, "c-1"))])
+    assert step.as_dict() == {
+        "depth": 0, "how": "call", "actor": {"kind": "order", "key": "a"}, "name": "", "command_id": "c-1",
+        "causation_id": "c-1", "outcome": "done", "error": "", "time": AT, "position": 4,
+        "events": [{"type": "Placed", "version": 1, "data": {"n": 1}}],
+    }  # fmt: skip
