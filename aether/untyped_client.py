@@ -10,7 +10,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from secrets import token_urlsafe
 from typing import Any, TypeVar
@@ -109,6 +109,11 @@ class UntypedClient:
     def trouble(self) -> str:
         """Why there is no connection to the server now; "" when there is one."""
         return self._node.trouble
+
+    @property
+    def now(self) -> datetime:
+        """The time by the client's clock, in UTC."""
+        return datetime.fromtimestamp(self._node.clock.wall_s(), UTC)
 
     @property
     def shards(self) -> int:

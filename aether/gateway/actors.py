@@ -18,6 +18,7 @@ from aether.gateway.access import Role
 from aether.gateway.config import GatewayConfig
 from aether.gateway.requests import Options, Wishes, arguments_of, query_of, read_body, wishes_of
 from aether.gateway.routes import Exchange, Handler, Route, not_found
+from aether.gateway.times import read_time, version_at
 from aether.ids import ActorId
 from aether.model.definition import DeclaredCommand, JsonSchema
 from aether.model.model import Model
@@ -133,7 +134,10 @@ class ActorRoutes:
             raise (nothing_stored(late) if declared.query else late) from None
         value = bytes(answer.value)
         content = b'{"value":%b,"version":%d,"position":%d}' % (value, answer.version, answer.position)
-        await exchange.answer(content)
+        if wishes.deadline_s:
+            await exchange.answer(content, Preference_Applied=f"wait={wishes.deadline_s:.0f}")
+        else:
+            await exchange.answer(content)
 
     def _query_arguments(self, kind: str, name: str, given: list[tuple[str, str]]) -> bytes:
         """The arguments of a query string, read by the query's schema: an array may be several fields of one name."""
@@ -165,9 +169,12 @@ class ActorRoutes:
 
     async def _state(self, actor_id: ActorId, exchange: Exchange) -> None:
         options = Options(exchange.scope, frozenset({"version", "time"}))
-        if options.text("time") is not None:
-            raise InvalidCommand("states of a time are not supported yet; there are those of a version", path="time")
         version = options.number("version", None, 0, VERSION_MAX)
+        time = options.text("time")
+        if time is not None:
+            if version is not None:
+                raise InvalidCommand("a state is that of a version or that of a time", path="time")
+            version = await self._version_at(actor_id, time, exchange)
         answer = await self._client.state_answer(actor_id, version, deadline_s=self._patience_s(exchange))
         state = bytes(answer.value)
         etag = f'"{_version_of(state).version}"'
@@ -176,6 +183,10 @@ class ActorRoutes:
         else:
             body = b'%b,"position":%d}' % (state.rstrip().removesuffix(b"}"), answer.position)
             await exchange.answer(body, cache="no-cache", ETag=etag)
+
+    async def _version_at(self, actor_id: ActorId, time: str, exchange: Exchange) -> int:
+        wanted = read_time(time, self._client.now)
+        return await version_at(wanted, self._client.history(actor_id, deadline_s=self._patience_s(exchange)))
 
     async def _history(self, actor_id: ActorId, exchange: Exchange) -> None:
         options = Options(exchange.scope, frozenset({"after", "limit"}))

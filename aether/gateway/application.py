@@ -4,14 +4,16 @@ One gateway belongs to one event loop. It asks a client and holds nothing but wh
 request is one `Route`, found from the path alone.
 """
 
+import asyncio
 import logging
+import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -30,6 +32,7 @@ from aether.gateway.feed import EventFeed
 from aether.gateway.health import Health
 from aether.gateway.metrics import Metrics
 from aether.gateway.problems import MEDIA_TYPE, HttpProblem, document, http_problem
+from aether.gateway.rates import Rates, address_of_caller
 from aether.gateway.requests import Disconnected, headers_of, segments_of
 from aether.gateway.routes import Exchange, Handler, Route, not_found
 from aether.gateway.traced import traced_app
@@ -64,6 +67,7 @@ class Gateway:
         self._open: _Open | None = None
         self._closing = AsyncExitStack()
         self._calls = 0
+        self._rates = Rates(config.rate_per_s, config.rate_burst, config.rate_callers_max)
         self._draining = False
         self._app: ASGIApp = self._serve
         if config.cors_origins:
@@ -181,16 +185,19 @@ class Gateway:
         if self._open is None:
             raise HttpProblem(503, NOT_OPEN, code="unavailable", headers={"Retry-After": "1"})
         route = self._open.route(scope, segments)
-        handler = route.handlers.get(scope["method"]) or (scope["method"] == "HEAD" and route.handlers.get("GET"))
-        if not handler:
-            allowed = ", ".join(sorted({*route.handlers, *(["HEAD"] if "GET" in route.handlers else [])}))
-            raise HttpProblem(405, f"this takes {allowed}", headers={"Allow": allowed})
-        caller = ""
-        if handler.role is not None:
-            request = Request(scope, receive)
-            kind, key = route.kind or "", route.key or ""
-            caller = await self._access.caller(request, handler.role, kind, key, route.command)
+        method = scope["method"]
+        handler = route.handlers.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            allowed = _allowed(route)
+            if method != "OPTIONS":
+                raise HttpProblem(405, f"this takes {allowed}", headers={"Allow": allowed})
+            await Response(status_code=204, headers={"Allow": allowed})(scope, receive, send)
+            return
+        caller = await self._caller(handler, route, Request(scope, receive))
         exchange = Exchange(scope, receive, send, headers, caller)
+        if handler.streams and method == "HEAD":  # which would have no end
+            await exchange.answer(b"", "text/event-stream")
+            return
         if handler.streams:
             await handler.respond(exchange)
             return
@@ -201,6 +208,32 @@ class Gateway:
             await handler.respond(exchange)
         finally:
             self._calls -= 1
+
+    async def _caller(self, handler: Handler, route: Route, request: Request) -> str:
+        """Who sends the request. A problem when the caller may not, or has sent too many."""
+        address = address_of_caller(request.scope) if self._rates.limited else ""
+        if handler.role is None:
+            if not handler.unlimited:
+                self._take_request(f"pages {address}")
+            return ""
+        try:
+            kind, key = route.kind or "", route.key or ""
+            caller = await self._access.caller(request, handler.role, kind, key, route.command)
+        except HttpProblem:
+            self._take_request(f"refused {address}")  # who guesses tokens is slowed down, and no caller beside it
+            raise
+        self._take_request(f"token {caller}" if caller else f"address {address}")
+        return caller
+
+    def _take_request(self, caller: str) -> None:
+        """A problem when this caller has sent too many."""
+        if not self._rates.limited:
+            return
+        wait_s = self._rates.wait_s(caller, asyncio.get_running_loop().time())
+        if wait_s:
+            text = f"this caller may send {self._config.rate_per_s:g} requests per second; nothing was done"
+            headers = {"Retry-After": str(max(1, math.ceil(wait_s)))}
+            raise HttpProblem(429, text, headers=headers, limit="rate_per_s")
 
     def _check_place(self, method: str, headers: Mapping[bytes, bytes]) -> None:
         """Refuse names that this gateway has not, and commands that another site's page sends."""
@@ -242,6 +275,8 @@ class _Open:
     def route(self, scope: Scope, segments: tuple[str, ...]) -> Route:
         """Where a path leads. A problem, or an error of Aether's, when it leads nowhere."""
         match segments:
+            case ("",):
+                return _for_everybody(_show_dashboard)
             case ("actors", *below):
                 return self._actors.route(tuple(below))
             case ("events",):
@@ -249,9 +284,9 @@ class _Open:
             case ("ui", *below):
                 return self._dashboard.route(tuple(below))
             case ("healthz",):
-                return _for_everybody(self._health.answer_health)
+                return _for_everybody(self._health.answer_health, unlimited=True)
             case ("readyz",):
-                return _for_everybody(partial(self._health.answer_readiness, self._draining))
+                return _for_everybody(partial(self._health.answer_readiness, self._draining), unlimited=True)
             case ("metrics",):
                 return Route({"GET": Handler(self._metrics.answer, Role.READ)})
             case ("docs",):
@@ -263,8 +298,19 @@ class _Open:
         raise not_found()
 
 
-def _for_everybody(respond: Callable[[Exchange], Awaitable[None]]) -> Route:
-    return Route({"GET": Handler(respond, None)})
+def _for_everybody(respond: Callable[[Exchange], Awaitable[None]], *, unlimited: bool = False) -> Route:
+    return Route({"GET": Handler(respond, None, unlimited=unlimited)})
+
+
+def _allowed(route: Route) -> str:
+    """The methods of a path, for `Allow`."""
+    return ", ".join(sorted({*route.handlers, "OPTIONS", *(["HEAD"] if "GET" in route.handlers else [])}))
+
+
+async def _show_dashboard(exchange: Exchange) -> None:
+    """Send a browser to the dashboard."""
+    root = quote(exchange.scope.get("root_path", "").rstrip("/"))
+    await exchange.answer(b"", "text/plain", status=307, Location=f"{root}/ui/")
 
 
 class _CutOff(Exception):

@@ -4,6 +4,7 @@ Each number is also read from the environment: `AETHER_HTTP_` and its name, for 
 `aether run --http` start.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar, get_type_hints
@@ -21,6 +22,8 @@ class GatewayConfig:
 
     - `body_bytes_max`: of one request's body. `body_timeout_s`: how long a body may take to arrive.
     - `calls_max`: requests that are worked on at once, without event streams. `streams_max`: event streams at once.
+    - `rate_per_s`, `rate_burst`: requests per second of one caller, and at once. More is 429. A caller is the bearer of
+      a token, else an address. No limit by default. `rate_callers_max`: so many callers are remembered.
     - `deadline_s`: how long a call may take when its request does not say with `Prefer: wait`.
     - `page_max`: the most events or keys of one answer. `page_default`: how many when the request says nothing.
     - `window_commits_max`, `window_bytes_max`: what is kept of the stream of events for all streams together. A stream
@@ -34,6 +37,9 @@ class GatewayConfig:
     body_timeout_s: float = 10.0
     calls_max: int = 1_024
     streams_max: int = 1_000
+    rate_per_s: float = math.inf
+    rate_burst: int = 100
+    rate_callers_max: int = 10_000
     deadline_s: float = 10.0
     page_default: int = 1_000
     page_max: int = 100_000
@@ -92,5 +98,5 @@ def from_variables(kind: type[C], variables: Mapping[str, str], **given: Any) ->
 def _above_zero(config: GatewayConfig | ServerConfig) -> None:
     for one in fields(config):
         value = getattr(config, one.name)
-        if isinstance(value, int | float) and value <= 0:
+        if isinstance(value, int | float) and not value > 0:
             raise ConfigError(f"{one.name} must be above 0, not {value}", setting=one.name)

@@ -180,7 +180,7 @@ class _Whole:
         return {
             "operationId": f"{kind}_state",
             **_words(actor["description"], f"The state of one {kind}."),
-            "parameters": [_KEY, _number("version", "The state after so many events; now by default.", 0),
+            "parameters": [_KEY, _number("version", "The state after so many events; now by default.", 0), _TIME,
                            _header("If-None-Match", "The `ETag` that is known.")],
             "responses": {
                 "200": {**_json_response("The state.", found), "headers": tag},
@@ -347,5 +347,12 @@ _IDEMPOTENCY_KEY = _header(
     "The command's id: the same request with the same key has one effect and one answer.",
     {"type": "string", "minLength": 1, "maxLength": COMMAND_ID_CHARS_MAX},
 )
+_TIME = {
+    "name": "time",
+    "in": "query",
+    "required": False,
+    "description": "The state as of a time that has passed, with its zone; not with `version`.",
+    "schema": {"type": "string", "format": "date-time"},
+}
 _TRACEPARENT = _header("traceparent", "The trace that the command belongs to (W3C Trace Context).")
 _LIMIT = _number("limit", "At most so many.", 1)

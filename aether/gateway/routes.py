@@ -42,11 +42,15 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """What answers. `role` None: every caller may ask. `streams`: it goes on and has a bound of its own."""
+    """What answers.
+
+    `role` None: every caller may ask. `streams`: it goes on and has a bound of its own. `unlimited`: however often.
+    """
 
     respond: Callable[[Exchange], Awaitable[None]]
     role: Role | None
     streams: bool = False
+    unlimited: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """A pool of several workers in this process and in memory, with a `Client`: code that takes a client needs no server.
 
 Commands go to the worker that has the actor's shard, as in a real pool; a worker can be made to crash, and another one
-takes its place. What the workers of a real pool have to agree on, leases and heartbeats, is left out: here one object
-knows who serves what.
+takes its place. What the workers of a real pool have to agree on, leases and heartbeats, is left out: here the ring
+says once who serves what.
 """
 
+import itertools
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,6 +13,8 @@ from datetime import datetime
 
 from aether.client import Client
 from aether.config import CallConfig, RuntimeConfig
+from aether.core.cluster.membership import LeaseRow, MemberRow, encode_lease, encode_member
+from aether.core.cluster.ring import assignment, owners
 from aether.core.cluster.status import SERVING, Status, encode_status
 from aether.core.metrics.worker_metrics import WorkerMetrics, encode_metrics
 from aether.ids import ActorId
@@ -19,7 +22,7 @@ from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
 from aether.model.model import Model
 from aether.model.proxy import ActorRef
-from aether.names import shard_of
+from aether.names import lease_key, member_name, member_row_key, shard_of
 from aether.ports import Subscription
 from aether.runtime.runtime import Runtime
 from aether.testing.clock import PoolClock
@@ -27,6 +30,8 @@ from aether.testing.local import checked_config
 from aether.untyped_client import UntypedClient
 
 SHARDS = 32
+
+NODE = "local"
 
 
 class LocalWorker:
@@ -36,7 +41,10 @@ class LocalWorker:
         self.slot = slot
         self._connection = InMemoryConnection(pool.server, pool.namespace, shards=SHARDS)
         self._model = pool.model
-        self._shards = range(slot, SHARDS, pool.size)
+        self.name = member_name(NODE, slot)
+        self._shards = pool.assigned[self.name]
+        self._space = pool.server.space(pool.namespace, SHARDS)
+        self._incarnation = str(next(pool.incarnations))
         connection = self._connection
         self.runtime = Runtime(
             connection,
@@ -58,12 +66,14 @@ class LocalWorker:
             await transport.answer_status(self._status),
             await transport.answer_metrics(self._metrics),
         ]
+        self._write_rows()
         transport.announce(self._shards)
 
     async def stop(self) -> None:
         """Drain."""
         for subscription in self._subscriptions:
             await subscription.stop()
+        self._space.put(member_row_key(self.name), None)
         await self.runtime.stop()
         self._connection.close()
 
@@ -74,14 +84,22 @@ class LocalWorker:
         self._connection.close()
         await self.runtime.abort()
 
+    def _write_rows(self) -> None:
+        """Write into the table what the workers of a real pool do, for those who look at it; nothing here reads it."""
+        row = MemberRow(node=NODE, slot=self.slot, incarnation=self._incarnation, about={"model": self._model.name})
+        session = self._space.put(member_row_key(self.name), encode_member(row))
+        lease = encode_lease(LeaseRow(holder=self.name, session=session, incarnation=self._incarnation))
+        for shard in self._shards:
+            self._space.put(lease_key(shard), lease)
+
     def _status(self) -> bytes:
         return encode_status(
-            Status(member=f"local-{self.slot}", incarnation="", state=SERVING, why="", shards=len(self._shards),
+            Status(member=self.name, incarnation=self._incarnation, state=SERVING, why="", shards=len(self._shards),
                    model_version=self._model.fingerprint)
         )  # fmt: skip
 
     def _metrics(self) -> bytes:
-        return encode_metrics(WorkerMetrics(f"local-{self.slot}", "", self.runtime.readings()))
+        return encode_metrics(WorkerMetrics(self.name, self._incarnation, self.runtime.readings()))
 
     def __repr__(self) -> str:
         return f"<local worker {self.slot}>"
@@ -97,6 +115,9 @@ class LocalPool:
         self.config = config
         self.clock = clock
         self.server = InMemoryServer(clock=clock)
+        self.assigned = assignment([member_name(NODE, slot) for slot in range(size)], SHARDS)
+        self.incarnations = itertools.count(1)
+        self._owners = owners(self.assigned)
         self._workers: list[LocalWorker] = []
         self._untyped: UntypedClient | None = None
         self.client: Client
@@ -109,7 +130,8 @@ class LocalPool:
     def worker_of(self, kind: ActorRef, key: str) -> LocalWorker:
         """The worker that serves an actor. Raises `UnknownActor`."""
         actor_id = ActorId(self.model.actor_type(kind).kind, key)
-        return self._workers[shard_of(actor_id, SHARDS) % self.size]
+        owner = self._owners[shard_of(actor_id, SHARDS)]
+        return next(worker for worker in self._workers if worker.name == owner)
 
     async def crash(self, worker: LocalWorker | int | None = None) -> LocalWorker:
         """End a worker (one of them, if None) in the middle of whatever it does, and put another in its place.

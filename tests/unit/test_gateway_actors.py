@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from urllib.parse import quote
 
 import pytest
@@ -37,7 +38,7 @@ async def test_a_query_takes_its_arguments_from_the_query_string(one: Served) ->
 
 async def test_a_command_is_not_sent_by_get(one: Served) -> None:
     refused = await one.http.get("/actors/account/alice/deposit?amount=1")
-    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "OPTIONS, POST")
     assert refused.json()["code"] == "method_not_allowed"
     assert (await one.http.get("/actors/account/alice")).json()["version"] == 0
 
@@ -89,7 +90,7 @@ async def test_what_the_model_has_not_is_404(one: Served) -> None:
     assert (unknown.status_code, unknown.json()["code"], unknown.json()["kind"]) == (404, "unknown_actor", "nobody")
     unknown = await one.http.post("/actors/account/a/rob", json={})
     assert (unknown.status_code, unknown.json()["code"], unknown.json()["command"]) == (404, "unknown_command", "rob")
-    for path in ("/", "/actors", "/actors/account/a/deposit/more", "/nothing", "/actors/account/a/aether.state"):
+    for path in ("/actors", "/actors/account/a/deposit/more", "/nothing", "/actors/account/a/aether.state"):
         assert (await one.http.get(path)).status_code == 404, path
 
 
@@ -244,3 +245,70 @@ async def test_a_command_that_nobody_waits_for_is_stored_and_carried_out_once(on
     assert (refused.status_code, refused.json()["path"]) == (422, "amount")
     asked = await one.http.post("/actors/account/alice/statement", headers={"Prefer": "respond-async"})
     assert (asked.status_code, asked.json()["value"]) == (200, 7), "a query is answered"
+
+
+async def test_a_state_as_of_a_time_is_that_before_the_first_later_event(one: Served) -> None:
+    start = one.pool.clock.now()
+    await one.http.post("/actors/account/alice/deposit", json={"amount": 10})
+    await one.pool.clock.advance(minutes=5)
+    await one.http.post("/actors/account/alice/deposit", json={"amount": 5})
+    await one.pool.clock.advance(minutes=5)
+
+    async def at(**ago: int) -> tuple[int, int]:
+        time = (one.pool.clock.now() - timedelta(**ago)).isoformat()
+        found = await one.http.get("/actors/account/alice", params={"time": time})
+        assert found.headers["etag"] == f'"{found.json()["version"]}"'
+        return found.json()["version"], found.json()["state"]["balance"]
+
+    assert start < one.pool.clock.now()
+    assert await at(minutes=11) == (0, 0)
+    assert await at(minutes=7) == (1, 10)
+    assert await at(minutes=1) == (2, 15)
+    never = await one.http.get("/actors/account/nobody?time=2020-01-01T00:00:00Z")
+    assert never.json()["version"] == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("time=yesterday", "a time is like 2026-11-28T17:00:00Z, not 'yesterday'"),
+        ("time=2020-01-01T00:00:00", "needs a zone"),
+        ("time=2020-01-01T00:00:00+01:00", "a + is written %2B"),
+        ("time=9999-01-01T00:00:00Z", "in the future"),
+        ("time=2020-01-01T00:00:00Z&version=1", "a state is that of a version or that of a time"),
+        ("time=" + "1" * 5000, "a time is like"),
+        ("time=", "a time is like"),
+    ],
+)
+async def test_a_time_that_cannot_be_is_refused_with_the_reason(one: Served, query: str, said: str) -> None:
+    refused = await one.http.get(f"/actors/account/alice?{query}")
+    assert (refused.status_code, refused.json()["path"]) == (422, "time")
+    assert said in refused.json()["detail"]
+
+
+async def test_options_and_head_end_and_say_what_a_path_takes(one: Served) -> None:
+    for path, allowed in [
+        ("/actors/account/a/deposit", "OPTIONS, POST"),
+        ("/actors/account/a/statement", "GET, HEAD, OPTIONS, POST"),
+        ("/events", "GET, HEAD, OPTIONS"),
+    ]:
+        answer = await one.http.options(path)
+        assert (answer.status_code, answer.headers["allow"], answer.content) == (204, allowed, b""), path
+    await one.http.post("/actors/account/a/deposit", json={"amount": 10})
+    for path in ("/actors/account/a", "/actors/account/a/statement", "/actors/account/a/history", "/events", "/ui/"):
+        answer = await one.http.head(path)
+        assert (answer.status_code, answer.content) == (200, b""), path
+    assert (await one.http.head("/actors/account/a")).headers["etag"] == '"1"'
+    assert (await one.http.options("/nothing")).status_code == 404
+
+
+async def test_a_browser_at_the_root_is_sent_to_the_dashboard(one: Served) -> None:
+    sent = await one.http.get("/")
+    assert (sent.status_code, sent.headers["location"]) == (307, "/ui/")
+    assert (await one.http.get("/", follow_redirects=True)).status_code == 200
+
+
+async def test_a_wait_that_is_kept_is_said(one: Served) -> None:
+    waited = await one.http.get("/actors/account/a/statement", headers={"Prefer": "wait=7"})
+    assert waited.headers["preference-applied"] == "wait=7"
+    assert "preference-applied" not in (await one.http.get("/actors/account/a/statement")).headers

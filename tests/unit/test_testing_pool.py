@@ -12,6 +12,7 @@ import pytest
 import aether
 from aether import Actor, Model, Rejected, command, event
 from aether.config import CallConfig
+from aether.core.cluster.overview import ShardState
 from aether.testing import PoolClock, local_pool
 from tests.support.actors import GATES, Account, Deposited, Waiter, Withdrawn, model
 from tests.support.nodes import until
@@ -267,3 +268,17 @@ async def test_what_the_workers_have_measured_is_there_for_a_client() -> None:
         assert sums.value("aether_commits_total") == 6
         await pool.crash(pool.worker_of(Account, "a0"))
         assert (await pool.client.metrics()).sum().value("aether_active_actors", "account") < 6
+
+
+async def test_an_overview_shows_its_workers_and_that_each_shard_has_one() -> None:
+    async with local_pool(model, workers=3) as pool:
+        await pool.crash(1)
+        seen = await pool.client.untyped.overview()
+        assert [(one["node"], one["slot"], one["state"]) for one in seen.members] == [
+            ("local", 0, "serving"),
+            ("local", 1, "serving"),
+            ("local", 2, "serving"),
+        ]
+        assert sum(one["shards"] for one in seen.members) == len(seen.shards) == 32
+        assert {one.state for one in seen.shards} == {ShardState.HELD}
+        assert (await pool.client.metrics()).missing == ()
