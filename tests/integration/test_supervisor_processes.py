@@ -137,7 +137,7 @@ def misconfigured(spec: WorkerSpec) -> int:
 def report(what: str, spec: WorkerSpec, forked: dict[str, int] | None = None) -> None:
     said = {"what": what, "forked": forked, "slot": spec.slot, "slots": spec.slots, "pid": os.getpid(),
             "parent": os.getppid(), "incarnation": spec.incarnation, "replaces": spec.replaces, "claim": spec.claim,
-            "code": CODE.read_text()}  # fmt: skip
+            "code": CODE.read_text(), "lock": lock_of(os.getpid())}  # fmt: skip
     os.write(1, json.dumps(said).encode() + b"\n")
 
 
@@ -491,13 +491,13 @@ def test_workers_hold_the_nodes_lock_over_a_reload_and_no_other_child_has_it(poo
     running = pool("serve", with_server=True)
     server_pid, _ = running.next("supervising")["server"]
     old = running.next("ready")
-    assert lock_of(old["pid"]) == lock_of(running.process.pid) != None  # noqa: E711 - one lock, in both
+    assert old["lock"] == lock_of(running.process.pid) != None  # noqa: E711 - one lock, in both
     running.signal(signal.SIGHUP)
     running.next("supervising")
     for _ in range(2):
         fresh = running.next("ready")
         assert fresh["claim"] == old["claim"] != ""
-        assert lock_of(fresh["pid"]) == lock_of(running.process.pid) != None  # noqa: E711 - one lock, in both
+        assert fresh["lock"] == lock_of(running.process.pid) != None  # noqa: E711 - one lock, in both
     assert pool("serve").exit_code() == 4
     assert lock_of(server_pid) is None
     assert "mine.lock" not in (tmp_path / "check-files").read_text()

@@ -15,11 +15,12 @@ from aether.core.cluster.session import MemberSession
 from tests.support.cluster_sim import CONFIG, SHARDS, Simulation, Violation, churn, play
 
 STEPS = 25
+SEEDS = range(settings().max_examples // 2)
 ABLATION_SEEDS = range(400)
 
 
 def test_no_shard_is_answered_by_two_members_and_all_settles_when_faults_heal() -> None:
-    for seed in range(settings().max_examples):
+    for seed in SEEDS:
         play(Simulation(seed), STEPS)
 
 
@@ -33,7 +34,7 @@ def test_without_faults_every_shard_is_soon_held() -> None:
 
 
 def test_members_that_withdraw_at_any_moment_serve_again_when_their_rows_are_renewed() -> None:
-    for seed in range(settings().max_examples):
+    for seed in SEEDS:
         play(Simulation(seed, withdrawing=0.3), STEPS)
 
 
@@ -59,10 +60,13 @@ def test_a_member_that_withdraws_closes_its_shards_and_keeps_them() -> None:
 
 
 def finds_two_owners(
-    make: Callable[[MemberSession, ClusterConfig], Ownership], config: ClusterConfig = CONFIG, drift: float = 0.0
+    make: Callable[[MemberSession, ClusterConfig], Ownership],
+    config: ClusterConfig = CONFIG,
+    drift: float = 0.0,
+    seeds: range = ABLATION_SEEDS,
 ) -> bool:
     """Whether some seed shows two members that answer for one shard at once."""
-    for seed in ABLATION_SEEDS:
+    for seed in seeds:
         try:
             play(Simulation(seed, make=make, config=config, drift=drift), STEPS)
         except Violation as violation:
@@ -76,7 +80,8 @@ def test_a_member_that_was_not_seen_yet_must_not_count_as_gone(monkeypatch: pyte
         return self.observation(holder.member).session != holder.session
 
     monkeypatch.setattr(Membership, "over", unseen_is_over)
-    assert finds_two_owners(lambda own, config: Ownership(own, SHARDS, config))
+    seldom = range(170, 400)  # the first 170 seeds do not show it
+    assert finds_two_owners(lambda own, config: Ownership(own, SHARDS, config), seeds=seldom)
 
 
 def test_a_lease_of_an_earlier_session_must_be_claimed_anew() -> None:
@@ -111,7 +116,7 @@ KNOWN_SEEDS = (279, 334)
 
 def test_members_that_come_and_leave_quickly_never_answer_for_one_shard_at_once() -> None:
     config = ClusterConfig(ttl_s=5, moves_in_flight_max=SHARDS, gather_s=0, regather_s=0)
-    for seed in (*KNOWN_SEEDS, *range(settings().max_examples // 2)):
+    for seed in (*KNOWN_SEEDS, *SEEDS):
         churn(Simulation(seed, unknown=0.35, lost=0.05, slow=0.3, config=config), 40)
 
 
@@ -120,7 +125,7 @@ DRIFT_MAX = 0.1
 
 
 def test_clocks_that_run_at_other_rates_change_nothing() -> None:
-    for seed in range(settings().max_examples):
+    for seed in SEEDS:
         play(Simulation(seed, drift=DRIFT_MAX), STEPS)
 
 
