@@ -1,7 +1,7 @@
 """Finds the commits of a correlation id. There is no index of them: the stream is read from a time on, and searched.
 
-The server sends every commit of that time, and what does not have the id is dropped unread: about 150,000 commits per
-second on one core. That is why a search has a beginning and a limit.
+The server sends every commit of that time, and what does not have the id is dropped undecoded: 800,000 commits take six
+seconds on two cores, server included. That is why a search has a beginning and a limit.
 """
 
 from collections.abc import Callable
@@ -45,8 +45,8 @@ async def find_trace(
     """
     if limit < 1:
         raise InvalidCommand(f"the limit is a number of commits above 0, not {limit}", path="limit")
-    after = first = await patience.ask(lambda: store.position_before(begins))
-    end = await patience.ask(store.last_position)
+    first, end = await patience.ask(lambda: store.positions_since(begins))
+    after = first
     until, mark = Position(min(end, first + limit)), mark_of(correlation_id)
     found: list[StoredCommit] = []
     batches = None

@@ -18,6 +18,7 @@ from aether.cli.pool_commands import drop_snapshots_command, ps_command, repair_
 from aether.cli.project import create_project, next_steps
 from aether.cli.run_command import dev_command, run_command
 from aether.cli.supervisor_commands import reload_command, stop_command
+from aether.cli.trace_command import trace_command
 from aether.system.environment import current_directory, is_compiled
 
 # Plain help: examples keep their line breaks, and a pipe gets text.
@@ -64,6 +65,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("history", help_texts.HISTORY, history_command),
     ("ls", help_texts.LS, ls_command),
     ("tail", help_texts.TAIL, tail_command),
+    ("trace", help_texts.TRACE, trace_command),
     ("ps", help_texts.PS, ps_command),
     ("top", help_texts.TOP, top_command),
     ("reload", help_texts.RELOAD, reload_command),

@@ -8,11 +8,13 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from aether.cli.target import Target
 from aether.core.cluster.overview import Overview
 from aether.core.metrics.pool_metrics import PoolMetrics
+from aether.correlation import Trace
 from aether.gateway.options import GatewayOptions
 from aether.ids import ActorId, Position
 from aether.model.definition import ActorType
@@ -64,6 +66,18 @@ class CliClient(Protocol):
         self, kind: str | None = None, key: str | None = None, *, deadline_s: float | None = None
     ) -> AsyncIterator[tuple[ActorId, Event, Position]]:
         """Every event as it is stored from now on, without end; at most so long until it begins."""
+        ...
+
+    async def trace(
+        self,
+        correlation_id: str,
+        since: datetime | timedelta,
+        *,
+        limit: int,
+        deadline_s: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Trace:
+        """What the commands of a correlation id did since then, found in at most so many commits."""
         ...
 
     async def drop_snapshots(self, kind: str, key: str | None = None, *, deadline_s: float | None = None) -> int:

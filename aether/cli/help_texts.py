@@ -125,6 +125,21 @@ It begins with what is stored from now on; aether history has what was before. N
 connection is lost and comes back. An interrupt ends it with exit code 0.
 """
 
+TRACE = """Print what the commands of one correlation id did, across actors: a tree, one step a line.
+
+Commands with their events, the tells, tasks and schedules that they sent, and what came of those. Lines of text on a
+terminal, else one JSON object a line.
+
+\b
+  aether trace order-7
+  aether trace order-7 --since 2h
+  aether trace order-7 --since 2026-01-31T12:00:00Z --limit 50000
+  aether trace order-7 | jq .name
+
+There is no index of ids: the commits of all actors since then are read and searched, from the oldest on. So a trace of
+long ago needs a --since near to it.
+"""
+
 PS = """List the workers of a pool: a table on a terminal, else one JSON object per line.
 
 With --shards: who holds each shard, who should (the two differ while it moves), and the epoch of its lease.

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from random import Random
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from aether.cli.context import CliClient, CliContext, Difference, LoadedModel
 from aether.cli.target import Target
 from aether.core.backoff import Backoff
 from aether.core.cluster.overview import Overview
+from aether.correlation import Trace
 from aether.errors import DeadlineExceeded, Unavailable, UnknownActor, UnknownCommand, nothing_stored
 from aether.history_check import CheckedHistories, check_histories
 from aether.ids import ActorId
@@ -187,6 +189,18 @@ async def tail(
     async for actor_id, event, _position in reached.client.tail(kind, key, deadline_s=reached.left_s()):
         if not types or event.type in types:
             receive(actor_id, event)
+
+
+async def trace(
+    reached: Reached,
+    correlation_id: str,
+    since: datetime | timedelta,
+    limit: int,
+    progress: Callable[[int, int], None] | None,
+) -> Trace:
+    """What the commands of a correlation id did since then; `progress` hears how many commits of how many were read."""
+    left_s = reached.left_s()
+    return await reached.client.trace(correlation_id, since, limit=limit, deadline_s=left_s, progress=progress)
 
 
 async def drop_snapshots(reached: Reached, kind: str, key: str | None) -> int:

@@ -17,6 +17,11 @@ from aether.ports import START, Durability, StoredCommit
 STALE_READS_MAX = 4
 """How often a read of a replica that lags is taken up again before the leader is asked message by message."""
 
+EVERY_SUBJECT = ">"
+"""Reads all commits; what else an older stream holds is left out afterwards. With a filter the server counts, for each
+read, how many messages match it: 45 to 90 ms in a stream of 700,000 messages and 200,000 subjects, against 1 to 5 ms.
+"""
+
 STALE = Backoff(first_s=0.01, cap_s=0.1)
 
 
@@ -96,10 +101,10 @@ async def search_batches(
     What is left out costs a fifth of what is read. A replica that lags is not believed, as in `stream_batches`.
     """
     while after < until:
-        batch = await direct_batch(connection, names.stream, names.events_all, after + 1, having=having)
+        batch = await direct_batch(connection, names.stream, EVERY_SUBJECT, after + 1, having=having)
         messages, after = batch.messages, Position(max(after, batch.last))
         if not batch.more and after < until:
-            following = await leader_next(connection, names.stream, names.events_all, after + 1)
+            following = await leader_next(connection, names.stream, EVERY_SUBJECT, after + 1)
             if following is None:
                 after = until
             else:

@@ -23,6 +23,7 @@ from aether.jetstream.connection.headers import ERROR_WRONG_LAST_SEQUENCE, batch
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.pending_replies import NoReply, Reply
 from aether.jetstream.history_reader import (
+    EVERY_SUBJECT,
     batches,
     commits,
     durable,
@@ -208,7 +209,7 @@ class JetStreamEventStore:
     ) -> AsyncIterator[list[StoredCommit]]:
         """The commits of all actors, of one kind, or of one actor between two positions, some at a time."""
         if kind is None:
-            subjects = self._names.events_all
+            subjects = EVERY_SUBJECT
         elif key is None:
             subjects = self._names.events_of_kind_anywhere(kind)
         else:
@@ -221,10 +222,11 @@ class JetStreamEventStore:
         """The commits of all actors between two positions that hold these bytes, some at a time."""
         return search_batches(self._connection, self._names, after, until, having)
 
-    async def position_before(self, time: datetime) -> Position:
-        """The position before the first commit that the server stored at this time or later. Raises `Unavailable`."""
+    async def positions_since(self, time: datetime) -> tuple[Position, Position]:
+        """The position before the first commit stored at this time or later, and the last one, by the leader."""
         first = await leader_since(self._connection, self._names.stream, self._names.events_all, time)
-        return Position(first.sequence - 1) if first is not None else await self.last_position()
+        last = Position(await last_sequence(self._connection, self._names.stream))
+        return (Position(first.sequence - 1) if first is not None else last), last
 
     async def last_position(self) -> Position:
         """The position of the stream's last commit, by its leader, once it is durable. Raises `Unavailable`."""

@@ -149,13 +149,14 @@ class InMemoryEventStore:
         found = await self._link.call(Step.READ, lambda _: self._space.commits[after:until])
         yield until, [commit for commit in found if having in commit.payload]
 
-    async def position_before(self, time: datetime) -> Position:
-        """A position before which the events of all commits are older. Raises `Unavailable`."""
+    async def positions_since(self, time: datetime) -> tuple[Position, Position]:
+        """The position before the first commit of this time or later, by its events, and the last one."""
         commits = await self._link.call(Step.READ, lambda _: self._space.commits)
+        last = Position(len(commits))
         for commit in commits:
             if decode_commit(commit.payload, commit.actor_id, commit.position)[-1].time >= time:
-                return Position(commit.position - 1)
-        return Position(len(commits))
+                return Position(commit.position - 1), last
+        return last, last
 
     async def last_position(self) -> Position:
         """The position of the stream's last commit. Raises `Unavailable`."""

@@ -232,10 +232,10 @@ class StreamReading(Protocol):
         """
         ...
 
-    async def position_before(self, time: datetime) -> Position:
-        """A position before which all commits were stored before this time, as near to it as is known.
+    async def positions_since(self, time: datetime) -> tuple[Position, Position]:
+        """The position before the first commit that was stored at this time or later, and that of the last commit.
 
-        Raises `Unavailable`.
+        Whether these commits are on the disk is not asked. Raises `Unavailable`.
         """
         ...
 

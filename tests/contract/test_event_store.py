@@ -305,14 +305,15 @@ async def test_the_stream_is_searched_for_bytes(world: World) -> None:
     assert await search(b"c-599", START, last) == [stored[-1]]
 
 
-async def test_the_stream_has_a_position_before_a_time(world: World) -> None:
+async def test_the_stream_says_what_was_stored_since_a_time(world: World) -> None:
     node = await world.node()
     long_ago, far_ahead = instant(1_000_000_000), instant(4_000_000_000)
-    assert await node.stream.position_before(long_ago) == START
-    assert await node.stream.position_before(far_ahead) == START
-    last = await commit(node.store, ALICE, 1, START)
-    assert await node.stream.position_before(long_ago) == last.position - 1
-    assert await node.stream.position_before(far_ahead) == last.position
+    assert await node.stream.positions_since(long_ago) == (START, START)
+    assert await node.stream.positions_since(far_ahead) == (START, START)
+    first = await commit(node.store, ALICE, 1, START)
+    last = await commit(node.store, ALICE, 2, first.position)
+    assert await node.stream.positions_since(long_ago) == (first.position - 1, last.position)
+    assert await node.stream.positions_since(far_ahead) == (last.position, last.position)
 
 
 async def test_a_long_stream_is_read_whole(world: World) -> None:

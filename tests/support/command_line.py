@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from aether.cli.execute import execute
 from aether.cli.target import Target
 from aether.core.cluster.overview import Overview, ShardOverview, ShardState
 from aether.core.metrics.pool_metrics import PoolMetrics
+from aether.correlation import Trace
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position
 from aether.jetstream.stream_settings import Difference
@@ -106,6 +108,7 @@ class Pool:
     measured: list[PoolMetrics | BaseException] = field(default_factory=lambda: [PoolMetrics((), (), 3)])
     """One after the other; the last again and again."""
     deploying: bool = False
+    traced: Trace | None = None
     schemas: list[dict[str, Any]] = field(default_factory=list)
     """Of the workers that are asked one after the other; none: all have the same."""
 
@@ -168,6 +171,23 @@ class Pool:
             yield ActorId("account", "alice"), stored(version), Position(version)
         yield ActorId("account", "alice"), stored(4, "Withdrawn"), Position(4)
         raise self.error or KeyboardInterrupt
+
+    async def trace(
+        self,
+        correlation_id: str,
+        since: datetime | timedelta,
+        *,
+        limit: int,
+        deadline_s: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Trace:
+        assert deadline_s is not None
+        assert 0 < deadline_s <= 60
+        self.asked.append(("trace", correlation_id, since, limit, progress))
+        if self.error is not None:
+            raise self.error
+        assert self.traced is not None
+        return self.traced
 
     async def drop_snapshots(self, kind: str, key: str | None = None, *, deadline_s: float | None = None) -> int:
         assert deadline_s is not None

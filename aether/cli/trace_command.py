@@ -1,0 +1,123 @@
+"""`aether trace`: what the commands of a correlation id did, as lines for people or JSON for programs."""
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from aether.cli import options, pool, render
+from aether.cli.command_context import cli_context, find_pool
+from aether.cli.exits import one_line
+from aether.cli.target import Asked
+from aether.correlation import Trace, TraceStep
+from aether.correlation_search import TRACE_COMMITS_MAX
+from aether.errors import InvalidCommand
+from aether.ids import COMMAND_ID_CHARS_MAX
+
+_AGO = re.compile(r"([1-9]\d{0,8})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_NO_TIME = " " * len("2026-01-01 00:00:00.000")
+
+
+def trace_command(
+    context: typer.Context,
+    correlation_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The correlation id; without one, it is the id of the first command.")
+    ],
+    since: Annotated[
+        str,
+        typer.Option(
+            "--since", metavar="TIME", help="Read what was stored since then: 90s, 15m, 2h, 3d, or an RFC 3339 time."
+        ),
+    ] = "1h",
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, help="Read at most N commits, the oldest first.")
+    ] = TRACE_COMMITS_MAX,
+    json_lines: options.JsonLines = False,
+    timeout: options.Timeout = None,
+    nats: options.Nats = None,
+    namespace: options.Namespace = None,
+    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
+) -> None:
+    """Print what a correlation id led to."""
+    if not 0 < len(correlation_id) <= COMMAND_ID_CHARS_MAX:
+        raise InvalidCommand(f"a correlation id is 1-{COMMAND_ID_CHARS_MAX} characters", path="ID")
+    begins, cli = read_since(since), cli_context(context)
+    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    target, loaded = find_pool(context, asked, None)
+    progress = _progress() if cli.terminal and sys.stderr is not None and sys.stderr.isatty() else None
+    found = pool.in_pool(cli, target, loaded, lambda at: pool.trace(at, correlation_id, begins, limit, progress))
+    if cli.terminal and not json_lines:
+        for step in found.steps:
+            render.write_text(f"{line_of(step)}\n")
+    else:
+        for step in found.steps:
+            render.write_value(step.as_dict())
+    for remark in remarks_of(found, since, limit):
+        print(remark, file=sys.stderr)
+
+
+def read_since(text: str) -> datetime | timedelta:
+    """A time, or how long ago. Raises `InvalidCommand` with the path `--since`."""
+    ago = _AGO.fullmatch(text)
+    if ago is not None:
+        return timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    with suppress(ValueError):
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is not None:
+            return time
+    wanted = "it is 90s, 15m, 2h or 3d, for so long ago, or a time with its zone, like 2026-01-31T12:00:00Z"
+    raise InvalidCommand(f"{wanted}, not {text!r:.40}", path="--since")
+
+
+def line_of(step: TraceStep) -> str:
+    """A step as one line for people: when, how deep, what, and what came of it."""
+    time = _NO_TIME
+    if step.time is not None:
+        time = step.time.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")
+    name = f".{step.name}" if step.name else ""
+    result = _result(step)
+    line = one_line(f"{step.how} {step.actor_id}{name}{f': {result}' if result else ''}")
+    return f"{time}  {'  ' * step.depth}{line}"
+
+
+def _result(step: TraceStep) -> str:
+    match step.outcome:
+        case "done":
+            return ", ".join(f"{one.type} {one.version}" for one in step.events) or "no events"
+        case "open":
+            return "not run yet, as far as was read"
+        case "sent":
+            return ""
+        case _:
+            return f"{step.outcome}: {step.error}"
+
+
+def remarks_of(found: Trace, since: str, limit: int) -> Sequence[str]:
+    """What a reader must know of how it was found."""
+    remarks = []
+    read = found.until - found.after
+    if not found.steps:
+        remarks.append(f"nothing has this correlation id in the {read:,} commits since {since}; see --since")
+    if not found.complete:
+        remarks.append(f"the limit of {limit:,} commits was reached: later ones were not read; see --limit and --since")
+    return remarks
+
+
+def _progress() -> Callable[[int, int], None]:
+    """Draws on stderr how much of the reading is done, over and over in one line."""
+    shown = -1
+
+    def draw(done: int, of: int) -> None:
+        nonlocal shown
+        percent = 100 * done // of
+        if percent != shown:
+            shown = percent
+            end = "\r\033[K" if done >= of else ""
+            print(f"\rread {done:,} of {of:,} commits{end}", end="", file=sys.stderr, flush=True)
+
+    return draw
