@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from aether.client import Client, connect
     from aether.config import CallConfig, ConnectionConfig, RuntimeConfig, StorageConfig
     from aether.correlation import Trace, TracedEvent, TraceStep
+    from aether.dead_letters import DeadLetter
     from aether.errors import (
         ActorFailed,
         AetherError,
@@ -94,6 +95,7 @@ __all__ = [
     "ConfigError",
     "ConnectionConfig",
     "Context",
+    "DeadLetter",
     "DeadlineExceeded",
     "Decider",
     "Decision",
@@ -166,6 +168,7 @@ _WHERE = {
     "ConfigError": "aether.errors",
     "ConnectionConfig": "aether.config",
     "Context": "aether.model.definition",
+    "DeadLetter": "aether.dead_letters",
     "DeadlineExceeded": "aether.errors",
     "Decider": "aether.model.decider",
     "Decision": "aether.model.decider",

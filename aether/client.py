@@ -22,6 +22,7 @@ from aether.config import CallConfig, ConnectionConfig, from_environment
 from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.correlation import Trace
 from aether.correlation_search import TRACE_COMMITS_MAX, TRACE_SINCE
+from aether.dead_letters import DeadLetter
 from aether.errors import ClientUnusable, ConfigError, InvalidCommand, Unavailable, UnknownCommand
 from aether.history import EventStream, History
 from aether.ids import COMMAND_ID_CHARS_MAX, ActorId
@@ -164,6 +165,29 @@ class Client:
             raise UnknownCommand(text, kind=told.kind, command=told.name)
         actor_id, encoded = ActorId(told.kind, key), declared.encode_args(args, kwargs)
         return await self._untyped.tell(actor_id, told.name, encoded, **self._options)
+
+    def dead_letters(self, kind: ActorRef | None = None, deadline_s: float | None = None) -> AsyncIterator[DeadLetter]:
+        """The tells that failed too often, the oldest first: `async for letter in client.dead_letters(Account)`.
+
+        Of all kinds when none is given. Raises what `history` raises.
+        """
+        name = None if kind is None else self._model.actor_type(kind).kind
+        return self._untyped.dead_letters(name, deadline_s=deadline_s)
+
+    async def retry_dead_letter(self, id: int, *, by: str = "", deadline_s: float | None = None) -> Receipt:
+        """Tell the same actor the same again, once however many ask for it at a time; the dead letter is over then.
+
+        `by` says in the log who has done it. Raises `InvalidCommand` with the path `id` for what is no dead letter any
+        more, `Unavailable`, `DeadlineExceeded`, `ClientUnusable`; to ask again is safe.
+        """
+        return await self._untyped.retry_dead_letter(id, by=by, deadline_s=deadline_s)
+
+    async def drop_dead_letter(self, id: int, *, by: str = "", deadline_s: float | None = None) -> None:
+        """Take a dead letter out of the list for good; its actor's history keeps it.
+
+        Raises what `retry_dead_letter` raises.
+        """
+        await self._untyped.drop_dead_letter(id, by=by, deadline_s=deadline_s)
 
     @overload
     async def state(

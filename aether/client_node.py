@@ -32,6 +32,10 @@ class ClientTransport(Transport, Protocol):
         """
         ...
 
+    async def ask_waiting(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:
+        """Ask all workers which tells wait at them, as `ask_metrics` does. Never raises."""
+        ...
+
     def hang_up(self) -> None:
         """End the requests in flight with `Unavailable`, and the waits for owners: nothing more will be asked."""
         ...

@@ -300,6 +300,18 @@ class Names:
         """Where the owner of a shard says up to where the tells to it are applied."""
         return f"{self._tell}applied-to.{shard}"
 
+    def dead_letter(self, sequence: int) -> str:
+        """Where it is written what became of a tell that was given up, by its sequence in the inbox stream."""
+        return f"{self._tell}dead.letter.{sequence}"
+
+    def dead_letters(self) -> str:
+        """All of these."""
+        return f"{self._tell}dead.letter.*"
+
+    def sent_again(self, target: int, sequence: int) -> str:
+        """Where a dead letter is stored when it is sent again: once. `tells_to` has it too."""
+        return f"{self._tell}{target}.retry={sequence}"
+
     def inbox_probe(self) -> str:
         """Where it is seen what the server does with a message of the inbox stream."""
         return f"{self._tell}probe"
@@ -323,6 +335,10 @@ class Names:
     def metrics(self) -> str:
         """Where each worker answers what it has measured."""
         return f"aether.{self.namespace}.metrics"
+
+    def waiting_tells(self) -> str:
+        """Where each worker answers which tells wait at it."""
+        return f"aether.{self.namespace}.waiting-tells"
 
     def durable(self) -> str:
         """Where a worker answers whether the stream is on the disk up to a position."""

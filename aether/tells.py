@@ -14,6 +14,9 @@ from aether.ids import ActorId
 TELL = "tell"
 """The tag of a tell among what a turn sends: there may be other tags later, which an earlier version must not skip."""
 
+RETRY = "retry:"
+"""Begins the command id of a dead letter that is sent again; the sequence of the tell that was given up follows."""
+
 EMPTY_ARGS = Raw(b"{}")
 
 

@@ -29,6 +29,7 @@ from aether.core.cluster.overview import Overview, ask_members, overview
 from aether.core.metrics.pool_metrics import PoolMetrics, ask_workers
 from aether.correlation import Trace
 from aether.correlation_search import TRACE_COMMITS_MAX, TRACE_SINCE, begin_of, find_trace
+from aether.dead_letters import DeadLetter
 from aether.errors import (
     ClientUnusable,
     DeadlineExceeded,
@@ -40,6 +41,7 @@ from aether.errors import (
 )
 from aether.history import STREAM_EVENTS_MAX, EventStream
 from aether.ids import COMMAND_ID_CHARS_MAX, ActorId, Position, check_kind
+from aether.inbox_view import InboxView
 from aether.jetstream.stream_settings import Difference
 from aether.model.definition import ActorType
 from aether.model.model import Model
@@ -51,6 +53,7 @@ from aether.tells import Tell, encode_tell
 from aether.traced_calls import make_caller
 from aether.tracing.configured import configured_tracing
 from aether.tracing.spans import SpanKind, attributes_of, ended
+from aether.waiting_tells import WaitingTells
 from aether.wire import (
     DEADLINE_AHEAD_MAX_S,
     STATE_COMMAND,
@@ -94,6 +97,7 @@ class UntypedClient:
         self._streams: WeakSet[EventStream[Any] | StateStream[Any]] = WeakSet()
         self._closing = asyncio.Event()
         self._new_id = _new_ids()
+        self._inbox = InboxView(node, self._patience)
         self._tracing = configured_tracing()
         self.caller = make_caller(
             node.transport,
@@ -416,6 +420,49 @@ class UntypedClient:
         members = [(member_of_row_key(row.key), decode_member(row.value)) for row in rows]
         expected = {(name, row.incarnation) for name, row in members if name is not None and row is not None}
         return await ask_workers(self._node.transport.ask_metrics, expected, self._node.shards, STATUS_WAIT_S)
+
+    async def dead_letters(
+        self, kind: str | None = None, key: str | None = None, *, deadline_s: float | None = None
+    ) -> AsyncIterator[DeadLetter]:
+        """The tells that were given up, the oldest first: all, those to a kind's actors, or those to one actor.
+
+        Raises what `history` raises.
+        """
+        if kind is not None:
+            check_kind(kind)
+        async for letter in self._inbox.dead_letters(kind, key, deadline_s):
+            yield letter
+
+    async def dead_letter(self, id: int, *, deadline_s: float | None = None) -> DeadLetter:
+        """One of them. Raises `InvalidCommand` with the path `id` when it is none any more, what `history` raises."""
+        return await self._inbox.dead_letter(id, deadline_s)
+
+    async def retry_dead_letter(self, id: int, *, by: str = "", deadline_s: float | None = None) -> Receipt:
+        """Tell the same actor the same again, once however many ask for it at a time; the dead letter is over then.
+
+        The new tell is known as `retry:<id>`. `by` says in the log who has done it. Returns when it is on the disk.
+        Raises `InvalidCommand` with the path `id` for what is no dead letter any more, `Unavailable`,
+        `DeadlineExceeded`, `ClientUnusable`; to ask again is safe.
+        """
+        letter, command_id, sequence = await self._inbox.retry(id, by, deadline_s)
+        return Receipt(letter.actor_id, command_id, sequence)
+
+    async def drop_dead_letter(self, id: int, *, by: str = "", deadline_s: float | None = None) -> DeadLetter:
+        """Take it out of the list for good; its actor's history keeps it. What it was.
+
+        Raises what `retry_dead_letter` raises.
+        """
+        return await self._inbox.drop(id, by, deadline_s)
+
+    async def waiting_tells(self, *, deadline_s: float | None = None) -> tuple[list[WaitingTells], int]:
+        """What waits, actor by actor, as the owners know it, and of how many more actors none tells.
+
+        Workers that do not answer within `STATUS_WAIT_S` are left out. Raises what `history` raises.
+        """
+        patience = self._patience("the table of members", deadline_s)
+        rows = await patience.ask(partial(self._node.table.rows, MEMBER_PREFIX))
+        members = frozenset(name for row in rows if (name := member_of_row_key(row.key)) is not None)
+        return await self._inbox.waiting(members, STATUS_WAIT_S)
 
     async def is_deploying(self) -> bool:
         """Whether workers of several versions of the model serve, or some are about to be replaced.

@@ -62,6 +62,7 @@ from aether.system.lifeline import Lifeline
 from aether.system.main_loop import run_to_end
 from aether.system.watchdog import Watchdog
 from aether.tracing.export import exported_traces
+from aether.waiting_tells import encode_waiting
 from aether.wire import STORED_FORMAT
 from aether.worker_barrier import durability, sync_barrier
 from aether.worker_log import configure_logging
@@ -135,6 +136,10 @@ class InformingTransport(Transport, Protocol):
 
     async def info(self, inform: Callable[[], bytes]) -> Subscription:
         """Answer them, until stopped. Raises `Unavailable`."""
+        ...
+
+    async def answer_waiting(self, inform: Callable[[], bytes]) -> Subscription:
+        """Answer each question about the tells that wait at this worker. Raises `Unavailable`."""
         ...
 
     async def answer_metrics(self, inform: Callable[[], bytes]) -> Subscription:
@@ -282,6 +287,7 @@ class Worker:
             try:
                 await node.transport.answer_status(partial(self._status, cluster, health))
                 await node.transport.answer_metrics(partial(self._metrics, cluster, runtime))
+                await node.transport.answer_waiting(lambda: encode_waiting(cluster.name, runtime.waiting_tells()))
                 info = await node.transport.info(lambda: schema)
                 await self._until_serving(cluster, health)
                 with suppress(Unavailable):  # of other workers' shards: theirs to refuse when it happens again

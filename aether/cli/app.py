@@ -13,6 +13,12 @@ import typer
 from aether.cli import help_texts, render
 from aether.cli.actor_commands import call_command, history_command, ls_command, state_command, tail_command
 from aether.cli.gateway_command import gateway_command
+from aether.cli.inbox_commands import (
+    inbox_drop_command,
+    inbox_ls_command,
+    inbox_retry_command,
+    inbox_show_command,
+)
 from aether.cli.model_commands import check_command, draw_command, schema_command, show_command
 from aether.cli.pool_commands import drop_snapshots_command, ps_command, repair_command, top_command
 from aether.cli.project import create_project, next_steps
@@ -24,6 +30,7 @@ from aether.system.environment import current_directory, is_compiled
 # Plain help: examples keep their line breaks, and a pipe gets text.
 app = typer.Typer(name="aether", rich_markup_mode=None, pretty_exceptions_enable=False)
 model_app = typer.Typer(rich_markup_mode=None)
+inbox_app = typer.Typer(rich_markup_mode=None)
 snapshots_app = typer.Typer(rich_markup_mode=None)
 
 
@@ -83,5 +90,10 @@ model_app.command("show", help=help_texts.SHOW)(show_command)
 model_app.command("schema", help=help_texts.SCHEMA)(schema_command)
 model_app.command("draw", help=help_texts.DRAW)(draw_command)
 model_app.command("check", help=help_texts.CHECK)(check_command)
+app.add_typer(inbox_app, name="inbox", help="What is told and not done: what waits, and what was given up.")
+inbox_app.command("ls", help=help_texts.INBOX_LS)(inbox_ls_command)
+inbox_app.command("show", help=help_texts.INBOX_SHOW)(inbox_show_command)
+inbox_app.command("retry", help=help_texts.INBOX_RETRY)(inbox_retry_command)
+inbox_app.command("drop", help=help_texts.INBOX_DROP)(inbox_drop_command)
 app.add_typer(snapshots_app, name="snapshots", help="Snapshots, which spare a worker the reading of histories.")
 snapshots_app.command("drop", help=help_texts.DROP_SNAPSHOTS)(drop_snapshots_command)

@@ -9,19 +9,24 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aether.cli.target import Target
 from aether.core.cluster.overview import Overview
 from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.correlation import Trace
+from aether.dead_letters import DeadLetter
 from aether.gateway.options import GatewayOptions
 from aether.ids import ActorId, Position
 from aether.model.definition import ActorType
 from aether.supervisor.options import RunOptions
 from aether.supervisor.run import run
 from aether.system.environment import environment, import_from_here
+from aether.waiting_tells import WaitingTells
 from aether.wire import Answer, Event
+
+if TYPE_CHECKING:
+    from aether.untyped_client import Receipt
 
 _NAMESPACE_WAIT = 0.8
 
@@ -94,6 +99,28 @@ class CliClient(Protocol):
 
     async def metrics(self, *, deadline_s: float | None = None) -> PoolMetrics:
         """What each worker has measured."""
+        ...
+
+    def dead_letters(
+        self, kind: str | None = None, key: str | None = None, *, deadline_s: float | None = None
+    ) -> AsyncIterator[DeadLetter]:
+        """The tells that were given up."""
+        ...
+
+    async def dead_letter(self, id: int, *, deadline_s: float | None = None) -> DeadLetter:
+        """One of them."""
+        ...
+
+    async def retry_dead_letter(self, id: int, *, by: str = "", deadline_s: float | None = None) -> "Receipt":
+        """Tell the same again, once."""
+        ...
+
+    async def drop_dead_letter(self, id: int, *, by: str = "", deadline_s: float | None = None) -> DeadLetter:
+        """Forget it."""
+        ...
+
+    async def waiting_tells(self, *, deadline_s: float | None = None) -> tuple[list[WaitingTells], int]:
+        """What waits, actor by actor, and how many actors are left out."""
         ...
 
     async def is_deploying(self) -> bool:

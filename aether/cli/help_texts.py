@@ -228,6 +228,39 @@ DRAW = """Draw a model's event-storming board as SVG: commands, queries, actors 
   aether model draw -o bank.svg  # of the running pool
 """
 
+INBOX_LS = """List what waits in the inbox, actor by actor, and dead letters: tells that failed too often.
+
+\b
+  aether inbox ls
+  aether inbox ls account alice
+  aether inbox ls --dead --json | jq .id
+
+What waits is what the workers say: how many tells, the first one, how often it has failed and why the last time. What
+fails comes first. A table on a terminal, else one JSON object per line.
+"""
+
+INBOX_SHOW = """Show one dead letter with its arguments and its error, as JSON; or what waits first at an actor.
+
+\b
+  aether inbox show 4711
+"""
+
+INBOX_RETRY = """Send a dead letter again to the same actor, or all of a kind. Mend the cause first.
+
+\b
+  aether inbox retry 4711
+  aether inbox retry --all account
+
+It is one effect for each dead letter, though several do it at once. The new command's id is retry:ID; when it fails too
+often again, it is another dead letter.
+"""
+
+INBOX_DROP = """Take a dead letter out of the list. The actor's history keeps it.
+
+\b
+  aether inbox drop 4711
+"""
+
 DROP_SNAPSHOTS = """Remove the snapshots of all actors of a kind, or of one actor.
 
 Their histories are read from the start next time.

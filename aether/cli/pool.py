@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from aether.cli.board import Board
 from aether.cli.context import CliClient, CliContext, Difference, LoadedModel
@@ -19,11 +19,13 @@ from aether.cli.target import Target
 from aether.core.backoff import Backoff
 from aether.core.cluster.overview import Overview
 from aether.correlation import Trace
-from aether.errors import DeadlineExceeded, Unavailable, UnknownActor, UnknownCommand, nothing_stored
+from aether.dead_letters import DeadLetter
+from aether.errors import DeadlineExceeded, InvalidCommand, Unavailable, UnknownActor, UnknownCommand, nothing_stored
 from aether.history_check import CheckedHistories, check_histories
 from aether.ids import ActorId
 from aether.model.schema_arguments import GivenArguments, encode_arguments
 from aether.model.schema_reading import Schema
+from aether.waiting_tells import WaitingTells
 from aether.wire import Event
 
 log = logging.getLogger("aether.cli")
@@ -206,6 +208,70 @@ async def trace(
 async def drop_snapshots(reached: Reached, kind: str, key: str | None) -> int:
     """How many snapshots of a kind, or of one actor, were removed. The kind may be one that no model has any more."""
     return await reached.client.drop_snapshots(kind, key, deadline_s=reached.left_s())
+
+
+class InboxListing(NamedTuple):
+    """What waits, dead letters, and how many more of both there are, as far as that is known."""
+
+    waiting: list[WaitingTells]
+    dead: list[DeadLetter]
+    left_out: int
+
+
+async def inbox(reached: Reached, kind: str | None, key: str | None, *, dead: bool, limit: int) -> InboxListing:
+    """At most `limit` actors that tells wait for, and as many dead letters."""
+    client, left_s = reached.client, reached.left_s()
+    waiting, left_out = ([], 0) if dead else await client.waiting_tells(deadline_s=left_s)
+    wanted = [one for one in waiting if kind is None or _is_of(one.actor, kind, key)]
+    letters: list[DeadLetter] = []
+    more = max(0, len(wanted) - limit) + left_out
+    async for letter in client.dead_letters(kind, key, deadline_s=left_s):
+        if len(letters) == limit:
+            more += 1
+        else:
+            letters.append(letter)
+    return InboxListing(wanted[:limit], letters, more)
+
+
+async def in_inbox(reached: Reached, id: int) -> DeadLetter | WaitingTells:
+    """A dead letter, or what waits first at an actor, by its id. Raises `InvalidCommand`."""
+    left_s = reached.left_s()
+    try:
+        return await reached.client.dead_letter(id, deadline_s=left_s)
+    except InvalidCommand:
+        for one in (await reached.client.waiting_tells(deadline_s=left_s))[0]:
+            if one.first == id:
+                return one
+        raise
+
+
+async def retry_dead_letter(reached: Reached, id: int, by: str) -> str:
+    """What was sent again, in words."""
+    receipt = await reached.client.retry_dead_letter(id, by=by, deadline_s=reached.left_s())
+    return f"{id} sent again to {receipt.actor_id} as {receipt.command_id}"
+
+
+async def retry_dead_letters(reached: Reached, kind: str, by: str, say: Callable[[str], None]) -> int:
+    """Send all dead letters of a kind again; how many. What another one sends or drops meanwhile is left out."""
+    sent = 0
+    async for letter in reached.client.dead_letters(kind, deadline_s=reached.left_s()):
+        try:
+            say(await retry_dead_letter(reached, letter.id, by))
+        except InvalidCommand as error:
+            if "state" not in error.details:
+                raise
+            continue
+        sent += 1
+    return sent
+
+
+async def drop_dead_letter(reached: Reached, id: int, by: str) -> DeadLetter:
+    """What was dropped."""
+    return await reached.client.drop_dead_letter(id, by=by, deadline_s=reached.left_s())
+
+
+def _is_of(actor: str, kind: str, key: str | None) -> bool:
+    return actor == f"{kind}/{key}" if key is not None else actor.startswith(f"{kind}/")
 
 
 async def overview(reached: Reached) -> tuple[str, Overview]:

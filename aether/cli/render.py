@@ -26,12 +26,13 @@ from aether.model.schema_reading import Schema, resolve, signature_text, type_te
 from aether.wire import Event, encode_commit, instant
 
 _MEMBER_COLUMNS = ("node", "slot", "state", "why", "pid", "shards", "active", "model", "started_at")
+_INBOX_COLUMNS = ("id", "state", "actor", "command", "count", "failures", "waits_s", "at", "error")
 _SHARD_COLUMNS = ("shard", "state", "holder", "wanted", "epoch")
-_MEMBER_TITLES = {"started_at": "started at (UTC)"}
+_MEMBER_TITLES = {"started_at": "started at (UTC)", "waits_s": "waits (s)", "at": "given up at"}
 _WHOLE_LINES = 1_000_000
 """Columns of what is no screen: more than any line has."""
 
-_LONG_COLUMNS = ("values", "command id", "why")
+_LONG_COLUMNS = ("values", "command id", "why", "error")
 
 
 class ReaderGone(Exception):
@@ -106,6 +107,17 @@ def write_overview(
     title = f"namespace {namespace}: {count} worker{'s' * (count != 1)}, {_shards_in_words(found.shards)}"
     title += "".join(f", supervisor here: process {pid}" for pid in supervisors)
     _write_rows(title, rows, _SHARD_COLUMNS if shards else _MEMBER_COLUMNS)
+
+
+def write_inbox(rows: Sequence[Mapping[str, Any]], *, table: bool, left_out: int) -> None:
+    """What waits and what is dead, as a table, or as JSON, one per line; and how much more there is, on stderr."""
+    if table:
+        _write_rows("", rows, _INBOX_COLUMNS)
+    else:
+        for row in rows:
+            write_value(row)
+    if left_out:
+        print(f"{left_out} more are left out", file=sys.stderr)
 
 
 def write_checked(checked: CheckedHistories, *, table: bool) -> None:

@@ -34,6 +34,9 @@ from aether.sends import SENDS_MARK
 TELL_HEADERS_BYTES = 1024
 """Room in a message for the headers that it carries and those the server adds when it repeats it."""
 
+ROW_BYTES = 3072
+"""Room in the row of a dead letter for what it says beside the tell."""
+
 STALE_READS_MAX = 50
 STALE = Backoff(first_s=0.01, cap_s=0.1)
 
@@ -52,7 +55,7 @@ class JetStreamInbox:
     @property
     def tell_bytes_max(self) -> int:
         """Largest tell, in bytes."""
-        return self._connection.payload_bytes_max - TELL_HEADERS_BYTES
+        return self._connection.payload_bytes_max - TELL_HEADERS_BYTES - ROW_BYTES
 
     # ---------------------------------------------------------------------------------------- the sender's side
 
@@ -165,6 +168,46 @@ class JetStreamInbox:
     async def write_applied_mark(self, shard: int, sequence: int) -> None:
         """Write that all tells to a shard up to this sequence are applied. Raises `Unavailable`."""
         await write(self._connection, self._names.applied_mark(shard), b"%d" % sequence)
+
+    async def write_dead_letter(self, tell: int, payload: bytes, expected: int) -> int | None:
+        """The row's sequence, once it is on the disk; None when the one before is not at `expected`.
+
+        Raises `InvalidCommand` for one that is too large, `Unavailable`.
+        """
+        most = self._connection.payload_bytes_max - TELL_HEADERS_BYTES
+        if self._connection.payload_bytes_max and len(payload) > most:
+            raise InvalidCommand(f"the row of a dead letter is at most {most} bytes, this is {len(payload)}")
+        return await self._durable(self._names.dead_letter(tell), payload, expected)
+
+    async def dead_letter(self, tell: int) -> InboxMessage | None:
+        """The row of a tell, by the leader. Raises `Unavailable`."""
+        found = await leader_last(self._connection, self._names.inbox, self._names.dead_letter(tell))
+        return None if found is None else _message(found)
+
+    async def dead_letters(self, after: int) -> InboxBatch:
+        """Some of the rows after a sequence: the beginning of what there is. Raises `Unavailable`."""
+        batch = await direct_batch(self._connection, self._names.inbox, self._names.dead_letters(), after + 1)
+        return InboxBatch([_message(message) for message in batch.messages], batch.more)
+
+    async def send_again(self, target: int, payload: bytes, tell: int) -> int:
+        """Store it once, on a subject that has to be empty; its sequence, once it is on the disk. Raises `Unavailable`.
+
+        For what another one has stored that is not waited for: who has stored it does.
+        """
+        subject = self._names.sent_again(target, tell)
+        sequence = await self._durable(subject, payload, 0)
+        if sequence is None:
+            found = await leader_last(self._connection, self._names.inbox, subject)
+            if found is None:
+                raise Unavailable(f"the dead letter {tell} was sent again, and is not found")
+            sequence = found.sequence
+        return sequence
+
+    async def _durable(self, subject: str, payload: bytes, expected: int) -> int | None:
+        sequence = await write(self._connection, subject, payload, expected_head(expected))
+        if sequence is not None and self.durability is not None:
+            await until_written(self.durability, Position(sequence))
+        return sequence
 
     async def follow(self, shard: int, hear: Hear, ring: Callable[[], None]) -> Subscription:
         """Call back of a shard's tells from soon on. Each shard has one follower."""

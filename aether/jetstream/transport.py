@@ -132,6 +132,14 @@ class NatsTransport:
         """Ask all workers what they have measured: `enough` gets each answer, as in `ask_status`. Never raises."""
         await self._ask_all(self._names.metrics(), enough, timeout_s)
 
+    async def answer_waiting(self, inform: Inform) -> Subscription:
+        """Answer each question about the tells that wait at this worker, each for itself. Raises `Unavailable`."""
+        return await self._tell(self._names.waiting_tells(), inform)
+
+    async def ask_waiting(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:
+        """Ask all workers which tells wait at them: `enough` gets each answer, as in `ask_status`. Never raises."""
+        await self._ask_all(self._names.waiting_tells(), enough, timeout_s)
+
     async def _tell(self, subject: str, inform: Inform, group: str = "") -> Subscription:
         def received(session: NatsSession, message: Message) -> None:
             _Respond(session, message.reply)(inform())

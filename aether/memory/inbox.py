@@ -108,8 +108,9 @@ class InMemoryInbox:
 
     async def tells(self, target: int, after: int) -> InboxBatch:
         """Some of the tells to a shard after a sequence. Raises `Unavailable`."""
-        beginning = self._names.tell(target, "")
+        return await self._batch(self._names.tell(target, ""), after)
 
+    async def _batch(self, beginning: str, after: int) -> InboxBatch:
         def read(_: bool) -> InboxBatch:
             found = [
                 InboxMessage(sequence, entry.payload)
@@ -134,6 +135,27 @@ class InMemoryInbox:
     async def write_applied_mark(self, shard: int, sequence: int) -> None:
         """Write that all tells to a shard up to this sequence are applied. Raises `Unavailable`."""
         await self._write(self._names.applied_mark(shard), b"%d" % sequence, None)
+
+    async def write_dead_letter(self, tell: int, payload: bytes, expected: int) -> int | None:
+        """The row's sequence; None when the one before is not at `expected`. Raises `Unavailable`, `InvalidCommand`."""
+        subject = self._names.dead_letter(tell)
+        return await self._write(subject, payload, (subject, expected))
+
+    async def dead_letter(self, tell: int) -> InboxMessage | None:
+        """The row of a tell. Raises `Unavailable`."""
+        return await self._link.call(Step.TELL_READ, lambda _: self._last(self._names.dead_letter(tell)))
+
+    async def dead_letters(self, after: int) -> InboxBatch:
+        """Some of the rows after a sequence. Raises `Unavailable`."""
+        return await self._batch(self._names.dead_letters().removesuffix("*"), after)
+
+    async def send_again(self, target: int, payload: bytes, tell: int) -> int:
+        """Store it once; its sequence. Raises `Unavailable`."""
+        subject = self._names.sent_again(target, tell)
+        sequence = await self._write(subject, payload, (subject, 0))
+        if sequence is None:
+            sequence = await self._link.call(Step.TELL_READ, lambda _: self._space.last_tell(subject))
+        return sequence
 
     async def follow(self, shard: int, hear: Hear, ring: Callable[[], None]) -> "_Bell":
         """Call back when a tell to the shard was stored."""

@@ -55,6 +55,7 @@ class Space:
         self.serving: dict[int, dict[Deliver, None]] = {}
         self.informers: dict[Callable[[], bytes], None] = {}
         self.metrics: dict[Callable[[], bytes], None] = {}
+        self.waiting_tells: dict[Callable[[], bytes], None] = {}
         self.announcement_listeners: dict[Callable[[Sequence[int]], None], None] = {}
         self.tells: list[InboxEntry] = []
         self.restarts = 0

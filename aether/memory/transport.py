@@ -108,6 +108,14 @@ class InMemoryTransport:
         """Ask all workers what they have measured."""
         self._ask_all(self._link.space.metrics, enough)
 
+    async def answer_waiting(self, inform: Callable[[], bytes]) -> Subscription:
+        """Answer each question about the tells that wait at this worker."""
+        return RequestListener(self._link.space.waiting_tells, inform)
+
+    async def ask_waiting(self, enough: Callable[[bytes], bool], timeout_s: float) -> None:
+        """Ask all workers which tells wait at them."""
+        self._ask_all(self._link.space.waiting_tells, enough)
+
     def _ask_all(self, informers: dict[Callable[[], bytes], None], enough: Callable[[bytes], bool]) -> None:
         if self._link.up:
             for inform in list(informers):

@@ -30,12 +30,13 @@ class TellPlace(NamedTuple):
     """Where a command that was told stands.
 
     - `sequence`: in the inbox stream. `after`: the tell to the same actor that has to be applied before; 0 for none.
-    - `is_last_try`: when its handler fails again it is given up.
+    - `given_up`: the answer (`encode_error`) with which it failed the last time, when it is not to be tried any more:
+      its actor commits that. b"" else.
     """
 
     sequence: int
     after: int
-    is_last_try: bool
+    given_up: bytes
 
 
 class Inbox(Protocol):
@@ -100,6 +101,26 @@ class Inbox(Protocol):
 
     async def write_applied_mark(self, shard: int, sequence: int) -> None:
         """Write that all tells to a shard up to this sequence are applied, which stays true."""
+        ...
+
+    async def write_dead_letter(self, tell: int, payload: bytes, expected: int) -> int | None:
+        """Write the row of a tell that is given up, by its sequence, if the one before is at `expected` (0: none).
+
+        The row's own sequence, once it is on the disk; None, and nothing is stored, when the last one is another.
+        Raises `InvalidCommand` for one that is too large.
+        """
+        ...
+
+    async def dead_letter(self, tell: int) -> InboxMessage | None:
+        """The row of a tell, as the stream's leader knows it."""
+        ...
+
+    async def dead_letters(self, after: int) -> InboxBatch:
+        """Some of the rows after a sequence, in the order in which they were written; of one tell there may be more."""
+        ...
+
+    async def send_again(self, target: int, payload: bytes, tell: int) -> int:
+        """Store what a dead letter has sent again, once; its sequence, though another one has stored it."""
         ...
 
     async def follow(self, shard: int, hear: Hear, ring: Callable[[], None]) -> Subscription:

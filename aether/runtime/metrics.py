@@ -4,8 +4,20 @@ from aether.core.metrics.readings import Readings
 from aether.runtime.counters import COUNTS, Counters
 
 
-def read(counters: Counters, *, active: dict[str, int], waiting: int, shards: int, tasks: int = 0) -> Readings:
-    """The counts of a runtime, and what is so now: active actors by kind, commands waiting, shards, tasks running."""
+def read(
+    counters: Counters,
+    *,
+    active: dict[str, int],
+    waiting: int,
+    shards: int,
+    tasks: int = 0,
+    tells: int = 0,
+    dead_letters: int = 0,
+) -> Readings:
+    """The counts of a runtime, and what is so now.
+
+    That is: active actors by kind, commands that wait, shards that it has, tasks that run, tells that wait, dead letters.
+    """
     readings = Readings()
     for (kind, command), counts in counters.by_command.items():
         for outcome, count in counts.outcomes().items():
@@ -21,6 +33,8 @@ def read(counters: Counters, *, active: dict[str, int], waiting: int, shards: in
     for (task, outcome), count in counters.by_task.items():
         readings.put("aether_tasks_total", count, task, outcome)
     readings.put("aether_running_tasks", tasks)
+    readings.put("aether_inbox_pending", tells)
+    readings.put("aether_dead_letters", dead_letters)
     for name in COUNTS:
         readings.put(count_metric(name), getattr(counters, name))
     return readings

@@ -162,7 +162,7 @@ class Router:
         worker = self._worker
         if worker is not None and _may_be_foreign(error):
             error = worker.foreign(error)
-            if delivery.told is not None and delivery.told.is_last_try and self._given_up(delivery, error, worker):
+            if delivery.told is not None and delivery.told.given_up and self._given_up(delivery, error, worker):
                 return
         if isinstance(error, AetherError):
             try:

@@ -48,6 +48,7 @@ from aether.runtime.traced import TracedStore, traced_arrivals, traced_tells
 from aether.runtime.upkeep import ask_whether_appends_are_taken, measure_loop_lag, passivate_idle
 from aether.runtime.worker_context import WorkerContext
 from aether.tracing.configured import configured_tracing
+from aether.waiting_tells import WaitingTells
 from aether.wire import (
     Answer,
 )
@@ -433,7 +434,13 @@ class Runtime:
             waiting=self._worker.admission.waiting if self._worker is not None else 0,
             shards=len(self._served.shards),
             tasks=self._task_runner.running if self._task_runner is not None else 0,
+            tells=self._telling.waiting[1] if self._telling is not None else 0,
+            dead_letters=self._telling.dead_letters if self._telling is not None else 0,
         )
+
+    def waiting_tells(self) -> list[WaitingTells]:
+        """Which tells wait at this runtime, actor by actor."""
+        return self._telling.waiting_tells() if self._telling is not None else []
 
     def get_active_vms(self, shard: int | None = None) -> Sequence[VirtualMachine]:
         """The active machines, of one shard or of all, least recently used first."""

@@ -2,9 +2,10 @@
 
 A tell is done when its target has committed that it was: from then on the actor knows by the tell's sequence that it
 had it. An actor's tells are handed over in order, several at once; one that fails is tried again, with back-off, and
-those behind it wait, while other actors go on. What fails too often is given up: the actor commits that, too. Nothing
-here is the truth: an owner that begins anew reads again from the mark that was written last, and actors skip what they
-had. One task reads; all else runs in the event loop's callbacks. It owns the lines of tells of its shard.
+those behind it wait, while other actors go on. What fails too often is given up: that is written down first, so that it
+is found again (`aether.runtime.dead_letter_rows`), and then the actor commits it. Nothing here is the truth: an owner
+that begins anew reads again from the mark that was written last, and actors skip what they had. One task reads; all
+else runs in the event loop's callbacks. It owns the lines of tells of its shard.
 """
 
 import asyncio
@@ -16,14 +17,32 @@ from functools import partial
 from aether.config import RuntimeConfig
 from aether.core.actor.agenda import is_tick_or_result
 from aether.core.backoff import Backoff
-from aether.errors import AetherError, DeadlineExceeded, InvalidCommand, Overloaded, Unavailable
+from aether.errors import (
+    AetherError,
+    DeadlineExceeded,
+    InvalidCommand,
+    Overloaded,
+    Unavailable,
+    UnknownActor,
+)
 from aether.ids import ActorId
 from aether.log_lines import Repeated, words
 from aether.names import shard_of
 from aether.ports import Clock, Delivery, Inbox, InboxMessage, TellPlace
 from aether.runtime.counters import Counters
-from aether.tells import Tell, decode_tell
-from aether.wire import Answer, Command, answer_error, decode_answer, encode_command, instant
+from aether.runtime.dead_letter_rows import DeadLetterRows
+from aether.tells import RETRY, Tell, decode_tell
+from aether.waiting_tells import MESSAGE_CHARS_MAX, WaitingTells
+from aether.wire import (
+    Answer,
+    Command,
+    ErrorBody,
+    answer_error,
+    decode_answer,
+    encode_command,
+    encode_error,
+    instant,
+)
 
 WINDOW = 64
 """So many tells of one actor are handed over at once."""
@@ -48,14 +67,21 @@ log = logging.getLogger("aether.inbox")
 
 
 class PendingTell:
-    """A tell that is not done: `failures` counts how often its handler failed."""
+    """A tell that is not done: `failures` counts how often its handler failed, the last time with `error`.
 
-    __slots__ = ("done", "failures", "sequence", "tell")
+    `given_up` is that answer once it is not tried any more, and `buried` says that its row as a dead letter is written.
+    """
 
-    def __init__(self, sequence: int, tell: Tell) -> None:
+    __slots__ = ("buried", "done", "error", "failures", "given_up", "read_s", "sequence", "tell")
+
+    def __init__(self, sequence: int, tell: Tell, read_s: float) -> None:
         self.sequence = sequence
         self.tell = tell
+        self.read_s = read_s
         self.failures = 0
+        self.error: AetherError | None = None
+        self.given_up = b""
+        self.buried = False
         self.done = False
 
 
@@ -87,6 +113,7 @@ class ShardInbox:
         clock: Clock,
         config: RuntimeConfig,
         counters: Counters,
+        dead_letters: DeadLetterRows,
         jitter: Callable[[], float],
         may_apply: Callable[[], bool],
     ) -> None:
@@ -98,6 +125,7 @@ class ShardInbox:
         self._attempts_max = config.tell_attempts_max
         self._retry = Backoff(first_s=config.tell_retry_first_s, cap_s=config.tell_retry_max_s)
         self._counters = counters
+        self._dead_letters = dead_letters
         self._jitter = jitter
         self._may_apply = may_apply
         self._loop = asyncio.get_running_loop()
@@ -113,6 +141,23 @@ class ShardInbox:
     def waiting(self) -> int:
         """How many tells were read and are not done."""
         return len(self._open)
+
+    def lines(self) -> Iterator[WaitingTells]:
+        """What waits, actor by actor."""
+        now_s = self._clock.wall_s()
+        for actor_id, line in self._lines.items():
+            head = line.tells[0]
+            error = head.error
+            yield WaitingTells(
+                actor=str(actor_id),
+                shard=self.shard,
+                count=sum(not one.done for one in line.tells),
+                first=head.sequence,
+                command=head.tell.command,
+                waits_s=max(0.0, now_s - head.read_s),
+                failures=head.failures,
+                error=None if error is None else ErrorBody(error.code, error.message[:MESSAGE_CHARS_MAX]),
+            )
 
     @property
     def applied(self) -> int:
@@ -202,7 +247,7 @@ class ShardInbox:
         if line is None:
             line = self._lines[target] = Line()
         self._open[message.sequence] = None
-        line.tells.append(PendingTell(message.sequence, tell))
+        line.tells.append(PendingTell(message.sequence, tell, self._clock.wall_s()))
         self._hand_over(target, line)
 
     # ------------------------------------------------------------------------------------------ hand over
@@ -213,13 +258,15 @@ class ShardInbox:
         now_s = self._clock.wall_s()
         while line.handed < min(len(line.tells), WINDOW):
             pending = line.tells[line.handed]
+            if pending.given_up and not pending.buried:
+                return  # it goes on when its row is written
             before = next((one.sequence for one in _back_from(line) if not one.done), 0)
             line.handed += 1
             if pending.done:
                 continue
             line.open += 1
             line.since_s = now_s
-            place = TellPlace(pending.sequence, before, pending.failures + 1 >= self._attempts_max)
+            place = TellPlace(pending.sequence, before, pending.given_up)
             respond = partial(self._answered, actor_id, line, pending)
             self._receive(Delivery(self.shard, actor_id, _command(pending.tell, now_s), respond, place))
 
@@ -229,6 +276,8 @@ class ShardInbox:
         line.open -= 1
         error = None if answer.startswith(DONE) else _error_of(decode_answer(answer))
         if error is None:
+            if pending.given_up:
+                self._dead_letters.over(pending.sequence, committed=not answer.startswith(DONE))
             self._done(actor_id, line, pending)
         else:
             self._failed(line, pending, error)
@@ -253,21 +302,45 @@ class ShardInbox:
 
     def _failed(self, line: Line, pending: PendingTell, error: AetherError) -> None:
         line.failed = True
-        if pending is not line.tells[0] or not _counts(error):
+        if pending is not line.tells[0]:
+            return
+        pending.error = error
+        if pending.given_up or not _counts(error):
             return
         pending.failures += 1
         self._counters.tells_failed += 1
         extra = {"actor": str(pending.tell.target), "sequence": pending.sequence, "failures": pending.failures}
-        log.warning("a tell has failed and is tried again", extra={**extra, "error": words(error)})
+        if pending.failures < self._attempts_max or isinstance(error, UnknownActor):  # who should commit it?
+            log.warning("a tell has failed and is tried again", extra={**extra, "error": words(error)})
+            return
+        log.error("a tell has failed too often and is given up", extra={**extra, "error": words(error)})
+        pending.given_up = encode_error(error)
 
     def _later(self, actor_id: ActorId, line: Line) -> None:
         """All that was handed over has come back: hand it over again after a while."""
+        head = line.tells[0]
+        if head.given_up and not head.buried:
+            self._bury(actor_id, line, head)
+            return
         failures = line.tells[0].failures
         backoff, attempt = (self._retry, failures - 1) if failures else (AGAIN, line.tries)
         line.tries += 1
         line.handed = 0
         delay_s = backoff.delay_s(attempt, self._jitter())
         line.timer = self._loop.call_later(delay_s, self._again, actor_id, line)
+
+    def _bury(self, actor_id: ActorId, line: Line, head: PendingTell) -> None:
+        """Write down that it is given up, and then have its actor commit it."""
+
+        def written() -> None:
+            head.buried = True
+            if not self._closed:
+                self._again(actor_id, line)
+
+        error = decode_answer(head.given_up).error
+        assert error is not None
+        line.handed = 0
+        self._dead_letters.give_up(head.sequence, head.tell, head.failures, error, written)
 
     def _again(self, actor_id: ActorId, line: Line) -> None:
         if line.timer is not None:
@@ -303,7 +376,7 @@ def _command(tell: Tell, now_s: float) -> bytes:
             causationid=tell.causationid,
             traceparent=tell.traceparent,
             caller=tell.source or tell.caller,
-            attempt=2 if not tell.id or is_tick_or_result(tell.id) else 0,
+            attempt=2 if not tell.id or is_tick_or_result(tell.id) or tell.id.startswith(RETRY) else 0,
         )
     )
 

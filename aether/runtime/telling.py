@@ -12,14 +12,18 @@ from dataclasses import dataclass
 
 from aether.background import Background
 from aether.config import RuntimeConfig
+from aether.dead_letters import OVER, decode_row
 from aether.errors import AetherError
 from aether.ids import Position
 from aether.log_lines import Repeated, words
+from aether.names import shard_of
 from aether.ports import Clock, Delivery, Inbox, Lease, Subscription, Tasks
 from aether.runtime.counters import Counters
+from aether.runtime.dead_letter_rows import DeadLetterRows
 from aether.runtime.relaying import ShardRelayer
 from aether.runtime.shard_inbox import ShardInbox
 from aether.sends import SENDS_FORMAT, Send
+from aether.waiting_tells import WaitingTells
 
 LOOK_EVERY_S = 5.0
 """How often it is looked for commits that no broadcast told of."""
@@ -74,10 +78,14 @@ class Telling:
         self._jitter = jitter
         self._tasks = tasks
         self._serving: dict[int, _Shard] = {}
+        self._dead_letters = DeadLetterRows(inbox, clock, jitter)
+        self._dead_of_shard: dict[int, int] = {}
+        self._dead_read = 0
         self._background = Background()
         self._unlisten = inbox.on_connected(self._connected)
         self._not_looked = Repeated(log, logging.INFO, "it cannot be looked for tells now")
         self._background.forever("aether tells", self._look_for_ever)
+        self._background.forever("aether dead letters", self._dead_letters.run)
 
     def can_tell(self) -> bool:
         """Whether every member of the namespace knows tells."""
@@ -107,6 +115,7 @@ class Telling:
             clock=self._clock,
             config=self._config,
             counters=self._counters,
+            dead_letters=self._dead_letters,
             jitter=self._jitter,
             may_apply=self.can_tell,
         )
@@ -186,6 +195,15 @@ class Telling:
         served = self._serving.values()
         return sum(one.relayer.waiting for one in served), sum(one.inbox.waiting for one in served)
 
+    @property
+    def dead_letters(self) -> int:
+        """How many dead letters the actors of the shards that are served have, as it was read last."""
+        return sum(shard in self._serving for shard in self._dead_of_shard.values())
+
+    def waiting_tells(self) -> list[WaitingTells]:
+        """Which tells wait, actor by actor."""
+        return [line for served in self._serving.values() for line in served.inbox.lines()]
+
     def look(self) -> None:
         """Look in all shards for what no broadcast told of."""
         for served in self._serving.values():
@@ -206,6 +224,8 @@ class Telling:
         await served.inbox.run()
 
     def _connected(self) -> None:
+        self._dead_read = 0  # after a power cut the stream may be shorter
+        self._dead_of_shard.clear()
         for served in self._serving.values():
             served.relayer.connected()
             served.inbox.connected()
@@ -230,3 +250,19 @@ class Telling:
             if self._clock.boot_s() - looked_s >= LOOK_FOR_TELLS_EVERY_S:
                 looked_s = self._clock.boot_s()
                 self.look()
+                with suppress(AetherError):  # it is looked again
+                    await self._read_dead_letters()
+
+    async def _read_dead_letters(self) -> None:
+        """Read the rows that were written since the last time, for the count of dead letters."""
+        more = True
+        while more:
+            batch = await self._inbox.dead_letters(self._dead_read)
+            for message in batch.messages:
+                self._dead_read = message.sequence
+                row = decode_row(message.payload)
+                if row is not None and row.state in OVER:
+                    self._dead_of_shard.pop(row.sequence, None)
+                elif row is not None:
+                    self._dead_of_shard[row.sequence] = shard_of(row.tell.target, self._shards)
+            more = batch.more

@@ -289,8 +289,7 @@ class Turn:
         if checker is not None and (field := checker.begin(self._fold.state)) is not None:
             self._rebuild_for(pending, field)
             return True
-        if pending.told is not None and not self._is_to_run(pending.command):
-            self._store_handled(pending, NULL)
+        if pending.told is not None and self._ends_unrun(pending, pending.told):
             return True
         self._running = pending
         running_command.set(pending)
@@ -330,6 +329,16 @@ class Turn:
         if told.after > self.inboxseq:
             return encode_error(Unavailable("a tell before it is not applied"))
         return None
+
+    def _ends_unrun(self, pending: PendingCommand, told: TellPlace) -> bool:
+        """Whether a tell ends without a handler: it is given up, or is a tick or a result that is not waited for."""
+        if told.given_up:
+            self._give_up(pending, told.given_up)
+        elif not self._is_to_run(pending.command):
+            self._store_handled(pending, NULL)
+        else:
+            return False
+        return True
 
     def _handler_for(self, pending: PendingCommand) -> Handler:
         self._awaited = pending
@@ -448,11 +457,11 @@ class Turn:
     def _refused(self, pending: PendingCommand, error: bytes, *, rejected: bool = False) -> None:
         """The command is decided: none of its events is stored, and this error is its answer.
 
-        Of a tell only a rejection is a decision. What else has failed is tried again, up to the last try.
+        Of a tell only a rejection is a decision. What else has failed is tried again, or given up: see `_give_up`.
         """
         self._undo()
         if pending.told is not None and not rejected:
-            self._tell_failed(pending, pending.told, error)
+            self._mailbox.answer(pending, error)
             return
         if not pending.may_leave_unstored(self._worker.lease.stored_format):
             self._store_refused(pending, error)
@@ -475,10 +484,8 @@ class Turn:
         else:
             self._put_off(pending)
 
-    def _tell_failed(self, pending: PendingCommand, told: TellPlace, error: bytes) -> None:
-        if not told.is_last_try:
-            self._mailbox.answer(pending, error)
-            return
+    def _give_up(self, pending: PendingCommand, error: bytes) -> None:
+        """A tell has failed too often: store that instead of running it."""
         chunk = None
         for body in dead_letters(pending.command, error):
             chunk = self._system_event(pending, DEAD_LETTERED_EVENT, body, None)

@@ -28,6 +28,7 @@ from aether.runtime.runtime import Runtime
 from aether.testing.clock import PoolClock
 from aether.testing.local import checked_config
 from aether.untyped_client import UntypedClient
+from aether.waiting_tells import encode_waiting
 
 SHARDS = 32
 
@@ -65,6 +66,7 @@ class LocalWorker:
             await transport.info(lambda: schema),
             await transport.answer_status(self._status),
             await transport.answer_metrics(self._metrics),
+            await transport.answer_waiting(self._waiting),
         ]
         self._write_rows()
         transport.announce(self._shards)
@@ -100,6 +102,9 @@ class LocalWorker:
 
     def _metrics(self) -> bytes:
         return encode_metrics(WorkerMetrics(self.name, self._incarnation, self.runtime.readings()))
+
+    def _waiting(self) -> bytes:
+        return encode_waiting(f"local-{self.slot}", self.runtime.waiting_tells())
 
     def __repr__(self) -> str:
         return f"<local worker {self.slot}>"

@@ -255,3 +255,47 @@ async def test_the_commits_of_a_shard_that_send_something_are_found_in_a_range(w
     assert await found(0, end) == own
     assert await found(own[0].position, own[2].position) == own[1:3]
     assert await found(end, end) == []
+
+
+async def rows_of(inbox: Inbox, after: int = 0) -> list[InboxMessage]:
+    found: list[InboxMessage] = []
+    while True:
+        batch = await inbox.dead_letters(found[-1].sequence if found else after)
+        found += batch.messages
+        if not batch.more:
+            return found
+
+
+async def test_the_row_of_a_dead_letter_is_written_over_the_one_that_was_read_only(world: World) -> None:
+    inbox, other = (await world.node()).inbox, (await world.node()).inbox
+    assert await inbox.dead_letter(7) is None
+    first = await inbox.write_dead_letter(7, b"dying", 0)
+    assert first is not None
+    assert await other.write_dead_letter(7, b"again", 0) is None
+    second = await other.write_dead_letter(7, b"dead", first)
+    assert second is not None
+    assert second > first
+    assert await inbox.write_dead_letter(7, b"late", first) is None
+    assert await inbox.dead_letter(7) == InboxMessage(second, b"dead")
+    third = await inbox.write_dead_letter(8, b"another", 0)
+    assert third is not None
+    assert [one.payload for one in await rows_of(other)] == [b"dying", b"dead", b"another"]
+    assert await rows_of(other, second) == [InboxMessage(third, b"another")]
+
+
+async def test_rows_are_no_tells_of_anybody(world: World) -> None:
+    inbox = (await world.node()).inbox
+    mark = await claimed(inbox, 7, b"", 0)
+    await inbox.write_dead_letter(7, b"row", 0)
+    again = await claimed(inbox, 7, b"", mark)
+    assert await inbox.relayed(7, 0, again) == []
+    for shard in range(SHARDS):
+        assert await all_tells(inbox, shard) == []
+
+
+async def test_what_is_sent_again_is_stored_once(world: World) -> None:
+    inbox, other = (await world.node()).inbox, (await world.node()).inbox
+    sequence = await inbox.send_again(5, b"once more", 7)
+    assert await other.send_again(5, b"once more", 7) == sequence
+    another = await other.send_again(5, b"another", 8)
+    assert await all_tells(inbox, 5) == [InboxMessage(sequence, b"once more"), InboxMessage(another, b"another")]

@@ -18,12 +18,15 @@ from aether.cli.target import Target
 from aether.core.cluster.overview import Overview, ShardOverview, ShardState
 from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.correlation import Trace
+from aether.dead_letters import DeadLetter
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position
 from aether.jetstream.stream_settings import Difference
 from aether.model.definition import ActorType
 from aether.model.model import Model
 from aether.supervisor.options import RunOptions
+from aether.untyped_client import Receipt
+from aether.waiting_tells import WaitingTells
 from aether.wire import Answer, Event, instant, new_event
 
 
@@ -111,6 +114,11 @@ class Pool:
     traced: Trace | None = None
     schemas: list[dict[str, Any]] = field(default_factory=list)
     """Of the workers that are asked one after the other; none: all have the same."""
+
+    dead: list[DeadLetter] = field(default_factory=list)
+    gone: list[int] = field(default_factory=list)
+    waiting: list[WaitingTells] = field(default_factory=list)
+    left_out: int = 0
 
     namespace = "bank"
     server = "nats://h:1"
@@ -207,6 +215,36 @@ class Pool:
         if isinstance(found, BaseException):
             raise found
         return found
+
+    async def dead_letters(
+        self, kind: str | None = None, key: str | None = None, *, deadline_s: float | None = None
+    ) -> AsyncIterator[DeadLetter]:
+        assert deadline_s is not None
+        self.asked.append(("dead letters", kind, key))
+        for letter in self.dead:
+            yield letter
+        if self.error is not None:
+            raise self.error
+
+    async def dead_letter(self, id: int, *, deadline_s: float | None = None) -> DeadLetter:
+        found = [one for one in self.dead if one.id == id]
+        if not found:
+            raise InvalidCommand(f"there is no dead letter {id}", path="id")
+        return found[0]
+
+    async def retry_dead_letter(self, id: int, *, by: str = "", deadline_s: float | None = None) -> Receipt:
+        self.asked.append(("retry", id, by))
+        if id in self.gone:
+            raise InvalidCommand(f"there is no dead letter {id} any more", path="id", state="retried")
+        letter = await self.dead_letter(id)
+        return Receipt(letter.actor_id, f"retry:{id}", id + 100)
+
+    async def drop_dead_letter(self, id: int, *, by: str = "", deadline_s: float | None = None) -> DeadLetter:
+        self.asked.append(("drop", id, by))
+        return await self.dead_letter(id)
+
+    async def waiting_tells(self, *, deadline_s: float | None = None) -> tuple[list[WaitingTells], int]:
+        return list(self.waiting), self.left_out
 
     async def is_deploying(self) -> bool:
         return self.deploying

@@ -171,7 +171,7 @@ async def test_a_failure_is_tried_again_and_then_given_up_and_blocks_nobody_else
         await balance(pool, "a", 2)
         assert await types(pool, "a") == [DEAD_LETTERED_EVENT, "Moved"]
         counters = pool.worker_of(Purse, "a").runtime.counters
-        assert (counters.tells_failed, counters.tells_given_up) == (2, 1)
+        assert (counters.tells_failed, counters.tells_given_up) == (3, 1)
 
 
 async def test_told_commands_that_the_model_does_not_have_are_counted_under_no_name() -> None:

@@ -41,6 +41,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("aether_loop_lag_seconds", _HISTOGRAM, "How late a timer of the event loop was, four times a second."),
     Metric("aether_active_actors", _GAUGE, "Actors in memory.", ("kind",)),
     Metric("aether_waiting_commands", _GAUGE, "Commands without an answer."),
+    Metric("aether_inbox_pending", _GAUGE, "Tells that owners have read and that are not applied."),
+    Metric("aether_dead_letters", _GAUGE, "Tells that were given up and neither sent again nor dropped."),
     Metric("aether_shards_owned", _GAUGE, "Shards that workers hold."),
     Metric("aether_shards", _GAUGE, "Shards that the namespace has."),
     Metric("aether_workers", _GAUGE, "Workers that told their numbers."),

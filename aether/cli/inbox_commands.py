@@ -1,0 +1,165 @@
+"""The commands about the inbox: what waits, and dead letters. Each reads its options, asks the pool, and prints."""
+
+import getpass
+import platform
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from aether.cli import completion, options, pool, render
+from aether.cli.command_context import cli_context, find_pool
+from aether.cli.target import Asked
+from aether.dead_letters import DeadLetter
+from aether.errors import InvalidCommand
+from aether.ids import ActorId, check_kind
+from aether.waiting_tells import WaitingTells
+
+LIMIT_DEFAULT = 100
+
+Id = Annotated[int, typer.Argument(metavar="ID", min=1, help="The id that aether inbox ls shows.")]
+
+
+def inbox_ls_command(
+    context: typer.Context,
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="KIND", help="Only to this kind.", show_default=False, autocompletion=completion.kinds),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Argument(metavar="KEY", help="Only to this actor.", show_default=False, autocompletion=completion.keys),
+    ] = None,
+    dead: Annotated[bool, typer.Option("--dead", help="Only dead letters, not what waits.")] = False,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Print at most so many.")] = LIMIT_DEFAULT,
+    json_lines: options.JsonLines = False,
+    timeout: options.Timeout = None,
+    nats: options.Nats = None,
+    namespace: options.Namespace = None,
+    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
+) -> None:
+    """List what waits in the inbox, and dead letters."""
+    if kind is not None:
+        check_kind(kind)
+    if kind is not None and key is not None:
+        ActorId(kind, key)
+    cli = cli_context(context)
+    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    target, loaded = find_pool(context, asked, None)
+    found = pool.in_pool(cli, target, loaded, lambda at: pool.inbox(at, kind, key, dead=dead, limit=limit))
+    rows = [*map(_waiting_row, found.waiting), *map(_dead_row, found.dead)]
+    render.write_inbox(rows, table=cli.terminal and not json_lines, left_out=found.left_out)
+
+
+def inbox_show_command(
+    context: typer.Context,
+    id: Id,
+    timeout: options.Timeout = None,
+    nats: options.Nats = None,
+    namespace: options.Namespace = None,
+    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
+) -> None:
+    """Show one dead letter, or what waits first at an actor."""
+    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    target, loaded = find_pool(context, asked, None)
+    found = pool.in_pool(cli_context(context), target, loaded, lambda at: pool.in_inbox(at, id))
+    render.write_value(_whole(found) if isinstance(found, DeadLetter) else _waiting_row(found))
+
+
+def inbox_retry_command(
+    context: typer.Context,
+    id: Annotated[
+        int | None,
+        typer.Argument(metavar="ID", min=1, help="The id that aether inbox ls shows.", show_default=False),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--all",
+            metavar="KIND",
+            help="Send all dead letters of a kind again.",
+            show_default=False,
+            autocompletion=completion.kinds,
+        ),
+    ] = None,
+    timeout: options.Timeout = None,
+    nats: options.Nats = None,
+    namespace: options.Namespace = None,
+    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
+) -> None:
+    """Send a dead letter again, or all of a kind."""
+    if (id is None) == (kind is None):
+        raise InvalidCommand("name one dead letter by its id, or a kind with --all", path="ID")
+    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    target, loaded = find_pool(context, asked, None)
+    cli, by = cli_context(context), _operator()
+    if id is not None:
+        one = id
+        render.write_line(pool.in_pool(cli, target, loaded, lambda at: pool.retry_dead_letter(at, one, by)))
+        return
+    all_of = kind or ""
+    check_kind(all_of)
+    sent = pool.in_pool(cli, target, loaded, lambda at: pool.retry_dead_letters(at, all_of, by, render.write_line))
+    render.write_line(f"{sent} sent again")
+
+
+def inbox_drop_command(
+    context: typer.Context,
+    id: Id,
+    timeout: options.Timeout = None,
+    nats: options.Nats = None,
+    namespace: options.Namespace = None,
+    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
+) -> None:
+    """Forget a dead letter."""
+    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    target, loaded = find_pool(context, asked, None)
+    letter = pool.in_pool(cli_context(context), target, loaded, lambda at: pool.drop_dead_letter(at, id, _operator()))
+    render.write_line(f"dropped {letter.command} of {letter.actor_id}")
+
+
+def _operator() -> str:
+    """Who types this, for the log."""
+    try:
+        return f"{getpass.getuser()}@{platform.node()}"
+    except (OSError, KeyError, ImportError):  # a process whose user has no name
+        return f"@{platform.node()}"
+
+
+def _waiting_row(line: WaitingTells) -> Mapping[str, Any]:
+    return {
+        "state": "waiting",
+        "id": line.first,
+        "actor": line.actor,
+        "command": line.command,
+        "count": line.count,
+        "failures": line.failures,
+        "error": "" if line.error is None else f"{line.error.code}: {line.error.message}",
+        "waits_s": round(line.waits_s, 1),
+        "shard": line.shard,
+        "worker": line.member,
+    }
+
+
+def _dead_row(letter: DeadLetter) -> Mapping[str, Any]:
+    return {
+        "state": "retrying" if letter.retrying else "dead",
+        "id": letter.id,
+        "actor": str(letter.actor_id),
+        "command": letter.command,
+        "count": 1,
+        "failures": letter.failures,
+        "error": f"{letter.error.code}: {letter.error.message}",
+        "at": f"{letter.at:%Y-%m-%dT%H:%M:%SZ}",
+    }
+
+
+def _whole(letter: DeadLetter) -> Mapping[str, Any]:
+    return {
+        **_dead_row(letter),
+        "args": letter.args,
+        "details": {name: str(value) for name, value in letter.error.details.items()},
+        "source": None if letter.source is None else str(letter.source),
+        "command_id": letter.command_id,
+        "correlation_id": letter.correlation_id,
+    }

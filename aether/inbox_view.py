@@ -1,0 +1,167 @@
+"""What a client sees of the inbox and does with dead letters: `aether.dead_letters` says why that is safe.
+
+It belongs to an `UntypedClient`, whose connection and patience it uses. It keeps nothing.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from aether.client_node import ClientNode
+from aether.dead_letters import (
+    APPLIED,
+    DEAD,
+    DROPPED,
+    DYING,
+    OVER,
+    RETRIED,
+    RETRYING,
+    DeadLetter,
+    DeadLetterRow,
+    dead_letter_of,
+    decode_row,
+    encode_row,
+    sent_again,
+    what_came_of,
+)
+from aether.errors import InvalidCommand, Unavailable
+from aether.ids import ActorId
+from aether.names import shard_of
+from aether.ports import START, InboxMessage
+from aether.retried_request import RetriedRequest
+from aether.tells import encode_tell
+from aether.waiting_tells import WaitingTells, ask_waiting
+from aether.wire import decode_commit, instant
+
+TRIES_MAX = 8
+"""How often a decision is tried again because somebody else has written the row meanwhile."""
+
+BY_CHARS_MAX = 200
+
+log = logging.getLogger("aether.inbox")
+
+Patience = Callable[[str, float | None, str], RetriedRequest]
+
+
+class _Found(NamedTuple):
+    """A row, and where it stands."""
+
+    at: int
+    row: DeadLetterRow
+
+
+class InboxView:
+    """The inbox of one namespace."""
+
+    def __init__(self, node: ClientNode, patience: Patience) -> None:
+        self._node = node
+        self._patience = patience
+
+    async def dead_letters(
+        self, kind: str | None, key: str | None, deadline_s: float | None
+    ) -> AsyncIterator[DeadLetter]:
+        """The dead letters, the oldest first, as some replica knows them. Raises what `history` raises."""
+        patience, last, more = self._patience("the dead letters", deadline_s, "read"), 0, True
+        rows: dict[int, DeadLetterRow] = {}
+        while more:
+            after = last
+            batch = await patience.ask(lambda after=after: self._node.inbox.dead_letters(after))  # type: ignore[misc]
+            for message in batch.messages:
+                last = message.sequence
+                row = decode_row(message.payload)
+                if row is not None:
+                    rows[row.sequence] = row
+            more = batch.more
+            patience.start_again()
+        for _, row in sorted(rows.items()):
+            target = row.tell.target
+            if row.state in OVER or kind not in (None, target.kind) or key not in (None, target.key):
+                continue
+            if row.state == DYING and await patience.ask(lambda row=row: self._came_of(row)) != DEAD:  # type: ignore[misc]
+                continue
+            yield dead_letter_of(row)
+            patience.start_again()
+
+    async def dead_letter(self, id: int, deadline_s: float | None) -> DeadLetter:
+        """One of them. Raises `InvalidCommand` with the path `id` when it is none (any more)."""
+        patience = self._patience(f"the dead letter {id}", deadline_s, "read")
+        return dead_letter_of((await patience.ask(lambda: self._found(id))).row)
+
+    async def retry(self, id: int, by: str, deadline_s: float | None) -> tuple[DeadLetter, str, int]:
+        """Send it again; the dead letter, the new command id, and its sequence. See `UntypedClient`."""
+        patience = self._patience(f"the dead letter {id}", deadline_s, "sent again")
+        return await patience.ask(lambda: self._retry(id, by))
+
+    async def drop(self, id: int, by: str, deadline_s: float | None) -> DeadLetter:
+        """Forget it; what it was. See `UntypedClient`."""
+        patience = self._patience(f"the dead letter {id}", deadline_s, "dropped")
+        return await patience.ask(lambda: self._drop(id, by))
+
+    async def waiting(self, members: frozenset[str], timeout_s: float) -> tuple[list[WaitingTells], int]:
+        """What waits at the workers that answer in time, and how many actors are left out."""
+        return await ask_waiting(self._node.transport.ask_waiting, members, timeout_s)
+
+    async def _retry(self, id: int, by: str) -> tuple[DeadLetter, str, int]:
+        inbox = self._node.inbox
+        decided = await self._decided(id, RETRYING, by)
+        row, tell = decided.row, sent_again(decided.row)
+        if row.args_left_out:
+            raise InvalidCommand(f"the arguments of {id} were too large to be kept beside its error", path="id")
+        sequence = await inbox.send_again(shard_of(row.tell.target, self._node.shards), encode_tell(tell), id)
+        await inbox.write_dead_letter(id, encode_row(replace(row, state=RETRIED)), decided.at)
+        log.info("a dead letter was sent again", extra=_said(row, row.by))
+        return dead_letter_of(row), tell.command_id, sequence
+
+    async def _drop(self, id: int, by: str) -> DeadLetter:
+        row = (await self._decided(id, DROPPED, by)).row
+        log.info("a dead letter was dropped", extra=_said(row, by))
+        return dead_letter_of(row)
+
+    async def _decided(self, id: int, state: str, by: str) -> _Found:
+        """The row once it is in this state: written by us, or, to be sent again, by somebody before."""
+        if len(by) > BY_CHARS_MAX:
+            raise InvalidCommand(f"who does it is said in at most {BY_CHARS_MAX} characters", path="by")
+        for _ in range(TRIES_MAX):
+            found = await self._found(id)
+            if found.row.state == RETRYING:
+                if state == RETRYING:
+                    return found
+                raise InvalidCommand(f"the dead letter {id} is being sent again", path="id")
+            now = instant(self._node.clock.wall_s())
+            row = replace(found.row, state=state, by=by, at=now)
+            at = await self._node.inbox.write_dead_letter(id, encode_row(row), found.at)
+            if at is not None:
+                return _Found(at, row)
+        raise Unavailable(f"the dead letter {id} changes faster than it can be written")
+
+    async def _found(self, id: int) -> _Found:
+        """The row of a dead letter, by the leader. Raises `InvalidCommand` where there is none, or it is over."""
+        if type(id) is not int or id < 1:
+            raise InvalidCommand(f"the id of a dead letter is a whole number from 1, not {id!r:.40}", path="id")
+        message: InboxMessage | None = await self._node.inbox.dead_letter(id)
+        row = None if message is None else decode_row(message.payload)
+        if message is None or row is None:
+            raise InvalidCommand(f"there is no dead letter {id}", path="id")
+        state = await self._came_of(row) if row.state == DYING else row.state
+        if state in OVER:
+            what = {RETRIED: "was sent again", DROPPED: "was dropped", APPLIED: "was applied after all"}[state]
+            raise InvalidCommand(f"there is no dead letter {id} any more: it {what}", path="id", state=state)
+        if state == DYING:
+            raise InvalidCommand(f"the tell {id} is not given up yet", path="id", state=state)
+        return _Found(message.sequence, row)
+
+    async def _came_of(self, row: DeadLetterRow) -> str:
+        """What the history of its actor says of a tell whose owner may have died before it could."""
+        target: ActorId = row.tell.target
+        async for commits in self._node.event_store.read_batches(target, START):
+            for commit in commits:
+                state = what_came_of(decode_commit(commit.payload, target, commit.position), row.sequence)
+                if state != DYING:
+                    return state
+        return DYING
+
+
+def _said(row: DeadLetterRow, by: str) -> dict[str, object]:
+    return {"sequence": row.sequence, "actor": str(row.tell.target), "command": row.tell.command, "by": by}

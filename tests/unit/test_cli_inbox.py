@@ -1,0 +1,108 @@
+"""`aether inbox`: what waits, what is dead, and what is done about it."""
+
+import json
+
+import pytest
+
+from aether import ActorId, DeadLetter
+from aether.errors import ActorFailed
+from aether.waiting_tells import WaitingTells
+from aether.wire import ErrorBody, instant
+from tests.support.command_line import Pool, Run, runner
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
+    return runner(capfd)
+
+
+def letter(id: int, key: str = "alice") -> DeadLetter:
+    error = ActorFailed("deposit failed: ValueError: broken", actor=f"account/{key}")
+    return DeadLetter(
+        id=id, actor_id=ActorId("account", key), command="deposit", args={"amount": 10}, error=error, failures=10,
+        at=instant(0.0), source=ActorId("account", "bob"), command_id="tell:7.0", correlation_id="c1",
+    )  # fmt: skip
+
+
+def waiting(actor: str, failures: int = 0) -> WaitingTells:
+    error = ErrorBody("actor_failed", "no") if failures else None
+    return WaitingTells(
+        actor=actor, shard=3, count=2, first=40, command="deposit", waits_s=1.26, failures=failures, error=error,
+        member="node-0",
+    )  # fmt: skip
+
+
+def test_ls_shows_what_waits_and_what_is_dead(run: Run) -> None:
+    ran = run("inbox", "ls", pool=Pool(dead=[letter(17)], waiting=[waiting("account/carol", 2), waiting("order/1")]))
+    assert ran.code == 0
+    first, second, third = [json.loads(line) for line in ran.out.splitlines()]
+    assert first == {
+        "state": "waiting", "id": 40, "actor": "account/carol", "command": "deposit", "count": 2, "failures": 2,
+        "error": "actor_failed: no", "waits_s": 1.3, "shard": 3, "worker": "node-0",
+    }  # fmt: skip
+    assert (second["actor"], second["error"]) == ("order/1", "")
+    assert third == {
+        "state": "dead", "id": 17, "actor": "account/alice", "command": "deposit", "count": 1, "failures": 10,
+        "error": "actor_failed: deposit failed: ValueError: broken", "at": "1970-01-01T00:00:00Z",
+    }  # fmt: skip
+
+
+def test_ls_of_a_kind_of_an_actor_and_of_dead_letters_only(run: Run) -> None:
+    lines = [waiting("account/carol"), waiting("accounts/x"), waiting("account/carolus")]
+    pool = Pool(dead=[letter(17)], waiting=lines)
+    of_kind = run("inbox", "ls", "account", pool=pool)
+    assert [json.loads(line)["actor"] for line in of_kind.out.splitlines()] == [
+        "account/carol", "account/carolus", "account/alice",
+    ]  # fmt: skip
+    of_one = run("inbox", "ls", "account", "carol", pool=pool)
+    assert [json.loads(line)["actor"] for line in of_one.out.splitlines()] == ["account/carol", "account/alice"]
+    assert pool.asked == [("dead letters", "account", None), ("dead letters", "account", "carol")]
+    dead = run("inbox", "ls", "--dead", pool=pool)
+    assert [json.loads(line)["state"] for line in dead.out.splitlines()] == ["dead"]
+    assert run("inbox", "ls", "no kind!", pool=pool).code == 2
+
+
+def test_what_is_over_the_limit_is_said(run: Run) -> None:
+    pool = Pool(dead=[letter(n) for n in range(1, 6)], waiting=[waiting(f"a/{n}") for n in range(4)], left_out=7)
+    ran = run("inbox", "ls", "--limit", "2", pool=pool)
+    assert len(ran.out.splitlines()) == 4
+    assert "12 more are left out" in ran.err
+
+
+def test_show(run: Run) -> None:
+    pool = Pool(dead=[letter(17)], waiting=[waiting("account/carol", 2)])
+    shown = json.loads(run("inbox", "show", "17", pool=pool).out)
+    assert shown["args"] == {"amount": 10}
+    assert shown["details"]["actor"] == "account/alice"
+    assert (shown["source"], shown["command_id"], shown["correlation_id"]) == ("account/bob", "tell:7.0", "c1")
+    assert json.loads(run("inbox", "show", "40", pool=pool).out)["state"] == "waiting"
+    none = run("inbox", "show", "99", pool=pool)
+    assert (none.code, none.out) == (2, "")
+    assert "there is no dead letter 99" in none.err
+
+
+def test_retry_one_or_all_of_a_kind(run: Run) -> None:
+    pool = Pool(dead=[letter(17), letter(18), letter(19, "zoe")], gone=[18])
+    one = run("inbox", "retry", "17", pool=pool)
+    assert one.out == "17 sent again to account/alice as retry:17\n"
+    ((_, id, by),) = pool.asked
+    assert id == 17
+    assert "@" in by
+    every = run("inbox", "retry", "--all", "account", pool=pool)
+    assert every.out.splitlines() == [
+        "17 sent again to account/alice as retry:17", "19 sent again to account/zoe as retry:19", "2 sent again",
+    ]  # fmt: skip
+    assert pool.asked[1] == ("dead letters", "account", None)
+
+
+@pytest.mark.parametrize("wrong", [(), ("17", "--all", "account"), ("0",), ("x",), ("--all", "no kind!")])
+def test_retry_wants_one_thing(run: Run, wrong: tuple[str, ...]) -> None:
+    pool = Pool(dead=[letter(17)])
+    assert run("inbox", "retry", *wrong, pool=pool).code == 2
+    assert pool.asked == []
+
+
+def test_drop(run: Run) -> None:
+    pool = Pool(dead=[letter(17)])
+    assert run("inbox", "drop", "17", pool=pool).out == "dropped deposit of account/alice\n"
+    assert run("inbox", "drop", "18", pool=pool).code == 2

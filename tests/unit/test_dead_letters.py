@@ -1,0 +1,317 @@
+"""Dead letters: found after every crash, sent again once, and dropped."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from aether import Actor, DeadLetter, InvalidCommand, Model, command, event, query
+from aether.config import RuntimeConfig
+from aether.dead_letters import DeadLetterRow, decode_row, encode_row, shorter
+from aether.errors import ActorFailed
+from aether.ids import ActorId
+from aether.runtime.dead_letter_rows import DeadLetterRows
+from aether.tells import Tell
+from aether.testing import local_pool
+from aether.testing.pool import LocalPool
+from aether.waiting_tells import WaitingTells
+from aether.wire import DEAD_LETTERED_EVENT, ErrorBody, instant
+
+BROKEN: set[int] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """So much more."""
+
+    amount: int
+
+
+class Jar(Actor):
+    """What somebody has put aside."""
+
+    total: int = 0
+
+    @command
+    def add(self, amount: int) -> int:
+        if amount in BROKEN:
+            raise ValueError("broken")
+        self.emit(Added(amount))
+        return self.total
+
+    @command
+    def pass_on(self, to: str, amount: int) -> None:
+        self.tell(Jar.add, to, amount)
+
+    @query
+    def content(self) -> int:
+        return self.total
+
+    @event
+    def added(self, e: Added) -> None:
+        self.total += e.amount
+
+
+class Lid(Actor):
+    """Another kind."""
+
+    @command
+    def close(self) -> None:
+        raise ValueError("broken")
+
+
+MODEL = Model("jars", actors=[Jar, Lid])
+QUICK = RuntimeConfig(tell_attempts_max=2, tell_retry_first_s=0.01, tell_retry_max_s=0.02)
+
+
+@pytest.fixture(autouse=True)
+def broken() -> None:
+    BROKEN.clear()
+    BROKEN.update((5, 6, 7))
+
+
+async def dead(pool: LocalPool, count: int, kind: Any = None) -> list[DeadLetter]:
+    async with asyncio.timeout(10):
+        while len(found := [one async for one in pool.client.dead_letters(kind)]) != count:  # noqa: ASYNC110 - it progresses
+            await asyncio.sleep(0.005)
+    return found
+
+
+async def failing(pool: LocalPool, failures: int) -> tuple[WaitingTells, int]:
+    async with asyncio.timeout(10):
+        while True:
+            lines, left_out = await pool.client.untyped.waiting_tells()
+            if lines and lines[0].failures >= failures:
+                return lines[0], left_out
+            await asyncio.sleep(0.005)
+
+
+async def content(pool: LocalPool, key: str, wanted: int) -> None:
+    async with asyncio.timeout(10):
+        while await pool.client.actor(Jar, key).content() != wanted:  # noqa: ASYNC110 - the pool makes progress
+            await asyncio.sleep(0.005)
+
+
+async def given_up(pool: LocalPool, key: str) -> int:
+    found = [one async for one, _ in pool.client.untyped.history(ActorId("jar", key))]
+    return sum(one.type == DEAD_LETTERED_EVENT for one in found)
+
+
+async def test_a_tell_that_was_given_up_is_listed_with_all_that_it_was() -> None:
+    async with local_pool(MODEL, config=QUICK) as pool:
+        await pool.client.actor(Jar, "alice").pass_on("bob", 5)
+        receipt = await pool.client.tell(Jar.add, "bob", 6)
+        (first, second) = await dead(pool, 2)
+        assert (first.actor_id, first.command, first.args) == (ActorId("jar", "bob"), "add", {"amount": 5})
+        assert first.source == ActorId("jar", "alice")
+        assert isinstance(first.error, ActorFailed)
+        assert "broken" in first.error.message
+        assert first.failures == 2
+        assert not first.retrying
+        assert (second.id, second.source, second.command_id) == (receipt.sequence, None, receipt.command_id)
+        assert await pool.client.untyped.dead_letter(second.id) == second
+        assert await given_up(pool, "bob") == 2
+
+
+async def test_kinds_are_told_apart() -> None:
+    async with local_pool(MODEL, config=QUICK) as pool:
+        await pool.client.tell(Jar.add, "bob", 6)
+        await pool.client.tell(Lid.close, "bob")
+        await dead(pool, 2)
+        assert [one.command for one in await dead(pool, 1, Lid)] == ["close"]
+        of_one = [one async for one in pool.client.untyped.dead_letters("jar", "bob")]
+        assert [one.command for one in of_one] == ["add"]
+        assert [one async for one in pool.client.untyped.dead_letters("jar", "alice")] == []
+        with pytest.raises(InvalidCommand):
+            await anext(pool.client.untyped.dead_letters("no kind!"))
+
+
+async def test_what_is_sent_again_is_run_once_though_two_ask_for_it() -> None:
+    async with local_pool(MODEL, config=QUICK) as pool:
+        await pool.client.tell(Jar.add, "bob", 6)
+        (letter,) = await dead(pool, 1)
+        BROKEN.clear()
+        receipts = await asyncio.gather(
+            *(pool.client.retry_dead_letter(letter.id, by=f"operator {n}") for n in range(5)), return_exceptions=True
+        )
+        done = [one for one in receipts if not isinstance(one, BaseException)]
+        assert {(one.actor_id, one.command_id) for one in done} == {(letter.actor_id, f"retry:{letter.id}")}
+        assert len({one.sequence for one in done}) == 1
+        assert all(isinstance(one, InvalidCommand) for one in receipts if one not in done)
+        await content(pool, "bob", 6)
+        assert await dead(pool, 0) == []
+        with pytest.raises(InvalidCommand, match="sent again") as refused:
+            await pool.client.retry_dead_letter(letter.id)
+        assert refused.value.path == "id"
+        events = [one async for one, _ in pool.client.untyped.history(ActorId("jar", "bob"))]
+        (again,) = [one for one in events if one.type == "Added"]
+        assert (again.commandid, again.correlationid) == (f"retry:{letter.id}", letter.correlation_id)
+        assert again.causationid == letter.command_id
+
+
+async def test_what_fails_again_is_another_dead_letter() -> None:
+    async with local_pool(MODEL, config=QUICK) as pool:
+        await pool.client.tell(Jar.add, "bob", 6)
+        (letter,) = await dead(pool, 1)
+        receipt = await pool.client.retry_dead_letter(letter.id)
+        async with asyncio.timeout(10):
+            while [one.id for one in await dead(pool, 1)] != [receipt.sequence]:  # noqa: ASYNC110 - it progresses
+                await asyncio.sleep(0.005)
+        (other,) = await dead(pool, 1)
+        assert other.command_id == f"retry:{letter.id}"
+        BROKEN.clear()
+        await pool.client.retry_dead_letter(other.id)
+        await content(pool, "bob", 6)
+
+
+async def test_what_is_dropped_is_gone_and_is_not_sent_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "aether.inbox")
+    async with local_pool(MODEL, config=QUICK) as pool:
+        await pool.client.tell(Jar.add, "bob", 6)
+        (letter,) = await dead(pool, 1)
+        await pool.client.drop_dead_letter(letter.id, by="eve")
+        assert await dead(pool, 0) == []
+        for again in (pool.client.drop_dead_letter, pool.client.retry_dead_letter):
+            with pytest.raises(InvalidCommand, match="was dropped"):
+                await again(letter.id)
+        assert [(one.by, one.sequence) for one in caplog.records if "was dropped" in one.message] == [  # type: ignore[attr-defined]
+            ("eve", letter.id)
+        ]
+        assert await given_up(pool, "bob") == 1
+
+
+async def test_what_is_no_dead_letter_is_refused() -> None:
+    async with local_pool(MODEL, config=QUICK) as pool:
+        for id in (0, -1, 99, True, "1"):
+            with pytest.raises(InvalidCommand) as refused:
+                await pool.client.retry_dead_letter(id)  # type: ignore[arg-type]  # what is tested
+            assert refused.value.path == "id"
+        with pytest.raises(InvalidCommand) as too_long:
+            await pool.client.drop_dead_letter(1, by="x" * 500)
+        assert too_long.value.path == "by"
+
+
+async def test_a_row_comes_first_so_no_crash_hides_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The owner dies after its actor has committed, and before it could say so: the history says it."""
+    monkeypatch.setattr(DeadLetterRows, "over", lambda *_, **__: None)
+    async with local_pool(MODEL, config=QUICK) as pool:
+        await pool.client.tell(Jar.add, "bob", 6)
+        (letter,) = await dead(pool, 1)
+        row = decode_row((await pool.client.untyped._node.inbox.dead_letter(letter.id)).payload)  # type: ignore[union-attr]
+        assert row is not None
+        assert row.state == "dying"
+        await pool.crash(pool.worker_of(Jar, "bob"))
+        assert await dead(pool, 1) == [letter]
+        BROKEN.clear()
+        await pool.client.retry_dead_letter(letter.id)
+        await content(pool, "bob", 6)
+
+
+async def test_a_tell_that_was_applied_after_all_is_no_dead_letter() -> None:
+    """An owner wrote the row, and died; the next one had it applied."""
+    async with local_pool(MODEL, config=QUICK) as pool:
+        await pool.client.tell(Jar.add, "carol", 1)
+        receipt = await pool.client.tell(Jar.add, "carol", 2)
+        await content(pool, "carol", 3)
+        tell = Tell(kind="jar", key="carol", command="add", id=receipt.command_id)
+        row = DeadLetterRow(
+            state="dying", sequence=receipt.sequence, tell=tell, failures=2, error=ErrorBody("x", "y"), at=instant(0.0)
+        )
+        inbox = pool.client.untyped._node.inbox
+        assert await inbox.write_dead_letter(receipt.sequence, encode_row(row), 0)
+        assert await inbox.write_dead_letter(receipt.sequence, encode_row(row), 0) is None
+        assert await dead(pool, 0) == []
+        with pytest.raises(InvalidCommand, match="applied after all"):
+            await pool.client.retry_dead_letter(receipt.sequence)
+
+
+async def test_a_row_of_a_tell_that_is_tried_yet_is_none() -> None:
+    async with local_pool(MODEL, config=QUICK) as pool:
+        tell = Tell(kind="jar", key="nobody", command="add", id="x")
+        row = DeadLetterRow(
+            state="dying", sequence=77, tell=tell, failures=2, error=ErrorBody("x", "y"), at=instant(0.0)
+        )
+        await pool.client.untyped._node.inbox.write_dead_letter(77, encode_row(row), 0)
+        assert await dead(pool, 0) == []
+        with pytest.raises(InvalidCommand, match="not given up yet"):
+            await pool.client.drop_dead_letter(77)
+
+
+async def test_a_decision_that_was_half_carried_out_is_carried_out_by_the_next_one() -> None:
+    async with local_pool(MODEL, config=QUICK) as pool:
+        await pool.client.tell(Jar.add, "bob", 6)
+        (letter,) = await dead(pool, 1)
+        inbox = pool.client.untyped._node.inbox
+        send_again = inbox.send_again
+
+        async def died(*_: object) -> int:
+            raise KeyboardInterrupt
+
+        inbox.send_again = died  # type: ignore[method-assign,assignment]
+        with pytest.raises(KeyboardInterrupt):
+            await pool.client.retry_dead_letter(letter.id, by="eve")
+        inbox.send_again = send_again  # type: ignore[method-assign]
+        assert [one.retrying for one in await dead(pool, 1)] == [True]
+        with pytest.raises(InvalidCommand, match="being sent again"):
+            await pool.client.drop_dead_letter(letter.id)
+        BROKEN.clear()
+        await pool.client.retry_dead_letter(letter.id)
+        await content(pool, "bob", 6)
+        assert await dead(pool, 0) == []
+
+
+async def test_metrics_count_dead_letters_and_tells_that_wait() -> None:
+    config = RuntimeConfig(tell_attempts_max=1)
+    slow = RuntimeConfig(tell_attempts_max=50, tell_retry_first_s=30.0, tell_retry_max_s=30.0)
+    async with local_pool(MODEL, config=config, workers=1) as pool:
+        await pool.client.tell(Jar.add, "bob", 6)
+        await dead(pool, 1)
+        await pool.workers[0].runtime._telling._read_dead_letters()  # type: ignore[union-attr]
+        assert (await pool.client.metrics()).sum().value("aether_dead_letters") == 1
+        (letter,) = await dead(pool, 1)
+        await pool.client.drop_dead_letter(letter.id)
+        await pool.workers[0].runtime._telling._read_dead_letters()  # type: ignore[union-attr]
+        assert (await pool.client.metrics()).sum().value("aether_dead_letters") == 0
+    async with local_pool(MODEL, config=slow) as pool:
+        first = await pool.client.tell(Jar.add, "bob", 6)
+        await pool.client.tell(Jar.add, "bob", 7)
+        line, left_out = await failing(pool, 1)
+        assert (line.actor, line.count, line.first, line.command, line.failures) == (
+            "jar/bob",
+            2,
+            first.sequence,
+            "add",
+            1,
+        )
+        assert line.error is not None
+        assert "broken" in line.error.message
+        assert line.member.startswith("local-")
+        assert left_out == 0
+        assert (await pool.client.metrics()).sum().value("aether_inbox_pending") == 2
+
+
+async def test_a_kind_that_no_worker_has_is_waited_for() -> None:
+    async with local_pool(MODEL, config=QUICK) as pool:
+        await pool.client.untyped.tell(ActorId("vat", "x"), "fill")
+        line, _ = await failing(pool, 4)
+        assert line.error is not None
+        assert line.error.code == "unknown_actor"
+        assert await dead(pool, 0) == []
+
+
+def test_a_row_that_is_too_large_leaves_out_details_and_then_arguments() -> None:
+    row = DeadLetterRow(
+        state="dead", sequence=1, tell=Tell(kind="jar", key="bob", command="add"), failures=1,
+        error=ErrorBody("x", "m" * 5000, {"much": "d" * 5000}), at=instant(0.0),
+    )  # fmt: skip
+    sizes = [len(one) for one in shorter(row)]
+    assert sizes[0] > 10_000 > 1_000 > sizes[1]
+    last = decode_row(list(shorter(row))[-1])
+    assert last is not None
+    assert last.args_left_out
+
+
+@pytest.mark.parametrize("payload", [b"", b"{}", b"\xff", b"[" * 5000, b'{"state":"dead"}'])
+def test_bytes_that_are_no_row_are_none(payload: bytes) -> None:
+    assert decode_row(payload) is None
