@@ -1,6 +1,7 @@
 """Dead letters: found after every crash, sent again once, and dropped."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,6 +149,7 @@ async def test_what_is_sent_again_is_run_once_though_two_ask_for_it() -> None:
         (again,) = [one for one in events if one.type == "Added"]
         assert (again.commandid, again.correlationid) == (f"retry:{letter.id}", letter.correlation_id)
         assert again.causationid == letter.command_id
+        assert again.idexpires is None, "it is known by its place"
 
 
 async def test_what_fails_again_is_another_dead_letter() -> None:
@@ -190,6 +192,38 @@ async def test_what_is_no_dead_letter_is_refused() -> None:
         with pytest.raises(InvalidCommand) as too_long:
             await pool.client.drop_dead_letter(1, by="x" * 500)
         assert too_long.value.path == "by"
+
+
+async def test_nothing_is_committed_before_the_row_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new connection has all handed over again, but for what waits for its row."""
+    held: list[Callable[[], None]] = []
+    monkeypatch.setattr(DeadLetterRows, "give_up", lambda *given: held.append(given[-1]))
+    async with local_pool(MODEL, config=QUICK, workers=1) as pool:
+        await pool.client.tell(Jar.add, "bob", 6)
+        async with asyncio.timeout(10):
+            while not held:  # noqa: ASYNC110 - it progresses
+                await asyncio.sleep(0.005)
+        for served in pool.workers[0].runtime._telling._serving.values():  # type: ignore[union-attr]
+            served.inbox.connected()
+        await pool.client.actor(Jar, "bob").content()
+        assert await given_up(pool, "bob") == 0
+        held[0]()
+        async with asyncio.timeout(10):
+            while not await given_up(pool, "bob"):  # noqa: ASYNC110 - it progresses
+                await asyncio.sleep(0.005)
+
+
+async def test_an_owner_that_lives_says_that_it_is_dead() -> None:
+    async with local_pool(MODEL, config=QUICK) as pool:
+        await pool.client.tell(Jar.add, "bob", 6)
+        (letter,) = await dead(pool, 1)
+        inbox, row = pool.client.untyped._node.inbox, None
+        async with asyncio.timeout(10):
+            while row is None or row.state != "dead":
+                found = await inbox.dead_letter(letter.id)
+                assert found is not None
+                row = decode_row(found.payload)
+        assert row.failures == 2
 
 
 async def test_a_row_comes_first_so_no_crash_hides_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
