@@ -16,7 +16,7 @@ def read(
 ) -> Readings:
     """The counts of a runtime, and what is so now.
 
-    That is: active actors by kind, commands that wait, shards that it has, tasks that run, tells that wait, dead letters.
+    That is: active actors by kind, commands and tells that wait, shards that it has, tasks that run, dead letters.
     """
     readings = Readings()
     for (kind, command), counts in counters.by_command.items():
