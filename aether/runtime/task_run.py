@@ -166,15 +166,15 @@ class TaskRun:
     async def _failed(self, error: BaseException) -> None:
         retry, said_of = self.task_type.retry, said(error)
         name = type(error).__name__
-        self._worker.counters.of_task(self.task_type.name, "timed_out" if name == "TimeoutError" else "failed")
         log.warning("a task failed", exc_info=error, extra=self._fields())
+        if self._attempt < retry.attempts:
+            backoff = Backoff(first_s=retry.first_s, cap_s=retry.cap_s)
+            delay_s = backoff.delay_s(self._attempt - 1, self._worker.jitter())
+            await self._write(said_of, name, delay_s)
+            self._worker.tasks.again(self.claim, delay_s)
+        self._worker.counters.of_task(self.task_type.name, "timed_out" if name == "TimeoutError" else "failed")
         if self._attempt >= retry.attempts:
             await self._give_up(TaskFailed(said_of, name, self._attempt))
-            return
-        backoff = Backoff(first_s=retry.first_s, cap_s=retry.cap_s)
-        delay_s = backoff.delay_s(self._attempt - 1, self._worker.jitter())
-        await self._write(said_of, name, delay_s)
-        self._worker.tasks.again(self.claim, delay_s)
 
     async def _give_up(self, failed: TaskFailed) -> None:
         if await self._tell(self.start.failed, lambda: failed):

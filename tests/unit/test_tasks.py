@@ -1,0 +1,448 @@
+"""Tasks in memory: each result once, whatever the function does and whoever crashes."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+
+from aether import Actor, ActorFailed, InvalidCommand, Model, TaskFailed, command, query, task
+from aether.config import RuntimeConfig
+from aether.ids import ActorId
+from aether.memory.connection import InMemoryConnection
+from aether.runtime.task_notes import GIVEN_UP, decode_note
+from aether.testing import given, local_pool, started
+from aether.testing.pool import SHARDS, LocalPool
+from aether.worker_log import CommandFilter
+from tests.support.errands import Errand, Lost, Sent, World, echo, model, renew
+
+CONFIG = RuntimeConfig(cancel_grace_s=0.2, task_drain_s=0.05, tasks_running_max=5)
+TTL_S = 15.0
+
+
+@pytest.fixture
+def world() -> World:
+    return renew()
+
+
+@pytest.fixture
+async def pool(world: World) -> AsyncIterator[LocalPool]:
+    async with local_pool(model, config=CONFIG) as pool:
+        yield pool
+        world.opened.set()
+        world.gate.set()
+
+
+def errand(pool: LocalPool, key: str = "a") -> Errand:
+    return pool.client.actor(Errand, key)
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not reached():  # noqa: ASYNC110 - the pool makes progress
+            await asyncio.sleep(0.002)
+
+
+async def back(pool: LocalPool, key: str = "a", count: int = 1) -> list[str]:
+    async with asyncio.timeout(10):
+        while len(found := await errand(pool, key).results()) < count:  # noqa: ASYNC110 - the pool makes progress
+            await asyncio.sleep(0.002)
+    return found
+
+
+async def lost(pool: LocalPool, key: str = "a") -> Lost:
+    async with asyncio.timeout(10):
+        while not (found := await errand(pool, key).losses()):  # noqa: ASYNC110 - the pool makes progress
+            await asyncio.sleep(0.002)
+    assert len(found) == 1
+    return found[0]
+
+
+def outcomes(pool: LocalPool) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    for worker in pool.workers:
+        for key, count in worker.runtime.counters.by_task.items():
+            found[key] = found.get(key, 0) + count
+    return found
+
+
+def open_tasks(pool: LocalPool) -> int:
+    machines = [vm for worker in pool.workers for vm in worker.runtime.get_active_vms()]
+    return sum(len(cast(Any, vm).fold.agenda or ()) for vm in machines)
+
+
+async def test_a_result_comes_to_its_command(pool: LocalPool, world: World) -> None:
+    task_id = await errand(pool).echo("hello")
+    assert await back(pool) == ["hello"]
+    (context,) = world.calls
+    assert (context.task_id, context.attempt, str(context.actor_id)) == (task_id, 1, "errand/a")
+    assert context.resources == "a client"
+    assert timedelta(0) < context.deadline - pool.clock.now() <= timedelta(seconds=30)
+    await until(lambda: outcomes(pool) == {("echo", "ok"): 1})
+    assert open_tasks(pool) == 0
+
+
+async def test_what_fails_is_tried_again_under_the_same_id(pool: LocalPool, world: World) -> None:
+    task_id = await errand(pool).fail(2)
+    for attempt in (1, 2):
+        await until(lambda: outcomes(pool).get(("fails", "failed")) == attempt)  # noqa: B023 - called at once
+        await pool.clock.advance(seconds=attempt)
+    assert await back(pool) == ["after 3"]
+    assert [(one.task_id, one.attempt) for one in world.calls] == [(task_id, 1), (task_id, 2), (task_id, 3)]
+
+
+async def test_it_waits_before_it_tries_again(pool: LocalPool, world: World) -> None:
+    await errand(pool).fail(2)
+    await until(lambda: outcomes(pool).get(("fails", "failed")) == 1)
+    await pool.clock.advance(seconds=0.4)
+    assert len(world.calls) == 1
+    await pool.clock.advance(seconds=0.7)
+    await until(lambda: len(world.calls) == 2)
+
+
+async def test_after_its_attempts_a_task_is_given_up(pool: LocalPool, world: World) -> None:
+    task_id = await errand(pool).fail(99)
+    for attempt in (1, 2):
+        await until(lambda: outcomes(pool).get(("fails", "failed")) == attempt)  # noqa: B023 - called at once
+        note = await tasks_of(pool).row(task_id)
+        assert (known := decode_note(note)) is not None
+        assert (known.attempt, known.error, known.error_type) == (attempt, f"no {attempt}", "ConnectionError")
+        await pool.clock.advance(seconds=attempt)
+    assert await lost(pool) == Lost("no 3", "ConnectionError", 3)
+    await until(lambda: outcomes(pool).get(("fails", "given_up")) == 1)
+    assert open_tasks(pool) == 0
+    await until(lambda: note_state(pool, task_id) == GIVEN_UP)
+
+
+def tasks_of(pool: LocalPool) -> Any:
+    return InMemoryConnection(pool.server, pool.namespace, shards=SHARDS).tasks
+
+
+def note_state(pool: LocalPool, task_id: str) -> str:
+    note = decode_note(pool.server.space(pool.namespace, SHARDS).failed_tasks.get(task_id))
+    return "" if note is None else note.state
+
+
+async def test_a_plain_function_runs_in_a_thread_and_holds_nobody_up(pool: LocalPool, world: World) -> None:
+    await errand(pool).block()
+    await until(lambda: len(world.calls) == 1)
+    await errand(pool, "b").echo("meanwhile")
+    assert await back(pool, "b") == ["meanwhile"]
+    world.gate.set()
+    assert await back(pool) == ["unblocked"]
+
+
+@pytest.mark.parametrize("name", ["overdue", "overdue_in_thread"])
+async def test_one_that_takes_too_long_has_failed(pool: LocalPool, world: World, name: str) -> None:
+    await errand(pool).run(name)
+    found = await lost(pool)
+    assert found.error_type == "TimeoutError"
+    assert found.why.startswith("it took longer than 0.05 s")
+    await until(lambda: outcomes(pool) == {(name, "timed_out"): 1, (name, "given_up"): 1})
+
+
+def leave() -> None:
+    raise SystemExit(3)
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def cancel_itself() -> None:
+    raise asyncio.CancelledError
+
+
+def stop() -> None:
+    raise StopIteration
+
+
+class Mute(Exception):
+    """Has no words."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def without_words() -> None:
+    raise Mute
+
+
+@pytest.mark.parametrize("how", [leave, interrupt, cancel_itself, stop, without_words], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("name", ["breaks", "breaks_in_thread"])
+async def test_whatever_it_raises_is_its_own_failure(
+    pool: LocalPool, world: World, name: str, how: Callable[[], None]
+) -> None:
+    await errand(pool, "neighbour").wait()
+    await until(lambda: world.running == 1)
+    world.breaks = how
+    await errand(pool).run(name)
+    found = await lost(pool)
+    assert found.error_type in {
+        "SystemExit",
+        "KeyboardInterrupt",
+        "CancelledError",
+        "StopIteration",
+        "RuntimeError",
+        "Mute",
+    }
+    world.opened.set()
+    assert await back(pool, "neighbour") == ["opened"]
+
+
+async def test_a_result_of_another_type_is_a_failure(pool: LocalPool, world: World) -> None:
+    await errand(pool).lie()
+    found = await lost(pool)
+    assert found.error_type == "TypeError"
+    assert "what the task lies returned is not of its declared type" in found.why
+
+
+async def test_a_result_that_nobody_wants_closes_its_task(pool: LocalPool, world: World) -> None:
+    await errand(pool).forget()
+    await until(lambda: outcomes(pool) == {("nothing", "ok"): 1})
+    await until(lambda: open_tasks(pool) == 0)
+    assert await errand(pool).results() == []
+
+
+async def test_a_command_that_fails_starts_nothing(pool: LocalPool, world: World) -> None:
+    with pytest.raises(ActorFailed):
+        await errand(pool).start_and_fail()
+    await errand(pool).echo("hello")
+    assert await back(pool) == ["hello"]
+    assert len(world.calls) == 1
+
+
+async def test_many_results_of_one_actor_all_count(pool: LocalPool, world: World) -> None:
+    await errand(pool).many(300)
+    assert len(await back(pool, count=300)) == 300
+    assert outcomes(pool) == {("nothing", "ok"): 300}
+
+
+# ------------------------------------------------------------------------------------------------ bounds
+
+
+async def test_no_more_run_at_once_than_the_task_and_the_worker_allow(world: World) -> None:
+    async with local_pool(model, workers=1, config=CONFIG) as pool:
+        for n in range(4):
+            await errand(pool, f"{n}").wait()
+        await until(lambda: world.running == 2)
+        await errand(pool, "b").echo("others run")
+        assert await back(pool, "b") == ["others run"]
+        assert world.most == 2
+        for n in range(9):
+            await errand(pool, f"{n}").block()
+        await until(lambda: pool.workers[0].runtime.readings().values["aether_running_tasks"][()] == 5)
+        await pool.clock.advance(seconds=1)
+        assert pool.workers[0].runtime.readings().values["aether_running_tasks"][()] == 5
+        world.opened.set()
+        world.gate.set()
+        for n in range(4):
+            await back(pool, f"{n}", count=2)
+
+
+# ------------------------------------------------------------------------------------------------ cancel
+
+
+async def test_a_task_that_runs_is_cancelled(pool: LocalPool, world: World) -> None:
+    task_id = await errand(pool).wait()
+    await until(lambda: world.running == 1)
+    await errand(pool).cancel(task_id)
+    await until(lambda: world.ended == [task_id])
+    await until(lambda: outcomes(pool) == {("waits", "cancelled"): 1})
+    assert open_tasks(pool) == 0
+    world.opened.set()
+    await pool.clock.advance(seconds=2 * TTL_S)
+    assert await errand(pool).results() == []
+
+
+async def test_one_that_waits_to_be_tried_again_is_not_called_any_more(pool: LocalPool, world: World) -> None:
+    task_id = await errand(pool).fail(2)
+    await until(lambda: outcomes(pool).get(("fails", "failed")) == 1)
+    await errand(pool).cancel(task_id)
+    await until(lambda: pool.server.space(pool.namespace, SHARDS).cancelled_tasks.get(task_id) == "actor")
+    await pool.clock.advance(seconds=4)
+    await until(lambda: outcomes(pool).get(("fails", "cancelled")) == 1)
+    assert len(world.calls) == 1
+
+
+async def test_a_thread_that_is_cancelled_goes_on_and_its_result_does_not_count(pool: LocalPool, world: World) -> None:
+    task_id = await errand(pool).block()
+    await until(lambda: len(world.calls) == 1)
+    await errand(pool).cancel(task_id)
+    await until(lambda: outcomes(pool) == {("blocks", "cancelled"): 1})
+    world.gate.set()
+    await errand(pool).echo("next")
+    assert await back(pool) == ["next"]
+
+
+async def test_one_that_is_cancelled_where_it_is_started_gives_nothing(pool: LocalPool, world: World) -> None:
+    await errand(pool).start_and_cancel()
+    await errand(pool).echo("hello")
+    assert await back(pool) == ["hello"]
+    assert open_tasks(pool) == 0
+
+
+async def test_to_cancel_what_is_not_open_does_nothing(pool: LocalPool, world: World) -> None:
+    await errand(pool).cancel("never")
+    task_id = await errand(pool).echo("hello")
+    await back(pool)
+    await errand(pool).cancel(task_id)
+    await errand(pool, "other").cancel(task_id)
+    assert pool.server.space(pool.namespace, SHARDS).cancelled_tasks == {}
+
+
+async def test_what_an_operator_cancels_has_failed(pool: LocalPool, world: World) -> None:
+    task_id = await errand(pool).wait()
+    await until(lambda: world.running == 1)
+    await tasks_of(pool).cancel(task_id, "operator")
+    assert await lost(pool) == Lost("an operator has cancelled it", "TaskCancelled", 1)
+
+
+# ------------------------------------------------------------------------------------------------ crashes
+
+
+async def test_a_worker_that_crashes_gives_its_tasks_back(pool: LocalPool, world: World) -> None:
+    task_id = await errand(pool).wait()
+    await until(lambda: world.running == 1)
+    for worker in pool.workers:
+        await pool.crash(worker)
+    await until(lambda: world.running == 0)
+    assert len(world.calls) == 1
+    await pool.clock.advance(seconds=TTL_S)
+    await until(lambda: world.running == 1)
+    world.opened.set()
+    assert await back(pool) == ["opened"]
+    assert [(one.task_id, one.attempt) for one in world.calls] == [(task_id, 1), (task_id, 2)]
+
+
+async def test_one_that_ends_its_worker_each_time_is_given_up(pool: LocalPool, world: World) -> None:
+    await errand(pool).wait()
+    for attempt in (1, 2, 3):
+        await until(lambda: len(world.calls) == attempt)  # noqa: B023 - called at once
+        for worker in pool.workers:
+            await pool.crash(worker)
+        await pool.clock.advance(seconds=TTL_S)
+    assert await lost(pool) == Lost("its worker was lost each time, or could not keep it", "WorkerLost", 3)
+
+
+async def test_a_worker_that_leaves_gives_its_tasks_back_and_that_is_no_attempt(world: World) -> None:
+    async with local_pool(model, config=CONFIG) as pool:
+        for _ in range(5):
+            await errand(pool).echo("warm")
+        await errand(pool).wait()
+        await until(lambda: world.running == 1)
+        world.calls.clear()
+        for turn in range(4):
+            runner = next(
+                one.runtime for one in pool.workers if one.runtime.readings().values["aether_running_tasks"][()]
+            )
+            await runner.finish_tasks()
+            slot = next(n for n, one in enumerate(pool.workers) if one.runtime is runner)
+            await pool.crash(slot)
+            await until(lambda: len(world.calls) == turn + 1)  # noqa: B023 - called at once
+        assert [one.attempt for one in world.calls] == [1, 1, 1, 1]
+        world.opened.set()
+        await until(lambda: ("waits", "ok") in outcomes(pool))
+
+
+# ------------------------------------------------------------------------------------------------ what is refused
+
+
+@task
+def lone() -> int:
+    """In no model."""
+    return 1
+
+
+class Wrong(Actor):
+    """Starts what cannot be."""
+
+    @command
+    def unknown(self) -> None:
+        self.start_task(lone())
+
+    @command
+    def bad_argument(self) -> None:
+        self.start_task(echo(cast(str, 7)))
+
+    @command
+    def foreign(self) -> None:
+        self.start_task(echo("x"), then=cast(Any, Errand.came))
+
+    @command
+    def takes_two(self, one: str, two: str) -> None:
+        self.start_task(echo("x"), then=cast(Any, Wrong.takes_two))
+
+    @command
+    def to_a_query(self) -> None:
+        self.start_task(echo("x"), then=cast(Any, Wrong.asks))
+
+    @command
+    def no_call(self) -> None:
+        self.start_task(cast(Any, echo))
+
+    @query
+    def asks(self, what: str = "") -> None:
+        self.start_task(echo("x"))
+
+    @command
+    def came(self, what: str) -> None: ...
+
+    @command
+    def failed(self, failed: TaskFailed) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "why"),
+    [
+        ("unknown", (), "has no task 'lone'"),
+        ("bad_argument", (), "text"),
+        ("foreign", (), "then is a command of the actor that starts the task, wrong, not of errand"),
+        ("takes_two", ("a", "b"), "takes_two takes 2 arguments"),
+        ("to_a_query", (), "takes a command as its class has it"),
+        ("no_call", (), "takes a call of a task"),
+    ],
+)
+async def test_what_cannot_be_started_is_refused(name: str, args: tuple[str, ...], why: str, world: World) -> None:
+    async with local_pool(Model("wrong", actors=[Wrong, Errand], tasks=[echo])) as pool:
+        with pytest.raises((InvalidCommand, ActorFailed), match=why):
+            await getattr(pool.client.actor(Wrong, "a"), name)(*args)
+        with pytest.raises(ActorFailed, match="the query asks started a task"):
+            await pool.client.actor(Wrong, "a").asks()
+
+
+# ------------------------------------------------------------------------------------------------ around it
+
+
+async def test_log_lines_of_a_task_say_for_which(
+    pool: LocalPool, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.handler.addFilter(CommandFilter())
+    world.gate.set()
+    with caplog.at_level(logging.INFO, "shop.errands"):
+        client = pool.client.using(command_id="first", correlation_id="together", traceparent=TRACE)
+        task_id = await client.actor(Errand, "a").echo("x")
+        await errand(pool).block()
+        await back(pool, count=2)
+    first = next(one for one in caplog.records if one.getMessage() == "at work").__dict__
+    wanted = {"actor": "errand/a", "task": "echo", "task_id": task_id, "attempt": "1", "command_id": "first",
+              "correlation_id": "together"}  # fmt: skip
+    assert {name: first.get(name) for name in wanted} == wanted
+    assert next(one for one in caplog.records if one.getMessage() == "in a thread").__dict__["task"] == "blocks"
+    assert (world.calls[0].correlation_id, world.calls[0].traceparent) == ("together", TRACE)
+    stored = [one async for one, _ in pool.client.untyped.history(ActorId("errand", "a"))]
+    result = next(one for one in stored if one.type == "Back")
+    assert (result.correlationid, result.causationid, result.traceparent) == ("together", "first", TRACE)
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_given_shows_what_was_started_and_cancelled() -> None:
+    outcome = given(Errand, model=model).when(Errand.echo, "x")
+    assert outcome.tasks == (started(echo("x"), then=Errand.came, failed=Errand.failed),)
+    outcome.then(Sent("test-task-1"), reply="test-task-1")
+    assert given(Errand).when(Errand.cancel, "one").cancelled_tasks == ("one",)
+    assert given(Errand).when(Errand.start_and_fail).tasks == ()
