@@ -292,6 +292,11 @@ class Names:
         target = subject.removeprefix(self._tell).partition(".")[0]
         return int(target) if target.isdecimal() else -1
 
+    def shard_of_event(self, subject: str) -> int:
+        """The shard of a commit's subject; -1 for any other."""
+        shard = subject.removeprefix(self._event).partition(".")[0]
+        return int(shard) if shard.isdecimal() else -1
+
     def relay_mark(self, shard: int) -> str:
         """Where the owner of a shard says up to where its tells are relayed. `tells_from` has it too."""
         return f"{self._tell}mark.{shard}"

@@ -12,7 +12,8 @@ commits may land long after they were sent, and acknowledgements get lost. So:
   relayer lands: who then reads what the shard's tells in the inbox are knows all of them, and is the only one to add to
   them. An outcome that is not known is found out in the same way.
 - *The scan has the last word.* Every commit of the shard up to the `cursor` was read, in the order of the stream. A
-  commit that lands late has a later position than all that were there before it, so a later scan finds it.
+  commit that lands late has a later position than all that were there before it, so a later scan finds it. To be told
+  of all commits between two positions is a scan, too, if the first one is not after the cursor.
 - *The short way.* A commit of our own need not wait for a scan: its actor's earlier commits are known, because they are
   our own, or not later than the cursor. Where they are not (the actor was replayed to beyond the cursor) the scan is
   waited for. So the tells of one actor are relayed in the order of its commits.
@@ -139,6 +140,23 @@ class Relay:
             self.cursor = until
             self._early = {position for position in self._early if position > until}
             self._done = {place for place in self._done if place.position > until}
+
+    def heard(self, commits: Iterable[tuple[Position, Sequence[Send]]], after: int, until: int) -> bool:
+        """The shard's commits after a position and up to `until` that send something; False when it is to be scanned.
+
+        Those that are known may be left out. After a claim, and where something before them is missing, they say
+        nothing.
+        """
+        if until <= self.cursor:
+            return True
+        if self._unscanned or after > self.cursor:
+            return False
+        self.scanned(commits, until)
+        return True
+
+    def knows(self, position: int) -> bool:
+        """Whether a commit was told of already, or scanned."""
+        return position <= self.cursor or position in self._early
 
     def committed(self, position: Position, tells: Sequence[Send], replayed_to: Position) -> bool:
         """A commit of our own that is stored and durable; False when a scan up to it has to take it in.

@@ -8,7 +8,7 @@ give the mark's sequence to another message. Nothing is removed from the stream,
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aether.core.backoff import Backoff
 from aether.errors import InvalidCommand, Unavailable
@@ -26,9 +26,9 @@ from aether.jetstream.connection.headers import MESSAGE_ID, expected_elsewhere_h
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.session import NatsSession
 from aether.jetstream.history_reader import until_durable, until_written
-from aether.jetstream.tell_feed import Follower, TellFeed
+from aether.jetstream.shard_feed import Follower, ShardFeed, ShardSubjects, Stored
 from aether.names import CLIENT_SOURCE, Names
-from aether.ports import Durability, Hear, InboxBatch, InboxMessage, StoredCommit, Subscription
+from aether.ports import Durability, Hear, HearCommits, InboxBatch, InboxMessage, StoredCommit, Subscription
 from aether.sends import SENDS_MARK
 
 TELL_HEADERS_BYTES = 1024
@@ -50,7 +50,9 @@ class JetStreamInbox:
         self._connection = connection
         self._names = names
         self._claims: dict[int, tuple[int, NatsSession]] = {}
-        self._feed = TellFeed(connection, names)
+        commits = ShardSubjects(names.stream, names.events_of_shard, names.events_all, names.shard_of_event, SENDS_MARK)
+        tells = ShardSubjects(names.inbox, names.tells_to, names.tells_all, names.target_of_tell)
+        self._commits, self._tells = ShardFeed(connection, commits), ShardFeed(connection, tells)
 
     @property
     def tell_bytes_max(self) -> int:
@@ -211,8 +213,29 @@ class JetStreamInbox:
 
     async def follow(self, shard: int, hear: Hear, ring: Callable[[], None]) -> Subscription:
         """Call back of a shard's tells from soon on. Each shard has one follower."""
-        self._feed.durability = self.durability
-        return self._feed.follow(shard, Follower(hear, ring))
+
+        def heard(after: int, until: int, messages: Sequence[Stored]) -> None:
+            if not messages:
+                hear(after, until, None)
+            for _, sequence, payload in messages:
+                hear(after, sequence, InboxMessage(sequence, payload))
+                after = sequence
+
+        self._tells.durability = self.durability
+        return self._tells.follow(shard, Follower(heard, ring))
+
+    async def follow_commits(self, shard: int, hear: HearCommits, ring: Callable[[], None]) -> Subscription:
+        """Call back of a shard's commits from soon on. Each shard has one follower."""
+
+        def heard(after: int, until: int, messages: Sequence[Stored]) -> None:
+            commits = [
+                StoredCommit(self._names.parse_event(subject), Position(sequence), payload)
+                for subject, sequence, payload in messages
+            ]
+            hear(Position(after), Position(until), commits)
+
+        self._commits.durability = self.commits_durability
+        return self._commits.follow(shard, Follower(heard, ring))
 
     def on_connected(self, connected: Callable[[], None]) -> Callable[[], None]:
         """Call this with each new connection, until what is returned is called."""

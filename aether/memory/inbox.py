@@ -1,8 +1,9 @@
 """The stream of tells in memory: `Inbox`. A list, whose indices are the sequences."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Generic, TypeVar
 
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import Position
@@ -10,10 +11,12 @@ from aether.memory.faults import Dropped, Late, Lost, Step, StoredLater, StoredU
 from aether.memory.link import Link
 from aether.memory.server import InboxEntry
 from aether.names import CLIENT_SOURCE, Names, shard_of
-from aether.ports import Hear, InboxBatch, InboxMessage, NotSent, StoredCommit
+from aether.ports import Hear, HearCommits, InboxBatch, InboxMessage, NotSent, StoredCommit, Subscription
 from aether.sends import SENDS_MARK
 
 TELLS_AT_ONCE = 256
+
+M = TypeVar("M")
 
 
 class InMemoryInbox:
@@ -157,9 +160,34 @@ class InMemoryInbox:
             sequence = await self._link.call(Step.TELL_READ, lambda _: self._space.last_tell(subject))
         return sequence
 
-    async def follow(self, shard: int, hear: Hear, ring: Callable[[], None]) -> "_Bell":
+    async def follow(self, shard: int, hear: Hear, ring: Callable[[], None]) -> Subscription:
         """Call back when a tell to the shard was stored."""
-        return _Bell(self._link, self._names.tell(shard, ""), hear, ring)
+        beginning, bell = self._names.tell(shard, ""), _Bell(self._link, hear, ring)
+
+        def stored(sequence: int, entry: InboxEntry) -> None:
+            if entry.subject.startswith(beginning):
+                bell.stored(sequence, InboxMessage(sequence, entry.payload))
+
+        self._space.tell_bells[stored] = None
+        bell.end = lambda: self._space.tell_bells.pop(stored, None)
+        return bell
+
+    async def follow_commits(self, shard: int, hear: HearCommits, ring: Callable[[], None]) -> Subscription:
+        """Call back when a commit of the shard was stored."""
+
+        def heard(after: int, until: int, commits: Sequence[StoredCommit]) -> None:
+            hear(Position(after), Position(until), commits)
+
+        bell = _Bell(self._link, heard, ring)
+
+        def stored() -> None:
+            commit = self._space.commits[-1]
+            if shard_of(commit.actor_id, self._names.shards) == shard:
+                bell.stored(commit.position, [commit] if SENDS_MARK in commit.payload else [])
+
+        self._space.append_listeners[stored] = None
+        bell.end = lambda: self._space.append_listeners.pop(stored, None)
+        return bell
 
     def _last(self, subject: str) -> InboxMessage | None:
         sequence = self._space.last_tell(subject)
@@ -187,44 +215,44 @@ class InMemoryInbox:
         return sequence
 
 
-class _Bell:
-    """Calls back of the tells to one shard. It has heard the one before, or it only rings."""
+class _Bell(Generic[M]):
+    """Calls back of what is stored for one shard. It knows up to where it has, or it only rings."""
 
-    def __init__(self, link: Link, beginning: str, hear: Hear, ring: Callable[[], None]) -> None:
+    def __init__(self, link: Link, hear: Callable[[int, int, M], None], ring: Callable[[], None]) -> None:
         self._link = link
-        self._beginning = beginning
         self._hear = hear
         self._ring = ring
-        self._last = 0
+        self._last = -1
         self._restarts = link.space.restarts
         self._loop = asyncio.get_running_loop()
-        link.space.tell_bells[self._stored] = None
+        self.end: Callable[[], object] = lambda: None
         link.on_up[self._begin] = None
 
     async def stop(self) -> None:
         """End it. Idempotent."""
-        self._link.space.tell_bells.pop(self._stored, None)
+        self.end()
         self._link.on_up.pop(self._begin, None)
 
-    def _begin(self) -> None:
-        self._last, self._restarts = 0, self._link.space.restarts
-        self._ring()
-
-    def _stored(self, sequence: int, entry: InboxEntry) -> None:
-        if not self._link.up or not entry.subject.startswith(self._beginning):
+    def stored(self, sequence: int, message: M) -> None:
+        """A message was stored."""
+        if not self._link.up:
             return
         before, self._last = self._last, sequence
-        told = partial(self._told, InboxMessage(sequence, entry.payload), before, self._restarts)
+        told = partial(self._told, before, sequence, message, self._restarts)
         match self._link.fault(Step.NOTICE):
             case Late(delay_s):
                 self._link.clock.call_after(delay_s, told)
             case Dropped():
-                self._last = 0
+                self._last = -1
             case _:
                 self._loop.call_soon(told)
 
-    def _told(self, message: InboxMessage, before: int, restarts: int) -> None:
-        if before and restarts == self._link.space.restarts:
-            self._hear(message, before)
+    def _begin(self) -> None:
+        self._last, self._restarts = -1, self._link.space.restarts
+        self._ring()
+
+    def _told(self, before: int, sequence: int, message: M, restarts: int) -> None:
+        if before >= 0 and restarts == self._link.space.restarts:
+            self._hear(before, sequence, message)
         else:
             self._ring()

@@ -23,7 +23,7 @@ from aether.ports.history import (
     StreamReading,
     Unknown,
 )
-from aether.ports.inbox import Hear, Inbox, InboxBatch, InboxMessage, TellPlace
+from aether.ports.inbox import Hear, HearCommits, Inbox, InboxBatch, InboxMessage, TellPlace
 from aether.ports.table import Row, Table
 from aether.ports.tasks import TaskBacklog, TaskClaim, TaskRow, Tasks
 from aether.ports.transport import Delivery, NotSent, Transport
@@ -46,6 +46,7 @@ __all__ = [
     "Fenced",
     "HandlerNote",
     "Hear",
+    "HearCommits",
     "Inbox",
     "InboxBatch",
     "InboxMessage",

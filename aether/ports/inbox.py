@@ -1,6 +1,6 @@
 """The stream of tells: messages from one actor to another that outlive both workers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from aether.ids import Position
@@ -15,8 +15,14 @@ class InboxMessage(NamedTuple):
     payload: bytes
 
 
-Hear: TypeAlias = Callable[[InboxMessage, int], None]
-"""Takes a tell and a sequence after which there is no other tell to the same shard before it."""
+Hear: TypeAlias = Callable[[int, int, InboxMessage | None], None]
+"""Takes two sequences and the tell to the shard that stands at the later one: after the earlier one there is no other.
+
+Without a tell there is none between them.
+"""
+
+HearCommits: TypeAlias = Callable[[Position, Position, Sequence[StoredCommit]], None]
+"""Takes two positions and the commits of the shard between them that send something, the later one included."""
 
 
 class InboxBatch(NamedTuple):
@@ -128,6 +134,10 @@ class Inbox(Protocol):
 
         What `hear` is given is on the disk, and what it says of the tells between stays true.
         """
+        ...
+
+    async def follow_commits(self, shard: int, hear: HearCommits, ring: Callable[[], None]) -> Subscription:
+        """The same for the commits of a shard, now and then."""
         ...
 
     def on_connected(self, connected: Callable[[], None]) -> Callable[[], None]:

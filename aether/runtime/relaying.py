@@ -14,7 +14,7 @@ from aether.errors import AetherError, Unavailable
 from aether.ids import Position
 from aether.log_lines import Repeated, words
 from aether.names import shard_of
-from aether.ports import Inbox, StoredCommit, Tasks
+from aether.ports import Inbox, StoredCommit, Subscription, Tasks
 from aether.runtime.counters import Counters
 from aether.sends import BY_ACTOR, CancelTask, Send, StartTask, encode_send, sent_by
 from aether.tells import Tell, encode_tell
@@ -71,6 +71,7 @@ class ShardRelayer:
         self._mark_due = False
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
+        self._following: Subscription | None = None
         self._not_relayed = Repeated(log, logging.INFO, "tells were not relayed")
 
     @property
@@ -87,6 +88,19 @@ class ShardRelayer:
         """A commit of ours that sends something is durable. See `Relay.committed`."""
         self._relay.committed(position, sends, replayed_to)
         self._go()
+
+    def hear(self, after: Position, until: Position, commits: Sequence[StoredCommit]) -> None:
+        """Of the shard's commits after a position and up to another these send something. Never raises."""
+        relay = self._relay
+        try:
+            news = [(one.position, _sends(one)) for one in commits if not relay.knows(one.position)]
+            known = relay.heard(news, after, until)
+        except AetherError:  # the scan says what it is
+            known = False
+        if not known:
+            self.look()
+        elif relay.waiting or relay.cursor - self._written.relayed >= MARK_POSITIONS:
+            self._go()
 
     def look(self) -> None:
         """Look for commits that no callback told of. Now and then, and when there may be one."""
@@ -118,10 +132,20 @@ class ShardRelayer:
 
     async def run(self) -> None:
         """Relay for ever."""
+        try:
+            await self._run()
+        finally:
+            following, self._following = self._following, None
+            if following is not None:
+                await following.stop()
+
+    async def _run(self) -> None:
         attempt = 0
         while True:
             try:
                 await self._work()
+                if self.marked and self._following is None:
+                    self._following = await self._inbox.follow_commits(self.shard, self.hear, self.look)
                 attempt = 0
                 self._not_relayed.over()
                 self._settled.set()

@@ -168,11 +168,13 @@ class ShardInbox:
         """There may be more to read."""
         self._wake.set()
 
-    def hear(self, message: InboxMessage, after: int) -> None:
-        """A tell that was stored, with no other one of the shard between it and `after`: else it is to be read."""
-        if message.sequence <= self._cursor or self._closed:
+    def hear(self, after: int, until: int, message: InboxMessage | None) -> None:
+        """What was stored after a sequence and up to another, at which the tell stands. What is not known is read."""
+        if until <= self._cursor or self._closed:
             return
-        if after <= self._cursor and len(self._open) < OPEN_MAX and self._may_apply():
+        if after <= self._cursor and message is None:
+            self._cursor = until
+        elif after <= self._cursor and message is not None and len(self._open) < OPEN_MAX and self._may_apply():
             self._take(message)
         else:
             self._wake.set()
@@ -350,7 +352,7 @@ class ShardInbox:
 
     def look(self) -> None:
         """Hand over again what has had no answer for too long, and write down what is applied. Now and then."""
-        if self.applied > self._written:
+        if self._unwritten:
             self._mark_due = True
             self._wake.set()
         late_s = self._clock.wall_s() - UNANSWERED_S

@@ -26,10 +26,10 @@ from aether.sends import SENDS_FORMAT, Send
 from aether.waiting_tells import WaitingTells
 
 LOOK_EVERY_S = 5.0
-"""How often it is looked for commits that no broadcast told of."""
+"""How often tells that have had no answer are handed over again, and what is applied is written down."""
 
-LOOK_FOR_TELLS_EVERY_S = 30.0
-"""The same for tells. Who follows them notices by itself what it misses, so this is for what nobody thinks of."""
+SEARCH_EVERY_S = 30.0
+"""How often it is looked for commits and tells. Who follows them notices what it misses, so it finds nothing."""
 
 FLUSH_TIMEOUT_S = 1.0
 """How long a shard that is left waits for its tells to be relayed; its next owner relays the rest."""
@@ -164,8 +164,11 @@ class Telling:
     async def close(self, timeout_s: float) -> None:
         """End."""
         self._unlisten()
+        bells = [served.bell for served in self._serving.values() if served.bell is not None]
         for shard in list(self._serving):
             self.abandon(shard)
+        for bell in bells:  # here: a task that is cancelled before it begins does nothing
+            await bell.stop()
         await self._background.stop(timeout_s)
 
     # ------------------------------------------------------------------------------------------ machines
@@ -231,11 +234,13 @@ class Telling:
             served.inbox.connected()
 
     async def _look_for_ever(self) -> None:
-        commits, tells, looked_s = -1, -1, 0.0
+        commits, tells, searched_s = -1, -1, 0.0
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             for served in self._serving.values():
                 served.inbox.look()
+            if self._clock.boot_s() - searched_s < SEARCH_EVERY_S:
+                continue
             try:
                 before = commits, tells
                 commits, tells = await self._inbox.end_of_commits(), await self._inbox.end_of_tells()
@@ -243,12 +248,8 @@ class Telling:
                 self._not_looked.again(error=words(error))
                 continue
             self._not_looked.over()
-            if (commits, tells) == before:
-                continue
-            for served in self._serving.values():
-                served.relayer.look()
-            if self._clock.boot_s() - looked_s >= LOOK_FOR_TELLS_EVERY_S:
-                looked_s = self._clock.boot_s()
+            searched_s = self._clock.boot_s()
+            if (commits, tells) != before:
                 self.look()
                 with suppress(AetherError):  # it is looked again
                     await self._read_dead_letters()

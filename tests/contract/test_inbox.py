@@ -154,10 +154,10 @@ async def test_what_is_applied_is_written_down(world: World) -> None:
 
 
 class Ear:
-    """What who follows a shard was told: tells, each with what it comes after, and None when it was rung for."""
+    """What who follows a shard was told: `(after, until, tell)`, and None when it was rung for."""
 
     def __init__(self, inbox: Inbox, shard: int) -> None:
-        self.told = Received[tuple[InboxMessage, int] | None]()
+        self.told = Received[tuple[int, int, InboxMessage | None] | None]()
         self._inbox = inbox
         self._shard = shard
 
@@ -165,36 +165,43 @@ class Ear:
         """Begin."""
         return await self._inbox.follow(
             self._shard,
-            lambda message, after: self.told.receive((message, after)),
+            lambda after, until, message: self.told.receive((after, until, message)),
             lambda: self.told.receive(None),
         )
 
-    async def heard(self, sender: Inbox, name: str) -> list[int]:
-        """The sequences of what was sent until a tell was heard: to begin with it is only rung."""
-        sent: list[int] = []
-        known = len(self.told.items)
+    async def heard(self, sender: Inbox, name: str) -> None:
+        """Send until a tell is heard: to begin with it is only rung."""
+        sent, known = 0, len(self.told.items)
         while not any(self.told.items[known:]):
             came = len(self.told.items)
-            sent.append(await sender.send(self._shard, b"hello", f"{name}{len(sent)}"))
+            await sender.send(self._shard, b"hello", f"{name}{sent}")
+            sent += 1
             await self.told.count(came + 1)
-        return sent
+
+    async def until(self, sequence: int) -> None:
+        """Return when a tell was heard."""
+        await self.told.until(lambda told: any(one is not None and one[1] >= sequence for one in told))
 
 
-async def test_who_follows_a_shard_hears_its_tells_with_the_one_before_each(world: World) -> None:
+async def test_who_follows_a_shard_hears_each_tell_and_up_to_where_there_is_none(world: World) -> None:
     inbox, other = (await world.node()).inbox, (await world.node()).inbox
     ear, elsewhere = Ear(inbox, 5), Ear(inbox, 6)
     following = [await ear.follow(), await elsewhere.follow()]
-    begun = await ear.heard(other, "five")
+    await ear.heard(other, "five")
     await elsewhere.heard(other, "six")
     known = len(ear.told.items)
     sent = [await other.send(shard, b"%d" % n, str(n)) for n, shard in enumerate([5, 6, 5, 6, 6, 5])]
-    await ear.told.count(known + 3)
-    assert ear.told.items[known - 1 :] == [
-        (InboxMessage(begun[-1], b"hello"), begun[-2]),
-        (InboxMessage(sent[0], b"0"), begun[-1]),
-        (InboxMessage(sent[2], b"2"), sent[0]),
-        (InboxMessage(sent[5], b"5"), sent[2]),
-    ]
+    await ear.until(sent[5])
+    told = [one for one in ear.told.items if one is not None]
+    heard = {until: (after, message.payload) for after, until, message in told if message is not None}
+    assert [heard[sequence][1] for sequence in (sent[0], sent[2], sent[5])] == [b"0", b"2", b"5"]
+    assert sent[0] <= heard[sent[2]][0] < sent[2]
+    assert sent[2] <= heard[sent[5]][0] < sent[5]
+    assert None not in ear.told.items[known:]
+    stored = {message.sequence for message in await all_tells(other, 5)}
+    for after, until, message in told:
+        between = {sequence for sequence in stored if after < sequence <= until}
+        assert between == (set() if message is None else {message.sequence})
     for one in following:
         await one.stop()
 
@@ -219,9 +226,33 @@ async def test_on_a_new_connection_it_is_rung_before_a_tell_is_heard(world: Worl
     await ear.heard(other, "before")
     known = len(ear.told.items)
     await node.restart()
-    sent = await ear.heard(other, "after")
+    await ear.heard(other, "after")
     assert ear.told.items[known] is None
-    assert ear.told.items[-1] == (InboxMessage(sent[-1], b"hello"), sent[-2])
+    await following.stop()
+
+
+async def test_who_follows_the_commits_of_a_shard_hears_those_that_send(world: World) -> None:
+    node, other = await world.node(), await world.node()
+    told = Received[tuple[int, int, Sequence[StoredCommit]] | None]()
+    following = await node.inbox.follow_commits(
+        1, lambda after, until, commits: told.receive((after, until, commits)), lambda: told.receive(None)
+    )
+    sends = encode_sends([Tell(kind="account", key="bob", command="deposit")])
+    actors, last = [an_actor_of(shard) for shard in range(3)], dict[ActorId, Position]()
+    stored: list[StoredCommit] = []
+    for n in range(24):
+        actor = actors[n % 3]
+        one = await append(other.store, actor, n // 3 + 1, last.get(actor, START), sends if n % 2 else "")
+        last[actor] = one.position
+        stored.append(one)
+        if n == 4:
+            await told.count(1)  # from here on it hears
+    end = last[actors[1]]
+    await told.until(lambda told: any(one is not None and one[1] >= end for one in told))
+    sending = [one for n, one in enumerate(stored) if n % 3 == 1 and n % 2]
+    for after, until, commits in (one for one in told.items if one is not None):
+        assert list(commits) == [one for one in sending if after < one.position <= until]
+    assert sum(len(one[2]) for one in told.items if one is not None) >= 2
     await following.stop()
 
 

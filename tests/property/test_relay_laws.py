@@ -8,7 +8,8 @@ same simulation finds what it prevents.
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ from aether.memory.faults import (
 from aether.memory.inbox import InMemoryInbox
 from aether.memory.server import InMemoryServer
 from aether.names import shard_of
-from aether.ports import START, Committed, Conflict
+from aether.ports import START, Committed, Conflict, HearCommits, StoredCommit, Subscription
 from aether.runtime import relaying
 from aether.runtime.relaying import ShardRelayer
 from aether.sends import encode_sends
@@ -109,9 +110,24 @@ class World:
 
 
 class DurableInbox(InMemoryInbox):
-    """Who is told that a mark is stored knows it on the disk, with all before it."""
+    """Who is told that a mark is stored knows it on the disk, with all before it. What is heard of commits is late."""
 
     world: World
+
+    async def follow_commits(self, shard: int, hear: HearCommits, ring: Callable[[], None]) -> Subscription:
+        loop, heard = asyncio.get_running_loop(), deque[tuple[Position, Position, Sequence[StoredCommit]]]()
+
+        def after_turns(turns: int) -> None:
+            if turns:
+                loop.call_soon(after_turns, turns - 1)
+            else:
+                hear(*heard.popleft())
+
+        def hear_late(after: Position, until: Position, commits: Sequence[StoredCommit]) -> None:
+            heard.append((after, until, commits))
+            after_turns(self.world.chance.choice([0, 0, 2, 12]))
+
+        return await super().follow_commits(shard, hear_late, ring)
 
     async def claim_relay(self, shard: int, payload: bytes, expected: int) -> int | None:
         sequence = await super().claim_relay(shard, payload, expected)
@@ -342,10 +358,42 @@ def marks_from_own_commits(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(core.Relay, "committed", moving)
 
 
+def hearing_over_a_gap(patch: pytest.MonkeyPatch) -> None:
+    """What is heard of counts as all there is, whatever was missed before it."""
+    heard = core.Relay.heard
+    patch.setattr(
+        core.Relay, "heard", lambda self, commits, after, until: heard(self, commits, min(after, self.cursor), until)
+    )
+
+
+def hearing_what_was_told(patch: pytest.MonkeyPatch) -> None:
+    """A commit that took the short way and is heard of then counts as another one."""
+    heard = core.Relay.heard
+
+    def again(self: core.Relay, commits: Any, after: int, until: int) -> bool:
+        self._early.clear()
+        return heard(self, commits, after, until)
+
+    patch.setattr(core.Relay, "heard", again)
+    patch.setattr(core.Relay, "knows", lambda self, position: position <= self.cursor)
+
+
+def hearing_before_the_scan(patch: pytest.MonkeyPatch) -> None:
+    """What is heard of after a claim counts as the scan that the claim needs."""
+    heard = core.Relay.heard
+
+    def at_once(self: core.Relay, commits: Any, after: int, until: int) -> bool:
+        self._unscanned = False
+        return heard(self, commits, after, until)
+
+    patch.setattr(core.Relay, "heard", at_once)
+
+
 @pytest.mark.parametrize(
     "ablate",
     [no_fence, a_watermark, always_the_short_way, short_way_before_the_scan, same_connection, a_guess,
-     marks_from_own_commits],
+     marks_from_own_commits, hearing_over_a_gap, hearing_what_was_told,
+     hearing_before_the_scan],
 )  # fmt: skip
 def test_without_a_safeguard_the_simulation_finds_it(
     ablate: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch

@@ -107,6 +107,8 @@ class Membership:
     """The last observation of every member. One writer: the ownership that reads the table."""
 
     def __init__(self) -> None:
+        self.stored_format = 0
+        """The newest format of stored events that every member reads."""
         self._observations: dict[str, MemberObservation] = {}
         self._read_to = 0
         self._complete_to = 0
@@ -116,6 +118,7 @@ class Membership:
         before = self.observation(member)
         self.reached(revision)
         self._observations[member] = MemberObservation(revision, row)
+        self.stored_format = min((row.reads for _, row in self.rows()), default=0)
         return before
 
     def reached(self, revision: int) -> None:

@@ -90,7 +90,7 @@ class Ownership:
     @property
     def stored_format(self) -> int:
         """The newest format of stored events that every member reads."""
-        return min((row.reads for _, row in self._members.rows()), default=0)
+        return self._members.stored_format
 
     def differing(self) -> str:
         """A member whose commits become durable in another way than ours, and who may be alive; "" without one.
