@@ -4,7 +4,9 @@ The server sends every commit of that time, and what does not have the id is dro
 seconds on two cores, server included. That is why a search has a beginning and a limit.
 """
 
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from aether.correlation import Trace, mark_of, steps_of
@@ -13,11 +15,27 @@ from aether.ids import Position
 from aether.ports import StoredCommit, StreamReading
 from aether.retried_request import RetriedRequest
 
+_AGO = re.compile(r"([1-9]\d{0,8})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
 TRACE_SINCE = timedelta(hours=1)
 """How far back a trace is looked for."""
 
 TRACE_COMMITS_MAX = 1_000_000
 """How many commits are read for a trace."""
+
+
+def read_since(text: str, path: str = "since") -> datetime | timedelta:
+    """A time, or how long ago, as people write it: 90s, 15m, 2h, 3d or RFC 3339. Raises `InvalidCommand`."""
+    ago = _AGO.fullmatch(text)
+    if ago is not None:
+        return timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    with suppress(ValueError):
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is not None:
+            return time
+    wanted = "it is 90s, 15m, 2h or 3d, for so long ago, or a time with its zone, like 2026-01-31T12:00:00Z"
+    raise InvalidCommand(f"{wanted}, not {text!r:.40}", path=path)
 
 
 def begin_of(since: datetime | timedelta, now_s: float) -> datetime:

@@ -1,10 +1,8 @@
 """`aether trace`: what the commands of a correlation id did, as lines for people or JSON for programs."""
 
-import re
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC
 from typing import Annotated
 
 import typer
@@ -14,12 +12,10 @@ from aether.cli.command_context import cli_context, find_pool
 from aether.cli.exits import one_line
 from aether.cli.target import Asked
 from aether.correlation import Trace, TraceStep
-from aether.correlation_search import TRACE_COMMITS_MAX
+from aether.correlation_search import TRACE_COMMITS_MAX, read_since
 from aether.errors import InvalidCommand
 from aether.ids import COMMAND_ID_CHARS_MAX
 
-_AGO = re.compile(r"([1-9]\d{0,8})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _NO_TIME = " " * len("2026-01-01 00:00:00.000")
 
 
@@ -46,7 +42,7 @@ def trace_command(
     """Print what a correlation id led to."""
     if not 0 < len(correlation_id) <= COMMAND_ID_CHARS_MAX:
         raise InvalidCommand(f"a correlation id is 1-{COMMAND_ID_CHARS_MAX} characters", path="ID")
-    begins, cli = read_since(since), cli_context(context)
+    begins, cli = read_since(since, "--since"), cli_context(context)
     asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, None)
     progress = _progress() if cli.terminal and sys.stderr is not None and sys.stderr.isatty() else None
@@ -59,19 +55,6 @@ def trace_command(
             render.write_value(step.as_dict())
     for remark in remarks_of(found, since, limit):
         print(remark, file=sys.stderr)
-
-
-def read_since(text: str) -> datetime | timedelta:
-    """A time, or how long ago. Raises `InvalidCommand` with the path `--since`."""
-    ago = _AGO.fullmatch(text)
-    if ago is not None:
-        return timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-    with suppress(ValueError):
-        time = datetime.fromisoformat(text)
-        if time.tzinfo is not None:
-            return time
-    wanted = "it is 90s, 15m, 2h or 3d, for so long ago, or a time with its zone, like 2026-01-31T12:00:00Z"
-    raise InvalidCommand(f"{wanted}, not {text!r:.40}", path="--since")
 
 
 def line_of(step: TraceStep) -> str:

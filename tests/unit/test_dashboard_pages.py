@@ -9,7 +9,9 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from aether import Rejected
 from aether.gateway.access import ByToken, Role
+from aether.gateway.dashboard import trace_pages
 from aether.gateway.dashboard.browser import own_path
 from tests.support.actors import Account, Notebook
 from tests.support.gateway import Served, served
@@ -19,6 +21,7 @@ PAGES = (
     "/ui/", "/ui/overview", "/ui/actors", "/ui/actors?kind=account", "/ui/actor?kind=account&key=alice",
     "/ui/actor?kind=account&key=alice&version=1", "/ui/command?kind=account&key=alice&name=deposit", "/ui/events",
     "/ui/events?kind=account&key=alice&type=Deposited", "/ui/board", "/ui/sign-in", "/ui/actor?kind=account",
+    "/ui/trace", "/ui/trace?id=nothing&since=2h",
 )  # fmt: skip
 DEPOSIT = "/ui/command?kind=account&key=alice&name=deposit"
 
@@ -74,6 +77,38 @@ async def test_an_actors_page_has_state_history_and_what_each_event_changed(one:
     late = await one.http.get("/ui/actor?kind=account&key=alice&version=3")
     assert late.status_code == 422
     assert "no version 3 yet" in late.text
+
+
+async def test_an_event_has_a_link_to_its_trace(one: Served) -> None:
+    client = one.pool.client.using(correlation_id="week 7 & more")
+    await client.actor(Account, "bob").deposit(3)
+    await client.actor(Account, "carol").deposit_twice(4, 5)
+    with pytest.raises(Rejected):
+        await client.actor(Account, "bob", command_id="c-9").withdraw(100)
+    page = read_page((await one.http.get("/ui/actor?kind=account&key=bob")).text)
+    [link] = {address for address, _ in page.links if address.startswith("/ui/trace?")}
+    answer = await one.http.get(link)
+    shown = read_page(answer.text)
+    bob, carol = "call account/bob at depth 0", "call account/carol at depth 0"
+    wanted = f"{bob} done Deposited 1 .* {carol} done Deposited 1 .* Deposited 2 .* {bob} rejected: insufficient funds"
+    assert re.search(f"{wanted} 4 commits were read", shown.text)
+    assert "alice" not in shown.text
+    assert "/ui/actor?kind=account&key=carol&version=2" in {address for address, _ in shown.links}
+
+
+async def test_a_page_of_a_trace_says_what_it_did_not_read(one: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace_pages, "COMMITS_MAX", 2)
+    monkeypatch.setattr(trace_pages, "STEPS_SHOWN_MAX", 1)
+    client = one.pool.client.using(correlation_id="w")
+    for key in ("b", "c", "d"):
+        await client.actor(Account, key).deposit(3)
+    assert "2 commits were read. That is the limit of this page" in (await one.http.get("/ui/trace?id=w")).text
+    monkeypatch.setattr(trace_pages, "COMMITS_MAX", 20)
+    text = (await one.http.get("/ui/trace?id=w")).text
+    assert "2 more steps are not shown. 4 commits were read.</p>" in text
+    assert "Nothing has this correlation id. 4 commits" in (await one.http.get("/ui/trace?id=x&since=3d")).text
+    for wrong in ("id=w&since=soon", f"id={'x' * 129}"):
+        assert (await one.http.get(f"/ui/trace?{wrong}")).status_code == 422
 
 
 async def test_a_long_history_comes_in_pages_and_any_version_is_near(one: Served) -> None:

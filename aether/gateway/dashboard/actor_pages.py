@@ -25,6 +25,7 @@ from aether.gateway.dashboard.forms import Form
 from aether.gateway.dashboard.keys import find_keys
 from aether.gateway.dashboard.pages import Pages, Visit
 from aether.gateway.dashboard.past import read_past
+from aether.gateway.dashboard.trace_pages import BEFORE
 from aether.gateway.dashboard.trees import path_text, shown, tree
 from aether.gateway.problems import HttpProblem, http_problem
 from aether.gateway.requests import read_body
@@ -104,6 +105,7 @@ class ActorPages:
             commands=commands,
             shard=shard_of(actor_id, self._client.shards),
             path_text=path_text,
+            before=BEFORE,
         )
 
     async def show_state(self, visit: Visit) -> None:

@@ -28,6 +28,7 @@ from aether.gateway.dashboard.browser import (
 from aether.gateway.dashboard.event_pages import EventPages
 from aether.gateway.dashboard.overview_pages import OverviewPages
 from aether.gateway.dashboard.pages import STATIC, Pages, Visit
+from aether.gateway.dashboard.trace_pages import TracePages
 from aether.gateway.events import EventRoutes
 from aether.gateway.problems import HttpProblem, http_problem
 from aether.gateway.requests import Options, read_body
@@ -67,6 +68,7 @@ class Dashboard:
         self._overview = OverviewPages(client, config, self._pages)
         actors = ActorPages(model, client, config, self._pages, self._may_call)
         shown = EventPages(model, client, config, self._pages)
+        traces = TracePages(client, config, self._pages)
         self._places = {
             "": _Place(self._overview.show),
             "overview": _Place(self._overview.show_part),
@@ -79,6 +81,7 @@ class Dashboard:
             "events": _Place(shown.show, frozenset({"kind", "key", "type"}), frozenset({"type"})),
             "stream": _Place(self._stream, frozenset({"kind", "key", "type", "after"}), frozenset({"type"}),
                              streams=True),
+            "trace": _Place(traces.show, frozenset({"id", "since"})),
             "board": _Place(self._show_board),
             "board.svg": _Place(self._send_board),
         }  # fmt: skip
