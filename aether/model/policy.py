@@ -99,6 +99,10 @@ class PolicyContext(Generic[S_co]):
         then_name, failed_name = own_command(self.id.kind, then, "then"), own_command(self.id.kind, failed, "failed")
         return self._scope.start_task(call, then_name, failed_name)
 
+    def cancel_task(self, task_id: str) -> None:
+        """Want no result of a task of this actor any more, as `Actor.cancel_task`."""
+        self._scope.cancel_task(task_id)
+
     def __repr__(self) -> str:
         return f"<policy context of {self.id}>"
 

@@ -16,11 +16,14 @@ from aether import (
     Model,
     PolicyContext,
     Rejected,
+    Retry,
     StateChangedOutsideEvent,
+    TaskFailed,
     command,
     event,
     policy,
     query,
+    task,
 )
 from aether.ids import ActorId
 from aether.testing import given, local_pool, told
@@ -341,6 +344,93 @@ async def test_policies_of_one_event_run_in_the_order_of_the_model() -> None:
     async with local_pool(Model("hotel", actors=[Booking, Room], policies=[named("z"), named("a")])) as pool:
         await pool.client.actor(Booking, "b1").pay(5)
         assert await noted(pool, "12", 2) == ["z", "a"]
+
+
+# ------------------------------------------------------------------------------------------------ tasks
+
+
+@task(retry=Retry(attempts=1))
+def charge(cents: int) -> str:
+    if cents == 13:
+        raise ValueError("no such card")
+    return f"receipt {cents}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """Something is to be paid."""
+
+    cents: int
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """What the payment came to."""
+
+    how: str
+
+
+class Order(Actor):
+    """Says that it was made, and hears what the payment came to."""
+
+    tasks: tuple[str, ...] = ()
+
+    @command
+    def order(self, cents: int) -> None:
+        self.emit(Ordered(cents))
+
+    @command
+    def paid(self, receipt: str) -> None:
+        self.emit(Over(receipt))
+
+    @command
+    def failed(self, why: TaskFailed) -> None:
+        self.emit(Over(why.message))
+
+    @event
+    def ordered(self, e: Ordered) -> None:
+        """Nothing."""
+
+    @event
+    def over(self, e: Over) -> None:
+        """Nothing."""
+
+
+started: list[str] = []
+
+
+@policy
+def on_ordered(event: Ordered, context: PolicyContext[Order]) -> None:
+    task_id = context.start_task(charge(event.cents), then=Order.paid, failed=Order.failed)
+    started.append(task_id)
+    if event.cents == 99:
+        context.cancel_task(task_id)
+
+
+async def test_a_policy_starts_and_cancels_tasks_whose_results_come_to_the_actor_of_the_event() -> None:
+    model = Model("orders", actors=[Order], policies=[on_ordered], tasks=[charge])
+    async with local_pool(model) as pool:
+        client = pool.client.using(correlation_id="o-7")
+        for key, cents in (("a", 5), ("b", 13), ("c", 99)):
+            await client.actor(Order, key).order(cents)
+        async with asyncio.timeout(10):
+            found = (await client.trace("o-7")).steps
+            while [one.how for one in found].count("result") < 2:
+                await asyncio.sleep(0.005)
+                found = (await client.trace("o-7")).steps
+        assert [
+            (one.depth, one.how, str(one.actor_id), one.name, [traced.data for traced in one.events]) for one in found
+        ] == [
+            (0, "call", "order/a", "", [{"cents": 5}]),
+            (1, "task", "order/a", "charge", []),
+            (2, "result", "order/a", "", [{"how": "receipt 5"}]),
+            (0, "call", "order/b", "", [{"cents": 13}]),
+            (1, "task", "order/b", "charge", []),
+            (2, "result", "order/b", "", [{"how": "no such card"}]),
+            (0, "call", "order/c", "", [{"cents": 99}]),
+            (1, "task", "order/c", "charge", []),
+            (1, "cancelled task", "order/c", started[-1], []),
+        ]
 
 
 # ------------------------------------------------------------------------------------------------ deciders
