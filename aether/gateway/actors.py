@@ -105,6 +105,7 @@ class ActorRoutes:
             command_id=wishes.command_id,
             caller=exchange.caller,
             traceparent=wishes.traceparent,
+            correlation_id=wishes.correlation_id,
         )
         told = {
             "id": {"kind": actor_id.kind, "key": actor_id.key},
@@ -129,6 +130,7 @@ class ActorRoutes:
                 command_id=wishes.command_id,
                 caller=exchange.caller,
                 traceparent=wishes.traceparent,
+                correlation_id=wishes.correlation_id,
             )
         except DeadlineExceeded as late:
             raise (nothing_stored(late) if declared.query else late) from None

@@ -76,7 +76,7 @@ class Gateway:
                 allow_origins=config.cors_origins,
                 allow_methods=("GET", "HEAD", "POST"),
                 allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID",
-                               "Prefer", "traceparent"),
+                               "Prefer", "X-Correlation-Id", "traceparent"),
                 expose_headers=("ETag", "Retry-After"),
             )  # fmt: skip
 

@@ -118,7 +118,7 @@ class _Whole:
         args = placed(declared["args"], self._names)
         parameters: list[Json] = [_KEY, _PREFER]
         if not declared["query"]:
-            parameters += [_IDEMPOTENCY_KEY, _TRACEPARENT]
+            parameters += [_IDEMPOTENCY_KEY, _CORRELATION_ID, _TRACEPARENT]
         body = {"required": bool(args.get("required")), "content": {"application/json": {"schema": args}}}
         return {
             "operationId": f"{kind}_{command}" + "_post" * bool(declared["query"]),
@@ -354,5 +354,6 @@ _TIME = {
     "description": "The state as of a time that has passed, with its zone; not with `version`.",
     "schema": {"type": "string", "format": "date-time"},
 }
+_CORRELATION_ID = _header("X-Correlation-Id", "The process that the command belongs to; `aether trace` finds it.")
 _TRACEPARENT = _header("traceparent", "The trace that the command belongs to (W3C Trace Context).")
 _LIMIT = _number("limit", "At most so many.", 1)

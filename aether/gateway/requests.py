@@ -21,7 +21,7 @@ from aether.wire import DEADLINE_AHEAD_MAX_S
 
 QUERY_FIELDS_MAX = 256
 _ONCE = frozenset({b"authorization", b"idempotency-key", b"content-type", b"content-length", b"host",
-                   b"last-event-id", b"traceparent"})  # fmt: skip
+                   b"last-event-id", b"traceparent", b"x-correlation-id"})  # fmt: skip
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
 _ASYNC = re.compile(r"(?:^|[,;])\s*respond-async\s*(?=$|[,;])", re.IGNORECASE)
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -74,32 +74,34 @@ class Wishes:
     deadline_s: float | None
     respond_async: bool
     traceparent: str
+    correlation_id: str
 
 
 def wishes_of(headers: Mapping[bytes, bytes]) -> Wishes:
-    """Read `Idempotency-Key`, `Prefer` and `traceparent`."""
+    """Read `Idempotency-Key`, `Prefer`, `X-Correlation-Id` and `traceparent`."""
     prefer = headers.get(b"prefer", b"").decode("latin-1")
     wait = _WAIT.search(prefer) if prefer else None
     deadline_s = min(float(wait[1]), DEADLINE_AHEAD_MAX_S) if wait else None
     traceparent = headers.get(b"traceparent", b"").decode("latin-1")
     return Wishes(
-        command_id=_command_id(headers.get(b"idempotency-key")),
+        command_id=_id_of(headers.get(b"idempotency-key"), "Idempotency-Key"),
         deadline_s=deadline_s or None,
         respond_async=bool(prefer and _ASYNC.search(prefer)),
         traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else "",
+        correlation_id=_id_of(headers.get(b"x-correlation-id"), "X-Correlation-Id") or "",
     )
 
 
-def _command_id(value: bytes | None) -> str | None:
-    """The command id in an `Idempotency-Key`: a text of visible ASCII, with or without quotes."""
+def _id_of(value: bytes | None, header: str) -> str | None:
+    """The id in a header such as `Idempotency-Key`: a text of visible ASCII, with or without quotes."""
     if value is None:
         return None
     text = value.decode("latin-1").strip()
     if len(text) > 1 and text[0] == text[-1] == '"':
         text = text[1:-1]
     if not 0 < len(text) <= COMMAND_ID_CHARS_MAX or not _VISIBLE.fullmatch(text):
-        wanted = f"an Idempotency-Key is 1-{COMMAND_ID_CHARS_MAX} visible ASCII characters"
-        raise InvalidCommand(wanted, path="Idempotency-Key")
+        wanted = f"{header} is 1-{COMMAND_ID_CHARS_MAX} visible ASCII characters"
+        raise InvalidCommand(wanted, path=header)
     return text
 
 

@@ -224,6 +224,26 @@ async def test_a_trace_is_passed_on_to_the_events(one: Served) -> None:
     assert [event.get("traceparent", "") for event in events] == [trace, ""]
 
 
+async def test_a_correlation_id_is_passed_on_to_the_events(one: Served) -> None:
+    async def post(key: str, **headers: str) -> int:
+        answer = await one.http.post(f"/actors/account/{key}/deposit", json={"amount": 1}, headers=headers)
+        return answer.status_code
+
+    given = {"X-Correlation-Id": "order-7"}
+    assert await post("called", **given) == 200
+    assert await post("told", Prefer="respond-async", **given) == 202
+    assert await post("plain") == 200
+    for bad in ("", "x" * 129, "a b"):
+        assert await post("plain", **{"X-Correlation-Id": bad}) == 422, bad
+    async with asyncio.timeout(10):
+        while not (told := (await one.http.get("/actors/account/told/history")).json()):  # noqa: ASYNC110 - the pool makes progress
+            await asyncio.sleep(0.005)
+    [called] = (await one.http.get("/actors/account/called/history")).json()
+    [plain] = (await one.http.get("/actors/account/plain/history")).json()
+    assert [told[0]["correlationid"], called["correlationid"]] == ["order-7", "order-7"]
+    assert plain["correlationid"] == plain["commandid"]
+
+
 async def test_a_command_that_nobody_waits_for_is_stored_and_carried_out_once(one: Served) -> None:
     later = {"Prefer": "respond-async", "Idempotency-Key": "later-1"}
     for _ in range(2):
