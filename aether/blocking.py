@@ -20,6 +20,7 @@ import uvloop
 
 from aether.client import Client, connect
 from aether.config import CallConfig, ConnectionConfig
+from aether.core.metrics.failures import FailureGroup
 from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.correlation import Trace
 from aether.correlation_search import TRACE_COMMITS_MAX, TRACE_SINCE
@@ -354,6 +355,15 @@ class BlockingClient:
 
         async def read() -> PoolMetrics:
             return await self._client.metrics(deadline_s)
+
+        return thread.run(read)
+
+    def failures(self, deadline_s: float | None = None) -> list[FailureGroup]:
+        """Which actors failed lately, and why, by command and kind of error, the latest first."""
+        thread = self._thread
+
+        async def read() -> list[FailureGroup]:
+            return await self._client.failures(deadline_s)
 
         return thread.run(read)
 

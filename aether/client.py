@@ -19,6 +19,7 @@ from typing import Any, NoReturn, ParamSpec, TypedDict, TypeVar, overload
 
 from aether.calls import SAY_AFTER_S
 from aether.config import CallConfig, ConnectionConfig, from_environment
+from aether.core.metrics.failures import FailureGroup
 from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.correlation import Trace
 from aether.correlation_search import TRACE_COMMITS_MAX, TRACE_SINCE
@@ -288,6 +289,15 @@ class Client:
         `Unavailable` or `DeadlineExceeded(outcome_known=True)` when no worker can be asked within `deadline_s`.
         """
         return await self._untyped.metrics(deadline_s=self._deadline_s(deadline_s))
+
+    async def failures(self, deadline_s: float | None = None) -> list[FailureGroup]:
+        """Which actors failed lately, and why: by command and kind of error, the latest first.
+
+        Each group counts its failures since the workers have started, and names the actors that failed last, each with
+        its key, the error's text, the line of code and the command's id. Workers remember a bounded number, and a
+        worker that is gone takes along what it remembered. Raises what `metrics` raises.
+        """
+        return (await self.metrics(deadline_s)).failures()
 
     @overload
     def subscribe(self, *, deadline_s: float | None = None) -> EventStream[object]: ...

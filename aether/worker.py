@@ -355,7 +355,10 @@ class Worker:
 
     def _metrics(self, cluster: Cluster, runtime: Runtime) -> bytes:
         """What this worker answers when it is asked what it has measured."""
-        return encode_metrics(WorkerMetrics(cluster.name, self._spec.incarnation, runtime.readings()))
+        counters = runtime.counters
+        failures, rejections = counters.failures.groups(), counters.rejections.groups()
+        readings = runtime.readings()
+        return encode_metrics(WorkerMetrics(cluster.name, self._spec.incarnation, readings, failures, rejections))
 
     async def _until_stopped(self, cluster: Cluster, runtime: Runtime) -> None:
         await first_of(self._stopping.wait(), runtime.failed(), cluster.failed)

@@ -7,6 +7,7 @@ while, that is said under the last reading.
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from typing import Protocol
 
 from msgspec import to_builtins
@@ -20,11 +21,15 @@ from aether.cli.exits import error_line, one_line
 from aether.cli.render import Screen, write_json
 from aether.core.cluster.overview import Overview
 from aether.core.metrics.activity import CommandActivity, PoolActivity, WorkerActivity, pool_activity
+from aether.core.metrics.failures import FailureGroup
 from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.errors import AetherError
 
 COMMANDS_SHOWN = 30
 """Commands of a screen, the busiest first; JSON has all."""
+
+FAILURES_SHOWN = 3
+"""Groups of failures of a screen, the latest first; JSON has all."""
 
 _WORKERS = ("worker", "state", "shards", "active", "waiting", "commands/s", "failed/s", "loop lag p95")
 _COMMANDS = ("kind", "command", "per s", "p50", "p95", "rejected/s", "failed/s")
@@ -125,9 +130,19 @@ def drawn(namespace: str, activity: PoolActivity) -> Group:
     ]
     if activity.missing:
         lines.append(Text(f"told no numbers: {one_line(', '.join(activity.missing))}", style="bold red"))
+    lines += [Text(_failure(one), style="red") for one in activity.failures[:FAILURES_SHOWN]]
     more = len(activity.commands) - COMMANDS_SHOWN
     tables: list[RenderableType] = [_workers(activity.workers), Text(), _commands(activity.commands[:COMMANDS_SHOWN])]
     return Group(*lines, Text(), *tables, *([Text(f"and {more} more")] if more > 0 else []))
+
+
+def _failure(group: FailureGroup) -> str:
+    """A line of one group: how often, when last, which actor, and what its error said."""
+    when = datetime.fromtimestamp(group.time_s, UTC).strftime("%H:%M:%S")
+    said = f"{group.kind}.{group.command} {group.outcome} x{group.count}, last {when} UTC: {group.error}"
+    if group.actors:
+        said += f" in {group.kind}/{group.actors[0].key}: {group.actors[0].message}"
+    return one_line(said)
 
 
 def _workers(workers: list[WorkerActivity]) -> Table:

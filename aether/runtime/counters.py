@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, fields
 
+from aether.core.metrics.failures import RecentFailures
 from aether.core.metrics.histogram import Histogram
 from aether.errors import (
     AetherError,
@@ -160,6 +161,8 @@ class Counters:
     activation_seconds: Histogram = field(default_factory=Histogram)
     loop_lag_seconds: Histogram = field(default_factory=Histogram)
 
+    failures: RecentFailures = field(default_factory=RecentFailures)
+    rejections: RecentFailures = field(default_factory=RecentFailures)
     by_command: dict[tuple[str, str], CommandCounts] = field(default_factory=dict)
     by_task: dict[tuple[str, str], int] = field(default_factory=dict)
     """How often a task came to an outcome, by name and outcome: `aether.core.metrics.catalogue.TASK_OUTCOMES`."""

@@ -515,6 +515,7 @@ class VirtualMachine:
         answer = encode_error(error)
         for pending in commands:
             pending.counts.refused(error)
+            self._worker.note_failure(self.actor_id, pending.command, error)
             for delivery in pending.deliveries:
                 self._worker.respond(delivery, answer)
 

@@ -116,6 +116,7 @@ class Mailbox:
         while self._queue:
             pending = self._queue.popleft()
             pending.counts.refused(error)
+            self._worker.note_failure(self._actor_id, pending.command, error)
             self.answer(pending, answer)
 
     def expire(self, why: AetherError) -> None:

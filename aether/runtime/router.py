@@ -5,6 +5,7 @@ be looked up for a command; when it opens and closes is its runtime's business.
 """
 
 import logging
+from contextlib import suppress
 from typing import TypeGuard
 
 from aether.codec import digest
@@ -174,6 +175,9 @@ class Router:
         counts.failed += 1
         actor = str(delivery.actor_id)
         log.error("a command could not be taken", exc_info=error, extra={"actor": actor})
+        if worker is not None:
+            with suppress(AetherError):
+                worker.note_failure(delivery.actor_id, decode_command(delivery.payload), error)
         why = f"the command could not be taken: {type(error).__name__}; see the worker's log"
         self._respond(delivery, encode_error(ActorFailed(why, actor=actor)))
 

@@ -283,6 +283,7 @@ class Turn:
         if pending.expires_s <= now_s:
             pending.counts.timed_out += 1
             error = DeadlineExceeded(f"the deadline of {pending.type.name} passed before its turn")
+            self._worker.note_failure(self._machine.actor_id, pending.command, error)
             self._mailbox.answer(pending, encode_error(error))
             return True
         checker = self._fold.checker
@@ -357,6 +358,7 @@ class Turn:
                 pending.counts.timed_out += 1
             else:
                 pending.counts.failed += 1
+            self._worker.note_failure(self._machine.actor_id, pending.command, error)
             self._refused(pending, encode_error(error))
             self._machine.turn_over()
         except BaseException as fault:
@@ -385,6 +387,7 @@ class Turn:
         elif late and isinstance(error, asyncio.CancelledError):
             pending.counts.timed_out += 1
             too_late = DeadlineExceeded(f"{pending.type.name} did not finish before its deadline", outcome_known=True)
+            self._worker.note_failure(self._machine.actor_id, pending.command, too_late)
             self._refused(pending, encode_error(too_late))
         else:
             self._failed(pending, error)
@@ -480,7 +483,9 @@ class Turn:
         elif not self.draft.has_events:
             message = f"the reply of {pending.type.name} takes {len(reply)} bytes, more than can be stored"
             pending.counts.failed += 1
-            self._refused(pending, encode_error(ActorFailed(message, actor=str(self._machine.actor_id))))
+            too_large = ActorFailed(message, actor=str(self._machine.actor_id))
+            self._worker.note_failure(self._machine.actor_id, pending.command, too_large)
+            self._refused(pending, encode_error(too_large))
         else:
             self._put_off(pending)
 

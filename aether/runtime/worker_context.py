@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 from aether.config import RuntimeConfig
 from aether.core.health import Health, Need
-from aether.errors import ActorFailed, AetherError, Unavailable
+from aether.errors import ActorFailed, AetherError, InvalidCommand, Overloaded, Rejected, Unavailable
 from aether.ids import ActorId
 from aether.log_lines import Repeated, words
 from aether.model.definition import DeclaredCommand
@@ -23,6 +23,7 @@ from aether.runtime.admission import Admission
 from aether.runtime.asks import Asks
 from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
+from aether.runtime.failures import note_failure
 from aether.runtime.handler_failure import encode_failure
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.pipeline import CommandPipeline, OutgoingAnswer
@@ -32,7 +33,7 @@ from aether.runtime.running import running
 from aether.runtime.snapshots import SnapshotWriter
 from aether.runtime.state_checker import CheckBudget
 from aether.runtime.telling import Telling
-from aether.wire import instant
+from aether.wire import Command, instant
 
 log = logging.getLogger("aether.worker")
 
@@ -197,7 +198,18 @@ class WorkerContext:
 
     def failure(self, actor_id: ActorId, pending: PendingCommand, error: BaseException) -> bytes:
         """The answer to a command whose handler raised this error, which is counted and logged."""
+        self._remember(actor_id, pending.command, error)
         return encode_failure(error, pending, actor_id, self.counters)
+
+    def note_failure(self, actor_id: ActorId, command: Command, error: BaseException) -> None:
+        """Remember a command that no handler failed, if its actor did. Never raises."""
+        if not isinstance(error, Unavailable | Overloaded):  # which the pool lacks
+            self._remember(actor_id, command, error)
+
+    def _remember(self, actor_id: ActorId, command: Command, error: BaseException) -> None:
+        rejected = isinstance(error, Rejected | InvalidCommand)
+        remembered = self.counters.rejections if rejected else self.counters.failures
+        note_failure(remembered, actor_id, command, error, self.clock.wall_s())
 
     def foreign(self, error: AetherError) -> AetherError:
         """What to say of what this worker's model does not know: while others run another model it is not final."""

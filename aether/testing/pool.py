@@ -101,7 +101,9 @@ class LocalWorker:
         )  # fmt: skip
 
     def _metrics(self) -> bytes:
-        return encode_metrics(WorkerMetrics(self.name, self._incarnation, self.runtime.readings()))
+        counters, readings = self.runtime.counters, self.runtime.readings()
+        failures, rejections = counters.failures.groups(), counters.rejections.groups()
+        return encode_metrics(WorkerMetrics(self.name, self._incarnation, readings, failures, rejections))
 
     def _waiting(self) -> bytes:
         return encode_waiting(f"local-{self.slot}", self.runtime.waiting_tells())

@@ -6,6 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from aether.core.cluster.overview import Overview
+from aether.core.metrics.failures import FailureGroup
 from aether.core.metrics.histogram import Histogram
 from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.core.metrics.readings import Readings
@@ -42,7 +43,10 @@ class WorkerActivity(Struct, frozen=True, kw_only=True):
 
 
 class PoolActivity(Struct, frozen=True, kw_only=True):
-    """A pool at work, over so many seconds. `shards` counts by state, `missing` names workers that told nothing."""
+    """A pool at work, over so many seconds. `shards` counts by state, `missing` names workers that told nothing.
+
+    `failures`: what the workers remember of commands that failed, the latest first.
+    """
 
     over_s: float
     shards: dict[str, int]
@@ -57,6 +61,7 @@ class PoolActivity(Struct, frozen=True, kw_only=True):
     missing: list[str]
     workers: list[WorkerActivity]
     commands: list[CommandActivity]
+    failures: list[FailureGroup] = []
 
 
 def pool_activity(overview: Overview, before: PoolMetrics, now: PoolMetrics, over_s: float) -> PoolActivity:
@@ -88,6 +93,7 @@ def pool_activity(overview: Overview, before: PoolMetrics, now: PoolMetrics, ove
         missing=list(now.missing),
         workers=[_worker(row, told, gained, over_s) for row in overview.members],
         commands=sorted(_commands(sums, over_s), key=lambda one: (-one.per_s, one.kind, one.command)),
+        failures=now.failures(),
     )
 
 

@@ -7,6 +7,7 @@ that are there may fall, which Prometheus would take for a restart of all. `Accu
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
+from aether.core.metrics.failures import FailureGroup, merged
 from aether.core.metrics.readings import Readings
 from aether.core.metrics.worker_metrics import WorkerMetrics, decode_metrics
 
@@ -32,6 +33,14 @@ class PoolMetrics:
             found.add(worker.readings)
         self._add_pool(found)
         return found
+
+    def failures(self) -> list[FailureGroup]:
+        """What all workers remember of commands that failed, by command and error, the latest first."""
+        return merged(worker.failures for worker in self.workers)
+
+    def rejections(self) -> list[FailureGroup]:
+        """The same of commands that were rejected."""
+        return merged(worker.rejections for worker in self.workers)
 
     def gauges(self) -> Readings:
         """The gauges of `sum`."""

@@ -11,17 +11,23 @@ from typing import Annotated
 from msgspec import DecodeError, Meta, Struct, ValidationError
 from msgspec.json import Decoder, Encoder
 
+from aether.core.metrics.failures import FailureGroup
 from aether.core.metrics.histogram import BOUNDS_S, Histogram, histogram_of
 from aether.core.metrics.readings import Labels, Readings
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerMetrics:
-    """The readings of one worker: `member` is its name, `incarnation` says which process of that name."""
+    """The readings of one worker: `member` is its name, `incarnation` says which process of that name.
+
+    `failures` and `rejections`: what it remembers of commands that ended so, the latest first.
+    """
 
     member: str
     incarnation: str
     readings: Readings
+    failures: tuple[FailureGroup, ...] = ()
+    rejections: tuple[FailureGroup, ...] = ()
 
 
 class _Value(Struct, array_like=True):
@@ -42,6 +48,8 @@ class _Message(Struct, kw_only=True):
     bounds_s: list[float] = []
     values: dict[str, list[_Value]] = {}
     histograms: dict[str, list[_Histogram]] = {}
+    failures: tuple[FailureGroup, ...] = ()
+    rejections: tuple[FailureGroup, ...] = ()
 
 
 _encoder = Encoder()
@@ -64,6 +72,8 @@ def encode_metrics(metrics: WorkerMetrics) -> bytes:
                 name: [_Histogram(list(labels), _without_zeros(one.counts), one.sum_s) for labels, one in found.items()]
                 for name, found in readings.histograms.items()
             },
+            failures=metrics.failures,
+            rejections=metrics.rejections,
         )
     )
 
@@ -79,7 +89,7 @@ def decode_metrics(raw: bytes) -> WorkerMetrics | None:
         _put_known(readings, name, labels, value)
     for name, labels, histogram in _histograms(message):
         _put_known(readings, name, labels, histogram)
-    return WorkerMetrics(message.member, message.incarnation, readings)
+    return WorkerMetrics(message.member, message.incarnation, readings, message.failures, message.rejections)
 
 
 def _values(message: _Message) -> Iterator[tuple[str, Labels, float]]:

@@ -20,6 +20,7 @@ from aether.errors import (
 )
 from aether.gateway.config import GatewayConfig
 from aether.gateway.dashboard.browser import form_of
+from aether.gateway.dashboard.failure_pages import FailurePages
 from aether.gateway.dashboard.fields import Given
 from aether.gateway.dashboard.forms import Form
 from aether.gateway.dashboard.keys import find_keys
@@ -57,13 +58,20 @@ class ActorPages:
     """Pages of actors."""
 
     def __init__(
-        self, model: Model, client: UntypedClient, config: GatewayConfig, pages: Pages, may_call: MayCall
+        self,
+        model: Model,
+        client: UntypedClient,
+        config: GatewayConfig,
+        pages: Pages,
+        may_call: MayCall,
+        failures: FailurePages,
     ) -> None:
         self._model = model
         self._client = client
         self._config = config
         self._pages = pages
         self._may_call = may_call
+        self._failures = failures
         self._document: JsonSchema = model.schema()
 
     async def show_list(self, visit: Visit) -> None:
@@ -106,6 +114,7 @@ class ActorPages:
             shard=shard_of(actor_id, self._client.shards),
             path_text=path_text,
             before=BEFORE,
+            **await self._failures.of_actor(visit, actor_id.kind, actor_id.key),
         )
 
     async def show_state(self, visit: Visit) -> None:

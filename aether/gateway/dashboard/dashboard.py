@@ -26,6 +26,8 @@ from aether.gateway.dashboard.browser import (
     with_cookie,
 )
 from aether.gateway.dashboard.event_pages import EventPages
+from aether.gateway.dashboard.failure_pages import FailurePages
+from aether.gateway.dashboard.numbers import Numbers
 from aether.gateway.dashboard.overview_pages import OverviewPages
 from aether.gateway.dashboard.pages import STATIC, Pages, Visit
 from aether.gateway.dashboard.trace_pages import TracePages
@@ -38,6 +40,9 @@ from aether.model.model import Model
 from aether.untyped_client import UntypedClient
 
 SIGN_IN_BYTES_MAX = 8_192
+
+SEE_ERRORS = "aether.errors"
+"""The command that a function of the user's is asked for, without kind and key: to see what handlers' errors say."""
 
 Show = Callable[[Visit], Awaitable[None]]
 """Answers a visit."""
@@ -65,8 +70,10 @@ class Dashboard:
         self._pages = Pages(model.name)
         self._model = model
         self._events = events
-        self._overview = OverviewPages(client, config, self._pages)
-        actors = ActorPages(model, client, config, self._pages, self._may_call)
+        self._numbers = Numbers(client, config.deadline_s)
+        failures = FailurePages(self._numbers, self._pages, self._may_read, self._may_see_errors)
+        self._overview = OverviewPages(client, self._numbers, failures, self._pages)
+        actors = ActorPages(model, client, config, self._pages, self._may_call, failures)
         shown = EventPages(model, client, config, self._pages)
         traces = TracePages(client, config, self._pages)
         self._places = {
@@ -82,13 +89,14 @@ class Dashboard:
             "stream": _Place(self._stream, frozenset({"kind", "key", "type", "after"}), frozenset({"type"}),
                              streams=True),
             "trace": _Place(traces.show, frozenset({"id", "since"})),
+            "failures": _Place(failures.show),
             "board": _Place(self._show_board),
             "board.svg": _Place(self._send_board),
         }  # fmt: skip
 
     def close(self) -> None:
         """Measure nothing more. Idempotent."""
-        self._overview.close()
+        self._numbers.close()
 
     def route(self, segments: tuple[str, ...]) -> Route:
         """The route of an address below `/ui`. A problem when there is none."""
@@ -141,6 +149,21 @@ class Dashboard:
         """Whether a form for a command is of use to this visitor."""
         try:
             await self._caller(visit.exchange, self._role(kind, command), kind, key, command)
+        except HttpProblem:
+            return False
+        return True
+
+    async def _may_read(self, visit: Visit, kind: str) -> bool:
+        """Whether this visitor may see the actors of a kind."""
+        return await self._may(visit, Role.READ, kind)
+
+    async def _may_see_errors(self, visit: Visit) -> bool:
+        """Whether this visitor may see what handlers' errors say, which may be anything."""
+        return await self._may(visit, Role.ADMIN, "", SEE_ERRORS)
+
+    async def _may(self, visit: Visit, role: Role, kind: str, command: str = "") -> bool:
+        try:
+            await self._caller(visit.exchange, role, kind, "", command)
         except HttpProblem:
             return False
         return True

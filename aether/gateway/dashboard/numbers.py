@@ -7,12 +7,13 @@ worker that does not answer makes no page slow. What was not measured is not dra
 import asyncio
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 
 from aether.background import Background
 from aether.core.cluster.overview import Overview
+from aether.core.metrics.failures import FailureGroup
 from aether.core.metrics.histogram import Histogram
 from aether.core.metrics.pool_metrics import Accumulated
 from aether.core.metrics.readings import Readings
@@ -48,6 +49,8 @@ class Reading:
     overview: Overview
     readings: Readings
     missing: tuple[str, ...]
+    failures: list[FailureGroup] = field(default_factory=list)
+    rejections: list[FailureGroup] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,11 @@ class Numbers:
             self._background.once("a reading of the pool", self._take(ASK_AFTER_S))
         return list(self._kept)
 
+    async def latest(self) -> Reading:
+        """A reading not older than `ASK_AFTER_S`, which is waited for. Raises what `readings` raises."""
+        await self._take(ASK_AFTER_S)
+        return self._kept[-1]
+
     def close(self) -> None:
         """Ask nothing more. Idempotent."""
         for task in self._background.tasks:
@@ -113,7 +121,8 @@ class Numbers:
             )
             at_s = asyncio.get_running_loop().time()
             counted = self._counted.take(metrics)
-            self._kept.append(Reading(at_s, datetime.now(UTC), found, counted, metrics.missing))
+            failures, rejections = metrics.failures(), metrics.rejections()
+            self._kept.append(Reading(at_s, datetime.now(UTC), found, counted, metrics.missing, failures, rejections))
 
 
 def intervals(readings: list[Reading]) -> list[Interval | None]:

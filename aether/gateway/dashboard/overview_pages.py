@@ -8,7 +8,7 @@ from markupsafe import Markup
 from aether.core.cluster.overview import ShardState
 from aether.core.cluster.status import SERVING
 from aether.errors import AetherError
-from aether.gateway.config import GatewayConfig
+from aether.gateway.dashboard.failure_pages import FailurePages
 from aether.gateway.dashboard.numbers import CommandRow, Interval, Numbers, Reading, intervals, recent
 from aether.gateway.dashboard.pages import Pages, Visit
 from aether.gateway.dashboard.pictures import Line, chart, colours_of, number, ring
@@ -18,14 +18,11 @@ from aether.untyped_client import UntypedClient
 class OverviewPages:
     """The overview as a page, and its living part alone."""
 
-    def __init__(self, client: UntypedClient, config: GatewayConfig, pages: Pages) -> None:
+    def __init__(self, client: UntypedClient, numbers: Numbers, failures: FailurePages, pages: Pages) -> None:
         self._client = client
         self._pages = pages
-        self._numbers = Numbers(client, config.deadline_s)
-
-    def close(self) -> None:
-        """Measure nothing more. Idempotent."""
-        self._numbers.close()
+        self._numbers = numbers
+        self._failures = failures
 
     async def show(self, visit: Visit) -> None:
         """The whole page."""
@@ -49,6 +46,7 @@ class OverviewPages:
         names = [_name(member) for member in last.overview.members]
         colours = colours_of(names)
         shards = last.overview.shards
+        failures = await self._failures.overview(visit, last)
         await self._pages.answer(
             visit,
             template,
@@ -56,12 +54,13 @@ class OverviewPages:
             reading=last,
             ring=ring(shards, colours),
             workers=[_worker(member, colours, len(shards)) for member in last.overview.members],
-            summary=_summary(last),
+            summary=_summary(last, failures["failing"]),
             charts=_charts(intervals(readings)),
             commands=recent(readings),
             active=sorted(last.readings.values.get("aether_active_actors", {}).items()),
             conflicts=last.readings.total("aether_conflicts_total"),
             unknown=last.readings.total("aether_unknown_outcomes_total"),
+            **failures,
         )
 
 
@@ -88,7 +87,7 @@ def _worker(member: dict[str, Any], colours: dict[str, str], shards: int) -> dic
     }
 
 
-def _summary(reading: Reading) -> str:
+def _summary(reading: Reading, failing: str) -> str:
     """The state of the pool in a line, which a screen reader says when it changes."""
     members = reading.overview.members
     serving = sum(member["state"] == SERVING for member in members)
@@ -98,6 +97,8 @@ def _summary(reading: Reading) -> str:
     parts.append(f"{lost} shards have no worker" if lost else "every shard has a worker")
     if moving:
         parts.append(f"{moving} shards are moving")
+    if failing:
+        parts.append(failing)
     return ", ".join(parts)
 
 

@@ -17,8 +17,14 @@ from aether.gateway.dashboard.pictures import number, share_bar
 from aether.gateway.requests import Options
 from aether.gateway.routes import Exchange
 
-NAVIGATION = (("", "Overview"), ("actors", "Actors"), ("events", "Events"), ("trace", "Trace"),
-              ("board", "Board"))  # fmt: skip
+NAVIGATION = (
+    ("", "Overview"),
+    ("actors", "Actors"),
+    ("failures", "Failures"),
+    ("events", "Events"),
+    ("trace", "Trace"),
+    ("board", "Board"),
+)
 """The rooms of the dashboard, as the navigation lists them: the last part of the address, and the words."""
 
 STATIC: Mapping[str, str] = {

@@ -1,0 +1,158 @@
+"""Which actors fail, and why: a page of all that the workers remember, and parts of the overview and an actor's page.
+
+The text of a handler's error, and the line that raised it, may hold what callers must not see, so they need the role
+`admin`; which actor, which command and which kind of error are shown to all who may read that kind.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from aether.core.metrics.failures import FailedActor, FailureGroup
+from aether.errors import AetherError
+from aether.gateway.dashboard.numbers import RECENT_S, Numbers, Reading
+from aether.gateway.dashboard.pages import Pages, Visit
+
+MayRead = Callable[[Visit, str], Awaitable[bool]]
+"""Whether a visitor may see the actors of a kind."""
+
+MaySee = Callable[[Visit], Awaitable[bool]]
+"""Whether a visitor may see what errors say."""
+
+SHOWN_MAX = 4
+"""Groups on the overview."""
+
+LIST_BYTES_MAX = 40_000
+"""About how large one list is in a page: a page stays small, however much fails."""
+
+ACTOR_WAIT_S = 0.5
+"""How long the page of an actor waits for the workers to say what they remember."""
+
+_DID = {"failed": "failed", "timed_out": "was not done by its deadline", "rejected": "was rejected"}
+
+
+@dataclass(frozen=True, slots=True)
+class ShownActor:
+    """One actor of a group."""
+
+    key: str
+    time: datetime
+    count: int
+    message: str
+    place: str
+    command_id: str
+    correlation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownGroup:
+    """One group as a page shows it. `did`: what its command did, as a verb."""
+
+    kind: str
+    command: str
+    did: str
+    error: str
+    count: int
+    time: datetime
+    actors: tuple[ShownActor, ...]
+
+
+class FailurePages:
+    """What pages show of failures."""
+
+    def __init__(self, numbers: Numbers, pages: Pages, may_read: MayRead, may_see: MaySee) -> None:
+        self._numbers = numbers
+        self._pages = pages
+        self._may_read = may_read
+        self._may_see = may_see
+
+    async def show(self, visit: Visit) -> None:
+        """All of it, as a page."""
+        last = await self._numbers.latest()
+        await self._pages.answer(
+            visit,
+            "failures.html",
+            failures=await self._shown(visit, last.failures),
+            rejections=await self._shown(visit, last.rejections),
+            sees=await self._may_see(visit),
+            reading=last,
+        )
+
+    async def overview(self, visit: Visit, reading: Reading) -> dict[str, Any]:
+        """What the overview shows: the last groups, how many there are, and a line of what fails just now."""
+        readable = await self._readable(visit, reading.failures)
+        since_s = reading.time.timestamp() - RECENT_S
+        now = [f"{one.kind}.{one.command}" for one in readable if one.time_s >= since_s]
+        return {
+            "failures": await self._shown(visit, readable[:SHOWN_MAX]),
+            "more_failures": max(0, len(readable) - SHOWN_MAX),
+            "sees": await self._may_see(visit),
+            "failing": f"fails now: {', '.join(dict.fromkeys(now))}" if now else "",
+        }
+
+    async def of_actor(self, visit: Visit, kind: str, key: str) -> dict[str, Any]:
+        """What an actor's page shows: its own failures. Nothing when the pool says nothing soon."""
+        try:
+            async with asyncio.timeout(ACTOR_WAIT_S):
+                last = await self._numbers.latest()
+        except (AetherError, TimeoutError):
+            return {"failures": [], "sees": False}
+        own = [
+            FailureGroup(one.kind, one.command, one.outcome, one.error, actor.count, actor.time_s, (actor,))
+            for one in last.failures
+            if one.kind == kind
+            for actor in one.actors
+            if actor.key == key
+        ]
+        return {"failures": await self._shown(visit, own), "sees": await self._may_see(visit)}
+
+    async def _readable(self, visit: Visit, groups: Sequence[FailureGroup]) -> list[FailureGroup]:
+        kinds = {kind: await self._may_read(visit, kind) for kind in dict.fromkeys(one.kind for one in groups)}
+        return [one for one in groups if kinds[one.kind]]
+
+    async def _shown(self, visit: Visit, groups: Sequence[FailureGroup]) -> list[ShownGroup]:
+        sees = await self._may_see(visit)
+        return [
+            ShownGroup(
+                one.kind,
+                one.command,
+                _DID.get(one.outcome, one.outcome),
+                one.error,
+                one.count,
+                _moment(one.time_s),
+                tuple(_actor(actor, sees or one.outcome == "rejected") for actor in actors),
+            )
+            for one, actors in _first(await self._readable(visit, groups))
+        ]
+
+
+def _first(groups: Sequence[FailureGroup]) -> Iterator[tuple[FailureGroup, tuple[FailedActor, ...]]]:
+    """The groups with their actors, as many as there is room for, at least one."""
+    room = LIST_BYTES_MAX
+    for group in groups:
+        actors: list[FailedActor] = []
+        for actor in group.actors:
+            if room > 0:
+                actors.append(actor)
+                room -= _bytes_max(group, actor)
+        if actors:
+            yield group, tuple(actors)
+
+
+def _bytes_max(group: FailureGroup, actor: FailedActor) -> int:
+    """What an actor takes at most: `<` is four bytes as text, three in an address."""
+    texts = (actor.message, actor.place, actor.command_id, actor.correlation_id, group.error)
+    return 1_000 + 7 * len(actor.key) + 5 * sum(map(len, texts))
+
+
+def _actor(actor: FailedActor, sees: bool) -> ShownActor:
+    message, place = (actor.message, actor.place) if sees else ("", "")
+    return ShownActor(
+        actor.key, _moment(actor.time_s), actor.count, message, place, actor.command_id, actor.correlation_id
+    )
+
+
+def _moment(time_s: float) -> datetime:
+    return datetime.fromtimestamp(time_s, UTC)

@@ -1,0 +1,61 @@
+"""What of a command that did not end well is remembered: who asked what of which actor, and where it went wrong.
+
+It never raises, whatever the text of a user's error does, and is called when a command has failed only.
+"""
+
+import site
+import sysconfig
+from pathlib import Path
+from types import TracebackType
+
+from aether.core.metrics.failures import Failure, RecentFailures
+from aether.errors import AetherError, DeadlineExceeded, InvalidCommand, Rejected
+from aether.ids import ActorId
+from aether.wire import Command
+
+_OURS = str(Path(__file__).parents[1])
+_LIBRARIES = (sysconfig.get_paths()["stdlib"], *site.getsitepackages(), site.getusersitepackages(), "<frozen ")
+
+
+def note_failure(
+    failures: RecentFailures, actor_id: ActorId, command: Command, error: BaseException, now_s: float
+) -> None:
+    """Remember how a command ended; `now_s`: Unix seconds."""
+    try:
+        message = error.message if isinstance(error, AetherError) else str(error)
+    except BaseException as unspeakable:  # users' code
+        message = f"it cannot be described: {type(unspeakable).__name__}"
+    failures.add(
+        Failure(
+            actor_id.kind,
+            actor_id.key,
+            command.command,
+            _outcome(error),
+            type(error).__name__,
+            str(message),
+            place_of(error.__traceback__),
+            command.id,
+            command.correlationid or command.id,
+            now_s,
+        )
+    )
+
+
+def place_of(traceback: TracebackType | None) -> str:
+    """The innermost line of the user's own code, as `file:line in function`; else of any but Aether's; else ""."""
+    own = other = ""
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        name = code.co_filename
+        if not name.startswith(_OURS):
+            other = f"{name}:{traceback.tb_lineno} in {code.co_name}"
+            if not name.startswith(_LIBRARIES):
+                own = other
+        traceback = traceback.tb_next
+    return own or other
+
+
+def _outcome(error: BaseException) -> str:
+    if isinstance(error, Rejected | InvalidCommand):
+        return "rejected"
+    return "timed_out" if isinstance(error, DeadlineExceeded) else "failed"
