@@ -207,6 +207,7 @@ class Names:
         self.shards = shards
         self.stream = f"AETHER_{namespace}"
         self.inbox = f"AETHER_{namespace}_INBOX"
+        self.timers = f"AETHER_{namespace}_TIMERS"
         self.table = f"AETHER_{namespace}_TABLE"
         self.snapshots = f"AETHER_{namespace}_SNAPSHOTS"
         self.checkpoints = f"AETHER_{namespace}_CHECKPOINTS"
@@ -214,6 +215,8 @@ class Names:
         self._event = f"aether.{namespace}.evt."
         self._command = f"aether.{namespace}.cmd."
         self._tell = f"aether.{namespace}.tell."
+        self._timer = f"aether.{namespace}.timer."
+        self._fired = f"aether.{namespace}.fired."
         self.tells_all = f"{self._tell}>"
         self.events_all = f"{self._event}>"
         self.stored_all = f"{STORED_PREFIX}aether.{namespace}.>"
@@ -320,6 +323,28 @@ class Names:
     def inbox_probe(self) -> str:
         """Where it is seen what the server does with a message of the inbox stream."""
         return f"{self._tell}probe"
+
+    def timer(self, actor_id: ActorId, name: str) -> str:
+        """Where an actor's schedule of this name waits for its next tick."""
+        return f"{self._timer}{self._tail(actor_id)}.{encode_token(name)}"
+
+    def timers_of(self, kind: str = "", key: str = "") -> str:
+        """Where the schedules of an actor, of a kind, or all of them wait."""
+        if key:
+            return f"{self._timer}{self._tail(ActorId(kind, key))}.*"
+        return f"{self._timer}*.{encode_token(kind)}.>" if kind else f"{self._timer}>"
+
+    def fired(self, shard: int) -> str:
+        """Where the ticks of a shard's actors come that are due."""
+        return f"{self._fired}{shard}"
+
+    def timers_subjects(self) -> list[str]:
+        """What the stream of timers stores: schedules, and ticks that are due."""
+        return [f"{self._timer}>", self.fired_all()]
+
+    def fired_all(self) -> str:
+        """The ticks of all shards that are due."""
+        return f"{self._fired}>"
 
     def told(self, subject: str) -> str:
         """Where the server repeats what it stored on a subject of the inbox stream."""

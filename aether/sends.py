@@ -133,6 +133,7 @@ _encoder = Encoder()
 _start_decoder = Decoder(StartTask)
 _items = Decoder(list[Raw])
 _tag_of = Decoder(_Tagged)
+_schedule_decoder: Decoder[SetSchedule | CancelSchedule] = Decoder(SetSchedule | CancelSchedule)
 _decode_of: dict[str, _Decode] = {
     TELL: Decoder(Tell).decode,
     "schedule": Decoder(SetSchedule).decode,
@@ -165,6 +166,14 @@ def decode_start(payload: bytes) -> StartTask:
     except (ValidationError, DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidCommand(f"a message of the inbox is no start of a task: {error}") from None
     return start
+
+
+def decode_schedule(payload: bytes) -> SetSchedule | CancelSchedule:
+    """What a timer holds. Raises `UnreadableEvent`."""
+    try:
+        return _schedule_decoder.decode(payload)
+    except (ValidationError, DecodeError, RecursionError) as error:
+        raise UnreadableEvent(f"a timer cannot be read: {error}", actor="", position=0) from None
 
 
 def sent_by(events: Sequence[Event], actor_id: ActorId, position: Position) -> list[Send]:

@@ -41,7 +41,7 @@ class Mark(Struct, frozen=True):
     since: int
 
 
-class Place(Struct, frozen=True, gc=False):
+class Place(Struct, frozen=True, order=True, gc=False):
     """Where something was sent: the position of the commit, and which of what it sends."""
 
     position: int = 0

@@ -16,6 +16,7 @@ from aether.jetstream.snapshots import JetStreamSnapshotStore
 from aether.jetstream.store import APPEND_TIMEOUT_S, JetStreamEventStore
 from aether.jetstream.stream_settings import Difference
 from aether.jetstream.table import JetStreamTable
+from aether.jetstream.timers import JetStreamTimers
 from aether.jetstream.tasks import JetStreamTasks
 from aether.jetstream.transport import NatsTransport
 from aether.jetstream.watch import WatchConfig
@@ -52,6 +53,7 @@ class JetStreamConnection:
         self.bus = NATSEventBus(connection, names, bus)
         self.table = JetStreamTable(connection, names, watch)
         self.inbox = JetStreamInbox(connection, names)
+        self.timers = JetStreamTimers(connection, names)
         self.tasks = JetStreamTasks(connection, names, watch)
         self._storage = StorageConfig(shards=names.shards, replicas=layout.replicas)
         self.event_store = JetStreamEventStore(connection, names, append_timeout_s=append_timeout_s)

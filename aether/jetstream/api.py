@@ -119,6 +119,12 @@ class StreamInfo(Answered):
     ts: datetime | None = None
 
 
+class Purged(Answered):
+    """The answer to STREAM.PURGE: how many messages are gone."""
+
+    purged: int = 0
+
+
 class _StoredStruct(Struct):
     subject: str
     seq: int

@@ -33,7 +33,7 @@ from aether.jetstream.connection.headers import (
     ERROR_STREAM_SUBJECT_OVERLAP,
 )
 from aether.jetstream.connection.nats_connection import NatsConnection
-from aether.jetstream.stream_settings import Difference, bucket_needs, differences, inbox_needs, stream_needs
+from aether.jetstream.stream_settings import Difference, bucket_needs, differences, inbox_needs, stream_needs, timers_needs
 from aether.names import (
     LAYOUT_VERSION,
     METADATA_LAYOUT,
@@ -145,7 +145,7 @@ async def missing(connection: NatsConnection, names: Names) -> list[str]:
     """The streams of a namespace that are missing. Raises `Unavailable`."""
     gone: list[str] = []
     buckets = [f"KV_{bucket}" for bucket in (names.table, names.snapshots, names.checkpoints, names.tasks)]
-    for name in (*buckets, names.inbox, names.stream):
+    for name in (*buckets, names.inbox, names.timers, names.stream):
         try:
             await stream_info(connection, name)
         except ApiRefused as refused:
@@ -183,7 +183,8 @@ def configs(names: Names, replicas: int) -> list[dict[str, Any]]:
     """How the streams and buckets of a namespace are created, in this order."""
     buckets = (names.table, names.snapshots, names.checkpoints, names.tasks)
     made = [bucket_config(bucket, replicas, expiring=bucket in (names.table, names.tasks)) for bucket in buckets]
-    return [*made, inbox_config(names, replicas), stream_config(names, replicas)]
+    streams = [inbox_config(names, replicas), timers_config(names, replicas), stream_config(names, replicas)]
+    return [*made, *streams]
 
 
 def _differences(names: Names, name: str, info: StreamInfo, replicas: int) -> list[Difference]:
@@ -191,6 +192,8 @@ def _differences(names: Names, name: str, info: StreamInfo, replicas: int) -> li
         needs = stream_needs(names, replicas)
     elif name == names.inbox:
         needs = inbox_needs(names, replicas)
+    elif name == names.timers:
+        needs = timers_needs(names, replicas)
     else:
         bucket = name.removeprefix("KV_")
         needs = bucket_needs(bucket, replicas, expiring=bucket in (names.table, names.tasks))
@@ -304,6 +307,18 @@ def inbox_config(names: Names, replicas: int) -> dict[str, Any]:
         "allow_msg_schedules": True,
         "allow_msg_ttl": True,
         "republish": {"src": names.tells_all, "dest": names.told(names.tells_all)},
+    }
+
+
+def timers_config(names: Names, replicas: int) -> dict[str, Any]:
+    """The stream of a namespace's timers. The server takes a schedule out of it when its tick is due."""
+    return {
+        **_unlimited(names.timers, names.timers_subjects(), replicas),
+        "discard": "old",
+        "max_msgs_per_subject": -1,
+        "allow_msg_schedules": True,
+        "allow_msg_ttl": True,
+        "republish": {"src": names.fired_all(), "dest": names.told(names.fired_all())},
     }
 
 

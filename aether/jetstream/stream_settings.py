@@ -119,6 +119,20 @@ def inbox_needs(names: Names, replicas: int) -> tuple[Need, ...]:
     )
 
 
+def timers_needs(names: Names, replicas: int) -> tuple[Need, ...]:
+    """Of the stream of timers."""
+    return (
+        *COMMON,
+        _unlimited("max_msgs_per_subject"),
+        _exactly("allow_msg_schedules", True, False),
+        _exactly("allow_msg_ttl", True, False),
+        _exactly("allow_rollup_hdrs", True, False),
+        _subjects(names.timers_subjects()),
+        _repeats(names.fired_all(), TOLD_PREFIX),
+        _replicas(replicas),
+    )
+
+
 def bucket_needs(bucket: str, replicas: int, *, expiring: bool) -> tuple[Need, ...]:
     """Of a bucket; the rows of an `expiring` one have a time to live, and watches see their end."""
     ttl = (

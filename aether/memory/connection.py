@@ -14,6 +14,7 @@ from aether.memory.server import InMemoryServer
 from aether.memory.snapshots import InMemorySnapshotStore
 from aether.memory.store import InMemoryEventStore
 from aether.memory.table import InMemoryTable
+from aether.memory.timers import InMemoryTimers
 from aether.memory.tasks import InMemoryTasks
 from aether.memory.transport import InMemoryTransport
 from aether.names import SHARDS_DEFAULT
@@ -41,6 +42,7 @@ class InMemoryConnection(Link):
         self.event_store = InMemoryEventStore(self)
         self.snapshots = InMemorySnapshotStore(self)
         self.inbox = InMemoryInbox(self)
+        self.timers = InMemoryTimers(self)
         self.tasks = InMemoryTasks(self)
         self.bus = InMemoryEventBus(self)
         self.table = InMemoryTable(self)

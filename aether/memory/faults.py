@@ -27,6 +27,8 @@ class Step(Enum):
     ANSWER = "answer"
     TELL = "tell"
     TELL_READ = "tell read"
+    TIMER = "timer"
+    TIMER_READ = "timer read"
     TASK = "task"
 
 
@@ -98,6 +100,8 @@ FAULTS_OF: Mapping[Step, frozenset[type[Fault]]] = {
     Step.ANSWER: frozenset({Late, Lost}),
     Step.TELL: frozenset({Late, Lost, StoredUnknown, StoredLater, Disconnected}),
     Step.TELL_READ: frozenset({Late, Lost, Disconnected}),
+    Step.TIMER: frozenset({Late, Lost, StoredUnknown, StoredLater, Disconnected}),
+    Step.TIMER_READ: frozenset({Late, Lost, Disconnected}),
     Step.TASK: frozenset({Lost}),
 }
 """Which fault can happen at which step."""

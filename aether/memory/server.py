@@ -15,6 +15,7 @@ from aether.ids import ActorId, Position
 from aether.memory.clock import AlarmClock, LoopClock
 from aether.memory.faults import Faults
 from aether.memory.feed import Feed
+from aether.memory.timer_table import TimerTable
 from aether.memory.task_queue import TaskQueue
 from aether.names import check_namespace, shard_of
 from aether.ports import START, AppendOutcome, Committed, Conflict, NotStored, Refused, Row, StoredCommit
@@ -58,6 +59,7 @@ class Space:
         self.waiting_tells: dict[Callable[[], bytes], None] = {}
         self.announcement_listeners: dict[Callable[[Sequence[int]], None], None] = {}
         self.tells: list[InboxEntry] = []
+        self.timers = TimerTable(shards, clock)
         self.restarts = 0
         """How often the server was restarted: what was on its way to it then is gone."""
         self.tells_by_id: dict[str, int] = {}

@@ -26,6 +26,7 @@ from aether.ports.history import (
 from aether.ports.inbox import Hear, HearCommits, Inbox, InboxBatch, InboxMessage, TellPlace
 from aether.ports.table import Row, Table
 from aether.ports.tasks import TaskBacklog, TaskClaim, TaskRow, Tasks
+from aether.ports.timers import Timers
 from aether.ports.transport import Delivery, NotSent, Transport
 from aether.ports.worker import ActiveVM, Clock, HandlerNote, Lease, VMProvider, WorkerNote
 
@@ -66,6 +67,7 @@ __all__ = [
     "TaskRow",
     "Tasks",
     "TellPlace",
+    "Timers",
     "Transport",
     "Unknown",
     "VMProvider",

@@ -31,6 +31,7 @@ from aether.ports import (
     StreamReading,
     Subscription,
     Table,
+    Timers,
     Tasks,
 )
 from aether.wire import Event, encode_commit, instant, new_event
@@ -67,6 +68,7 @@ class Node:
     listing: Listing
     stream: StreamReading
     inbox: Inbox
+    timers: Timers
     tasks: Tasks
     restart: Callable[[], Coroutine[Any, Any, None]]
 
@@ -116,6 +118,7 @@ class MemoryWorld:
             store,
             store,
             connection.inbox,
+            connection.timers,
             connection.tasks,
             lambda: _again(connection),
         )

@@ -35,6 +35,7 @@ class JetStreamWorld:
             store,
             store,
             connection.inbox,
+            connection.timers,
             connection.tasks,
             lambda: _again(connection.nats),
         )

@@ -1,0 +1,96 @@
+"""The timers of schedules on JetStream: `Timers`.
+
+The server's message schedules (ADR-51) do the waiting. A schedule is a message on a subject of its own with the instant in
+its head; when that is due, the server takes it away and stores its payload on the subject of its shard's ticks. The
+payload says of which commit it is, and each write expects the message that was read: so what a commit has set only
+gives way to what a later one sets. A cancelled schedule leaves a message that keeps its place, for a while.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from aether.core.relay import Place, decode_place
+from aether.errors import Unavailable
+from aether.ids import ActorId
+from aether.jetstream.api import Method, Purged, StoredMessage, direct_batch, leader_last, write
+from aether.jetstream.connection.headers import (
+    EXPECTED_LAST_ON_SUBJECT,
+    MESSAGE_TTL,
+    ROLLUP,
+    ROLLUP_SUBJECT,
+    SCHEDULE,
+    SCHEDULE_TARGET,
+)
+from aether.jetstream.connection.nats_connection import NatsConnection
+from aether.names import Names, shard_of
+from aether.ports import InboxBatch, InboxMessage, Subscription
+from aether.sends import CancelSchedule, SetSchedule, decode_schedule, encode_send
+
+CANCELLED_TTL = "1h"
+"""For so long a cancelled schedule keeps its place; an earlier setting that is armed later is ignored by its actor."""
+
+TRIES_MAX = 20
+
+_purge = Method("STREAM.PURGE.{}", Purged)
+
+
+class JetStreamTimers:
+    """`Timers` of one namespace."""
+
+    def __init__(self, connection: NatsConnection, names: Names) -> None:
+        self._connection = connection
+        self._names = names
+
+    async def arm(self, send: SetSchedule | CancelSchedule) -> bool:
+        """Have its next tick given out, or have none; False when what is there is later. Raises `Unavailable`."""
+        actor_id = ActorId(*send.source.split("/", 1))
+        subject, place, payload = self._names.timer(actor_id, send.name), Place(send.position, send.number), None
+        head = self._head(actor_id, send)
+        for _ in range(TRIES_MAX):
+            there = await leader_last(self._connection, self._names.timers, subject)
+            if there is not None and (found := decode_place(there.payload)) >= place:
+                return found == place
+            payload = payload or encode_send(send)
+            expected = {EXPECTED_LAST_ON_SUBJECT: str(there.sequence if there is not None else 0)}
+            if await write(self._connection, subject, payload, {**head, **expected}) is not None:
+                return True
+        raise Unavailable(f"the schedule {send.name} of {actor_id} changes too often")
+
+    async def armed(self, kind: str = "", key: str = "") -> list[SetSchedule]:
+        """The schedules whose next tick is waited for. Raises `Unavailable`."""
+        found: list[SetSchedule] = []
+        after, more = 0, True
+        while more:
+            batch = await direct_batch(self._connection, self._names.timers, self._names.timers_of(kind, key), after + 1)
+            schedules = [decode_schedule(message.payload) for message in batch.messages]
+            found += [one for one in schedules if isinstance(one, SetSchedule)]
+            after, more = batch.last, batch.more
+        return found
+
+    async def fired(self, shard: int, after: int) -> InboxBatch:
+        """Some of the ticks of a shard's actors that are due. Raises `Unavailable`."""
+        batch = await direct_batch(self._connection, self._names.timers, self._names.fired(shard), after + 1)
+        return InboxBatch([_message(message) for message in batch.messages], batch.more)
+
+    async def remove_fired(self, shard: int, until: int) -> None:
+        """Forget the ticks of a shard up to a sequence. Raises `Unavailable`."""
+        await _purge(self._connection, self._names.timers, {"filter": self._names.fired(shard), "seq": until + 1})
+
+    async def follow(self, shard: int, rung: Callable[[], None]) -> Subscription:
+        """Call back when the server repeats a tick of the shard. Raises `Unavailable`."""
+        subject = self._names.told(self._names.fired(shard))
+        return await self._connection.subscribe(subject, lambda _, __: rung())
+
+    def _head(self, actor_id: ActorId, send: SetSchedule | CancelSchedule) -> dict[str, str]:
+        if isinstance(send, CancelSchedule):
+            return {ROLLUP: ROLLUP_SUBJECT, MESSAGE_TTL: CANCELLED_TTL}
+        target = self._names.fired(shard_of(actor_id, self._names.shards))
+        return {SCHEDULE: f"@at {_rfc3339(send.at)}", SCHEDULE_TARGET: target}
+
+
+def _message(stored: StoredMessage) -> InboxMessage:
+    return InboxMessage(stored.sequence, stored.payload)
+
+
+def _rfc3339(at: datetime) -> str:
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"

@@ -1,0 +1,62 @@
+"""What a server in memory holds of timers: what waits, and what was given out and is not taken yet.
+
+Each method is one synchronous step, as those of `Space` are.
+"""
+
+from collections.abc import Callable
+from itertools import count
+
+from aether.ids import ActorId
+from aether.memory.clock import AlarmClock
+from aether.names import shard_of
+from aether.sends import CancelSchedule, SetSchedule
+
+
+class TimerTable:
+    """The timers of one namespace."""
+
+    def __init__(self, shards: int, clock: AlarmClock) -> None:
+        self.fired: dict[int, dict[int, SetSchedule]] = {}
+        """By shard: the ticks that are due, by their sequence."""
+        self.bells: dict[Callable[[int], None], None] = {}
+        self._shards = shards
+        self._clock = clock
+        self._sequences = count(1)
+        self._last: dict[tuple[str, str], SetSchedule | CancelSchedule] = {}
+
+    def arm(self, send: SetSchedule | CancelSchedule) -> bool:
+        """Take the place of what is there, unless that is of a later place: then False."""
+        there = self._last.get((send.source, send.name))
+        if there is not None and (there.position, there.number) >= (send.position, send.number):
+            return (there.position, there.number) == (send.position, send.number)
+        self._last[send.source, send.name] = send
+        if isinstance(send, SetSchedule):
+            self._wait(send)
+        return True
+
+    def waiting(self) -> list[SetSchedule]:
+        """The schedules whose next tick is waited for."""
+        return [one for one in self._last.values() if isinstance(one, SetSchedule)]
+
+    def remove(self, shard: int, until: int) -> None:
+        """Forget ticks that were given out."""
+        fired = self.fired.get(shard, {})
+        for sequence in [one for one in fired if one <= until]:
+            del fired[sequence]
+
+    def _wait(self, setting: SetSchedule) -> None:
+        delay_s = max(0.0, setting.at.timestamp() - self._clock.wall_s())
+        self._clock.call_after(delay_s, lambda: self._ring(setting))
+
+    def _ring(self, setting: SetSchedule) -> None:
+        name = setting.source, setting.name
+        if self._last.get(name) is not setting:
+            return
+        if self._clock.wall_s() < setting.at.timestamp() - 1e-6:  # the wall clock was set back
+            self._wait(setting)
+            return
+        del self._last[name]
+        shard = shard_of(ActorId(*setting.source.split("/", 1)), self._shards)
+        self.fired.setdefault(shard, {})[next(self._sequences)] = setting
+        for ring in list(self.bells):
+            ring(shard)

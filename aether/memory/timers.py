@@ -1,0 +1,99 @@
+"""The timers of schedules in memory: `Timers`. The server's clock has an alarm for each."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from aether.errors import Unavailable
+from aether.ids import ActorId
+from aether.memory.faults import Dropped, Late, Lost, Step, StoredLater, StoredUnknown
+from aether.memory.link import Link
+from aether.ports import InboxBatch, InboxMessage, NotSent
+from aether.sends import CancelSchedule, SetSchedule, encode_send
+
+TICKS_AT_ONCE = 256
+
+
+class InMemoryTimers:
+    """The timers of a namespace, as one node sees them."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._space = link.space
+
+    async def arm(self, send: SetSchedule | CancelSchedule) -> bool:
+        """Have its next tick given out, or have none; False when what is there is later. Raises `Unavailable`."""
+        fault = self._link.fault(Step.TIMER)
+        if not self._link.up:
+            raise NotSent("not connected")
+        arm = partial(self._space.timers.arm, send)
+        if isinstance(fault, StoredLater):
+            restarts = self._space.restarts
+            self._link.clock.call_after(fault.delay_s, lambda: self._space.restarts == restarts and arm())
+        if isinstance(fault, StoredLater | Lost):
+            raise Unavailable("a timer was not acknowledged")
+        armed = arm()
+        await self._link.round_trip(fault.delay_s if isinstance(fault, Late) else 0.0)
+        if isinstance(fault, StoredUnknown):
+            raise Unavailable("a timer was not acknowledged")
+        return armed
+
+    async def armed(self, kind: str = "", key: str = "") -> list[SetSchedule]:
+        """The schedules whose next tick is waited for. Raises `Unavailable`."""
+
+        def read(_: bool) -> list[SetSchedule]:
+            waiting = self._space.timers.waiting()
+            return [one for one in waiting if _is_of(one, kind, key)]
+
+        return await self._link.call(Step.TIMER_READ, read)
+
+    async def fired(self, shard: int, after: int) -> InboxBatch:
+        """Some of the ticks of a shard's actors that are due. Raises `Unavailable`."""
+
+        def read(_: bool) -> InboxBatch:
+            fired = self._space.timers.fired.get(shard, {})
+            found = [InboxMessage(at, encode_send(one)) for at, one in fired.items() if at > after]
+            return InboxBatch(found[:TICKS_AT_ONCE], len(found) > TICKS_AT_ONCE)
+
+        return await self._link.call(Step.TIMER_READ, read)
+
+    async def remove_fired(self, shard: int, until: int) -> None:
+        """Forget the ticks of a shard up to a sequence. Raises `Unavailable`."""
+        await self._link.call(Step.TIMER_READ, lambda _: self._space.timers.remove(shard, until))
+
+    async def follow(self, shard: int, rung: Callable[[], None]) -> "_Bell":
+        """Call back when a tick of the shard is given out."""
+        return _Bell(self._link, shard, rung)
+
+
+def _is_of(setting: SetSchedule, kind: str, key: str) -> bool:
+    source = ActorId(*setting.source.split("/", 1))
+    return kind in ("", source.kind) and key in ("", source.key)
+
+
+class _Bell:
+    """Rings for the ticks of one shard."""
+
+    def __init__(self, link: Link, shard: int, rung: Callable[[], None]) -> None:
+        self._link = link
+        self._shard = shard
+        self._rung = rung
+        self._loop = asyncio.get_running_loop()
+        link.space.timers.bells[self._ring] = None
+        link.on_up[rung] = None
+
+    async def stop(self) -> None:
+        """End it. Idempotent."""
+        self._link.space.timers.bells.pop(self._ring, None)
+        self._link.on_up.pop(self._rung, None)
+
+    def _ring(self, shard: int) -> None:
+        if not self._link.up or shard != self._shard:
+            return
+        match self._link.fault(Step.NOTICE):
+            case Late(delay_s):
+                self._link.clock.call_after(delay_s, self._rung)
+            case Dropped():
+                return
+            case _:
+                self._loop.call_soon(self._rung)

@@ -1,0 +1,37 @@
+"""The timers of schedules: each has a command waiting for its next tick, and gives it out when that is due."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from aether.ports.bus import Subscription
+from aether.ports.inbox import InboxBatch
+from aether.sends import CancelSchedule, SetSchedule
+
+
+class Timers(Protocol):
+    """The timers of a namespace, one for each actor and name of a schedule. All of it raises `Unavailable`.
+
+    A timer holds what a commit has last said of its schedule, and the place of that. What is of an earlier place
+    changes nothing, so to arm again does no harm. A tick is given out at least once, and not before it is due. Once it
+    was, the timer has forgotten it: an earlier setting that is armed again then is given out, too.
+    """
+
+    async def arm(self, send: SetSchedule | CancelSchedule) -> bool:
+        """Have its next tick given out when it is due, or have none; False when what is there is of a later place."""
+        ...
+
+    async def armed(self, kind: str = "", key: str = "") -> list[SetSchedule]:
+        """The schedules whose next tick is waited for: of an actor, of a kind, or all. In no order."""
+        ...
+
+    async def fired(self, shard: int, after: int) -> InboxBatch:
+        """Some of the ticks of a shard's actors that are due, after a sequence, in order: each a `SetSchedule`."""
+        ...
+
+    async def remove_fired(self, shard: int, until: int) -> None:
+        """Forget the ticks of a shard up to a sequence, that one included: they are stored elsewhere."""
+        ...
+
+    async def follow(self, shard: int, rung: Callable[[], None]) -> Subscription:
+        """Call back when a tick of the shard is given out, and when some may have been; best effort."""
+        ...
