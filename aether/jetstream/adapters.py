@@ -16,8 +16,8 @@ from aether.jetstream.snapshots import JetStreamSnapshotStore
 from aether.jetstream.store import APPEND_TIMEOUT_S, JetStreamEventStore
 from aether.jetstream.stream_settings import Difference
 from aether.jetstream.table import JetStreamTable
-from aether.jetstream.timers import JetStreamTimers
 from aether.jetstream.tasks import JetStreamTasks
+from aether.jetstream.timers import JetStreamTimers
 from aether.jetstream.transport import NatsTransport
 from aether.jetstream.watch import WatchConfig
 from aether.jetstream.write_probe import StreamFiles, why_not_written

@@ -33,7 +33,14 @@ from aether.jetstream.connection.headers import (
     ERROR_STREAM_SUBJECT_OVERLAP,
 )
 from aether.jetstream.connection.nats_connection import NatsConnection
-from aether.jetstream.stream_settings import Difference, bucket_needs, differences, inbox_needs, stream_needs, timers_needs
+from aether.jetstream.stream_settings import (
+    Difference,
+    bucket_needs,
+    differences,
+    inbox_needs,
+    stream_needs,
+    timers_needs,
+)
 from aether.names import (
     LAYOUT_VERSION,
     METADATA_LAYOUT,

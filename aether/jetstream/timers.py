@@ -1,8 +1,8 @@
 """The timers of schedules on JetStream: `Timers`.
 
-The server's message schedules (ADR-51) do the waiting. A schedule is a message on a subject of its own with the instant in
-its head; when that is due, the server takes it away and stores its payload on the subject of its shard's ticks. The
-payload says of which commit it is, and each write expects the message that was read: so what a commit has set only
+The server's message schedules (ADR-51) do the waiting. A schedule is a message on a subject of its own with the
+instant in its head; when that is due, the server takes it away and stores its payload on the subject of its shard's
+ticks. The payload says of which commit it is, and each write expects the message that was read: so what a commit has set only
 gives way to what a later one sets. A cancelled schedule leaves a message that keeps its place, for a while.
 """
 
@@ -61,7 +61,9 @@ class JetStreamTimers:
         found: list[SetSchedule] = []
         after, more = 0, True
         while more:
-            batch = await direct_batch(self._connection, self._names.timers, self._names.timers_of(kind, key), after + 1)
+            batch = await direct_batch(
+                self._connection, self._names.timers, self._names.timers_of(kind, key), after + 1
+            )
             schedules = [decode_schedule(message.payload) for message in batch.messages]
             found += [one for one in schedules if isinstance(one, SetSchedule)]
             after, more = batch.last, batch.more

@@ -14,8 +14,8 @@ from aether.memory.server import InMemoryServer
 from aether.memory.snapshots import InMemorySnapshotStore
 from aether.memory.store import InMemoryEventStore
 from aether.memory.table import InMemoryTable
-from aether.memory.timers import InMemoryTimers
 from aether.memory.tasks import InMemoryTasks
+from aether.memory.timers import InMemoryTimers
 from aether.memory.transport import InMemoryTransport
 from aether.names import SHARDS_DEFAULT
 

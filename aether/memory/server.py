@@ -15,8 +15,8 @@ from aether.ids import ActorId, Position
 from aether.memory.clock import AlarmClock, LoopClock
 from aether.memory.faults import Faults
 from aether.memory.feed import Feed
-from aether.memory.timer_table import TimerTable
 from aether.memory.task_queue import TaskQueue
+from aether.memory.timer_table import TimerTable
 from aether.names import check_namespace, shard_of
 from aether.ports import START, AppendOutcome, Committed, Conflict, NotStored, Refused, Row, StoredCommit
 

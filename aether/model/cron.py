@@ -1,13 +1,13 @@
 """Cron rules with six fields, and the instants at which they are due in a time zone. Pure.
 
-The fields are second, minute, hour, day of the month, month and day of the week. In each: `*`, a number, a range `a-b`,
-a step `*/n` or `a-b/n`, or several of these with commas; months and days of the week also by their English names (`JAN`,
-`MON`; 0 and 7 are Sunday). When both days are restricted, either of them suffices, as in every cron.
+The fields are second, minute, hour, day of the month, month and day of the week. In each: `*`, a number, a range
+`a-b`, a step `*/n` or `a-b/n`, or several of these with commas; months and days of the week also by their English names
+(`JAN`, `MON`; 0 and 7 are Sunday). When both days are restricted, either of them suffices, as in every cron.
 
 Theory of operation. A rule says times of a wall clock; where clocks are moved, some of those do not exist and some come
 twice. A rule that names its hours is due once for each time that it says: one that is skipped is due at the moment when
-the clocks go forward, one that comes twice is due the first time. A rule whose hour begins with `*` follows the time that
-passes: it is due at each moment at which the wall clock shows such a time.
+the clocks go forward, one that comes twice is due the first time. A rule whose hour begins with `*` follows the time
+that passes: it is due at each moment at which the wall clock shows such a time.
 """
 
 from bisect import bisect_left
@@ -50,7 +50,7 @@ class CronRule:
             raise InvalidCommand(f"{what}: the rule {text!r} is never due", path="rule")
 
     def after(self, tick: datetime, zone: tzinfo) -> datetime:
-        """The first instant after `tick` at which the rule is due, in UTC. Raises `OverflowError` past the year 9999."""
+        """The first instant after `tick` at which it is due, in UTC. Raises `OverflowError` past the year 9999."""
         follow = _following_time if self.follows_time else _following_clock
         return follow(self, tick.astimezone(UTC).replace(microsecond=0), zone)
 

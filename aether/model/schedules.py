@@ -28,7 +28,7 @@ CRON = "cron "
 
 
 class Recurrence(NamedTuple):
-    """How a schedule goes on: `rule` is "" for a single tick, `every 60`, or `cron 0 0 9 * * *`; all as it is stored."""
+    """How a schedule goes on, as it is stored: `rule` is "" for a single tick, `every 60`, or `cron 0 0 9 * * *`."""
 
     rule: str = ""
     zone: str = ""

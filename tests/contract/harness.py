@@ -31,8 +31,8 @@ from aether.ports import (
     StreamReading,
     Subscription,
     Table,
-    Timers,
     Tasks,
+    Timers,
 )
 from aether.wire import Event, encode_commit, instant, new_event
 from aether.worker import InformingTransport

@@ -119,15 +119,14 @@ def test_a_rule_is_due_when_brute_force_says_so(
     ],
 )
 def test_moved_clocks(rule: str, zone: str, after: str, ticks: list[str]) -> None:
-    tick, found = datetime.fromisoformat(after), []
-    for _ in ticks:
-        found.append(tick := CronRule(rule).after(tick, ZoneInfo(zone)))
-    assert found == [datetime.fromisoformat(one) for one in ticks]
+    tick = datetime.fromisoformat(after)
+    for due in ticks:
+        tick = CronRule(rule).after(tick, ZoneInfo(zone))
+        assert tick == datetime.fromisoformat(due)
 
 
-@given(st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1)), st.sampled_from(ZONES))
-def test_the_next_tick_is_later(when: datetime, zone: str) -> None:
-    tick = when.replace(tzinfo=UTC)
+@given(st.datetimes(timezones=st.just(UTC)).filter(lambda one: 2000 < one.year < 2040), st.sampled_from(ZONES))
+def test_the_next_tick_is_later(tick: datetime, zone: str) -> None:
     for rule in ("* * * * * *", "*/7 * * * * *", "* * 2 * * *", "0 0 0 1 1 *"):
         assert CronRule(rule).after(tick, ZoneInfo(zone)) > tick
 
