@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from aether.model.methods import Command, Query
     from aether.model.model import Model
     from aether.model.policy import Policy, PolicyContext, policy
+    from aether.model.schedules import After, At, Cron, Every
     from aether.model.tasks import Retry, Task, TaskCall, TaskContext, TaskFailed, task
     from aether.runtime.local import Message
     from aether.runtime.machine import VirtualMachine
@@ -87,6 +88,8 @@ __all__ = [
     "ActorId",
     "ActorState",
     "AetherError",
+    "After",
+    "At",
     "BlockingClient",
     "CallConfig",
     "Client",
@@ -95,11 +98,13 @@ __all__ = [
     "ConfigError",
     "ConnectionConfig",
     "Context",
+    "Cron",
     "DeadLetter",
     "DeadlineExceeded",
     "Decider",
     "Decision",
     "EventStream",
+    "Every",
     "HistoryEvent",
     "HistoryRegressed",
     "InMemoryConnection",
@@ -160,6 +165,8 @@ _WHERE = {
     "ActorId": "aether.ids",
     "ActorState": "aether.model.definition",
     "AetherError": "aether.errors",
+    "After": "aether.model.schedules",
+    "At": "aether.model.schedules",
     "BlockingClient": "aether.blocking",
     "CallConfig": "aether.config",
     "Client": "aether.client",
@@ -168,11 +175,13 @@ _WHERE = {
     "ConfigError": "aether.errors",
     "ConnectionConfig": "aether.config",
     "Context": "aether.model.definition",
+    "Cron": "aether.model.schedules",
     "DeadLetter": "aether.dead_letters",
     "DeadlineExceeded": "aether.errors",
     "Decider": "aether.model.decider",
     "Decision": "aether.model.decider",
     "EventStream": "aether.history",
+    "Every": "aether.model.schedules",
     "HistoryEvent": "aether.history",
     "HistoryRegressed": "aether.errors",
     "InMemoryConnection": "aether.memory.connection",

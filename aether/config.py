@@ -170,6 +170,7 @@ class RuntimeConfig:
     - `tell_attempts_max`: how often a tell whose handler fails is tried; after that it is given up. A rejection is no
       failure: it is final. `tell_retry_first_s`: how long before it is tried for the second time; it doubles with each
       try. `tell_retry_max_s`: to how much at most.
+    - `schedule_late_s`: a tick later than that is left out, of a schedule with `catch_up="skip"`.
     - `tasks_running_max`: tasks that one worker runs at once; `max_running` of a `@task` says less for one of them.
       `task_threads_max`: those of them that are plain functions, each in a thread. `task_drain_s`: how long a worker
       that leaves lets its tasks go on before another worker begins them anew.
@@ -206,6 +207,7 @@ class RuntimeConfig:
     tell_attempts_max: int = 10
     tell_retry_first_s: float = 0.1
     tell_retry_max_s: float = 60.0
+    schedule_late_s: float = 60.0
     tasks_running_max: int = 256
     task_threads_max: int = 32
     task_drain_s: float = 5.0
@@ -225,7 +227,7 @@ class RuntimeConfig:
                   "blocking_threads_max", "tell_attempts_max", "tasks_running_max", "task_threads_max")  # fmt: skip
         _at_least(self, 0, "idle_passivation_s", "snapshot_every_events", "snapshot_after_replay_s",
                   "command_log_margin_s", "replay_retry_first_s", "replay_retry_max_s", "tell_retry_first_s",
-                  "tell_retry_max_s", "task_drain_s", "cancel_grace_s",
+                  "tell_retry_max_s", "schedule_late_s", "task_drain_s", "cancel_grace_s",
                   "loop_silent_s", "drain_timeout_s", "lifespan_exit_timeout_s", "state_checks_share")  # fmt: skip
         _at_least(self, 0.01, "append_timeout_s", "command_window_s")
         if self.commit_batching not in COMMIT_BATCHING:

@@ -69,6 +69,12 @@ class SetSchedule(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fie
         """The command id of its next tick."""
         return f"{FIRING}{self.id}@{self.at.isoformat()}"
 
+    @property
+    def actor_id(self) -> ActorId:
+        """The actor that has set it. Raises `InvalidCommand`."""
+        kind, _, key = self.source.partition("/")
+        return ActorId(kind, key)
+
 
 class CancelSchedule(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tag", tag="unschedule"):
     """The actor's schedule of this name has no further ticks."""
@@ -77,6 +83,12 @@ class CancelSchedule(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     source: str = ""
     position: int = 0
     number: int = 0
+
+    @property
+    def actor_id(self) -> ActorId:
+        """The actor that has cancelled it. Raises `InvalidCommand`."""
+        kind, _, key = self.source.partition("/")
+        return ActorId(kind, key)
 
 
 class StartTask(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tag", tag="task"):

@@ -32,6 +32,9 @@ STATE_COMMAND = "aether.state"
 WAITS_COMMAND = "aether.waits"
 """Says at once which command an actor's handler runs and which asks of it have no answer; nothing when none runs."""
 
+TICK_COMMAND = "aether.tick"
+"""A tick of a schedule of the actor, which is for another one: the actor tells it."""
+
 HANDLED_EVENT = "aether.Handled"
 """Stored for a command that emitted nothing, when its reply must outlive a late delivery; `reply` is on it."""
 

@@ -52,7 +52,7 @@ from aether.jetstream.adapters import connect_worker
 from aether.log_lines import words
 from aether.model.model import Model
 from aether.names import member_name
-from aether.ports import Connection, EventStore, Inbox, Subscription, Tasks, Transport
+from aether.ports import Connection, EventStore, Inbox, Subscription, Tasks, Timers, Transport
 from aether.runtime.health_log import log_health
 from aether.runtime.runtime import Runtime
 from aether.system.clock import SystemClock
@@ -158,6 +158,8 @@ class Node(Connection, Protocol):
     def inbox(self) -> Inbox: ...  # noqa: D102 - a field
     @property
     def tasks(self) -> Tasks: ...  # noqa: D102 - a field
+    @property
+    def timers(self) -> Timers: ...  # noqa: D102 - a field
 
     @property
     def table_age_s(self) -> float:
@@ -271,6 +273,7 @@ class Worker:
             losses=self._spec.losses,
             inbox=node.inbox,
             tasks=node.tasks,
+            timers=node.timers,
             task_ttl_s=self._settings.cluster.ttl_s,
             deployment=lambda: versions_apart(cluster.name, self._model.fingerprint, self._outdated, cluster.members()),
         )

@@ -2,8 +2,8 @@
 
 The server's message schedules (ADR-51) do the waiting. A schedule is a message on a subject of its own with the
 instant in its head; when that is due, the server takes it away and stores its payload on the subject of its shard's
-ticks. The payload says of which commit it is, and each write expects the message that was read: so what a commit has set only
-gives way to what a later one sets. A cancelled schedule leaves a message that keeps its place, for a while.
+ticks. The payload says of which commit it is, and each write expects the message that was read: so what a commit has
+set only gives way to what a later one sets. A cancelled schedule leaves a message that keeps its place, for a while.
 """
 
 from collections.abc import Callable
@@ -43,17 +43,17 @@ class JetStreamTimers:
 
     async def arm(self, send: SetSchedule | CancelSchedule) -> bool:
         """Have its next tick given out, or have none; False when what is there is later. Raises `Unavailable`."""
-        actor_id = ActorId(*send.source.split("/", 1))
-        subject, place, payload = self._names.timer(actor_id, send.name), Place(send.position, send.number), None
-        head = self._head(actor_id, send)
-        for _ in range(TRIES_MAX):
+        actor_id = send.actor_id
+        subject, place = self._names.timer(actor_id, send.name), Place(send.position, send.number)
+        payload, head, last = encode_send(send), self._head(actor_id, send), 0
+        for _ in range(TRIES_MAX):  # mostly nothing is there: the last tick was given out
+            expected = {EXPECTED_LAST_ON_SUBJECT: str(last)}
+            if await write(self._connection, subject, payload, {**head, **expected}) is not None:
+                return True
             there = await leader_last(self._connection, self._names.timers, subject)
             if there is not None and (found := decode_place(there.payload)) >= place:
                 return found == place
-            payload = payload or encode_send(send)
-            expected = {EXPECTED_LAST_ON_SUBJECT: str(there.sequence if there is not None else 0)}
-            if await write(self._connection, subject, payload, {**head, **expected}) is not None:
-                return True
+            last = there.sequence if there is not None else 0
         raise Unavailable(f"the schedule {send.name} of {actor_id} changes too often")
 
     async def armed(self, kind: str = "", key: str = "") -> list[SetSchedule]:

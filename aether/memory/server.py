@@ -75,6 +75,11 @@ class Space:
         self._clock = clock
         self._revision = 0
 
+    @property
+    def changes(self) -> int:
+        """Another number each time that a commit, a tell or a timer was stored, or a timer was due."""
+        return len(self.commits) + len(self.tells) + self.timers.changes
+
     def last(self, actor_id: ActorId) -> StoredCommit | None:
         """The actor's last commit."""
         history = self.histories.get(actor_id)

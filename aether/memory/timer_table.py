@@ -6,7 +6,6 @@ Each method is one synchronous step, as those of `Space` are.
 from collections.abc import Callable
 from itertools import count
 
-from aether.ids import ActorId
 from aether.memory.clock import AlarmClock
 from aether.names import shard_of
 from aether.sends import CancelSchedule, SetSchedule
@@ -19,6 +18,8 @@ class TimerTable:
         self.fired: dict[int, dict[int, SetSchedule]] = {}
         """By shard: the ticks that are due, by their sequence."""
         self.bells: dict[Callable[[int], None], None] = {}
+        self.changes = 0
+        """How often something was armed, cancelled or given out."""
         self._shards = shards
         self._clock = clock
         self._sequences = count(1)
@@ -29,6 +30,7 @@ class TimerTable:
         there = self._last.get((send.source, send.name))
         if there is not None and (there.position, there.number) >= (send.position, send.number):
             return (there.position, there.number) == (send.position, send.number)
+        self.changes += 1
         self._last[send.source, send.name] = send
         if isinstance(send, SetSchedule):
             self._wait(send)
@@ -55,8 +57,9 @@ class TimerTable:
         if self._clock.wall_s() < setting.at.timestamp() - 1e-6:  # the wall clock was set back
             self._wait(setting)
             return
+        self.changes += 1
         del self._last[name]
-        shard = shard_of(ActorId(*setting.source.split("/", 1)), self._shards)
+        shard = shard_of(setting.actor_id, self._shards)
         self.fired.setdefault(shard, {})[next(self._sequences)] = setting
         for ring in list(self.bells):
             ring(shard)

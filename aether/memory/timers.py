@@ -5,7 +5,6 @@ from collections.abc import Callable
 from functools import partial
 
 from aether.errors import Unavailable
-from aether.ids import ActorId
 from aether.memory.faults import Dropped, Late, Lost, Step, StoredLater, StoredUnknown
 from aether.memory.link import Link
 from aether.ports import InboxBatch, InboxMessage, NotSent
@@ -67,7 +66,7 @@ class InMemoryTimers:
 
 
 def _is_of(setting: SetSchedule, kind: str, key: str) -> bool:
-    source = ActorId(*setting.source.split("/", 1))
+    source = setting.actor_id
     return kind in ("", source.kind) and key in ("", source.key)
 
 

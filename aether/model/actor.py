@@ -13,9 +13,10 @@ from aether.errors import ActorFailed, InvalidCommand, StateChangedOutsideEvent
 from aether.ids import ActorId
 from aether.model.decider import Decider
 from aether.model.declared import Place, caller_frame, local_names, place_of_frame
-from aether.model.definition import Context, Detached, Scope
+from aether.model.definition import ActorCommand, Context, Detached, Scope
 from aether.model.handlers import handler_of, role_of
 from aether.model.methods import Command, checked_command, own_command
+from aether.model.schedules import When, checked_name, checked_when
 from aether.model.tasks import TaskCall, TaskFailed
 
 P = ParamSpec("P")
@@ -130,6 +131,28 @@ class Actor:
         """
         told = checked_command(command, "self.tell")
         self._aether_turn("tell").tell(told.kind, told.name, key, args, kwargs)
+
+    def schedule(
+        self, name: str, when: When, command: Command[Any, P, Any], key: str, /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Have the actor `key` run a command at a time: `self.schedule("end", After(hours=1), Booking.expire, "b1")`.
+
+        `when` is `At`, `After`, `Every` or `Cron`. The schedule is stored with the events of this command, or not at
+        all, and takes the place of this actor's schedule of the same name. Each tick is run once, not before its time,
+        though no worker may be there then; one that fails is tried again, as a tell. Raises `InvalidCommand` for a
+        name of more than 100 bytes, for arguments that the command does not take, and for a query; `ActorFailed` in a
+        query and in an `@event` method, and while a worker of a version is there that does not know schedules.
+        """
+        run = checked_command(command, "self.schedule")
+        to = ActorCommand(run.kind, key, run.name)
+        self._aether_turn("schedule").schedule(checked_name(name), checked_when(when), to, args, kwargs)
+
+    def cancel_schedule(self, name: str, /) -> None:
+        """Have no further ticks of this actor's schedule of this name: none is run once this command is stored.
+
+        A name without a schedule is let be. Raises `ActorFailed` in an `@event` method.
+        """
+        self._aether_turn("cancel_schedule").cancel_schedule(checked_name(name))
 
     def start_task(
         self,

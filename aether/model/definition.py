@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from inspect import Signature
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from aether.ids import ActorId, Position, Version
+from aether.model.schedules import When
 from aether.model.tasks import TaskCall
 
 S_co = TypeVar("S_co", covariant=True)
@@ -60,6 +61,14 @@ class ActorState(Generic[S_co]):
         return f"<state of {self.id} at version {self.version}: {shown}>"
 
 
+class ActorCommand(NamedTuple):
+    """A command of an actor, by names."""
+
+    kind: str
+    key: str
+    command: str
+
+
 class Scope(Protocol):
     """The turn that a handler runs in; given to a state when it is made, and alive as long as it."""
 
@@ -91,6 +100,16 @@ class Scope(Protocol):
 
     def tell(self, kind: str, command: str, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Have an actor run a command, once the commit of the running one is stored. Raises `InvalidCommand`."""
+        ...
+
+    def schedule(
+        self, name: str, when: When, to: ActorCommand, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        """Have an actor run a command at a time, from the commit of the running one on. Raises `InvalidCommand`."""
+        ...
+
+    def cancel_schedule(self, name: str) -> None:
+        """Have no further ticks of a schedule of this name."""
         ...
 
     def start_task(self, call: TaskCall[Any], then: str, failed: str) -> str:
@@ -130,6 +149,16 @@ class Detached:
     def tell(self, kind: str, command: str, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Raises RuntimeError."""
         raise self._refusal("tell")
+
+    def schedule(
+        self, name: str, when: When, to: ActorCommand, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        """Raises RuntimeError."""
+        raise self._refusal("schedule")
+
+    def cancel_schedule(self, name: str) -> None:
+        """Raises RuntimeError."""
+        raise self._refusal("cancel_schedule")
 
     def start_task(self, call: TaskCall[Any], then: str, failed: str) -> str:
         """Raises RuntimeError."""

@@ -17,10 +17,11 @@ from aether.ids import ActorId
 from aether.model.class_kind import ActorKind
 from aether.model.decider_kind import DeciderKind
 from aether.model.declared import Place, caller_frame, local_names, place_of_frame, place_of_function, resolve_signature
-from aether.model.definition import JsonSchema, Scope, State
+from aether.model.definition import ActorCommand, JsonSchema, Scope, State
 from aether.model.event_types import members_of
 from aether.model.messages import TypedEvent
 from aether.model.methods import Command, checked_command, own_command
+from aether.model.schedules import When, checked_name, checked_when
 from aether.model.tasks import TaskCall, TaskFailed
 
 P = ParamSpec("P")
@@ -83,6 +84,18 @@ class PolicyContext(Generic[S_co]):
         """
         told = checked_command(command, "context.tell")
         self._scope.tell(told.kind, told.name, key, args, kwargs)
+
+    def schedule(
+        self, name: str, when: When, command: Command[Any, P, Any], key: str, /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Have the actor `key` run a command at a time, as `Actor.schedule`: a schedule of the actor of the event."""
+        run = checked_command(command, "context.schedule")
+        to = ActorCommand(run.kind, key, run.name)
+        self._scope.schedule(checked_name(name), checked_when(when), to, args, kwargs)
+
+    def cancel_schedule(self, name: str, /) -> None:
+        """Have no further ticks of a schedule of the actor of the event, as `Actor.cancel_schedule`."""
+        self._scope.cancel_schedule(checked_name(name))
 
     def start_task(
         self,

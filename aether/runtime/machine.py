@@ -20,8 +20,9 @@ from aether.errors import (
     UnreadableEvent,
 )
 from aether.ids import ActorId, Position, Version
-from aether.model.definition import ActorType, Context, State
+from aether.model.definition import ActorCommand, ActorType, Context, State
 from aether.model.proxy import ActorRef
+from aether.model.schedules import When
 from aether.model.tasks import TaskCall
 from aether.names import event_source
 from aether.ports import AppendOutcome, Committed, Conflict, Fenced, Refused, StoredCommit
@@ -184,6 +185,16 @@ class VirtualMachine:
         if turn is None:
             raise RuntimeError("something can only be told by a running command handler")
         turn.tell(kind, command, key, args, kwargs)
+
+    def schedule(
+        self, name: str, when: When, to: ActorCommand, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        """Have a command run at a time. See `Turn.schedule`."""
+        self._open_turn("a schedule can only be set").schedule(name, when, to, args, kwargs)
+
+    def cancel_schedule(self, name: str) -> None:
+        """Have no further ticks of a schedule. See `Turn.cancel_schedule`."""
+        self._open_turn("a schedule can only be cancelled").cancel_schedule(name)
 
     def start_task(self, call: TaskCall[Any], then: str, failed: str) -> str:
         """Have a task run, once this command is stored. See `Turn.start_task`."""

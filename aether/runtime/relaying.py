@@ -14,9 +14,9 @@ from aether.errors import AetherError, Unavailable
 from aether.ids import Position
 from aether.log_lines import Repeated, words
 from aether.names import shard_of
-from aether.ports import Inbox, StoredCommit, Subscription, Tasks
+from aether.ports import Inbox, StoredCommit, Subscription, Tasks, Timers
 from aether.runtime.counters import Counters
-from aether.sends import BY_ACTOR, CancelTask, Send, StartTask, encode_send, sent_by
+from aether.sends import BY_ACTOR, CancelSchedule, CancelTask, Send, SetSchedule, StartTask, encode_send, sent_by
 from aether.tells import Tell, encode_tell
 from aether.wire import decode_commit
 
@@ -52,6 +52,7 @@ class ShardRelayer:
         sleep: Sleep = asyncio.sleep,
         counters: Counters | None = None,
         tasks: Tasks | None = None,
+        timers: Timers | None = None,
     ) -> None:
         self.shard = shard
         self.marked = False
@@ -63,6 +64,7 @@ class ShardRelayer:
         self._sleep = sleep
         self._counters = counters or Counters()
         self._tasks = tasks
+        self._timers = timers
         self._relay = Relay()
         self._written = Mark(0, 0)
         self._connections = 0
@@ -226,6 +228,9 @@ class ShardRelayer:
                 await self._store(lambda fence: self._inbox.relay_task(send.task, self.shard, encode_send(send), fence))
             case CancelTask() if self._tasks is not None:
                 await self._tasks.cancel(send.id, BY_ACTOR)
+                self._relay.brought()
+            case SetSchedule() | CancelSchedule() if self._timers is not None:
+                await self._timers.arm(send)
                 self._relay.brought()
             case _:
                 raise Unavailable(f"{type(send).__name__} of {send.source} cannot be brought on its way here")

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TypeGuard
 
 from aether.codec import digest
-from aether.core.actor.agenda import is_bare_result
+from aether.core.actor.agenda import is_bare_result, is_tick_or_result
 from aether.core.health import Need
 from aether.errors import (
     ActorFailed,
@@ -38,6 +38,7 @@ from aether.wire import (
     DEADLINE_AHEAD_MAX_S,
     STATE_COMMAND,
     SYSTEM_COMMAND_PREFIX,
+    TICK_COMMAND,
     WAITS_COMMAND,
     Command,
     decode_command,
@@ -46,6 +47,9 @@ from aether.wire import (
 )
 
 log = logging.getLogger("aether.runtime")
+
+_TICK = UntakenCommand(TICK_COMMAND, UnknownCommand("a tick is for the actor that has set its schedule"))
+"""Of a tick that is for another actor; it is never invoked."""
 
 _BARE_RESULT = UntakenCommand("", UnknownCommand("the result of a task has no command"))
 """Of the result of a task that no command is run for; it is never invoked."""
@@ -201,9 +205,10 @@ class Router:
         actor_type = self.actor_type(delivery.actor_id.kind)
         expires_s = command.deadline.timestamp()
         _check_deadline(command, expires_s, now_s)
-        if delivery.told is not None and is_bare_result(command.id, command.command):
+        untaken = _untaken(command) if delivery.told is not None else None
+        if untaken is not None:
             counts = self._counts_of(delivery)
-            arrival = PendingCommand(command, _BARE_RESULT, None, delivery, expires_s, counts, arrived_s=arrived_s)
+            arrival = PendingCommand(command, untaken, None, delivery, expires_s, counts, arrived_s=arrived_s)
             worker.pipeline.arrivals.add(arrival)
             return
         if command.command.startswith(SYSTEM_COMMAND_PREFIX):
@@ -275,6 +280,13 @@ def _may_be_foreign(error: BaseException) -> TypeGuard[AetherError]:
     if isinstance(error, InvalidCommand):
         return error.path != "deadline"
     return isinstance(error, UnknownActor | UnknownCommand)
+
+
+def _untaken(told: Command) -> UntakenCommand | None:
+    """What stands for a command that was told and that no handler runs for; None for every other."""
+    if is_bare_result(told.id, told.command):
+        return _BARE_RESULT
+    return _TICK if told.command == TICK_COMMAND and is_tick_or_result(told.id) else None
 
 
 def _check_appends(worker: WorkerContext) -> None:

@@ -25,7 +25,7 @@ from aether.ids import ActorId
 from aether.model.actor import Actor
 from aether.model.model import Model
 from aether.model.proxy import ActorRef, AnyDecider, proxy_of, reply_of
-from aether.ports import Connection, Delivery, EventStore, Inbox, Lease, Tasks, WorkerNote
+from aether.ports import Connection, Delivery, EventStore, Inbox, Lease, Tasks, Timers, WorkerNote
 from aether.runtime.asks import Asks
 from aether.runtime.committer import Committer
 from aether.runtime.counters import Counters
@@ -100,6 +100,7 @@ class Runtime:
         deployment: Callable[[], str] = lambda: "",
         inbox: Inbox | None = None,
         tasks: Tasks | None = None,
+        timers: Timers | None = None,
         task_ttl_s: float = 15.0,
     ) -> None:
         self.config = config or RuntimeConfig()
@@ -110,6 +111,7 @@ class Runtime:
         self._deployment = deployment
         self._inbox = inbox
         self._tasks = tasks if inbox is not None else None
+        self._timers = timers
         self._task_ttl_s = task_ttl_s
         self._task_runner: TaskRunner | None = None
         self._telling: Telling | None = None
@@ -178,6 +180,7 @@ class Runtime:
                 counters=self.counters,
                 jitter=self._jitter,
                 tasks=self._tasks,
+                timers=self._timers,
             )
         threads = ThreadPoolExecutor(config.blocking_threads_max, thread_name_prefix="aether handler")
         self._worker = WorkerContext(

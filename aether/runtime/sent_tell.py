@@ -4,13 +4,13 @@ And what is stored of one that was given up.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import Raw
 
 from aether.errors import ActorFailed, AetherError, InvalidCommand
 from aether.ids import ActorId
-from aether.model.definition import Scope, State
+from aether.model.definition import ActorCommand, Scope, State
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.worker_context import WorkerContext
 from aether.tells import Tell, encode_tell
@@ -44,14 +44,6 @@ class UntakenCommand:
     def encode_reply(self, value: Any) -> bytes:
         """There is none."""
         return NULL
-
-
-class ActorCommand(NamedTuple):
-    """A command of an actor, by names."""
-
-    kind: str
-    key: str
-    command: str
 
 
 def told_by(

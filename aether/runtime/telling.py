@@ -17,11 +17,12 @@ from aether.errors import AetherError
 from aether.ids import Position
 from aether.log_lines import Repeated, words
 from aether.names import shard_of
-from aether.ports import Clock, Delivery, Inbox, Lease, Subscription, Tasks
+from aether.ports import Clock, Delivery, Inbox, Lease, Subscription, Tasks, Timers
 from aether.runtime.counters import Counters
 from aether.runtime.dead_letter_rows import DeadLetterRows
 from aether.runtime.relaying import ShardRelayer
 from aether.runtime.shard_inbox import ShardInbox
+from aether.runtime.ticks import ShardTicks
 from aether.sends import SENDS_FORMAT, Send
 from aether.waiting_tells import WaitingTells
 
@@ -47,6 +48,7 @@ class _Shard:
     relayer: ShardRelayer
     inbox: ShardInbox
     tasks: list["asyncio.Task[None]"]
+    ticks: ShardTicks | None = None
     bell: Subscription | None = None
 
 
@@ -65,8 +67,10 @@ class Telling:
         counters: Counters,
         jitter: Callable[[], float],
         tasks: Tasks | None = None,
+        timers: Timers | None = None,
     ) -> None:
         self.has_tasks = tasks is not None
+        self.has_timers = timers is not None
         self.tell_bytes_max = inbox.tell_bytes_max
         self._inbox = inbox
         self._shards = shards
@@ -77,6 +81,7 @@ class Telling:
         self._counters = counters
         self._jitter = jitter
         self._tasks = tasks
+        self._timers = timers
         self._serving: dict[int, _Shard] = {}
         self._dead_letters = DeadLetterRows(inbox, clock, jitter)
         self._dead_of_shard: dict[int, int] = {}
@@ -105,7 +110,14 @@ class Telling:
             return self._lease.valid(shard, self._clock.boot_s())
 
         relayer = ShardRelayer(
-            shard, self._shards, self._inbox, owns, self._jitter, counters=self._counters, tasks=self._tasks
+            shard,
+            self._shards,
+            self._inbox,
+            owns,
+            self._jitter,
+            counters=self._counters,
+            tasks=self._tasks,
+            timers=self._timers,
         )
         inbox = ShardInbox(
             shard,
@@ -124,6 +136,11 @@ class Telling:
             self._background.forever(f"aether relays of shard {shard}", relayer.run),
             self._background.forever(f"aether inbox of shard {shard}", lambda: self._follow(shard, served)),
         ]
+        if self._timers is not None:
+            ticks = served.ticks = ShardTicks(
+                shard, self._shards, self._timers, self._inbox, owns, self._jitter, self._counters
+            )
+            served.tasks.append(self._background.forever(f"aether ticks of shard {shard}", ticks.run))
 
     async def leave(self, shard: int) -> None:
         """Apply nothing more, so that the actors of the shard come to rest; what they have told is relayed on."""
@@ -131,7 +148,8 @@ class Telling:
         if served is None:
             return
         served.inbox.close()
-        served.tasks[1].cancel()
+        for task in served.tasks[1:]:
+            task.cancel()
         with suppress(AetherError, TimeoutError):
             async with asyncio.timeout(FLUSH_TIMEOUT_S):
                 await served.inbox.write_mark()
@@ -158,8 +176,9 @@ class Telling:
         served.inbox.close()
         for task in served.tasks:
             task.cancel()
-        if served.bell is not None:
-            self._background.once("aether bell", served.bell.stop())
+        for bell in (served.bell, served.ticks.bell if served.ticks is not None else None):
+            if bell is not None:
+                self._background.once("aether bell", bell.stop())
 
     async def close(self, timeout_s: float) -> None:
         """End."""
@@ -212,6 +231,8 @@ class Telling:
         for served in self._serving.values():
             served.inbox.ring()
             served.relayer.look()
+            if served.ticks is not None:
+                served.ticks.ring()
 
     # ------------------------------------------------------------------------------------------ in the background
 
@@ -232,6 +253,8 @@ class Telling:
         for served in self._serving.values():
             served.relayer.connected()
             served.inbox.connected()
+            if served.ticks is not None:
+                served.ticks.ring()
 
     async def _look_for_ever(self) -> None:
         commits, tells, searched_s = -1, -1, 0.0

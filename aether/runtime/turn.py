@@ -6,6 +6,7 @@ the only place where users' command handlers run.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -22,8 +23,9 @@ from aether.errors import (
     StateChangedOutsideEvent,
     Unavailable,
 )
-from aether.model.definition import Context, PolicyType
+from aether.model.definition import ActorCommand, Context, PolicyType
 from aether.model.proxy import ActorRef
+from aether.model.schedules import When, checked_name
 from aether.model.tasks import TaskCall
 from aether.ports import TellPlace
 from aether.runtime.asks import refusal_to_ask
@@ -35,11 +37,12 @@ from aether.runtime.mailbox import Mailbox
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.protocols import Machine
 from aether.runtime.running import running as running_command
+from aether.runtime.sent_schedule import ScheduleSetting, is_too_late, next_setting, set_by, tick_for_another
 from aether.runtime.sent_task import started_by
-from aether.runtime.sent_tell import ActorCommand, dead_letters, told_by
+from aether.runtime.sent_tell import dead_letters, told_by
 from aether.runtime.state_checker import StateChecker, changed_in_place
 from aether.runtime.worker_context import WorkerContext
-from aether.sends import CancelTask, Send, StartTask
+from aether.sends import CancelSchedule, CancelTask, Send, SetSchedule, StartTask
 from aether.wire import (
     DEAD_LETTERED_EVENT,
     HANDLED_EVENT,
@@ -55,6 +58,8 @@ from aether.wire import (
 )
 
 SendT = TypeVar("SendT", bound=Send)
+
+log = logging.getLogger("aether.turn")
 
 TURN_BYTES_MAX = 128 * 1024
 """A turn of several commands ends when its commit has grown to this; one command may take all the store allows."""
@@ -193,6 +198,27 @@ class Turn:
         to, actor_id = ActorCommand(kind, key, command), self._machine.actor_id
         self._send(lambda running: told_by(running, actor_id, self._worker, to, args, kwargs))
 
+    def schedule(
+        self, name: str, when: When, to: ActorCommand, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        """Have an actor run a command at a time, from the commit of this command on. Raises like `tell`."""
+        if self._policy is not None:
+            self._policy.check_tell(to.kind, to.command)
+        actor_id, number, agenda = self._machine.actor_id, len(self.draft.sent or ()), self._fold.agenda
+
+        def made(running: PendingCommand) -> SetSchedule:
+            setting = ScheduleSetting(name, when, to, args, kwargs)
+            return set_by(running, actor_id, self._worker, setting, self._time(), number=number, agenda=agenda)
+
+        self._send(made)
+
+    def cancel_schedule(self, name: str) -> None:
+        """Have no further ticks of a schedule; one that is not there is let be. Raises RuntimeError outside."""
+        agenda, sent = self._fold.agenda, self.draft.sent or ()
+        is_open = agenda is not None and checked_name(name) in agenda.schedules
+        if is_open or any(isinstance(one, SetSchedule) and one.name == name for one in sent):
+            self._send(lambda _: CancelSchedule(name=name))
+
     def start_task(self, call: TaskCall[Any], then: str, failed: str) -> str:
         """Have a task run, once the commit of this command is stored; its id. Raises like `tell`."""
         machine, sent = self._machine, self.draft.sent
@@ -323,6 +349,30 @@ class Turn:
         """Whether a handler is to be run for a command that was told."""
         return self._fold.expects(told.id) and not is_bare_result(told.id, told.command)
 
+    def _passes_on(self, told: Command) -> bool:
+        """Whether a command is a tick that is too late, or for another actor, which is told."""
+        agenda = self._fold.agenda
+        tick = agenda.firing(told.id) if agenda is not None else None
+        if tick is None:
+            return False
+        if is_too_late(tick, self._time(), self._worker.config.schedule_late_s):
+            self._worker.counters.ticks_skipped += 1
+            return True
+        tell = tick_for_another(tick, self._machine.actor_id)
+        if tell is not None:
+            self.draft.send(tell)
+        return tell is not None
+
+    def _set_again(self, pending: PendingCommand) -> None:
+        """If the command is a tick, its schedule goes on with the next one. Raises `InvalidCommand`."""
+        agenda = self._fold.agenda
+        if pending.told is None or agenda is None:
+            return
+        tick = agenda.firing(pending.command.id)
+        following = None if tick is None else next_setting(tick, self.draft.sent or (), self._time())
+        if following is not None:
+            self.draft.send(following)
+
     def _before_tell(self, told: TellPlace) -> bytes | None:
         """The answer to a tell that was applied, or that comes too early: the one before it has failed."""
         if told.sequence <= self.inboxseq:
@@ -335,7 +385,7 @@ class Turn:
         """Whether a tell ends without a handler: it is given up, or is a tick or a result that is not waited for."""
         if told.given_up:
             self._give_up(pending, told.given_up)
-        elif not self._is_to_run(pending.command):
+        elif not self._is_to_run(pending.command) or self._passes_on(pending.command):
             self._store_handled(pending, NULL)
         else:
             return False
@@ -403,6 +453,7 @@ class Turn:
             return True
         try:
             reply = pending.type.encode_reply(result)
+            self._set_again(pending)
         except BaseException as error:
             self._failed(pending, error)
             return True
@@ -516,6 +567,11 @@ class Turn:
         """The command's part of the commit; None when that has no room for it."""
         retention = self._retention(pending, self._worker.clock.wall_s())
         told_at = 0 if pending.told is None else pending.told.sequence
+        try:
+            self._set_again(pending)
+        except InvalidCommand as error:
+            extra = {"actor": str(self._machine.actor_id), "command_id": pending.command.id, "error": error.message}
+            log.error("a schedule ends: its rule cannot be read", extra=extra)
         self.draft.emit(EmittedEvent(type, 1, body))
         bytes_max = self._worker.commit_bytes_max
         chunk = self.draft.encode_within(bytes_max, pending.command, reply, self._time(), retention, told_at)

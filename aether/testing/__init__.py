@@ -1,7 +1,7 @@
 """What users test their actors with: one actor's decisions, a runtime, or a pool, all in memory."""
 
 from aether.testing.clock import PoolClock
-from aether.testing.given import Given, Outcome, Started, Told, given, started, told
+from aether.testing.given import Given, Outcome, Scheduled, Started, Told, given, scheduled, started, told
 from aether.testing.local import local_runtime
 from aether.testing.pool import LocalPool, LocalWorker, local_pool
 
@@ -11,11 +11,13 @@ __all__ = [
     "LocalWorker",
     "Outcome",
     "PoolClock",
+    "Scheduled",
     "Started",
     "Told",
     "given",
     "local_pool",
     "local_runtime",
+    "scheduled",
     "started",
     "told",
 ]

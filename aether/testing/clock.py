@@ -10,6 +10,9 @@ from itertools import count
 SETTLE_TURNS = 10
 """Turns of the event loop in which what an alarm has begun goes on, before `advance` returns."""
 
+IDLE_TURNS = 40
+"""After so many turns of the event loop in which nothing was stored, what was due is taken to be over."""
+
 
 class PoolClock:
     """`wall_s` and `boot_s` run; `advance` moves both. Alarms ring when their time has come, by either.
@@ -26,6 +29,8 @@ class PoolClock:
         self._order = count()
         self._alarms: list[tuple[float, int, Callable[[], object]]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self.stored: Callable[[], object] = lambda: None
+        """Another value each time that something was stored: what an alarm begins is over when that rests."""
 
     def wall_s(self) -> float:
         """Unix time in seconds."""
@@ -56,9 +61,18 @@ class PoolClock:
         while self._alarms and self._alarms[0][0] <= time.monotonic() + until_s:
             self._ahead_s = min(until_s, max(self._ahead_s, self._alarms[0][0] - time.monotonic()))
             self._ring()
-            await _settle()
+            await self._settle()
         self._ahead_s = max(self._ahead_s, until_s)
-        await _settle()
+        await self._settle()
+
+    async def _settle(self) -> None:
+        await _turns(SETTLE_TURNS)
+        stored = self.stored()
+        while stored is not None:
+            await _turns(IDLE_TURNS)
+            stored, before = self.stored(), stored
+            if stored == before:
+                break
 
     def _ring(self) -> None:
         while self._alarms and self._alarms[0][0] <= self.boot_s():
@@ -75,6 +89,6 @@ class PoolClock:
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._ring)
 
 
-async def _settle() -> None:
-    for _ in range(SETTLE_TURNS):
+async def _turns(count: int) -> None:
+    for _ in range(count):
         await asyncio.sleep(0)

@@ -18,9 +18,10 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from aether.errors import ActorFailed, AetherError, InvalidCommand, Rejected, StateChangedOutsideEvent, UnknownCommand
 from aether.ids import ActorId, Position
-from aether.model.definition import ActorType, CommandType, Context, DeclaredCommand, PolicyType, State
+from aether.model.definition import ActorCommand, ActorType, CommandType, Context, DeclaredCommand, PolicyType, State
 from aether.model.methods import ActorMethod, Command, checked_command
 from aether.model.model import Declared, Model
+from aether.model.schedules import When
 from aether.model.tasks import TaskCall
 from aether.runtime.fold import Fold
 from aether.testing.stored import Stored, stored_history
@@ -71,6 +72,27 @@ def told(command: Command[Any, P, Any], key: str, /, *args: P.args, **kwargs: P.
 
 
 @dataclass(frozen=True, slots=True)
+class Scheduled:
+    """A schedule that a handler has set: its name, when it is due, and what is run then."""
+
+    name: str
+    when: When
+    told: Told
+
+    def __repr__(self) -> str:
+        return f"{self.name!r}: {self.when!r}: {self.told!r}"
+
+
+def scheduled(
+    name: str, when: When, command: Command[Any, P, Any], key: str, /, *args: P.args, **kwargs: P.kwargs
+) -> Scheduled:
+    """What a handler has scheduled: `scheduled("expiry", After(minutes=15), Booking.expire, "b1")`, to compare with
+    `Outcome.schedules`.
+    """
+    return Scheduled(name, when, told(command, key, *args, **kwargs))
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """A task that a handler has started: its name, its arguments as they were given, and the names of its commands."""
 
@@ -106,6 +128,8 @@ class _Turn:
         self.tells: list[Told] = []
         self.tasks: list[Started] = []
         self.cancelled: list[str] = []
+        self.schedules: dict[str, Scheduled] = {}
+        self.cancelled_schedules: list[str] = []
         self.running: CommandType | None = None
         self._policy: PolicyType | None = None
         self._actor_id = ActorId(actor_type.kind, setting.key)
@@ -172,6 +196,30 @@ class _Turn:
             _command(target, command).encode_args(args, kwargs)
         self.tells.append(Told(kind, key, command, args, dict(kwargs)))
 
+    def schedule(
+        self, name: str, when: When, to: ActorCommand, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        """Keep it: no time passes here."""
+        if self.running is None:
+            raise RuntimeError("a schedule can only be set by a running command handler")
+        if self.running.query:
+            raise ActorFailed(f"the query {self.running.name} set a schedule")
+        if self._policy is not None:
+            self._policy.check_tell(to.kind, to.command)
+        if self._setting.model is not None:
+            target = self._setting.model.actor_type(ActorId(to.kind, to.key).kind)
+            _command(target, to.command).encode_args(args, kwargs)
+        when.first(self._setting.now)
+        self.schedules.pop(name, None)
+        self.schedules[name] = Scheduled(name, when, Told(to.kind, to.key, to.command, args, dict(kwargs)))
+
+    def cancel_schedule(self, name: str) -> None:
+        """Keep it."""
+        if self.running is None:
+            raise RuntimeError("a schedule can only be cancelled by a running command handler")
+        self.schedules.pop(name, None)
+        self.cancelled_schedules.append(name)
+
     def start_task(self, call: TaskCall[Any], then: str, failed: str) -> str:
         """Keep it: no task runs here. The ids count from `test-task-1`."""
         if self.running is None:
@@ -237,8 +285,7 @@ class Given:
         after = Given(self._actor_type, (*self._events, *emitted), self._setting)
         if error is not None:
             return Outcome(after, name, emitted, reply, error)
-        sent = tuple(turn.tells), tuple(turn.tasks), tuple(turn.cancelled)
-        return Outcome(after, name, emitted, reply, error, *sent)
+        return Outcome(after, name, emitted, reply, error, turn)
 
     def _changed_in_place(self, turn: _Turn) -> StateChangedOutsideEvent | None:
         """The error of a handler whose state is not what its events make of it."""
@@ -254,7 +301,8 @@ class Given:
 class Outcome(Generic[R]):
     """What came of a command: its `events`, its `reply` or its `error`, its `tells`, and the `state` after it.
 
-    `tasks` are those that it has started, `cancelled_tasks` the ids of those that it has cancelled.
+    `tasks` are those that it has started, `cancelled_tasks` the ids of those that it has cancelled; `schedules` are
+    those that it has set, `cancelled_schedules` the names of those that it has cancelled.
 
     The `then` methods raise AssertionError with what came instead. Each gives the actor with what happened, for the
     next `when`.
@@ -267,16 +315,16 @@ class Outcome(Generic[R]):
         events: tuple[object, ...],
         reply: Any,
         error: Exception | None,
-        tells: tuple[Told, ...] = (),
-        tasks: tuple[Started, ...] = (),
-        cancelled_tasks: tuple[str, ...] = (),
+        turn: _Turn | None = None,
     ) -> None:
         self._after = after
         self._command = command
         self.events = events
-        self.tells = tells
-        self.tasks = tasks
-        self.cancelled_tasks = cancelled_tasks
+        self.tells: tuple[Told, ...] = tuple(turn.tells) if turn is not None else ()
+        self.tasks: tuple[Started, ...] = tuple(turn.tasks) if turn is not None else ()
+        self.cancelled_tasks: tuple[str, ...] = tuple(turn.cancelled) if turn is not None else ()
+        self.schedules: tuple[Scheduled, ...] = tuple(turn.schedules.values()) if turn is not None else ()
+        self.cancelled_schedules: tuple[str, ...] = tuple(turn.cancelled_schedules) if turn is not None else ()
         self.reply: R = reply
         self.error = error
 

@@ -54,6 +54,7 @@ class LocalWorker:
             shards=self._shards,
             inbox=connection.inbox,
             tasks=connection.tasks,
+            timers=connection.timers,
         )
         self.runtime.load_model(pool.model)
         self._subscriptions: list[Subscription] = []
@@ -125,6 +126,8 @@ class LocalPool:
         self.assigned = assignment([member_name(NODE, slot) for slot in range(size)], SHARDS)
         self.incarnations = itertools.count(1)
         self._owners = owners(self.assigned)
+        space = self.server.space(model.name, SHARDS)
+        clock.stored = lambda: space.changes
         self._workers: list[LocalWorker] = []
         self._untyped: UntypedClient | None = None
         self.client: Client

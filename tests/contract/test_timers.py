@@ -123,7 +123,7 @@ async def test_ticks_are_removed_up_to_a_sequence(world: World) -> None:
     for n in range(3):
         await timers.arm(setting(LONG_AGO, name=str(n)))
         world.pass_time(1)
-        found = await due(timers, n + 1)
+    found = await due(timers, 3)
     await timers.remove_fired(SHARD, found[1][0])
     assert [one.sequence for one in (await timers.fired(SHARD, 0)).messages] == [found[2][0]]
     await timers.remove_fired(SHARD, found[1][0])

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aether.ids import ActorId
-from aether.model.definition import ActorType, Context
+from aether.model.definition import ActorCommand, ActorType, Context
+from aether.model.schedules import When
 from aether.model.tasks import TaskCall
 
 
@@ -44,6 +45,16 @@ class Turn:
     def ask(self, kind: Any, key: str) -> Any:
         """No other actor."""
         raise RuntimeError("no other actor")
+
+    def schedule(
+        self, name: str, when: When, to: ActorCommand, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        """Nothing is scheduled here."""
+        raise NotImplementedError
+
+    def cancel_schedule(self, name: str) -> None:
+        """None is cancelled."""
+        raise NotImplementedError
 
     def start_task(self, call: TaskCall[Any], then: str, failed: str) -> str:
         """No task is started here."""

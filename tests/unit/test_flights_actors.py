@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from aether import ActorId
 from aether.ids import Version
-from aether.model.definition import ActorType, Context, State
+from aether.model.definition import ActorCommand, ActorType, Context, State
+from aether.model.schedules import When
 from aether.model.tasks import TaskCall
 from examples.flights.airport import has_day, with_day
 from examples.flights.check import Verdict, compare, where_recorded
@@ -48,6 +49,16 @@ class Alone:
     def tell(self, kind: str, command: str, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """They tell nothing."""
         raise RuntimeError("nothing can be told here")
+
+    def schedule(
+        self, name: str, when: When, to: ActorCommand, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        """Nothing is scheduled here."""
+        raise NotImplementedError
+
+    def cancel_schedule(self, name: str) -> None:
+        """None is cancelled."""
+        raise NotImplementedError
 
     def start_task(self, call: TaskCall[Any], then: str, failed: str) -> str:
         """And start nothing."""

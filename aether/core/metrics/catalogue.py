@@ -72,6 +72,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("aether_tells_applied_total", _COUNTER, "Tells that their actors committed, or had before."),
     Metric("aether_tells_failed_total", _COUNTER, "Tries of tells that failed."),
     Metric("aether_tells_given_up_total", _COUNTER, "Tells that failed too often."),
+    Metric("aether_ticks_told_total", _COUNTER, "Ticks of schedules that were due and were stored in the inbox."),
+    Metric("aether_ticks_skipped_total", _COUNTER, "Ticks of schedules that were too late and were left out."),
     Metric("aether_tasks_total", _COUNTER, "Runs of tasks that ended so.", ("task", "outcome")),
     Metric("aether_running_tasks", _GAUGE, "Tasks that run."),
     Metric("aether_actors_not_loaded_total", _COUNTER, "Activations that failed."),
