@@ -12,6 +12,8 @@ class Set:
 
     name: str
     number: int
+    seconds: float = 0
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +41,14 @@ class Alarm(Actor):
     @command
     def once(self, name: str, seconds: float) -> int:
         """Ring once."""
-        self.emit(Set(name, self.settings + 1))
+        self.emit(Set(name, self.settings + 1, seconds))
         self.schedule(name, After(seconds=seconds), Alarm.ring, self.id.key, name, self.settings)
         return self.settings
 
     @command
     def often(self, name: str, seconds: float, catch_up: Literal["one", "skip", "all"] = "one") -> int:
         """Ring again and again."""
-        self.emit(Set(name, self.settings + 1))
+        self.emit(Set(name, self.settings + 1, seconds, again=True))
         self.schedule(name, Every(seconds=seconds, catch_up=catch_up), Alarm.ring, self.id.key, name, self.settings)
         return self.settings
 

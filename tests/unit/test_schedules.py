@@ -1,0 +1,195 @@
+"""Schedules in a pool in memory: ticks, catching up, and what replaces, cancels and fails them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from aether import After, InvalidCommand, Runtime
+from aether.config import RuntimeConfig
+from aether.memory.connection import InMemoryConnection
+from aether.memory.server import InMemoryServer
+from aether.testing import given, local_pool, scheduled
+from aether.testing.clock import PoolClock
+from aether.testing.pool import SHARDS, LocalPool
+from aether.wire import DEAD_LETTERED_EVENT, HANDLED_EVENT, REFUSED_EVENT, TOLD_EVENT, decode_commit
+from tests.support.alarms import Alarm, model
+
+START = datetime(2026, 3, 28, 12, tzinfo=UTC)
+CONFIG = RuntimeConfig(tell_attempts_max=2, tell_retry_first_s=0.001)
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[LocalPool]:
+    async with local_pool(model, config=CONFIG, start=START) as pool:
+        yield pool
+
+
+def events(pool: LocalPool, key: str = "a") -> list[str]:
+    """The types of all events of an actor, those of Aether too."""
+    commits = [one for one in pool.server.space(model.name, SHARDS).commits if one.actor_id.key == key]
+    return [event.type for one in commits for event in decode_commit(one.payload, one.actor_id, one.position)]
+
+
+async def times(pool: LocalPool, key: str = "a") -> list[str]:
+    """When it rang."""
+    stored = [event async for event in pool.client.history(Alarm, key)]
+    return [f"{event.time:%d %H:%M:%S}" for event in stored if event.type == "Rang"]
+
+
+async def test_a_schedule_rings_once_at_its_time(pool: LocalPool) -> None:
+    alarm = pool.client.actor(Alarm, "a")
+    await alarm.once("x", 90)
+    await pool.clock.advance(seconds=89)
+    assert await alarm.count() == 0
+    await pool.clock.advance(seconds=1)
+    assert await times(pool) == ["28 12:01:30"]
+    await pool.clock.advance(days=3)
+    assert await alarm.count() == 1
+
+
+async def test_a_recurring_one_rings_at_each_tick(pool: LocalPool) -> None:
+    await pool.client.actor(Alarm, "a").often("x", 60)
+    await pool.clock.advance(minutes=15, seconds=1)
+    assert len(await times(pool)) == 15
+
+
+async def test_a_daily_one_follows_the_wall_clock(pool: LocalPool) -> None:
+    await pool.client.actor(Alarm, "a").daily("x", "0 30 2 * * *", "Europe/Berlin")
+    await pool.clock.advance(days=2)
+    assert await times(pool) == ["29 01:00:00", "30 00:30:00"]
+
+
+async def test_a_schedule_of_the_same_name_takes_its_place(pool: LocalPool) -> None:
+    alarm = pool.client.actor(Alarm, "a")
+    await alarm.once("x", 10)
+    await alarm.once("x", 30)
+    await alarm.once("y", 20)
+    await pool.clock.advance(minutes=5)
+    assert await times(pool) == ["28 12:00:20", "28 12:00:30"]
+
+
+async def test_a_cancelled_one_does_not_ring(pool: LocalPool) -> None:
+    alarm = pool.client.actor(Alarm, "a")
+    await alarm.often("x", 10)
+    await pool.clock.advance(seconds=25)
+    await alarm.cancel("x")
+    await alarm.cancel("never set")
+    await pool.clock.advance(minutes=5)
+    assert await alarm.count() == 2
+    assert pool.server.space(model.name, SHARDS).timers.waiting() == []
+
+
+async def test_a_tick_may_cancel_or_replace_its_own_schedule(pool: LocalPool) -> None:
+    alarm, other = pool.client.actor(Alarm, "a"), pool.client.actor(Alarm, "b")
+    await alarm.often("thrice", 10)
+    await other.often("slower", 10)
+    await pool.clock.advance(seconds=105)
+    assert await alarm.count() == 3
+    assert await times(pool, "b") == ["28 12:00:10"]
+    await pool.clock.advance(seconds=10)
+    assert await times(pool, "b") == ["28 12:00:10", "28 12:01:50"]
+    await pool.clock.advance(days=1)
+    assert await other.count() == 2
+
+
+@pytest.mark.parametrize(("name", "type_"), [("refused", REFUSED_EVENT), ("silent", TOLD_EVENT)])
+async def test_a_tick_that_is_refused_or_emits_nothing_goes_on(pool: LocalPool, name: str, type_: str) -> None:
+    await pool.client.actor(Alarm, "a").often(name, 10)
+    await pool.clock.advance(seconds=35)
+    assert events(pool) == ["Set", *[type_] * 3]
+
+
+async def test_a_single_tick_that_emits_nothing_is_noted(pool: LocalPool) -> None:
+    await pool.client.actor(Alarm, "a").once("silent", 10)
+    await pool.clock.advance(seconds=35)
+    assert events(pool) == ["Set", HANDLED_EVENT]
+
+
+async def test_a_tick_that_fails_too_often_is_given_up_and_the_next_one_comes(pool: LocalPool) -> None:
+    await pool.client.actor(Alarm, "a").often("fails", 10)
+    async with asyncio.timeout(10):
+        while (events(pool)).count(DEAD_LETTERED_EVENT) < 2:
+            await pool.clock.advance(seconds=1)
+            await asyncio.sleep(0.002)
+    assert set(events(pool)) == {"Set", DEAD_LETTERED_EVENT}
+
+
+async def test_a_schedule_may_be_for_another_actor(pool: LocalPool) -> None:
+    alarm = pool.client.actor(Alarm, "a")
+    await alarm.other("x", 10, "b", 2)
+    await alarm.other("once", 15, "b")
+    await pool.clock.advance(seconds=35)
+    assert await times(pool, "b") == ["28 12:00:10", "28 12:00:15", "28 12:00:20", "28 12:00:30"]
+    assert events(pool) == ["Set", "Set", *[HANDLED_EVENT] * 4]
+    await alarm.cancel("x")
+    await pool.clock.advance(minutes=1)
+    assert len(await times(pool, "b")) == 4
+
+
+async def test_schedules_outlive_workers_and_snapshots(pool: LocalPool) -> None:
+    alarm = pool.client.actor(Alarm, "a")
+    await alarm.often("x", 10)
+    for _ in range(3):
+        await pool.crash(0)
+        await pool.crash(1)
+        await pool.clock.advance(seconds=10)
+    assert await alarm.count() == 3
+
+
+async def test_many_are_due_at_once(pool: LocalPool) -> None:
+    alarms = [pool.client.actor(Alarm, f"k{n}") for n in range(300)]
+    await asyncio.gather(*(alarm.once("x", 60) for alarm in alarms))
+    await pool.clock.advance(minutes=1, seconds=1)
+    assert [await alarm.count() for alarm in alarms] == [1] * 300
+
+
+@asynccontextmanager
+async def runtime(server: InMemoryServer) -> AsyncIterator[Runtime]:
+    connection = InMemoryConnection(server, "alone")
+    runtime = Runtime(connection, connection.event_store, CONFIG, inbox=connection.inbox, timers=connection.timers)
+    runtime.load_model(model)
+    await runtime.start()
+    try:
+        yield runtime
+    finally:
+        await runtime.stop()
+
+
+@pytest.mark.parametrize(
+    ("catch_up", "down_s", "ticks"),
+    [("one", 200, 1), ("all", 200, 3), ("skip", 200, 0), ("skip", 100, 1)],
+)
+async def test_what_becomes_of_ticks_while_every_worker_was_down(catch_up: Any, down_s: int, ticks: int) -> None:
+    clock = PoolClock(START)
+    server = InMemoryServer(clock=clock)
+    clock.stored = lambda: server.space("alone", 256).changes
+    async with runtime(server) as first:
+        await first.actor(Alarm, "a").often("x", 60, catch_up)
+    await clock.advance(seconds=down_s)
+    async with runtime(server) as second:
+        alarm = second.actor(Alarm, "a")
+        async with asyncio.timeout(10):
+            while server.space("alone", 256).timers.changes < 3:  # noqa: ASYNC110 - the runtime makes progress
+                await asyncio.sleep(0.002)
+        await clock.advance(seconds=1)
+        assert await alarm.count() == ticks
+        await clock.advance(seconds=59 - down_s % 60)
+        await clock.advance(seconds=1)
+        assert await alarm.count() == ticks + 1, "and then it goes on as it was"
+
+
+async def test_wrong_arguments_are_refused_when_it_is_set(pool: LocalPool) -> None:
+    with pytest.raises(InvalidCommand) as refused:
+        await pool.client.actor(Alarm, "a").once("x" * 200, 1)
+    assert refused.value.path == "name"
+    assert events(pool) == []
+
+
+def test_the_test_kit_says_what_was_scheduled() -> None:
+    outcome = given(Alarm, key="a", model=model).when(Alarm.once, "x", 5.0)
+    assert outcome.schedules == (scheduled("x", After(seconds=5.0), Alarm.ring, "a", "x", 1),)
+    assert given(Alarm).when(Alarm.cancel, "x").cancelled_schedules == ("x",)
