@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from aether.core.relay import Place, decode_place
 from aether.errors import Unavailable
 from aether.ids import ActorId
-from aether.jetstream.api import Method, Purged, StoredMessage, direct_batch, leader_last, write
+from aether.jetstream.api import Method, Purged, StoredMessage, direct_batch, last_sequence, leader_last, write
 from aether.jetstream.connection.headers import (
     EXPECTED_LAST_ON_SUBJECT,
     MESSAGE_TTL,
@@ -77,6 +77,10 @@ class JetStreamTimers:
     async def remove_fired(self, shard: int, until: int) -> None:
         """Forget the ticks of a shard up to a sequence. Raises `Unavailable`."""
         await _purge(self._connection, self._names.timers, {"filter": self._names.fired(shard), "seq": until + 1})
+
+    async def end(self) -> int:
+        """The last sequence of the stream, by its leader. Raises `Unavailable`."""
+        return await last_sequence(self._connection, self._names.timers)
 
     async def follow(self, shard: int, rung: Callable[[], None]) -> Subscription:
         """Call back when the server repeats a tick of the shard. Raises `Unavailable`."""

@@ -60,6 +60,10 @@ class InMemoryTimers:
         """Forget the ticks of a shard up to a sequence. Raises `Unavailable`."""
         await self._link.call(Step.TIMER_READ, lambda _: self._space.timers.remove(shard, until))
 
+    async def end(self) -> int:
+        """Another number each time that something was armed or given out. Raises `Unavailable`."""
+        return await self._link.call(Step.TIMER_READ, lambda _: self._space.timers.changes)
+
     async def follow(self, shard: int, rung: Callable[[], None]) -> "_Bell":
         """Call back when a tick of the shard is given out."""
         return _Bell(self._link, shard, rung)

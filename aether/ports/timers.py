@@ -32,6 +32,10 @@ class Timers(Protocol):
         """Forget the ticks of a shard up to a sequence, that one included: they are stored elsewhere."""
         ...
 
+    async def end(self) -> int:
+        """Another number each time that something was armed or given out, as the leader knows it."""
+        ...
+
     async def follow(self, shard: int, rung: Callable[[], None]) -> Subscription:
         """Call back when a tick of the shard is given out, and when some may have been; best effort."""
         ...

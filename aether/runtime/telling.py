@@ -257,7 +257,7 @@ class Telling:
                 served.ticks.ring()
 
     async def _look_for_ever(self) -> None:
-        commits, tells, searched_s = -1, -1, 0.0
+        ends, searched_s = (-1, -1, -1), 0.0
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             for served in self._serving.values():
@@ -265,17 +265,21 @@ class Telling:
             if self._clock.boot_s() - searched_s < SEARCH_EVERY_S:
                 continue
             try:
-                before = commits, tells
-                commits, tells = await self._inbox.end_of_commits(), await self._inbox.end_of_tells()
+                before, ends = ends, await self._ends()
             except AetherError as error:
                 self._not_looked.again(error=words(error))
                 continue
             self._not_looked.over()
             searched_s = self._clock.boot_s()
-            if (commits, tells) != before:
+            if ends != before:
                 self.look()
                 with suppress(AetherError):  # it is looked again
                     await self._read_dead_letters()
+
+    async def _ends(self) -> tuple[int, int, int]:
+        """The ends of the streams of commits, tells and timers. Raises `Unavailable`."""
+        timers = await self._timers.end() if self._timers is not None else 0
+        return await self._inbox.end_of_commits(), await self._inbox.end_of_tells(), timers
 
     async def _read_dead_letters(self) -> None:
         """Read the rows that were written since the last time, for the count of dead letters."""

@@ -65,6 +65,19 @@ async def test_what_is_not_due_waits_and_is_listed(world: World) -> None:
     assert (await other.fired(SHARD, 0)).messages == []
 
 
+async def test_the_end_is_another_one_when_something_has_changed(world: World) -> None:
+    timers = (await world.node()).timers
+    ends = [await timers.end()]
+    await timers.arm(setting(LONG_AGO))
+    ends.append(await timers.end())
+    world.pass_time(1)
+    await due(timers, 1)
+    ends.append(await timers.end())
+    await timers.arm(setting(FAR, 2))
+    ends.append(await timers.end())
+    assert ends[0] < ends[1] <= ends[2] < ends[3]
+
+
 async def test_a_tick_is_not_given_out_before_it_is_due(world: World, adapters: Side) -> None:
     timers = (await world.node()).timers
     now = datetime.now(UTC) if not adapters.manual_time else datetime.fromtimestamp(1_700_000_000, UTC)
