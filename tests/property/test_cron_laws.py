@@ -125,8 +125,9 @@ def test_moved_clocks(rule: str, zone: str, after: str, ticks: list[str]) -> Non
         assert tick == datetime.fromisoformat(due)
 
 
-@given(st.datetimes(timezones=st.just(UTC)).filter(lambda one: 2000 < one.year < 2040), st.sampled_from(ZONES))
-def test_the_next_tick_is_later(tick: datetime, zone: str) -> None:
+@given(st.floats(0, 2_000_000_000), st.sampled_from(ZONES))
+def test_the_next_tick_is_later(unix_s: float, zone: str) -> None:
+    tick = datetime.fromtimestamp(unix_s, UTC)
     for rule in ("* * * * * *", "*/7 * * * * *", "* * 2 * * *", "0 0 0 1 1 *"):
         assert CronRule(rule).after(tick, ZoneInfo(zone)) > tick
 
