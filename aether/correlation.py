@@ -17,7 +17,7 @@ from aether.errors import Rejected
 from aether.ids import ActorId, Position, Version
 from aether.ports import StoredCommit
 from aether.sends import FIRING, RESULT, CancelSchedule, CancelTask, Send, SetSchedule, StartTask, decode_sends, sent_by
-from aether.tells import Tell
+from aether.tells import RETRY, Tell
 from aether.wire import (
     DEAD_LETTERED_EVENT,
     REFUSED_EVENT,
@@ -106,7 +106,8 @@ class Trace:
 class _Node:
     step: TraceStep
     sends: Sequence[Send] = ()
-    asked: "list[_Node]" = field(default_factory=list)
+    followed: "list[_Node]" = field(default_factory=list)
+    """What it asked, and what an operator has told again after it was given up."""
     placed: bool = False
 
 
@@ -127,9 +128,10 @@ def steps_of(correlation_id: str, commits: Iterable[StoredCommit]) -> tuple[Trac
         step = node.step
         if step.command_id in sent:
             continue
-        parents = by_id.get(step.causation_id, []) if step.how == "ask" else []
+        again = step.command_id.startswith(RETRY)
+        parents = by_id.get(step.causation_id, []) if again or step.how == "ask" else []
         if parents:
-            parents[0].asked.append(node)
+            parents[0].followed.append(node)
         else:
             roots.append(node)
     found = list(_in_order(roots, by_id))
@@ -234,8 +236,11 @@ def _in_order(roots: Iterable[_Node], by_id: Mapping[str, Sequence[_Node]]) -> I
         if one.placed:
             continue
         one.placed = True
-        yield replace(one.step, depth=depth, name=name or one.step.name)
-        below: list[tuple[_Node | TraceStep, int, str]] = [(asked, depth + 1, "") for asked in one.asked]
+        name = name or one.step.name
+        yield replace(one.step, depth=depth, name=name)
+        below: list[tuple[_Node | TraceStep, int, str]] = [
+            (node, depth + 1, name if node.step.how == "tell" else "") for node in one.followed
+        ]
         further: list[tuple[_Node | TraceStep, int, str]] = []
         for send in one.sends:
             if isinstance(send, SetSchedule) and _is_tick_of(one.step, send):

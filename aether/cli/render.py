@@ -173,7 +173,7 @@ def _write_rows(title: str, rows: Sequence[Mapping[str, Any]], wanted: Sequence[
 
 
 def write_board(board: Board) -> None:
-    """A tree of the actors with their commands, queries, events and state."""
+    """A tree of the actors with their commands, queries, events and state, and of the policies."""
     tree = Tree(Text(f"model {board.name}", style="bold"))
     for kind, actor in board.actors.items():
         branch = tree.add(_described(kind, actor))
@@ -184,8 +184,17 @@ def write_board(board: Board) -> None:
         events: Mapping[str, Schema] = actor.get("events", {})
         _add_group(branch, "events", [_event(name, event, board) for name, event in events.items()])
         _add_group(branch, "state", _fields(actor.get("state", {}), board))
+    policies: Mapping[str, Schema] = board.document.get("policies", {})
+    _add_group(tree, "policies", [_policy(name, one) for name, one in policies.items()])
     _add_group(tree, "types", _types(board))
     _print(tree)
+
+
+def _policy(name: str, policy: Schema) -> Text:
+    events = ", ".join(f"{one['kind']}.{one['event']}" for one in policy["events"])
+    tells: Sequence[Schema] | None = policy["tells"]
+    told = "what it does not list" if tells is None else ", ".join(f"{one['kind']}.{one['command']}" for one in tells)
+    return _described(f"{name}: {events} -> {told or 'nothing'}", policy)
 
 
 def _types(board: Board) -> list[Text]:

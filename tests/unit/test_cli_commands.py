@@ -174,6 +174,27 @@ def test_model_show_is_a_tree(run: Run) -> None:
     assert run("model", "show", "shop:model").out == TREE.replace("model bank", "model shop")
 
 
+def test_model_show_has_the_policies(run: Run) -> None:
+    deposited = {"kind": "account", "event": "Deposited"}
+    policies = {
+        "on_deposit": {"description": "Say so. Always.", "events": [deposited, {"kind": "a", "event": "B"}],
+                       "tells": [{"kind": "mail", "command": "write"}, {"kind": "ledger", "command": "enter"}]},
+        "free": {"description": "", "events": [deposited], "tells": None},
+        "watch": {"description": "", "events": [deposited], "tells": []},
+    }  # fmt: skip
+
+    class WithPolicies(Pool):
+        async def schema(self) -> dict[str, Any]:
+            return {**SCHEMA, "policies": policies}
+
+    shown = run("model", "show", pool=WithPolicies()).out
+    assert shown.partition("└── policies\n")[2].splitlines() == [
+        "    ├── on_deposit: account.Deposited, a.B -> mail.write, ledger.enter  Say so.",
+        "    ├── free: account.Deposited -> what it does not list",
+        "    └── watch: account.Deposited -> nothing",
+    ]
+
+
 def test_model_show_says_what_the_types_of_fields_are(run: Run) -> None:
     class Nested(Pool):
         async def schema(self) -> dict[str, Any]:

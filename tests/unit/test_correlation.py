@@ -15,10 +15,10 @@ from aether.correlation import Trace, TraceStep, steps_of
 from aether.ids import ActorId, Position
 from aether.ports import StoredCommit
 from aether.sends import CancelSchedule, CancelTask, Send, SetSchedule, StartTask, encode_sends
-from aether.tells import Tell
+from aether.tells import RETRY, Tell
 from aether.testing import local_pool
 from aether.testing.pool import LocalPool
-from aether.wire import HANDLED_EVENT, WORKER_LOST_EVENT, Event, encode_commit, new_event
+from aether.wire import DEAD_LETTERED_EVENT, HANDLED_EVENT, WORKER_LOST_EVENT, Event, encode_commit, new_event
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -235,6 +235,21 @@ def test_a_tell_that_has_not_been_run_is_open() -> None:
 def test_a_step_whose_cause_was_not_read_begins_a_tree_of_its_own() -> None:
     found = [commit(4, "a", stored(1, "tell:2.0", "c-0", inboxseq="9")), commit(5, "b", stored(1, "ask-1", "c-0"))]
     assert lines(steps_of("o-7", found)) == ["tell order/a. done Placed@1", "ask order/b. done Placed@1"]
+
+
+def test_a_dead_letter_that_was_told_again_is_below_the_first() -> None:
+    dead = b'{"error":{"code":"actor_failed","message":"broken"},"command":"go","args":{}}'
+    given_up = replace(stored(1, "tell:4.0", "c-1", inboxseq="9", type_=DEAD_LETTERED_EVENT), data=Raw(dead))
+    found = [
+        commit(4, "a", stored(1, "c-1", sends=[tell("b")])),
+        commit(5, "b", given_up),
+        commit(6, "b", stored(2, f"{RETRY}9", "tell:4.0", inboxseq="12")),
+    ]
+    assert lines(steps_of("o-7", found)) == [
+        "call order/a. done Placed@1",
+        "  tell order/b.go dead-lettered",
+        "    tell order/b.go done Placed@2",
+    ]
 
 
 def test_tasks_and_schedules_are_steps_and_what_comes_of_them_is_below() -> None:
