@@ -237,6 +237,19 @@ def test_a_step_whose_cause_was_not_read_begins_a_tree_of_its_own() -> None:
     assert lines(steps_of("o-7", found)) == ["tell order/a. done Placed@1", "ask order/b. done Placed@1"]
 
 
+def test_what_an_asked_actor_told_may_be_run_before_the_asking_one_has_committed() -> None:
+    found = [
+        commit(4, "asked", stored(1, "ask-1", "c-1", sends=[tell("told")])),
+        commit(5, "told", stored(1, "tell:4.0", "ask-1", inboxseq="9")),
+        commit(6, "asking", stored(1, "c-1")),
+    ]
+    assert lines(steps_of("o-7", found)) == [
+        "call order/asking. done Placed@1",
+        "  ask order/asked. done Placed@1",
+        "    tell order/told.go done Placed@1",
+    ]
+
+
 def test_a_dead_letter_that_was_told_again_is_below_the_first() -> None:
     dead = b'{"error":{"code":"actor_failed","message":"broken"},"command":"go","args":{}}'
     given_up = replace(stored(1, "tell:4.0", "c-1", inboxseq="9", type_=DEAD_LETTERED_EVENT), data=Raw(dead))
