@@ -158,7 +158,10 @@ class BlockingActor:
         self._proxy = proxy
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        command, thread = getattr(self._proxy, name), self._thread
+        try:
+            command, thread = getattr(self._proxy, name), self._thread
+        except AttributeError as error:  # it advises to await
+            raise AttributeError(str(error).replace("`await ", "`"), name=name, obj=self) from None
 
         def call(*args: Any, **kwargs: Any) -> Any:
             return thread.run(lambda: command(*args, **kwargs))

@@ -366,6 +366,11 @@ class UntypedClient:
         finally:
             await subscription.stop()
 
+    async def snapshot(self, actor_id: ActorId, *, deadline_s: float | None = None) -> bytes | None:
+        """The actor's snapshot as it is stored, or None. Raises what `history` raises."""
+        patience = self._patience(f"the snapshot of {actor_id}", deadline_s)
+        return await patience.ask(lambda: self._node.snapshots.load(actor_id))
+
     async def drop_snapshots(self, kind: str, key: str | None = None, *, deadline_s: float | None = None) -> int:
         """Remove the snapshot of one actor, or those of all actors of a kind; how many there were.
 

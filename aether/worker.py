@@ -310,9 +310,9 @@ class Worker:
                 raise
             await self._drain(cluster, runtime)
         if self._drained:
-            log.info("drained", extra=runtime.counters.as_dict())
+            log.info("drained", extra=runtime.counters.counted())
         else:
-            log.error("not drained: what was held is left to expire", extra=runtime.counters.as_dict())
+            log.error("not drained: what was held is left to expire", extra=runtime.counters.counted())
 
     async def _leave_soon(self, cluster: Cluster) -> None:
         """Take the row away before the error ends the process: no other worker may come to take its place."""

@@ -20,7 +20,13 @@ from aether.cli.inbox_commands import (
     inbox_show_command,
 )
 from aether.cli.model_commands import check_command, draw_command, schema_command, show_command
-from aether.cli.pool_commands import drop_snapshots_command, ps_command, repair_command, top_command
+from aether.cli.pool_commands import (
+    drop_snapshots_command,
+    ps_command,
+    repair_command,
+    show_snapshot_command,
+    top_command,
+)
 from aether.cli.project import create_project, next_steps
 from aether.cli.run_command import dev_command, run_command
 from aether.cli.supervisor_commands import reload_command, stop_command
@@ -96,4 +102,5 @@ inbox_app.command("show", help=help_texts.INBOX_SHOW)(inbox_show_command)
 inbox_app.command("retry", help=help_texts.INBOX_RETRY)(inbox_retry_command)
 inbox_app.command("drop", help=help_texts.INBOX_DROP)(inbox_drop_command)
 app.add_typer(snapshots_app, name="snapshots", help="Snapshots, which spare a worker the reading of histories.")
+snapshots_app.command("show", help=help_texts.SHOW_SNAPSHOT)(show_snapshot_command)
 snapshots_app.command("drop", help=help_texts.DROP_SNAPSHOTS)(drop_snapshots_command)

@@ -85,6 +85,10 @@ class CliClient(Protocol):
         """What the commands of a correlation id did since then, found in at most so many commits."""
         ...
 
+    async def snapshot(self, actor_id: ActorId, *, deadline_s: float | None = None) -> bytes | None:
+        """An actor's stored snapshot, or None, within so long."""
+        ...
+
     async def drop_snapshots(self, kind: str, key: str | None = None, *, deadline_s: float | None = None) -> int:
         """Remove snapshots of a kind, or one actor's, within so long; how many."""
         ...

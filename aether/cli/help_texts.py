@@ -261,6 +261,17 @@ INBOX_DROP = """Take a dead letter out of the list. The actor's history keeps it
   aether inbox drop 4711
 """
 
+SHOW_SNAPSHOT = """Show of which version an actor's snapshot is, and how large.
+
+\b
+  aether snapshots show account alice
+  aether snapshots show account alice --model bank:model  # can this code use it?
+
+With --model, `usable` is false where workers with that model ignore the snapshot and read the history from its start.
+
+Exit codes: 0 there is one, 1 there is none, 2 bad input, 3 unavailable, 4 configuration.
+"""
+
 DROP_SNAPSHOTS = """Remove the snapshots of all actors of a kind, or of one actor.
 
 Their histories are read from the start next time.

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from aether.cli.board import Board
 from aether.cli.context import CliClient, CliContext, Difference, LoadedModel
@@ -25,6 +25,7 @@ from aether.history_check import CheckedHistories, check_histories
 from aether.ids import ActorId
 from aether.model.schema_arguments import GivenArguments, encode_arguments
 from aether.model.schema_reading import Schema
+from aether.runtime.snapshots import describe_snapshot
 from aether.waiting_tells import WaitingTells
 from aether.wire import Event
 
@@ -203,6 +204,15 @@ async def trace(
     """What the commands of a correlation id did since then; `progress` hears how many commits of how many were read."""
     left_s = reached.left_s()
     return await reached.client.trace(correlation_id, since, limit=limit, deadline_s=left_s, progress=progress)
+
+
+async def snapshot(reached: Reached, actor_id: ActorId) -> dict[str, Any]:
+    """What the actor's snapshot is: {} when it has none; whether the model that was loaded can use it."""
+    raw = await reached.client.snapshot(actor_id, deadline_s=reached.left_s())
+    if raw is None:
+        return {}
+    actor_type = None if reached.model is None else reached.model.actor_type(actor_id.kind)
+    return describe_snapshot(raw, actor_type)
 
 
 async def drop_snapshots(reached: Reached, kind: str, key: str | None) -> int:

@@ -1,4 +1,4 @@
-"""The commands about a pool: ps, top, repair and snapshots drop. Each reads its options, asks the pool, and prints."""
+"""The commands about a pool: ps, top, repair, snapshots. Each reads its options, asks the pool, and prints."""
 
 from contextlib import suppress
 from typing import Annotated
@@ -81,6 +81,25 @@ def repair_command(
     found = pool.in_pool(cli_context(context), target, loaded, lambda at: pool.repair(at, not dry_run))
     render.write_differences(found, changed=not dry_run)
     return EXIT_DONE if all(one.can_be_changed for one in found) else EXIT_REFUSED
+
+
+def show_snapshot_command(
+    context: typer.Context,
+    kind: options.Kind,
+    key: options.Key,
+    model: options.ModelReference = None,
+    timeout: options.Timeout = None,
+    nats: options.Nats = None,
+    namespace: options.Namespace = None,
+    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
+) -> int:
+    """Show what an actor's snapshot is; 1 when it has none."""
+    actor_id = ActorId(kind, key)
+    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    target, loaded = find_pool(context, asked, model)
+    found = pool.in_pool(cli_context(context), target, loaded, lambda at: pool.snapshot(at, actor_id))
+    render.write_value({"kind": kind, "key": key, "snapshot": found or None})
+    return EXIT_DONE if found else EXIT_REFUSED
 
 
 def drop_snapshots_command(

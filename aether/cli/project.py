@@ -25,7 +25,7 @@ requires-python = ">=3.11"
 dependencies = ["aether-actors[cli,embedded,gateway]"]
 
 [project.optional-dependencies]
-dev = ["honcho>=2.0", "pytest>=8.4", "pytest-asyncio>=1.2"]
+dev = ["honcho>=2.0", "mypy>=1.18", "pytest>=8.4", "pytest-asyncio>=1.2"]
 
 [tool.hatch.build.targets.wheel]
 packages = ["$module"]
@@ -34,6 +34,14 @@ packages = ["$module"]
 asyncio_mode = "auto"
 pythonpath = ["."]
 testpaths = ["tests"]
+
+[tool.mypy]
+strict = true
+files = ["$module", "tests"]
+
+[tool.pyright]
+typeCheckingMode = "strict"
+include = ["$module", "tests"]
 """
 
 _MODEL = '''\
@@ -107,11 +115,11 @@ from $module.model import Account, Deposited, Withdrawn, model
 
 
 def test_what_came_in_can_go_out() -> None:
-    given(Account, Deposited(10)).when("withdraw", 4).then(Withdrawn(4), reply=6)
+    given(Account, Deposited(10)).when(Account.withdraw, 4).then(Withdrawn(4), reply=6)
 
 
 def test_an_account_is_not_overdrawn() -> None:
-    given(Account, Deposited(10)).when("withdraw", 11).then_rejected(balance=10)
+    given(Account, Deposited(10)).when(Account.withdraw, 11).then_rejected(balance=10)
 
 
 async def test_a_balance_outlives_its_worker() -> None:
@@ -128,6 +136,7 @@ _README = """\
     python -m venv .venv && . .venv/bin/activate
     pip install -e '.[dev]'
     pytest                          # runs the actors in memory
+    mypy                            # commands, arguments and replies are typed
     aether dev $module.model:model  # a pool with its own NATS server, its data in .aether/, and a dashboard
 
 Then, in another terminal:

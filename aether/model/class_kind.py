@@ -20,6 +20,7 @@ from aether.model.actor import CLOSED, Actor, new_state, set_field, set_open
 from aether.model.compiled import CompiledKind, checked_snapshot_version, checked_window_s
 from aether.model.declared import Place, codec_of, place_of_function, resolve_signature, type_arguments
 from aether.model.definition import Scope
+from aether.model.emitted import check_emitted
 from aether.model.event_types import compile_events, members_of
 from aether.model.handlers import handler_of, hidden_method, role_of
 from aether.model.messages import TypedCommand
@@ -49,6 +50,7 @@ class ActorKind(CompiledKind):
         self._struct = _state_struct(kind, fields)
         state = codec_of(self._struct, cls._aether_place, f"the state of {kind}")
         events = compile_events(kind, [(type_, place_of_function(one)) for type_, one in appliers])
+        _check_emitted(kind, handlers, [one.type for one in events])
         super().__init__(
             kind,
             commands=_commands(kind, handlers, names),
@@ -235,6 +237,13 @@ def _commands(kind: str, handlers: Sequence[_Handler], names: dict[str, Any]) ->
             yield compile_handler(
                 kind, method.name, function, names, query=is_query, blocking=method.blocking, type_arguments=arguments
             )
+
+
+def _check_emitted(kind: str, handlers: Sequence[_Handler], taken: Sequence[type]) -> None:
+    known = ", ".join(sorted(one.__name__ for one in taken)) or "none"
+    for function, _, method in handlers:
+        if method is not None:
+            check_emitted(kind, function, taken, known)
 
 
 def _appliers(kind: str, handlers: Sequence[_Handler], names: dict[str, Any]) -> Iterator[tuple[Any, FunctionType]]:

@@ -186,6 +186,10 @@ class Counters:
         """All counts by name, but for those by command."""
         return {name: getattr(self, name) for name in COUNTS}
 
+    def counted(self) -> dict[str, int]:
+        """The same without those that are 0."""
+        return {name: count for name, count in self.as_dict().items() if count}
+
 
 COUNTS: tuple[str, ...] = tuple(one.name for one in fields(Counters) if isinstance(one.default, int))
 """The names of the counts in `Counters`."""

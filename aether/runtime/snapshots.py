@@ -17,6 +17,7 @@ from aether.core.health import Health, Need
 from aether.errors import AetherError
 from aether.ids import ActorId
 from aether.log_lines import Repeated, words
+from aether.model.definition import ActorType
 from aether.ports import NotStored, SnapshotStore
 from aether.runtime.counters import Counters
 from aether.runtime.fold import Fold
@@ -62,6 +63,31 @@ def encode_snapshot(fold: Fold) -> bytes:
             command_log_until_s=command_log_until_s,
         )
     )
+
+
+def describe_snapshot(raw: bytes, actor_type: ActorType | None) -> dict[str, Any]:
+    """What a stored snapshot is, for people: `version`, `position` and the bytes of its `state`, or why there is none.
+
+    With an `actor_type`, `usable` is whether that one's workers begin from it, and not from the start of the history.
+    """
+    try:
+        snapshot = _decoder.decode(raw)
+    except (DecodeError, ValueError) as error:
+        return {"bytes": len(raw), "unreadable": str(error)}
+    found = {"version": snapshot.version, "position": snapshot.position, "bytes": len(raw)}
+    if actor_type is None:
+        return found
+    return {**found, "usable": _is_usable(raw, snapshot, actor_type)}
+
+
+def _is_usable(raw: bytes, snapshot: Snapshot, actor_type: ActorType) -> bool:
+    if decode_snapshot(raw, actor_type.fingerprint) is None:
+        return False
+    try:
+        actor_type.decode_state(bytes(snapshot.state), ActorId(actor_type.kind, "snapshot"))
+    except BaseException:  # users' code too
+        return False
+    return True
 
 
 def decode_snapshot(raw: bytes, fingerprint: str) -> Snapshot | None:

@@ -18,6 +18,8 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from aether.errors import ActorFailed, AetherError, InvalidCommand, Rejected, StateChangedOutsideEvent, UnknownCommand
 from aether.ids import ActorId, Position
+from aether.model.actor import Actor
+from aether.model.decider import Decider
 from aether.model.definition import ActorCommand, ActorType, CommandType, Context, DeclaredCommand, PolicyType, State
 from aether.model.methods import ActorMethod, Command, checked_command
 from aether.model.model import Declared, Model
@@ -29,6 +31,8 @@ from aether.wire import Event
 
 P = ParamSpec("P")
 R = TypeVar("R")
+A = TypeVar("A")
+D = TypeVar("D", bound=Actor)
 
 NOT_STORED = Position(0)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -243,7 +247,7 @@ class _Turn:
         return same
 
 
-class Given:
+class Given(Generic[A]):
     """An actor with a history. `when` runs a command on it, any number of times; each run begins from the history."""
 
     def __init__(self, actor_type: ActorType, events: tuple[object, ...], setting: Setting) -> None:
@@ -258,10 +262,10 @@ class Given:
         return _values(self._actor_type, _Turn(self._actor_type, self._setting, self._events).state)
 
     @overload
-    def when(self, command: ActorMethod[Any, P, R], /, *args: P.args, **kwargs: P.kwargs) -> "Outcome[R]": ...
+    def when(self, command: ActorMethod[A, P, R], /, *args: P.args, **kwargs: P.kwargs) -> "Outcome[A, R]": ...
     @overload
-    def when(self, command: str, /, *args: Any, **kwargs: Any) -> "Outcome[Any]": ...
-    def when(self, command: Any, /, *args: Any, **kwargs: Any) -> "Outcome[Any]":
+    def when(self, command: str, /, *args: Any, **kwargs: Any) -> "Outcome[A, Any]": ...
+    def when(self, command: Any, /, *args: Any, **kwargs: Any) -> "Outcome[A, Any]":
         """Run a command or query, by its name or as `Account.deposit`, with its arguments; what comes of it.
 
         Raises `UnknownCommand`.
@@ -282,7 +286,7 @@ class Given:
         if error is None or isinstance(error, Rejected | InvalidCommand):
             error = self._changed_in_place(turn) or error
         emitted = () if error is not None else tuple(turn.events)
-        after = Given(self._actor_type, (*self._events, *emitted), self._setting)
+        after: Given[A] = Given(self._actor_type, (*self._events, *emitted), self._setting)
         if error is not None:
             return Outcome(after, name, emitted, reply, error)
         return Outcome(after, name, emitted, reply, error, turn)
@@ -298,7 +302,7 @@ class Given:
         return StateChangedOutsideEvent(f"{actor}: {field} was changed outside an @event method", actor, field)
 
 
-class Outcome(Generic[R]):
+class Outcome(Generic[A, R]):
     """What came of a command: its `events`, its `reply` or its `error`, its `tells`, and the `state` after it.
 
     `tasks` are those that it has started, `cancelled_tasks` the ids of those that it has cancelled; `schedules` are
@@ -310,7 +314,7 @@ class Outcome(Generic[R]):
 
     def __init__(
         self,
-        after: Given,
+        after: Given[A],
         command: str,
         events: tuple[object, ...],
         reply: Any,
@@ -333,7 +337,7 @@ class Outcome(Generic[R]):
         """The state's fields after the command."""
         return self._after.state
 
-    def then(self, *events: object, reply: R = ANY, told: Sequence[Told] = ANY) -> Given:
+    def then(self, *events: object, reply: R = ANY, told: Sequence[Told] = ANY) -> Given[A]:
         """It emitted exactly these events, in this order, gave this reply, and told exactly this, in this order.
 
         `told=[told(Room.confirm, "12")]`, with `aether.testing.told`; [] for nothing. Replies and tells that are not
@@ -353,7 +357,7 @@ class Outcome(Generic[R]):
             raise AssertionError(f"{self._command} told\n  {found}\nand not\n  {expected}")
         return self._after
 
-    def then_rejected(self, message: str | None = None, **details: Any) -> Given:
+    def then_rejected(self, message: str | None = None, **details: Any) -> Given[A]:
         """It raised `Rejected`, with this text in its message and with these among its details."""
         error = self._raised(Rejected)
         if message is not None and message not in str(error):
@@ -363,7 +367,7 @@ class Outcome(Generic[R]):
             raise AssertionError(f"{self._command} was rejected with {found}, not {details}") from error
         return self._after
 
-    def then_failed(self, error: type[Exception] = AetherError) -> Given:
+    def then_failed(self, error: type[Exception] = AetherError) -> Given[A]:
         """It raised such an error: `InvalidCommand`, or whatever its handler raised."""
         self._raised(error)
         return self._after
@@ -377,6 +381,28 @@ class Outcome(Generic[R]):
         return self.error
 
 
+@overload
+def given(
+    kind: type[D],
+    *events: object,
+    stored: Stored = ...,
+    key: str | None = ...,
+    now: datetime = ...,
+    caller: str = ...,
+    resources: Any = ...,
+    model: Model | None = ...,
+) -> Given[D]: ...
+@overload
+def given(
+    kind: Decider[Any, Any, Any],
+    *events: object,
+    stored: Stored = ...,
+    key: str | None = ...,
+    now: datetime = ...,
+    caller: str = ...,
+    resources: Any = ...,
+    model: Model | None = ...,
+) -> Given[Any]: ...
 def given(
     kind: Declared,
     *events: object,
@@ -386,7 +412,7 @@ def given(
     caller: str = "",
     resources: Any = None,
     model: Model | None = None,
-) -> Given:
+) -> Given[Any]:
     """An actor, an `Actor` class or a `Decider`, to which these events have happened.
 
     `stored` is a history as a pool stored it: the path of a file with what `aether history` wrote, or CloudEvents, as

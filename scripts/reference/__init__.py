@@ -7,7 +7,16 @@ or an error means is read from the docstrings of the sources, so that it is said
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from scripts.reference import command_line, configuration, counters, errors, exit_codes, metrics, state_machines
+from scripts.reference import (
+    api_names,
+    command_line,
+    configuration,
+    counters,
+    errors,
+    exit_codes,
+    metrics,
+    state_machines,
+)
 
 DIRECTORY = Path(__file__).parents[2] / "docs" / "reference"
 
@@ -18,6 +27,9 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "errors.md": errors.page,
     "exit-codes.md": exit_codes.page,
     "metrics.md": metrics.page,
+    "names.md": api_names.page,
+    "state-machine-of-a-shard.svg": state_machines.shard_picture,
+    "state-machine-of-an-actor.svg": state_machines.machine_picture,
     "state-machines.md": state_machines.page,
 }
 

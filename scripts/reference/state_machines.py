@@ -1,13 +1,15 @@
-"""The page of the state machines: each table of the core as a diagram."""
+"""The page of the state machines, and its pictures: each table of the core as a diagram."""
 
 from aether.core.actor import lifecycle
 from aether.core.cluster import handoff
-from aether.core.transitions import mermaid
+from scripts.reference.state_diagram import draw
 
 INTRODUCTION = """# State machines
 
 Two things in a worker have a life of several states. Each is one literal table in the core, and these diagrams are
 drawn from the tables. A step that a table does not have raises `IllegalTransition` and leaves the state as it is.
+
+A column is a state, an arrow goes from one state to the next, and its words are the triggers.
 """
 
 MACHINE = """## A virtual machine
@@ -25,10 +27,16 @@ released. `unknown`: a write without an outcome. `owned`: the table shows a writ
 
 def page() -> str:
     """The text of the page."""
-    machine = mermaid(lifecycle.TRANSITIONS, lifecycle.Phase.REPLAYING)
-    shard = mermaid(handoff.TRANSITIONS, handoff.Phase.NOT_HELD)
-    return "\n".join([INTRODUCTION, MACHINE, _block(machine), SHARD, _block(shard)])
+    machine = "![The states of a virtual machine](state-machine-of-an-actor.svg)\n"
+    shard = "![The states of a shard](state-machine-of-a-shard.svg)\n"
+    return f"{INTRODUCTION}\n{MACHINE}\n{machine}\n{SHARD}\n{shard}"
 
 
-def _block(text: str) -> str:
-    return f"```mermaid\n{text}\n```\n"
+def machine_picture() -> str:
+    """The states of a virtual machine as SVG."""
+    return draw("The states of a virtual machine", lifecycle.TRANSITIONS, lifecycle.Phase.REPLAYING)
+
+
+def shard_picture() -> str:
+    """The states of a shard, as one member sees it, as SVG."""
+    return draw("The states of a shard, as one member sees it", handoff.TRANSITIONS, handoff.Phase.NOT_HELD)

@@ -202,6 +202,7 @@ def test_a_command_over_the_payload_limit_is_refused(aether: Run) -> None:
 
 
 def test_snapshots_are_dropped(aether: Run) -> None:
+    assert aether("snapshots", "show", "account", "nobody").code == 1
     assert aether("snapshots", "drop", "account").code == 0
     assert aether("snapshots", "drop", "account") == Ran(0, '{"kind":"account","dropped":0}\n', "")
     assert aether("snapshots", "drop", "account", "alice").out == '{"kind":"account","key":"alice","dropped":0}\n'

@@ -130,6 +130,11 @@ def test_events_are_iterated_as_they_are_stored(client: aether.BlockingClient) -
     assert [(one.actor_id.key, one.event) for one in taken] == [("subscribed", Withdrawn(n)) for n in (1, 2, 3)]
 
 
+def test_a_field_of_an_actor_is_read_from_its_state(client: aether.BlockingClient) -> None:
+    with pytest.raises(AttributeError, match=r"a field of Account.*`client\.state"):
+        client.actor(Account, "alice").balance  # noqa: B018
+
+
 def test_a_state_is_followed(client: aether.BlockingClient) -> None:
     followed = client.actor(Account, "followed")
     followed.deposit(10)

@@ -112,6 +112,7 @@ class Pool:
     """One after the other; the last again and again."""
     deploying: bool = False
     traced: Trace | None = None
+    snapshots: dict[str, bytes] = field(default_factory=dict[str, bytes])
     schemas: list[dict[str, Any]] = field(default_factory=list)
     """Of the workers that are asked one after the other; none: all have the same."""
 
@@ -196,6 +197,12 @@ class Pool:
             raise self.error
         assert self.traced is not None
         return self.traced
+
+    async def snapshot(self, actor_id: ActorId, *, deadline_s: float | None = None) -> bytes | None:
+        assert deadline_s is not None
+        assert 0 < deadline_s <= 60
+        self.asked.append(("snapshot", actor_id.kind, actor_id.key))
+        return self.snapshots.get(actor_id.key)
 
     async def drop_snapshots(self, kind: str, key: str | None = None, *, deadline_s: float | None = None) -> int:
         assert deadline_s is not None

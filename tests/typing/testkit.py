@@ -3,8 +3,9 @@
 from typing import Any, assert_type
 
 from aether import Client
-from aether.testing import given, local_pool
-from tests.typing.bank import Account, Deposited, model
+from aether.testing import Given, given, local_pool
+from tests.typing.asking import Teller, shop
+from tests.typing.bank import Account, Closed, Deposited, model
 
 
 def stories() -> None:
@@ -13,6 +14,8 @@ def stories() -> None:
     assert_type(outcome.reply, int | None)
     assert_type(given(Account).when(Account.audit, "eve").reply, list[str])
     assert_type(given(Account).when("withdraw", 4).reply, Any)
+    assert_type(given(shop, Closed()), Given[Any])
+    assert_type(outcome.then(reply=6), Given[Account])
     outcome.then(reply=6).when(Account.statement).then(reply=6)
 
 
@@ -20,6 +23,8 @@ def refused() -> None:
     """Arguments that the command does not have."""
     given(Account).when(Account.deposit, "4")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     given(Account).when(Account.deposit)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    given(Teller).when(Account.deposit, 4)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    given(Teller).when("move", "a", "b", 4).then().when(Account.deposit, 4)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 async def pools() -> None:

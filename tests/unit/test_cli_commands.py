@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 from aether.errors import DeadlineExceeded, Overloaded, Unavailable
-from aether.ids import Position
+from aether.ids import ActorId, Position
+from aether.runtime.fold import Fold
+from aether.runtime.snapshots import encode_snapshot
 from aether.supervisor.arguments import options_from
 from aether.supervisor.options import RunOption, RunOptions, run_options
 from aether.system.node_claim import claim_node
 from aether.wire import Event, instant, new_event
+from tests.support.actors import model as tests_model
 from tests.support.command_line import DEPOSIT, SCHEMA, Pool, Ran, Run, runner, stored
 
 
@@ -317,6 +320,25 @@ def test_every_help_has_an_example(run: Run, name: str) -> None:
 def test_without_a_command_there_is_help(run: Run) -> None:
     assert run().out == run("--help").out
     assert run("--version").out.startswith("aether ")
+
+
+def test_a_snapshot_is_shown_with_whether_a_model_can_use_it(run: Run) -> None:
+    account = tests_model.actor_types["account"]
+    snapshot = encode_snapshot(Fold(ActorId("account", "alice"), account)).replace(b'"version":0', b'"version":7')
+    older = snapshot.replace(account.fingerprint.encode(), b"older")
+    pool = Pool(snapshots={"alice": snapshot, "older": older, "bad": b"{}"})
+    found = {"version": 7, "position": 0, "bytes": len(snapshot)}
+    shown = json.loads(run("snapshots", "show", "account", "alice", pool=pool).out)
+    assert shown == {"kind": "account", "key": "alice", "snapshot": found}
+    for key, usable in (("alice", True), ("older", False)):
+        shows = ("snapshots", "show", "account", key, "--model", "m:m")
+        ran = run(*shows, pool=pool, load_model=lambda _: tests_model)
+        assert json.loads(ran.out)["snapshot"]["usable"] is usable
+    bad = json.loads(run("snapshots", "show", "account", "bad", pool=pool).out)["snapshot"]
+    assert (bad["bytes"], "version" in bad["unreadable"]) == (2, True)
+    none = run("snapshots", "show", "account", "bob", pool=pool)
+    assert (none.code, none.out) == (1, '{"kind":"account","key":"bob","snapshot":null}\n')
+    assert run("snapshots", "show", "Account", "bob", pool=pool).code == 2
 
 
 def test_snapshots_of_a_kind_or_of_one_actor_are_dropped(run: Run) -> None:

@@ -93,7 +93,8 @@ class HTTPAccount(Holder):
     @command
     def emit_unknown(self) -> None:
         """No handler takes it."""
-        self.emit(Opened())
+        undeclared = Opened()
+        self.emit(undeclared)
 
     @command
     def emit_wrong(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import aether
+import aether.testing
 from scripts.reference import DIRECTORY, outdated
 from scripts.reference.command_line import commands, examples
 from scripts.reference.text import docstring, meanings, table
@@ -37,6 +38,13 @@ def test_every_public_name_is_on_the_page_of_the_api() -> None:
     page = (DIRECTORY / "api.md").read_text()
     missing = [name for name in aether.__all__ if not re.search(rf"(::: aether\.|- ){name}$", page, re.MULTILINE)]
     assert missing == [], "say what they are in docs/reference/api.md"
+
+
+def test_every_public_name_has_a_sentence_in_a_checkout() -> None:
+    page = (DIRECTORY / "names.md").read_text()
+    names = [*aether.__all__, *(f"testing.{name}" for name in aether.testing.__all__), "Client.follow"]
+    missing = [name for name in names if not re.search(rf"^\| `[a-z ]*{name}[(`].* \| .+ \|$", page, re.MULTILINE)]
+    assert missing == []
 
 
 def test_there_are_examples() -> None:

@@ -51,6 +51,14 @@ def test_the_api_is_on_its_page(site: Path) -> None:
         assert f'id="{anchor}"' in page
 
 
+def test_no_diagram_is_left_as_code(site: Path) -> None:
+    page = (site / "reference" / "state-machines.html").read_text()
+    pictures = re.findall(r'<img[^>]+src="([^"]+\.svg)"', page)
+    assert len(pictures) == 2
+    assert all((site / "reference" / one).is_file() for one in pictures)
+    assert [path.name for path in site.rglob("*.html") if "language-mermaid" in path.read_text()] == []
+
+
 def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
     files = [*site.rglob("*.html"), *site.rglob("*.css")]
     fetched = {str(path.relative_to(site)): FETCHED.search(path.read_text()) for path in files}
