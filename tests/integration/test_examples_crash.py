@@ -55,7 +55,10 @@ async def test_orders_end_once_though_workers_are_killed(tmp_path: Path) -> None
         Pool("examples.orders.model:model", *options, "--nats", server.url, variables=environ) as pool,
     ):
         async with aether.connect(server.url, model=orders, namespace=namespace) as client:
-            order = lambda key: client.actor(Order, key, deadline_s=60)  # noqa: E731
+
+            def order(key: str) -> Order:
+                return client.actor(Order, key, deadline_s=60)
+
             await client.actor(Stock, "tea", deadline_s=60).deliver(50)
             async with kills(pool, 1.5):
                 await asyncio.gather(*(order(key).place("tea", n, card, 100) for key, (n, card) in wanted.items()))
