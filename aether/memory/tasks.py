@@ -38,7 +38,10 @@ class InMemoryTasks:
         await self._link.call(Step.TELL_READ, join)
 
     async def take(self, task: str, most: int, wait_s: float) -> list[TaskClaim]:
-        """What is there, or the first that comes. Raises `Unavailable`."""
+        """What is there, or the first that comes. Raises `Unavailable`.
+
+        The wait is in real time: a clock that is moved forward by days need not stop at the end of each.
+        """
         claims = await self._take(task, most)
         if claims or wait_s <= 0:
             return claims
@@ -51,7 +54,7 @@ class InMemoryTasks:
             ended.append(None)
             woken.set()
 
-        self._link.clock.call_after(wait_s, end)
+        patience = asyncio.get_running_loop().call_later(wait_s, end)
         try:
             while not ended:
                 claims = await self._take(task, 1)
@@ -62,6 +65,7 @@ class InMemoryTasks:
                 if not self._link.up:
                     raise Unavailable("the connection was lost")
         finally:
+            patience.cancel()
             queue.wakers.pop(woken.set, None)
             self._link.on_down.pop(woken.set, None)
         return []

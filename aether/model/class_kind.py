@@ -30,8 +30,9 @@ from aether.model.schema import GENERATED
 from aether.model.signature import compile_handler
 from aether.model.state_fields import StateField, state_fields
 
-_OWN_MEMBERS = ("id", "version", "context", "resources", "emit", "ask", "tell", "__init__", "__new__", "__setattr__",
-                "__delattr__", "__getattr__", "__getattribute__")  # fmt: skip
+_OWN_MEMBERS = ("id", "version", "context", "resources", "emit", "ask", "tell", "schedule", "cancel_schedule",
+                "start_task", "cancel_task", "__init__", "__new__", "__setattr__", "__delattr__", "__getattr__",
+                "__getattribute__")  # fmt: skip
 """What an actor's class must leave as `Actor` made it."""
 
 

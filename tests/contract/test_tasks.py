@@ -158,7 +158,7 @@ async def test_who_leaves_takes_nothing_more_and_others_go_on(world: World) -> N
 async def test_the_backlog_says_how_many_wait_and_how_many_are_taken(world: World) -> None:
     node = await taker(world, "charge", "mail")
     await Starts(node.inbox).store("charge", b"a", b"b", b"c")
-    claims = await node.tasks.take("charge", 2, WAIT_S)
+    claims = await all_of(node.tasks, "charge", 2)
     await backlog_becomes(node.tasks, TaskBacklog("charge", 1, 2), TaskBacklog("mail", 0, 0))
     for claim in claims:
         node.tasks.done(claim)

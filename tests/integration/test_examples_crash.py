@@ -4,6 +4,8 @@ import asyncio
 import os
 import random
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -101,3 +103,40 @@ async def test_a_conversation_goes_on_though_workers_are_killed() -> None:
 
             async with kills(pool, 1.5), asyncio.timeout(120):
                 assert await asyncio.gather(*(chat(key) for key in keys)) == [SEEN] * len(keys)
+
+
+def run(module: str, server: NatsServer, said: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """A program of the examples, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", module],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "AETHER_NATS_URL": server.url, **variables},
+        input=said,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_a_day_in_the_shop_adds_up(tmp_path: Path) -> None:
+    bank = {BANK_FILE: str(tmp_path / "bank.sqlite")}
+    with (
+        NatsServer() as server,
+        Pool("examples.orders.model:model", "--nats", server.url, variables={**os.environ, **bank}) as pool,
+    ):
+        pool.worker_pids(1)
+        day = run("examples.orders.shop", server, **bank)
+        assert day.returncode == 0, day.stderr
+        assert day.stdout.count("OrderShipped") + day.stdout.count("OrderCancelled") == 30
+        assert "40 of 40 packets accounted for" in day.stdout
+
+
+def test_a_chat_goes_on_where_it_was() -> None:
+    with NatsServer() as server, Pool("examples.agent.model:model", "--nats", server.url) as pool:
+        pool.worker_pids(1)
+        first = run("examples.agent.chat", server, "weather in Lima\n\n")
+        assert first.stdout.splitlines() == ["model: Lima: fog"], first.stderr
+        second = run("examples.agent.chat", server, "thank you\n\n")
+        assert second.stdout.splitlines()[0] == "user: weather in Lima"
+        assert second.stdout.splitlines()[-2:] == ["model: Lima: fog", "model: You said: thank you"]
