@@ -14,6 +14,7 @@ from aether.ports import (
     StoredCommit,
     StreamReading,
     Table,
+    Tasks,
     Transport,
 )
 
@@ -72,6 +73,8 @@ class ClientNode(Protocol):
     def table(self) -> Table: ...  # noqa: D102 - a field
     @property
     def inbox(self) -> Inbox: ...  # noqa: D102 - a field
+    @property
+    def tasks(self) -> Tasks: ...  # noqa: D102 - a field
 
     @property
     def trouble(self) -> str:

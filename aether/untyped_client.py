@@ -49,6 +49,7 @@ from aether.names import MEMBER_PREFIX, encode_token, member_of_row_key, shard_o
 from aether.ports import START, NotSent, NotStored, StoredCommit, Subscription
 from aether.retried_request import RetriedRequest
 from aether.state_stream import StateStream
+from aether.task_view import TaskView
 from aether.tells import Tell, encode_tell
 from aether.traced_calls import make_caller
 from aether.tracing.configured import configured_tracing
@@ -98,6 +99,7 @@ class UntypedClient:
         self._closing = asyncio.Event()
         self._new_id = _new_ids()
         self._inbox = InboxView(node, self._patience)
+        self.tasks = TaskView(node, self._patience)
         self._tracing = configured_tracing()
         self.caller = make_caller(
             node.transport,

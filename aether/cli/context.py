@@ -19,9 +19,11 @@ from aether.dead_letters import DeadLetter
 from aether.gateway.options import GatewayOptions
 from aether.ids import ActorId, Position
 from aether.model.definition import ActorType
+from aether.ports import TaskBacklog
 from aether.supervisor.options import RunOptions
 from aether.supervisor.run import run
 from aether.system.environment import environment, import_from_here
+from aether.task_view import FailedTask
 from aether.waiting_tells import WaitingTells
 from aether.wire import Answer, Event
 
@@ -127,12 +129,39 @@ class CliClient(Protocol):
         """What waits, actor by actor, and how many actors are left out."""
         ...
 
+    @property
+    def tasks(self) -> "CliTasks": ...  # noqa: D102 - a field
+
     async def is_deploying(self) -> bool:
         """Whether workers of several versions of the model serve, or some are about to be replaced."""
         ...
 
     async def repair(self, *, change: bool) -> Sequence["Difference"]:
         """What of the namespace is not as needed, changed where that can be done."""
+        ...
+
+
+class CliTasks(Protocol):
+    """What is known of tasks, and what can be done with them: `aether.task_view.TaskView`."""
+
+    async def backlog(self, deadline_s: float | None = None) -> list[TaskBacklog]:
+        """How many of each name wait, and how many are taken."""
+        ...
+
+    async def failed(self, deadline_s: float | None = None) -> list[FailedTask]:
+        """Those that have failed."""
+        ...
+
+    async def one(self, task_id: str, deadline_s: float | None = None) -> FailedTask:
+        """One of them."""
+        ...
+
+    async def retry(self, task_id: str, deadline_s: float | None = None) -> FailedTask:
+        """Have one tried again now."""
+        ...
+
+    async def cancel(self, task_id: str, deadline_s: float | None = None) -> None:
+        """Have one stopped."""
         ...
 
 

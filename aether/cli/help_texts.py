@@ -270,6 +270,36 @@ SHOW_SNAPSHOT = """Show of which version an actor's snapshot is, and how large.
 With --model, `usable` is false where workers with that model ignore the snapshot and read the history from its start.
 
 Exit codes: 0 there is one, 1 there is none, 2 bad input, 3 unavailable, 4 configuration.
+
+TASKS_LS = """Count the tasks of each name: those that wait for a worker, and those that are taken. Or list what failed.
+
+\b
+  aether tasks ls
+  aether tasks ls --failed
+  aether tasks ls --failed --json | jq -r .id
+
+Taken are those that run and those that have failed and wait to be tried again. What has failed is listed for a week: in
+the state waits until it is done, given up when its actor has been told.
+"""
+
+TASKS_SHOW = """Show a task that has failed, as JSON: its actor, its attempts, its last error, when it is tried again.
+
+\b
+  aether tasks show 5f0e7d0c-1f5f-5f5e-9c7a-1d2f9d2a3b4c
+"""
+
+TASKS_RETRY = """Try a task that has failed and waits for its next attempt again now.
+
+\b
+  aether tasks retry 5f0e7d0c-1f5f-5f5e-9c7a-1d2f9d2a3b4c
+"""
+
+TASKS_CANCEL = """Stop a task, whether it waits, runs or has failed: its actor is told TaskFailed, type TaskCancelled.
+
+\b
+  aether tasks cancel 5f0e7d0c-1f5f-5f5e-9c7a-1d2f9d2a3b4c
+
+A task that is done, or never was, is let be.
 """
 
 DROP_SNAPSHOTS = """Remove the snapshots of all actors of a kind, or of one actor.

@@ -28,6 +28,8 @@ from aether.wire import Event, encode_commit, instant
 _MEMBER_COLUMNS = ("node", "slot", "state", "why", "pid", "shards", "active", "model", "started_at")
 _INBOX_COLUMNS = ("id", "state", "actor", "command", "count", "failures", "waits_s", "at", "error")
 _SHARD_COLUMNS = ("shard", "state", "holder", "wanted", "epoch")
+_TASK_COLUMNS = ("task", "waiting", "taken")
+_FAILED_TASK_COLUMNS = ("id", "task", "actor", "state", "attempt", "attempts", "error", "next_at")
 _MEMBER_TITLES = {"started_at": "started at (UTC)", "waits_s": "waits (s)", "at": "given up at"}
 _WHOLE_LINES = 1_000_000
 """Columns of what is no screen: more than any line has."""
@@ -118,6 +120,15 @@ def write_inbox(rows: Sequence[Mapping[str, Any]], *, table: bool, left_out: int
             write_value(row)
     if left_out:
         print(f"{left_out} more are left out", file=sys.stderr)
+
+
+def write_tasks(rows: Sequence[Mapping[str, Any]], *, failed: bool, table: bool) -> None:
+    """How many tasks of each name there are, or those that have failed, as a table, or as JSON, one per line."""
+    if table:
+        _write_rows("", rows, _FAILED_TASK_COLUMNS if failed else _TASK_COLUMNS)
+        return
+    for row in rows:
+        write_value(row)
 
 
 def write_checked(checked: CheckedHistories, *, table: bool) -> None:

@@ -24,7 +24,9 @@ from aether.ids import ActorId, Position
 from aether.jetstream.stream_settings import Difference
 from aether.model.definition import ActorType
 from aether.model.model import Model
+from aether.ports import TaskBacklog
 from aether.supervisor.options import RunOptions
+from aether.task_view import FailedTask
 from aether.untyped_client import Receipt
 from aether.waiting_tells import WaitingTells
 from aether.wire import Answer, Event, instant, new_event
@@ -98,6 +100,34 @@ def stored(version: int, type: str = "Deposited") -> Event:
 
 
 @dataclass
+class Tasks:
+    """Tasks that remember what was asked of them."""
+
+    counts: list[TaskBacklog] = field(default_factory=list)
+    notes: list[FailedTask] = field(default_factory=list)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    async def backlog(self, deadline_s: float | None = None) -> list[TaskBacklog]:
+        return self.counts
+
+    async def failed(self, deadline_s: float | None = None) -> list[FailedTask]:
+        return self.notes
+
+    async def one(self, task_id: str, deadline_s: float | None = None) -> FailedTask:
+        for one in self.notes:
+            if one.id == task_id:
+                return one
+        raise InvalidCommand(f"there is no failed task {task_id}", path="id")
+
+    async def retry(self, task_id: str, deadline_s: float | None = None) -> FailedTask:
+        self.asked.append(("retry", task_id))
+        return await self.one(task_id)
+
+    async def cancel(self, task_id: str, deadline_s: float | None = None) -> None:
+        self.asked.append(("cancel", task_id))
+
+
+@dataclass
 class Pool:
     """A pool that remembers what it was asked, and answers or raises as it was told."""
 
@@ -120,6 +150,7 @@ class Pool:
     gone: list[int] = field(default_factory=list)
     waiting: list[WaitingTells] = field(default_factory=list)
     left_out: int = 0
+    tasks: Tasks = field(default_factory=Tasks)
 
     namespace = "bank"
     server = "nats://h:1"

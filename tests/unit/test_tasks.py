@@ -300,6 +300,29 @@ async def test_what_an_operator_cancels_has_failed(pool: LocalPool, world: World
     assert await lost(pool) == Lost("an operator has cancelled it", "TaskCancelled", 1)
 
 
+async def test_operators_see_what_has_failed_and_try_it_again_or_cancel_it(pool: LocalPool, world: World) -> None:
+    view = pool.client.untyped.tasks
+    retried, cancelled = await errand(pool).fail(1), await errand(pool, "b").fail(99)
+    await until(lambda: outcomes(pool).get(("fails", "failed")) == 2)
+    assert {one.id for one in await view.failed()} == {retried, cancelled}
+    counts = {one.task: (one.waiting, one.taken) for one in await view.backlog()}
+    assert (counts["fails"], counts["echo"]) == ((0, 2), (0, 0))
+    assert (await view.retry(retried)).note.attempt == 1
+    assert await back(pool) == ["after 2"]
+    await view.cancel(cancelled)
+    assert (await lost(pool, "b")).error_type == "TaskCancelled"
+    await until(lambda: pool.server.space(pool.namespace, SHARDS).failed_tasks == {})
+    with pytest.raises(InvalidCommand, match="there is no failed task"):
+        await view.retry(retried)
+    world.breaks = leave
+    hopeless = await errand(pool, "c").run("breaks")
+    await until(lambda: note_state(pool, hopeless) == GIVEN_UP)
+    with pytest.raises(InvalidCommand, match="is given up: its actor has been told"):
+        await view.retry(hopeless)
+    with pytest.raises(InvalidCommand, match="a task's id is"):
+        await view.cancel("")
+
+
 # ------------------------------------------------------------------------------------------------ crashes
 
 
