@@ -270,6 +270,7 @@ SHOW_SNAPSHOT = """Show of which version an actor's snapshot is, and how large.
 With --model, `usable` is false where workers with that model ignore the snapshot and read the history from its start.
 
 Exit codes: 0 there is one, 1 there is none, 2 bad input, 3 unavailable, 4 configuration.
+"""
 
 TASKS_LS = """Count the tasks of each name: those that wait for a worker, and those that are taken. Or list what failed.
 
