@@ -207,7 +207,7 @@ def test_another_sites_page_sends_no_command(flights: Flights) -> None:
         )
         expect(shown.locator("body")).to_contain_text("pages of other origins may send nothing here")
         shown.goto("/ui/actor?kind=aircraft&key=VICTIM")
-        expect(shown.get_by_role("main")).to_contain_text("it has never been used")
+        expect(shown.get_by_role("main")).to_contain_text("This actor has no events yet")
 
 
 def test_a_killed_worker_is_seen_while_the_page_is_open(flights: Flights) -> None:

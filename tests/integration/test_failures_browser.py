@@ -78,14 +78,14 @@ def test_which_actor_fails_and_why_is_found_from_the_overview(pots: Pots) -> Non
 
         assert [pots.share("table-", 100) for _ in range(3)] == [500] * 3, "nobody sits there"
         failing = shown.get_by_role("region", name="Recent failures")  # it comes without a reload
-        expect(failing).to_contain_text("pot.share failed 3 times: ZeroDivisionError")
-        expect(failing).to_contain_text("integer division or modulo by zero")
-        expect(shown.locator("#summary")).to_contain_text("fails now: pot.share")
+        expect(failing).to_contain_text("pot.share failed 3 times, last")
+        expect(failing).to_contain_text("ZeroDivisionError: integer division or modulo by zero")
+        expect(shown.locator("#summary")).to_contain_text("pot.share failed in the last minute")
         assert shown.evaluate(CONTRAST) == []
 
         failing.get_by_role("link", name="pot/table-", exact=True).click()
         expect(shown.get_by_role("heading", level=1)).to_have_text("pot table-")
-        here = shown.get_by_role("region", name="Failed here")
+        here = shown.get_by_role("region", name="Recent failures of this actor")
         expect(here).to_contain_text(re.compile(r"pots\.py:20 in share"))
         here.get_by_role("link", name="All failures").click()
 

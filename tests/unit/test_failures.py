@@ -10,6 +10,7 @@ from starlette.requests import Request
 from aether import Actor, ActorFailed, Model, Rejected, command, event
 from aether.core.metrics.failures import Failure, FailureGroup
 from aether.gateway.access import Access, ByFunction, ByToken, Role
+from aether.gateway.dashboard.failure_pages import ago
 from aether.testing import LocalPool, local_pool
 from tests.support.gateway import Served, served
 
@@ -103,14 +104,14 @@ async def one() -> AsyncIterator[Served]:
 @pytest.mark.parametrize("page", ["/ui/", "/ui/overview", "/ui/failures", f"/ui/actor?kind=tank&key={BAD}"])
 async def test_pages_say_which_actor_fails_and_why(one: Served, page: str) -> None:
     text = (await one.http.get(page)).text
-    for said in ("tank.fill", "3 times", "ZeroDivisionError", "integer division or modulo by zero", "in fill"):
+    for said in ("tank.fill", "3 times", "ZeroDivisionError: integer division or modulo by zero", "in fill"):
         assert said in text, said
     if "actor" not in page:
         assert f'href="/ui/actor?kind=tank&amp;key={BAD}"' in text
 
 
 async def test_the_page_of_an_actor_that_did_not_fail_says_nothing_of_it(one: Served) -> None:
-    assert "Failed here" not in (await one.http.get("/ui/actor?kind=tank&key=other")).text
+    assert "Recent failures" not in (await one.http.get("/ui/actor?kind=tank&key=other")).text
 
 
 TOKENS = {"r" * 20: (Role.READ, "reader"), "c" * 20: (Role.CALL, "caller"), "a" * 20: (Role.ADMIN, "boss")}
@@ -184,3 +185,22 @@ async def test_a_page_stays_small_however_much_fails() -> None:
             answer = await one.http.get(page)
             assert answer.status_code == 200
             assert len(answer.content) < 100_000, page
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(-2, "just now"), (0.4, "just now"), (59.9, "59 s ago"), (60, "1 min ago"), (7_300, "2 h ago"),
+     (86_400, "1 day ago"), (1e6, "11 days ago")],
+)  # fmt: skip
+def test_how_long_ago_is_said_in_one_unit(seconds: float, said: str) -> None:
+    assert ago(seconds) == said
+
+
+async def test_different_errors_of_one_group_are_told_each_with_its_actor() -> None:
+    async with served(model) as one:
+        recent = one.pool.workers[0].runtime.counters.failures
+        for key, message in (("a", "no water"), ("b", "no pump")):
+            recent.add(Failure("tank", key, "fill", "failed", "RuntimeError", message, "", "c", "c", 1.7e9))
+        text = (await one.http.get("/ui/failures")).text
+        assert text.index("/a</a>") > text.index("no pump") > text.index("/b</a>")
+        assert text.index("no water") > text.index("/a</a>")

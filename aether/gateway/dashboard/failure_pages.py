@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from aether.core.metrics.failures import FailedActor, FailureGroup
+from aether.core.metrics.failures import ACTORS_MAX, FailedActor, FailureGroup
 from aether.errors import AetherError
 from aether.gateway.dashboard.numbers import RECENT_S, Numbers, Reading
 from aether.gateway.dashboard.pages import Pages, Visit
@@ -23,6 +23,9 @@ MaySee = Callable[[Visit], Awaitable[bool]]
 
 SHOWN_MAX = 4
 """Groups on the overview."""
+
+ACTORS_SHOWN = 3
+"""Actors of a group on the overview."""
 
 LIST_BYTES_MAX = 40_000
 """About how large one list is in a page: a page stays small, however much fails."""
@@ -48,7 +51,11 @@ class ShownActor:
 
 @dataclass(frozen=True, slots=True)
 class ShownGroup:
-    """One group as a page shows it. `did`: what its command did, as a verb."""
+    """One group as a page shows it.
+
+    `did`: what its command did, as a verb. `alike`: the errors of all its actors said the same, at the same line, and
+    `message` and `place` are that. `more`: there are actors that are not shown.
+    """
 
     kind: str
     command: str
@@ -56,7 +63,12 @@ class ShownGroup:
     error: str
     count: int
     time: datetime
+    ago: str
     actors: tuple[ShownActor, ...]
+    alike: bool
+    message: str
+    place: str
+    more: bool
 
 
 class FailurePages:
@@ -74,8 +86,8 @@ class FailurePages:
         await self._pages.answer(
             visit,
             "failures.html",
-            failures=await self._shown(visit, last.failures),
-            rejections=await self._shown(visit, last.rejections),
+            failures=await self._shown(visit, last.failures, last.time),
+            rejections=await self._shown(visit, last.rejections, last.time),
             sees=await self._may_see(visit),
             reading=last,
         )
@@ -86,10 +98,10 @@ class FailurePages:
         since_s = reading.time.timestamp() - RECENT_S
         now = [f"{one.kind}.{one.command}" for one in readable if one.time_s >= since_s]
         return {
-            "failures": await self._shown(visit, readable[:SHOWN_MAX]),
+            "failures": await self._shown(visit, readable[:SHOWN_MAX], reading.time, ACTORS_SHOWN),
             "more_failures": max(0, len(readable) - SHOWN_MAX),
             "sees": await self._may_see(visit),
-            "failing": f"fails now: {', '.join(dict.fromkeys(now))}" if now else "",
+            "failing": f"{', '.join(dict.fromkeys(now))} failed in the last minute" if now else "",
         }
 
     async def of_actor(self, visit: Visit, kind: str, key: str) -> dict[str, Any]:
@@ -106,26 +118,48 @@ class FailurePages:
             for actor in one.actors
             if actor.key == key
         ]
-        return {"failures": await self._shown(visit, own), "sees": await self._may_see(visit)}
+        return {"failures": await self._shown(visit, own, last.time), "sees": await self._may_see(visit)}
 
     async def _readable(self, visit: Visit, groups: Sequence[FailureGroup]) -> list[FailureGroup]:
         kinds = {kind: await self._may_read(visit, kind) for kind in dict.fromkeys(one.kind for one in groups)}
         return [one for one in groups if kinds[one.kind]]
 
-    async def _shown(self, visit: Visit, groups: Sequence[FailureGroup]) -> list[ShownGroup]:
+    async def _shown(
+        self, visit: Visit, groups: Sequence[FailureGroup], now: datetime, actors_max: int = ACTORS_MAX
+    ) -> list[ShownGroup]:
         sees = await self._may_see(visit)
-        return [
-            ShownGroup(
-                one.kind,
-                one.command,
-                _DID.get(one.outcome, one.outcome),
-                one.error,
-                one.count,
-                _moment(one.time_s),
-                tuple(_actor(actor, sees or one.outcome == "rejected") for actor in actors),
-            )
-            for one, actors in _first(await self._readable(visit, groups))
-        ]
+        readable = await self._readable(visit, groups)
+        return [_group(one, actors[:actors_max], sees, now) for one, actors in _first(readable)]
+
+
+def _group(one: FailureGroup, actors: Sequence[FailedActor], sees: bool, now: datetime) -> ShownGroup:
+    shown = tuple(_actor(actor, sees or one.outcome == "rejected") for actor in actors)
+    alike = len({(actor.message, actor.place) for actor in shown}) == 1
+    return ShownGroup(
+        one.kind,
+        one.command,
+        _DID.get(one.outcome, one.outcome),
+        one.error,
+        one.count,
+        _moment(one.time_s),
+        ago(now.timestamp() - one.time_s),
+        shown,
+        alike,
+        shown[0].message if alike else "",
+        shown[0].place if alike else "",
+        len(one.actors) > len(shown) or sum(actor.count for actor in shown) < one.count,
+    )
+
+
+def ago(seconds: float) -> str:
+    """How long ago, for people."""
+    if seconds < 1:
+        return "just now"
+    for unit, most, length_s in (("s", 60, 1), ("min", 3600, 60), ("h", 86_400, 3600)):
+        if seconds < most:
+            return f"{int(seconds // length_s)} {unit} ago"
+    days = int(seconds // 86_400)
+    return f"{days} day{'s' * (days != 1)} ago"
 
 
 def _first(groups: Sequence[FailureGroup]) -> Iterator[tuple[FailureGroup, tuple[FailedActor, ...]]]:

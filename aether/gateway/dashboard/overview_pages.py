@@ -97,9 +97,7 @@ def _summary(reading: Reading, failing: str) -> str:
     parts.append(f"{lost} shards have no worker" if lost else "every shard has a worker")
     if moving:
         parts.append(f"{moving} shards are moving")
-    if failing:
-        parts.append(failing)
-    return ", ".join(parts)
+    return ", ".join(parts) + (f"; {failing}" if failing else "")
 
 
 def _charts(found: list[Interval | None]) -> list[dict[str, Any]]:
