@@ -56,7 +56,7 @@ class TraceStep:
 
     `name` is that of the command, the task or the schedule; "" for a command that was called or asked, because
     histories do not have it. `error` says why it was rejected or failed. `time` and `position` are those of its commit,
-    None for a tell that is open.
+    None for a tell that is open. `due` is when the first tick of a schedule is due.
     """
 
     depth: int
@@ -70,9 +70,10 @@ class TraceStep:
     time: datetime | None = None
     position: Position | None = None
     events: tuple[TracedEvent, ...] = ()
+    due: datetime | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain JSON values, but for `time`."""
+        """As plain JSON values, but for `time` and `due`."""
         return {
             "depth": self.depth,
             "how": self.how,
@@ -84,6 +85,7 @@ class TraceStep:
             "error": self.error,
             "time": self.time,
             "position": self.position,
+            "due": self.due,
             "events": [{"type": one.type, "version": one.version, "data": one.data} for one in self.events],
         }
 
@@ -267,7 +269,8 @@ def _below(
             yield _sent(step, depth, "tell", send.command, "open", send.command_id, send.target), depth, ""
         return
     how, name, command = _what(send)
-    yield _sent(step, depth, how, name, "sent", ""), depth, ""
+    due = send.at if isinstance(send, SetSchedule) else None
+    yield replace(_sent(step, depth, how, name, "sent", ""), due=due), depth, ""
     for node in found:
         yield node, depth + 1, command
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -59,13 +59,15 @@ def trace_command(
 
 def line_of(step: TraceStep) -> str:
     """A step as one line for people: when, how deep, what, and what came of it."""
-    time = _NO_TIME
-    if step.time is not None:
-        time = step.time.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")
+    time = _NO_TIME if step.time is None else _shown(step.time)
     name = f".{step.name}" if step.name else ""
     result = _result(step)
     line = one_line(f"{step.how} {step.actor_id}{name}{f': {result}' if result else ''}")
     return f"{time}  {'  ' * step.depth}{line}"
+
+
+def _shown(time: datetime) -> str:
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")
 
 
 def _result(step: TraceStep) -> str:
@@ -75,7 +77,7 @@ def _result(step: TraceStep) -> str:
         case "open":
             return "not run yet, as far as was read"
         case "sent":
-            return ""
+            return f"due {_shown(step.due)}" if step.due is not None else ""
         case _:
             return f"{step.outcome}: {step.error}"
 

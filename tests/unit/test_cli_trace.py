@@ -27,6 +27,7 @@ STEPS = (
     TraceStep(1, "tell", ROOM, "confirm", "tell:4.0", "c-1", "rejected", "sold out", AT, Position(5)),
     TraceStep(1, "tell", ORDER, "go", "tell:4.1", "c-1", "done", "", AT, Position(6)),
     TraceStep(1, "tell", ORDER, "wait", "tell:4.2", "c-1", "open"),
+    TraceStep(1, "schedule", ORDER, "expiry", "", "c-1", "sent", "", AT, Position(4), (), AT + timedelta(hours=1)),
     TraceStep(1, "task", ORDER, "charge", "", "c-1", "sent", "", AT, Position(4)),
 )  # fmt: skip
 
@@ -44,6 +45,7 @@ def test_a_trace_is_lines_on_a_terminal(run: Run) -> None:
         "2026-01-31 12:00:00.000    tell room/12 13.confirm: rejected: sold out",
         "2026-01-31 12:00:00.000    tell order/o-7.go: no events",
         "                           tell order/o-7.wait: not run yet, as far as was read",
+        "2026-01-31 12:00:00.000    schedule order/o-7.expiry: due 2026-01-31 13:00:00.000",
         "2026-01-31 12:00:00.000    task order/o-7.charge",
     ]
     assert ran.err == ""
@@ -54,13 +56,15 @@ def test_a_trace_is_json_for_programs(run: Run) -> None:
     for arguments in ({"terminal": False}, {"terminal": True}):
         given = ["--json"] if arguments["terminal"] else []
         lines = run("trace", "o-7", *given, pool=pool_with(), **arguments).out.splitlines()
-        first, *_, open_, task = [json.loads(line) for line in lines]
+        first, *_, open_, schedule, task = [json.loads(line) for line in lines]
         assert first == {
             "depth": 0, "how": "call", "actor": {"kind": "order", "key": "o-7"}, "name": "", "command_id": "c-1",
             "causation_id": "c-1", "outcome": "done", "error": "", "time": "2026-01-31T12:00:00Z", "position": 4,
+            "due": None,
             "events": [{"type": "Placed", "version": 1, "data": {"cents": 5}},
                        {"type": "Paid", "version": 2, "data": None}],
         }  # fmt: skip
+        assert schedule["due"] == "2026-01-31T13:00:00Z"
         assert (open_["time"], open_["position"], task["how"]) == (None, None, "task")
 
 

@@ -283,6 +283,7 @@ def test_tasks_and_schedules_are_steps_and_what_comes_of_them_is_below() -> None
         "  cancelled task order/a.t-0 sent",
         "  cancelled schedule order/a.old sent",
     ]
+    assert [one.due for one in steps_of("o-7", found) if one.how in ("task", "schedule")] == [None, AT]
 
 
 def test_ticks_of_a_schedule_that_goes_on_stand_beside_each_other() -> None:
@@ -339,6 +340,6 @@ def test_a_step_is_plain_values() -> None:
     [step] = steps_of("o-7", [commit(4, "a", stored(1, "c-1"))])
     assert step.as_dict() == {
         "depth": 0, "how": "call", "actor": {"kind": "order", "key": "a"}, "name": "", "command_id": "c-1",
-        "causation_id": "c-1", "outcome": "done", "error": "", "time": AT, "position": 4,
+        "causation_id": "c-1", "outcome": "done", "error": "", "time": AT, "position": 4, "due": None,
         "events": [{"type": "Placed", "version": 1, "data": {"n": 1}}],
     }  # fmt: skip

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Annotated, Any
 
 import pytest
@@ -12,7 +13,9 @@ from msgspec import Meta
 from aether import (
     Actor,
     ActorFailed,
+    After,
     Decider,
+    Every,
     Model,
     PolicyContext,
     Rejected,
@@ -430,6 +433,48 @@ async def test_a_policy_starts_and_cancels_tasks_whose_results_come_to_the_actor
             (0, "call", "order/c", "", [{"cents": 99}]),
             (1, "task", "order/c", "charge", []),
             (1, "cancelled task", "order/c", started[-1], []),
+        ]
+
+
+# ------------------------------------------------------------------------------------------------ schedules
+
+
+@policy(tells=[Room.confirm])
+def remind(event: Paid | Cancelled, context: PolicyContext[Booking]) -> None:
+    if isinstance(event, Cancelled):
+        context.cancel_schedule("reminder")
+        return
+    context.schedule("reminder", Every(minutes=10), Room.confirm, context.state.room, f"{event.cents}")
+    if event.cents == 13:
+        context.schedule("unlisted", After(minutes=1), Room.release, context.state.room, "x")
+
+
+async def test_a_policy_sets_and_cancels_schedules_of_the_actor_of_the_event() -> None:
+    model = Model("hotel", actors=[Booking, Room], policies=[remind])
+    async with local_pool(model) as pool:
+        client = pool.client.using(correlation_id="b-1")
+        await client.actor(Booking, "b1").pay(5)
+        for count in (1, 2):
+            await pool.clock.advance(minutes=10)
+            assert await noted(pool, "12", count) == ["5"] * count
+        await client.actor(Booking, "b1").cancel()
+        await pool.clock.advance(minutes=30)
+        with pytest.raises(ActorFailed, match=r"remind failed: it told room.release, which is not in its `tells`"):
+            await client.actor(Booking, "b1").pay(13)
+        assert await noted(pool, "12", 2) == ["5", "5"]
+        shown = [
+            (one.depth, one.how, str(one.actor_id), one.name)
+            for one in (await client.trace("b-1", timedelta(days=1))).steps
+        ]
+        assert shown == [
+            (0, "call", "booking/b1", ""),
+            (1, "schedule", "booking/b1", "reminder"),
+            (2, "tick", "booking/b1", "confirm"),
+            (3, "tell", "room/12", "confirm"),
+            (2, "tick", "booking/b1", "confirm"),
+            (3, "tell", "room/12", "confirm"),
+            (0, "call", "booking/b1", ""),
+            (1, "cancelled schedule", "booking/b1", "reminder"),
         ]
 
 
