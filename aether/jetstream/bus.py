@@ -241,7 +241,7 @@ class NATSEventBus:
 
     def _hear(self, _: NatsSession, message: Message) -> None:
         self._heard_count += 1
-        sequence = int(message.header(SEQUENCE))
+        sequence = message.integer(SEQUENCE)
         if self._whole.is_set() and sequence == self._last + 1:
             self._last = sequence
             self._deliver(sequence, message.subject, message.data)

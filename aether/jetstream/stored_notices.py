@@ -88,6 +88,6 @@ class Follower:
 
     def receive(self, _: object, message: Message) -> None:
         """One notice."""
-        commit = commit_of(self._names, int(message.header(SEQUENCE)), message.subject, message.data)
+        commit = commit_of(self._names, message.integer(SEQUENCE), message.subject, message.data)
         if commit is not None:
             self._notices.add(commit)

@@ -107,9 +107,13 @@ def _invoke(function: Callable[..., Any], parameters: Parameters) -> Invoke:
     """How to call the handler with its decoded arguments, without naming them where that is not needed."""
     by_name = [one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY]
     by_place = len(parameters) - len(by_name)
+    name = parameters[0].name if parameters else ""
 
     def alone(state: State, _scope: Scope, _args: Any) -> Any:
         return function(state)
+
+    def one(state: State, _scope: Scope, args: Any) -> Any:
+        return function(state, getattr(args, name))
 
     def placed(state: State, _scope: Scope, args: Any) -> Any:
         return function(state, *msgspec.structs.astuple(args))
@@ -120,4 +124,6 @@ def _invoke(function: Callable[..., Any], parameters: Parameters) -> Invoke:
 
     if by_name:
         return named
+    if by_place == 1:
+        return one
     return placed if by_place else alone

@@ -36,7 +36,7 @@ def answer_committed(
             answer = reply.error
         if reply.stored and (pending.told is None or not pending.command.attempt):  # a tell is known by its sequence
             expires_s = pending.remembered_until_s or pending.expires_s + margin_s
-            command_log.add(pending.command.id, answer, expires_s, before, pending.digest)
+            command_log.add(pending.id, answer, expires_s, before, pending.digest)
         mailbox.answer(pending, answer)
     if again:
         mailbox.put_back_all(again)

@@ -13,7 +13,7 @@ def earlier_answer(
 
     `now_s` is the time, Unix seconds; `replies` are as many more commands that the turn under way will add to the log.
     """
-    command_log, command_id = fold.command_log, pending.command.id
+    command_log, command_id = fold.command_log, pending.id
     if command_log is None:
         return None
     if pending.type.query:  # of queries only those are remembered that have ended workers

@@ -64,7 +64,7 @@ class Handler:
         self._actor_id = actor_id
         self._pending = pending
         self._command = pending.type.name
-        self._command_id = pending.command.id
+        self._command_id = pending.id
         self._deadline_s = pending.expires_s
         self._task: asyncio.Task[HandlerResult] | None = None
         self._future: Future[HandlerResult] | None = None

@@ -29,7 +29,7 @@ def encode_failure(error: BaseException, pending: PendingCommand, actor_id: Acto
         name, why = type(error).__name__, type(unspeakable).__name__
         message = f"{pending.command.command} failed with {name}, which cannot be described: {why}"
         log.error(message, exc_info=unspeakable, extra={"actor": str(actor_id)})
-        return encode_error(ActorFailed(message, actor=str(actor_id), command_id=pending.command.id))
+        return encode_error(ActorFailed(message, actor=str(actor_id), command_id=pending.id))
 
 
 def _described(error: BaseException, pending: PendingCommand, actor_id: ActorId, counters: Counters) -> AetherError:

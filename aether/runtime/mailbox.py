@@ -48,7 +48,7 @@ class Mailbox:
 
         Raises `Overloaded` at a bound.
         """
-        command_id, worker = pending.command.id, self._worker
+        command_id, worker = pending.id, self._worker
         twin = self._open.get(command_id)
         if twin is not None:
             self._join(twin, pending)
@@ -132,7 +132,7 @@ class Mailbox:
     def abandon(self) -> tuple[list[PendingCommand], list[PendingCommand]]:
         """Forget all commands without an answer: those of the turn, and those that waited."""
         waiting = list(self._queue)
-        queued = {one.command.id for one in waiting}
+        queued = {one.id for one in waiting}
         in_turn = [one for command_id, one in self._open.items() if command_id not in queued]
         self._worker.admission.release(len(self._open))
         self._open.clear()
@@ -140,5 +140,5 @@ class Mailbox:
         return in_turn, waiting
 
     def _close(self, pending: PendingCommand) -> None:
-        del self._open[pending.command.id]
+        del self._open[pending.id]
         self._worker.admission.release()

@@ -20,6 +20,7 @@ from aether.wire import Command, decided, encode_error, instant
 class PendingCommand:
     """A command in a mailbox or a turn, and the callers who wait for its answer.
 
+    - `id`: the command's own.
     - `expires_s`: the latest deadline of its deliveries, Unix seconds.
     - `fresh`: its deliveries were the first send of its id, and no append that may be stored holds it.
     - `arrived_s`: when its first delivery arrived, boot time in seconds.
@@ -38,6 +39,7 @@ class PendingCommand:
         "digest",
         "expires_s",
         "fresh",
+        "id",
         "late",
         "remembered_until_s",
         "told",
@@ -57,6 +59,7 @@ class PendingCommand:
         arrived_s: float,
     ) -> None:
         self.command = command
+        self.id = command.id
         self.type = type_
         self.args = args
         self.deliveries = [delivery]
@@ -117,5 +120,5 @@ class PendingCommand:
 
 def other_command(pending: PendingCommand) -> bytes:
     """The answer to a command whose id belongs to another one."""
-    message = f"the command id {pending.command.id} was given to another command, or to other arguments"
+    message = f"the command id {pending.id} was given to another command, or to other arguments"
     return decided(encode_error(InvalidCommand(message, path="id")))

@@ -5,6 +5,7 @@ be looked up for a command; when it opens and closes is its runtime's business.
 """
 
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TypeGuard
 
@@ -67,6 +68,7 @@ class Router:
         self._shards = shards
         self._active_vms_max = active_vms_max
         self._model: Model | None = None
+        self._actor_types: Mapping[str, ActorType] = {}
         self._state_queries: dict[str, StateQuery] = {}
         self._counts: dict[CommandType, CommandCounts] = {}
         self._worker: WorkerContext | None = None
@@ -76,6 +78,7 @@ class Router:
     def load(self, model: Model) -> None:
         """Take the model whose commands are read."""
         self._model = model
+        self._actor_types = model.actor_types
         self._state_queries = {kind: StateQuery(type_) for kind, type_ in model.actor_types.items()}
         for kind, type_ in model.actor_types.items():
             commands: list[CommandType] = [*type_.commands.values(), self._state_queries[kind]]
@@ -115,6 +118,9 @@ class Router:
 
     def actor_type(self, kind: str) -> ActorType:
         """The type of a kind. Raises `UnknownActor`, `Unavailable` without a model."""
+        known = self._actor_types.get(kind)
+        if known is not None:
+            return known
         if self._model is None:
             raise Unavailable("the runtime has no model")
         return self._model.actor_type(kind)
@@ -202,6 +208,7 @@ class Router:
         if worker is None:
             raise Unavailable("the worker is stopping")
         command = decode_command(delivery.payload)
+        name = command.command
         actor_type = self.actor_type(delivery.actor_id.kind)
         expires_s = command.deadline.timestamp()
         _check_deadline(command, expires_s, now_s)
@@ -211,16 +218,16 @@ class Router:
             arrival = PendingCommand(command, untaken, None, delivery, expires_s, counts, arrived_s=arrived_s)
             worker.pipeline.arrivals.add(arrival)
             return
-        if command.command.startswith(SYSTEM_COMMAND_PREFIX):
+        if name.startswith(SYSTEM_COMMAND_PREFIX):
             self._route_system(delivery, command, actor_type, worker, arrived_s)
             return
-        command_type = actor_type.commands.get(command.command)
+        command_type = actor_type.commands.get(name)
         if command_type is None:
-            raise unknown_command(command.command, actor_type)
+            raise unknown_command(name, actor_type)
         args = command_type.decode_args(bytes(command.args))
         if worker.health.trouble and not command_type.query:
             _check_appends(worker)
-        given = "" if command.attempt or command_type.query else digest(command.command, args)
+        given = "" if command.attempt or command_type.query else digest(name, args)
         worker.pipeline.arrivals.add(
             PendingCommand(
                 command,

@@ -149,12 +149,13 @@ class Turn:
         fold = self._fold
         if running.type.query:
             raise ActorFailed(f"the query {running.type.name} emitted an event", actor=str(self._machine.actor_id))
-        event_type = self._machine.actor_type.event_type_of(event)
+        actor_type = self._machine.actor_type
+        event_type = actor_type.event_type_of(event)
         body, same = event_type.encode_checked(event)
         if not self._touched:
-            self._checkpoint = self._machine.actor_type.checkpoint(fold.state)
+            self._checkpoint = actor_type.checkpoint(fold.state)
             self._touched = True
-        fold.state = self._machine.actor_type.evolve(fold.state, same)
+        fold.state = actor_type.evolve(fold.state, same)
         if fold.checker is not None:
             fold.checker.applied(event_type, body, event_type.schema_version)
         emitted = EmittedEvent(event_type.name, event_type.schema_version, body)
@@ -298,7 +299,7 @@ class Turn:
 
     def _begin(self, pending: PendingCommand) -> bool:
         """Run one command; False when the turn goes on later: its handler has to be awaited, or its events encoded."""
-        now_s = self._now_s = self._worker.clock.wall_s()
+        now_s = self._now_s = self._worker.wall_s()
         self._now = None
         answer = earlier_answer(self._fold, pending, self._worker, now_s, len(self.draft.replies))
         if pending.told is not None:
@@ -329,7 +330,7 @@ class Turn:
             return False
         note = self._worker.note
         if note is not None:
-            note.begin(self._machine.actor_id, pending.type.name, pending.command.id)
+            note.begin(self._machine.actor_id, pending.type.name, pending.id)
         try:
             result = pending.type.invoke(self._fold.state, self._machine, pending.args)
             awaitable = hasattr(result, "__await__")  # which may be users' code too
@@ -583,7 +584,7 @@ class Turn:
         """The command is in the draft: those behind it find it applied, and the agenda as it leaves it."""
         told = ""
         if pending.told is not None:
-            self.inboxseq, told = pending.told.sequence, pending.command.id
+            self.inboxseq, told = pending.told.sequence, pending.id
         self._fold.sent(told, self.draft.sent or ())
 
     def _retention(self, pending: PendingCommand, now_s: float) -> IdRetention | None:

@@ -121,6 +121,10 @@ class WorkerContext:
         self.config = config
         self.clock = clock
         self.lease = lease
+        # Bound once: they are called for every command, and a method of a protocol is looked up at each call.
+        self.wall_s = clock.wall_s
+        self._boot_s = clock.boot_s
+        self._lease_valid = lease.valid
         self.pipeline = pipeline
         self.admission = Admission(config.waiting_max, counters)
         self.committer = committer
@@ -187,7 +191,7 @@ class WorkerContext:
         pending.late = True
         self.counters.handlers_late += 1
         pending.counts.late += 1
-        extra = {"actor": str(actor_id), "command": pending.type.name, "command_id": pending.command.id}
+        extra = {"actor": str(actor_id), "command": pending.type.name, "command_id": pending.id}
         log.warning("a handler is past its deadline", extra=extra)
 
     def note_state_changed(self, actor_id: ActorId, field: str) -> None:
@@ -250,7 +254,7 @@ class WorkerContext:
 
     def owns(self, shard: int) -> bool:
         """Whether the shard's lease is valid at this instant: without it no command is run."""
-        return self.lease.valid(shard, self.clock.boot_s())
+        return self._lease_valid(shard, self._boot_s())
 
     def respond(self, delivery: Delivery, answer: bytes, measured: PendingCommand | None = None) -> None:
         """Send an answer if the shard's lease is valid at this instant, else drop it: the client retries.
@@ -270,11 +274,11 @@ class WorkerContext:
     def _send_answers(self, answers: list[OutgoingAnswer]) -> None:
         if not answers:
             return
-        lease, now_s = self.lease, self.clock.boot_s()
+        valid, now_s = self._lease_valid, self._boot_s()
         for one in answers:
             delivery = one.delivery
             try:
-                if lease.valid(delivery.shard, now_s):
+                if valid(delivery.shard, now_s):
                     self.counters.answers += 1
                     delivery.respond(one.answer)
                     measured = one.measured

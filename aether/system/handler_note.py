@@ -32,6 +32,9 @@ _NOTE_AT: Final = _TEXT_BYTES + 8
 _STACKS_MAX_BYTES: Final = 256 * 1024
 _CRASHED: Final = re.compile(rb"^Current thread 0x([0-9a-f]+)", re.MULTILINE)
 
+_LENGTHS: Final = "".join(map(chr, range(256)))
+"""A character for each length: keys and ids of commands are shorter."""
+
 OTHERS_RAN_WITHIN_S: Final = 1.0
 """A loop that hangs does so by itself when other threads have run so lately; else something holds up all threads."""
 
@@ -55,7 +58,7 @@ class Page:
         """A handler of this command begins or goes on; without a command it is the actor's replay."""
         kind, key = actor_id.kind, actor_id.key
         # The lengths as characters: to write them as numbers would take longer than all the rest.
-        text = f"\1{kind} {command} {chr(len(key))}{chr(len(command_id))}{key}{command_id}".encode()
+        text = f"\1{kind} {command} {_LENGTHS[len(key)]}{_LENGTHS[len(command_id)]}{key}{command_id}".encode()
         self._page[0 : len(text)] = text
 
     def end(self) -> None:

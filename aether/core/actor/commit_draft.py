@@ -122,7 +122,8 @@ class CommitDraft(Generic[Pending]):
         """
         first = self.version - len(self.emitted) + 1
         last = self.version
-        correlation_id = command.correlationid or command.id
+        command_id, deadline, traceparent = command.id, command.deadline, command.traceparent
+        correlation_id, causation_id = command.correlationid or command_id, command.causationid or command_id
         events = [
             StoredEvent(
                 specversion="1.0",
@@ -131,12 +132,12 @@ class CommitDraft(Generic[Pending]):
                 type=item.type,
                 time=now,
                 data=Raw(item.body),
-                commandid=command.id,
-                deadline=command.deadline,
+                commandid=command_id,
+                deadline=deadline,
                 correlationid=correlation_id,
-                causationid=command.causationid or command.id,
+                causationid=causation_id,
                 schemaversion=item.schema_version,
-                traceparent=command.traceparent,
+                traceparent=traceparent,
                 reply=reply.decode() if version == last and reply is not None else None,
             )
             for version, item in enumerate(self.emitted, first)

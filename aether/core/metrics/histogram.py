@@ -13,17 +13,26 @@ BOUNDS_S: Final[tuple[float, ...]] = (
 
 
 class Histogram:
-    """Counts of durations by bucket, and their sum in seconds. It belongs to one event loop."""
+    """Counts of durations by bucket, and their sum in seconds. It belongs to one event loop.
 
-    __slots__ = ("counts", "sum_s")
+    What a worker handles together has one duration, so the latest one and its bucket are kept: to search for each costs
+    several times as much.
+    """
+
+    __slots__ = ("_bucket", "_latest_s", "counts", "sum_s")
 
     def __init__(self) -> None:
         self.counts: list[int] = [0] * (len(BOUNDS_S) + 1)
         self.sum_s = 0.0
+        self._latest_s = 0.0
+        self._bucket = 0
 
     def observe(self, seconds: float) -> None:
         """Count one duration."""
-        self.counts[bisect_left(BOUNDS_S, seconds)] += 1
+        if seconds != self._latest_s:
+            self._bucket = bisect_left(BOUNDS_S, seconds)
+            self._latest_s = seconds
+        self.counts[self._bucket] += 1
         self.sum_s += seconds
 
     @property

