@@ -19,19 +19,22 @@ commits may land long after they were sent, and acknowledgements get lost. So:
   waited for. So the tells of one actor are relayed in the order of its commits.
 
 The mark says: every tell of a commit up to `relayed` is in the inbox, and each one of a later commit is there after the
-sequence `since`. Both are true of all later states of the two streams, whichever worker wrote it. One tell is under
-way at a time, so the order of the queue is the order in the inbox. Pure; one writer, the relayer of the shard.
+sequence `since`. Both are true of all later states of the two streams, whichever worker wrote it. Of one actor's tells
+to another one is under way at a time, so that one which is refused stands in the inbox before those behind it. Pure;
+one writer, the relayer of the shard.
 """
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from msgspec import DecodeError, Struct, ValidationError
 from msgspec.json import Decoder, Encoder
 
 from aether.errors import UnreadableEvent
 from aether.ids import Position
-from aether.sends import Send
+from aether.sends import Send, StartTask
+from aether.tells import Tell
 
 
 class Mark(Struct, frozen=True):
@@ -171,10 +174,23 @@ class Relay:
             self._add(position, tells)
         return True
 
+    def heads(self, most: int) -> list[Send]:
+        """What may be stored at once: the head and those behind it, but of one actor for one target only the first."""
+        found: list[Send] = []
+        lines: set[tuple[str, str]] = set()
+        for send in islice(self._queue, most):
+            line = _line(send)
+            if line is None or line in lines:
+                break
+            lines.add(line)
+            found.append(send)
+        return found
+
     def stored(self, sequence: int) -> None:
         """The head stands in the inbox, at this sequence."""
-        self._highest = sequence
-        self._first.setdefault(self._queue[0].position, sequence)
+        position = self._queue[0].position
+        self._highest = max(self._highest, sequence)
+        self._first[position] = min(self._first.get(position, sequence), sequence)
         self.brought()
 
     def brought(self) -> None:
@@ -202,3 +218,14 @@ class Relay:
         if left:
             self._left[position] = len(left)
             self._queue.extend(left)
+
+
+def _line(send: Send) -> tuple[str, str] | None:
+    """Of what has the same, the order in the inbox is the order in which it was sent; None for what is not stored."""
+    match send:
+        case Tell():
+            return send.source, str(send.target)
+        case StartTask():
+            return send.source, send.task
+        case _:
+            return None

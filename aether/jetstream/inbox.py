@@ -37,6 +37,9 @@ TELL_HEADERS_BYTES = 1024
 ROW_BYTES = 3072
 """Room in the row of a dead letter for what it says beside the tell."""
 
+RELAYS_AT_ONCE = 64
+"""So many tells of one shard are on their way at once."""
+
 STALE_READS_MAX = 50
 STALE = Backoff(first_s=0.01, cap_s=0.1)
 
@@ -44,7 +47,9 @@ STALE = Backoff(first_s=0.01, cap_s=0.1)
 class JetStreamInbox:
     """`Inbox` of one namespace. With durabilities, what it gives is on the disk: of commits, and of the inbox."""
 
-    def __init__(self, connection: NatsConnection, names: Names) -> None:
+    def __init__(self, connection: NatsConnection, names: Names, replicas: int) -> None:
+        self.relays_at_once = RELAYS_AT_ONCE if replicas == 1 else 1
+        """Replicas refuse a message that is conditioned on a subject while another one that is, too, is on its way."""
         self.durability: Durability | None = None
         self.commits_durability: Durability | None = None
         self._connection = connection

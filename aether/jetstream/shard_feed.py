@@ -281,12 +281,14 @@ class ShardFeed:
         if consumer.broken:
             return
         consumer.position = sequence
-        shard = self._subjects.shard_of(message.subject)
-        if not self._subjects.having:
-            if shard in consumer.shards:
-                self._state(consumer, shard, sequence, (Stored(message.subject, sequence, message.data),))
-        elif self._subjects.having in message.data and shard in consumer.shards:
-            consumer.kept.setdefault(shard, []).append(Stored(message.subject, sequence, message.data))
+        having = self._subjects.having
+        if having in message.data:  # b"" is in all
+            shard = self._subjects.shard_of(message.subject)
+            stored = Stored(message.subject, sequence, message.data)
+            if having:
+                consumer.kept.setdefault(shard, []).append(stored)
+            elif shard in consumer.shards:
+                self._state(consumer, shard, sequence, (stored,))
         if consumer.heard_s - consumer.passed_s > PASSED_EVERY_S:
             self._passed(consumer)
 

@@ -15,6 +15,7 @@ from aether.ports import Hear, HearCommits, InboxBatch, InboxMessage, NotSent, S
 from aether.sends import SENDS_MARK
 
 TELLS_AT_ONCE = 256
+RELAYS_AT_ONCE = 64
 
 M = TypeVar("M")
 
@@ -26,6 +27,7 @@ class InMemoryInbox:
         self._link = link
         self._space = link.space
         self._names = Names(link.namespace, link.shards)
+        self.relays_at_once = RELAYS_AT_ONCE
         self._generation = 0
         self._claims: dict[int, tuple[int, int]] = {}
         link.on_down[self._broken] = None

@@ -53,6 +53,11 @@ class Inbox(Protocol):
         """Largest tell, in bytes."""
         ...
 
+    @property
+    def relays_at_once(self) -> int:
+        """How many tells of a shard may be on their way at once; each is stored or not, whatever comes of another."""
+        ...
+
     async def relay_mark(self, shard: int) -> InboxMessage | None:
         """The shard's relay mark, as the stream's leader knows it; None when nothing of the shard was ever sent."""
         ...

@@ -178,10 +178,16 @@ class ShardRelayer:
         while True:
             if relay.behind or self._look_due:
                 await self._scan()
-            send = relay.head
-            if send is None:
+            head = relay.head
+            if head is None:
                 break
-            await self._bring(send)
+            several = relay.heads(self._inbox.relays_at_once) if relay.waiting > 1 else ()
+            if len(several) > 1:
+                await self._store_all(several)
+            else:
+                await self._bring(head)
+            if relay.waiting <= WAITING_MAX // 2:
+                self._settled.set()
         await self._mark()
 
     async def _claim(self) -> bool:
@@ -220,12 +226,9 @@ class ShardRelayer:
 
     async def _bring(self, send: Send) -> None:
         match send:
-            case Tell():
-                target = shard_of(send.target, self._shards)
-                await self._store(lambda fence: self._inbox.relay(target, self.shard, encode_tell(send), fence))
-                self._counters.tells_relayed += 1
-            case StartTask():
-                await self._store(lambda fence: self._inbox.relay_task(send.task, self.shard, encode_send(send), fence))
+            case Tell() | StartTask():
+                fence = self._relay.fence
+                self._stored(send, await self._store(send), fence)
             case CancelTask() if self._tasks is not None:
                 await self._tasks.cancel(send.id, BY_ACTOR)
                 self._relay.brought()
@@ -234,15 +237,30 @@ class ShardRelayer:
                 self._relay.brought()
             case _:
                 raise Unavailable(f"{type(send).__name__} of {send.source} cannot be brought on its way here")
-        if self._relay.waiting == WAITING_MAX // 2:
-            self._settled.set()
 
-    async def _store(self, relay: Callable[[int], Awaitable[int | None]]) -> None:
+    async def _store_all(self, sends: Sequence[Send]) -> None:
+        """Store some at once. Where one is not stored it is claimed anew, which finds out what came of the others."""
         fence = self._relay.fence
-        sequence = await relay(fence)
+        outcomes = await asyncio.gather(*map(self._store, sends), return_exceptions=True)
+        for send, outcome in zip(sends, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            self._stored(send, outcome, fence)
+
+    def _store(self, send: Send) -> Awaitable[int | None]:
+        fence = self._relay.fence
+        if isinstance(send, Tell):
+            target = shard_of(send.target, self._shards)
+            return self._inbox.relay(target, self.shard, encode_tell(send), fence)
+        assert isinstance(send, StartTask)
+        return self._inbox.relay_task(send.task, self.shard, encode_send(send), fence)
+
+    def _stored(self, send: Send, sequence: int | None, fence: int) -> None:
         if sequence is None or self._relay.fence != fence:
             raise Unavailable(f"the tells of shard {self.shard} are relayed by another one, or over another connection")
         self._relay.stored(sequence)
+        if isinstance(send, Tell):
+            self._counters.tells_relayed += 1
 
     async def _mark(self) -> None:
         relay = self._relay

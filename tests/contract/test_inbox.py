@@ -1,5 +1,6 @@
 """The laws of `Inbox`: tells stand in the order they were stored in, and a relay mark shuts earlier relayers out."""
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -90,6 +91,21 @@ async def test_a_tell_is_stored_while_the_mark_is_the_relayers_own(world: World)
     assert await inbox.relay(5, 1, b"not mine", second) is None
     assert await other.relay(5, 1, b"theirs", second) is not None
     assert [one.payload for one in await all_tells(inbox, 5)] == [b"mine", b"theirs"]
+
+
+async def test_so_many_tells_may_be_on_their_way_at_once(world: World) -> None:
+    inbox, other = (await world.node()).inbox, (await world.node()).inbox
+    mark = await claimed(inbox, 1, b"", 0)
+    assert inbox.relays_at_once > 1
+    numbers = range(inbox.relays_at_once)
+    stored = await asyncio.gather(*(inbox.relay(n % 3, 1, b"%d" % n, mark) for n in numbers))
+    assert None not in stored
+    second = await claimed(other, 1, b"", mark)
+    assert set(await asyncio.gather(*(inbox.relay(n % 3, 1, b"late", mark) for n in numbers))) == {None}
+    found = await other.relayed(1, 0, second)
+    assert sorted((one.sequence, one.payload) for one in found) == sorted(
+        (sequence or 0, b"%d" % n) for n, sequence in enumerate(stored)
+    )
 
 
 async def test_a_mark_that_was_moved_counts_and_the_one_before_does_not(world: World) -> None:
