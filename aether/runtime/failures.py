@@ -3,6 +3,7 @@
 It never raises, whatever the text of a user's error does, and is called when a command has failed only.
 """
 
+import os
 import site
 import sysconfig
 from pathlib import Path
@@ -13,7 +14,7 @@ from aether.errors import AetherError, DeadlineExceeded, InvalidCommand, Rejecte
 from aether.ids import ActorId
 from aether.wire import Command
 
-_OURS = str(Path(__file__).parents[1])
+_OURS = f"{Path(__file__).parents[1]}{os.sep}"
 _LIBRARIES = (sysconfig.get_paths()["stdlib"], *site.getsitepackages(), site.getusersitepackages(), "<frozen ")
 
 

@@ -29,6 +29,7 @@ from aether.runtime.task_call import Stopped, call
 from aether.runtime.task_notes import GIVEN_UP, WAITS, TaskNote, decode_note, encode_note, note_of, said
 from aether.sends import BY_ACTOR, StartTask
 from aether.tells import Tell, encode_tell
+from aether.tracing.spans import SpanKind, Tracing, attributes_of, ended
 from aether.wire import instant
 
 WORKER_LOST = "WorkerLost"
@@ -48,6 +49,7 @@ class TaskWorker:
 
     - `resources`: what the model's lifespan made. `command_type`: a command of the model by kind and name.
     - `cancelled`: why a task is cancelled, "" when it is not known to be. `left`: a function of a task runs no more.
+    - `tracing`: what gives each attempt a span.
     """
 
     tasks: Tasks
@@ -62,13 +64,14 @@ class TaskWorker:
     command_type: Callable[[str, str], DeclaredCommand]
     cancelled: Callable[[str], str]
     left: Callable[[TaskType], None]
+    tracing: Tracing | None = None
 
 
 class TaskRun:
     """One start on this worker, from its claim to its end. `claim` is the last one, if it was handed out again."""
 
-    __slots__ = ("_attempt", "_called", "_given_back", "_left", "_note", "_stop", "_worker", "claim", "done", "start",
-                 "task_type")  # fmt: skip
+    __slots__ = ("_attempt", "_called", "_given_back", "_left", "_note", "_stop", "_traceparent", "_worker", "claim",
+                 "done", "start", "task_type")  # fmt: skip
 
     def __init__(self, worker: TaskWorker, task_type: TaskType, start: StartTask, claim: TaskClaim) -> None:
         self.task_type = task_type
@@ -79,6 +82,7 @@ class TaskRun:
         self._worker = worker
         self._attempt = claim.deliveries
         self._note: TaskNote | None = None
+        self._traceparent = start.traceparent
         self._given_back = False
         self._called = self._left = False
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -119,6 +123,21 @@ class TaskRun:
             await self._try()
 
     async def _try(self) -> None:
+        tracing, start = self._worker.tracing, self.start
+        if tracing is None:
+            await self._attempt_now()
+            return
+        attributes = attributes_of(str(start.actor_id), self.start.then, start.causationid)
+        attributes |= {"aether.task": start.task, "aether.task_id": start.id, "aether.attempt": self._attempt}
+        span = tracing.span(f"task {start.task}", SpanKind.CONSUMER, attributes, parent=start.traceparent)
+        self._traceparent = span.traceparent
+        with ended(span):
+            error = await self._attempt_now()
+            if error is not None:
+                span.raised(error)
+
+    async def _attempt_now(self) -> BaseException | None:
+        """Call the function, and see to what comes of it; what it raised."""
         worker, start = self._worker, self.start
         deadline = instant(worker.clock.wall_s() + self.task_type.timeout_s)
         context = TaskContext(
@@ -128,7 +147,7 @@ class TaskRun:
             resources=worker.resources(),
             deadline=deadline,
             correlation_id=start.correlationid,
-            traceparent=start.traceparent,
+            traceparent=self._traceparent,
         )
         self._called = True
         called = await call(
@@ -149,6 +168,7 @@ class TaskRun:
             await self._cancelled()
         else:
             await self._hand_back()
+        return called.error
 
     # ------------------------------------------------------------------------------------------ what becomes of it
 
@@ -225,7 +245,7 @@ class TaskRun:
             id=start.result_id,
             correlationid=start.correlationid,
             causationid=start.causationid,
-            traceparent=start.traceparent,
+            traceparent=self._traceparent,
         )
         payload, target, attempt = encode_tell(tell), shard_of(actor_id, worker.shards), 0
         while True:

@@ -26,6 +26,7 @@ from aether.ports import Clock, Inbox, Subscription, TaskClaim, Tasks
 from aether.runtime.counters import Counters
 from aether.runtime.task_run import TaskRun, TaskWorker
 from aether.sends import decode_start
+from aether.tracing.configured import configured_tracing
 
 WAIT_S = 15.0
 """How long one request waits for a start, where none is there."""
@@ -86,6 +87,7 @@ class TaskRunner:
             command_type=command_type,
             cancelled=lambda task_id: self._cancelled.get(task_id) or "",
             left=self._function_left,
+            tracing=configured_tracing(),
         )
         self._draining = False
         self._types = model.task_types

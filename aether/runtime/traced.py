@@ -180,7 +180,7 @@ def traced_tells(receive: Callable[[Delivery], None], tracing: Tracing) -> Calla
         attributes = attributes_of(str(actor_id), command.command, command.id)
         if delivery.told is not None:
             attributes["aether.sequence"] = delivery.told.sequence
-        name = f"tell {actor_id.kind}.{command.command}"
+        name = f"tell {actor_id.kind}.{command.command or '(a result without a command)'}"
         span = tracing.span(name, SpanKind.CONSUMER, attributes, parent=command.traceparent)
         payload = encode_command(replace(command, traceparent=span.traceparent))
         respond = partial(_applied, span, delivery.respond)

@@ -1,8 +1,8 @@
 """What a part of Aether asks of tracing.
 
 A part that can be traced asks `configured_tracing` (in `configured`) once, when it is made, and builds itself with or
-without spans: what is not traced has no trace of tracing on its path. What runs outside of turns (tasks, batches of
-projections) does the same: a span of kind INTERNAL around the work, with the traceparent of what it belongs to as
+without spans: what is not traced has no trace of tracing on its path. What runs outside of turns (a task, a batch of
+a projection) does the same: a span of kind CONSUMER around the work, with the traceparent of what it belongs to as
 `parent`, and the span's own `traceparent` in whatever it sends.
 """
 

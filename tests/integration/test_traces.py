@@ -12,7 +12,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from aether import Actor, ActorFailed, ActorId, Model, Rejected, command, event, query
+from aether import Actor, ActorFailed, ActorId, Model, Rejected, Retry, TaskContext, command, event, query, task
 from aether.calls import Caller
 from aether.gateway import app
 from aether.testing import LocalPool, local_pool
@@ -39,6 +39,14 @@ class Picked:
 @dataclass(frozen=True)
 class Shipped:
     """It is on its way."""
+
+
+@task(retry=Retry(first_s=0.01, attempts=3))
+async def charge(context: TaskContext, order: str) -> str:
+    with trace.get_tracer("users").start_as_current_span("bank"):
+        if context.attempt == 1:
+            raise ConnectionError("the bank is away")
+        return f"receipt of {order}"
 
 
 class Shelf(Actor):
@@ -82,6 +90,14 @@ class Order(Actor):
             return await self.ask(Shelf, item).count()
 
     @command
+    def pay(self) -> None:
+        self.start_task(charge(self.id.key), then=Order.paid)
+
+    @command
+    def paid(self, receipt: str) -> None:
+        self.emit(Shipped())
+
+    @command
     def ship(self) -> None:
         self.emit(Shipped())
 
@@ -94,7 +110,7 @@ class Order(Actor):
         self.shipped = True
 
 
-model = Model("orders", actors=[Order, Shelf])
+model = Model("orders", actors=[Order, Shelf], tasks=[charge])
 
 
 @pytest.fixture
@@ -210,3 +226,24 @@ def test_a_program_that_does_not_trace_never_imports_opentelemetry() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+async def test_a_task_and_its_result_belong_to_the_trace_that_started_it(exporter: InMemorySpanExporter) -> None:
+    async with local_pool(model) as pool:
+        await pool.client.actor(Order, "o1").pay()
+        while not (await pool.client.state(Order, "o1")).state.shipped:
+            await pool.clock.advance(seconds=1)
+    of_task = [one for one in tree(exporter.get_finished_spans()) if "charge" in one or "paid" in one]
+    assert of_task == [
+        "task charge > bank",
+        "task charge > bank",
+        "task charge > tell order.paid",
+        "tell order.paid > turn order.paid",
+        "turn order.paid > commit order",
+        "turn order.pay > task charge",
+        "turn order.pay > task charge",
+    ]
+    failed, done = (one for one in exporter.get_finished_spans() if one.name == "task charge")
+    assert failed.status.description == "ConnectionError: the bank is away"
+    assert done.status.is_unset
+    assert dict(done.attributes or {})["aether.attempt"] == 2
