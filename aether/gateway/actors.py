@@ -18,7 +18,7 @@ from aether.gateway.access import Role
 from aether.gateway.config import GatewayConfig
 from aether.gateway.requests import Options, Wishes, arguments_of, query_of, read_body, wishes_of
 from aether.gateway.routes import Exchange, Handler, Route, not_found
-from aether.gateway.times import read_time, version_at
+from aether.gateway.version_at_time import read_time, version_at
 from aether.ids import ActorId
 from aether.model.definition import DeclaredCommand, JsonSchema
 from aether.model.model import Model

@@ -228,6 +228,14 @@ class _Whole:
 
     def other_paths(self) -> Json:
         """The paths that are of no kind."""
+        return {
+            "/events": {"get": self._events()},
+            "/healthz": {"get": _health("healthz", "Whether an actor answers.")},
+            "/readyz": {"get": _health("readyz", "Whether every shard has a worker.")},
+            "/metrics": {"get": self._metrics()},
+        }
+
+    def _events(self) -> Json:
         types = {
             "name": "type",
             "in": "query",
@@ -235,66 +243,51 @@ class _Whole:
             "schema": {"type": "array", "items": {"type": "string"}},
         }
         text = {"in": "query", "required": False, "schema": {"type": "string"}}
-        health = {
-            "type": "object",
-            "required": ["status"],
-            "properties": {"status": {"type": "string"}, "why": {"type": "string"}},
-        }
         return {
-            "/events": {
-                "get": {
-                    "operationId": "events",
-                    "summary": "Events as they are stored, as server-sent events; see /asyncapi.json.",
-                    "parameters": [
-                        {**types, "description": "Only events of these types."},
-                        {"name": "kind", "description": "Only events of this kind.", **text},
-                        {"name": "key", "description": "Only events of this actor of the kind.", **text},
-                        {"name": "after", "description": "Go on after the event with this id.", **text},
-                        _header("Last-Event-ID", "Go on after the event with this id."),
-                    ],
-                    "responses": {
-                        "200": {
-                            "description": "A stream without end.",
-                            "content": {"text/event-stream": {"schema": {"type": "string"}}},
-                        },
-                        **self._errors("400", "422", "429", "500", "503"),
-                    },
-                }
+            "operationId": "events",
+            "summary": "Events as they are stored, as server-sent events; see /asyncapi.json.",
+            "parameters": [
+                {**types, "description": "Only events of these types."},
+                {"name": "kind", "description": "Only events of this kind.", **text},
+                {"name": "key", "description": "Only events of this actor of the kind.", **text},
+                {"name": "after", "description": "Go on after the event with this id.", **text},
+                _header("Last-Event-ID", "Go on after the event with this id."),
+            ],
+            "responses": {
+                "200": {
+                    "description": "A stream without end.",
+                    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                },
+                **self._errors("400", "422", "429", "500", "503"),
             },
-            **{
-                f"/{name}": {
-                    "get": {
-                        "operationId": name,
-                        "summary": summary,
-                        "security": [],
-                        "responses": {
-                            "200": _json_response("It does.", health),
-                            "503": _json_response("It does not.", health),
-                        },
-                    }
-                }
-                for name, summary in (
-                    ("healthz", "Whether an actor answers."),
-                    ("readyz", "Whether every shard has a worker."),
-                )
-            },
-            "/metrics": {
-                "get": {
-                    "operationId": "metrics",
-                    "summary": "What the workers have measured, for Prometheus.",
-                    "responses": {
-                        "200": {
-                            "description": "The numbers of all workers, added.",
-                            "content": {"text/plain": {"schema": {"type": "string"}}},
-                        },
-                        **self._errors("503"),
-                    },
-                }
+        }
+
+    def _metrics(self) -> Json:
+        return {
+            "operationId": "metrics",
+            "summary": "What the workers have measured, for Prometheus.",
+            "responses": {
+                "200": {
+                    "description": "The numbers of all workers, added.",
+                    "content": {"text/plain": {"schema": {"type": "string"}}},
+                },
+                **self._errors("503"),
             },
         }
 
     def _errors(self, *statuses: str) -> Json:
         return {status: {"$ref": f"#/components/responses/Error{status}"} for status in sorted(statuses)}
+
+
+def _health(name: str, summary: str) -> Json:
+    status = {"status": {"type": "string"}, "why": {"type": "string"}}
+    schema = {"type": "object", "required": ["status"], "properties": status}
+    return {
+        "operationId": name,
+        "summary": summary,
+        "security": [],
+        "responses": {"200": _json_response("It does.", schema), "503": _json_response("It does not.", schema)},
+    }
 
 
 def _words(description: str, otherwise: str) -> Json:

@@ -8,7 +8,8 @@ import asyncio
 from dataclasses import dataclass
 
 from aether.gateway.actors import cursor_of, read_cursor
-from aether.untyped_client import SHARDS_LISTED_AT_ONCE, UntypedClient
+from aether.reading_client import SHARDS_LISTED_AT_ONCE
+from aether.untyped_client import UntypedClient
 
 PAGE_KEYS = 60
 SEARCH_S = 0.1
