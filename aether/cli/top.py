@@ -139,7 +139,7 @@ def drawn(namespace: str, activity: PoolActivity) -> Group:
 def _failure(group: FailureGroup) -> str:
     """A line of one group: how often, when last, which actor, and what its error said."""
     when = datetime.fromtimestamp(group.time_s, UTC).strftime("%H:%M:%S")
-    said = f"{group.kind}.{group.command} {group.outcome} x{group.count}, last {when} UTC: {group.error}"
+    said = f"{group.what} {group.outcome} x{group.count}, last {when} UTC: {group.error}"
     if group.actors:
         said += f" in {group.kind}/{group.actors[0].key}: {group.actors[0].message}"
     return one_line(said)

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
+from aether.core.metrics.failures import TASK, Failure
 from aether.errors import AetherError, InvalidCommand
 from aether.log_lines import words
 from aether.model.definition import DeclaredCommand
@@ -25,6 +26,7 @@ from aether.model.tasks import TaskContext, TaskFailed
 from aether.names import shard_of
 from aether.ports import Clock, Inbox, TaskClaim, Tasks
 from aether.runtime.counters import Counters
+from aether.runtime.failures import place_of
 from aether.runtime.task_call import Stopped, call
 from aether.runtime.task_notes import GIVEN_UP, WAITS, TaskNote, decode_note, encode_note, note_of, said
 from aether.sends import BY_ACTOR, StartTask
@@ -187,6 +189,7 @@ class TaskRun:
         retry, said_of = self.task_type.retry, said(error)
         name = type(error).__name__
         log.warning("a task failed", exc_info=error, extra=self._fields())
+        self._remember(error, said_of)
         if self._attempt < retry.attempts:
             backoff = Backoff(first_s=retry.first_s, cap_s=retry.cap_s)
             delay_s = backoff.delay_s(self._attempt - 1, self._worker.jitter())
@@ -195,6 +198,24 @@ class TaskRun:
         self._worker.counters.of_task(self.task_type.name, "timed_out" if name == "TimeoutError" else "failed")
         if self._attempt >= retry.attempts:
             await self._give_up(TaskFailed(said_of, name, self._attempt))
+
+    def _remember(self, error: BaseException, said_of: str) -> None:
+        """Have it among the failures of its actor, for whoever looks for the reason."""
+        start, outcome = self.start, "timed_out" if isinstance(error, TimeoutError) else "failed"
+        self._worker.counters.failures.add(
+            Failure(
+                start.actor_id.kind,
+                start.actor_id.key,
+                TASK + start.task,
+                outcome,
+                type(error).__name__,
+                said_of,
+                place_of(error.__traceback__),
+                start.causationid,
+                start.correlationid or start.causationid,
+                self._worker.clock.wall_s(),
+            )
+        )
 
     async def _give_up(self, failed: TaskFailed) -> None:
         if await self._tell(self.start.failed, lambda: failed):

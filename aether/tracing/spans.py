@@ -6,6 +6,7 @@ a projection) does the same: a span of kind CONSUMER around the work, with the t
 `parent`, and the span's own `traceparent` in whatever it sends.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
@@ -92,7 +93,13 @@ def ended(span: Span) -> Iterator[None]:
 
 
 def note_outcome(span: Span, error: BaseException) -> None:
-    """A command ended with an error. A decided no is an outcome, and no failure."""
+    """A command ended with an error. A decided no is an outcome and no failure, and so is a cancellation.
+
+    A handler that asks another actor may be cancelled to run once more.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        span.set("aether.outcome", "cancelled")
+        return
     if isinstance(error, Rejected | InvalidCommand):
         span.set("aether.outcome", "rejected" if isinstance(error, Rejected) else "invalid")
         return

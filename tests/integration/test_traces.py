@@ -1,5 +1,6 @@
 """One trace from an HTTP request through gateway, command, tell to another actor and back; none without a provider."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -247,3 +248,12 @@ async def test_a_task_and_its_result_belong_to_the_trace_that_started_it(exporte
     assert failed.status.description == "ConnectionError: the bank is away"
     assert done.status.is_unset
     assert dict(done.attributes or {})["aether.attempt"] == 2
+
+
+async def test_a_handler_that_is_put_off_has_not_failed(exporter: InMemorySpanExporter) -> None:
+    async with local_pool(model) as pool:
+        order = pool.client.actor(Order, "o1")
+        await asyncio.gather(order.ship(), order.stock("tea"))  # together, and the one that asks must be alone
+    turns = [one for one in exporter.get_finished_spans() if one.name == "turn order.stock"]
+    assert [dict(one.attributes or {}).get("aether.outcome") for one in turns] == ["cancelled", None]
+    assert [one.name for one in exporter.get_finished_spans() if not one.status.is_unset] == []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from starlette.requests import Request
 
-from aether import Actor, ActorFailed, Model, Rejected, command, event
+from aether import Actor, ActorFailed, Model, Rejected, Retry, command, event, task
 from aether.core.metrics.failures import Failure, FailureGroup
 from aether.gateway.access import Access, ByFunction, ByToken, Role
 from aether.gateway.dashboard.failure_pages import ago
@@ -20,6 +20,11 @@ class Filled:
     """Water came in."""
 
     litres: int
+
+
+@task(retry=Retry(attempts=1))
+async def buy_water(tank: str) -> None:
+    raise ConnectionError("the waterworks are away")
 
 
 class Tank(Actor):
@@ -43,12 +48,16 @@ class Tank(Actor):
         with open("/etc/tank/password=hunter2") as gauge:  # noqa: PTH123 - it fails
             return gauge.read()
 
+    @command
+    def order_water(self) -> None:
+        self.start_task(buy_water(self.id.key))
+
     @event
     def filled(self, e: Filled) -> None:
         self.litres += e.litres
 
 
-model = Model("tanks", actors=[Tank])
+model = Model("tanks", actors=[Tank], tasks=[buy_water])
 BAD = "thirteen-char"
 
 
@@ -204,3 +213,16 @@ async def test_different_errors_of_one_group_are_told_each_with_its_actor() -> N
         text = (await one.http.get("/ui/failures")).text
         assert text.index("/a</a>") > text.index("no pump") > text.index("/b</a>")
         assert text.index("no water") > text.index("/a</a>")
+
+
+async def test_a_task_that_failed_is_among_the_failures_of_its_actor() -> None:
+    async with served(model) as one:
+        await one.pool.client.actor(Tank, "t").order_water()
+        while not (found := await one.pool.client.failures()):
+            pass
+        (group,) = found
+        assert (group.what, group.error, group.actors[0].key) == ("task buy_water of tank", "ConnectionError", "t")
+        assert group.actors[0].place.endswith("in buy_water")
+        text = (await one.http.get("/ui/actor?kind=tank&key=t")).text
+        assert "task buy_water of tank" in text
+        assert "ConnectionError: the waterworks are away" in text

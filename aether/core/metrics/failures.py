@@ -20,6 +20,9 @@ ACTORS_MAX = 6
 BYTES_MAX = 32_768
 """What all of it takes as JSON, about."""
 
+TASK = "task "
+"""What the name of a task has before it; no command's name has a space."""
+
 MESSAGE_CHARS_MAX = 300
 PLACE_CHARS_MAX = 160
 ERROR_CHARS_MAX = 80
@@ -58,6 +61,7 @@ class FailureGroup(Struct, frozen=True, omit_defaults=True):
     """Failures of one command with one outcome and one error. `actors`: those that failed last, the last one first.
 
     `outcome` is one of `aether_commands_total`; `error` the name of the exception's class. `count` is of all actors.
+    Of a task, which an actor has started, `command` is `task` and its name.
     """
 
     kind: str
@@ -67,6 +71,12 @@ class FailureGroup(Struct, frozen=True, omit_defaults=True):
     count: int
     time_s: float
     actors: tuple[FailedActor, ...] = ()
+
+    @property
+    def what(self) -> str:
+        """What failed, for people: `account.deposit`, or `task charge of order`."""
+        task = self.command.removeprefix(TASK)
+        return f"{self.kind}.{task}" if task == self.command else f"task {task} of {self.kind}"
 
     @property
     def name(self) -> tuple[str, str, str, str]:

@@ -58,7 +58,7 @@ class ShownGroup:
     """
 
     kind: str
-    command: str
+    what: str
     did: str
     error: str
     count: int
@@ -96,7 +96,7 @@ class FailurePages:
         """What the overview shows: the last groups, how many there are, and a line of what fails just now."""
         readable = await self._readable(visit, reading.failures)
         since_s = reading.time.timestamp() - RECENT_S
-        now = [f"{one.kind}.{one.command}" for one in readable if one.time_s >= since_s]
+        now = [one.what for one in readable if one.time_s >= since_s]
         return {
             "failures": await self._shown(visit, readable[:SHOWN_MAX], reading.time, ACTORS_SHOWN),
             "more_failures": max(0, len(readable) - SHOWN_MAX),
@@ -137,7 +137,7 @@ def _group(one: FailureGroup, actors: Sequence[FailedActor], sees: bool, now: da
     alike = len({(actor.message, actor.place) for actor in shown}) == 1
     return ShownGroup(
         one.kind,
-        one.command,
+        one.what,
         _DID.get(one.outcome, one.outcome),
         one.error,
         one.count,
