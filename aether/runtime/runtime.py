@@ -160,53 +160,57 @@ class Runtime:
             raise ConfigError("a runtime needs a model: call load_model first", setting="model")
         if self._worker is not None:
             return
-        connection, config, make = self.connection, self.config, self._model.lifespan
+        make = self._model.lifespan
         if make is not None:
-            self._lifespan = Lifespan(make, self._model.name, config.lifespan_exit_timeout_s, self._lifespan_ended)
-        retry = Backoff(first_s=config.replay_retry_first_s, cap_s=config.replay_retry_max_s)
+            exit_s = self.config.lifespan_exit_timeout_s
+            self._lifespan = Lifespan(make, self._model.name, exit_s, self._lifespan_ended)
         self._pipeline = pipeline = CommandPipeline(_soon())
         tracing, store = configured_tracing(), self.event_store
         receive: Callable[[Delivery], None] = self._router.receive
         if tracing is not None:
             store, receive = TracedStore(store, tracing), traced_tells(receive, tracing)
         if self._inbox is not None:
-            self._telling = Telling(
-                self._inbox,
-                connection.shards,
-                receive=receive,
-                clock=connection.clock,
-                lease=self._lease,
-                config=config,
-                counters=self.counters,
-                jitter=self._jitter,
-                tasks=self._tasks,
-                timers=self._timers,
-            )
+            self._telling = self._make_telling(self._inbox, receive)
+        self._worker = self._make_worker(self._model, pipeline, store)
+        self._router.open(self._worker)
+        if tracing is not None:
+            pipeline.arrivals.wrap(lambda work: traced_arrivals(work, tracing))
+        try:
+            if self._lifespan is not None:
+                await self._lifespan.enter()
+            await self._serve(self._worker)
+        except BaseException:
+            await self.stop()
+            raise
+
+    def _make_telling(self, inbox: Inbox, receive: Callable[[Delivery], None]) -> Telling:
+        connection = self.connection
+        return Telling(
+            inbox,
+            connection.shards,
+            receive=receive,
+            clock=connection.clock,
+            lease=self._lease,
+            config=self.config,
+            counters=self.counters,
+            jitter=self._jitter,
+            tasks=self._tasks,
+            timers=self._timers,
+        )
+
+    def _make_worker(self, model: Model, pipeline: CommandPipeline, store: EventStore) -> WorkerContext:
+        """What the machines of this runtime share; what they commit goes to `store`."""
+        connection, config = self.connection, self.config
+        retry = Backoff(first_s=config.replay_retry_first_s, cap_s=config.replay_retry_max_s)
         threads = ThreadPoolExecutor(config.blocking_threads_max, thread_name_prefix="aether handler")
-        self._worker = WorkerContext(
+        return WorkerContext(
             namespace=connection.namespace,
             config=config,
             clock=connection.clock,
             lease=self._lease,
             pipeline=pipeline,
-            committer=Committer(
-                store,
-                self.counters,
-                pipeline,
-                config.commits_in_flight_max,
-                now_s=connection.clock.boot_s,
-                lease=self._lease,
-                batching=Batching(CommitBatching(config.commit_batching)),
-            ),
-            replayer=Replayer(
-                self.event_store,
-                connection.snapshots,
-                connection.clock,
-                self.counters,
-                config.command_log_margin_s,
-                None if self._note is None else self._note.loop,
-                self._halts,
-            ),
+            committer=self._make_committer(pipeline, store),
+            replayer=self._make_replayer(),
             snapshots=SnapshotWriter(
                 connection.snapshots, self.counters, config.snapshots_in_flight_max, self._spawn, self.health
             ),
@@ -219,22 +223,36 @@ class Runtime:
             health=self.health,
             note=self._note,
             deployment=self._deployment,
-            asks=Asks(self._model, connection, CallConfig(), self._jitter, self._spawn, self.counters),
+            asks=Asks(model, connection, CallConfig(), self._jitter, self._spawn, self.counters),
             lifespan=self._lifespan,
             telling=self._telling,
             command_type=self._router.command_type,
-            task_type=self._model.task_type,
+            task_type=model.task_type,
         )
-        self._router.open(self._worker)
-        if tracing is not None:
-            pipeline.arrivals.wrap(lambda work: traced_arrivals(work, tracing))
-        try:
-            if self._lifespan is not None:
-                await self._lifespan.enter()
-            await self._serve(self._worker)
-        except BaseException:
-            await self.stop()
-            raise
+
+    def _make_committer(self, pipeline: CommandPipeline, store: EventStore) -> Committer:
+        connection, config = self.connection, self.config
+        return Committer(
+            store,
+            self.counters,
+            pipeline,
+            config.commits_in_flight_max,
+            now_s=connection.clock.boot_s,
+            lease=self._lease,
+            batching=Batching(CommitBatching(config.commit_batching)),
+        )
+
+    def _make_replayer(self) -> Replayer:
+        connection, config = self.connection, self.config
+        return Replayer(
+            self.event_store,
+            connection.snapshots,
+            connection.clock,
+            self.counters,
+            config.command_log_margin_s,
+            None if self._note is None else self._note.loop,
+            self._halts,
+        )
 
     async def failed(self) -> AetherError:
         """Wait until the runtime cannot go on, and why: the model's lifespan has ended by itself."""
