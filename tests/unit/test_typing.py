@@ -81,4 +81,4 @@ def test_the_models_of_the_typed_files_can_be_built() -> None:
         importlib.import_module(f"tests.typing.{one.name}") for one in pkgutil.iter_modules(tests.typing.__path__)
     ]
     models = [one for module in modules for one in vars(module).values() if isinstance(one, Model)]
-    assert {one.name for one in models} == {"bank", "deciders", "declared", "hotel", "tellers"}
+    assert {one.name for one in models} == {"bank", "deciders", "declared", "hotel", "tellers", "typed-tasks"}
