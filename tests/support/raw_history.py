@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import nats
 
@@ -17,6 +18,7 @@ class RawEvent:
     command_id: str
     data: dict[str, object]
     causation_id: str = ""
+    time: datetime = datetime.min.replace(tzinfo=UTC)
 
 
 async def raw_events(url: str, namespace: str) -> dict[str, list[RawEvent]]:
@@ -40,6 +42,7 @@ async def raw_events(url: str, namespace: str) -> dict[str, list[RawEvent]]:
                 event.get("commandid", ""),
                 event["data"],
                 event.get("causationid", ""),
+                datetime.fromisoformat(event["time"]),
             )
             for event in json.loads(message.data)
         )
