@@ -15,6 +15,7 @@ from aether.ports import (
     StreamReading,
     Table,
     Tasks,
+    Timers,
     Transport,
 )
 
@@ -75,6 +76,8 @@ class ClientNode(Protocol):
     def inbox(self) -> Inbox: ...  # noqa: D102 - a field
     @property
     def tasks(self) -> Tasks: ...  # noqa: D102 - a field
+    @property
+    def timers(self) -> Timers: ...  # noqa: D102 - a field
 
     @property
     def trouble(self) -> str:

@@ -36,6 +36,7 @@ from aether.model.definition import ActorType
 from aether.names import MEMBER_PREFIX, encode_token, member_of_row_key, shard_of
 from aether.ports import NotSent, NotStored
 from aether.reading_client import ReadingClient
+from aether.sends import SetSchedule
 from aether.state_stream import StateStream
 from aether.task_view import TaskView
 from aether.tells import Tell, encode_tell
@@ -74,6 +75,19 @@ class UntypedClient(ReadingClient):
         self._inbox = InboxView(node, self._patience)
         self.tasks = TaskView(node, self._patience)
         self._tracing = configured_tracing()
+
+    async def schedules(self, kind: str = "", key: str = "", *, deadline_s: float | None = None) -> list[SetSchedule]:
+        """The schedules whose next tick is waited for, the next one first: of an actor, of a kind, or all.
+
+        Raises `InvalidCommand` for what can be no kind or key, and what `history` raises.
+        """
+        if kind:
+            check_kind(kind)
+        if key:
+            ActorId(kind, key)
+        patience = self._patience("the schedules", deadline_s, "read")
+        found = await patience.ask(partial(self._node.timers.armed, kind, key))
+        return sorted(found, key=lambda one: (one.at, one.source, one.name))
 
     def call(
         self,

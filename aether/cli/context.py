@@ -20,6 +20,7 @@ from aether.gateway.options import GatewayOptions
 from aether.ids import ActorId, Position
 from aether.model.definition import ActorType
 from aether.ports import TaskBacklog
+from aether.sends import SetSchedule
 from aether.supervisor.options import RunOptions
 from aether.supervisor.run import run
 from aether.system.environment import environment, import_from_here
@@ -105,6 +106,10 @@ class CliClient(Protocol):
 
     async def metrics(self, *, deadline_s: float | None = None) -> PoolMetrics:
         """What each worker has measured."""
+        ...
+
+    async def schedules(self, kind: str = "", key: str = "", *, deadline_s: float | None = None) -> list[SetSchedule]:
+        """The schedules whose next tick is waited for."""
         ...
 
     def dead_letters(

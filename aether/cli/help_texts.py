@@ -272,6 +272,17 @@ With --model, `usable` is false where workers with that model ignore the snapsho
 Exit codes: 0 there is one, 1 there is none, 2 bad input, 3 unavailable, 4 configuration.
 """
 
+SCHEDULES_LS = """List the schedules whose next tick is waited for, the next one first.
+
+\b
+  aether schedules ls
+  aether schedules ls booking
+  aether schedules ls booking b1 --json | jq .next
+
+A tick that is due and not run yet is in the inbox: aether inbox ls. A table on a terminal, else one JSON object per
+line.
+"""
+
 TASKS_LS = """Count the tasks of each name: those that wait for a worker, and those that are taken. Or list what failed.
 
 \b

@@ -28,6 +28,7 @@ from aether.wire import Event, encode_commit, instant
 _MEMBER_COLUMNS = ("node", "slot", "state", "why", "pid", "shards", "active", "model", "started_at")
 _INBOX_COLUMNS = ("id", "state", "actor", "command", "count", "failures", "waits_s", "at", "error")
 _SHARD_COLUMNS = ("shard", "state", "holder", "wanted", "epoch")
+_SCHEDULE_COLUMNS = ("next", "actor", "name", "rule", "zone", "catch_up", "target", "command")
 _TASK_COLUMNS = ("task", "waiting", "taken")
 _FAILED_TASK_COLUMNS = ("id", "task", "actor", "state", "attempt", "attempts", "error", "next_at")
 _MEMBER_TITLES = {"started_at": "started at (UTC)", "waits_s": "waits (s)", "at": "given up at"}
@@ -120,6 +121,15 @@ def write_inbox(rows: Sequence[Mapping[str, Any]], *, table: bool, left_out: int
             write_value(row)
     if left_out:
         print(f"{left_out} more are left out", file=sys.stderr)
+
+
+def write_schedules(rows: Sequence[Mapping[str, Any]], *, table: bool) -> None:
+    """The schedules that wait, as a table, or as JSON, one per line."""
+    if table:
+        _write_rows("", rows, _SCHEDULE_COLUMNS)
+    else:
+        for row in rows:
+            write_value(row)
 
 
 def write_tasks(rows: Sequence[Mapping[str, Any]], *, failed: bool, table: bool) -> None:

@@ -1,4 +1,4 @@
-"""Schedules in a real pool: ticks that were due while every worker was down, while workers die, and while the server does.
+"""Schedules in a real pool: ticks that are due while every worker is down, while workers die, while the server dies.
 
 The histories are the judge: the nth tick of a schedule that is run again and again is there once, and not before its
 time.
@@ -61,7 +61,7 @@ async def test_ticks_that_were_due_while_every_worker_was_down_are_run() -> None
                 await client.actor(Alarm, "gone", deadline_s=30).cancel("x")
         opening = connect_worker(ConnectionConfig(url=server.url), namespace, StorageConfig(), SystemClock())
         async with opening as connection, asyncio.timeout(GUARD_S):
-            while await connection.timers.armed():
+            while await connection.timers.armed():  # noqa: ASYNC110 - the server gives them out
                 await asyncio.sleep(0.05)
         with Pool(MODEL, *options):
             assert len(rang(await until_rung(server.url, namespace, "once", 1))) == 1

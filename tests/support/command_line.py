@@ -25,6 +25,7 @@ from aether.jetstream.stream_settings import Difference
 from aether.model.definition import ActorType
 from aether.model.model import Model
 from aether.ports import TaskBacklog
+from aether.sends import SetSchedule
 from aether.supervisor.options import RunOptions
 from aether.task_view import FailedTask
 from aether.untyped_client import Receipt
@@ -151,6 +152,7 @@ class Pool:
     waiting: list[WaitingTells] = field(default_factory=list)
     left_out: int = 0
     tasks: Tasks = field(default_factory=Tasks)
+    set_schedules: list[SetSchedule] = field(default_factory=list[SetSchedule])
 
     namespace = "bank"
     server = "nats://h:1"
@@ -253,6 +255,10 @@ class Pool:
         if isinstance(found, BaseException):
             raise found
         return found
+
+    async def schedules(self, kind: str = "", key: str = "", *, deadline_s: float | None = None) -> list[SetSchedule]:
+        self.asked.append(("schedules", kind, key))
+        return self.set_schedules
 
     async def dead_letters(
         self, kind: str | None = None, key: str | None = None, *, deadline_s: float | None = None

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 import nats
 
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
 
 @dataclass(frozen=True)
 class RawEvent:
@@ -18,7 +20,7 @@ class RawEvent:
     command_id: str
     data: dict[str, object]
     causation_id: str = ""
-    time: datetime = datetime.min.replace(tzinfo=UTC)
+    time: datetime = LONG_AGO
 
 
 async def raw_events(url: str, namespace: str) -> dict[str, list[RawEvent]]:

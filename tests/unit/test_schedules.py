@@ -193,3 +193,15 @@ def test_the_test_kit_says_what_was_scheduled() -> None:
     outcome = given(Alarm, key="a", model=model).when(Alarm.once, "x", 5.0)
     assert outcome.schedules == (scheduled("x", After(seconds=5.0), Alarm.ring, "a", "x", 1),)
     assert given(Alarm).when(Alarm.cancel, "x").cancelled_schedules == ("x",)
+
+
+async def test_a_client_lists_what_waits(pool: LocalPool) -> None:
+    assert pool._untyped is not None
+    await pool.client.actor(Alarm, "a").often("x", 60)
+    await pool.client.actor(Alarm, "b").once("y", 30)
+    await pool.client.actor(Alarm, "b").cancel("y")
+    await pool.client.actor(Alarm, "b").once("z", 40)
+    assert [(one.source, one.name) for one in await pool._untyped.schedules()] == [("alarm/b", "z"), ("alarm/a", "x")]
+    assert [one.name for one in await pool._untyped.schedules("alarm", "a")] == ["x"]
+    with pytest.raises(InvalidCommand):
+        await pool._untyped.schedules("no kind!")
