@@ -22,7 +22,7 @@ from aether.jetstream.connection.headers import (
     MESSAGE_TTL,
 )
 from aether.jetstream.connection.nats_connection import NatsConnection
-from aether.jetstream.provisioning import MARKER_TTL_S
+from aether.jetstream.stream_configs import MARKER_TTL_S
 from aether.jetstream.watch import Watch, WatchConfig
 from aether.names import Names
 from aether.ports import Row, Subscription

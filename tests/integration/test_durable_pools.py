@@ -23,7 +23,7 @@ from aether.jetstream.adapters import JetStreamConnection
 from aether.jetstream.api import Answered, Method
 from aether.jetstream.asked_durability import AskedDurability
 from aether.jetstream.connection.nats_connection import connect
-from aether.jetstream.provisioning import stream_config
+from aether.jetstream.stream_configs import stream_config
 from aether.names import PROBE, Names, member_key
 from aether.ports import START, Append, AppendOutcome, Committed, Conflict, StoredCommit, Unknown
 from aether.wire import decode_commit

@@ -15,7 +15,8 @@ from aether.config import ConnectionConfig, StorageConfig
 from aether.errors import ConfigError
 from aether.jetstream.api import Answered, Method, stream_info
 from aether.jetstream.connection.nats_connection import NatsConnection, connect
-from aether.jetstream.provisioning import bucket_config, configs, create_layout, repair, stream_config
+from aether.jetstream.provisioning import create_layout, repair
+from aether.jetstream.stream_configs import bucket_config, configs, stream_config
 from aether.names import Names
 from tests.support.nats_server import NatsServer
 

@@ -11,7 +11,7 @@ import sys
 import nats
 
 from aether.jetstream.connection.headers import ERROR_STREAM_EXISTS_OTHERWISE
-from aether.jetstream.provisioning import configs
+from aether.jetstream.stream_configs import configs
 from aether.names import Names
 
 LIMIT_BYTES = 100_000

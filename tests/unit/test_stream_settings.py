@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aether.jetstream.provisioning import bucket_config, stream_config
+from aether.jetstream.stream_configs import bucket_config, stream_config
 from aether.jetstream.stream_settings import FIXED, bucket_needs, covers, differences, stream_needs
 from aether.names import Names
 
