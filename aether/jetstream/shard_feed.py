@@ -207,9 +207,8 @@ class ShardFeed:
             end = await last_sequence(self._connection, self._subjects.stream)
             consumer, known = _Consumer(session, self._followers, end), frozenset[int]()
         else:
-            self._passed(before)
+            self._passed(before)  # so that nothing is left that the next one would have to say
             consumer, known = _Consumer(session, self._followers, before.position), before.shards
-            consumer.last = {shard: before.last.get(shard, before.begin) for shard in known & consumer.shards}
         try:
             await self._open(consumer)
         except BaseException:

@@ -1,7 +1,10 @@
 """The consumer that follows a worker's shards, on a real server: what ends it, and what is heard after that."""
 
+from collections.abc import Callable
+
 import pytest
 
+from aether.ids import Position
 from aether.jetstream import shard_feed
 from aether.jetstream.api import Answered, Method
 from aether.jetstream.connection.message import Message
@@ -119,6 +122,43 @@ async def test_a_consumer_that_is_gone_is_replaced(
         await ear.rung(2)
         last = await one.inbox.send(5, b"b", "b")
         assert unheard <= (await ear.hears(last))[0]
+        await following.stop()
+
+
+class Later:
+    """A `Durability` that says that what was written is on the disk, and of what was read when it is asked to."""
+
+    def __init__(self) -> None:
+        self.position = Position(0)
+        self.waiting = Received[Callable[[str], None]]()
+
+    def after_write(self, position: Position, done: Callable[[str], None]) -> None:
+        done("")
+
+    def after_read(self, position: Position, done: Callable[[str], None]) -> None:
+        self.waiting.receive(done)
+
+    after_notice = after_question = after_read
+
+
+async def test_what_is_on_the_disk_of_another_connection_is_rung_for(nats_server: NatsServer, namespace: str) -> None:
+    async with node(nats_server.url, namespace) as one:
+        one.inbox.durability = later = Later()
+        ear = Ear(one.inbox, 5)
+        following = await ear.follow()
+        await one.inbox.send(5, b"a", "a")
+        await later.waiting.count(1)
+        later.waiting.items[0]("")
+        assert [told for told in ear.told.items if told is not None]
+        await one.inbox.send(5, b"b", "b")
+        await later.waiting.count(2)
+        heard, rings = len(ear.told.items), ear.rings
+        session = one.nats.session
+        assert session is not None
+        await session.close()
+        later.waiting.items[1]("")
+        assert ear.told.items[heard:] == [None]
+        assert ear.rings == rings + 1
         await following.stop()
 
 
