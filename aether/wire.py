@@ -200,8 +200,7 @@ def decode_command(payload: bytes) -> Command:
 
 def encode_answer(value: bytes, version: int, position: int) -> bytes:
     """An answer that carries `value`, already JSON."""
-    # Not by `%`, which takes three times as long for bytes.
-    return b'{"ok":true,"value":' + value + f',"version":{version},"position":{position}}}'.encode()
+    return b'{"ok":true,"value":%b,"version":%d,"position":%d}' % (value, version, position)
 
 
 def encode_error(error: AetherError) -> bytes:

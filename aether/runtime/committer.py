@@ -110,8 +110,8 @@ class Committer:
                 self._send_first(now_s)
             return
         batch: list[PendingCommit] = []
-        room = TOGETHER_BYTES_MAX
-        while self._line and room > 0 and len(batch) < min(self._store.together_max, self._in_flight_max):
+        room, most = TOGETHER_BYTES_MAX, min(self._store.together_max, self._in_flight_max)
+        while self._line and room > 0 and len(batch) < most:
             commit = self._line.popleft()
             if not self._leaves(commit, now_s):
                 continue

@@ -39,7 +39,7 @@ class Mailbox:
     @property
     def is_full(self) -> bool:
         """Whether as many commands wait as may."""
-        return len(self._queue) >= self._worker.config.mailbox_max
+        return len(self._queue) >= self._worker.mailbox_max
 
     # ------------------------------------------------------------------------------------------ in
 

@@ -5,9 +5,9 @@ be looked up for a command; when it opens and closes is its runtime's business.
 """
 
 import logging
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import TypeGuard
+from datetime import UTC, datetime
+from typing import Final, TypeGuard
 
 from aether.codec import digest
 from aether.core.actor.agenda import is_bare_result, is_tick_or_result
@@ -55,6 +55,8 @@ _TICK = UntakenCommand(TICK_COMMAND, UnknownCommand("a tick is for the actor tha
 _BARE_RESULT = UntakenCommand("", UnknownCommand("the result of a task has no command"))
 """Of the result of a task that no command is run for; it is never invoked."""
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
 CLOCK_SKEW_S = 5.0
 """How far a client's clock may be ahead before its deadlines are refused as too late."""
 
@@ -68,7 +70,7 @@ class Router:
         self._shards = shards
         self._active_vms_max = active_vms_max
         self._model: Model | None = None
-        self._actor_types: Mapping[str, ActorType] = {}
+        self._actor_types: dict[str, ActorType] = {}
         self._state_queries: dict[str, StateQuery] = {}
         self._counts: dict[CommandType, CommandCounts] = {}
         self._worker: WorkerContext | None = None
@@ -78,7 +80,7 @@ class Router:
     def load(self, model: Model) -> None:
         """Take the model whose commands are read."""
         self._model = model
-        self._actor_types = model.actor_types
+        self._actor_types = dict(model.actor_types)
         self._state_queries = {kind: StateQuery(type_) for kind, type_ in model.actor_types.items()}
         for kind, type_ in model.actor_types.items():
             commands: list[CommandType] = [*type_.commands.values(), self._state_queries[kind]]
@@ -210,7 +212,7 @@ class Router:
         command = decode_command(delivery.payload)
         name = command.command
         actor_type = self.actor_type(delivery.actor_id.kind)
-        expires_s = command.deadline.timestamp()
+        expires_s = _unix_s(command.deadline)
         _check_deadline(command, expires_s, now_s)
         untaken = _untaken(command) if delivery.told is not None else None
         if untaken is not None:
@@ -308,6 +310,12 @@ def unknown_command(command: str, actor_type: ActorType) -> UnknownCommand:
     known = ", ".join(sorted(actor_type.commands))
     message = f"{actor_type.kind} has no command {command!r}; it has: {known}"
     return UnknownCommand(message, kind=actor_type.kind, command=command)
+
+
+def _unix_s(time: datetime) -> float:
+    """`time.timestamp()` in a third of the time: that divides whole numbers of Python."""
+    since = time - _EPOCH
+    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) / 1_000_000
 
 
 def _check_deadline(command: Command, expires_s: float, now_s: float) -> None:

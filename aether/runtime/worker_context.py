@@ -126,6 +126,7 @@ class WorkerContext:
         self._boot_s = clock.boot_s
         self._lease_valid = lease.valid
         self.pipeline = pipeline
+        self.mailbox_max = config.mailbox_max
         self.admission = Admission(config.waiting_max, counters)
         self.committer = committer
         self.replayer = replayer

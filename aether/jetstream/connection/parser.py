@@ -74,7 +74,9 @@ class Parser:
             self._kept.clear()
         at, end = 0, len(received)
         while at < end:
-            line_end = received.find(CRLF, at)
+            line_end = received.find(_CR, at)  # one byte, as that is found faster than two
+            if line_end >= 0 and (line_end + 1 == end or received[line_end + 1] != _LF):
+                line_end = received.find(CRLF, line_end)
             if line_end < 0 or line_end - at > CONTROL_LINE_BYTES_MAX:
                 _check_length(received, at, end if line_end < 0 else line_end)
                 if line_end < 0:
