@@ -1,7 +1,8 @@
 """A span for each request to an actor and each page, where this program has configured tracing.
 
-It is put around the application when the gateway opens. The request's span takes the place of its `traceparent`, so
-that all it leads to is below it. Streams of events, which last for hours, and scrapes have none.
+It is put around the application when the gateway opens. The request's `traceparent` is the parent of its span and goes
+no further: all that the request leads to is below the span, which is current. Streams of events, which last for hours,
+and scrapes have none.
 """
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,7 +36,6 @@ def traced_app(app: ASGIApp, tracing: Tracing) -> ASGIApp:
         method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
         span = tracing.span(f"{method} {route}", SpanKind.SERVER, attributes, parent="".join(given))
         headers = [(name, value) for name, value in scope["headers"] if name != b"traceparent"]
-        headers.append((b"traceparent", span.traceparent.encode("latin-1")))
 
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":

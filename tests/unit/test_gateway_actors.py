@@ -284,6 +284,9 @@ async def test_a_state_as_of_a_time_is_that_before_the_first_later_event(one: Se
     assert await at(minutes=11) == (0, 0)
     assert await at(minutes=7) == (1, 10)
     assert await at(minutes=1) == (2, 15)
+    first = (await one.http.get("/actors/account/alice/history")).json()[0]["time"]
+    exactly = await one.http.get("/actors/account/alice", params={"time": first})
+    assert exactly.json()["version"] == 1, "an event is there at its own time"
     never = await one.http.get("/actors/account/nobody?time=2020-01-01T00:00:00Z")
     assert never.json()["version"] == 0
 
