@@ -128,6 +128,7 @@ async def test_a_state_that_cannot_be_caught_up_with_is_asked_for_again(
         source.asked = Unavailable("away")
         for commit in source.commits[:4]:
             source.receive(commit)
+            assert len(states._waiting) <= 2, "what is held for a slow reader is bounded"
         for _ in range(2):
             with pytest.raises(Unavailable):
                 await anext(states)
