@@ -20,6 +20,7 @@ from aether.sends import FIRING, RESULT, CancelSchedule, CancelTask, Send, SetSc
 from aether.tells import RETRY, Tell
 from aether.wire import (
     DEAD_LETTERED_EVENT,
+    PARKED_EVENT,
     REFUSED_EVENT,
     WORKER_LOST_EVENT,
     Event,
@@ -200,6 +201,8 @@ def _outcome(event: Event) -> tuple[Outcome, str, str]:
     if event.type == REFUSED_EVENT:
         body = _value(bytes(event.data))
         return ("rejected" if _text(body, "code") == Rejected.code else "failed"), _text(body, "message"), ""
+    if event.type == PARKED_EVENT:  # it is tried again
+        return "failed", _text(_value(bytes(event.data)), "message"), ""
     if event.type == DEAD_LETTERED_EVENT:
         body = _value(bytes(event.data))
         error = body.get("error") if isinstance(body, Mapping) else None

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from aether.errors import AetherError, InvalidCommand, error_from_body
 from aether.ids import ActorId
 from aether.tells import EMPTY_ARGS, RETRY, Tell
-from aether.wire import DEAD_LETTERED_EVENT, ErrorBody, Event
+from aether.wire import DEAD_LETTERED_EVENT, PARKED_EVENT, ErrorBody, Event
 
 DYING = "dying"
 """It failed too often, and its actor is about to commit that it is given up."""
@@ -146,6 +146,6 @@ def what_came_of(events: Iterable[Event], sequence: int) -> str:
     """What a history says of a tell by its sequence: `DEAD`, `APPLIED`, or `DYING` while it says nothing yet."""
     wanted = str(sequence)
     for event in events:
-        if event.inboxseq == wanted:
+        if event.inboxseq == wanted and event.type != PARKED_EVENT:
             return DEAD if event.type == DEAD_LETTERED_EVENT else APPLIED
     return DYING

@@ -47,6 +47,11 @@ It has no `reply`: a reader that does not know the type must not take it for a s
 DEAD_LETTERED_EVENT = "aether.DeadLettered"
 """Stored for a tell that failed too often; `data` is the error's body and what was told."""
 
+PARKED_EVENT = "aether.Parked"
+"""Stored for a tell that has failed, of a kind whose tells need not be in order: those behind it go on, and it is tried
+again under the same `inboxseq`.
+"""
+
 TOLD_EVENT = "aether.Told"
 """Stored for a command that has told something and emitted nothing."""
 
@@ -62,6 +67,9 @@ STORED_FORMAT = 3
 0: no system events. 1: `aether.Handled`, `aether.Refused`, `aether.WorkerLost`; unknown ones are skipped. 2: tells, and
 by `inboxseq` which of them an actor had.
 """
+
+PARKED_END = b',"parked":true}'
+"""Ends the answer to a tell that failed and does not hold back those behind it."""
 
 NULL = b"null"
 _EMPTY_ARGS = Raw(b"{}")
@@ -216,6 +224,11 @@ def encode_error(error: AetherError) -> bytes:
 def decided(error: bytes) -> bytes:
     """The answer that `encode_error` made, said to be the command's one outcome."""
     return b'%b,"decided":true}' % error[:-1]
+
+
+def parked(error: bytes) -> bytes:
+    """The answer that `encode_error` made, of a tell that is parked."""
+    return error[:-1] + PARKED_END
 
 
 def error_data(error: bytes) -> bytes:

@@ -41,7 +41,8 @@ class Actor:
     Every field needs a default, because an actor starts from nothing; mutable defaults are copied for each actor.
     `kind` defaults to the class's name in snake_case; set it with `class Account(Actor, kind="account")`.
     `command_window_s`, in seconds, says how long a command id that a caller gave is remembered; None is the worker's
-    setting (120 s). `snapshot_version: ClassVar[int] = 2` makes the snapshots of earlier code invalid, where Aether
+    setting (120 s). `tells_in_order: ClassVar[bool] = False` lets tells go on while an earlier one that failed waits
+    for its next try. `snapshot_version: ClassVar[int] = 2` makes the snapshots of earlier code invalid, where Aether
     cannot see that folding has changed.
     """
 
@@ -50,6 +51,7 @@ class Actor:
     kind: ClassVar[str] = ""
     snapshot_version: ClassVar[int] = 1
     command_window_s: ClassVar[float | None] = None
+    tells_in_order: ClassVar[bool] = True
     _aether_place: ClassVar[Place] = Place("", 0)
     _aether_names: ClassVar[dict[str, Any]] = {}
 

@@ -17,7 +17,7 @@ from aether.errors import InvalidCommand
 from aether.ids import ActorId, check_kind
 from aether.json_checks import encode
 from aether.model.actor import CLOSED, Actor, new_state, set_field, set_open
-from aether.model.compiled import CompiledKind, checked_snapshot_version, checked_window_s
+from aether.model.compiled import CompiledKind, checked_snapshot_version, checked_tells_in_order, checked_window_s
 from aether.model.declared import Place, codec_of, place_of_function, resolve_signature, type_arguments
 from aether.model.definition import Scope
 from aether.model.emitted import check_emitted
@@ -61,6 +61,7 @@ class ActorKind(CompiledKind):
             mutable=not all(field.immutable for field in fields),
             snapshot_version=checked_snapshot_version(getattr(cls, "snapshot_version", 1), cls._aether_place),
             command_window_s=checked_window_s(kind, cls.command_window_s, cls._aether_place),
+            tells_in_order=checked_tells_in_order(kind, getattr(cls, "tells_in_order", True), cls._aether_place),
             description=inspect.cleandoc(cls.__dict__.get("__doc__") or ""),
         )
         self._appliers: dict[type, Callable[[Any, Any], object]] = dict(appliers)

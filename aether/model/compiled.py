@@ -32,6 +32,7 @@ class CompiledKind:
     state and events, and the user's own `snapshot_version`, it gives the fingerprint. `mutable` says that a state can
     change in place.
     `command_window_s` is how long an id that a caller gave is remembered; None for the worker's setting.
+    `tells_in_order` says whether a tell that failed and is tried again holds back those behind it.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class CompiledKind:
         mutable: bool,
         description: str,
         command_window_s: float | None = None,
+        tells_in_order: bool = True,
     ) -> None:
         self.kind = kind
+        self.tells_in_order = tells_in_order
         self.command_window_s = command_window_s
         self.commands: Mapping[str, TypedCommand] = {one.name: one for one in commands}
         self.events: Mapping[str, TypedEvent] = {one.name: one for one in events}
@@ -112,6 +115,13 @@ def checked_window_s(kind: str, window_s: Any, place: Place) -> float | None:
     if isinstance(window_s, bool) or not isinstance(window_s, int | float) or not 0 < window_s < math.inf:
         raise place.error(f"{kind}: command_window_s is a number of seconds above 0, not {window_s!r}")
     return float(window_s)
+
+
+def checked_tells_in_order(kind: str, in_order: object, place: Place) -> bool:
+    """The kind's own `tells_in_order`. Raises `ModelError` unless it is True or False."""
+    if type(in_order) is not bool:
+        raise place.error(f"{kind}: tells_in_order is True or False, not {in_order!r}")
+    return in_order
 
 
 def _fingerprint(types: Mapping[tuple[str, ...], Any], reached: str, snapshot_version: int) -> str:

@@ -271,6 +271,11 @@ class ActorType(Protocol):
         ...
 
     @property
+    def tells_in_order(self) -> bool:
+        """Whether a tell that failed and is tried again holds back those behind it to the same actor."""
+        ...
+
+    @property
     def fingerprint(self) -> str:
         """Changes whenever a stored state of the older type may not fit; the same in every process."""
         ...

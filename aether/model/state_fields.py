@@ -16,6 +16,7 @@ from aether.model.declared import Place, kept_codec_of, place_of_field, resolve,
 
 _HINTS = {
     "kind": "; write `kind: ClassVar[str]`",
+    "tells_in_order": "; write `tells_in_order: ClassVar[bool]`",
     "snapshot_version": "; write `snapshot_version: ClassVar[int]`",
 }
 

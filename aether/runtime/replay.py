@@ -93,7 +93,7 @@ class Replayer:
             return False
         fold.version = Version(snapshot.version)
         fold.position = fold.read_to = Position(snapshot.position)
-        fold.inboxseq = snapshot.inboxseq
+        fold.inboxseq, fold.parked = snapshot.inboxseq, frozenset(snapshot.parked)
         fold.agenda = snapshot.agenda
         return True
 

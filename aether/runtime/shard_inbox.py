@@ -2,7 +2,8 @@
 
 A tell is done when its target has committed that it was: from then on the actor knows by the tell's sequence that it
 had it. An actor's tells are handed over in order, several at once; one that fails is tried again, with back-off, and
-those behind it wait, while other actors go on. What fails too often is given up: that is written down first, so that it
+those behind it wait, while other actors go on. Where a kind's tells need not be in order the actor stores that one has
+failed, and then it has a line of its own. What fails too often is given up: that is written down first, so that it
 is found again (`aether.runtime.dead_letter_rows`), and then the actor commits it. Nothing here is the truth: an owner
 that begins anew reads again from the mark that was written last, and actors skip what they had. One task reads; all
 else runs in the event loop's callbacks. It owns the lines of tells of its shard.
@@ -34,6 +35,7 @@ from aether.runtime.dead_letter_rows import DeadLetterRows
 from aether.tells import RETRY, Tell, decode_tell
 from aether.waiting_tells import MESSAGE_CHARS_MAX, WaitingTells
 from aether.wire import (
+    PARKED_END,
     Answer,
     Command,
     ErrorBody,
@@ -86,11 +88,15 @@ class PendingTell:
 
 
 class Line:
-    """The tells of one actor that are not done, in order. The first `handed` of them are with its machine."""
+    """The tells of one actor that are not done, in order. The first `handed` of them are with its machine.
 
-    __slots__ = ("failed", "handed", "open", "since_s", "tells", "timer", "tries")
+    `parked` is the sequence of the one tell of a line of its own, 0 for the line of all others.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("failed", "handed", "open", "parked", "since_s", "tells", "timer", "tries")
+
+    def __init__(self, parked: int = 0) -> None:
+        self.parked = parked
         self.tells: deque[PendingTell] = deque()
         self.handed = 0
         self.open = 0
@@ -134,6 +140,7 @@ class ShardInbox:
         self._written = self._unwritten = 0
         self._open: dict[int, None] = {}
         self._lines: dict[ActorId, Line] = {}
+        self._parked: dict[int, tuple[ActorId, Line]] = {}
         self._closed = self._mark_due = False
         self._not_read = Repeated(log, logging.INFO, "tells cannot be read now")
 
@@ -145,7 +152,7 @@ class ShardInbox:
     def lines(self) -> Iterator[WaitingTells]:
         """What waits, actor by actor."""
         now_s = self._clock.wall_s()
-        for actor_id, line in self._lines.items():
+        for actor_id, line in self._all_lines():
             head = line.tells[0]
             error = head.error
             yield WaitingTells(
@@ -181,7 +188,7 @@ class ShardInbox:
 
     def connected(self) -> None:
         """What was handed over may have been dropped with the connection: hand it over again."""
-        for actor_id, line in list(self._lines.items()):
+        for actor_id, line in self._all_lines():
             self._again(actor_id, line)
         self._wake.set()
 
@@ -211,9 +218,12 @@ class ShardInbox:
     def close(self) -> None:
         """Hand over nothing more, and hear no more answers. Idempotent."""
         self._closed = True
-        for line in self._lines.values():
+        for _, line in self._all_lines():
             if line.timer is not None:
                 line.timer.cancel()
+
+    def _all_lines(self) -> list[tuple[ActorId, Line]]:
+        return [*self._lines.items(), *self._parked.values()]
 
     # ------------------------------------------------------------------------------------------ in
 
@@ -281,26 +291,47 @@ class ShardInbox:
             if pending.given_up:
                 self._dead_letters.over(pending.sequence, committed=not answer.startswith(DONE))
             self._done(actor_id, line, pending)
+        elif answer.endswith(PARKED_END) and not line.parked:
+            self._park(actor_id, line, pending, error)
         else:
             self._failed(line, pending, error)
-        if line.failed and not line.open:
+        if line.failed and line.tells and not line.open:
             self._later(actor_id, line)
         elif not line.failed:
             self._hand_over(actor_id, line)
+
+    def _park(self, actor_id: ActorId, line: Line, pending: PendingTell, error: AetherError) -> None:
+        """It has failed, and has a line of its own from now on: those behind it go on."""
+        gone = PendingTell(pending.sequence, pending.tell, pending.read_s)
+        gone.done = True
+        line.tells[line.tells.index(pending)] = gone
+        self._shorten(actor_id, line)
+        own = Line(parked=pending.sequence)
+        own.tells.append(pending)
+        self._parked[pending.sequence] = (actor_id, own)
+        self._failed(own, pending, error)
+        self._later(actor_id, own)
 
     def _done(self, actor_id: ActorId, line: Line, pending: PendingTell) -> None:
         pending.done = True
         self._counters.tells_applied += 1
         self._open.pop(pending.sequence, None)
         line.tries = 0
-        while line.tells and line.tells[0].done:
-            line.tells.popleft()
-            line.handed = max(0, line.handed - 1)
-        if not line.tells:
-            self._lines.pop(actor_id, None)
+        self._shorten(actor_id, line)
         self._unwritten += 1
         if self._unwritten == MARK_TELLS or len(self._open) == OPEN_MAX - 1:
             self._wake.set()
+
+    def _shorten(self, actor_id: ActorId, line: Line) -> None:
+        while line.tells and line.tells[0].done:
+            line.tells.popleft()
+            line.handed = max(0, line.handed - 1)
+        if line.tells:
+            return
+        if line.parked:
+            self._parked.pop(line.parked, None)
+        else:
+            self._lines.pop(actor_id, None)
 
     def _failed(self, line: Line, pending: PendingTell, error: AetherError) -> None:
         line.failed = True
@@ -356,7 +387,7 @@ class ShardInbox:
             self._mark_due = True
             self._wake.set()
         late_s = self._clock.wall_s() - UNANSWERED_S
-        for actor_id, line in list(self._lines.items()):
+        for actor_id, line in self._all_lines():
             if line.open and line.since_s < late_s:
                 self._again(actor_id, line)
 

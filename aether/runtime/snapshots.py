@@ -37,6 +37,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     fingerprint: str
     state: Raw
     inboxseq: int = 0
+    parked: tuple[int, ...] = ()
     agenda: Agenda | None = None
     command_log_after: int = field(name="record_after")
     command_log_until_s: float = field(name="record_until_s")
@@ -56,6 +57,7 @@ def encode_snapshot(fold: Fold) -> bytes:
             version=fold.version,
             position=fold.position,
             inboxseq=fold.inboxseq,
+            parked=tuple(fold.parked),
             agenda=fold.agenda or None,
             fingerprint=fold.actor_type.fingerprint,
             state=Raw(fold.actor_type.encode_state(fold.state)),

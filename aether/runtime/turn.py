@@ -42,11 +42,12 @@ from aether.runtime.sent_task import started_by
 from aether.runtime.sent_tell import dead_letters, told_by
 from aether.runtime.state_checker import StateChecker, changed_in_place
 from aether.runtime.worker_context import WorkerContext
-from aether.sends import CancelSchedule, CancelTask, Send, SetSchedule, StartTask
+from aether.sends import SENDS_FORMAT, CancelSchedule, CancelTask, Send, SetSchedule, StartTask
 from aether.wire import (
     DEAD_LETTERED_EVENT,
     HANDLED_EVENT,
     NULL,
+    PARKED_EVENT,
     REFUSED_EVENT,
     TOLD_EVENT,
     Command,
@@ -54,12 +55,16 @@ from aether.wire import (
     encode_answer,
     encode_error,
     error_data,
+    parked,
     without_details,
 )
 
 SendT = TypeVar("SendT", bound=Send)
 
 log = logging.getLogger("aether.turn")
+
+PARKED_MAX = 1_000
+"""So many tells of an actor may be tried again beside those behind them; one more that fails holds them back."""
 
 TURN_BYTES_MAX = 128 * 1024
 """A turn of several commands ends when its commit has grown to this; one command may take all the store allows."""
@@ -376,7 +381,7 @@ class Turn:
 
     def _before_tell(self, told: TellPlace) -> bytes | None:
         """The answer to a tell that was applied, or that comes too early: the one before it has failed."""
-        if told.sequence <= self.inboxseq:
+        if told.sequence <= self.inboxseq and told.sequence not in self._fold.parked:
             return encode_answer(NULL, self.draft.version, self._fold.position)
         if told.after > self.inboxseq:
             return encode_error(Unavailable("a tell before it is not applied"))
@@ -516,7 +521,7 @@ class Turn:
         """
         self._undo()
         if pending.told is not None and not rejected:
-            self._mailbox.answer(pending, error)
+            self._tell_failed(pending, pending.told.sequence, error)
             return
         if not pending.may_leave_unstored(self._worker.lease.stored_format):
             self._store_refused(pending, error)
@@ -527,6 +532,22 @@ class Turn:
             self.draft.refuse(pending, answer, fresh=pending.fresh and not pending.type.query)
         else:
             self._mailbox.answer(pending, answer)
+
+    def _tell_failed(self, pending: PendingCommand, sequence: int, error: bytes) -> None:
+        """It is tried again. Where tells need not be in order those behind it go on: that it failed is stored once."""
+        machine, parked_ = self._machine, self._fold.parked
+        if sequence in parked_:
+            self._mailbox.answer(pending, parked(error))
+            return
+        known = self._worker.lease.stored_format >= SENDS_FORMAT
+        if machine.actor_type.tells_in_order or len(parked_) >= PARKED_MAX or not known:
+            self._mailbox.answer(pending, error)
+            return
+        chunk = self._system_event(pending, PARKED_EVENT, error_data(without_details(error)), None)
+        if chunk is None:
+            self._put_off(pending)
+        else:
+            self.draft.refuse(pending, parked(error), chunk, final=False)
 
     def _store_handled(self, pending: PendingCommand, reply: bytes) -> None:
         chunk = self._system_event(pending, HANDLED_EVENT, b"{}", reply)
@@ -577,14 +598,15 @@ class Turn:
         bytes_max = self._worker.commit_bytes_max
         chunk = self.draft.encode_within(bytes_max, pending.command, reply, self._time(), retention, told_at)
         if chunk is not None and told_at:
-            self._note_sent(pending)
+            self._note_sent(pending, parked=type == PARKED_EVENT)
         return chunk
 
-    def _note_sent(self, pending: PendingCommand) -> None:
-        """The command is in the draft: those behind it find it applied, and the agenda as it leaves it."""
+    def _note_sent(self, pending: PendingCommand, *, parked: bool = False) -> None:
+        """The command is in the draft: those behind it find it applied, or parked, and the agenda as it leaves it."""
         told = ""
         if pending.told is not None:
-            self.inboxseq, told = pending.told.sequence, pending.id
+            self._fold.applied(pending.told.sequence, parked=parked)
+            self.inboxseq, told = self._fold.inboxseq, "" if parked else pending.id
         self._fold.sent(told, self.draft.sent or ())
 
     def _retention(self, pending: PendingCommand, now_s: float) -> IdRetention | None:

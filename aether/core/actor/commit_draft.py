@@ -179,9 +179,12 @@ class CommitDraft(Generic[Pending]):
         self.replies.append(PendingReply(pending, Version(self.version), reply, None, bool(chunk), fresh))
         self._join(chunk)
 
-    def refuse(self, pending: Pending, error: bytes, chunk: bytes = b"", *, fresh: bool = False) -> None:
+    def refuse(
+        self, pending: Pending, error: bytes, chunk: bytes = b"", *, fresh: bool = False, final: bool = True
+    ) -> None:
         """The command failed. Its error waits for the commit: of other commands' events, or of its own `chunk`."""
-        self.replies.append(PendingReply(pending, Version(self.version), None, error, bool(chunk), fresh))
+        stored = bool(chunk) and final
+        self.replies.append(PendingReply(pending, Version(self.version), None, error, stored, fresh))
         self._join(chunk)
 
     def payload(self) -> bytes:
