@@ -590,7 +590,8 @@ class Turn:
         retention = self._retention(pending, self._worker.clock.wall_s())
         told_at = 0 if pending.told is None else pending.told.sequence
         try:
-            self._set_again(pending)
+            if type != PARKED_EVENT:  # a tick that is tried again is not over
+                self._set_again(pending)
         except InvalidCommand as error:
             extra = {"actor": str(self._machine.actor_id), "command_id": pending.command.id, "error": error.message}
             log.error("a schedule ends: its rule cannot be read", extra=extra)

@@ -102,6 +102,7 @@ async def given_up(pool: LocalPool, key: str) -> int:
 async def test_a_tell_that_was_given_up_is_listed_with_all_that_it_was() -> None:
     async with local_pool(MODEL, config=QUICK) as pool:
         await pool.client.actor(Jar, "alice").pass_on("bob", 5)
+        await dead(pool, 1)
         receipt = await pool.client.tell(Jar.add, "bob", 6)
         (first, second) = await dead(pool, 2)
         assert (first.actor_id, first.command, first.args) == (ActorId("jar", "bob"), "add", {"amount": 5})
