@@ -146,6 +146,17 @@ async def test_one_that_ends_its_worker_each_time_is_given_up_and_its_neighbours
         assert [call.attempt for call in one.calls() if call.text == "end"] == [1, 2]
 
 
+async def test_one_that_blocks_the_loop_ends_its_worker_and_its_neighbours_go_on(tmp_path: Path) -> None:
+    async with trial(tmp_path, "--loop-silent-kill", "2", variables={"AETHER_MEMBER_TTL_S": "4"}) as one:
+        await one.errand().block_worker()
+        for n in range(10):
+            await one.errand(f"b{n}").note("neighbour")
+        assert (await one.lost()).error_type == "WorkerLost"
+        for n in range(10):
+            assert await one.back(f"b{n}") == ["neighbour"]
+        assert [call.attempt for call in one.calls() if call.text == "block"] == [1]
+
+
 async def test_a_cancelled_task_gives_nothing_and_its_function_ends(tmp_path: Path) -> None:
     async with trial(tmp_path) as one:
         task_id = await one.errand().note_async("cancelled", 600)

@@ -169,6 +169,15 @@ async def ends_its_worker(context: TaskContext) -> str:
     os._exit(9)
 
 
+@task(retry=Retry(first_s=0.05, attempts=1))
+async def blocks_the_loop(context: TaskContext) -> str:
+    """Block the event loop of its worker, as a bug does."""
+    with Path(os.environ[CALLS]).open("ab", buffering=0) as calls:  # noqa: ASYNC230 - a line
+        calls.write(f"{context.task_id} {context.attempt} {os.getpid()} block\n".encode())
+    time.sleep(600)  # noqa: ASYNC251 - what is tested
+    return ""
+
+
 @task
 def nothing() -> None:
     """Nothing."""
@@ -208,6 +217,10 @@ class Errand(Actor):
     @command
     def end_worker(self) -> str:
         return self._sent(self.start_task(ends_its_worker(), then=Errand.came, failed=Errand.failed))
+
+    @command
+    def block_worker(self) -> str:
+        return self._sent(self.start_task(blocks_the_loop(), failed=Errand.failed))
 
     @command
     def run(self, name: str) -> str:
@@ -298,6 +311,6 @@ model = Model(
     "errands",
     actors=[Errand],
     tasks=[echo, fails, waits, blocks, overdue, overdue_in_thread, breaks, breaks_in_thread, lies, noted, noted_async,
-           ends_its_worker, nothing],
+           ends_its_worker, blocks_the_loop, nothing],
     lifespan=lifespan,
 )  # fmt: skip

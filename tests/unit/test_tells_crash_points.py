@@ -5,15 +5,13 @@ which the sender's or the target's worker is cut off from the server and replace
 """
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
 from aether.config import RuntimeConfig
-from aether.memory.faults import FAULTS_OF, Fault, Step, StoredUnknown
 from aether.testing import local_pool
 from aether.testing.pool import LocalPool
-from tests.support.stepping import Stepping
+from tests.support.crash_points import Points
 from tests.support.transfers import Till, model
 
 POINTS_MIN = 15
@@ -37,45 +35,6 @@ async def transferred(pool: LocalPool, payee: str, wanted: list[str]) -> None:
     async with asyncio.timeout(20):
         while sorted(await received(pool, payee)) != wanted:  # noqa: ASYNC110 - the pool makes progress
             await asyncio.sleep(0.002)
-
-
-class Points:
-    """The awaits of all tasks of the pool, and what it does at its server: something happens at the nth of them.
-
-    `kind` says what counts: "await"; "before" an operation of the server, which is then not done if it was the dead
-    worker's; "after" one, whose acknowledgement is lost.
-    """
-
-    def __init__(self, nth: int, kind: str) -> None:
-        self.count = 0
-        self.death: Callable[[], None] | None = None
-        self._nth, self._kind = nth, kind
-        Stepping(self._awaited).follow(asyncio.get_running_loop())
-
-    def begin(self, pool: LocalPool, death: Callable[[], None]) -> None:
-        self.death = death
-        pool.server.faults._decide = self._operation
-
-    def _next(self) -> bool:
-        self.count += self.death is not None
-        return self.death is not None and self.count == self._nth
-
-    def _awaited(self, _: int) -> None:
-        if self._kind == "await" and self._next():
-            self._die()
-
-    def _operation(self, step: Step) -> Fault | None:
-        if self._kind == "await" or not self._next():
-            return None
-        if self._kind == "before":
-            self._die()
-        else:
-            asyncio.get_running_loop().call_soon(self._die)
-        return StoredUnknown() if self._kind == "after" and StoredUnknown in FAULTS_OF[step] else None
-
-    def _die(self) -> None:
-        if self.death is not None:
-            self.death()
 
 
 async def run(nth: int, kind: str, dies: str) -> int:
