@@ -27,13 +27,14 @@ one writer, the relayer of the shard.
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from math import inf
 
 from msgspec import DecodeError, Struct, ValidationError
 from msgspec.json import Decoder, Encoder
 
 from aether.errors import UnreadableEvent
 from aether.ids import Position
-from aether.sends import Send, StartTask
+from aether.sends import CancelSchedule, Send, SetSchedule, StartTask
 from aether.tells import Tell
 
 
@@ -80,7 +81,10 @@ def decode_place(payload: bytes) -> Place:
 class Relay:
     """The tells of one source shard. Made anew by `claimed`; until then, and after `lost`, nothing may be sent."""
 
-    __slots__ = ("_done", "_early", "_first", "_highest", "_left", "_queue", "_unscanned", "_wanted", "cursor", "fence")
+    __slots__ = (
+        "_done", "_early", "_first", "_highest", "_last_set", "_left", "_queue", "_unscanned", "_unsynced",
+        "_wanted", "cursor", "fence",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.fence = 0
@@ -94,6 +98,8 @@ class Relay:
         self._done: set[Place] = set()
         self._first: dict[int, int] = {}
         self._highest = 0
+        self._unsynced: deque[tuple[int, float]] = deque()
+        self._last_set: dict[tuple[str, str], Place] = {}
 
     @property
     def head(self) -> Send | None:
@@ -126,7 +132,7 @@ class Relay:
     def _forget(self) -> None:
         """All but which commits were told of too early: the scan that takes them in has not begun yet, perhaps."""
         self._unscanned = True
-        for known in (self._queue, self._left, self._early, self._done, self._first):
+        for known in (self._queue, self._left, self._early, self._done, self._first, self._last_set):
             known.clear()
 
     def lost(self) -> None:
@@ -186,6 +192,10 @@ class Relay:
             found.append(send)
         return found
 
+    def is_superseded(self, send: SetSchedule | CancelSchedule) -> bool:
+        """Whether a later setting of the same schedule waits: only the last one has to be armed."""
+        return self._last_set.get((send.source, send.name)) != Place(send.position, send.number)
+
     def stored(self, sequence: int) -> None:
         """The head stands in the inbox, at this sequence."""
         position = self._queue[0].position
@@ -193,18 +203,37 @@ class Relay:
         self._first[position] = min(self._first.get(position, sequence), sequence)
         self.brought()
 
-    def brought(self) -> None:
-        """The head is where it belongs, outside of the inbox. After a claim it may be brought there once more."""
-        position = self._queue.popleft().position
+    def brought(self, synced_s: float = 0.0) -> None:
+        """The head is where it belongs, outside of the inbox. After a claim it may be brought there once more.
+
+        `synced_s`: from then on it is on the disk for sure. Until then no mark passes it, so that the next claim, which
+        a power cut leads to, brings it again.
+        """
+        send = self._queue.popleft()
+        position = send.position
+        if isinstance(send, SetSchedule | CancelSchedule) and not self.is_superseded(send):
+            del self._last_set[send.source, send.name]
+        if synced_s:
+            self._hold(position, synced_s)
         left = self._left[position] - 1
         if left:
             self._left[position] = left
         else:
             del self._left[position]
 
-    def mark(self) -> Mark:
-        """What may be said now."""
-        relayed = min((position - 1 for position in self._left if position <= self.cursor), default=self.cursor)
+    def _hold(self, position: int, synced_s: float) -> None:
+        """Keep the lowest position of each second: what is held longer than needed is only brought once more."""
+        held = self._unsynced
+        if held and synced_s - held[-1][1] < 1.0:
+            position = min(position, held.pop()[0])
+        held.append((position, synced_s))
+
+    def mark(self, now_s: float = inf) -> Mark:
+        """What may be said at this time, which `synced_s` counts in."""
+        while self._unsynced and self._unsynced[0][1] <= now_s:
+            self._unsynced.popleft()
+        open_ = [*self._left, *(position for position, _ in self._unsynced)]
+        relayed = min((position - 1 for position in open_ if position <= self.cursor), default=self.cursor)
         since = min((sequence for position, sequence in self._first.items() if position > relayed), default=0)
         return Mark(relayed, since - 1 if since else self._highest)
 
@@ -218,6 +247,9 @@ class Relay:
         if left:
             self._left[position] = len(left)
             self._queue.extend(left)
+            for send in left:
+                if isinstance(send, SetSchedule | CancelSchedule):
+                    self._last_set[send.source, send.name] = Place(position, send.number)
 
 
 def _line(send: Send) -> tuple[str, str] | None:

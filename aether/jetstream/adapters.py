@@ -17,7 +17,7 @@ from aether.jetstream.store import APPEND_TIMEOUT_S, JetStreamEventStore
 from aether.jetstream.stream_settings import Difference
 from aether.jetstream.table import JetStreamTable
 from aether.jetstream.tasks import JetStreamTasks
-from aether.jetstream.timers import JetStreamTimers
+from aether.jetstream.timers import UNSYNCED_S, JetStreamTimers
 from aether.jetstream.transport import NatsTransport
 from aether.jetstream.watch import WatchConfig
 from aether.jetstream.write_probe import StreamFiles, why_not_written
@@ -72,6 +72,7 @@ class JetStreamConnection:
         self.event_store.durability = commits
         self.bus.wait_for(commits)
         self.inbox.commits_durability, self.inbox.durability = commits, inbox
+        self.timers.unsynced_s = UNSYNCED_S
 
     @property
     def server(self) -> str:

@@ -31,6 +31,9 @@ CANCELLED_TTL = "1h"
 
 TRIES_MAX = 20
 
+UNSYNCED_S = 240.0
+"""Twice the server's usual sync interval."""
+
 _purge = Method("STREAM.PURGE.{}", Purged)
 
 
@@ -38,6 +41,8 @@ class JetStreamTimers:
     """`Timers` of one namespace."""
 
     def __init__(self, connection: NatsConnection, names: Names) -> None:
+        self.unsynced_s = 0.0
+        """See `Timers`: of a server that synchronises its files now and then."""
         self._connection = connection
         self._names = names
 

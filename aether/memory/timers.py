@@ -17,6 +17,8 @@ class InMemoryTimers:
     """The timers of a namespace, as one node sees them."""
 
     def __init__(self, link: Link) -> None:
+        self.unsynced_s = 0.0
+        """For how long after it was armed a test takes a timer away."""
         self._link = link
         self._space = link.space
 

@@ -16,6 +16,11 @@ class Timers(Protocol):
     was, the timer has forgotten it: an earlier setting that is armed again then is given out, too.
     """
 
+    @property
+    def unsynced_s(self) -> float:
+        """For how long after it was armed a power cut may take a timer away; 0 when it is on the disk at once."""
+        ...
+
     async def arm(self, send: SetSchedule | CancelSchedule) -> bool:
         """Have its next tick given out when it is due, or have none; False when what is there is of a later place."""
         ...

@@ -158,6 +158,9 @@ class ShardRelayer:
                 await self._sleep(AGAIN.delay_s(attempt, self._jitter()))
                 attempt += 1
 
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
     def _go(self) -> None:
         self._wake.set()
 
@@ -167,7 +170,7 @@ class ShardRelayer:
             bool(relay.fence)
             and not relay.behind
             and not relay.waiting
-            and relay.mark().relayed == self._written.relayed
+            and relay.mark(self._now_s()).relayed == self._written.relayed
         )
 
     async def _work(self) -> None:
@@ -233,8 +236,10 @@ class ShardRelayer:
                 await self._tasks.cancel(send.id, BY_ACTOR)
                 self._relay.brought()
             case SetSchedule() | CancelSchedule() if self._timers is not None:
-                await self._timers.arm(send)
-                self._relay.brought()
+                if not self._relay.is_superseded(send):
+                    await self._timers.arm(send)
+                unsynced_s = self._timers.unsynced_s
+                self._relay.brought(self._now_s() + unsynced_s if unsynced_s else 0.0)
             case _:
                 raise Unavailable(f"{type(send).__name__} of {send.source} cannot be brought on its way here")
 
@@ -266,7 +271,7 @@ class ShardRelayer:
         relay = self._relay
         if not self._mark_due and relay.cursor - self._written.relayed < MARK_POSITIONS:
             return
-        mark, fence = relay.mark(), relay.fence
+        mark, fence = relay.mark(self._now_s()), relay.fence
         if mark.relayed == self._written.relayed:
             self._mark_due = False
             return

@@ -1,0 +1,74 @@
+"""Timers that a power cut took away are armed again from the commits, and each schedule once."""
+
+import asyncio
+
+from aether.memory.connection import InMemoryConnection
+from aether.memory.server import InMemoryServer
+from aether.runtime.runtime import Runtime
+from aether.sends import SetSchedule
+from aether.testing.clock import PoolClock
+from tests.support.alarms import Alarm, model
+
+SHARDS = 4
+
+
+async def armed_after_a_cut(unsynced_s: float) -> list[SetSchedule]:
+    """Which schedules wait on a server that has lost all timers, when a worker has begun anew."""
+    server = InMemoryServer(clock=PoolClock())
+
+    async def begun() -> Runtime:
+        connection = InMemoryConnection(server, "cut", shards=SHARDS)
+        connection.timers.unsynced_s = unsynced_s
+        runtime = Runtime(connection, connection.event_store, inbox=connection.inbox, timers=connection.timers)
+        runtime.load_model(model)
+        await runtime.start()
+        return runtime
+
+    first = await begun()
+    for n in range(4):
+        await first.actor(Alarm, f"k{n}").often("x", 60)
+        await first.actor(Alarm, f"k{n}").often("x", 90)
+    await first.stop()  # which writes the marks
+    timers = server.space("cut", SHARDS).timers
+    assert len(timers.waiting()) == 4
+    timers._last.clear()
+    second = await begun()
+    for n in range(4):
+        await second.actor(Alarm, f"other {n}").once("y", 60)
+    async with asyncio.timeout(10):
+        while sum(one.name == "y" for one in timers.waiting()) < 4:  # noqa: ASYNC110 - the runtime makes progress
+            await asyncio.sleep(0.002)
+    await second.abort()
+    return [one for one in timers.waiting() if one.name == "x"]
+
+
+async def test_what_may_not_be_on_the_disk_is_armed_again() -> None:
+    again = await armed_after_a_cut(240.0)
+    assert sorted((one.source, one.rule) for one in again) == [(f"alarm/k{n}", "every 90") for n in range(4)]
+
+
+async def test_what_is_on_the_disk_is_not() -> None:
+    assert await armed_after_a_cut(0.0) == []
+
+
+async def test_of_settings_that_are_armed_again_only_the_last_one_counts() -> None:
+    server = InMemoryServer(clock=PoolClock())
+    connection = InMemoryConnection(server, "cut", shards=SHARDS)
+    runtime = Runtime(connection, connection.event_store, inbox=connection.inbox, timers=connection.timers)
+    runtime.load_model(model)
+    await runtime.start()
+    for _ in range(20):
+        await runtime.actor(Alarm, "k").often("x", 60)
+    timers = server.space("cut", SHARDS).timers
+    timers._last.clear()
+    before = timers.changes
+    await runtime.abort()
+    connection = InMemoryConnection(server, "cut", shards=SHARDS)
+    runtime = Runtime(connection, connection.event_store, inbox=connection.inbox, timers=connection.timers)
+    runtime.load_model(model)
+    await runtime.start()
+    async with asyncio.timeout(10):
+        while not timers.waiting():  # noqa: ASYNC110 - the runtime makes progress
+            await asyncio.sleep(0.002)
+    await runtime.abort()
+    assert timers.changes == before + 1
