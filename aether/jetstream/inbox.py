@@ -167,6 +167,11 @@ class JetStreamInbox:
             await until_durable(self.durability, Position(batch.messages[-1].sequence))
         return InboxBatch([_message(message) for message in batch.messages], batch.more)
 
+    async def has_tell(self, target: int, after: int) -> bool:
+        """Whether there is a tell to a shard after a sequence, by the leader. Raises `Unavailable`."""
+        subjects = self._names.tells_to(target)
+        return await leader_next(self._connection, self._names.inbox, subjects, after + 1) is not None
+
     async def applied_mark(self, shard: int) -> int:
         """Up to which sequence all tells to a shard are applied. Raises `Unavailable`."""
         found = await direct_last(self._connection, self._names.inbox, self._names.applied_mark(shard))

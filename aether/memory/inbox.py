@@ -132,6 +132,10 @@ class InMemoryInbox:
         assert sequence is not None
         return sequence
 
+    async def has_tell(self, target: int, after: int) -> bool:
+        """Whether there is a tell to a shard after a sequence. Raises `Unavailable`."""
+        return bool((await self.tells(target, after)).messages)
+
     async def applied_mark(self, shard: int) -> int:
         """Up to which sequence all tells to a shard are applied. Raises `Unavailable`."""
         found = await self._link.call(Step.TELL_READ, lambda _: self._last(self._names.applied_mark(shard)))

@@ -98,6 +98,10 @@ class Inbox(Protocol):
         """Some of the tells to a shard after a sequence, in order and without a gap."""
         ...
 
+    async def has_tell(self, target: int, after: int) -> bool:
+        """Whether there is a tell to a shard after a sequence, as the stream's leader knows it."""
+        ...
+
     async def end_of_tells(self) -> int:
         """The last sequence of the inbox stream, as its leader knows it."""
         ...

@@ -137,6 +137,7 @@ class ShardInbox:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._cursor = -1
+        self._gap = 0
         self._written = self._unwritten = 0
         self._open: dict[int, None] = {}
         self._lines: dict[ActorId, Line] = {}
@@ -184,6 +185,7 @@ class ShardInbox:
         elif after <= self._cursor and message is not None and len(self._open) < OPEN_MAX and self._may_apply():
             self._take(message)
         else:
+            self._gap = max(self._gap, until if message is None else after)
             self._wake.set()
 
     def connected(self) -> None:
@@ -236,7 +238,14 @@ class ShardInbox:
                 if message.sequence > self._cursor:  # else it was heard meanwhile
                     self._take(message)
             if not batch.more:
+                await self._close_gap()
                 return
+
+    async def _close_gap(self) -> None:
+        """Go on from what was heard, if the leader has nothing before it: else all that is heard comes after a gap."""
+        gap = self._gap
+        if gap > self._cursor and not await self._inbox.has_tell(self.shard, self._cursor):
+            self._cursor = max(self._cursor, gap)
 
     async def _rest(self) -> None:
         """Write down what is applied, when it is time, and wait for the bell."""
