@@ -62,14 +62,12 @@ class _Readings(Collector):
         self._readings = readings
 
     def collect(self) -> Iterator[Metric]:
-        """The families that have samples."""
+        """Every family, also one without samples: what it means is there before anything was counted."""
         for declared in METRICS:
             if declared.type is MetricType.HISTOGRAM:
-                histograms = self._readings.histograms.get(declared.name, {})
-                if histograms:
-                    yield _histograms(declared, histograms)
-            elif declared.name in self._readings.values:
-                yield _values(declared, self._readings.values[declared.name])
+                yield _histograms(declared, self._readings.histograms.get(declared.name, {}))
+            else:
+                yield _values(declared, self._readings.values.get(declared.name, {}))
 
 
 def _registry(readings: Readings) -> CollectorRegistry:
