@@ -50,7 +50,9 @@ class Agenda(Struct):
         """The schedule whose next tick is this command; None for another command, and for any other tick."""
         if not command_id.startswith(FIRING):
             return None
-        return next((setting for setting in self.schedules.values() if setting.firing_id == command_id), None)
+        setting_id = command_id[len(FIRING) :].partition("@")[0]
+        same = (one for one in self.schedules.values() if one.id == setting_id)
+        return next((one for one in same if one.firing_id == command_id), None)
 
     def close(self, command_id: str) -> None:
         """This command is committed: what it is the tick or the result of is over."""
