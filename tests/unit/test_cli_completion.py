@@ -20,7 +20,7 @@ def offered(line: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFix
 
 
 LINES: dict[str, list[str]] = {
-    "aether ta": ["tail"],
+    "aether ta": ["tail", "tasks"],
     "aether call a": ["account"],
     "aether call x": [],
     "aether state acc": ["account"],
