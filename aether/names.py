@@ -215,7 +215,7 @@ class Names:
         self._event = f"aether.{namespace}.evt."
         self._command = f"aether.{namespace}.cmd."
         self._tell = f"aether.{namespace}.tell."
-        self._timer = f"aether.{namespace}.timer."
+        self._timer = f"aether.{namespace}.schedule."
         self._fired = f"aether.{namespace}.fired."
         self.tells_all = f"{self._tell}>"
         self.events_all = f"{self._event}>"

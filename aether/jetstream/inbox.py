@@ -26,7 +26,7 @@ from aether.jetstream.connection.headers import MESSAGE_ID, expected_elsewhere_h
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.session import NatsSession
 from aether.jetstream.history_reader import until_durable, until_written
-from aether.jetstream.shard_feed import Follower, ShardFeed, ShardSubjects, Stored
+from aether.jetstream.shard_feed import ShardFeed, ShardFollower, ShardSubjects, Stored
 from aether.names import CLIENT_SOURCE, Names
 from aether.ports import Durability, Hear, HearCommits, InboxBatch, InboxMessage, StoredCommit, Subscription
 from aether.sends import SENDS_MARK
@@ -232,7 +232,7 @@ class JetStreamInbox:
                 after = sequence
 
         self._tells.durability = self.durability
-        return self._tells.follow(shard, Follower(heard, ring))
+        return self._tells.follow(shard, ShardFollower(heard, ring))
 
     async def follow_commits(self, shard: int, hear: HearCommits, ring: Callable[[], None]) -> Subscription:
         """Call back of a shard's commits from soon on. Each shard has one follower."""
@@ -245,7 +245,7 @@ class JetStreamInbox:
             hear(Position(after), Position(until), commits)
 
         self._commits.durability = self.commits_durability
-        return self._commits.follow(shard, Follower(heard, ring))
+        return self._commits.follow(shard, ShardFollower(heard, ring))
 
     def on_connected(self, connected: Callable[[], None]) -> Callable[[], None]:
         """Call this with each new connection, until what is returned is called."""

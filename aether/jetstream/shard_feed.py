@@ -71,7 +71,7 @@ class Stored(NamedTuple):
     payload: bytes
 
 
-class Follower(NamedTuple):
+class ShardFollower(NamedTuple):
     """Who is called back of one shard.
 
     - `hear`: after a sequence and up to another there are these messages of the shard and no other.
@@ -123,14 +123,14 @@ class ShardFeed:
         self.durability: Durability | None = None
         self._connection = connection
         self._subjects = subjects
-        self._followers: dict[int, Follower] = {}
+        self._followers: dict[int, ShardFollower] = {}
         self._consumer: _Consumer | None = None
         self._due = asyncio.Event()
         self._background = Background()
         self._task: asyncio.Task[None] | None = None
         self._not_made = Repeated(log, logging.INFO, "a stream cannot be followed yet")
 
-    def follow(self, shard: int, follower: Follower) -> "_Following":
+    def follow(self, shard: int, follower: ShardFollower) -> "_Following":
         """Call back of a shard from soon on: its ring says when. A shard has one follower, the last one."""
         self._followers[shard] = follower
         if self._consumer is not None and shard in self._consumer.shards:
@@ -141,7 +141,7 @@ class ShardFeed:
             self._task = self._background.once("aether shard feed", self._keep())
         return _Following(self, shard, follower)
 
-    def unfollow(self, shard: int, follower: Follower) -> None:
+    def unfollow(self, shard: int, follower: ShardFollower) -> None:
         """Call back no more. Without any follower the consumer ends, soon."""
         if self._followers.get(shard) is not follower:
             return
@@ -337,7 +337,7 @@ class ShardFeed:
 class _Following:
     """A `Subscription` to a shard."""
 
-    def __init__(self, feed: ShardFeed, shard: int, follower: Follower) -> None:
+    def __init__(self, feed: ShardFeed, shard: int, follower: ShardFollower) -> None:
         self._feed = feed
         self._shard = shard
         self._follower = follower
@@ -347,5 +347,5 @@ class _Following:
         self._feed.unfollow(self._shard, self._follower)
 
 
-async def _ring(follower: Follower) -> None:
+async def _ring(follower: ShardFollower) -> None:
     follower.ring()
