@@ -24,6 +24,7 @@ from aether.gateway.dashboard.failure_pages import FailurePages
 from aether.gateway.dashboard.fields import Given
 from aether.gateway.dashboard.forms import Form
 from aether.gateway.dashboard.keys import find_keys
+from aether.gateway.dashboard.letter_pages import LetterPages
 from aether.gateway.dashboard.pages import Pages, Visit
 from aether.gateway.dashboard.past import read_past
 from aether.gateway.dashboard.trace_pages import BEFORE
@@ -65,6 +66,7 @@ class ActorPages:
         pages: Pages,
         may_call: MayCall,
         failures: FailurePages,
+        letters: LetterPages,
     ) -> None:
         self._model = model
         self._client = client
@@ -72,6 +74,7 @@ class ActorPages:
         self._pages = pages
         self._may_call = may_call
         self._failures = failures
+        self._letters = letters
         self._document: JsonSchema = model.schema()
 
     async def show_list(self, visit: Visit) -> None:
@@ -115,6 +118,7 @@ class ActorPages:
             path_text=path_text,
             before=BEFORE,
             **await self._failures.of_actor(visit, actor_id.kind, actor_id.key),
+            **await self._letters.of_actor(visit, actor_id),
         )
 
     async def show_state(self, visit: Visit) -> None:

@@ -23,13 +23,14 @@ from aether.gateway.dashboard.browser import (
     form_of,
     own_path,
     token_of,
-    with_cookie,
 )
 from aether.gateway.dashboard.event_pages import EventPages
 from aether.gateway.dashboard.failure_pages import FailurePages
+from aether.gateway.dashboard.letter_pages import LetterPages
 from aether.gateway.dashboard.numbers import Numbers
 from aether.gateway.dashboard.overview_pages import OverviewPages
 from aether.gateway.dashboard.pages import STATIC, Pages, Visit
+from aether.gateway.dashboard.rights import Rights
 from aether.gateway.dashboard.trace_pages import TracePages
 from aether.gateway.events import EventRoutes
 from aether.gateway.problems import HttpProblem, http_problem
@@ -40,9 +41,6 @@ from aether.model.model import Model
 from aether.untyped_client import UntypedClient
 
 SIGN_IN_BYTES_MAX = 8_192
-
-SEE_ERRORS = "aether.errors"
-"""The command that a function of the user's is asked for, without kind and key: to see what handlers' errors say."""
 
 Show = Callable[[Visit], Awaitable[None]]
 """Answers a visit."""
@@ -71,9 +69,11 @@ class Dashboard:
         self._model = model
         self._events = events
         self._numbers = Numbers(client, config.deadline_s)
-        failures = FailurePages(self._numbers, self._pages, self._may_read, self._may_see_errors)
+        self._rights = rights = Rights(access, model)
+        failures = FailurePages(self._numbers, self._pages, rights.may_read, rights.may_see_errors)
+        letters = LetterPages(client, self._numbers, config, self._pages, rights)
         self._overview = OverviewPages(client, self._numbers, failures, self._pages)
-        actors = ActorPages(model, client, config, self._pages, self._may_call, failures)
+        actors = ActorPages(model, client, config, self._pages, rights.may_call, failures, letters)
         shown = EventPages(model, client, config, self._pages)
         traces = TracePages(client, config, self._pages)
         self._places = {
@@ -90,6 +90,7 @@ class Dashboard:
                              streams=True),
             "trace": _Place(traces.show, frozenset({"id", "since"})),
             "failures": _Place(failures.show),
+            "dead-letters": _Place(letters.show, frozenset({"kind", "key", "after"}), frozenset(), letters.send),
             "board": _Place(self._show_board),
             "board.svg": _Place(self._send_board),
         }  # fmt: skip
@@ -128,45 +129,13 @@ class Dashboard:
             visit = _visit(exchange, name, Options(exchange.scope, place.known, place.many))
             kind, key = visit.options.text("kind") or "", visit.options.text("key") or ""
             command = (visit.options.text("name") or "") if sends else ""
-            caller = await self._caller(exchange, self._role(kind, command), kind, key, command)
+            caller = await self._rights.caller(exchange, self._rights.role(kind, command), kind, key, command)
             show = place.send if sends and place.send is not None else place.show
             await show(_visit(exchange, name, visit.options, caller))
         except HttpProblem as problem:
             await self._show_problem(visit, problem)
         except AetherError as error:
             await self._show_problem(visit, http_problem(error))
-
-    async def _caller(self, exchange: Exchange, role: Role, kind: str, key: str, command: str) -> str:
-        scope = with_cookie(exchange.scope, exchange.headers)
-        return await self._access.caller(Request(scope, exchange.receive), role, kind, key, command)
-
-    def _role(self, kind: str, command: str) -> Role:
-        """What a visit needs: `call` for a command, `read` for a query and for everything else."""
-        declared = self._model.actor_type(kind).commands.get(command) if command else None
-        return Role.READ if not command or (declared is not None and declared.query) else Role.CALL
-
-    async def _may_call(self, visit: Visit, kind: str, key: str, command: str) -> bool:
-        """Whether a form for a command is of use to this visitor."""
-        try:
-            await self._caller(visit.exchange, self._role(kind, command), kind, key, command)
-        except HttpProblem:
-            return False
-        return True
-
-    async def _may_read(self, visit: Visit, kind: str) -> bool:
-        """Whether this visitor may see the actors of a kind."""
-        return await self._may(visit, Role.READ, kind)
-
-    async def _may_see_errors(self, visit: Visit) -> bool:
-        """Whether this visitor may see what handlers' errors say, which may be anything."""
-        return await self._may(visit, Role.ADMIN, "", SEE_ERRORS)
-
-    async def _may(self, visit: Visit, role: Role, kind: str, command: str = "") -> bool:
-        try:
-            await self._caller(visit.exchange, role, kind, "", command)
-        except HttpProblem:
-            return False
-        return True
 
     async def _show_problem(self, visit: Visit, problem: HttpProblem) -> None:
         if (

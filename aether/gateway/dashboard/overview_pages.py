@@ -58,6 +58,7 @@ class OverviewPages:
             charts=_charts(intervals(readings)),
             commands=recent(readings),
             active=sorted(last.readings.values.get("aether_active_actors", {}).items()),
+            dead_letters=int(last.readings.total("aether_dead_letters")),
             conflicts=last.readings.total("aether_conflicts_total"),
             unknown=last.readings.total("aether_unknown_outcomes_total"),
             **failures,

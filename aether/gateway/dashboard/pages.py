@@ -21,6 +21,7 @@ NAVIGATION = (
     ("", "Overview"),
     ("actors", "Actors"),
     ("failures", "Failures"),
+    ("dead-letters", "Dead letters"),
     ("events", "Events"),
     ("trace", "Trace"),
     ("board", "Board"),

@@ -1,0 +1,267 @@
+"""Dead letters and tells that wait: a page of all, forms to send one again or drop it, a part of an actor's page.
+
+To send a dead letter again needs what the command itself needs, as if the visitor told it; to drop one needs `admin`.
+A form names a dead letter by its id: whose it is and what it runs is read from the store, not from the form.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from aether.dead_letters import DeadLetter
+from aether.errors import AetherError, InvalidCommand
+from aether.gateway.access import Role
+from aether.gateway.config import GatewayConfig
+from aether.gateway.dashboard.browser import form_of
+from aether.gateway.dashboard.failure_pages import ACTOR_WAIT_S, ago
+from aether.gateway.dashboard.numbers import Numbers
+from aether.gateway.dashboard.pages import Pages, Visit
+from aether.gateway.dashboard.rights import DROP_DEAD_LETTER, Rights
+from aether.gateway.dashboard.trees import shown
+from aether.gateway.problems import http_problem
+from aether.gateway.requests import read_body
+from aether.ids import ActorId
+from aether.untyped_client import VERSION_MAX, UntypedClient
+from aether.waiting_tells import WaitingTells
+
+LETTERS_BYTES_MAX = 45_000
+"""About how large the list of dead letters is in a page."""
+
+WAITING_BYTES_MAX = 25_000
+
+KINDS_SHOWN_MAX = 12
+"""Commands that the page counts by name."""
+
+OF_ACTOR_MAX = 5
+"""Dead letters on the page of an actor."""
+
+TEXT_CHARS_MAX = 400
+"""Of an error's text and of arguments."""
+
+FORM_BYTES_MAX = 8_192
+
+_PUBLIC = frozenset({"rejected", "invalid_command"})
+"""Errors whose text the actor meant for callers."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownLetter:
+    """One dead letter as a page shows it. `may_retry`, `may_drop`: there is a button for it."""
+
+    id: int
+    actor_id: ActorId
+    command: str
+    args: str
+    error: str
+    message: str
+    failures: int
+    time: datetime
+    ago: str
+    source: ActorId | None
+    command_id: str
+    correlation_id: str
+    retrying: bool
+    may_retry: bool
+    may_drop: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShownWaiting:
+    """What waits for one actor as a page shows it."""
+
+    actor_id: ActorId
+    command: str
+    count: int
+    waits: str
+    failures: int
+    error: str
+    message: str
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a form."""
+
+    good: bool
+    text: str
+
+
+class LetterPages:
+    """What pages show of the inbox."""
+
+    def __init__(
+        self, client: UntypedClient, numbers: Numbers, config: GatewayConfig, pages: Pages, rights: Rights
+    ) -> None:
+        self._client = client
+        self._numbers = numbers
+        self._config = config
+        self._pages = pages
+        self._rights = rights
+
+    async def show(self, visit: Visit) -> None:
+        """The page."""
+        await self._show(visit, None)
+
+    async def send(self, visit: Visit) -> None:
+        """Do what a form asks for with a dead letter, and show the page. A problem when the visitor may not."""
+        exchange = visit.exchange
+        body = await read_body(exchange.receive, exchange.headers, FORM_BYTES_MAX, self._config.body_timeout_s)
+        fields = form_of(body, exchange.headers)
+        act, id = fields.get("do", ""), _id(fields.get("id", ""))
+        if act not in ("retry", "drop"):
+            raise InvalidCommand(f"it is retry or drop, not {act[:40]!r}", path="do")
+        try:
+            letter = await self._client.dead_letter(id, deadline_s=self._config.deadline_s)
+            done = await (self._retry(visit, letter) if act == "retry" else self._drop(visit, letter))
+        except InvalidCommand as error:
+            await self._show(visit, Done(False, error.message), id, http_problem(error).status)
+            return
+        await self._show(visit, done, id)
+
+    async def of_actor(self, visit: Visit, actor_id: ActorId) -> dict[str, Any]:
+        """What an actor's page shows: its own. Nothing when workers know of none, or the store says nothing soon."""
+        letters: list[DeadLetter] = []
+        try:
+            async with asyncio.timeout(ACTOR_WAIT_S):
+                if (await self._numbers.latest()).readings.total("aether_dead_letters"):
+                    letters = await self._read(visit, actor_id.kind, actor_id.key)
+        except (AetherError, TimeoutError):
+            letters = []
+        sees = bool(letters) and await self._rights.may_see_errors(visit)
+        found = [await self._letter(visit, one, sees) for one in letters[:OF_ACTOR_MAX]]
+        return {"letters": found, "more_letters": len(letters) - len(found)}
+
+    # ------------------------------------------------------------------------------------------------ what is done
+
+    async def _retry(self, visit: Visit, letter: DeadLetter) -> Done:
+        to = letter.actor_id
+        caller = await self._rights.caller(visit.exchange, Role.CALL, to.kind, to.key, letter.command)
+        by, deadline_s = _by(caller), self._config.deadline_s
+        receipt = await self._client.retry_dead_letter(letter.id, by=by, deadline_s=deadline_s)
+        return Done(True, f"{letter.command} was sent to {to} again, as the command {receipt.command_id}.")
+
+    async def _drop(self, visit: Visit, letter: DeadLetter) -> Done:
+        to = letter.actor_id
+        caller = await self._rights.caller(visit.exchange, Role.ADMIN, to.kind, to.key, DROP_DEAD_LETTER)
+        await self._client.drop_dead_letter(letter.id, by=_by(caller), deadline_s=self._config.deadline_s)
+        return Done(True, f"{letter.command} to {to} was dropped. The actor's history keeps it.")
+
+    # ------------------------------------------------------------------------------------------------ what is shown
+
+    async def _show(self, visit: Visit, done: Done | None, gone: int = 0, status: int = 200) -> None:
+        """The page. `gone`: a dead letter that is not shown, because a replica may not know yet what became of it."""
+        kind, key = visit.options.text("kind") or None, visit.options.text("key") or None
+        after = visit.options.number("after", 0, 0, VERSION_MAX) or 0
+        sees = await self._rights.may_see_errors(visit)
+        every, (lines, left_out) = await asyncio.gather(
+            self._read(visit, kind, key), self._client.waiting_tells(deadline_s=self._config.deadline_s)
+        )
+        every = [one for one in every if one.id != gone]
+        counts = Counter(f"{one.actor_id.kind}.{one.command}" for one in every).most_common()
+        following = [one for one in every if one.id > after]
+        letters: list[ShownLetter] = []
+        room = LETTERS_BYTES_MAX
+        for one in following:
+            if room < 0:
+                break
+            letters.append(await self._letter(visit, one, sees))
+            room -= _letter_bytes(letters[-1], key or "")
+        waiting, more_waiting = await self._waiting(visit, lines, kind, key, sees)
+        await self._pages.answer(
+            visit,
+            "dead_letters.html",
+            status=status,
+            kind=kind,
+            key=key,
+            done=done,
+            letters=letters,
+            total=len(every),
+            counts=counts[:KINDS_SHOWN_MAX],
+            more_counts=len(counts) - KINDS_SHOWN_MAX,
+            after=after,
+            next_after=letters[-1].id if len(letters) < len(following) else None,
+            waiting=waiting,
+            more_waiting=more_waiting + left_out,
+            tells=sum(one.count for one in waiting),
+            sees=sees,
+            now=datetime.now(UTC),
+        )
+
+    async def _read(self, visit: Visit, kind: str | None, key: str | None) -> list[DeadLetter]:
+        """The dead letters of the kinds that this visitor may see, the oldest first."""
+        readable: dict[str, bool] = {}
+        found = []
+        async for letter in self._client.dead_letters(kind, key, deadline_s=self._config.deadline_s):
+            of = letter.actor_id.kind
+            if of not in readable:
+                readable[of] = await self._rights.may_read(visit, of)
+            if readable[of]:
+                found.append(letter)
+        return found
+
+    async def _letter(self, visit: Visit, one: DeadLetter, sees: bool) -> ShownLetter:
+        to, error = one.actor_id, one.error
+        return ShownLetter(
+            one.id,
+            to,
+            one.command,
+            _cut(shown(one.args)),
+            error.code,
+            _cut(error.message) if sees or error.code in _PUBLIC else "",
+            one.failures,
+            one.at,
+            ago((datetime.now(UTC) - one.at).total_seconds()),
+            one.source,
+            one.command_id,
+            one.correlation_id,
+            one.retrying,
+            await self._rights.may(visit, Role.CALL, to.kind, to.key, one.command),
+            await self._rights.may(visit, Role.ADMIN, to.kind, to.key, DROP_DEAD_LETTER),
+        )
+
+    async def _waiting(
+        self, visit: Visit, lines: Sequence[WaitingTells], kind: str | None, key: str | None, sees: bool
+    ) -> tuple[list[ShownWaiting], int]:
+        """What waits, as much as there is room for, and for how many more actors something does."""
+        named = [(one, ActorId(*one.actor.split("/", 1))) for one in lines]
+        wanted = [(one, to) for one, to in named if kind in (None, to.kind) and key in (None, to.key)]
+        readable = {of: await self._rights.may_read(visit, of) for of in {to.kind for _, to in wanted}}
+        wanted = [(one, to) for one, to in wanted if readable[to.kind]]
+        found: list[ShownWaiting] = []
+        room = WAITING_BYTES_MAX
+        for one, to in wanted:
+            if room < 0:
+                break
+            code, message = ("", "") if one.error is None else (one.error.code, one.error.message)
+            text = _cut(message) if sees or code in _PUBLIC else ""
+            found.append(
+                ShownWaiting(to, one.command, one.count, ago(one.waits_s), one.failures, code, text, one.member)
+            )
+            room -= 500 + 7 * len(to.key.encode()) + 5 * len(text.encode())
+        return found, len(wanted) - len(found)
+
+
+def _id(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < len(text) <= 19):
+        raise InvalidCommand(f"the id of a dead letter is a whole number from 1, not {text[:40]!r}", path="id")
+    return int(text)
+
+
+def _by(caller: str) -> str:
+    """Who does it, for the log: the name of the token, if it has one."""
+    return f"{caller}@dashboard"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= TEXT_CHARS_MAX else f"{text[:TEXT_CHARS_MAX]}…"
+
+
+def _letter_bytes(one: ShownLetter, key: str) -> int:
+    """What a dead letter takes at most: a character is five bytes as text, three for each of UTF-8 in an address."""
+    source = "" if one.source is None else one.source.key
+    keys = 7 * (len(one.actor_id.key.encode()) + len(source.encode())) + 3 * len(key.encode())
+    return 1_600 + keys + 5 * sum(len(text.encode()) for text in (one.args, one.message, one.correlation_id))

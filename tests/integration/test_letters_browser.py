@@ -1,0 +1,121 @@
+"""In a real browser: a tell that was given up is found from the overview, and sent again or dropped by its buttons."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.support.browser import CONTRAST, browser, chromium, page
+from tests.support.nats_server import NatsServer
+from tests.support.pool import Pool
+from tests.support.saving import put
+
+MODEL = """
+import pathlib
+from dataclasses import dataclass
+
+from aether import Actor, Model, command, event
+
+
+@dataclass(frozen=True)
+class Stamped:
+    text: str
+
+
+class Desk(Actor):
+    stamps: int = 0
+
+    @command
+    def stamp(self, text: str) -> None:
+        pathlib.Path("ink").read_text()
+        self.emit(Stamped(text))
+
+    @event
+    def stamped(self, e: Stamped) -> None:
+        self.stamps += 1
+
+
+model = Model("desks", actors=[Desk])
+"""
+GATEWAY = re.compile(r"aether\.gateway: serving at (http://\S+) ")
+GIVEN_UP = re.compile(r"a tell has failed too often and is given up")
+
+
+@dataclass
+class Desks:
+    """A pool with its gateway, where its files are, and a browser."""
+
+    pool: Pool
+    url: str
+    files: Path
+    browser: Browser
+
+    def tell(self, key: str, text: str) -> None:
+        sent = ["-H", "Content-Type: application/json", "-H", "Prefer: respond-async", "-d", f'{{"text": "{text}"}}']
+        command = ["curl", "-sSf", "-o", "/dev/null", *sent, f"{self.url}/actors/desk/{key}/stamp"]
+        subprocess.run(command, check=True, timeout=60)
+
+
+@pytest.fixture
+def desks(own_server: NatsServer, namespace: str, tmp_path: Path) -> Iterator[Desks]:
+    chromium()
+    put(tmp_path, "desks.py", MODEL)
+    options = ("--workers", "1", "--nats", own_server.url, "--namespace", namespace, "--http", "127.0.0.1:0")
+    variables = {**os.environ, "AETHER_TELL_ATTEMPTS_MAX": "2"}
+    with (
+        Pool("desks:model", *options, directory=tmp_path, variables=variables) as pool,
+        browser() as opened,
+    ):
+        yield Desks(pool, pool.wait_for(GATEWAY)[0][1], tmp_path, opened)
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])
+def test_a_dead_letter_is_sent_again_and_another_is_dropped(desks: Desks, script: bool) -> None:
+    desks.tell("front", "first")
+    desks.tell("front", "second")
+    desks.pool.wait_for(GIVEN_UP, 2)
+    with page(desks.browser, desks.url, script=script) as shown:
+        while not shown.get_by_role("link", name="2 dead letters").is_visible():
+            shown.goto("/ui/")  # workers count them every 5 s
+        shown.get_by_role("link", name="2 dead letters").click()
+        dead = shown.get_by_role("region", name="2 dead letters")
+        expect(dead.get_by_role("listitem").first).to_contain_text(
+            "desk.stamp to desk/front failed 2 times", use_inner_text=True
+        )
+        expect(dead.get_by_role("listitem").first).to_contain_text("FileNotFoundError")
+
+        (desks.files / "ink").write_text("blue")
+        dead.get_by_role("button", name="Send again").first.click()
+        expect(shown.get_by_role("status")).to_contain_text("stamp was sent to desk/front again")
+        left = shown.get_by_role("region", name="1 dead letter")
+        expect(left.get_by_role("listitem")).to_contain_text('"second"')
+        expect(left.get_by_role("button", name="Drop it")).to_be_hidden()
+        left.get_by_text("Drop", exact=True).click()
+        left.get_by_role("button", name="Drop it").click()
+        expect(shown.get_by_role("status")).to_contain_text("stamp to desk/front was dropped")
+        expect(shown.get_by_role("region", name="No dead letters")).to_be_visible()
+
+        shown.goto("/ui/actor?kind=desk&key=front")
+        while "Stamped" not in shown.locator(".history").inner_text():
+            shown.reload()
+        expect(shown.locator(".changes")).to_contain_text("stamps 0 → 1", use_inner_text=True)
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_it_can_be_read_on_a_phone_and_a_desk(desks: Desks, width: int) -> None:
+    desks.tell("k" * 60, "text " * 80)
+    desks.pool.wait_for(GIVEN_UP)
+    for dark in (False, True):
+        with page(desks.browser, desks.url, width=width, dark=dark) as shown:
+            for address in ("/ui/dead-letters", f"/ui/dead-letters?kind=desk&key={'k' * 60}"):
+                shown.goto(address)
+                expect(shown.get_by_role("region", name="1 dead letter")).to_be_visible()
+                shown.get_by_text("Drop", exact=True).click()
+                assert shown.evaluate("document.documentElement.scrollWidth") <= width, address
+                assert shown.evaluate(CONTRAST) == [], address
+            expect(shown.get_by_role("link", name="Dead letters", exact=True)).to_have_attribute("aria-current", "page")
