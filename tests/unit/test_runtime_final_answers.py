@@ -313,14 +313,14 @@ async def test_a_repeated_command_with_a_longer_deadline_does_not_end_with_the_f
     async with node(InMemoryServer(clock=clock)) as runtime:
         GATES["w"] = asyncio.Event()
         short = asyncio.ensure_future(
-            sent(runtime, command("wait_for", id="x", for_s=0.05, now_s=clock.wall_s(), gate="w"), WAITER)
+            sent(runtime, command("wait_for", id="x", for_s=0.5, now_s=clock.wall_s(), gate="w"), WAITER)
         )
         await quiet()
         longer = asyncio.ensure_future(
             sent(runtime, command("wait_for", id="x", for_s=30, now_s=clock.wall_s(), gate="w"), WAITER)
         )
         loop = asyncio.get_running_loop()
-        past_s = loop.time() + 0.1
+        past_s = loop.time() + 0.6
         await until(lambda: loop.time() > past_s)
         GATES["w"].set()
         assert isinstance(await longer, Answer)
