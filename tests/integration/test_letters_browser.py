@@ -1,4 +1,7 @@
-"""In a real browser: a tell that was given up is found from the overview, and sent again or dropped by its buttons."""
+"""In a real browser: a tell that was given up is found from the overview, and sent again or dropped by its buttons.
+
+So are tasks that fail tried again, and schedules found.
+"""
 
 import os
 import re
@@ -19,7 +22,7 @@ MODEL = """
 import pathlib
 from dataclasses import dataclass
 
-from aether import Actor, Model, command, event
+from aether import Actor, Cron, Model, Retry, command, event, task
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,18 @@ class Stamped:
     text: str
 
 
+@task(retry=Retry(first_s=600, cap_s=600))
+def order(what: str) -> None:
+    pathlib.Path("ink").read_text()
+
+
 class Desk(Actor):
     stamps: int = 0
+
+    @command
+    def open_up(self, what: str) -> None:
+        self.start_task(order(what))
+        self.schedule("stamping", Cron("0 0 9 * * *", "Europe/Berlin"), Desk.stamp, self.id.key, "nine o'clock")
 
     @command
     def stamp(self, text: str) -> None:
@@ -40,7 +53,7 @@ class Desk(Actor):
         self.stamps += 1
 
 
-model = Model("desks", actors=[Desk])
+model = Model("desks", actors=[Desk], tasks=[order])
 """
 GATEWAY = re.compile(r"aether\.gateway: serving at (http://\S+) ")
 GIVEN_UP = re.compile(r"a tell has failed too often and is given up")
@@ -56,8 +69,14 @@ class Desks:
     browser: Browser
 
     def tell(self, key: str, text: str) -> None:
-        sent = ["-H", "Content-Type: application/json", "-H", "Prefer: respond-async", "-d", f'{{"text": "{text}"}}']
-        command = ["curl", "-sSf", "-o", "/dev/null", *sent, f"{self.url}/actors/desk/{key}/stamp"]
+        self._post(f"{key}/stamp", f'{{"text": "{text}"}}')
+
+    def open_up(self, key: str) -> None:
+        self._post(f"{key}/open_up", '{"what": "ink"}')
+
+    def _post(self, to: str, body: str) -> None:
+        sent = ["-H", "Content-Type: application/json", "-H", "Prefer: respond-async", "-d", body]
+        command = ["curl", "-sSf", "-o", "/dev/null", *sent, f"{self.url}/actors/desk/{to}"]
         subprocess.run(command, check=True, timeout=60)
 
 
@@ -108,14 +127,48 @@ def test_a_dead_letter_is_sent_again_and_another_is_dropped(desks: Desks, script
 
 @pytest.mark.parametrize("width", [390, 1200])
 def test_it_can_be_read_on_a_phone_and_a_desk(desks: Desks, width: int) -> None:
-    desks.tell("k" * 60, "text " * 80)
+    key = "k" * 60
+    desks.tell(key, "text " * 80)
+    desks.open_up(key)
     desks.pool.wait_for(GIVEN_UP)
     for dark in (False, True):
         with page(desks.browser, desks.url, width=width, dark=dark) as shown:
-            for address in ("/ui/dead-letters", f"/ui/dead-letters?kind=desk&key={'k' * 60}"):
+            for address in ("/ui/dead-letters", f"/ui/dead-letters?kind=desk&key={key}"):
                 shown.goto(address)
                 expect(shown.get_by_role("region", name="1 dead letter")).to_be_visible()
                 shown.get_by_text("Drop", exact=True).click()
                 assert shown.evaluate("document.documentElement.scrollWidth") <= width, address
                 assert shown.evaluate(CONTRAST) == [], address
+            for address, heading in (
+                ("/ui/tasks", "1 failed task"),
+                ("/ui/schedules", "1 schedule"),
+                (f"/ui/actor?kind=desk&key={key}", "Schedules of this actor"),
+            ):
+                shown.goto(address)
+                while not shown.get_by_role("region", name=heading).is_visible():
+                    shown.reload()
+                assert shown.evaluate("document.documentElement.scrollWidth") <= width, address
+                assert shown.evaluate(CONTRAST) == [], address
+            shown.goto("/ui/dead-letters")
             expect(shown.get_by_role("link", name="Dead letters", exact=True)).to_have_attribute("aria-current", "page")
+
+
+def test_a_task_that_failed_is_tried_again_and_its_schedule_is_shown(desks: Desks) -> None:
+    desks.open_up("front")
+    with page(desks.browser, desks.url, script=False) as shown:
+        shown.goto("/ui/tasks")
+        while not shown.get_by_role("region", name="1 failed task").is_visible():
+            shown.reload()
+        failed = shown.get_by_role("region", name="1 failed task")
+        expect(failed).to_contain_text("order of desk/front: attempt 1 of", use_inner_text=True)
+        expect(failed).to_contain_text("FileNotFoundError")
+        (desks.files / "ink").write_text("blue")
+        failed.get_by_role("button", name="Try again now").click()
+        expect(shown.get_by_role("status")).to_contain_text("order of desk/front is tried again now")
+        while not shown.get_by_role("region", name="No failed tasks").is_visible():
+            shown.goto("/ui/tasks")
+        shown.goto("/ui/schedules")
+        due = shown.get_by_role("region", name="1 schedule")
+        expect(due).to_contain_text("0 0 9 * * * in Europe/Berlin")
+        due.get_by_role("link", name="desk/front").click()
+        expect(shown.get_by_role("region", name="Schedules of this actor")).to_contain_text("stamping")

@@ -104,7 +104,7 @@ async def test_a_dead_letter_is_shown_with_why_and_sent_again_by_its_form(caplog
         await one.pool.client.actor(Box, "alice").pass_on("bob & <co>", 5)
         (letter,) = await dead(one, 1)
         page, text = await shown(one)
-        assert "1 dead letter box.put to box/bob & <co> failed 2 times , given up just now" in page.text
+        assert "1 dead letter box.put to box/bob & <co> failed 2 times , given up" in page.text
         assert f"actor_failed: put failed: ValueError: {WHY}" in page.text
         assert 'arguments {"amount":5}' in page.text.replace(": ", ":")
         assert "told by box/alice" in page.text

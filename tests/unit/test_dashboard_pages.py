@@ -22,7 +22,8 @@ PAGES = (
     "/ui/actor?kind=account&key=alice&version=1", "/ui/command?kind=account&key=alice&name=deposit", "/ui/events",
     "/ui/events?kind=account&key=alice&type=Deposited", "/ui/board", "/ui/sign-in", "/ui/actor?kind=account",
     "/ui/trace", "/ui/trace?id=nothing&since=2h", "/ui/failures", "/ui/dead-letters",
-    "/ui/dead-letters?kind=account&key=alice",
+    "/ui/dead-letters?kind=account&key=alice", "/ui/tasks", "/ui/tasks?kind=account&key=alice", "/ui/schedules",
+    "/ui/schedules?kind=account&key=alice",
 )  # fmt: skip
 DEPOSIT = "/ui/command?kind=account&key=alice&name=deposit"
 

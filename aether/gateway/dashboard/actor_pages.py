@@ -1,5 +1,6 @@
 """The pages about actors: lists of keys, one actor with its past, and its commands as forms."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from secrets import token_urlsafe
@@ -27,6 +28,7 @@ from aether.gateway.dashboard.keys import find_keys
 from aether.gateway.dashboard.letter_pages import LetterPages
 from aether.gateway.dashboard.pages import Pages, Visit
 from aether.gateway.dashboard.past import read_past
+from aether.gateway.dashboard.schedule_pages import SchedulePages
 from aether.gateway.dashboard.trace_pages import BEFORE
 from aether.gateway.dashboard.trees import path_text, shown, tree
 from aether.gateway.problems import HttpProblem, http_problem
@@ -67,6 +69,7 @@ class ActorPages:
         may_call: MayCall,
         failures: FailurePages,
         letters: LetterPages,
+        schedules: SchedulePages,
     ) -> None:
         self._model = model
         self._client = client
@@ -75,6 +78,7 @@ class ActorPages:
         self._may_call = may_call
         self._failures = failures
         self._letters = letters
+        self._schedules = schedules
         self._document: JsonSchema = model.schema()
 
     async def show_list(self, visit: Visit) -> None:
@@ -106,6 +110,11 @@ class ActorPages:
             )
             for command in sorted(actor_type.commands.values(), key=lambda one: one.query)
         ]
+        failures, letters, schedules = await asyncio.gather(
+            self._failures.of_actor(visit, actor_id.kind, actor_id.key),
+            self._letters.of_actor(visit, actor_id),
+            self._schedules.of_actor(actor_id),
+        )
         await self._pages.answer(
             visit,
             "actor.html",
@@ -117,8 +126,9 @@ class ActorPages:
             shard=shard_of(actor_id, self._client.shards),
             path_text=path_text,
             before=BEFORE,
-            **await self._failures.of_actor(visit, actor_id.kind, actor_id.key),
-            **await self._letters.of_actor(visit, actor_id),
+            **failures,
+            **letters,
+            **schedules,
         )
 
     async def show_state(self, visit: Visit) -> None:

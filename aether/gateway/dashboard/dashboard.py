@@ -31,6 +31,8 @@ from aether.gateway.dashboard.numbers import Numbers
 from aether.gateway.dashboard.overview_pages import OverviewPages
 from aether.gateway.dashboard.pages import STATIC, Pages, Visit
 from aether.gateway.dashboard.rights import Rights
+from aether.gateway.dashboard.schedule_pages import SchedulePages
+from aether.gateway.dashboard.task_pages import TaskPages
 from aether.gateway.dashboard.trace_pages import TracePages
 from aether.gateway.events import EventRoutes
 from aether.gateway.problems import HttpProblem, http_problem
@@ -72,8 +74,10 @@ class Dashboard:
         self._rights = rights = Rights(access, model)
         failures = FailurePages(self._numbers, self._pages, rights.may_read, rights.may_see_errors)
         letters = LetterPages(client, self._numbers, config, self._pages, rights)
+        schedules = SchedulePages(client, config, self._pages, rights)
+        tasks = TaskPages(client, config, self._pages, rights)
         self._overview = OverviewPages(client, self._numbers, failures, self._pages)
-        actors = ActorPages(model, client, config, self._pages, rights.may_call, failures, letters)
+        actors = ActorPages(model, client, config, self._pages, rights.may_call, failures, letters, schedules)
         shown = EventPages(model, client, config, self._pages)
         traces = TracePages(client, config, self._pages)
         self._places = {
@@ -91,6 +95,8 @@ class Dashboard:
             "trace": _Place(traces.show, frozenset({"id", "since"})),
             "failures": _Place(failures.show),
             "dead-letters": _Place(letters.show, frozenset({"kind", "key", "after"}), frozenset(), letters.send),
+            "tasks": _Place(tasks.show, frozenset({"kind", "key", "skip"}), frozenset(), tasks.send),
+            "schedules": _Place(schedules.show, frozenset({"kind", "key", "skip"})),
             "board": _Place(self._show_board),
             "board.svg": _Place(self._send_board),
         }  # fmt: skip

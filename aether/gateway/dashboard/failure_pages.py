@@ -162,6 +162,13 @@ def ago(seconds: float) -> str:
     return f"{days} day{'s' * (days != 1)} ago"
 
 
+def ahead(seconds: float) -> str:
+    """In how long, for people."""
+    if seconds < 1:
+        return "now" if seconds > -1 else f"since {ago(-seconds).removesuffix(' ago')}"
+    return f"in {ago(seconds).removesuffix(' ago')}"
+
+
 def _first(groups: Sequence[FailureGroup]) -> Iterator[tuple[FailureGroup, tuple[FailedActor, ...]]]:
     """The groups with their actors, as many as there is room for, at least one."""
     room = LIST_BYTES_MAX

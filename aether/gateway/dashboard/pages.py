@@ -22,6 +22,8 @@ NAVIGATION = (
     ("actors", "Actors"),
     ("failures", "Failures"),
     ("dead-letters", "Dead letters"),
+    ("tasks", "Tasks"),
+    ("schedules", "Schedules"),
     ("events", "Events"),
     ("trace", "Trace"),
     ("board", "Board"),

@@ -15,6 +15,12 @@ SEE_ERRORS = "aether.errors"
 DROP_DEAD_LETTER = "aether.drop_dead_letter"
 """The command that a function of the user's is asked for, with kind and key: to drop a dead letter of the actor."""
 
+RETRY_TASK = "aether.retry_task"
+"""The command that a function of the user's is asked for, with kind and key: to try a task of the actor again now."""
+
+CANCEL_TASK = "aether.cancel_task"
+"""The command that a function of the user's is asked for, with kind and key: to stop a task of the actor."""
+
 
 class Rights:
     """Asks the gateway's access."""

@@ -1,0 +1,165 @@
+"""Tasks: how many wait and run, which have failed, and forms to try one again now or to stop it.
+
+To try a task again needs `call`, to stop it `admin`. A form names a task by its id: whose it is is read from the store.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from aether.errors import InvalidCommand
+from aether.gateway.access import Role
+from aether.gateway.config import GatewayConfig
+from aether.gateway.dashboard.browser import form_of
+from aether.gateway.dashboard.failure_pages import ago, ahead
+from aether.gateway.dashboard.letter_pages import FORM_BYTES_MAX, TEXT_CHARS_MAX, Done
+from aether.gateway.dashboard.pages import Pages, Visit
+from aether.gateway.dashboard.rights import CANCEL_TASK, RETRY_TASK, Rights
+from aether.gateway.problems import http_problem
+from aether.gateway.requests import read_body
+from aether.ids import ActorId
+from aether.runtime.task_notes import WAITS
+from aether.task_view import FailedTask
+from aether.untyped_client import VERSION_MAX, UntypedClient
+
+TASKS_BYTES_MAX = 55_000
+"""About how large the list of failed tasks is in a page."""
+
+NAMES_SHOWN_MAX = 100
+"""Tasks that are counted by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownTask:
+    """A task that has failed as a page shows it. `may_retry`, `may_cancel`: there is a button for it."""
+
+    id: str
+    task: str
+    actor_id: ActorId
+    waits: bool
+    attempt: int
+    attempts: int
+    error: str
+    message: str
+    failed_at: datetime | None
+    ago: str
+    next_at: datetime | None
+    ahead: str
+    given_back: int
+    command_id: str
+    correlation_id: str
+    may_retry: bool
+    may_cancel: bool
+
+
+class TaskPages:
+    """The page of tasks."""
+
+    def __init__(self, client: UntypedClient, config: GatewayConfig, pages: Pages, rights: Rights) -> None:
+        self._client = client
+        self._config = config
+        self._pages = pages
+        self._rights = rights
+
+    async def show(self, visit: Visit) -> None:
+        """The page."""
+        await self._show(visit, None)
+
+    async def send(self, visit: Visit) -> None:
+        """Do what a form asks for with a task, and show the page. A problem when the visitor may not."""
+        exchange = visit.exchange
+        body = await read_body(exchange.receive, exchange.headers, FORM_BYTES_MAX, self._config.body_timeout_s)
+        fields = form_of(body, exchange.headers)
+        act, id = fields.get("do", ""), fields.get("id", "")
+        if act not in ("retry", "cancel"):
+            raise InvalidCommand(f"it is retry or cancel, not {act[:40]!r}", path="do")
+        try:
+            found = await self._client.tasks.one(id, self._config.deadline_s)
+            done = await (self._retry(visit, found) if act == "retry" else self._cancel(visit, found))
+        except InvalidCommand as error:
+            await self._show(visit, Done(False, error.message), status=http_problem(error).status)
+            return
+        await self._show(visit, done, found.id if act == "cancel" else "")
+
+    async def _retry(self, visit: Visit, found: FailedTask) -> Done:
+        of = _actor_id(found)
+        await self._rights.caller(visit.exchange, Role.CALL, of.kind, of.key, RETRY_TASK)
+        await self._client.tasks.retry(found.id, self._config.deadline_s)
+        return Done(True, f"{found.note.task} of {of} is tried again now.")
+
+    async def _cancel(self, visit: Visit, found: FailedTask) -> Done:
+        of = _actor_id(found)
+        await self._rights.caller(visit.exchange, Role.ADMIN, of.kind, of.key, CANCEL_TASK)
+        await self._client.tasks.cancel(found.id, self._config.deadline_s)
+        return Done(True, f"{found.note.task} of {of} is stopped, if it is not done: its actor is told that it failed.")
+
+    async def _show(self, visit: Visit, done: Done | None, gone: str = "", status: int = 200) -> None:
+        """The page. `gone`: a task that is not shown, because a worker may not have heard yet that it is stopped."""
+        kind, key = visit.options.text("kind") or None, visit.options.text("key") or None
+        skip = visit.options.number("skip", 0, 0, VERSION_MAX) or 0
+        deadline_s = self._config.deadline_s
+        sees = await self._rights.may_see_errors(visit)
+        backlog, every = await asyncio.gather(
+            self._client.tasks.backlog(deadline_s), self._client.tasks.failed(deadline_s)
+        )
+        named = [(one, _actor_id(one)) for one in reversed(every) if one.id != gone]
+        wanted = [(one, of) for one, of in named if kind in (None, of.kind) and key in (None, of.key)]
+        readable = {of: await self._rights.may_read(visit, of) for of in {of.kind for _, of in wanted}}
+        wanted = [(one, of) for one, of in wanted if readable[of.kind]]
+        tasks: list[ShownTask] = []
+        room = TASKS_BYTES_MAX
+        for one, of in wanted[skip:]:
+            if room < 0:
+                break
+            tasks.append(await self._task(visit, one, of, sees))
+            room -= _bytes(tasks[-1], key or "")
+        until = skip + len(tasks)
+        await self._pages.answer(
+            visit,
+            "tasks.html",
+            status=status,
+            kind=kind,
+            key=key,
+            done=done,
+            backlog=sorted(backlog, key=lambda one: (-one.waiting - one.taken, one.task))[:NAMES_SHOWN_MAX],
+            more_names=max(0, len(backlog) - NAMES_SHOWN_MAX),
+            tasks=tasks,
+            total=len(wanted),
+            skip=skip,
+            next_skip=until if until < len(wanted) else None,
+            sees=sees,
+            now=datetime.now(UTC),
+        )
+
+    async def _task(self, visit: Visit, one: FailedTask, of: ActorId, sees: bool) -> ShownTask:
+        note, now_s = one.note, datetime.now(UTC).timestamp()
+        waits = note.state == WAITS
+        return ShownTask(
+            one.id,
+            note.task,
+            of,
+            waits,
+            note.attempt,
+            note.attempts,
+            note.error_type,
+            note.error[:TEXT_CHARS_MAX] + "…" * (len(note.error) > TEXT_CHARS_MAX) if sees else "",
+            datetime.fromtimestamp(note.at_s, UTC) if note.at_s else None,
+            ago(now_s - note.at_s),
+            datetime.fromtimestamp(note.next_s, UTC) if note.next_s else None,
+            ahead(note.next_s - now_s),
+            note.given_back,
+            note.causationid,
+            note.correlationid,
+            waits and await self._rights.may(visit, Role.CALL, of.kind, of.key, RETRY_TASK),
+            waits and await self._rights.may(visit, Role.ADMIN, of.kind, of.key, CANCEL_TASK),
+        )
+
+
+def _actor_id(found: FailedTask) -> ActorId:
+    return ActorId(*found.note.actor.split("/", 1))
+
+
+def _bytes(one: ShownTask, key: str) -> int:
+    """What a task takes at most: a character is five bytes as text, three for each of UTF-8 in an address."""
+    texts = (one.message, one.error, one.id, one.command_id, one.correlation_id, one.task)
+    return 1_500 + 7 * len(one.actor_id.key.encode()) + 3 * len(key.encode()) + 5 * sum(len(x.encode()) for x in texts)
