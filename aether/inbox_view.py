@@ -107,8 +107,6 @@ class InboxView:
         inbox = self._node.inbox
         decided = await self._decided(id, RETRYING, by)
         row, tell = decided.row, sent_again(decided.row)
-        if row.args_left_out:
-            raise InvalidCommand(f"the arguments of {id} were too large to be kept beside its error", path="id")
         sequence = await inbox.send_again(shard_of(row.tell.target, self._node.shards), encode_tell(tell), id)
         await inbox.write_dead_letter(id, encode_row(replace(row, state=RETRIED)), decided.at)
         log.info("a dead letter was sent again", extra=_said(row, row.by))
@@ -129,6 +127,8 @@ class InboxView:
                 if state == RETRYING:
                     return found
                 raise InvalidCommand(f"the dead letter {id} is being sent again", path="id")
+            if state == RETRYING and found.row.args_left_out:
+                raise InvalidCommand(f"the arguments of {id} were too large to be kept beside its error", path="id")
             now = instant(self._node.clock.wall_s())
             row = replace(found.row, state=state, by=by, at=now)
             at = await self._node.inbox.write_dead_letter(id, encode_row(row), found.at)

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import httpx2
 import pytest
+from msgspec.structs import replace
 from starlette.requests import Request
 
 from aether import Actor, DeadLetter, Model, Rejected, command, event, query
 from aether.config import RuntimeConfig
+from aether.dead_letters import decode_row, encode_row
 from aether.gateway.access import Access, ByFunction, ByToken, Role
 from aether.gateway.dashboard import letter_pages
 from aether.ids import ActorId
@@ -152,6 +154,23 @@ async def test_a_form_that_makes_no_sense_is_refused(do: str, id: str, why: str)
         answer = await send(one, do, id)
         assert answer.status_code == 422
         assert why in read_page(answer.text).text
+
+
+async def test_one_whose_arguments_were_not_kept_is_not_sent_again_and_can_be_dropped() -> None:
+    async with boxes() as one:
+        await one.pool.client.tell(Box.put, "bob", 5)
+        (letter,) = await dead(one, 1)
+        inbox = one.pool.client.untyped._node.inbox
+        stored = await inbox.dead_letter(letter.id)
+        assert stored is not None
+        row = decode_row(stored.payload)
+        assert row is not None
+        await inbox.write_dead_letter(letter.id, encode_row(replace(row, args_left_out=True)), stored.sequence)
+        refused = read_page((await send(one, "retry", letter.id)).text).text
+        assert f"the arguments of {letter.id} were too large to be kept" in refused
+        assert "1 dead letter box.put" in refused
+        assert (await send(one, "drop", letter.id)).status_code == 200
+        assert await dead(one, 0) == []
 
 
 async def test_another_sites_page_sends_nothing_again() -> None:

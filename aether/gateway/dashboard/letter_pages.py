@@ -118,7 +118,7 @@ class LetterPages:
             letter = await self._client.dead_letter(id, deadline_s=self._config.deadline_s)
             done = await (self._retry(visit, letter) if act == "retry" else self._drop(visit, letter))
         except InvalidCommand as error:
-            await self._show(visit, Done(False, error.message), id, http_problem(error).status)
+            await self._show(visit, Done(False, error.message), status=http_problem(error).status)
             return
         await self._show(visit, done, id)
 
