@@ -108,7 +108,9 @@ async def test_a_page_of_a_trace_says_what_it_did_not_read(one: Served, monkeypa
     monkeypatch.setattr(trace_pages, "COMMITS_MAX", 20)
     text = (await one.http.get("/ui/trace?id=w")).text
     assert "2 more steps are not shown. 4 commits were read.</p>" in text
-    assert "Nothing has this correlation id. 4 commits" in (await one.http.get("/ui/trace?id=x&since=3d")).text
+    text = (await one.http.get("/ui/trace?id=x&since=3d")).text
+    assert "Nothing that is stored has this correlation id. A command that failed" in text
+    assert "has no trace. 4 commits" in text
     for wrong in ("id=w&since=soon", f"id={'x' * 129}"):
         assert (await one.http.get(f"/ui/trace?{wrong}")).status_code == 422
 
