@@ -710,7 +710,7 @@ def test_a_class_without_a_source_file_still_gets_a_clear_error() -> None:
     assert (refused.value.file, refused.value.line) == ("<cell 7>", 1)
 
 
-SETTINGS = {"kind", "snapshot_version", "command_window_s"}
+SETTINGS = {"kind", "snapshot_version", "command_window_s", "tells_in_order"}
 """What a class may set."""
 
 
