@@ -71,7 +71,7 @@ class DeadLetterRows:
         if found is None or not committed:
             return
         at, row = found
-        dead = replace(row, state=DEAD, at=instant(self._clock.wall_s()))
+        dead = replace(row, state=DEAD)
         self._due.append(_Write(dead, at, lambda _: None))
         self._wake.set()
 
