@@ -25,6 +25,7 @@ from aether.memory.server import InMemoryServer
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.runtime import Runtime
 from aether.runtime.turn import Turn
+from aether.system.environment import is_compiled
 from aether.testing.clock import PoolClock
 from aether.wire import decode_commit
 from tests.support.alarms import Alarm, model
@@ -181,6 +182,7 @@ ABLATIONS: list[tuple[type, str, Callable[..., Any]]] = [
 ]
 
 
+@pytest.mark.skipif(is_compiled(), reason="a compiled class cannot be patched")
 @pytest.mark.parametrize(("owner", "name", "without"), ABLATIONS)
 def test_each_safeguard_is_needed(
     owner: type, name: str, without: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
