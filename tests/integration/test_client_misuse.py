@@ -213,7 +213,7 @@ async def test_a_namespace_that_is_not_there_is_told_while_it_is_waited_for_and_
 ) -> None:
     async with node(own_server.url, namespace):
         with pytest.raises(aether.Unavailable, match="nowhere") as told:
-            async with connect_untyped(own_server.url, namespace="nowhere", wait_s=1.5):
+            async with connect_untyped(own_server.url, namespace="nowhere", wait_s=4):
                 raise AssertionError("there is no such namespace")
     assert own_server.url in told.value.message
     assert namespace in told.value.message, "what there is instead"
