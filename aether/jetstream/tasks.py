@@ -4,7 +4,7 @@ Each task of a model has one durable pull consumer on the inbox stream, with a f
 each start to one worker, remembers who is at it, and hands it out again when the worker is silent for the consumer's
 ack wait. A pull asks for what is there at once (`no_wait`), and only if there is nothing waits for a single start; so a
 worker reserves nothing that another one could run meanwhile. Read out of nats-server's source (2.15, `consumer.go`):
-an acknowledgement counts for a sequence, whoever sends it; `-NAK` with a delay moves the time at which the ack wait
+an acknowledgement counts for a sequence, from any sender; `-NAK` with a delay moves the time at which the ack wait
 ends, and a later one without delay ends it at once; a stream that lost its end in a power cut takes its consumers back
 with it (`reconcileStateWithStream`), so that a start that is relayed anew is handed out anew.
 """

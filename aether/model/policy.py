@@ -2,7 +2,7 @@
 
 A policy is a plain function of an event and a `PolicyContext`. It runs in the turn that emits the event, right after
 the event was applied, so that what it tells is stored with the event or not at all. It decides nothing of its own
-actor: it emits nothing and asks nobody. Replay runs no policies.
+actor: it emits nothing and asks no actor. Replay runs no policies.
 """
 
 import inspect

@@ -27,7 +27,7 @@ class TaskRow(NamedTuple):
 
 
 class TaskBacklog(NamedTuple):
-    """How many starts of a task nobody has taken yet, and how many were handed out and are not done."""
+    """How many starts of a task no worker has taken yet, and how many were handed out and are not done."""
 
     task: str
     waiting: int

@@ -200,7 +200,7 @@ class TaskRun:
             await self._give_up(TaskFailed(said_of, name, self._attempt))
 
     def _remember(self, error: BaseException, said_of: str) -> None:
-        """Have it among the failures of its actor, for whoever looks for the reason."""
+        """Have it among the failures of its actor, for operators who look for the reason."""
         start, outcome = self.start, "timed_out" if isinstance(error, TimeoutError) else "failed"
         self._worker.counters.failures.add(
             Failure(

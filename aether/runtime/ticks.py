@@ -87,7 +87,7 @@ class ShardTicks:
             payload = encode_tell(tell)
             await self._inbox.send(shard_of(tell.target, self._shards), payload, tell.id)
             self._counters.ticks_told += 1
-        except (UnreadableEvent, InvalidCommand) as error:  # nobody of ours has stored it
+        except (UnreadableEvent, InvalidCommand) as error:  # no worker has stored it
             extra = {"shard": self.shard, "sequence": message.sequence, "error": words(error)}
             log.error("a tick of a schedule cannot be told and is left out", extra=extra)
 

@@ -94,7 +94,7 @@ class _Group:
 
 
 class RecentFailures:
-    """What one worker remembers. Its owner adds; whoever asks gets a copy."""
+    """What one worker remembers. Its owner adds; a reader gets a copy."""
 
     def __init__(self) -> None:
         self._groups: OrderedDict[tuple[str, str, str, str], _Group] = OrderedDict()
