@@ -227,6 +227,28 @@ async def test_an_owner_that_lives_says_that_it_is_dead() -> None:
         assert row.failures == 2
 
 
+async def test_a_dead_letter_says_one_time_however_late_its_owner_says_that_it_is_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    late: list[Callable[[], None]] = []
+    over = DeadLetterRows.over
+    monkeypatch.setattr(
+        DeadLetterRows,
+        "over",
+        lambda rows, sequence, *, committed: late.append(lambda: over(rows, sequence, committed=committed)),
+    )
+    async with local_pool(MODEL, config=QUICK) as pool:
+        await pool.client.tell(Jar.add, "bob", 6)
+        (letter,) = await dead(pool, 1)
+        await pool.clock.advance(minutes=1)
+        late[0]()
+        inbox = pool.client.untyped._node.inbox
+        async with asyncio.timeout(10):
+            while decode_row((await inbox.dead_letter(letter.id)).payload).state != "dead":  # type: ignore[union-attr]
+                pass
+        assert await dead(pool, 1) == [letter]
+
+
 async def test_a_row_comes_first_so_no_crash_hides_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
     """The owner dies after its actor has committed, and before it could say so: the history says it."""
     monkeypatch.setattr(DeadLetterRows, "over", lambda *_, **__: None)
