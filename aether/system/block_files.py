@@ -91,7 +91,9 @@ class BlockFiles:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._stream = directory.parent
         self._directory_fd = -1  # kept open, so that no other directory gets its number
+        self._identity = (0, 0)
         self._changed_ns = (0, 0)
         self._inodes: dict[int, int] = {}
         self._newest_fd = -1
@@ -103,9 +105,9 @@ class BlockFiles:
         Raises `SyncFailed`, which is final. Any other `OSError` (the directory is not there, no permission) says that
         nothing is known to be synced, and may be tried again.
         """
-        found, stream = self.directory.stat(), self.directory.parent.stat()
-        changed_ns = (found.st_mtime_ns, stream.st_mtime_ns)
-        same = self._directory_fd >= 0 and os.path.samestat(found, os.fstat(self._directory_fd))
+        found = self.directory.stat()
+        changed_ns = (found.st_mtime_ns, self._stream.stat().st_mtime_ns)
+        same = self._directory_fd >= 0 and (found.st_dev, found.st_ino) == self._identity
         if same and changed_ns == self._changed_ns:
             if self._newest_fd >= 0:
                 _sync(os.fdatasync, self._newest_fd)
@@ -160,6 +162,7 @@ class BlockFiles:
         self.close()
         directory_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            opened = os.fstat(directory_fd)
             blocks = _blocks(self.directory)  # before the sync: what comes after it is new to the next one
             _sync(_syncfs, directory_fd)
             if blocks:
@@ -168,7 +171,7 @@ class BlockFiles:
         except BaseException:
             os.close(directory_fd)
             raise
-        self._inodes, self._directory_fd = blocks, directory_fd
+        self._inodes, self._directory_fd, self._identity = blocks, directory_fd, (opened.st_dev, opened.st_ino)
 
     def _sync_block(self, number: int) -> None:
         """Sync a block and keep it open as the newest: a process that has a file open gets an error in writing it."""

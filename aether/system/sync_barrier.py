@@ -20,10 +20,10 @@ from aether.system.block_files import SyncFailed
 log = logging.getLogger("aether.barrier")
 
 SHORT_S = 0.001
-"""Seconds. While syncs take longer, the thread makes them."""
+"""Seconds. While the last syncs took longer on average, the thread makes them."""
 
-SHORT_SYNCS = 64
-"""After so many short syncs in a row in the thread, the loop makes them again."""
+MEAN_OF = 16
+"""How many syncs that average is of: each new one has this part of its weight."""
 
 CLOSE_TIMEOUT_S = 5.0
 """How long a sync may take at the end of a worker, whose disk may have stopped answering."""
@@ -62,8 +62,7 @@ class SyncBarrier:
         self._in_thread: _Round | None = None
         self._broken = ""
         self._lazy: asyncio.TimerHandle | None = None
-        self._slow = False
-        self._short_syncs = 0
+        self._mean_s = 0.0
         self._thread: threading.Thread | None = None
         self._asked: SimpleQueue[bool] = SimpleQueue()
 
@@ -151,15 +150,12 @@ class SyncBarrier:
             return
         round_ = _Round(self._waiting, self._seen, self._epoch)
         self._waiting = []
-        if self._slow:
+        if self._mean_s > SHORT_S:
             self._in_thread = round_
             self._thread = self._thread or self._started()
             self._asked.put(True)
             return
-        outcome, took_s = self._synced()
-        if took_s > SHORT_S:
-            self._slow, self._short_syncs = True, 0
-        self._end(round_, outcome)
+        self._end(round_, *self._synced())
 
     def _started(self) -> threading.Thread:
         thread = threading.Thread(target=self._serve, name="aether sync", daemon=True)
@@ -175,10 +171,8 @@ class SyncBarrier:
 
     def _ended_in_thread(self, outcome: bool | Exception, took_s: float) -> None:
         round_, self._in_thread = self._in_thread, None
-        self._short_syncs = self._short_syncs + 1 if took_s <= SHORT_S else 0
-        self._slow = self._short_syncs < SHORT_SYNCS
         if round_ is not None:
-            self._end(round_, outcome)
+            self._end(round_, outcome, took_s)
 
     def _synced(self) -> tuple[bool | Exception, float]:
         """Whether the stream is the same as before, or what the sync has raised; and how long it took."""
@@ -189,7 +183,8 @@ class SyncBarrier:
             outcome = error
         return outcome, time.monotonic() - began_s
 
-    def _end(self, round_: _Round, outcome: bool | Exception) -> None:
+    def _end(self, round_: _Round, outcome: bool | Exception, took_s: float) -> None:
+        self._mean_s += (took_s - self._mean_s) / MEAN_OF
         why = ""
         if isinstance(outcome, Exception):
             why = f"it could not be synced: {outcome}"

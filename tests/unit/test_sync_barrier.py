@@ -9,8 +9,10 @@ import pytest
 from aether.ids import Position
 from aether.system import sync_barrier
 from aether.system.block_files import SyncFailed
-from aether.system.sync_barrier import SHORT_SYNCS, SyncBarrier
+from aether.system.sync_barrier import MEAN_OF, SHORT_S, SyncBarrier
 from tests.support.members import soon
+
+SLOW_S = 10 * SHORT_S
 
 
 class Syncs:
@@ -86,7 +88,7 @@ async def test_on_a_new_connection_nobody_is_told_anything_before_it_is_proved_a
 async def test_a_sync_that_began_before_a_new_connection_says_nothing_of_its_positions() -> None:
     syncs = Syncs()
     barrier, _ = barrier_of(syncs)
-    barrier._slow, syncs.slow = True, threading.Event()
+    barrier._mean_s, syncs.slow = SLOW_S, threading.Event()
     told: list[str] = []
     barrier.after_write(Position(1000), told.append)
     await soon(lambda: syncs.began == 1)
@@ -100,7 +102,7 @@ async def test_a_sync_that_began_before_a_new_connection_says_nothing_of_its_pos
 async def test_who_comes_while_a_sync_runs_waits_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     syncs = Syncs()
     barrier, _ = barrier_of(syncs)
-    barrier._slow = True
+    barrier._mean_s = SLOW_S
     syncs.slow = threading.Event()
     told: list[str] = []
     barrier.after_write(Position(1), lambda why: told.append("first"))
@@ -114,23 +116,28 @@ async def test_who_comes_while_a_sync_runs_waits_for_the_next(monkeypatch: pytes
     assert await barrier.close()
 
 
-async def test_slow_syncs_are_made_in_a_thread_until_many_in_a_row_were_short(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_while_syncs_are_slow_on_average_a_thread_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    took: list[float] = []
     syncs = Syncs()
     barrier, _ = barrier_of(syncs)
+    monkeypatch.setattr(barrier, "_synced", lambda: (syncs(), took[-1]))
 
-    async def sync() -> str:
+    async def sync(took_s: float) -> str:
         told: list[str] = []
+        took.append(took_s)
         barrier.after_write(Position(1), told.append)
         await soon(lambda: told == [""])
         return syncs.threads[-1]
 
-    assert await sync() != "aether sync"
-    monkeypatch.setattr(sync_barrier, "SHORT_S", -1.0)  # every sync takes longer
-    assert await sync() != "aether sync"
-    assert [await sync() for _ in range(SHORT_SYNCS + 1)] == ["aether sync"] * (SHORT_SYNCS + 1)
-    monkeypatch.setattr(sync_barrier, "SHORT_S", 60.0)
-    assert [await sync() for _ in range(SHORT_SYNCS)] == ["aether sync"] * SHORT_SYNCS
-    assert await sync() != "aether sync"
+    in_loop = await sync(0.0)
+    assert await sync(MEAN_OF * SHORT_S / 2) == in_loop
+    assert await sync(SHORT_S) == in_loop, "one slow sync among short ones stops the loop once"
+    assert await sync(1.0) == in_loop
+    assert await sync(SHORT_S) == "aether sync"
+    assert "aether sync" in [await sync(0.0) for _ in range(MEAN_OF)]
+    for _ in range(10 * MEAN_OF):
+        await sync(0.0)
+    assert await sync(0.0) == in_loop
     assert await barrier.close()
 
 
@@ -138,7 +145,7 @@ async def test_at_the_end_who_waits_for_a_sync_that_is_under_way_is_told_too(mon
     monkeypatch.setattr(sync_barrier, "CLOSE_TIMEOUT_S", 0.01)
     syncs = Syncs()
     barrier, _ = barrier_of(syncs)
-    barrier._slow, syncs.slow = True, threading.Event()
+    barrier._mean_s, syncs.slow = SLOW_S, threading.Event()
     told: list[str] = []
     barrier.after_write(Position(1), told.append)
     await soon(lambda: syncs.began == 1)
@@ -171,7 +178,7 @@ async def test_who_is_in_no_hurry_rides_along_and_is_not_forgotten() -> None:
 async def test_a_failed_sync_is_final(in_loop: bool) -> None:
     syncs = Syncs()
     barrier, failed = barrier_of(syncs)
-    barrier._slow = not in_loop
+    barrier._mean_s = 0.0 if in_loop else SLOW_S
     syncs.error = SyncFailed(5, "Input/output error")
     told: list[str] = []
     barrier.after_write(Position(1), told.append)
