@@ -22,7 +22,6 @@ from aether.model.definition import ActorType
 from aether.ports import TaskBacklog
 from aether.sends import SetSchedule
 from aether.supervisor.options import RunOptions
-from aether.supervisor.run import run
 from aether.system.environment import environment, import_from_here
 from aether.task_view import FailedTask
 from aether.waiting_tells import WaitingTells
@@ -202,6 +201,13 @@ class LoadedModel(Protocol):
         ...
 
 
+def run_here(options: RunOptions) -> int:
+    """Supervise a pool from this process; its exit code."""
+    from aether.supervisor.run import run  # noqa: PLC0415 - see above
+
+    return run(options)
+
+
 def run_gateway_here(options: GatewayOptions) -> int:
     """Serve over HTTP in this process; its exit code."""
     from aether.gateway.process import run_gateway  # noqa: PLC0415 - see above
@@ -228,7 +234,7 @@ class CliContext:
             terminal=sys.stdout.isatty(),
             open_client=_open_client,
             load_model=_load_model,
-            run=run,
+            run=run_here,
         )
 
 

@@ -58,7 +58,7 @@ def python(code: str, ignoring: bool = False) -> subprocess.CompletedProcess[str
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
 
 
-IMPORTED = ["aether.cli.execute", "typer", "aether.errors", "msgspec", "rich.console", "aether.supervisor.run"]
+IMPORTED = ["aether.cli.execute", "typer", "aether.errors", "msgspec", "rich.console", "aether.cli.run_command"]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["ps"], ["model", "show"], ["call", "a", "b", "c"], ["run", "m:m"]])
@@ -69,8 +69,14 @@ def test_an_interrupt_while_a_command_is_imported_ends_it_without_a_word(when: s
     assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "")
 
 
-def test_an_interrupt_while_the_client_is_imported_ends_it_without_a_word() -> None:
-    ran = python(INTERRUPTED.format(when="aether.client", arguments=["ps", "--nats", "nats://127.0.0.1:1"]))
+@pytest.mark.parametrize(
+    ("when", "arguments"),
+    [("aether.client", ["ps", "--nats", "nats://127.0.0.1:1"]), ("aether.supervisor.run", ["run", "m:m"])],
+)
+def test_an_interrupt_while_what_a_command_needs_is_imported_ends_it_without_a_word(
+    when: str, arguments: list[str]
+) -> None:
+    ran = python(INTERRUPTED.format(when=when, arguments=arguments))
 
     assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "")
 
@@ -138,3 +144,11 @@ def test_a_pipe_that_is_closed_early_is_no_traceback(bank: Path) -> None:
                              stderr=subprocess.PIPE, check=False)  # fmt: skip
         os.close(write_fd)
         assert (ran.returncode, ran.stderr) == (141, b"")
+
+
+def test_help_and_completion_import_neither_the_client_nor_the_supervisor() -> None:
+    ended = python(
+        "import sys; from aether.cli import main; sys.argv = ['aether', 'run', '--help']; code = main()\n"
+        "print(code, [name for name in ('nats', 'uvloop', 'aether.supervisor.run') if name in sys.modules])"
+    )
+    assert ended.stdout.splitlines()[-1] == "0 []", ended.stderr
