@@ -194,7 +194,7 @@ def _write_rows(title: str, rows: Sequence[Mapping[str, Any]], wanted: Sequence[
 
 
 def write_board(board: Board) -> None:
-    """A tree of the actors with their commands, queries, events and state, and of the policies."""
+    """A tree of the actors with their commands, queries, events and state, of policies, tasks and schedules."""
     tree = Tree(Text(f"model {board.name}", style="bold"))
     for kind, actor in board.actors.items():
         branch = tree.add(_described(kind, actor))
@@ -207,8 +207,32 @@ def write_board(board: Board) -> None:
         _add_group(branch, "state", _fields(actor.get("state", {}), board))
     policies: Mapping[str, Schema] = board.document.get("policies", {})
     _add_group(tree, "policies", [_policy(name, one) for name, one in policies.items()])
+    tasks: Mapping[str, Schema] = board.document.get("tasks", {})
+    _add_group(tree, "tasks", [line for name, one in tasks.items() for line in _task(name, one, board)])
+    _add_group(tree, "schedules", [_schedule(one) for one in board.document.get("schedules", ())])
     _add_group(tree, "types", _types(board))
     _print(tree)
+
+
+def _task(name: str, task: Schema, board: Board) -> list[Text]:
+    """The task with its result, and a line for each command or policy that starts it."""
+    takes, gives = signature_text(task.get("args", {}), board.document), type_text(task["result"], board.document)
+    starts = [one for one in board.document.get("starts", ()) if one["task"] == name]
+    ends = ((one["by"], _name(one["then"]), _name(one["failed"])) for one in starts)
+    lines = [f"  started by {_name(by)}: result to {then}, failure to {failed}" for by, then, failed in ends]
+    return [_described(f"{name}({takes}) -> {gives}", task), *map(Text, lines)]
+
+
+def _schedule(schedule: Schema) -> Text:
+    set_by, runs = _name(schedule["by"]), _name(schedule["run"])
+    return Text(one_line(f"{schedule['name']}: {schedule['when']}, set by {set_by}, runs {runs}"))
+
+
+def _name(one: Schema | None) -> str:
+    """A command, a policy, or none."""
+    if one is None:
+        return "none"
+    return f"policy {one['policy']}" if "policy" in one else f"{one['kind']}.{one['command']}"
 
 
 def _policy(name: str, policy: Schema) -> Text:

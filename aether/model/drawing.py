@@ -3,13 +3,16 @@
 Each kind is a lane: its commands (blue) and queries (green) at the left, the actor with its state (yellow) in the
 middle, its events (orange) at the right. Which command emits which event is decided while it runs and is in no
 declaration, so the arrows go through the actor. Below the actors each policy (lilac) stands between its events and the
-commands that it says it tells. Colours are attributes and not styles, so that a page with a strict
-content policy may hold the picture, and words outside of the notes take the colour of the text around it.
+commands that it says it tells, each task (pink) between what starts it and the commands that get its result or hear
+that it failed, and each schedule (turquoise) between what sets it and the command that it runs. Colours are attributes
+and not styles, so that a page with a strict content policy may hold the picture, and words outside of the notes take
+the colour of the text around it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple, TypeAlias
 
 from aether.model.schema_reading import Schema, resolve, signature_text, type_text
 
@@ -23,7 +26,21 @@ LANE_HEAD = 34
 STATE_SHOWN_MAX = 12
 
 COMMAND, QUERY, ACTOR, EVENT, POLICY = "#a6ccf5", "#b9e3b4", "#fbe58a", "#fbb96b", "#d9bdf2"
-INK = "#1c1c1c"
+TASK, SCHEDULE = "#f7b8cd", "#a5dfdd"
+INK, FAILING = "#1c1c1c", "#c0261c"
+
+
+class Traffic(NamedTuple):
+    """What a note says of the last minute in a few words, and whether something failed: then it has a red border."""
+
+    words: str
+    failing: bool = False
+
+
+Busy: TypeAlias = tuple[str, ...]
+"""What has traffic: a command as its kind and name, a task as its name alone."""
+
+NO_TRAFFIC = Traffic("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +51,39 @@ class _Note:
     line: str
     about: str
     colour: str
-    traffic: str = ""
+    traffic: Traffic = NO_TRAFFIC
 
 
-def draw(document: Schema, traffic: Mapping[tuple[str, str], str] | None = None) -> str:
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A note in the middle, between what leads to it and what it leads to."""
+
+    before: Sequence[_Note]
+    note: _Note
+    after: Sequence[_Note]
+
+
+def draw(document: Schema, traffic: Mapping[Busy, Traffic] | None = None) -> str:
     """The board of what `model.schema()` gave, as an SVG document without references to anything.
 
-    `traffic` is a few words for a kind and a command, which its note says at its right edge.
+    `traffic` has words for a kind and a command, or for a task, which its notes say at their right edge.
     """
-    policies: Mapping[str, Schema] = document.get("policies", {})
-    parts, y = [_legend(with_policies=bool(policies))], HEAD
+    known = traffic or {}
+    lanes = {
+        "policies": [_policy_row(name, one, known) for name, one in document.get("policies", {}).items()],
+        "tasks": _task_rows(document, known),
+        "schedules": _schedule_rows(document, known),
+    }
+    parts, y = [_legend(lanes)], HEAD
     for kind, actor in document.get("actors", {}).items():
-        lane, height = _lane(str(kind), actor, document, y, traffic or {})
+        lane, height = _lane(str(kind), actor, document, y, known)
         parts += lane
         y += height
-    if policies:
-        lane, height = _policies_lane(policies, y)
-        parts += lane
-        y += height
+    for title, rows in lanes.items():
+        if rows:
+            lane, height = _row_lane(title, rows, y)
+            parts += lane
+            y += height
     title = f"Event-storming board of {document.get('model', '')}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" width="{WIDTH}" height="{y}" role="img" '
@@ -60,22 +92,21 @@ def draw(document: Schema, traffic: Mapping[tuple[str, str], str] | None = None)
     )
 
 
-def _legend(*, with_policies: bool) -> str:
+def _legend(lanes: Mapping[str, Sequence[_Row]]) -> str:
     found, x = [], COLUMNS[0]
     shown = [(COMMAND, "command"), (QUERY, "query"), (ACTOR, "actor and its state"), (EVENT, "event")]
-    for colour, word in [*shown, (POLICY, "policy")] if with_policies else shown:
+    beside = [("policies", POLICY, "policy"), ("tasks", TASK, "task"), ("schedules", SCHEDULE, "schedule")]
+    for colour, word in [*shown, *((colour, word) for title, colour, word in beside if lanes[title])]:
         found.append(f'<rect x="{x}" y="14" width="16" height="16" rx="2" fill="{colour}"/>')
         found.append(f'<text x="{x + 24}" y="27">{word}</text>')
-        x += 48 + 8 * len(word)
+        x += 48 + 7 * len(word)
     return "".join(found)
 
 
-def _lane(
-    kind: str, actor: Schema, document: Schema, y: int, traffic: Mapping[tuple[str, str], str]
-) -> tuple[list[str], int]:
+def _lane(kind: str, actor: Schema, document: Schema, y: int, traffic: Mapping[Busy, Traffic]) -> tuple[list[str], int]:
     """The notes of one kind from a height on, and how high they are together."""
     left = [
-        _command_note(name, one, document, traffic.get((kind, name), ""))
+        _command_note(name, one, document, traffic.get((kind, name), NO_TRAFFIC))
         for name, one in actor.get("commands", {}).items()
     ]
     left.sort(key=lambda note: note.colour == QUERY)
@@ -99,22 +130,85 @@ def _lane_head(title: str, y: int) -> list[str]:
     ]
 
 
-def _policies_lane(policies: Mapping[str, Schema], y: int) -> tuple[list[str], int]:
-    """Whenever these events, then these commands: a row for each policy, and how high they are together."""
-    found, top = _lane_head("policies", y), y + LANE_HEAD
-    for name, policy in policies.items():
-        events = [_message_note(str(one["kind"]), str(one["event"]), EVENT) for one in policy["events"]]
-        told: Sequence[Schema] | None = policy["tells"]
-        commands = [_message_note(str(one["kind"]), str(one["command"]), COMMAND) for one in told or ()]
-        inner = max(len(events), len(commands), 1) * (NOTE_HEIGHT + GAP) - GAP
+def _row_lane(title: str, rows: Sequence[_Row], y: int) -> tuple[list[str], int]:
+    """A row for each note of a lane, and how high they are together."""
+    found, top = _lane_head(title, y), y + LANE_HEAD
+    for row in rows:
+        inner = max(len(row.before), len(row.after), 1) * (NOTE_HEIGHT + GAP) - GAP
         middle = top + inner // 2
-        found += _column(events, COLUMNS[0], top, inner, to_actor=True, middle=middle)
-        found += _column(commands, COLUMNS[2], top, inner, to_actor=False, middle=middle)
-        line = "its tells are not listed" if told is None else f"tells {len(told)} command{'s' * (len(told) != 1)}"
-        note = _Note(name, line, str(policy.get("description", "")) or name, POLICY)
-        found.append(_sticky(note, COLUMNS[1], middle - NOTE_HEIGHT // 2))
+        found += _column(row.before, COLUMNS[0], top, inner, to_actor=True, middle=middle)
+        found += _column(row.after, COLUMNS[2], top, inner, to_actor=False, middle=middle)
+        found.append(_sticky(row.note, COLUMNS[1], middle - NOTE_HEIGHT // 2))
         top += inner + 2 * GAP
     return found, top - y
+
+
+def _policy_row(name: str, policy: Schema, traffic: Mapping[Busy, Traffic]) -> _Row:
+    """Whenever these events, then these commands."""
+    told: Sequence[Schema] | None = policy["tells"]
+    line = "its tells are not listed" if told is None else f"tells {len(told)} command{'s' * (len(told) != 1)}"
+    return _Row(
+        [_message_note(str(one["kind"]), str(one["event"]), EVENT) for one in policy["events"]],
+        _Note(name, line, str(policy.get("description", "")) or name, POLICY),
+        [_of_command(one, traffic) for one in told or ()],
+    )
+
+
+def _task_rows(document: Schema, traffic: Mapping[Busy, Traffic]) -> list[_Row]:
+    """A row for each task: what starts it, the task, the commands that get its result and hear that it failed."""
+    found = []
+    starts: Sequence[Schema] = document.get("starts", ())
+    for name, task in document.get("tasks", {}).items():
+        of_task = [one for one in starts if one["task"] == name]
+        takes = signature_text(task.get("args", {}), document)
+        result = type_text(task.get("result", True), document)
+        line = ", ".join(resolve(task.get("args", {}), document).get("properties", {})) or "no arguments"
+        about = f"{name}({takes}) -> {result}\n{task.get('description', '')}".strip()
+        then = _each_once(one["then"] for one in of_task if one["then"])
+        failed = _each_once(one["failed"] for one in of_task if one["failed"])
+        found.append(
+            _Row(
+                [_starter(one, traffic) for one in _each_once(one["by"] for one in of_task)],
+                _Note(name, line, about, TASK, traffic.get((name,), NO_TRAFFIC)),
+                [*(_of_command(one, traffic, "gets the result") for one in then),
+                 *(_of_command(one, traffic, "when it failed") for one in failed)],
+            )
+        )  # fmt: skip
+    return found
+
+
+def _schedule_rows(document: Schema, traffic: Mapping[Busy, Traffic]) -> list[_Row]:
+    """A row for each schedule that the source names: what sets it, when it is due, what it runs."""
+    rows: dict[tuple[str, str, str], tuple[list[Schema], list[Schema]]] = {}
+    for one in document.get("schedules", ()):
+        row = rows.setdefault((str(one["by"].get("kind", "")), str(one["name"]), str(one["when"])), ([], []))
+        row[0].append(one["by"])
+        row[1].extend([one["run"]] if one["run"] else [])
+    return [
+        _Row(
+            [_starter(by, traffic) for by in _each_once(setters)],
+            _Note(name, when, f"{name}: {when}", SCHEDULE),
+            [_of_command(run, traffic) for run in _each_once(runs)],
+        )
+        for (_, name, when), (setters, runs) in rows.items()
+    ]
+
+
+def _each_once(found: Iterable[Schema]) -> list[Schema]:
+    return list({str(one): one for one in found}.values())
+
+
+def _starter(by: Schema, traffic: Mapping[Busy, Traffic]) -> _Note:
+    if "policy" in by:
+        return _Note(str(by["policy"]), "policy", f"the policy {by['policy']}", POLICY)
+    return _of_command(by, traffic)
+
+
+def _of_command(one: Schema, traffic: Mapping[Busy, Traffic], why: str = "") -> _Note:
+    kind, name = str(one["kind"]), str(one["command"])
+    note = _message_note(kind, name, COMMAND)
+    line = f"of {kind}, {why}" if why else note.line
+    return _Note(name, line, note.about, COMMAND, NO_TRAFFIC if why else traffic.get((kind, name), NO_TRAFFIC))
 
 
 def _column(notes: Sequence[_Note], x: int, top: int, inner: int, *, to_actor: bool, middle: int) -> list[str]:
@@ -141,17 +235,19 @@ def _curve(x: int, y: int, to_x: int, to_y: int) -> str:
 
 
 def _sticky(note: _Note, x: int, y: int) -> str:
-    line = _fit(note.line, 16 if note.traffic else 31)
+    said, failing = note.traffic
+    line = _fit(note.line, max(6, 30 - len(said)) if said else 31)
+    border = f' stroke="{FAILING}" stroke-width="3"' if failing else ""
     traffic = (
         f'<text x="{x + NOTE_WIDTH - 8}" y="{y + 35}" font-size="11" font-weight="700" text-anchor="end">'
-        f"{escape(note.traffic)}</text>"
+        f"{escape(said)}</text>"
     )
     return (
         f'<g fill="{INK}"><title>{escape(note.about)}</title>'
-        f'<rect x="{x}" y="{y}" width="{NOTE_WIDTH}" height="{NOTE_HEIGHT}" rx="3" fill="{note.colour}"/>'
-        f'<text x="{x + 10}" y="{y + 18}" font-weight="600">{_fit(note.title, 25)}</text>'
+        f'<rect x="{x}" y="{y}" width="{NOTE_WIDTH}" height="{NOTE_HEIGHT}" rx="3" fill="{note.colour}"{border}/>'
+        f'<text x="{x + 10}" y="{y + 18}" font-weight="600">{_fit(note.title, 22)}</text>'
         f'<text x="{x + 10}" y="{y + 35}" font-size="11" fill-opacity=".75">{line}</text>'
-        f"{traffic if note.traffic else ''}</g>"
+        f"{traffic if said else ''}</g>"
     )
 
 
@@ -164,11 +260,11 @@ def _actor_note(kind: str, description: str, fields: Sequence[str], y: int, heig
     return (
         f'<g fill="{INK}"><title>{escape(description or kind)}</title>'
         f'<rect x="{x}" y="{y}" width="{NOTE_WIDTH}" height="{height}" rx="3" fill="{ACTOR}"/>'
-        f'<text x="{x + 10}" y="{y + 21}" font-size="15" font-weight="600">{_fit(kind, 22)}</text>{lines}</g>'
+        f'<text x="{x + 10}" y="{y + 21}" font-size="15" font-weight="600">{_fit(kind, 19)}</text>{lines}</g>'
     )
 
 
-def _command_note(name: str, command: Schema, document: Schema, traffic: str) -> _Note:
+def _command_note(name: str, command: Schema, document: Schema, traffic: Traffic) -> _Note:
     takes = signature_text(command.get("args", {}), document)
     reply = type_text(command.get("reply", True), document)
     line = ", ".join(resolve(command.get("args", {}), document).get("properties", {})) or "no arguments"

@@ -8,6 +8,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -22,6 +23,7 @@ from aether.model.declared import Place, caller_frame, place_of_frame
 from aether.model.definition import ActorType, JsonSchema
 from aether.model.policy import Policy, attach_policies
 from aether.model.schema import DIALECT, kind_schema, schemas_of
+from aether.model.started import Started
 from aether.model.task_type import TaskType, task_schemas
 from aether.model.tasks import Task
 from aether.names import check_namespace
@@ -102,14 +104,27 @@ class Model:
         """JSON Schemas of every message and state: `{"$schema", "model", "actors": {kind: ...}, "$defs"}`, a copy.
 
         A model with policies has `"policies": {name: {"description", "events", "tells"}}` beside, one with tasks
-        `"tasks": {name: {"description", "args", "result"}}`.
+        `"tasks": {name: {"description", "args", "result"}}`. What the source of handlers says that they start is in
+        `"starts"` and `"schedules"` (`aether.model.started.Started`), for the board.
         """
         copy: JsonSchema = orjson.loads(self.schema_json())
         return copy
 
     def schema_json(self) -> bytes:
         """`schema()` as JSON."""
-        return orjson.dumps(self._schema)
+        started = {"starts": self._started.tasks, "schedules": self._started.schedules}
+        return orjson.dumps(self._schema | {name: found for name, found in started.items() if found})
+
+    @cached_property
+    def _started(self) -> Started:
+        """Not part of the fingerprint: it is what can be read of the source, not what the model is."""
+        found = Started()
+        for kind, one in self._kinds.items():
+            if isinstance(one, ActorKind):
+                found.of_class(kind, one.actor_class)
+        for name, policy in self._policies.items():
+            found.of_policy(name, policy.handler)
+        return found
 
     def _add(self, declared: Any, place: Place) -> None:
         kind: Kind

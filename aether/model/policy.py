@@ -188,10 +188,10 @@ def _listed(name: str, tells: Any, place: Place) -> tuple[Command[Any, ..., Any]
 class CompiledPolicy:
     """A policy of a model: the `PolicyType` of its events. `events` are these, each as kind and event name."""
 
-    __slots__ = ("_handler", "_told", "description", "events", "name", "place")
+    __slots__ = ("_told", "description", "events", "handler", "name", "place")
 
     def __init__(self, declared: Policy[Any, Any], events: Sequence[tuple[str, str]], place: Place) -> None:
-        self._handler: Callable[..., Any] = declared.handler
+        self.handler: Callable[..., Any] = declared.handler
         self.name = declared.name
         self.description = inspect.cleandoc(declared.handler.__doc__ or "")
         self.events = tuple(events)
@@ -202,7 +202,7 @@ class CompiledPolicy:
         """React to an event that was just applied. Raises `ActorFailed`, `StateChangedOutsideEvent`."""
         actor = str(actor_id)
         try:
-            result = self._handler(event, PolicyContext(actor_id, state, scope))
+            result = self.handler(event, PolicyContext(actor_id, state, scope))
         except StateChangedOutsideEvent:
             raise
         except ActorFailed as error:

@@ -34,12 +34,12 @@ import msgspec
 
 from aether.json_checks import field_names, nodes
 from aether.model.methods import ActorMethod
+from aether.model.source_trees import trees_of_function
 
 _WHOLE = (bool, int, float, complex, str, bytes, bytearray, Decimal, Fraction, date, datetime, time, timedelta,
           timezone, ZoneInfo, UUID, range, slice, type(None), type(...), PurePath, operator.attrgetter,
           operator.itemgetter, operator.methodcaller)  # fmt: skip
 _OTHERS = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _LEFT_OUT = {"ctx", "type_comment", "type_params", "kind", "annotation", "returns"}
 
 
@@ -122,7 +122,7 @@ class _Walk:
             within = [one for one in _within(function) if isinstance(one, FunctionType)]
             self.lines.update(f"{function.__qualname__} around {self.reach(one)}" for one in within)
             return
-        trees = _trees_of_function(function.__code__)
+        trees = trees_of_function(function.__code__)
         body = " | ".join(map(_tree_text, trees)) if trees else _code_text(function.__code__)
         names = set().union(*map(_names_in, trees)) if trees else _names_of_code(function.__code__)
         self._imported(function.__qualname__, trees, function.__globals__.get("__package__") or "")
@@ -269,45 +269,11 @@ def _is_written(cls: type, name: str, member: Any) -> bool:
         if not isinstance(member, FunctionType):
             return False
         inner: Any = inspect.unwrap(member)
-        return name == "__post_init__" or (bool(_trees_of_function(inner.__code__)) and inner.__name__ == name)
+        return name == "__post_init__" or (bool(trees_of_function(inner.__code__)) and inner.__name__ == name)
     return not name.startswith("_") or isinstance(member, FunctionType) or not issubclass(cls, enum.Enum)
 
 
 # ------------------------------------------------------------------------------------------------ source and trees
-
-
-@functools.lru_cache(256)
-def _functions_of_file(file: str, text: str) -> Mapping[int, Sequence[ast.AST]]:
-    """The functions that begin in each line."""
-    found: dict[int, list[ast.AST]] = {}
-    for node in ast.walk(ast.parse(text, file)):
-        if isinstance(node, _FUNCTIONS):
-            first = min([node.lineno, *[one.lineno for one in getattr(node, "decorator_list", ())]])
-            found.setdefault(first, []).append(node)
-    return found
-
-
-@functools.lru_cache(256)
-def _codes_of_file(file: str, text: str) -> frozenset[CodeType]:
-    found, waiting = set(), [compile(text, file, "exec", dont_inherit=True)]
-    while waiting:
-        code = waiting.pop()
-        found.add(code)
-        waiting.extend(one for one in code.co_consts if isinstance(one, CodeType))
-    return frozenset(found)
-
-
-def _trees_of_function(code: CodeType) -> Sequence[ast.AST]:
-    """The function that has this code, or the lambdas that begin in its line; nothing when the source is another."""
-    linecache.checkcache(code.co_filename)
-    text = "".join(linecache.getlines(code.co_filename))
-    try:
-        if not text or code not in _codes_of_file(code.co_filename, text):
-            return []
-        nodes_there = _functions_of_file(code.co_filename, text).get(code.co_firstlineno, ())
-    except (SyntaxError, ValueError):
-        return []
-    return [node for node in nodes_there if getattr(node, "name", "<lambda>") == code.co_name]
 
 
 def _tree_text(node: Any) -> str:

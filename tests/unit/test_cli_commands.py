@@ -198,6 +198,29 @@ def test_model_show_has_the_policies(run: Run) -> None:
     ]
 
 
+def test_model_show_has_tasks_and_schedules_with_what_starts_them(run: Run) -> None:
+    deposit = {"kind": "account", "command": "deposit"}
+    more = {
+        "tasks": {"charge": {"args": {}, "result": {"type": "integer"}, "description": "Take money. Always."}},
+        "starts": [{"by": deposit, "task": "charge", "then": deposit, "failed": None},
+                   {"by": {"policy": "free"}, "task": "charge", "then": None, "failed": None}],
+        "schedules": [{"by": deposit, "name": "hold", "when": "After(hours=1)", "run": deposit}],
+    }  # fmt: skip
+
+    class WithTasks(Pool):
+        async def schema(self) -> dict[str, Any]:
+            return {**SCHEMA, **more}
+
+    shown = run("model", "show", pool=WithTasks()).out
+    assert shown.partition("├── tasks\n")[2].splitlines() == [
+        "│   ├── charge() -> integer  Take money.",
+        "│   ├──   started by account.deposit: result to account.deposit, failure to none",
+        "│   └──   started by policy free: result to none, failure to none",
+        "└── schedules",
+        "    └── hold: After(hours=1), set by account.deposit, runs account.deposit",
+    ]
+
+
 def test_model_show_says_what_the_types_of_fields_are(run: Run) -> None:
     class Nested(Pool):
         async def schema(self) -> dict[str, Any]:

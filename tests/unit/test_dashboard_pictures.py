@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from aether.core.cluster.overview import ShardOverview, ShardState
 from aether.gateway.dashboard.pictures import ARCS_MAX, Line, ceiling, chart, colours_of, number, ring
 from aether.gateway.dashboard.trees import CHANGES_MAX, ITEMS_MAX, NODES_MAX, Node, difference, tree
-from aether.model.drawing import draw
+from aether.model.drawing import FAILING, Busy, Traffic, draw
 from tests.support.actors import model as actors_model
 from tests.support.every_type import model as every_type_model
 
@@ -137,7 +137,12 @@ def test_a_board_has_every_name_and_no_style_of_its_own(one: Any) -> None:
 
 
 def test_a_board_says_a_commands_traffic_at_its_note_only() -> None:
-    drawn = draw(actors_model.schema(), {("account", "deposit"): "12/s ▲ 3 failed", ("nobody", "deposit"): "9/s"})
+    traffic: dict[Busy, Traffic] = {
+        ("account", "deposit"): Traffic("12/s ▲ 3 failed", True),
+        ("nobody", "deposit"): Traffic("9/s"),
+        ("account", "withdraw"): Traffic("7/s"),
+    }
+    drawn = draw(actors_model.schema(), traffic)
     found = [
         text
         for one in elements(drawn)
@@ -147,6 +152,8 @@ def test_a_board_says_a_commands_traffic_at_its_note_only() -> None:
     ]
     assert [text[1] for text in found] == ["deposit"]
     assert "9/s" not in drawn
+    bordered = [one for one in elements(drawn) if any(part.get("stroke") == FAILING for part in one)]
+    assert [list(one.itertext())[1] for one in bordered] == ["deposit"]
 
 
 def test_a_board_shows_a_policy_between_its_events_and_what_it_lists() -> None:
@@ -170,3 +177,32 @@ def test_a_board_shows_a_policy_between_its_events_and_what_it_lists() -> None:
     assert paths[0] - paths[1] == 5  # the line above them, and from each event and to each command
     assert "policy" in drawn
     assert "policy" not in plain
+
+
+def test_a_board_shows_a_task_and_a_schedule_between_what_starts_them_and_what_they_run() -> None:
+    place, paid, failed = ({"kind": "order", "command": name} for name in ("place", "paid", "failed"))
+    document = {
+        **actors_model.schema(),
+        "tasks": {"charge": {"args": {"properties": {"cents": {}}}, "result": {}, "description": "Take & give."},
+                  "alone": {"args": {}, "result": {}, "description": ""}},
+        "starts": [{"by": place, "task": "charge", "then": paid, "failed": failed},
+                   {"by": {"policy": "on_all"}, "task": "charge", "then": paid, "failed": None}],
+        "schedules": [{"by": place, "name": "hold", "when": "After(minutes=15)", "run": failed},
+                      {"by": paid, "name": "hold", "when": "After(minutes=15)", "run": None}],
+    }  # fmt: skip
+    traffic: dict[Busy, Traffic] = {("charge",): Traffic("2/s ▲ 1 failed", True), ("order", "place"): Traffic("4/s")}
+    drawn, plain = draw(document, traffic), draw(actors_model.schema())
+    found = [list(one.itertext()) for one in elements(drawn) if one.tag.endswith("}g")]
+    assert found[len([one for one in elements(plain) if one.tag.endswith("}g")]) :] == [
+        ["order.place", "place", "of order", "4/s"],
+        ["the policy on_all", "on_all", "policy"],
+        ["order.paid", "paid", "of order, gets the result"],
+        ["order.failed", "failed", "of order, when it failed"],
+        ["charge(cents: anything (optional)) -> anything\nTake & give.", "charge", "cents", "2/s ▲ 1 failed"],
+        ["alone() -> anything", "alone", "no arguments"],
+        ["order.place", "place", "of order", "4/s"],
+        ["order.paid", "paid", "of order"],
+        ["order.failed", "failed", "of order"],
+        ["hold: After(minutes=15)", "hold", "After(minutes=15)"],
+    ]
+    assert not {"task", "schedule"} & {one.text for one in elements(plain)}

@@ -11,7 +11,9 @@ import pytest
 
 from aether import Actor, Model, Retry, TaskContext, TaskFailed, command, event, task
 from aether.gateway.access import Access, ByFunction, ByToken, Role
+from aether.gateway.dashboard import numbers
 from aether.gateway.dashboard.failure_pages import ahead
+from aether.model.drawing import FAILING
 from aether.task_view import FailedTask
 from aether.testing import LocalPool, local_pool
 from tests.support.alarms import Alarm
@@ -124,6 +126,24 @@ async def test_a_task_that_has_failed_is_shown_and_tried_again_by_its_form() -> 
         gone = await send(one, "retry", task.id)
         assert gone.status_code == 422
         assert "there is no failed task" in gone.text
+
+
+async def test_the_board_shows_tasks_with_their_starters_and_where_attempts_fail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(numbers, "ASK_AFTER_S", 0.0)
+    async with errand_pool() as one:
+        quiet = await one.http.get("/ui/board")
+        assert "▲" not in quiet.text
+        said = "fails: started by errand.fail; its result goes to errand.came, its failure to errand.failed."
+        assert said in read_page(quiet.text).text
+        assert "fails_once: started by errand.fail_once; its result goes to no command" in read_page(quiet.text).text
+        await one.pool.client.actor(Errand, "a").fail(1)
+        await failed(one.pool, lambda found: len(found) == 1)
+        async with asyncio.timeout(10):
+            while "▲ 1 failed" not in (busy := (await one.http.get("/ui/board")).text):  # noqa: ASYNC110 - the pool makes progress
+                await asyncio.sleep(0.005)
+        assert busy.count(FAILING) == 1
 
 
 async def test_one_that_is_stopped_leaves_the_list_and_its_actor_is_told() -> None:

@@ -208,7 +208,8 @@ class Dashboard:
     async def _show_board(self, visit: Visit) -> None:
         document = self._model.schema()
         board = draw(document, await self._overview.traffic())
-        await self._pages.answer(visit, "board.html", board=board, actors=document["actors"])
+        parts = {name: document.get(name, {}) for name in ("actors", "policies", "tasks", "starts", "schedules")}
+        await self._pages.answer(visit, "board.html", board=board, **parts)
 
     async def _send_board(self, visit: Visit) -> None:
         named = {name.replace("-", "_"): value for name, value in HEADERS.items()}

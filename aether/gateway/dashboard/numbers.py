@@ -38,6 +38,8 @@ COMMANDS_SHOWN_MAX = 40
 
 FAILURES = ("failed", "timed_out", "unavailable", "overloaded")
 REFUSALS = ("rejected", "invalid", "unknown")
+ATTEMPT_FAILURES = ("failed", "timed_out")
+ATTEMPT_ENDS = ("ok", *ATTEMPT_FAILURES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,15 @@ class CommandRow:
     failed: float
     p50_ms: float | None
     p99_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """One task in the last `RECENT_S` seconds: attempts that ended per second, and how many failed."""
+
+    task: str
+    rate: float
+    failed: float
 
 
 class Numbers:
@@ -136,14 +147,11 @@ def intervals(readings: list[Reading]) -> list[Interval | None]:
     return [None] * (KEPT - 1 - len(found)) + found
 
 
-def recent(readings: list[Reading]) -> list[CommandRow]:
-    """The commands of the last minute, the most frequent first."""
-    last = readings[-1]
-    first = next(one for one in readings if one.at_s >= last.at_s - RECENT_S)
-    seconds = last.at_s - first.at_s
+def recent(readings: list[Reading], most: int | None = COMMANDS_SHOWN_MAX) -> list[CommandRow]:
+    """The commands of the last minute, those that fail first, then the most frequent; `most` of them."""
+    gained, seconds = _gained(readings)
     if not seconds:
         return []
-    gained = last.readings.since(first.readings)
     counts: dict[tuple[str, str], dict[str, float]] = {}
     for (kind, command, outcome), count in gained.values.get("aether_commands_total", {}).items():
         counts.setdefault((kind, command), {})[outcome] = count
@@ -158,7 +166,24 @@ def recent(readings: list[Reading]) -> list[CommandRow]:
                     _quantile_ms(took, 0.5), _quantile_ms(took, 0.99),
                 )
             )  # fmt: skip
-    return sorted(rows, key=lambda row: (-row.failed, -row.count))[:COMMANDS_SHOWN_MAX]
+    return sorted(rows, key=lambda row: (-row.failed, -row.count))[:most]
+
+
+def recent_tasks(readings: list[Reading]) -> list[TaskRow]:
+    """The attempts of tasks that ended in the last minute, by task."""
+    gained, seconds = _gained(readings)
+    counts: dict[str, dict[str, float]] = {}
+    for (task, outcome), count in gained.values.get("aether_tasks_total", {}).items():
+        counts.setdefault(task, {})[outcome] = count
+    found = [(task, _sum(by, ATTEMPT_ENDS), _sum(by, ATTEMPT_FAILURES)) for task, by in sorted(counts.items())]
+    return [TaskRow(task, ended / seconds, failed) for task, ended, failed in found if ended]
+
+
+def _gained(readings: list[Reading]) -> tuple[Readings, float]:
+    """What was counted within the last `RECENT_S` seconds, and in how many of them; 0 with one reading only."""
+    last = readings[-1]
+    first = next(one for one in readings if one.at_s >= last.at_s - RECENT_S)
+    return last.readings.since(first.readings), last.at_s - first.at_s
 
 
 def _interval(earlier: Reading, later: Reading, seconds: float) -> Interval:

@@ -9,9 +9,10 @@ from aether.core.cluster.overview import ShardState
 from aether.core.cluster.status import SERVING
 from aether.errors import AetherError
 from aether.gateway.dashboard.failure_pages import FailurePages
-from aether.gateway.dashboard.numbers import CommandRow, Interval, Numbers, Reading, intervals, recent
+from aether.gateway.dashboard.numbers import Interval, Numbers, Reading, intervals, recent, recent_tasks
 from aether.gateway.dashboard.pages import Pages, Visit
 from aether.gateway.dashboard.pictures import Line, chart, colours_of, number, ring
+from aether.model.drawing import Busy, Traffic
 from aether.untyped_client import UntypedClient
 
 
@@ -32,13 +33,16 @@ class OverviewPages:
         """What changes on the page."""
         await self._show(visit, "overview_part.html")
 
-    async def traffic(self) -> dict[tuple[str, str], str]:
-        """A few words for each command of the last minute; empty when the pool says nothing."""
+    async def traffic(self) -> dict[Busy, Traffic]:
+        """A few words for each command and each task of the last minute; empty when the pool says nothing."""
         try:
-            rows = recent(await self._numbers.readings())
+            readings = await self._numbers.readings()
         except AetherError:
             return {}
-        return {(row.kind, row.command): _in_words(row) for row in rows}
+        return {
+            **{(row.kind, row.command): _in_words(row.rate, row.failed) for row in recent(readings, None)},
+            **{(row.task,): _in_words(row.rate, row.failed) for row in recent_tasks(readings)},
+        }
 
     async def _show(self, visit: Visit, template: str) -> None:
         readings = await self._numbers.readings()
@@ -65,9 +69,9 @@ class OverviewPages:
         )
 
 
-def _in_words(row: CommandRow) -> str:
-    """The rate of a command, and how many failed, with a sign that is seen from afar."""
-    return f"{number(row.rate)}/s" + (f" ▲ {number(row.failed)} failed" if row.failed else "")
+def _in_words(rate: float, failed: float) -> Traffic:
+    """How often it ends per second, and how many failed, with a sign that is seen from afar."""
+    return Traffic(f"{number(rate)}/s" + (f" ▲ {number(failed)} failed" if failed else ""), bool(failed))
 
 
 def _name(member: dict[str, Any]) -> str:

@@ -1,0 +1,147 @@
+"""What the source of handlers says that they start, for the board: tasks with their ends, and schedules."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from aether import Actor, After, Model, PolicyContext, TaskFailed, command, event, policy, task
+from examples.agent.model import model as agent
+from examples.orders.model import model as orders
+
+TERM = After(hours=2)
+
+
+@task
+async def charge(cents: int) -> str:
+    """Take money."""
+    return str(cents)
+
+
+@task
+async def mail() -> None:
+    """Write."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """It was asked for."""
+
+
+class Paying(Actor):
+    """Starts tasks in every way that the source can say."""
+
+    @command
+    def pay(self, cents: int) -> None:
+        first = charge(cents)
+        self.start_task(first, then=Paying.paid, failed=Paying.lost)
+        if cents > 1:
+            self._twice(cents)
+
+    @command
+    def again(self, cents: int) -> None:
+        """Names its own class by another way, and one that no source names."""
+        self.start_task(charge(cents), then=type(self).paid)
+        chosen: Any = (mail, charge)[cents % 2]
+        self.start_task(chosen())
+        other: Any = self
+        other.start_task(mail())
+
+    def _twice(self, cents: int) -> None:
+        self.start_task(mail())
+        self.start_task(mail())
+        self.schedule("late", After(minutes=5), Paying.pay, self.id.key, cents)
+        self.schedule(f"term {cents}", TERM, Paying.lost, self.id.key, TaskFailed("", "", 1))
+        if cents > 100:
+            self._twice(cents - 1)
+
+    @command
+    def paid(self, number: str) -> None:
+        self.emit(Asked())
+
+    @command
+    def lost(self, failure: TaskFailed) -> None: ...
+
+    @event
+    def _asked(self, e: Asked) -> None: ...
+
+
+@policy
+def on_asked(event: Asked, context: PolicyContext[Paying]) -> None:
+    context.start_task(mail(), failed=Paying.lost)
+    context.schedule("later", TERM, Paying.paid, context.id.key, "1")
+
+
+MODEL = Model("paying", actors=[Paying], tasks=[charge, mail], policies=[on_asked])
+
+
+def of(name: str) -> dict[str, str]:
+    return {"kind": "paying", "command": name}
+
+
+def test_tasks_are_found_with_what_starts_them_and_who_hears_of_their_end() -> None:
+    assert MODEL.schema()["starts"] == [
+        {"by": of("pay"), "task": "charge", "then": of("paid"), "failed": of("lost")},
+        {"by": of("pay"), "task": "mail", "then": None, "failed": None},
+        {"by": of("again"), "task": "charge", "then": of("paid"), "failed": None},
+        {"by": {"policy": "on_asked"}, "task": "mail", "then": None, "failed": of("lost")},
+    ]
+
+
+def test_schedules_are_found_with_when_they_are_due() -> None:
+    assert MODEL.schema()["schedules"] == [
+        {"by": of("pay"), "name": "late", "when": "After(minutes=5)", "run": of("pay")},
+        {"by": of("pay"), "name": "f'term {cents}'", "when": "TERM", "run": of("lost")},
+        {"by": {"policy": "on_asked"}, "name": "later", "when": "TERM", "run": of("paid")},
+    ]
+
+
+def test_the_examples_say_all_that_they_start() -> None:
+    found = {
+        (one["task"], (one["then"] or {}).get("command"), (one["failed"] or {}).get("command"))
+        for one in orders.schema()["starts"] + agent.schema()["starts"]
+    }
+    assert found == {
+        ("charge", "paid", "payment_failed"),
+        ("void", None, None),
+        ("use_tool", "tool_answered", "fail"),
+        ("complete", "model_answered", "fail"),
+    }
+    assert [one["name"] for one in orders.schema()["schedules"]] == ["hold"]
+
+
+def test_a_subclass_has_what_it_inherits_under_its_own_kind() -> None:
+    class Other(Paying):
+        """Another kind."""
+
+    starts = Model("others", actors=[Other], tasks=[charge, mail]).schema()["starts"]
+    assert {one["by"]["kind"] for one in starts} == {"other"}
+    assert starts[2]["then"] == {"kind": "other", "command": "paid"}
+
+
+def test_it_is_not_part_of_what_a_model_is() -> None:
+    class Plain(Actor):
+        """Starts nothing."""
+
+        @command
+        def go(self) -> None: ...
+
+    class Starts(Plain):
+        """Starts something."""
+
+        kind = "plain"
+
+        @command
+        def go(self) -> None:
+            self.start_task(mail())
+
+    Starts.__doc__ = Plain.__doc__
+    plain, starts = (Model("same", actors=[one], tasks=[mail]) for one in (Plain, Starts))
+    assert "starts" not in plain.schema()
+    assert [one["task"] for one in starts.schema()["starts"]] == ["mail"]
+    assert plain.fingerprint == starts.fingerprint
+
+
+def test_a_function_without_its_source_says_nothing() -> None:
+    names: dict[str, Any] = {"Actor": Actor, "command": command, "mail": mail, "__name__": __name__}
+    source = "class Typed(Actor):\n    @command\n    def go(self) -> None:\n        self.start_task(mail())\n"
+    exec(source, names)  # noqa: S102 - a class that is in no file
+    assert "starts" not in Model("typed", actors=[names["Typed"]], tasks=[mail]).schema()
