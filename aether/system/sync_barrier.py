@@ -88,8 +88,8 @@ class SyncBarrier:
             done(self._broken)
             return
         self._wait(position, done)
-        if self._lazy is None and not self._due and self._in_thread is None:
-            self._lazy = self._loop.call_later(LAZY_S, self._begin)
+        if self._lazy is None:  # it goes on when another sync has taken them along: to end it costs more than to let it
+            self._lazy = self._loop.call_later(LAZY_S, self._begin_lazily)
 
     def after_question(self, position: Position, done: Done) -> None:
         """The same for a position that another program says it has read. It is believed for that program only."""
@@ -143,9 +143,6 @@ class SyncBarrier:
     def _begin(self) -> None:
         """Sync for all who wait now."""
         self._due = False
-        if self._lazy is not None:
-            self._lazy.cancel()
-            self._lazy = None
         if self._in_thread is not None or not self._waiting or self._broken or self._held:
             return
         round_ = _Round(self._waiting, self._seen, self._epoch)
@@ -156,6 +153,10 @@ class SyncBarrier:
             self._asked.put(True)
             return
         self._end(round_, *self._synced())
+
+    def _begin_lazily(self) -> None:
+        self._lazy = None
+        self._begin()
 
     def _started(self) -> threading.Thread:
         thread = threading.Thread(target=self._serve, name="aether sync", daemon=True)
