@@ -32,7 +32,7 @@ from aether.names import shard_of
 from aether.ports import START, InboxMessage
 from aether.retried_request import RetriedRequest
 from aether.tells import encode_tell
-from aether.waiting_tells import WaitingTells, ask_waiting
+from aether.waiting_tells import RunningTask, WaitingTells, ask_running, ask_waiting
 from aether.wire import decode_commit, instant
 
 TRIES_MAX = 8
@@ -102,6 +102,10 @@ class InboxView:
     async def waiting(self, members: frozenset[str], timeout_s: float) -> tuple[list[WaitingTells], int]:
         """What waits at the workers that answer in time, and how many actors are left out."""
         return await ask_waiting(self._node.transport.ask_waiting, members, timeout_s)
+
+    async def running(self, members: frozenset[str], timeout_s: float) -> tuple[list[RunningTask], int]:
+        """The tasks that the workers run that answer in time, and how many are left out."""
+        return await ask_running(self._node.transport.ask_waiting, members, timeout_s)
 
     async def _retry(self, id: int, by: str) -> tuple[DeadLetter, str, int]:
         inbox = self._node.inbox

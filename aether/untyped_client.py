@@ -42,7 +42,7 @@ from aether.task_view import TaskView
 from aether.tells import Tell, encode_tell
 from aether.tracing.configured import configured_tracing
 from aether.tracing.spans import SpanKind, attributes_of, ended
-from aether.waiting_tells import WaitingTells
+from aether.waiting_tells import RunningTask, WaitingTells
 from aether.wire import (
     STATE_COMMAND,
     Answer,
@@ -277,10 +277,16 @@ class UntypedClient(ReadingClient):
 
         Workers that do not answer within `STATUS_WAIT_S` are left out. Raises what `history` raises.
         """
+        return await self._inbox.waiting(await self._member_names(deadline_s), STATUS_WAIT_S)
+
+    async def running_tasks(self, *, deadline_s: float | None = None) -> tuple[list[RunningTask], int]:
+        """The tasks that run, what runs longest first, and how many more there are. Else as `waiting_tells`."""
+        return await self._inbox.running(await self._member_names(deadline_s), STATUS_WAIT_S)
+
+    async def _member_names(self, deadline_s: float | None) -> frozenset[str]:
         patience = self._patience("the table of members", deadline_s)
         rows = await patience.ask(partial(self._node.table.rows, MEMBER_PREFIX))
-        members = frozenset(name for row in rows if (name := member_of_row_key(row.key)) is not None)
-        return await self._inbox.waiting(members, STATUS_WAIT_S)
+        return frozenset(name for row in rows if (name := member_of_row_key(row.key)) is not None)
 
     async def is_deploying(self) -> bool:
         """Whether workers of several versions of the model serve, or some are about to be replaced.

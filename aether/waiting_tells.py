@@ -1,4 +1,6 @@
-"""What a worker answers when it is asked which tells wait at it: per actor, what fails first and then the oldest.
+"""What a worker answers when it is asked which tells wait at it, and which tasks it runs.
+
+Tells are told per actor, what fails first and then the oldest; of tasks, those that have run longest come first.
 
 Nothing is decided from it. The answer is bounded; what is left out is counted. Pure.
 """
@@ -12,7 +14,7 @@ from msgspec.structs import replace
 from aether.wire import ErrorBody
 
 LINES_MAX = 200
-"""So many actors one worker tells of."""
+"""So many actors, and so many tasks, one worker tells of."""
 
 MESSAGE_CHARS_MAX = 200
 
@@ -36,26 +38,65 @@ class WaitingTells(Struct, frozen=True, kw_only=True, omit_defaults=True):
     member: str = ""
 
 
+class RunningTask(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A task that a worker runs: its id, its name, the actor that has started it as `kind/key`.
+
+    `attempt`: which one it is, from 1. `runs_s`: since when this worker has it, in seconds.
+    """
+
+    id: str
+    task: str
+    actor: str
+    attempt: int
+    runs_s: float
+    member: str = ""
+
+
 class _Answer(Struct, frozen=True, kw_only=True):
     member: str
     waiting: list[WaitingTells]
     left_out: int = 0
+    running: list[RunningTask] = []
+    not_told: int = 0
+
+
+_Ask = Callable[[Callable[[bytes], bool], float], Awaitable[None]]
 
 
 _encoder = Encoder()
 _decoder = Decoder(_Answer)
 
 
-def encode_waiting(member: str, waiting: Iterable[WaitingTells]) -> bytes:
+def encode_waiting(member: str, waiting: Iterable[WaitingTells], running: Iterable[RunningTask] = ()) -> bytes:
     """A worker's answer."""
     found = sorted(waiting, key=lambda one: (-one.failures, -one.waits_s))
-    return _encoder.encode(_Answer(member=member, waiting=found[:LINES_MAX], left_out=max(0, len(found) - LINES_MAX)))
+    tasks = sorted(running, key=lambda one: -one.runs_s)
+    answer = _Answer(
+        member=member,
+        waiting=found[:LINES_MAX],
+        left_out=max(0, len(found) - LINES_MAX),
+        running=tasks[:LINES_MAX],
+        not_told=max(0, len(tasks) - LINES_MAX),
+    )
+    return _encoder.encode(answer)
 
 
-async def ask_waiting(
-    ask: Callable[[Callable[[bytes], bool], float], Awaitable[None]], members: frozenset[str], timeout_s: float
-) -> tuple[list[WaitingTells], int]:
+async def ask_waiting(ask: _Ask, members: frozenset[str], timeout_s: float) -> tuple[list[WaitingTells], int]:
     """What waits at the workers that answer in time, and for how many more actors something waits."""
+    told = await _answers(ask, members, timeout_s)
+    lines = [replace(line, member=member) for member, answer in told.items() for line in answer.waiting]
+    found = sorted(lines, key=lambda one: (-one.failures, -one.waits_s))
+    return found, sum(answer.left_out for answer in told.values())
+
+
+async def ask_running(ask: _Ask, members: frozenset[str], timeout_s: float) -> tuple[list[RunningTask], int]:
+    """The tasks that the workers run that answer in time, and how many more they run."""
+    told = await _answers(ask, members, timeout_s)
+    lines = [replace(line, member=member) for member, answer in told.items() for line in answer.running]
+    return sorted(lines, key=lambda one: -one.runs_s), sum(answer.not_told for answer in told.values())
+
+
+async def _answers(ask: _Ask, members: frozenset[str], timeout_s: float) -> dict[str, _Answer]:
     told: dict[str, _Answer] = {}
 
     def heard(raw: bytes) -> bool:
@@ -67,6 +108,4 @@ async def ask_waiting(
         return bool(members) and told.keys() >= members
 
     await ask(heard, timeout_s)
-    lines = [replace(line, member=member) for member, answer in told.items() for line in answer.waiting]
-    found = sorted(lines, key=lambda one: (-one.failures, -one.waits_s))
-    return found, sum(answer.left_out for answer in told.values())
+    return told

@@ -290,7 +290,9 @@ class Worker:
             try:
                 await node.transport.answer_status(partial(self._status, cluster, health))
                 await node.transport.answer_metrics(partial(self._metrics, cluster, runtime))
-                await node.transport.answer_waiting(lambda: encode_waiting(cluster.name, runtime.waiting_tells()))
+                await node.transport.answer_waiting(
+                    lambda: encode_waiting(cluster.name, runtime.waiting_tells(), runtime.running_tasks())
+                )
                 info = await node.transport.info(lambda: schema)
                 await self._until_serving(cluster, health)
                 with suppress(Unavailable):  # of other workers' shards: theirs to refuse when it happens again

@@ -48,7 +48,7 @@ from aether.runtime.traced import TracedStore, traced_arrivals, traced_tells
 from aether.runtime.upkeep import ask_whether_appends_are_taken, measure_loop_lag, passivate_idle
 from aether.runtime.worker_context import WorkerContext
 from aether.tracing.configured import configured_tracing
-from aether.waiting_tells import WaitingTells
+from aether.waiting_tells import RunningTask, WaitingTells
 from aether.wire import (
     Answer,
 )
@@ -462,6 +462,10 @@ class Runtime:
     def waiting_tells(self) -> list[WaitingTells]:
         """Which tells wait at this runtime, actor by actor."""
         return self._telling.waiting_tells() if self._telling is not None else []
+
+    def running_tasks(self) -> list[RunningTask]:
+        """Which tasks run at this runtime."""
+        return self._task_runner.lines() if self._task_runner is not None else []
 
     def get_active_vms(self, shard: int | None = None) -> Sequence[VirtualMachine]:
         """The active machines, of one shard or of all, least recently used first."""

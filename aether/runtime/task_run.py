@@ -32,6 +32,7 @@ from aether.runtime.task_notes import GIVEN_UP, WAITS, TaskNote, decode_note, en
 from aether.sends import BY_ACTOR, StartTask
 from aether.tells import Tell, encode_tell
 from aether.tracing.spans import SpanKind, Tracing, attributes_of, ended
+from aether.waiting_tells import RunningTask
 from aether.wire import instant
 
 WORKER_LOST = "WorkerLost"
@@ -72,8 +73,8 @@ class TaskWorker:
 class TaskRun:
     """One start on this worker, from its claim to its end. `claim` is the last one, if it was handed out again."""
 
-    __slots__ = ("_attempt", "_called", "_given_back", "_left", "_note", "_stop", "_traceparent", "_worker", "claim",
-                 "done", "start", "task_type")  # fmt: skip
+    __slots__ = ("_attempt", "_began_s", "_called", "_given_back", "_left", "_note", "_stop", "_traceparent", "_worker",
+                 "claim", "done", "start", "task_type")  # fmt: skip
 
     def __init__(self, worker: TaskWorker, task_type: TaskType, start: StartTask, claim: TaskClaim) -> None:
         self.task_type = task_type
@@ -83,6 +84,7 @@ class TaskRun:
         """Whether it is over for good."""
         self._worker = worker
         self._attempt = claim.deliveries
+        self._began_s = worker.clock.boot_s()
         self._note: TaskNote | None = None
         self._traceparent = start.traceparent
         self._given_back = False
@@ -92,6 +94,16 @@ class TaskRun:
     def cancel(self) -> None:
         """Its actor or an operator has cancelled the task: the function is stopped."""
         self._end_call()
+
+    def line(self) -> RunningTask:
+        """What a worker tells of it."""
+        return RunningTask(
+            id=self.start.id,
+            task=self.task_type.name,
+            actor=str(self.start.actor_id),
+            attempt=self._attempt,
+            runs_s=self._worker.clock.boot_s() - self._began_s,
+        )
 
     def give_back(self) -> None:
         """The worker leaves: the function is stopped, and another worker begins it anew."""

@@ -27,6 +27,7 @@ from aether.runtime.counters import Counters
 from aether.runtime.task_run import TaskRun, TaskWorker
 from aether.sends import decode_start
 from aether.tracing.configured import configured_tracing
+from aether.waiting_tells import RunningTask
 
 WAIT_S = 15.0
 """How long one request waits for a start, where none is there."""
@@ -116,6 +117,10 @@ class TaskRunner:
     def running(self) -> int:
         """How many tasks run."""
         return len(self._runs)
+
+    def lines(self) -> list[RunningTask]:
+        """Which tasks run."""
+        return [run.line() for run in self._runs.values()]
 
     async def drain(self) -> None:
         """Take no more, let what runs go on for `task_drain_s`, and give the rest back. Idempotent."""

@@ -107,7 +107,7 @@ class LocalWorker:
         return encode_metrics(WorkerMetrics(self.name, self._incarnation, readings, failures, rejections))
 
     def _waiting(self) -> bytes:
-        return encode_waiting(f"local-{self.slot}", self.runtime.waiting_tells())
+        return encode_waiting(f"local-{self.slot}", self.runtime.waiting_tells(), self.runtime.running_tasks())
 
     def __repr__(self) -> str:
         return f"<local worker {self.slot}>"

@@ -35,6 +35,12 @@ async def fails_once() -> None:
     raise ConnectionError("no")
 
 
+@task(retry=Retry(attempts=1))
+async def stays(context: TaskContext) -> None:
+    """Run until it is stopped."""
+    await asyncio.Event().wait()
+
+
 @dataclass(frozen=True)
 class Ended:
     """What came of a task."""
@@ -56,6 +62,10 @@ class Errand(Actor):
         self.start_task(fails_once(), failed=Errand.failed)
 
     @command
+    def stay(self) -> None:
+        self.start_task(stays(), failed=Errand.failed)
+
+    @command
     def came(self, what: str) -> None:
         self.emit(Ended(what))
 
@@ -68,7 +78,7 @@ class Errand(Actor):
         self.back = e.how
 
 
-errands = Model("errands", actors=[Errand], tasks=[fails, fails_once])
+errands = Model("errands", actors=[Errand], tasks=[fails, fails_once, stays])
 TOKENS = ByToken({name[0] * 20: (role, name) for name, role in
                   (("reader", Role.READ), ("caller", Role.CALL), ("admin", Role.ADMIN))})  # fmt: skip
 
@@ -99,6 +109,19 @@ async def get(one: Served, address: str, token: str = "") -> Page:
     return read_page(answer.text)
 
 
+async def shows(one: Served, address: str, text: str, token: str = "") -> Page:
+    async with asyncio.timeout(10):
+        while text not in (page := await get(one, address, token)).text:  # noqa: ASYNC110 - the pool makes progress
+            await asyncio.sleep(0.005)
+    return page
+
+
+async def back(one: Served, key: str, what: str) -> None:
+    async with asyncio.timeout(10):
+        while (await one.pool.client.state(Errand, key)).state.back != what:  # noqa: ASYNC110 - the pool makes progress
+            await asyncio.sleep(0.005)
+
+
 async def send(one: Served, do: str, id: str, token: str = "", **headers: str) -> httpx2.Response:
     own = {"Origin": one.url} | headers | ({"Authorization": f"Bearer {token * 20}"} if token else {})
     return await one.http.post("/ui/tasks", data={"id": id, "do": do}, headers=own)
@@ -126,6 +149,66 @@ async def test_a_task_that_has_failed_is_shown_and_tried_again_by_its_form() -> 
         gone = await send(one, "retry", task.id)
         assert gone.status_code == 422
         assert "there is no failed task" in gone.text
+
+
+async def test_an_actors_page_has_its_failed_tasks_and_tries_one_again() -> None:
+    async with errand_pool() as one:
+        for key in ("a/b", "b"):
+            await one.pool.client.actor(Errand, key).fail(1)
+        found = await failed(one.pool, lambda found: len(found) == 2)
+        own = next(task for task in found if task.note.actor == "errand/a/b")
+        page = await get(one, "/ui/actor?kind=errand&key=a/b")
+        assert re.search(r"Failed tasks of this actor fails : attempt 1 of 3 failed .* , the next is due in", page.text)
+        assert "ConnectionError: no 1" in page.text
+        form = page.form("tasks")
+        assert [one.fields["id"] for one in page.forms if "tasks" in one.action] == [own.id]
+        answer = await one.http.post(form.action, data={**form.fields, "do": "retry"}, headers={"Origin": one.url})
+        assert "fails of errand/a/b is tried again now." in read_page(answer.text).text
+        await back(one, "a/b", "after 2")
+        assert "tasks of this actor" not in (await get(one, "/ui/actor?kind=errand&key=a/b")).text
+        for _ in range(7):
+            await one.pool.client.actor(Errand, "c").fail(9)
+        await failed(one.pool, lambda found: len(found) == 8)
+        many = await get(one, "/ui/actor?kind=errand&key=c")
+        assert len([form for form in many.forms if "tasks" in form.action]) == 5
+        assert "2 more" in many.text
+        assert "/ui/tasks?kind=errand&key=c" in [link for link, _ in many.links]
+
+
+@pytest.mark.parametrize("address", ["/ui/actor?kind=errand&key=a", "/ui/tasks", "/ui/tasks?kind=errand&key=a"])
+async def test_a_task_that_runs_is_shown_and_stopped(address: str) -> None:
+    async with errand_pool(TOKENS) as one:
+        await one.pool.client.actor(Errand, "a").stay()
+        page = await shows(one, address, "stays", "c")
+        page = await shows(one, address, "attempt 1 ", "c")
+        assert re.search(r"Running .*stays (of errand/a )?runs at local-\d", page.text)
+        assert [form for form in page.forms if "tasks" in form.action] == []
+        form = (await shows(one, address, "Stop it", "a")).form("tasks")
+        assert (await send(one, "cancel", form.fields["id"], "c")).status_code == 403
+        for unknown in (await send(one, "retry", form.fields["id"], "a"), await send(one, "cancel", "x", "a")):
+            assert "there is no failed task" in read_page(unknown.text).text
+        answer = await send(one, "cancel", form.fields["id"], "a")
+        assert "stays of errand/a is stopped, if it is not done" in read_page(answer.text).text
+        assert "Running now" not in read_page(answer.text).text
+        await back(one, "a", "failed")
+        await gone(one, address)
+
+
+async def gone(one: Served, address: str) -> None:
+    async with asyncio.timeout(10):
+        while "runs at" in (await get(one, address, "a")).text:  # noqa: ASYNC110 - the pool makes progress
+            await asyncio.sleep(0.005)
+
+
+async def test_running_tasks_of_a_kind_that_may_not_be_seen_are_not_shown() -> None:
+    blind = ByFunction(lambda request, kind, key, command: kind != "errand")
+    async with errand_pool() as one, running(one.pool, errands, access=blind) as other:
+        for number in range(30):
+            await one.pool.client.actor(Errand, f"{number:02}" + "\N{CYRILLIC SMALL LETTER ZHE}" * 99).stay()
+        page = await shows(one, "/ui/tasks", "runs at")
+        page = await shows(one, "/ui/tasks", "more.")
+        assert 2 < page.text.count("runs at") < 30
+        assert "runs at" not in (await get(other, "/ui/tasks")).text
 
 
 async def test_the_board_shows_tasks_with_their_starters_and_where_attempts_fail(

@@ -29,6 +29,7 @@ from aether.gateway.dashboard.letter_pages import LetterPages
 from aether.gateway.dashboard.pages import Pages, Visit
 from aether.gateway.dashboard.past import read_past
 from aether.gateway.dashboard.schedule_pages import SchedulePages
+from aether.gateway.dashboard.task_pages import TaskPages
 from aether.gateway.dashboard.trace_pages import BEFORE
 from aether.gateway.dashboard.trees import path_text, shown, tree
 from aether.gateway.problems import HttpProblem, http_problem
@@ -57,6 +58,16 @@ class Outcome:
     version: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class OfActor:
+    """The pages that have a part on an actor's page."""
+
+    failures: FailurePages
+    letters: LetterPages
+    schedules: SchedulePages
+    tasks: TaskPages
+
+
 class ActorPages:
     """Pages of actors."""
 
@@ -67,18 +78,14 @@ class ActorPages:
         config: GatewayConfig,
         pages: Pages,
         may_call: MayCall,
-        failures: FailurePages,
-        letters: LetterPages,
-        schedules: SchedulePages,
+        parts: OfActor,
     ) -> None:
         self._model = model
         self._client = client
         self._config = config
         self._pages = pages
         self._may_call = may_call
-        self._failures = failures
-        self._letters = letters
-        self._schedules = schedules
+        self._parts = parts
         self._document: JsonSchema = model.schema()
 
     async def show_list(self, visit: Visit) -> None:
@@ -110,10 +117,12 @@ class ActorPages:
             )
             for command in sorted(actor_type.commands.values(), key=lambda one: one.query)
         ]
-        failures, letters, schedules = await asyncio.gather(
-            self._failures.of_actor(visit, actor_id.kind, actor_id.key),
-            self._letters.of_actor(visit, actor_id),
-            self._schedules.of_actor(actor_id),
+        parts = self._parts
+        failures, letters, schedules, tasks = await asyncio.gather(
+            parts.failures.of_actor(visit, actor_id.kind, actor_id.key),
+            parts.letters.of_actor(visit, actor_id),
+            parts.schedules.of_actor(actor_id),
+            parts.tasks.of_actor(visit, actor_id),
         )
         await self._pages.answer(
             visit,
@@ -129,6 +138,7 @@ class ActorPages:
             **failures,
             **letters,
             **schedules,
+            **tasks,
         )
 
     async def show_state(self, visit: Visit) -> None:

@@ -15,7 +15,7 @@ from starlette.types import Scope
 from aether.errors import AetherError
 from aether.gateway.access import Access, Role
 from aether.gateway.config import GatewayConfig
-from aether.gateway.dashboard.actor_pages import ActorPages
+from aether.gateway.dashboard.actor_pages import ActorPages, OfActor
 from aether.gateway.dashboard.browser import (
     HEADERS,
     check_own_origin,
@@ -75,9 +75,10 @@ class Dashboard:
         failures = FailurePages(self._numbers, self._pages, rights.may_read, rights.may_see_errors)
         letters = LetterPages(client, self._numbers, config, self._pages, rights)
         schedules = SchedulePages(client, config, self._pages, rights)
-        tasks = TaskPages(client, config, self._pages, rights)
+        tasks = TaskPages(client, config, self._pages, rights, has_tasks=bool(model.task_types))
         self._overview = OverviewPages(client, self._numbers, failures, self._pages)
-        actors = ActorPages(model, client, config, self._pages, rights.may_call, failures, letters, schedules)
+        parts = OfActor(failures, letters, schedules, tasks)
+        actors = ActorPages(model, client, config, self._pages, rights.may_call, parts)
         shown = EventPages(model, client, config, self._pages)
         traces = TracePages(client, config, self._pages)
         self._places = {

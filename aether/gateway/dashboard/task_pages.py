@@ -1,17 +1,21 @@
-"""Tasks: how many wait and run, which have failed, and forms to try one again now or to stop it.
+"""Tasks: how many wait, which run and which have failed, forms to try one again now or to stop it, and the part of an
+actor's page.
 
 To try a task again needs `call`, to stop it `admin`. A form names a task by its id: whose it is is read from the store.
 """
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
-from aether.errors import InvalidCommand
+from aether.errors import AetherError, InvalidCommand
 from aether.gateway.access import Role
 from aether.gateway.config import GatewayConfig
 from aether.gateway.dashboard.browser import form_of
-from aether.gateway.dashboard.failure_pages import ago, ahead
+from aether.gateway.dashboard.failure_pages import ACTOR_WAIT_S, ago, ahead
 from aether.gateway.dashboard.letter_pages import FORM_BYTES_MAX, TEXT_CHARS_MAX, Done
 from aether.gateway.dashboard.pages import Pages, Visit
 from aether.gateway.dashboard.rights import CANCEL_TASK, RETRY_TASK, Rights
@@ -21,9 +25,14 @@ from aether.ids import ActorId
 from aether.runtime.task_notes import WAITS
 from aether.task_view import FailedTask
 from aether.untyped_client import VERSION_MAX, UntypedClient
+from aether.waiting_tells import RunningTask
 
-TASKS_BYTES_MAX = 55_000
+TASKS_BYTES_MAX = 45_000
 """About how large the list of failed tasks is in a page."""
+
+RUNNING_BYTES_MAX = 15_000
+OF_ACTOR_MAX = 5
+"""Failed tasks, and running ones, on the page of an actor."""
 
 NAMES_SHOWN_MAX = 100
 """Tasks that are counted by name."""
@@ -52,11 +61,35 @@ class ShownTask:
     may_cancel: bool
 
 
-class TaskPages:
-    """The page of tasks."""
+class _Found(NamedTuple):
+    """A task that a form names: its id, its name and its actor."""
 
-    def __init__(self, client: UntypedClient, config: GatewayConfig, pages: Pages, rights: Rights) -> None:
+    id: str
+    task: str
+    actor_id: ActorId
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRun:
+    """A task that a worker runs as a page shows it. `may_cancel`: there is a button for it."""
+
+    id: str
+    task: str
+    actor_id: ActorId
+    attempt: int
+    since: str
+    member: str
+    may_cancel: bool
+
+
+class TaskPages:
+    """The page of tasks, and the tasks on the page of an actor. `has_tasks`: whether the model has any."""
+
+    def __init__(
+        self, client: UntypedClient, config: GatewayConfig, pages: Pages, rights: Rights, *, has_tasks: bool
+    ) -> None:
         self._client = client
+        self._has_tasks = has_tasks
         self._config = config
         self._pages = pages
         self._rights = rights
@@ -74,24 +107,60 @@ class TaskPages:
         if act not in ("retry", "cancel"):
             raise InvalidCommand(f"it is retry or cancel, not {act[:40]!r}", path="do")
         try:
-            found = await self._client.tasks.one(id, self._config.deadline_s)
+            found = await self._found(id, runs=act == "cancel")
             done = await (self._retry(visit, found) if act == "retry" else self._cancel(visit, found))
         except InvalidCommand as error:
             await self._show(visit, Done(False, error.message), status=http_problem(error).status)
             return
         await self._show(visit, done, found.id if act == "cancel" else "")
 
-    async def _retry(self, visit: Visit, found: FailedTask) -> Done:
-        of = _actor_id(found)
+    async def of_actor(self, visit: Visit, actor_id: ActorId) -> dict[str, Any]:
+        """What an actor's page shows: its own tasks. Nothing when the store or the workers say nothing soon."""
+        if not self._has_tasks:
+            return {"tasks": [], "more_tasks": 0, "running": [], "more_running": 0}
+        failed: list[FailedTask] = []
+        running: Sequence[RunningTask] = ()
+        deadline_s, actor = self._config.deadline_s, str(actor_id)
+        with suppress(AetherError, TimeoutError):
+            async with asyncio.timeout(ACTOR_WAIT_S):
+                failed = [one for one in await self._client.tasks.failed(deadline_s) if one.note.actor == actor]
+        with suppress(AetherError, TimeoutError):
+            async with asyncio.timeout(ACTOR_WAIT_S):
+                found, _ = await self._client.running_tasks(deadline_s=deadline_s)
+                running = [one for one in found if one.actor == actor]
+        failed.reverse()
+        sees = bool(failed) and await self._rights.may_see_errors(visit)
+        return {
+            "tasks": [await self._task(visit, one, actor_id, sees) for one in failed[:OF_ACTOR_MAX]],
+            "more_tasks": max(0, len(failed) - OF_ACTOR_MAX),
+            "running": [await self._run(visit, one) for one in running[:OF_ACTOR_MAX]],
+            "more_running": max(0, len(running) - OF_ACTOR_MAX),
+        }
+
+    async def _found(self, id: str, *, runs: bool) -> _Found:
+        """A task by its id: one that has failed, or, if asked for, one that a worker says it runs."""
+        try:
+            failed = await self._client.tasks.one(id, self._config.deadline_s)
+        except InvalidCommand:
+            if runs:
+                running, _ = await self._client.running_tasks(deadline_s=self._config.deadline_s)
+                for one in running:
+                    if one.id == id:
+                        return _Found(id, one.task, _actor_of(one.actor))
+            raise
+        return _Found(failed.id, failed.note.task, _actor_of(failed.note.actor))
+
+    async def _retry(self, visit: Visit, found: _Found) -> Done:
+        of = found.actor_id
         await self._rights.caller(visit.exchange, Role.CALL, of.kind, of.key, RETRY_TASK)
         await self._client.tasks.retry(found.id, self._config.deadline_s)
-        return Done(True, f"{found.note.task} of {of} is tried again now.")
+        return Done(True, f"{found.task} of {of} is tried again now.")
 
-    async def _cancel(self, visit: Visit, found: FailedTask) -> Done:
-        of = _actor_id(found)
+    async def _cancel(self, visit: Visit, found: _Found) -> Done:
+        of = found.actor_id
         await self._rights.caller(visit.exchange, Role.ADMIN, of.kind, of.key, CANCEL_TASK)
         await self._client.tasks.cancel(found.id, self._config.deadline_s)
-        return Done(True, f"{found.note.task} of {of} is stopped, if it is not done: its actor is told that it failed.")
+        return Done(True, f"{found.task} of {of} is stopped, if it is not done: its actor is told that it failed.")
 
     async def _show(self, visit: Visit, done: Done | None, gone: str = "", status: int = 200) -> None:
         """The page. `gone`: a task that is not shown, because a worker may not have heard yet that it is stopped."""
@@ -99,10 +168,13 @@ class TaskPages:
         skip = visit.options.number("skip", 0, 0, VERSION_MAX) or 0
         deadline_s = self._config.deadline_s
         sees = await self._rights.may_see_errors(visit)
-        backlog, every = await asyncio.gather(
-            self._client.tasks.backlog(deadline_s), self._client.tasks.failed(deadline_s)
+        backlog, every, (runs, not_told) = await asyncio.gather(
+            self._client.tasks.backlog(deadline_s),
+            self._client.tasks.failed(deadline_s),
+            self._client.running_tasks(deadline_s=deadline_s),
         )
-        named = [(one, _actor_id(one)) for one in reversed(every) if one.id != gone]
+        named = [(one, _actor_of(one.note.actor)) for one in reversed(every) if one.id != gone]
+        running, more_running = await self._running(visit, [one for one in runs if one.id != gone], kind, key)
         wanted = [(one, of) for one, of in named if kind in (None, of.kind) and key in (None, of.key)]
         readable = {of: await self._rights.may_read(visit, of) for of in {of.kind for _, of in wanted}}
         wanted = [(one, of) for one, of in wanted if readable[of.kind]]
@@ -123,6 +195,8 @@ class TaskPages:
             done=done,
             backlog=sorted(backlog, key=lambda one: (-one.waiting - one.taken, one.task))[:NAMES_SHOWN_MAX],
             more_names=max(0, len(backlog) - NAMES_SHOWN_MAX),
+            running=running,
+            more_running=more_running + not_told,
             tasks=tasks,
             total=len(wanted),
             skip=skip,
@@ -130,6 +204,29 @@ class TaskPages:
             sees=sees,
             now=datetime.now(UTC),
         )
+
+    async def _running(
+        self, visit: Visit, runs: Sequence[RunningTask], kind: str | None, key: str | None
+    ) -> tuple[list[ShownRun], int]:
+        """What runs, as much as there is room for, and how much more does."""
+        named = [(one, _actor_of(one.actor)) for one in runs]
+        wanted = [(one, of) for one, of in named if kind in (None, of.kind) and key in (None, of.key)]
+        readable = {of: await self._rights.may_read(visit, of) for of in {of.kind for _, of in wanted}}
+        wanted = [(one, of) for one, of in wanted if readable[of.kind]]
+        found: list[ShownRun] = []
+        room = RUNNING_BYTES_MAX
+        for one, of in wanted:
+            if room < 0:
+                break
+            found.append(await self._run(visit, one))
+            room -= 1_000 + 7 * len(of.key.encode()) + 3 * len((key or "").encode()) + 10 * len(one.id)
+        return found, len(wanted) - len(found)
+
+    async def _run(self, visit: Visit, one: RunningTask) -> ShownRun:
+        of = _actor_of(one.actor)
+        may_cancel = await self._rights.may(visit, Role.ADMIN, of.kind, of.key, CANCEL_TASK)
+        since = ago(one.runs_s).removesuffix(" ago")
+        return ShownRun(one.id, one.task, of, one.attempt, since, one.member, may_cancel)
 
     async def _task(self, visit: Visit, one: FailedTask, of: ActorId, sees: bool) -> ShownTask:
         note, now_s = one.note, datetime.now(UTC).timestamp()
@@ -155,8 +252,8 @@ class TaskPages:
         )
 
 
-def _actor_id(found: FailedTask) -> ActorId:
-    return ActorId(*found.note.actor.split("/", 1))
+def _actor_of(text: str) -> ActorId:
+    return ActorId(*text.split("/", 1))
 
 
 def _bytes(one: ShownTask, key: str) -> int:
