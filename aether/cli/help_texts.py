@@ -245,14 +245,15 @@ INBOX_SHOW = """Show one dead letter with its arguments and its error, as JSON; 
   aether inbox show 4711
 """
 
-INBOX_RETRY = """Send a dead letter again to the same actor, or all of a kind. Mend the cause first.
+INBOX_RETRY = """Send a dead letter again to the same actor, or all of them. Mend the cause first.
 
 \b
   aether inbox retry 4711
-  aether inbox retry --all account
+  aether inbox retry --all
+  aether inbox retry --all --kind account --limit 10
 
 It is one effect for each dead letter, though several do it at once. The new command's id is retry:ID; when it fails too
-often again, it is another dead letter.
+often again, it is another dead letter. With --all it says how many were sent, and exits 1 when some could not be.
 """
 
 INBOX_DROP = """Take a dead letter out of the list. The actor's history keeps it.

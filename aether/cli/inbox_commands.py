@@ -9,6 +9,7 @@ import typer
 
 from aether.cli import completion, options, pool, render
 from aether.cli.command_context import cli_context, find_pool
+from aether.cli.exits import EXIT_DONE, EXIT_REFUSED
 from aether.cli.target import Asked
 from aether.dead_letters import DeadLetter
 from aether.errors import InvalidCommand
@@ -16,6 +17,7 @@ from aether.ids import ActorId, check_kind
 from aether.waiting_tells import WaitingTells
 
 LIMIT_DEFAULT = 100
+RETRY_LIMIT_DEFAULT = 1_000
 
 Id = Annotated[int, typer.Argument(metavar="ID", min=1, help="The id that aether inbox ls shows.")]
 
@@ -72,35 +74,44 @@ def inbox_retry_command(
         int | None,
         typer.Argument(metavar="ID", min=1, help="The id that aether inbox ls shows.", show_default=False),
     ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Send all dead letters again, the oldest first.")] = False,
     kind: Annotated[
         str | None,
         typer.Option(
-            "--all",
+            "--kind",
             metavar="KIND",
-            help="Send all dead letters of a kind again.",
+            help="With --all: only those to this kind.",
             show_default=False,
             autocompletion=completion.kinds,
         ),
     ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, help="With --all: at most so many.")
+    ] = RETRY_LIMIT_DEFAULT,
     timeout: options.Timeout = None,
     nats: options.Nats = None,
     namespace: options.Namespace = None,
     data_dir: options.DataDirectory = options.DATA_DIRECTORY,
-) -> None:
-    """Send a dead letter again, or all of a kind."""
-    if (id is None) == (kind is None):
-        raise InvalidCommand("name one dead letter by its id, or a kind with --all", path="ID")
+) -> int:
+    """Send a dead letter again, or all of them."""
+    if (id is None) != every:
+        raise InvalidCommand("name one dead letter by its id, or say --all", path="ID")
+    if kind is not None:
+        if not every:
+            raise InvalidCommand("it goes with --all", path="--kind")
+        check_kind(kind)
     asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, None)
     cli, by = cli_context(context), _operator()
     if id is not None:
         one = id
         render.write_line(pool.in_pool(cli, target, loaded, lambda at: pool.retry_dead_letter(at, one, by)))
-        return
-    all_of = kind or ""
-    check_kind(all_of)
-    sent = pool.in_pool(cli, target, loaded, lambda at: pool.retry_dead_letters(at, all_of, by, render.write_line))
-    render.write_line(f"{sent} sent again")
+        return EXIT_DONE
+    done = pool.in_pool(cli, target, loaded, lambda at: pool.retry_dead_letters(at, kind, by, limit, render.write_line))
+    failed = f", {done.failed} not sent again" if done.failed else ""
+    left = f", {done.left} more are left: --limit {limit} was reached" if done.left else ""
+    render.write_line(f"{done.sent} sent again{failed}{left}")
+    return EXIT_REFUSED if done.failed else EXIT_DONE
 
 
 def inbox_drop_command(

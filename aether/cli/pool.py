@@ -261,18 +261,37 @@ async def retry_dead_letter(reached: Reached, id: int, by: str) -> str:
     return f"{id} sent again to {receipt.actor_id} as {receipt.command_id}"
 
 
-async def retry_dead_letters(reached: Reached, kind: str, by: str, say: Callable[[str], None]) -> int:
-    """Send all dead letters of a kind again; how many. What another one sends or drops meanwhile is left out."""
-    sent = 0
+class SentAgain(NamedTuple):
+    """How many dead letters were sent again, how many could not be, and how many are left over the limit."""
+
+    sent: int
+    failed: int
+    left: int
+
+
+async def retry_dead_letters(
+    reached: Reached, kind: str | None, by: str, limit: int, say: Callable[[str], None]
+) -> SentAgain:
+    """Send all dead letters again, or those to a kind, the oldest first and at most `limit`.
+
+    What another one sends or drops meanwhile is left out; one that cannot be sent again is said, and the next follows.
+    """
+    sent = failed = left = 0
     async for letter in reached.client.dead_letters(kind, deadline_s=reached.left_s()):
+        if sent + failed == limit:
+            left += 1
+            continue
         try:
             say(await retry_dead_letter(reached, letter.id, by))
         except InvalidCommand as error:
-            if "state" not in error.details:
+            if error.path != "id":
                 raise
+            if "state" not in error.details:
+                say(f"{letter.id} not sent again: {error.message}")
+                failed += 1
             continue
         sent += 1
-    return sent
+    return SentAgain(sent, failed, left)
 
 
 async def drop_dead_letter(reached: Reached, id: int, by: str) -> DeadLetter:

@@ -149,6 +149,7 @@ class Pool:
 
     dead: list[DeadLetter] = field(default_factory=list)
     gone: list[int] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
     waiting: list[WaitingTells] = field(default_factory=list)
     left_out: int = 0
     tasks: Tasks = field(default_factory=Tasks)
@@ -280,6 +281,8 @@ class Pool:
         self.asked.append(("retry", id, by))
         if id in self.gone:
             raise InvalidCommand(f"there is no dead letter {id} any more", path="id", state="retried")
+        if id in self.lost:
+            raise InvalidCommand(f"the arguments of {id} were too large to be kept beside its error", path="id")
         letter = await self.dead_letter(id)
         return Receipt(letter.actor_id, f"retry:{id}", id + 100)
 

@@ -88,14 +88,33 @@ def test_retry_one_or_all_of_a_kind(run: Run) -> None:
     ((_, id, by),) = pool.asked
     assert id == 17
     assert "@" in by
-    every = run("inbox", "retry", "--all", "account", pool=pool)
+    every = run("inbox", "retry", "--all", "--kind", "account", pool=pool)
     assert every.out.splitlines() == [
         "17 sent again to account/alice as retry:17", "19 sent again to account/zoe as retry:19", "2 sent again",
     ]  # fmt: skip
     assert pool.asked[1] == ("dead letters", "account", None)
+    assert every.code == 0
 
 
-@pytest.mark.parametrize("wrong", [(), ("17", "--all", "account"), ("0",), ("x",), ("--all", "no kind!")])
+def test_retry_all_goes_on_after_one_that_cannot_be_sent_and_ends_at_its_limit(run: Run) -> None:
+    pool = Pool(dead=[letter(n) for n in range(1, 8)], gone=[3], lost=[2])
+    ran = run("inbox", "retry", "--all", "--limit", "4", pool=pool)
+    assert ran.out.splitlines() == [
+        "1 sent again to account/alice as retry:1",
+        "2 not sent again: the arguments of 2 were too large to be kept beside its error",
+        "4 sent again to account/alice as retry:4",
+        "5 sent again to account/alice as retry:5",
+        "3 sent again, 1 not sent again, 2 more are left: --limit 4 was reached",
+    ]
+    assert ran.code == 1
+    assert pool.asked[0] == ("dead letters", None, None)
+    assert [one[1] for one in pool.asked[1:]] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("wrong", [
+    (), ("17", "--all"), ("0",), ("x",), ("--all", "--kind", "no kind!"), ("17", "--kind", "account"),
+    ("--kind", "account"), ("--all", "--limit", "0"),
+])  # fmt: skip
 def test_retry_wants_one_thing(run: Run, wrong: tuple[str, ...]) -> None:
     pool = Pool(dead=[letter(17)])
     assert run("inbox", "retry", *wrong, pool=pool).code == 2

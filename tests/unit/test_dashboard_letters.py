@@ -131,6 +131,110 @@ async def test_a_dead_letter_is_shown_with_why_and_sent_again_by_its_form(caplog
         assert f"there is no dead letter {letter.id} any more: it was sent again" in again.text
 
 
+async def many(one: Served, names: str) -> list[DeadLetter]:
+    for key in names:
+        await one.pool.client.tell(Box.put, key, 5)
+    return await dead(one, len(names))
+
+
+async def send_many(one: Served, do: str, token: str = "", query: str = "", **fields: str) -> httpx2.Response:
+    own = {"Origin": one.url} | ({"Authorization": f"Bearer {token * 20}"} if token else {})
+    return await one.http.post(f"/ui/dead-letters{query}", data={"do": do, **fields}, headers=own)
+
+
+async def content(one: Served, key: str) -> int:
+    found: int = await one.pool.client.actor(Box, key).content()
+    return found
+
+
+async def test_all_are_sent_again_by_one_form() -> None:
+    async with boxes() as one:
+        await many(one, "abc")
+        BROKEN[0] = False
+        page, _ = await shown(one)
+        form = next(form for form in page.forms if form.buttons == {"do": ["retry-all"]})
+        assert "Send all 3 again" in page.text
+        answer = await one.http.post(form.action, data={**form.fields, "do": "retry-all"}, headers={"Origin": one.url})
+        after = read_page(answer.text).text
+        assert "3 dead letters were sent again. " in after
+        assert "No dead letters" in after
+        assert await dead(one, 0) == []
+        async with asyncio.timeout(10):
+            while [await content(one, key) for key in "abc"] != [5, 5, 5]:  # noqa: ASYNC110 - it progresses
+                await asyncio.sleep(0.005)
+        assert "0 dead letters were sent again." in read_page((await send_many(one, "retry-all")).text).text
+
+
+async def test_those_that_are_chosen_of_a_command_or_of_an_actor_are_sent_again() -> None:
+    async with boxes() as one:
+        await many(one, "abcd")
+        await one.pool.client.tell(Lid.close, "a")
+        letters = await dead(one, 5)
+        page, _ = await shown(one)
+        assert {f"c{letter.id}" for letter in letters} <= page.named
+        assert page.named <= page.labels
+        chosen = {f"letter-{letter.id}": "on" for letter in letters[1:3]}
+        text = read_page((await send_many(one, "retry-chosen", **chosen)).text).text
+        assert "2 dead letters were sent again." in text
+        BROKEN[0] = False
+        text = read_page((await send_many(one, "retry-all", of="lid.close")).text).text
+        assert "1 dead letter was sent again." in text
+        text = read_page((await send_many(one, "retry-all", query="?kind=box&key=a")).text).text
+        assert "1 dead letter was sent again." in text
+        for fields, why in (({}, "no dead letter is chosen"), ({"letter-x": "on"}, "is a whole number")):
+            wrong = await send_many(one, "retry-chosen", **fields)
+            assert wrong.status_code == 422
+            assert why in wrong.text
+
+
+async def test_one_form_sends_no_more_than_its_most_and_says_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(letter_pages, "RETRY_MAX", 2)
+    async with boxes() as one:
+        letters = await many(one, "abcd")
+        BROKEN[0] = False
+        inbox = one.pool.client.untyped._node.inbox
+        stored = await inbox.dead_letter(letters[1].id)
+        assert stored is not None
+        row = decode_row(stored.payload)
+        assert row is not None
+        await inbox.write_dead_letter(letters[1].id, encode_row(replace(row, args_left_out=True)), stored.sequence)
+        text = read_page((await send_many(one, "retry-all")).text).text
+        said = "1 dead letter was sent again. 1 could not be: they are listed below; send one alone to see why."
+        assert f"{said} 2 more are left: press again." in text
+        assert [letter.id for letter in await dead(one, 3)] == [letter.id for letter in letters[1:]]
+
+
+async def test_many_are_sent_again_by_whom_may_send_one_again() -> None:
+    async with boxes(access=TOKENS) as one:
+        letters = await many(one, "ab")
+        assert (await send_many(one, "retry-all", "r")).status_code == 403
+        assert await dead(one, 2) == letters
+        assert "Send many again" not in (await shown(one, token="r"))[0].text
+        assert "2 dead letters were sent again." in read_page((await send_many(one, "retry-all", "c")).text).text
+
+
+async def test_a_function_may_allow_some_of_many() -> None:
+    only = ByFunction(lambda request, kind, key, command: command != "put" or key == "b")
+    async with boxes(access=only) as one:
+        await many(one, "abc")
+        text = read_page((await send_many(one, "retry-all")).text).text
+        assert "1 dead letter was sent again. 2 could not be" in text
+
+
+async def test_the_overview_agrees_with_the_page_that_one_comes_from() -> None:
+    async with boxes() as one:
+        letters = await many(one, "ab")
+        await shown(one)
+        assert "2 dead letters : tells" in (await shown(one, "/ui/"))[0].text
+        BROKEN[0] = False
+        await send(one, "drop", letters[0].id)
+        assert "1 dead letter : tells" in (await shown(one, "/ui/"))[0].text
+        await shown(one, "/ui/dead-letters?kind=lid")
+        assert "1 dead letter : tells" in (await shown(one, "/ui/overview"))[0].text
+        await send(one, "retry", letters[1].id)
+        assert "dead letter" not in (await shown(one, "/ui/overview"))[0].text
+
+
 async def test_one_that_is_dropped_leaves_the_list_and_runs_no_more() -> None:
     async with boxes() as one:
         await one.pool.client.tell(Box.put, "bob", 5)
@@ -143,7 +247,7 @@ async def test_one_that_is_dropped_leaves_the_list_and_runs_no_more() -> None:
 
 
 @pytest.mark.parametrize(("do", "id", "why"), [
-    ("keep", "1", "it is retry or drop, not"),
+    ("keep", "1", "it is retry, retry-all, retry-chosen or drop, not"),
     ("retry", "-1", "the id of a dead letter is a whole number from 1"),
     ("retry", "", "the id of a dead letter is a whole number from 1"),
     ("retry", "0", "the id of a dead letter is a whole number from 1"),

@@ -76,7 +76,7 @@ class Dashboard:
         letters = LetterPages(client, self._numbers, config, self._pages, rights)
         schedules = SchedulePages(client, config, self._pages, rights)
         tasks = TaskPages(client, config, self._pages, rights, has_tasks=bool(model.task_types))
-        self._overview = OverviewPages(client, self._numbers, failures, self._pages)
+        self._overview = OverviewPages(client, self._numbers, failures, letters, self._pages)
         parts = OfActor(failures, letters, schedules, tasks)
         actors = ActorPages(model, client, config, self._pages, rights.may_call, parts)
         shown = EventPages(model, client, config, self._pages)

@@ -1,4 +1,5 @@
-"""Dead letters and tells that wait: a page of all, forms to send one again or drop it, a part of an actor's page.
+"""Dead letters and tells that wait: a page of all, forms to send one or many again or drop one, a part of an actor's
+page.
 
 To send a dead letter again needs what the command itself needs, as if the visitor told it; to drop one needs `admin`.
 A form names a dead letter by its id: whose it is and what it runs is read from the store, not from the form.
@@ -6,13 +7,13 @@ A form names a dead letter by its id: whose it is and what it runs is read from 
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from aether.dead_letters import DeadLetter
-from aether.errors import AetherError, InvalidCommand
+from aether.errors import AetherError, DeadlineExceeded, InvalidCommand, Overloaded, Unavailable
 from aether.gateway.access import Role
 from aether.gateway.config import GatewayConfig
 from aether.gateway.dashboard.browser import form_of
@@ -21,7 +22,7 @@ from aether.gateway.dashboard.numbers import Numbers
 from aether.gateway.dashboard.pages import Pages, Visit
 from aether.gateway.dashboard.rights import DROP_DEAD_LETTER, Rights
 from aether.gateway.dashboard.trees import shown
-from aether.gateway.problems import http_problem
+from aether.gateway.problems import HttpProblem, http_problem
 from aether.gateway.requests import read_body
 from aether.ids import ActorId
 from aether.untyped_client import VERSION_MAX, UntypedClient
@@ -42,6 +43,15 @@ TEXT_CHARS_MAX = 400
 """Of an error's text and of arguments."""
 
 FORM_BYTES_MAX = 8_192
+
+RETRY_MAX = 200
+"""Dead letters that one form sends again at most."""
+
+AGREES_S = 8.0
+"""So long the overview says what this page has counted: workers count every 5 s, and are asked every 1.5 s."""
+
+CHOSEN = "letter-"
+"""A field's name begins with this and ends with the id of a dead letter that was chosen."""
 
 _PUBLIC = frozenset({"rejected", "invalid_command"})
 """Errors whose text the actor meant for callers."""
@@ -101,6 +111,7 @@ class LetterPages:
         self._config = config
         self._pages = pages
         self._rights = rights
+        self._counted = (-AGREES_S, 0)
 
     async def show(self, visit: Visit) -> None:
         """The page."""
@@ -111,16 +122,29 @@ class LetterPages:
         exchange = visit.exchange
         body = await read_body(exchange.receive, exchange.headers, FORM_BYTES_MAX, self._config.body_timeout_s)
         fields = form_of(body, exchange.headers)
-        act, id = fields.get("do", ""), _id(fields.get("id", ""))
+        act = fields.get("do", "")
+        if act in ("retry-all", "retry-chosen"):
+            done, gone = await self._retry_many(visit, _wanted(fields, chosen=act == "retry-chosen"))
+            await self._show(visit, done, gone)
+            return
         if act not in ("retry", "drop"):
-            raise InvalidCommand(f"it is retry or drop, not {act[:40]!r}", path="do")
+            raise InvalidCommand(f"it is retry, retry-all, retry-chosen or drop, not {act[:40]!r}", path="do")
+        id = _id(fields.get("id", ""))
         try:
             letter = await self._client.dead_letter(id, deadline_s=self._config.deadline_s)
             done = await (self._retry(visit, letter) if act == "retry" else self._drop(visit, letter))
         except InvalidCommand as error:
             await self._show(visit, Done(False, error.message), status=http_problem(error).status)
             return
-        await self._show(visit, done, id)
+        await self._show(visit, done, frozenset({id}))
+
+    def known_count(self) -> int | None:
+        """How many dead letters there were when this page was last shown; None when that is long ago.
+
+        Workers count them every few seconds only: meanwhile who comes from this page sees what it has shown.
+        """
+        at_s, count = self._counted
+        return count if asyncio.get_running_loop().time() - at_s < AGREES_S else None
 
     async def of_actor(self, visit: Visit, actor_id: ActorId) -> dict[str, Any]:
         """What an actor's page shows: its own. Nothing when workers know of none, or the store says nothing soon."""
@@ -128,7 +152,7 @@ class LetterPages:
         try:
             async with asyncio.timeout(ACTOR_WAIT_S):
                 if (await self._numbers.latest()).readings.total("aether_dead_letters"):
-                    letters = await self._read(visit, actor_id.kind, actor_id.key)
+                    letters, _ = await self._read(visit, actor_id.kind, actor_id.key)
         except (AetherError, TimeoutError):
             letters = []
         sees = bool(letters) and await self._rights.may_see_errors(visit)
@@ -144,6 +168,43 @@ class LetterPages:
         receipt = await self._client.retry_dead_letter(letter.id, by=by, deadline_s=deadline_s)
         return Done(True, f"{letter.command} was sent to {to} again, as the command {receipt.command_id}.")
 
+    async def _retry_many(self, visit: Visit, wants: Callable[[DeadLetter], bool]) -> tuple[Done, frozenset[int]]:
+        """Send dead letters of this page again, the oldest first: what was done, and which of them are over.
+
+        At most `RETRY_MAX`, and for half the time that a request has. A problem when the visitor may send none again.
+        """
+        kind, key = visit.options.text("kind") or None, visit.options.text("key") or None
+        begun_s = asyncio.get_running_loop().time()
+        letters, _ = await self._read(visit, kind, key)
+        wanted = [one for one in letters if wants(one)]
+        over: set[int] = set()
+        refused: HttpProblem | None = None
+        sent = failed = 0
+        for letter in wanted[:RETRY_MAX]:
+            if asyncio.get_running_loop().time() - begun_s > self._config.deadline_s / 2:
+                break
+            try:
+                await self._retry(visit, letter)
+            except HttpProblem as problem:
+                refused = problem
+            except InvalidCommand as error:
+                if "state" in error.details:
+                    over.add(letter.id)  # another one was quicker
+                    continue
+            except (Unavailable, DeadlineExceeded, Overloaded):
+                if not sent:
+                    raise
+                break
+            else:
+                over.add(letter.id)
+                sent += 1
+                continue
+            failed += 1
+        if refused is not None and not sent:
+            raise refused
+        left = len(wanted) - len(over) - failed
+        return Done(sent > 0, _many_in_words(sent, failed, left)), frozenset(over)
+
     async def _drop(self, visit: Visit, letter: DeadLetter) -> Done:
         to = letter.actor_id
         caller = await self._rights.caller(visit.exchange, Role.ADMIN, to.kind, to.key, DROP_DEAD_LETTER)
@@ -152,15 +213,18 @@ class LetterPages:
 
     # ------------------------------------------------------------------------------------------------ what is shown
 
-    async def _show(self, visit: Visit, done: Done | None, gone: int = 0, status: int = 200) -> None:
-        """The page. `gone`: a dead letter that is not shown, because a replica may not know yet what became of it."""
+    async def _show(
+        self, visit: Visit, done: Done | None, gone: frozenset[int] = frozenset(), status: int = 200
+    ) -> None:
+        """The page. `gone`: dead letters that are not shown, because a replica may not know yet what became of them."""
         kind, key = visit.options.text("kind") or None, visit.options.text("key") or None
         after = visit.options.number("after", 0, 0, VERSION_MAX) or 0
         sees = await self._rights.may_see_errors(visit)
-        every, (lines, left_out) = await asyncio.gather(
+        (every, others), (lines, left_out) = await asyncio.gather(
             self._read(visit, kind, key), self._client.waiting_tells(deadline_s=self._config.deadline_s)
         )
-        every = [one for one in every if one.id != gone]
+        every = [one for one in every if one.id not in gone]
+        self._counted = asyncio.get_running_loop().time(), len(every) + others
         counts = Counter(f"{one.actor_id.kind}.{one.command}" for one in every).most_common()
         following = [one for one in every if one.id > after]
         letters: list[ShownLetter] = []
@@ -180,6 +244,8 @@ class LetterPages:
             done=done,
             letters=letters,
             total=len(every),
+            retry_max=RETRY_MAX,
+            may_retry=any(one.may_retry for one in letters),
             counts=counts[:KINDS_SHOWN_MAX],
             more_counts=len(counts) - KINDS_SHOWN_MAX,
             after=after,
@@ -191,17 +257,19 @@ class LetterPages:
             now=datetime.now(UTC),
         )
 
-    async def _read(self, visit: Visit, kind: str | None, key: str | None) -> list[DeadLetter]:
-        """The dead letters of the kinds that this visitor may see, the oldest first."""
+    async def _read(self, visit: Visit, kind: str | None, key: str | None) -> tuple[list[DeadLetter], int]:
+        """The dead letters that are asked for and that this visitor may see, the oldest first; how many others are."""
         readable: dict[str, bool] = {}
-        found = []
-        async for letter in self._client.dead_letters(kind, key, deadline_s=self._config.deadline_s):
-            of = letter.actor_id.kind
-            if of not in readable:
-                readable[of] = await self._rights.may_read(visit, of)
-            if readable[of]:
+        found, others = [], 0
+        async for letter in self._client.dead_letters(deadline_s=self._config.deadline_s):
+            of = letter.actor_id
+            if of.kind not in readable:
+                readable[of.kind] = await self._rights.may_read(visit, of.kind)
+            if readable[of.kind] and kind in (None, of.kind) and key in (None, of.key):
                 found.append(letter)
-        return found
+            else:
+                others += 1
+        return found, others
 
     async def _letter(self, visit: Visit, one: DeadLetter, sees: bool) -> ShownLetter:
         to, error = one.actor_id, one.error
@@ -249,6 +317,26 @@ def _id(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < len(text) <= 19):
         raise InvalidCommand(f"the id of a dead letter is a whole number from 1, not {text[:40]!r}", path="id")
     return int(text)
+
+
+def _wanted(fields: Mapping[str, str], *, chosen: bool) -> Callable[[DeadLetter], bool]:
+    """Which dead letters a form wants sent again: those that were chosen, or those of a command, or all."""
+    if chosen:
+        ids = {_id(name.removeprefix(CHOSEN)) for name in fields if name.startswith(CHOSEN)}
+        if not ids:
+            raise InvalidCommand("no dead letter is chosen", path="do")
+        return lambda letter: letter.id in ids
+    of = fields.get("of", "")
+    return lambda letter: of in ("", f"{letter.actor_id.kind}.{letter.command}")
+
+
+def _many_in_words(sent: int, failed: int, left: int) -> str:
+    said = f"{sent:,} dead letter{'s were' if sent != 1 else ' was'} sent again."
+    if failed:
+        said += f" {failed:,} could not be: they are listed below; send one alone to see why."
+    if left > 0:
+        said += f" {left:,} more are left: press again."
+    return said
 
 
 def _by(caller: str) -> str:

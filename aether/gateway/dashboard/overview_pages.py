@@ -9,6 +9,7 @@ from aether.core.cluster.overview import ShardState
 from aether.core.cluster.status import SERVING
 from aether.errors import AetherError
 from aether.gateway.dashboard.failure_pages import FailurePages
+from aether.gateway.dashboard.letter_pages import LetterPages
 from aether.gateway.dashboard.numbers import Interval, Numbers, Reading, intervals, recent, recent_tasks
 from aether.gateway.dashboard.pages import Pages, Visit
 from aether.gateway.dashboard.pictures import Line, chart, colours_of, number, ring
@@ -19,7 +20,10 @@ from aether.untyped_client import UntypedClient
 class OverviewPages:
     """The overview as a page, and its living part alone."""
 
-    def __init__(self, client: UntypedClient, numbers: Numbers, failures: FailurePages, pages: Pages) -> None:
+    def __init__(
+        self, client: UntypedClient, numbers: Numbers, failures: FailurePages, letters: LetterPages, pages: Pages
+    ) -> None:
+        self._letters = letters
         self._client = client
         self._pages = pages
         self._numbers = numbers
@@ -51,6 +55,7 @@ class OverviewPages:
         colours = colours_of(names)
         shards = last.overview.shards
         failures = await self._failures.overview(visit, last)
+        counted = self._letters.known_count()
         await self._pages.answer(
             visit,
             template,
@@ -62,7 +67,7 @@ class OverviewPages:
             charts=_charts(intervals(readings)),
             commands=recent(readings),
             active=sorted(last.readings.values.get("aether_active_actors", {}).items()),
-            dead_letters=int(last.readings.total("aether_dead_letters")),
+            dead_letters=int(last.readings.total("aether_dead_letters")) if counted is None else counted,
             conflicts=last.readings.total("aether_conflicts_total"),
             unknown=last.readings.total("aether_unknown_outcomes_total"),
             **failures,
