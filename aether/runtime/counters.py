@@ -169,7 +169,10 @@ class Counters:
     rejections: RecentFailures = field(default_factory=RecentFailures)
     by_command: dict[tuple[str, str], CommandCounts] = field(default_factory=dict)
     by_task: dict[tuple[str, str], int] = field(default_factory=dict)
-    """How often a task came to an outcome, by name and outcome: `aether.core.metrics.catalogue.TASK_OUTCOMES`."""
+    """How many tasks have ended, by name and outcome: `aether.core.metrics.catalogue.TASK_OUTCOMES`."""
+
+    attempts_by_task: dict[tuple[str, str], int] = field(default_factory=dict)
+    """How many attempts of tasks have ended, by name and outcome: `ATTEMPT_OUTCOMES` there."""
 
     def of(self, kind: str, command: str) -> CommandCounts:
         """The outcomes of one command of a kind; of two empty names: of commands that the model does not have."""
@@ -179,8 +182,12 @@ class Counters:
         return found
 
     def of_task(self, task: str, outcome: str) -> None:
-        """A task came to an outcome."""
+        """A task has ended."""
         self.by_task[task, outcome] = self.by_task.get((task, outcome), 0) + 1
+
+    def of_attempt(self, task: str, outcome: str) -> None:
+        """An attempt of a task has ended."""
+        self.attempts_by_task[task, outcome] = self.attempts_by_task.get((task, outcome), 0) + 1
 
     def as_dict(self) -> dict[str, int]:
         """All counts by name, but for those by command."""

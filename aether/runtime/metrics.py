@@ -32,6 +32,8 @@ def read(
     readings.put("aether_shards_owned", shards)
     for (task, outcome), count in counters.by_task.items():
         readings.put("aether_tasks_total", count, task, outcome)
+    for (task, outcome), count in counters.attempts_by_task.items():
+        readings.put("aether_task_attempts_total", count, task, outcome)
     readings.put("aether_running_tasks", tasks)
     readings.put("aether_inbox_pending", tells)
     readings.put("aether_dead_letters", dead_letters)

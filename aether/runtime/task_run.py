@@ -179,6 +179,7 @@ class TaskRun:
         elif not isinstance(called.error, Stopped):
             await self._failed(called.error)
         elif worker.cancelled(start.id):
+            self._attempt_over("cancelled")
             await self._cancelled()
         else:
             await self._hand_back()
@@ -193,6 +194,7 @@ class TaskRun:
             await self._failed(error)
             return
         if sent:
+            self._attempt_over("ok")
             self._over("ok")
             if self._note is not None:
                 await self._forget()
@@ -207,7 +209,7 @@ class TaskRun:
             delay_s = backoff.delay_s(self._attempt - 1, self._worker.jitter())
             await self._write(said_of, name, delay_s)
             self._worker.tasks.again(self.claim, delay_s)
-        self._worker.counters.of_task(self.task_type.name, "timed_out" if name == "TimeoutError" else "failed")
+        self._attempt_over("timed_out" if name == "TimeoutError" else "failed")
         if self._attempt >= retry.attempts:
             await self._give_up(TaskFailed(said_of, name, self._attempt))
 
@@ -246,11 +248,14 @@ class TaskRun:
 
     async def _hand_back(self) -> None:
         note = note_of(self.start, self._note)
-        self._worker.counters.of_task(self.task_type.name, "given_back")
+        self._attempt_over("given_back")
         with suppress(AetherError):
             note = replace(note, given_back=note.given_back + 1)
             await self._worker.tasks.write_row(self.start.id, encode_note(note))
         self._worker.tasks.again(self.claim, 0.0)
+
+    def _attempt_over(self, outcome: str) -> None:
+        self._worker.counters.of_attempt(self.task_type.name, outcome)
 
     def _over(self, outcome: str) -> None:
         self.done = True

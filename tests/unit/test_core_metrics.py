@@ -21,6 +21,7 @@ def measured(ok: int = 0, active: int = 0, *seconds: float) -> Readings:
     counters = Counters()
     counters.of(*DEPOSIT).ok = ok
     counters.of_task("charge", "ok")
+    counters.of_attempt("charge", "failed")
     for one in seconds:
         counters.of(*DEPOSIT).seconds.observe(one)
     return read(counters, active={"account": active}, waiting=0, shards=2)

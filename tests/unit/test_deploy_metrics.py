@@ -10,7 +10,7 @@ import promql_parser as promql
 import pytest
 import yaml
 
-from aether.core.metrics.catalogue import METRICS, MetricType
+from aether.core.metrics.catalogue import ATTEMPT_OUTCOMES, METRICS, TASK_OUTCOMES, MetricType
 from aether.runtime.counters import CommandCounts
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -23,6 +23,12 @@ ALERTS: list[dict[str, Any]] = [
 PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 VARIABLES = {"$__rate_interval": "5m", "$job": "aether"}
 """What Grafana puts into an expression before Prometheus sees it."""
+
+OUTCOMES = {
+    "aether_commands": set(CommandCounts().outcomes()),
+    "aether_tasks": set(TASK_OUTCOMES),
+    "aether_task_attempts": set(ATTEMPT_OUTCOMES),
+}
 
 OF_THE_SCRAPER = {"job", "instance"}
 
@@ -50,6 +56,7 @@ def of_dashboard() -> Iterator[tuple[str, str]]:
 
 
 EXPRESSIONS = [*of_dashboard(), *((str(rule["alert"]), str(rule["expr"])) for rule in ALERTS)]
+PLACES = {"dashboard": [one for _, one in of_dashboard()], "alerts": [str(rule["expr"]) for rule in ALERTS]}
 
 
 def selectors(expression: str) -> list[promql.VectorSelector]:
@@ -88,7 +95,7 @@ def test_every_expression_asks_for_what_there_is(name: str, expression: str) -> 
         for matcher in selector.matchers.matchers:
             assert matcher.name in there[selector.name], matcher.name
             if matcher.name == "outcome":
-                assert set(matcher.value.split("|")) <= set(CommandCounts().outcomes())
+                assert set(matcher.value.split("|")) <= OUTCOMES[selector.name.removesuffix("_total")]
     assert all(one <= labels for one in grouped_by(expression))
 
 
@@ -101,6 +108,13 @@ def test_several_gateways_are_not_counted_as_several_pools(name: str, expression
         )
         assert len(around) == len(selectors(expression))
         assert set(around) == {"max"}
+
+
+@pytest.mark.parametrize("of", ["dashboard", "alerts"])
+def test_tells_schedules_tasks_and_dead_letters_are_watched(of: str) -> None:
+    asked = {one.name for expression in PLACES[of] for one in selectors(expression)}
+    assert {"aether_tells_given_up_total", "aether_dead_letters", "aether_inbox_pending", "aether_ticks_skipped_total",
+            "aether_tasks_total", "aether_task_attempts_total"} <= asked  # fmt: skip
 
 
 @pytest.mark.parametrize(

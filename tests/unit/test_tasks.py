@@ -68,6 +68,14 @@ def outcomes(pool: LocalPool) -> dict[tuple[str, str], int]:
     return found
 
 
+def attempts(pool: LocalPool) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    for worker in pool.workers:
+        for key, count in worker.runtime.counters.attempts_by_task.items():
+            found[key] = found.get(key, 0) + count
+    return found
+
+
 def open_tasks(pool: LocalPool) -> int:
     machines = [vm for worker in pool.workers for vm in worker.runtime.get_active_vms()]
     return sum(len(cast(Any, vm).fold.agenda or ()) for vm in machines)
@@ -81,13 +89,14 @@ async def test_a_result_comes_to_its_command(pool: LocalPool, world: World) -> N
     assert context.resources == "a client"
     assert timedelta(0) < context.deadline - pool.clock.now() <= timedelta(seconds=30)
     await until(lambda: outcomes(pool) == {("echo", "ok"): 1})
+    assert attempts(pool) == {("echo", "ok"): 1}
     assert open_tasks(pool) == 0
 
 
 async def test_what_fails_is_tried_again_under_the_same_id(pool: LocalPool, world: World) -> None:
     task_id = await errand(pool).fail(2)
     for attempt in (1, 2):
-        await until(lambda: outcomes(pool).get(("fails", "failed")) == attempt)  # noqa: B023 - called at once
+        await until(lambda: attempts(pool).get(("fails", "failed")) == attempt)  # noqa: B023 - called at once
         await pool.clock.advance(seconds=attempt)
     assert await back(pool) == ["after 3"]
     assert [(one.task_id, one.attempt) for one in world.calls] == [(task_id, 1), (task_id, 2), (task_id, 3)]
@@ -95,7 +104,7 @@ async def test_what_fails_is_tried_again_under_the_same_id(pool: LocalPool, worl
 
 async def test_it_waits_before_it_tries_again(pool: LocalPool, world: World) -> None:
     await errand(pool).fail(2)
-    await until(lambda: outcomes(pool).get(("fails", "failed")) == 1)
+    await until(lambda: attempts(pool).get(("fails", "failed")) == 1)
     await pool.clock.advance(seconds=0.4)
     assert len(world.calls) == 1
     await pool.clock.advance(seconds=0.7)
@@ -105,13 +114,14 @@ async def test_it_waits_before_it_tries_again(pool: LocalPool, world: World) -> 
 async def test_after_its_attempts_a_task_is_given_up(pool: LocalPool, world: World) -> None:
     task_id = await errand(pool).fail(99)
     for attempt in (1, 2):
-        await until(lambda: outcomes(pool).get(("fails", "failed")) == attempt)  # noqa: B023 - called at once
+        await until(lambda: attempts(pool).get(("fails", "failed")) == attempt)  # noqa: B023 - called at once
         note = await tasks_of(pool).row(task_id)
         assert (known := decode_note(note)) is not None
         assert (known.attempt, known.error, known.error_type) == (attempt, f"no {attempt}", "ConnectionError")
         await pool.clock.advance(seconds=attempt)
     assert await lost(pool) == Lost("no 3", "ConnectionError", 3)
-    await until(lambda: outcomes(pool).get(("fails", "given_up")) == 1)
+    await until(lambda: outcomes(pool) == {("fails", "given_up"): 1})
+    assert set(attempts(pool)) == {("fails", "failed")}
     assert open_tasks(pool) == 0
     await until(lambda: note_state(pool, task_id) == GIVEN_UP)
 
@@ -140,7 +150,8 @@ async def test_one_that_takes_too_long_has_failed(pool: LocalPool, world: World,
     found = await lost(pool)
     assert found.error_type == "TimeoutError"
     assert found.why.startswith("it took longer than 0.05 s")
-    await until(lambda: outcomes(pool) == {(name, "timed_out"): 1, (name, "given_up"): 1})
+    await until(lambda: outcomes(pool) == {(name, "given_up"): 1})
+    assert attempts(pool) == {(name, "timed_out"): 1}
 
 
 def leave() -> None:
@@ -251,6 +262,7 @@ async def test_a_task_that_runs_is_cancelled(pool: LocalPool, world: World) -> N
     await errand(pool).cancel(task_id)
     await until(lambda: world.ended == [task_id])
     await until(lambda: outcomes(pool) == {("waits", "cancelled"): 1})
+    assert attempts(pool) == {("waits", "cancelled"): 1}
     assert open_tasks(pool) == 0
     world.opened.set()
     await pool.clock.advance(seconds=2 * TTL_S)
@@ -259,7 +271,7 @@ async def test_a_task_that_runs_is_cancelled(pool: LocalPool, world: World) -> N
 
 async def test_one_that_waits_to_be_tried_again_is_not_called_any_more(pool: LocalPool, world: World) -> None:
     task_id = await errand(pool).fail(2)
-    await until(lambda: outcomes(pool).get(("fails", "failed")) == 1)
+    await until(lambda: attempts(pool).get(("fails", "failed")) == 1)
     await errand(pool).cancel(task_id)
     await until(lambda: pool.server.space(pool.namespace, SHARDS).cancelled_tasks.get(task_id) == "actor")
     await pool.clock.advance(seconds=4)
@@ -303,7 +315,7 @@ async def test_what_an_operator_cancels_has_failed(pool: LocalPool, world: World
 async def test_operators_see_what_has_failed_and_try_it_again_or_cancel_it(pool: LocalPool, world: World) -> None:
     view = pool.client.untyped.tasks
     retried, cancelled = await errand(pool).fail(1), await errand(pool, "b").fail(99)
-    await until(lambda: outcomes(pool).get(("fails", "failed")) == 2)
+    await until(lambda: attempts(pool).get(("fails", "failed")) == 2)
     assert {one.id for one in await view.failed()} == {retried, cancelled}
     counts = {one.task: (one.waiting, one.taken) for one in await view.backlog()}
     assert (counts["fails"], counts["echo"]) == ((0, 2), (0, 0))

@@ -27,9 +27,11 @@ class Metric:
 
 _COUNTER, _GAUGE, _HISTOGRAM = MetricType.COUNTER, MetricType.GAUGE, MetricType.HISTOGRAM
 
-TASK_OUTCOMES = ("ok", "failed", "timed_out", "given_up", "cancelled", "given_back")
-"""How a run of a task ends: `failed` and `timed_out` are attempts, `given_up` says that the last one has failed, too;
-`given_back` that its worker left meanwhile."""
+TASK_OUTCOMES = ("ok", "given_up", "cancelled")
+"""How a task ends, once: its result is stored, or its actor is told that it failed too often, or was cancelled."""
+
+ATTEMPT_OUTCOMES = ("ok", "failed", "timed_out", "cancelled", "given_back")
+"""How an attempt of a task ends; `given_back`: its worker left meanwhile, and another one begins it anew."""
 
 METRICS: tuple[Metric, ...] = (
     Metric("aether_commands_total", _COUNTER, "Commands and queries that ended so.", ("kind", "command", "outcome")),
@@ -74,7 +76,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("aether_tells_given_up_total", _COUNTER, "Tells that failed too often."),
     Metric("aether_ticks_told_total", _COUNTER, "Ticks of schedules that were due and were stored in the inbox."),
     Metric("aether_ticks_skipped_total", _COUNTER, "Ticks of schedules that were too late and were left out."),
-    Metric("aether_tasks_total", _COUNTER, "Runs of tasks that ended so.", ("task", "outcome")),
+    Metric("aether_tasks_total", _COUNTER, "Tasks that ended so, each once.", ("task", "outcome")),
+    Metric("aether_task_attempts_total", _COUNTER, "Attempts of tasks that ended so.", ("task", "outcome")),
     Metric("aether_running_tasks", _GAUGE, "Tasks that run."),
     Metric("aether_actors_not_loaded_total", _COUNTER, "Activations that failed."),
     Metric("aether_states_changed_total", _COUNTER, "States found changed outside an event."),

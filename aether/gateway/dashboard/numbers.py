@@ -39,7 +39,6 @@ COMMANDS_SHOWN_MAX = 40
 FAILURES = ("failed", "timed_out", "unavailable", "overloaded")
 REFUSALS = ("rejected", "invalid", "unknown")
 ATTEMPT_FAILURES = ("failed", "timed_out")
-ATTEMPT_ENDS = ("ok", *ATTEMPT_FAILURES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +172,9 @@ def recent_tasks(readings: list[Reading]) -> list[TaskRow]:
     """The attempts of tasks that ended in the last minute, by task."""
     gained, seconds = _gained(readings)
     counts: dict[str, dict[str, float]] = {}
-    for (task, outcome), count in gained.values.get("aether_tasks_total", {}).items():
+    for (task, outcome), count in gained.values.get("aether_task_attempts_total", {}).items():
         counts.setdefault(task, {})[outcome] = count
-    found = [(task, _sum(by, ATTEMPT_ENDS), _sum(by, ATTEMPT_FAILURES)) for task, by in sorted(counts.items())]
+    found = [(task, sum(by.values()), _sum(by, ATTEMPT_FAILURES)) for task, by in sorted(counts.items())]
     return [TaskRow(task, ended / seconds, failed) for task, ended, failed in found if ended]
 
 
