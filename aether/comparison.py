@@ -113,7 +113,8 @@ def rounded(given: Any, usual: Any, path: str = "") -> Found | None:
     elif isinstance(given, list) and isinstance(usual, list) and len(given) == len(usual):
         steps = ((f"[{n}]", one, one if one in usual else usual[n]) for n, one in enumerate(given))  # it may be a set
     elif type(given) is int and isinstance(usual, int | Decimal):
-        return None if given == usual else _changed(given, float(usual), path)
+        read = usual if isinstance(usual, int) else float(usual)  # its JSON is the shortest text that is read as it
+        return None if given == read else _changed(given, read, path)
     else:
         return _changed(given, usual, path) if isinstance(given, str) and _is_finer(given, usual) else None
     return next(filter(None, (rounded(part, back, path + step) for step, part, back in steps)), None)

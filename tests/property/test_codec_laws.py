@@ -187,6 +187,15 @@ def test_what_is_taken_says_the_same_when_it_has_arrived_and_the_rest_is_a_misfi
     assert codec.accept(codec.encode_checked(back)[0]) == back
 
 
+whole = st.floats(2.0**53, 2.0**63).map(int)
+
+
+@given(st.sampled_from([Codec(float), Codec(float | None), Codec(Any)]), whole | whole.map(lambda number: -number))
+def test_an_int_that_is_a_float_is_stored_and_read_as_that_float(codec: Codec, number: int) -> None:
+    raw, back = codec.encode_checked(number)
+    assert codec.decode(raw) == codec.accept(raw) == back == number
+
+
 def says_the_same(given: Any, back: Any) -> bool:
     """Written apart from the code: equal as numbers, as sequences, as sets; a text as what Python reads it as."""
     if isinstance(given, list | tuple) and isinstance(back, list | tuple):

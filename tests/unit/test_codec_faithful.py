@@ -359,6 +359,7 @@ def test_json_from_anywhere_is_not_bent_either(type_: Any, raw: bytes, path: str
         (float, b"1e2", 100.0),
         (float, b"0.1234567890123456789012345", 0.12345678901234568),
         (float, b"9007199254740992", 2.0**53),
+        (float, b"9223372036854775808", 2.0**63),
         (Any, b"[1.50,1E2]", [1.5, 100.0]),
         (Decimal, b"1.50", Decimal("1.50")),
         (set[float], b"[9007199254740992,1e300,3]", {2.0**53, 1e300, 3.0}),
