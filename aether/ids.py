@@ -25,6 +25,7 @@ KINDS_KEPT_MAX = 1_024
 
 COMMAND_ID_CHARS_MAX = 128
 
+_is_ascii = str.isascii
 _KIND = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -38,10 +39,13 @@ class ActorId(Struct, frozen=True, order=True):
     key: str
 
     def __post_init__(self) -> None:
-        check_kind(self.kind)
-        key = self.key
-        if not (key.isascii() and 0 < len(key) <= KEY_BYTES_MAX):
-            _check_key(key)
+        try:
+            check_kind(self.kind)
+            key = self.key
+            if not (_is_ascii(key) and 0 < len(key) <= KEY_BYTES_MAX):
+                _check_key(key)
+        except TypeError:
+            raise _no_text(self) from None
 
     def __str__(self) -> str:
         return f"{self.kind}/{self.key}"
@@ -52,6 +56,13 @@ def check_kind(kind: str) -> None:
     """Raise `InvalidCommand` unless `kind` is 1-64 characters of snake_case."""
     if len(kind) > KIND_CHARS_MAX or _KIND.fullmatch(kind) is None:
         raise InvalidCommand(f"a kind is 1-{KIND_CHARS_MAX} characters of snake_case, not {kind!r}", path="kind")
+
+
+def _no_text(actor_id: ActorId) -> InvalidCommand:
+    path, value = next(
+        (name, value) for name in ("kind", "key") if not isinstance(value := getattr(actor_id, name), str)
+    )
+    return InvalidCommand(f"an actor's {path} is a text, not {value!r}", path=path)
 
 
 def _check_key(key: str) -> None:

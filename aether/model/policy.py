@@ -207,7 +207,7 @@ class CompiledPolicy:
             raise
         except ActorFailed as error:
             raise ActorFailed(f"the policy {self.name} failed: {error.message}", actor=actor) from error
-        except Exception as error:
+        except BaseException as error:  # users' code, and nothing in it can be cancelled
             what = f"{type(error).__name__}: {error}"
             raise ActorFailed(f"the policy {self.name} failed: {what}", actor=actor) from error
         if result is not None:

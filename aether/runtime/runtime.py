@@ -292,6 +292,7 @@ class Runtime:
             ttl_s=self._task_ttl_s,
             resources=lambda: None if lifespan is None else lifespan.resources,
             command_type=worker.command_type,
+            foreign=worker.foreign,
         )
         self._task_runner.start()
 

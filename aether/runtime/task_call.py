@@ -11,7 +11,6 @@ from concurrent.futures import Executor
 from contextvars import Context, copy_context
 from typing import Any
 
-from aether.errors import AetherError
 from aether.model.task_type import TaskType
 from aether.model.tasks import TaskContext
 from aether.runtime.handler_task import HandlerResult, innermost_frame, result_of, run_handler
@@ -44,7 +43,7 @@ def context_of(fields: Mapping[str, str]) -> Context:
 async def call(
     task_type: TaskType,
     context: TaskContext,
-    args: bytes,
+    arguments: Any,
     *,
     fields: Mapping[str, str],
     threads: Executor,
@@ -56,11 +55,6 @@ async def call(
 
     `left` is called once, when the function runs no more; that may be later than the end of this.
     """
-    try:
-        arguments = task_type.decode_args(args)
-    except (AetherError, ValueError) as error:
-        left()
-        return TaskCalled(b"", error)
     around = context_of(fields)
     loop = asyncio.get_running_loop()
     work: asyncio.Future[HandlerResult]

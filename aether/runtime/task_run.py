@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from msgspec import Raw
+from msgspec.json import encode
 from msgspec.structs import replace
 
 from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
 from aether.core.metrics.failures import TASK, Failure
-from aether.errors import AetherError, InvalidCommand
+from aether.errors import AetherError, InvalidCommand, Unavailable, UnknownActor, UnknownCommand
 from aether.log_lines import words
 from aether.model.definition import DeclaredCommand
 from aether.model.task_type import TaskType
@@ -41,6 +42,9 @@ CANCELLED = "TaskCancelled"
 UNKNOWN_AGAIN_S = 1.0
 """When a start is handed out again of which it cannot be read how often it has failed."""
 
+ANOTHER_VERSION_S = 1.0
+"""When a start is handed out again that this worker's model does not take, and another version of it may."""
+
 SEND_AGAIN = Backoff(first_s=0.05, cap_s=2.0)
 
 log = logging.getLogger("aether.tasks")
@@ -51,6 +55,7 @@ class TaskWorker:
     """What a run needs of its worker.
 
     - `resources`: what the model's lifespan made. `command_type`: a command of the model by kind and name.
+    - `foreign`: what to say of what the model does not take: `Unavailable` while workers of another version are there.
     - `cancelled`: why a task is cancelled, "" when it is not known to be. `left`: a function of a task runs no more.
     - `tracing`: what gives each attempt a span.
     """
@@ -65,6 +70,7 @@ class TaskWorker:
     threads: Executor
     resources: Callable[[], Any]
     command_type: Callable[[str, str], DeclaredCommand]
+    foreign: Callable[[AetherError], AetherError]
     cancelled: Callable[[str], str]
     left: Callable[[TaskType], None]
     tracing: Tracing | None = None
@@ -114,8 +120,10 @@ class TaskRun:
         """All of it. Raises nothing but CancelledError."""
         try:
             await self._live()
-        except AetherError as error:  # what is neither done nor put off is handed out again
-            log.warning("a task could not be brought to its end now", extra={**self._fields(), "error": words(error)})
+        except Exception as error:  # what is neither done nor put off is handed out again
+            unexpected = None if isinstance(error, AetherError) else error
+            extra = {**self._fields(), "error": words(error)}
+            log.warning("a task could not be brought to its end now", exc_info=unexpected, extra=extra)
             self._worker.tasks.again(self.claim, UNKNOWN_AGAIN_S)
         finally:
             if not self._called:
@@ -153,6 +161,11 @@ class TaskRun:
     async def _attempt_now(self) -> BaseException | None:
         """Call the function, and see to what comes of it; what it raised."""
         worker, start = self._worker, self.start
+        try:
+            arguments = self._arguments()
+        except BaseException as error:  # users' code, too: it makes the arguments
+            await self._untaken(error)
+            return error
         deadline = instant(worker.clock.wall_s() + self.task_type.timeout_s)
         context = TaskContext(
             task_id=start.id,
@@ -167,7 +180,7 @@ class TaskRun:
         called = await call(
             self.task_type,
             context,
-            bytes(start.args),
+            arguments,
             fields=self._fields(),
             threads=worker.threads,
             stop=self._stop,
@@ -185,12 +198,36 @@ class TaskRun:
             await self._hand_back()
         return called.error
 
+    def _arguments(self) -> Any:
+        """The function's arguments. Raises why this worker's model cannot run it, or would not take its result."""
+        start = self.start
+        if start.then:
+            self._worker.command_type(start.actor_id.kind, start.then)
+        return self.task_type.decode_args(bytes(start.args))
+
     # ------------------------------------------------------------------------------------------ what becomes of it
+
+    async def _untaken(self, error: BaseException) -> None:
+        """The model does not take the start: nothing is called. Another version of it may, while one is there."""
+        if self._is_for_another_version(error):
+            await self._hand_back(ANOTHER_VERSION_S)
+        else:
+            await self._failed(error)
+
+    def _is_for_another_version(self, error: BaseException) -> bool:
+        if not isinstance(error, UnknownActor | UnknownCommand | InvalidCommand):
+            return False
+        return isinstance(self._worker.foreign(error), Unavailable)
 
     async def _succeeded(self, raw: bytes) -> None:
         try:
-            sent = await self._tell(self.start.then, lambda: self.task_type.decode_result(raw))
-        except InvalidCommand as error:  # not the command's argument after all, or too large
+            args = self._args_of(self.start.then, self.task_type.decode_result(raw))
+        except BaseException as error:  # not the command's argument after all; users' code, which makes it
+            await self._failed(error)
+            return
+        try:
+            sent = await self._tell(self.start.then, args)
+        except InvalidCommand as error:  # too large
             await self._failed(error)
             return
         if sent:
@@ -232,7 +269,7 @@ class TaskRun:
         )
 
     async def _give_up(self, failed: TaskFailed) -> None:
-        if await self._tell(self.start.failed, lambda: failed):
+        if await self._tell_failed(failed):
             self._over("given_up")
             log.error("a task is given up", extra={**self._fields(), "error": failed.message})
             await self._write(failed.message, failed.error_type, None)
@@ -240,19 +277,32 @@ class TaskRun:
     async def _cancelled(self) -> None:
         if self._worker.cancelled(self.start.id) != BY_ACTOR:
             failed = TaskFailed("an operator has cancelled it", CANCELLED, self._attempt)
-            if not await self._tell(self.start.failed, lambda: failed):
+            if not await self._tell_failed(failed):
                 return
         self._over("cancelled")
         if self._note is not None:
             await self._forget()
 
-    async def _hand_back(self) -> None:
+    async def _tell_failed(self, failed: TaskFailed) -> bool:
+        """Tell the actor; a command that does not take it, or is not there any more, makes that tell a dead letter."""
+        command = self.start.failed
+        try:
+            args = self._args_of(command, failed)
+        except (UnknownActor, UnknownCommand, InvalidCommand) as error:
+            if self._is_for_another_version(error):
+                self._worker.tasks.again(self.claim, ANOTHER_VERSION_S)
+                return False
+            log.error("no command takes the failure of a task", extra={**self._fields(), "error": words(error)})
+            args = encode({"failed": failed})
+        return await self._tell(command, args)
+
+    async def _hand_back(self, delay_s: float = 0.0) -> None:
         note = note_of(self.start, self._note)
         self._attempt_over("given_back")
         with suppress(AetherError):
             note = replace(note, given_back=note.given_back + 1)
             await self._worker.tasks.write_row(self.start.id, encode_note(note))
-        self._worker.tasks.again(self.claim, 0.0)
+        self._worker.tasks.again(self.claim, delay_s)
 
     def _attempt_over(self, outcome: str) -> None:
         self._worker.counters.of_attempt(self.task_type.name, outcome)
@@ -264,17 +314,20 @@ class TaskRun:
 
     # ------------------------------------------------------------------------------------------ what is stored
 
-    async def _tell(self, command: str, argument: Callable[[], Any]) -> bool:
+    def _args_of(self, command: str, argument: Any) -> bytes:
+        """What a command of the actor is told with. Raises `UnknownActor`, `UnknownCommand`, `InvalidCommand`."""
+        if not command:
+            return b"{}"
+        return self._worker.command_type(self.start.actor_id.kind, command).encode_args((argument,), {})
+
+    async def _tell(self, command: str, args: bytes) -> bool:
         """Store the result as a tell to the actor; False when the worker has to leave before that is done.
 
         A result without a command is told, too, so that the actor knows that the task is over. Raises `InvalidCommand`
-        for an argument that the command does not take.
+        for arguments that are too large.
         """
         worker, start = self._worker, self.start
         actor_id = start.actor_id
-        args = b"{}"
-        if command:
-            args = worker.command_type(actor_id.kind, command).encode_args((argument(),), {})
         tell = Tell(
             kind=actor_id.kind,
             key=actor_id.key,

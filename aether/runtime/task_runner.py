@@ -53,7 +53,8 @@ log = logging.getLogger("aether.tasks")
 class TaskRunner:
     """The tasks of one worker, from `start` until `drain` or `close`.
 
-    `resources` gives what the model's lifespan made; `command_type` a command of the model by kind and name.
+    `resources` gives what the model's lifespan made; `command_type` a command of the model by kind and name;
+    `foreign` what to say of what the model does not take.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class TaskRunner:
         ttl_s: float,
         resources: Callable[[], Any],
         command_type: Callable[[str, str], DeclaredCommand],
+        foreign: Callable[[AetherError], AetherError],
     ) -> None:
         self._tasks = tasks
         self._config = config
@@ -86,6 +88,7 @@ class TaskRunner:
             threads=self._threads,
             resources=resources,
             command_type=command_type,
+            foreign=foreign,
             cancelled=lambda task_id: self._cancelled.get(task_id) or "",
             left=self._function_left,
             tracing=configured_tracing(),

@@ -125,6 +125,7 @@ class Pool:
             ttl_s=TTL_S,
             resources=lambda: None,
             command_type=lambda kind, name: MODEL.actor_type(kind).commands[name],
+            foreign=lambda error: error,
         )
         runner.start()
         self.workers.append((connection, runner))

@@ -49,6 +49,22 @@ def test_what_is_no_actor_is_invalid_at_its_field(kind: str, key: str, path: str
     assert refused.value.path == path
 
 
+@pytest.mark.parametrize(
+    ("kind", "key", "path"),
+    [
+        ("account", 5, "key"),
+        ("account", None, "key"),
+        ("account", b"alice", "key"),
+        (5, "a", "kind"),
+        ([], "a", "kind"),
+    ],
+)
+def test_what_is_no_text_is_invalid_at_its_field(kind: object, key: object, path: str) -> None:
+    with pytest.raises(InvalidCommand, match=f"an actor's {path} is a text, not") as refused:
+        ActorId(kind, key)  # type: ignore[arg-type]  # what is tested
+    assert refused.value.path == path
+
+
 def test_the_longest_key_is_200_bytes() -> None:
     assert ActorId("account", "é" * 100).key == "é" * 100
 

@@ -1,7 +1,7 @@
 """`At`, `After`, `Every` and `Cron`: what they refuse, and their ticks."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,6 +18,8 @@ BERLIN = ZoneInfo("Europe/Berlin")
     ("made", "path"),
     [
         (lambda: At(datetime(2026, 1, 1)), "time"),  # noqa: DTZ001 - what is tested
+        (lambda: At(datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))), "time"),
+        (lambda: At(datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))), "time"),
         (lambda: At("tomorrow"), "time"),  # type: ignore[arg-type]  # what is tested
         (lambda: After(seconds=-1), "seconds"),
         (lambda: After(minutes=float("nan")), "minutes"),
@@ -33,6 +35,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
         (lambda: Cron("0 0 9 * * *", zone="Europe/Atlantis"), "zone"),
         (lambda: Cron("0 0 9 * * *", zone="../etc/passwd"), "zone"),
         (lambda: Cron("0 0 9 * * *", zone=""), "zone"),
+        (lambda: Cron("0 0 9 * * *", zone=["UTC"]), "zone"),  # type: ignore[arg-type]  # what is tested
         (lambda: Cron("0 9 * * *"), "rule"),
         (lambda: Cron("0 0 9 30 2 *"), "rule"),
         (lambda: Cron(9), "rule"),  # type: ignore[arg-type]  # what is tested

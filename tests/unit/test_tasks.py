@@ -181,7 +181,13 @@ def without_words() -> None:
     raise Mute
 
 
-@pytest.mark.parametrize("how", [leave, interrupt, cancel_itself, stop, without_words], ids=lambda one: one.__name__)
+def in_no_encoding() -> None:
+    raise FileNotFoundError("caf\udce9.txt")
+
+
+@pytest.mark.parametrize(
+    "how", [leave, interrupt, cancel_itself, stop, without_words, in_no_encoding], ids=lambda one: one.__name__
+)
 @pytest.mark.parametrize("name", ["breaks", "breaks_in_thread"])
 async def test_whatever_it_raises_is_its_own_failure(
     pool: LocalPool, world: World, name: str, how: Callable[[], None]
@@ -198,6 +204,7 @@ async def test_whatever_it_raises_is_its_own_failure(
         "StopIteration",
         "RuntimeError",
         "Mute",
+        "FileNotFoundError",
     }
     world.opened.set()
     assert await back(pool, "neighbour") == ["opened"]

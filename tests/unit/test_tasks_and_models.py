@@ -1,0 +1,192 @@
+"""Tasks that were started under another version of the model: which command takes what comes of them?"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from aether import Actor, Model, Retry, TaskFailed, command, event, query, task
+from aether.config import RuntimeConfig
+from aether.errors import AetherError, Unavailable
+from aether.testing import local_pool
+from aether.testing.pool import LocalPool
+
+CONFIG = RuntimeConfig(tell_attempts_max=2, tell_retry_first_s=0.01, tell_retry_max_s=0.01)
+FAILS_AT_ONCE = Retry(first_s=0.01, cap_s=0.01, attempts=2)
+
+
+@dataclass(frozen=True)
+class Amount:
+    """An argument that a later version refuses with an error of its own."""
+
+    cents: int
+
+    def __post_init__(self) -> None:
+        if self.cents < world.least:
+            raise KeyError(self.cents)
+
+
+class World:
+    """What a test sets, and what it looks at."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.called = 0
+        self.least = 0
+
+
+world = World()
+
+
+@task(retry=FAILS_AT_ONCE)
+async def charge(amount: Amount) -> str:
+    """Wait for the test, then succeed."""
+    world.called += 1
+    await world.gate.wait()
+    return f"{amount.cents} cents"
+
+
+@task(retry=FAILS_AT_ONCE)
+async def refuse() -> str:
+    """Wait for the test, then fail."""
+    world.called += 1
+    await world.gate.wait()
+    raise ValueError("no")
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Something came back."""
+
+    what: str
+
+
+class _Till(Actor, kind="till"):
+    notes: tuple[str, ...] = ()
+
+    @query
+    def read(self) -> tuple[str, ...]:
+        return self.notes
+
+    @event
+    def noted(self, e: Noted) -> None:
+        self.notes += (e.what,)
+
+
+def till(*, has_paid: bool = True, has_failed: bool = True) -> Model:
+    """A model with, or without, the commands for what comes of a task."""
+
+    class Till(_Till, kind="till"):
+        @command
+        def start(self, what: str) -> str:
+            call: Any = refuse() if what == "refuse" else charge(Amount(5))
+            names: Any = type(self)
+            return self.start_task(call, then=names.paid, failed=names.failed)
+
+        if has_paid:
+
+            @command
+            def paid(self, receipt: str) -> None:
+                self.emit(Noted(receipt))
+
+        if has_failed:
+
+            @command
+            def failed(self, failed: TaskFailed) -> None:
+                self.emit(Noted(f"{failed.error_type}: {failed.message}"))
+
+    return Model("till", actors=[Till], tasks=[charge, refuse])
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[LocalPool]:
+    global world  # noqa: PLW0603 - tasks find it here
+    world = World()
+    async with local_pool(till(), config=CONFIG) as pool:
+        yield pool
+        world.gate.set()
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not reached():  # noqa: ASYNC110 - the pool makes progress
+            await asyncio.sleep(0.002)
+
+
+async def start(pool: LocalPool, what: str) -> None:
+    """Start a task, and let its worker die while it runs."""
+    await pool.client.actor("till", "a").start(what)
+    await until(lambda: world.called == 1)
+
+
+async def deploy(pool: LocalPool, model: Model) -> None:
+    """All workers run another version of the model, and what ran is handed out again."""
+    pool.model = model
+    for worker in pool.workers:
+        await pool.crash(worker)
+    world.gate.set()
+    await pool.clock.advance(seconds=15)
+
+
+async def notes(pool: LocalPool) -> tuple[str, ...]:
+    async with asyncio.timeout(10):
+        while not (found := await pool.client.actor("till", "a").read()):
+            await pool.clock.advance(seconds=1)
+    return tuple(found)
+
+
+async def letters(pool: LocalPool) -> list[Any]:
+    async with asyncio.timeout(10):
+        while not (found := [one async for one in pool.client.untyped.dead_letters("till")]):
+            await pool.clock.advance(seconds=1)
+    return found
+
+
+async def test_a_function_whose_result_no_command_takes_is_not_called(pool: LocalPool) -> None:
+    await start(pool, "charge")
+    await deploy(pool, till(has_paid=False))
+    (note,) = await notes(pool)
+    assert note.startswith("UnknownCommand: ")
+    assert "'paid'" in note
+    assert world.called == 1
+
+
+async def test_a_failure_that_no_command_takes_is_a_dead_letter(pool: LocalPool) -> None:
+    await start(pool, "refuse")
+    await deploy(pool, till(has_failed=False))
+    (letter,) = await letters(pool)
+    assert (str(letter.actor_id), letter.command) == ("till/a", "failed")
+    assert letter.args["failed"]["message"] == "no"
+    assert world.called == 2
+    (vm,) = [vm for worker in pool.workers for vm in worker.runtime.get_active_vms() if vm.actor_id.key == "a"]
+    assert not vm.fold.agenda
+
+
+async def test_an_argument_that_cannot_be_made_any_more_is_a_failure_of_the_task(pool: LocalPool) -> None:
+    await start(pool, "charge")
+    world.least = 10
+    await deploy(pool, till())
+    assert await notes(pool) == ("KeyError: 5",)
+    assert world.called == 1
+
+
+async def test_what_another_version_may_take_is_left_to_it_and_is_no_attempt(
+    pool: LocalPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = True
+
+    def foreign(self: object, error: AetherError) -> AetherError:
+        return Unavailable("another version may know it") if both else error
+
+    monkeypatch.setattr("aether.runtime.worker_context.WorkerContext.foreign", foreign)
+    await start(pool, "charge")
+    await deploy(pool, till(has_paid=False))
+    for _ in range(10):
+        await pool.clock.advance(seconds=1)
+    assert world.called == 1
+    both = False
+    await deploy(pool, till())
+    assert await notes(pool) == ("5 cents",)
+    assert world.called == 2
