@@ -59,10 +59,8 @@ def check_kind(kind: str) -> None:
 
 
 def _no_text(actor_id: ActorId) -> InvalidCommand:
-    path, value = next(
-        (name, value) for name in ("kind", "key") if not isinstance(value := getattr(actor_id, name), str)
-    )
-    return InvalidCommand(f"an actor's {path} is a text, not {value!r}", path=path)
+    path = "key" if isinstance(actor_id.kind, str) else "kind"
+    return InvalidCommand(f"an actor's {path} is a text, not {getattr(actor_id, path)!r}", path=path)
 
 
 def _check_key(key: str) -> None:

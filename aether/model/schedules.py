@@ -67,7 +67,7 @@ class Recurrence(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """Once, at this time. Raises `InvalidCommand` for a time without a time zone."""
+    """Once, at this time. Raises `InvalidCommand` for one without a time zone, and outside of the years 1 to 9999."""
 
     time: datetime
 
@@ -77,6 +77,11 @@ class At:
         if self.time.utcoffset() is None:
             example = "datetime(2026, 12, 24, 18, tzinfo=ZoneInfo('Europe/Berlin'))"
             raise InvalidCommand(f"At takes a datetime with a time zone, such as {example}", path="time")
+        try:
+            self.time.astimezone(UTC)
+        except OverflowError:
+            text = f"At takes a time of the years 1 to 9999 in UTC, not {self.time.isoformat()}"
+            raise InvalidCommand(text, path="time") from None
 
     @property
     def recurrence(self) -> Recurrence:
@@ -161,6 +166,8 @@ class Cron:
         if not isinstance(self.rule, str):
             raise InvalidCommand(f"the rule of Cron is a text, not {self.rule!r}", path="rule")
         cron_rule(self.rule)
+        if not isinstance(self.zone, str):
+            raise InvalidCommand(f"the zone of Cron is a text, not {self.zone!r}", path="zone")
         time_zone(self.zone)
         _check_catch_up("Cron", self.catch_up)
 

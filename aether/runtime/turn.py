@@ -492,8 +492,9 @@ class Turn:
         chunk = draft.encode(pending.command, reply, self._time(), self._retention(pending, now_s), told_at)
         bytes_max = self._worker.commit_bytes_max
         if len(chunk) + 2 > bytes_max:
-            what = "the events and the reply" if draft.sent is None else "the events, the reply and what was sent"
-            message = f"{what} of {pending.type.name} take {len(chunk)} bytes, a commit at most {bytes_max}; nothing was stored"
+            parts = "the events and the reply" if draft.sent is None else "the events, the reply and what was sent"
+            what = f"{parts} of {pending.type.name}"
+            message = f"{what} take {len(chunk)} bytes, a commit at most {bytes_max}; nothing was stored"
             pending.counts.invalid += 1
             self._refused(pending, encode_error(InvalidCommand(message)))
         elif draft.bytes + len(chunk) + 1 > bytes_max:

@@ -270,7 +270,12 @@ def tells_a_query(event: Paid, context: PolicyContext[Booking]) -> None:
     context.tell(Room.read, "12")  # type: ignore[arg-type]  # what is tested
 
 
+def exits(event: Paid, context: PolicyContext[Booking]) -> None:
+    raise SystemExit(2)
+
+
 WRONG = [
+    (exits, ActorFailed, "policy exits failed: SystemExit: 2"),
     (rejects, ActorFailed, "policy rejects failed: Rejected: too late"),
     (gives_wrong_arguments, ActorFailed, "policy gives_wrong_arguments failed: InvalidCommand: .*length"),
     (emits, ActorFailed, "policy emits may tell, and neither emit nor ask"),
