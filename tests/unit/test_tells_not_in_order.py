@@ -164,7 +164,7 @@ async def test_a_tell_of_a_client_that_failed_is_not_taken_for_answered() -> Non
 
 
 async def test_too_many_that_failed_hold_back_those_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aether.runtime.turn.PARKED_MAX", 2)
+    monkeypatch.setattr("aether.runtime.turn_decisions.PARKED_MAX", 2)
     BROKEN.update((1, 2, 3))
     async with local_pool(MODEL, config=QUICK, workers=1) as pool:
         for amount in range(1, 6):
