@@ -56,7 +56,7 @@ class TaskWorker:
 
     - `resources`: what the model's lifespan made. `command_type`: a command of the model by kind and name.
     - `foreign`: what to say of what the model does not take: `Unavailable` while workers of another version are there.
-    - `cancelled`: why a task is cancelled, "" when it is not known to be. `left`: a function of a task runs no more.
+    - `cancelled`: why a task is cancelled, "" when it is not known to be. `left`: the function of a run runs no more.
     - `tracing`: what gives each attempt a span.
     """
 
@@ -72,15 +72,15 @@ class TaskWorker:
     command_type: Callable[[str, str], DeclaredCommand]
     foreign: Callable[[AetherError], AetherError]
     cancelled: Callable[[str], str]
-    left: Callable[[TaskType], None]
+    left: "Callable[[TaskRun], None]"
     tracing: Tracing | None = None
 
 
 class TaskRun:
     """One start on this worker, from its claim to its end. `claim` is the last one, if it was handed out again."""
 
-    __slots__ = ("_attempt", "_began_s", "_called", "_given_back", "_left", "_note", "_stop", "_traceparent", "_worker",
-                 "claim", "done", "start", "task_type")  # fmt: skip
+    __slots__ = ("_attempt", "_began_s", "_called", "_given_back", "_note", "_stop", "_traceparent", "_worker",
+                 "claim", "done", "left", "start", "task_type")  # fmt: skip
 
     def __init__(self, worker: TaskWorker, task_type: TaskType, start: StartTask, claim: TaskClaim) -> None:
         self.task_type = task_type
@@ -88,13 +88,15 @@ class TaskRun:
         self.claim = claim
         self.done = False
         """Whether it is over for good."""
+        self.left = False
+        """Whether its function runs no more, which may be after the end of `live`."""
         self._worker = worker
         self._attempt = claim.deliveries
         self._began_s = worker.clock.boot_s()
         self._note: TaskNote | None = None
         self._traceparent = start.traceparent
         self._given_back = False
-        self._called = self._left = False
+        self._called = False
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def cancel(self) -> None:
@@ -382,9 +384,9 @@ class TaskRun:
             self._stop.set_result(None)
 
     def _leave(self) -> None:
-        if not self._left:
-            self._left = True
-            self._worker.left(self.task_type)
+        if not self.left:
+            self.left = True
+            self._worker.left(self)
 
     def _fields(self) -> dict[str, str]:
         start = self.start

@@ -98,6 +98,7 @@ class TaskRunner:
         self._ttl_s = ttl_s
         self._runs: dict[str, TaskRun] = {}
         self._of_type: dict[str, int] = dict.fromkeys(self._types, 0)
+        """Runs and functions that go on after the end of theirs."""
         self._threads_taken = 0
         self._asked = 0
         self._freed = asyncio.Event()
@@ -185,7 +186,7 @@ class TaskRunner:
 
     def _room(self, task_type: TaskType) -> int:
         """How many more of a task this worker may run, less what is asked for at the moment."""
-        room = self._config.tasks_running_max - len(self._runs) - self._asked
+        room = self._config.tasks_running_max - sum(self._of_type.values()) - self._asked
         if task_type.max_running is not None:
             room = min(room, task_type.max_running - self._of_type[task_type.name])
         if task_type.blocking:
@@ -215,15 +216,18 @@ class TaskRunner:
 
     def _ended(self, run: TaskRun) -> None:
         self._runs.pop(run.start.id, None)
-        self._of_type[run.task_type.name] -= 1
+        if run.left:
+            self._of_type[run.task_type.name] -= 1
         if run.done:
             self._done.put(run.start.id, True)
         self._freed.set()
 
-    def _function_left(self, task_type: TaskType) -> None:
-        if task_type.blocking:
+    def _function_left(self, run: TaskRun) -> None:
+        if run.task_type.blocking:
             self._threads_taken -= 1
-            self._freed.set()
+        if self._runs.get(run.start.id) is not run:  # it was given up before, and its function went on
+            self._of_type[run.task_type.name] -= 1
+        self._freed.set()
 
     async def _leave(self, name: str) -> None:
         try:

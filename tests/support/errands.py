@@ -109,6 +109,12 @@ def blocks(context: TaskContext) -> str:
     return "unblocked"
 
 
+@task(retry=QUICK, max_running=1)
+def blocks_alone(context: TaskContext) -> str:
+    """The same, one at a time."""
+    return blocks.function(context)  # type: ignore[no-any-return]
+
+
 @task(retry=Retry(attempts=1), timeout_s=0.05)
 async def overdue() -> None:
     """Take too long."""
@@ -205,6 +211,10 @@ class Errand(Actor):
     @command
     def block(self) -> str:
         return self._sent(self.start_task(blocks(), then=Errand.came, failed=Errand.failed))
+
+    @command
+    def block_alone(self) -> str:
+        return self._sent(self.start_task(blocks_alone(), then=Errand.came, failed=Errand.failed))
 
     @command
     def note(self, text: str, seconds: float = 0.0, fail: int = 0) -> str:
@@ -310,7 +320,7 @@ async def lifespan() -> AsyncIterator[str]:
 model = Model(
     "errands",
     actors=[Errand],
-    tasks=[echo, fails, waits, blocks, overdue, overdue_in_thread, breaks, breaks_in_thread, lies, noted, noted_async,
-           ends_its_worker, blocks_the_loop, nothing],
+    tasks=[echo, fails, waits, blocks, blocks_alone, overdue, overdue_in_thread, breaks, breaks_in_thread, lies, noted,
+           noted_async, ends_its_worker, blocks_the_loop, nothing],
     lifespan=lifespan,
 )  # fmt: skip

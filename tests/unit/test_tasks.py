@@ -296,6 +296,21 @@ async def test_a_thread_that_is_cancelled_goes_on_and_its_result_does_not_count(
     assert await back(pool) == ["next"]
 
 
+async def test_a_cancelled_function_that_goes_on_in_its_thread_keeps_its_place(world: World) -> None:
+    async with local_pool(model, workers=1, config=CONFIG) as pool:
+        task_id = await errand(pool).block_alone()
+        await until(lambda: len(world.calls) == 1)
+        await errand(pool).cancel(task_id)
+        await until(lambda: outcomes(pool) == {("blocks_alone", "cancelled"): 1})
+        await errand(pool, "b").block_alone()
+        await errand(pool, "c").echo("others run")
+        assert await back(pool, "c") == ["others run"]
+        assert [call.task_id for call in world.calls].count(task_id) == 1
+        assert len(world.calls) == 2, "two run at once, of which one may run"
+        world.gate.set()
+        assert await back(pool, "b") == ["unblocked"]
+
+
 async def test_one_that_is_cancelled_where_it_is_started_gives_nothing(pool: LocalPool, world: World) -> None:
     await errand(pool).start_and_cancel()
     await errand(pool).echo("hello")
