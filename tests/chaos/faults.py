@@ -30,6 +30,7 @@ class Needs(Enum):
     CLUSTER = "three servers"
     SINGLE = "one server"
     PROXY = "a host behind a proxy"
+    BANK = "a load that tells"
 
 
 class Fault(Protocol):
@@ -201,6 +202,20 @@ class KillLeader:
 
 
 @dataclass(frozen=True, slots=True)
+class KillInboxLeader:
+    """kill -9 of the server that leads the stream of tells, of schedules and of starts of tasks."""
+
+    needs: ClassVar[frozenset[Needs]] = frozenset({Needs.CLUSTER, Needs.BANK})
+
+    @classmethod
+    def drawn(cls, chance: Random) -> "KillInboxLeader":
+        return cls()
+
+    async def strike(self, world: World) -> None:
+        await _kill_node(world, (await world.servers.leader(f"{world.stream}_INBOX")).name)
+
+
+@dataclass(frozen=True, slots=True)
 class FreezeServer:
     """SIGSTOP of a nats-server: connections stay open and nothing is answered; then SIGCONT."""
 
@@ -316,7 +331,7 @@ class HostDies:
 
 FAULTS: tuple[type[Fault], ...] = (
     KillWorker, FreezeWorker, KillSupervisor, Reload, Scale, KillServer, KillNode, KillLeader, FreezeServer,
-    CutConnection, MuteConnection, HostJoins, HostLeaves, HostDies,
+    CutConnection, MuteConnection, HostJoins, HostLeaves, HostDies, KillInboxLeader,
 )  # fmt: skip
 
 
@@ -355,7 +370,7 @@ async def _kill_node(world: World, name: str) -> None:
     node.kill()
     await world.healed()
     await world.servers.restart(node)
-    for stream in (world.stream, world.table):
+    for stream in (world.stream, world.table, f"{world.stream}_INBOX"):
         await world.servers.caught_up(stream)
 
 

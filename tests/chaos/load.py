@@ -172,8 +172,9 @@ async def open_lanes(
     return lanes
 
 
-def _options() -> LoadOptions:
-    parser = argparse.ArgumentParser(description=__doc__)
+def options_from_arguments(description: str | None) -> LoadOptions:
+    """Those of the command line."""
+    parser = argparse.ArgumentParser(description=description)
     for name, field in LoadOptions.__dataclass_fields__.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=field.type, default=None)
     given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
@@ -181,4 +182,4 @@ def _options() -> LoadOptions:
 
 
 if __name__ == "__main__":
-    asyncio.run(run_load(_options()))
+    asyncio.run(run_load(options_from_arguments(__doc__)))

@@ -85,7 +85,7 @@ class Host:
     """One supervisor with its workers, as on a machine of its own: its node name and its data directory."""
 
     def __init__(self, name: str, url: str, namespace: str, directory: Path, *, workers: int, replicas: int,
-                 variables: Mapping[str, str]) -> None:  # fmt: skip
+                 variables: Mapping[str, str], model: str = MODEL) -> None:  # fmt: skip
         self.name = name
         self.wanted = workers
         self.log = directory / f"{name}.log"
@@ -97,7 +97,7 @@ class Host:
             "data-dir": directory / name,
             "replicas": replicas,
         }
-        program = ["aether.supervisor", MODEL, *(f"--{option}={value}" for option, value in options.items())]
+        program = ["aether.supervisor", model, *(f"--{option}={value}" for option, value in options.items())]
         self._started_with = workers
         self._process = Process(program, self.log, variables)
 

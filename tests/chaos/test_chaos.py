@@ -61,7 +61,7 @@ async def test_nothing_is_lost_or_contradicted(steps: list[Step]) -> None:
 
 @pytest.mark.parametrize("seed", kept_seeds(), ids=str)
 async def test_a_seed_that_once_failed(seed: Seed) -> None:
-    await passes(drawn(seed.number, cluster=seed.cluster, faults=seed.faults))
+    await passes(drawn(seed.number, cluster=seed.cluster, faults=seed.faults, bank=seed.bank))
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,10 @@ from typing import Any
 import nats
 from nats.errors import Error as NatsError
 
+from tests.chaos.bank.outside import OUTSIDE, CountingServer
 from tests.chaos.calls import CallLog, Outcome
 from tests.chaos.load import LoadOptions, client_names, ledger_names
-from tests.chaos.processes import Host, Process
+from tests.chaos.processes import MODEL, Host, Process
 from tests.chaos.servers import ClusterServers, Servers, SingleServer
 from tests.chaos.waiting import NotObserved, until, until_answered
 from tests.support.proxy import Proxy
@@ -30,6 +31,9 @@ MEMBER_TTL_S = 3
 SERVE_GUARD_S = 60.0
 DRAIN_GUARD_S = 60.0
 ASK_TIMEOUT_S = 2.0
+TASK_DRAIN_S = 0.5
+
+BANK_MODEL = "tests.chaos.bank.model:model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,7 @@ class Setting:
 
     `hosts`: the workers of each supervisor by node name. `proxied`: the host whose connection goes through a proxy.
     `follow`: whether workers apply what others store; without it an owner learns of another one's commits last.
+    `bank`: the load is that of `tests.chaos.bank`, and `model` may be one of its with a safeguard less.
     """
 
     cluster: bool = False
@@ -47,6 +52,8 @@ class Setting:
     clients: int = 3
     ledgers: int = 24
     pause_s: float = 0.3
+    bank: bool = False
+    model: str = ""
 
     @property
     def deadline_s(self) -> float:
@@ -73,6 +80,7 @@ class World:
         self.happened: list[str] = []
         self.proxy: Proxy | None = None
         self.log = CallLog(directory / "calls.jsonl")
+        self.outside = CountingServer()
         self._began_s = time.monotonic()
         self._seed = seed
         self._load: Process | None = None
@@ -90,8 +98,11 @@ class World:
             assert self.proxy is not None
             url = self.proxy.url
         variables = {"AETHER_MEMBER_TTL_S": str(MEMBER_TTL_S), "AETHER_FOLLOW_STORED": str(self.setting.follow)}
+        if self.setting.bank:
+            variables |= {OUTSIDE: self.outside.address, "AETHER_TASK_DRAIN_S": str(TASK_DRAIN_S)}
+        model = self.setting.model or (BANK_MODEL if self.setting.bank else MODEL)
         host = Host(name, url, self.namespace, self.directory, workers=workers, replicas=self.servers.replicas,
-                    variables=variables)  # fmt: skip
+                    variables=variables, model=model)  # fmt: skip
         self.hosts[name] = host
         return host
 
@@ -157,6 +168,8 @@ class World:
     async def __aenter__(self) -> "World":
         try:
             await self.servers.start()
+            if self.setting.bank:
+                await self.outside.__aenter__()
             if self.setting.proxied is not None:
                 self.proxy = await Proxy(self.servers.nodes[0].port).__aenter__()
             for name, workers in self.setting.hosts.items():
@@ -185,7 +198,8 @@ class World:
             url=self.servers.url, namespace=self.namespace, log=self.log.path, clients=setting.clients,
             ledgers=setting.ledgers, seed=self._seed, deadline_s=setting.deadline_s, pause_s=setting.pause_s,
         )  # fmt: skip
-        self._load = Process(["tests.chaos.load", *options.to_arguments()], self.directory / "load.log", {})
+        program = "tests.chaos.bank.load" if setting.bank else "tests.chaos.load"
+        self._load = Process([program, *options.to_arguments()], self.directory / "load.log", {})
         self._load.start()
 
     async def _close(self) -> None:
@@ -195,6 +209,8 @@ class World:
             host.kill()
         if self.proxy is not None:
             await self.proxy.__aexit__()
+        if self.setting.bank:
+            await self.outside.__aexit__()
         self.servers.close()
 
     async def _are_members(self, host: Host, live: Mapping[int, int]) -> bool:

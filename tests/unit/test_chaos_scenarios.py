@@ -25,8 +25,9 @@ def test_every_fault_is_possible_somewhere_and_none_without_what_it_needs() -> N
     for cluster in (False, True):
         possible = possible_faults(setting_of(cluster=cluster))
         assert not any((Needs.SINGLE if cluster else Needs.CLUSTER) in kind.needs for kind in possible)
+        assert not any(Needs.BANK in kind.needs for kind in possible)
         assert not any(Needs.PROXY in kind.needs for kind in possible_faults(Setting(cluster=cluster)))
-        found |= set(possible)
+        found |= set(possible) | set(possible_faults(setting_of(cluster=cluster, bank=True)))
     assert found == set(FAULTS)
 
 
