@@ -6,17 +6,17 @@ has been detached by a handler on purpose; it goes on until the supervisor leave
 only.
 """
 
+import os
 import signal
 import time
 from collections.abc import Collection
-from pathlib import Path
 
 from aether.system.process import adopt_orphans, send_signal, wait_exit
 
 END_TIMEOUT_S = 2.0
 """A process that is not gone after so long waits in the kernel, for a disk perhaps: nothing can end it."""
 
-_TASKS = Path("/proc/self/task")
+_TASKS = "/proc/self/task"
 
 
 class Strays:
@@ -60,9 +60,11 @@ class Strays:
 def children() -> set[int]:
     """The pids of this process's children; none where the kernel does not say."""
     found: set[int] = set()
-    for task in _TASKS.iterdir():
+    # An idle supervisor does little else, and pathlib takes three times as long.
+    for task in os.listdir(_TASKS):  # noqa: PTH208 - see above
         try:
-            found.update(map(int, (task / "children").read_text().split()))
+            with open(f"{_TASKS}/{task}/children", "rb", buffering=0) as pids:  # noqa: PTH123 - see above
+                found.update(map(int, pids.read().split()))
         except OSError:  # a kernel without them, or a thread that has just ended
             continue
     return found

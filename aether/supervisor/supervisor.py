@@ -130,6 +130,7 @@ class _Supervisor:
         self._strays = Strays()
         self._kills_for_memory = kills_for_memory()
         self._exit_code: int | None = None
+        self._steps = 0
         self.signals = SignalQueue()
         if handover is None:
             self._pipes = WorkerPipes(*os.pipe2(os.O_CLOEXEC))
@@ -151,13 +152,15 @@ class _Supervisor:
         self._take(first)
         while self._exit_code is None:
             self._wait()
+            steps_before = self._steps
             for request in self.signals.requests():
                 self._take(Asked(request))
             self._reload_saved()
             for pid in list(self._pipes.status):
                 self._listen(pid)
             self._reap()
-            self._take(Tick())
+            if self._steps == steps_before:  # any other step has done what a tick does
+                self._take(Tick())
         return self._exit_code
 
     def _reload_saved(self) -> None:
@@ -229,6 +232,7 @@ class _Supervisor:
         """Plan and act until nothing follows: the outcome of an effect is an input of its own."""
         events = [event]
         while events:
+            self._steps += 1
             self._state, effects = step(self._state, events.pop(0), self._config, time.monotonic())
             events += [outcome for effect in effects for outcome in self._perform(effect)]
 

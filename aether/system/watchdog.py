@@ -1,20 +1,28 @@
 """Notices an event loop that is silent: something in it does not give it back.
 
-A thread looks whether the loop has moved since it looked last. While Python code blocks, or waits without the
-interpreter's lock (`time.sleep`, a socket), the thread says so at once, with the line where that code stands. A call of
-C that holds the lock stops this thread too: it says so when the call returns, and names what the loop was doing; the
-line is then the one that Python has reached. It never touches the loop but by asking it to move.
+The loop moves twice within the time after which it counts as silent, and says when it will move next. A thread sleeps
+until the loop would be late by that time, so that it mostly wakes to find a later time. While Python code blocks, or
+waits without the interpreter's lock (`time.sleep`, a socket), the thread says so at once, with the line where that code
+stands. A call of C that holds the lock stops this thread too: it says so when the call returns, and names what the loop
+was doing; the line is then the one that Python has reached. It never touches the loop.
 """
 
 import asyncio
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
 
-LOOKS_PER_SILENCE = 4
-"""How often it looks within the time after which a loop counts as silent."""
+MOVES_PER_SILENCE = 2
+"""How often the loop moves within the time after which it counts as silent. An idle worker wakes for each move."""
+
+LOOK_EVERY_S = 0.5
+"""Seconds between two looks of the thread, at most."""
+
+LATE_SHARE = 0.75
+"""A thread that wakes late by this share of a silence has not been let run: the whole process stood still."""
 
 JOIN_TIMEOUT_S = 1.0
 
@@ -24,8 +32,10 @@ log = logging.getLogger("aether.watchdog")
 class Watchdog:
     """Watches the loop that runs the thread which enters it, as a context manager.
 
-    `doing` says what the loop does now, as fields for the log; `looked` is called at each look. Both are called in the
-    watchdog's thread. `noticed` is called on the loop after each silence, with its length in seconds.
+    A loop that is late by `silent_s` is silent: what blocks it for one and a half times as long is always noticed, and
+    named while it blocks. `doing` says what the loop does now, as fields for the log; `looked` is called in the thread
+    at each of its looks, at least every `LOOK_EVERY_S`. `noticed` is called on the loop after each silence, with its
+    length in seconds, at least.
     """
 
     def __init__(
@@ -39,7 +49,8 @@ class Watchdog:
         self._doing = doing
         self._noticed = noticed
         self._looked = looked
-        self._beat = 0
+        self._move_due_s = 0.0
+        self._logged_due_s = 0.0
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -48,7 +59,7 @@ class Watchdog:
 
     def __enter__(self) -> "Watchdog":
         self._loop, self._watched = asyncio.get_running_loop(), threading.get_ident()
-        self._move()
+        self._move_later(time.monotonic())
         self._thread = threading.Thread(target=self._watch, name="aether watchdog", daemon=True)
         self._thread.start()
         return self
@@ -62,26 +73,40 @@ class Watchdog:
         if self._thread is not None:
             self._thread.join(JOIN_TIMEOUT_S)  # it only has a line to finish
 
+    # On the loop.
+
     def _move(self) -> None:
+        now_s = time.monotonic()
+        due_s, late_s = self._move_due_s, now_s - self._move_due_s
+        self._move_later(now_s)
+        if late_s > self._silent_s:
+            fields = {} if self._logged_due_s == due_s else self._doing()
+            log.warning("the event loop was silent", extra={**fields, "silent_s": f"{late_s:.3f}"})
+            self._noticed(late_s)
+
+    def _move_later(self, now_s: float) -> None:
         assert self._loop is not None
-        self._beat += 1
-        self._timer = self._loop.call_later(self._silent_s / LOOKS_PER_SILENCE, self._move)
+        delay_s = self._silent_s / MOVES_PER_SILENCE
+        self._move_due_s = now_s + delay_s
+        self._timer = self._loop.call_later(delay_s, self._move)
+
+    # In the thread.
 
     def _watch(self) -> None:
-        """In the thread."""
-        assert self._loop is not None
-        seen, since_s, logged = self._beat, self._loop.time(), False
-        now_s = since_s
-        while not self._ended.wait(self._silent_s / LOOKS_PER_SILENCE):
-            looked_s, now_s = now_s, self._loop.time()
+        look_at_s = now_s = time.monotonic()
+        while not self._ended.wait(max(0.0, look_at_s - now_s)):
+            now_s = time.monotonic()
             self._looked()
-            if self._beat != seen:
-                if logged or now_s - since_s > 2 * self._silent_s:
-                    self._over(now_s - since_s, logged)
-                seen, since_s, logged = self._beat, now_s, False
-            elif not logged and now_s - since_s > self._silent_s:
-                logged = True
-                self._log_silence(now_s - since_s, stood_still=now_s - looked_s > self._silent_s)
+            due_s = self._move_due_s
+            silent_at_s = due_s + self._silent_s
+            if now_s < silent_at_s:
+                look_at_s = min(silent_at_s, now_s + LOOK_EVERY_S)
+                continue
+            if due_s != self._logged_due_s:
+                self._logged_due_s = due_s
+                stood_still = now_s - look_at_s > LATE_SHARE * self._silent_s
+                self._log_silence(now_s - due_s, stood_still=stood_still)
+            look_at_s = now_s + min(self._silent_s, LOOK_EVERY_S)
 
     def _log_silence(self, silent_s: float, stood_still: bool) -> None:
         doing = self._doing()
@@ -94,15 +119,6 @@ class Watchdog:
             log.warning("the whole process stood still: stopped, without CPU, or in a call of C", extra=fields)
         else:
             log.warning("the event loop is silent: something blocks it", extra=fields)
-
-    def _over(self, silent_s: float, logged: bool) -> None:
-        assert self._loop is not None
-        fields = {} if logged else self._doing()
-        log.warning("the event loop was silent", extra={**fields, "silent_s": f"{silent_s:.3f}"})
-        try:
-            self._loop.call_soon_threadsafe(self._noticed, silent_s)
-        except RuntimeError:  # the loop is closed
-            return
 
 
 def _place(frame: FrameType | None) -> str:

@@ -13,7 +13,7 @@ FAR_S = 1e9
 
 def inbox() -> tuple[PendingReplies, list[tuple[str, Reply]], Callable[[str, str], str]]:
     """An inbox, what its receivers were told, and a way to ask a subject under a name."""
-    made, told = PendingReplies(PREFIX), list[tuple[str, Reply]]()
+    made, told = PendingReplies(PREFIX, lambda deadline_s: None), list[tuple[str, Reply]]()
 
     def ask(name: str, subject: str) -> str:
         return made.expect(lambda reply: told.append((name, reply)), FAR_S, subject=subject)
@@ -105,3 +105,53 @@ def test_each_message_that_the_server_dropped_ends_the_last_one_sent_on_its_subj
     made.forbid("ns.evt.3.account.nobody")
     assert told == [("dropped too", NoReply.FORBIDDEN), ("dropped", NoReply.FORBIDDEN)]
     assert len(made) == 2
+
+
+def awaiting() -> tuple[PendingReplies, list[float], Callable[[str, float], str], list[str]]:
+    """Pending replies, when their sweeps were said to be due, a way to ask until a time, and whose wait has ended."""
+    due: list[float] = []
+    ended: list[str] = []
+    made = PendingReplies(PREFIX, due.append)
+
+    def ask(name: str, deadline_s: float) -> str:
+        return made.expect(lambda reply: ended.append(name), deadline_s)
+
+    return made, due, ask, ended
+
+
+def test_a_sweep_is_due_at_the_earliest_deadline_and_never_while_nothing_is_awaited() -> None:
+    made, due, ask, ended = awaiting()
+    assert due == []
+    ask("second", 20.0)
+    ask("third", 30.0)
+    ask("first", 10.0)
+    assert due == [20.0, 10.0]
+    made.sweep(10.0)
+    assert (ended, due) == (["first"], [20.0, 10.0, 20.0])
+    made.sweep(30.0)
+    assert (ended, due[3:]) == (["first", "second", "third"], [])
+    ask("fourth", 40.0)
+    assert due[3:] == [40.0]
+
+
+def test_calls_one_after_the_other_make_no_sweep_due_but_the_first() -> None:
+    made, due, ask, ended = awaiting()
+    for number in range(100):
+        made.deliver(Message(ask("call", 10.0 + number), "", b"", b""))
+    assert due == [10.0]
+    made.sweep(10.0)
+    assert due == [10.0]
+    assert len(ended) == 100  # each had its answer
+
+
+def test_who_asks_again_when_nothing_came_in_time_is_swept_too() -> None:
+    due: list[float] = []
+    made = PendingReplies(PREFIX, due.append)
+
+    def ask_again(reply: Reply) -> None:
+        made.expect(lambda reply: None, 15.0)
+
+    made.expect(ask_again, 10.0)
+    made.expect(lambda reply: None, 20.0)
+    made.sweep(12.0)
+    assert due == [10.0, 15.0]

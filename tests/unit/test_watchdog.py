@@ -5,13 +5,15 @@ import logging
 import re
 import time
 from collections.abc import Mapping
+from functools import cache
+from typing import Any
 
 import pytest
 
 from aether.system.watchdog import Watchdog
 
-SILENT_S = 0.05
-BLOCKS_S = 0.3
+SILENT_S = 0.2
+BLOCKS_S = 0.8
 
 
 def sleeps() -> None:
@@ -24,12 +26,19 @@ def computes() -> None:
         sum(range(100))
 
 
-def searches() -> None:
-    """One call of C that keeps the interpreter's lock."""
-    length, began_s = 20, time.monotonic()
-    while time.monotonic() - began_s < BLOCKS_S:
-        re.match(r"(a+)+$", "a" * length + "b")
-        length += 1
+@cache
+def long_search() -> str:
+    """What takes one call of C long enough to search, with the interpreter's lock kept."""
+    text, took_s = "a" * 20 + "b", 0.0
+    while took_s < BLOCKS_S:
+        text, began_s = "a" + text, time.monotonic()
+        search(text)
+        took_s = time.monotonic() - began_s
+    return text
+
+
+def search(text: str) -> None:
+    re.match(r"(a+)+$", text)
 
 
 HANDLER = {"actor": "account/a"}
@@ -61,17 +70,49 @@ async def test_what_blocks_is_named_while_it_blocks(block: object, caplog: pytes
 async def test_a_call_that_keeps_the_interpreters_lock_is_named_when_it_returns(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    records = await silences(searches, caplog)
+    text = long_search()
+    records = await silences(lambda: search(text), caplog)
     assert any(record.__dict__.get("actor") == "account/a" for record in records)
 
 
 async def test_a_handler_that_has_ended_is_not_blamed_when_the_process_stood_still(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    records = await silences(searches, caplog, {"after": "overdue of book/1"})
+    text = long_search()
+    records = await silences(lambda: search(text), caplog, {"after": "overdue of book/1"})
     still = [record for record in records if "stood still" in record.message]
     assert all("while no handler ran" in record.message and "after" not in record.__dict__ for record in still)
     assert still, [record.message for record in records]
+
+
+async def test_an_idle_loop_is_woken_twice_in_the_time_after_which_it_is_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop, delays, moved = asyncio.get_running_loop(), list[float](), asyncio.Event()
+    call_later = loop.call_later
+
+    def noted(delay_s: float, *call: Any, **options: Any) -> asyncio.TimerHandle:
+        delays.append(delay_s)
+        if len(delays) == 3:
+            moved.set()
+        return call_later(delay_s, *call, **options)
+
+    monkeypatch.setattr(loop, "call_later", noted)
+    with Watchdog(SILENT_S, dict, lambda silent_s: None):
+        await moved.wait()
+    assert set(delays) == {SILENT_S / 2}
+
+
+async def test_a_second_silence_is_named_too(caplog: pytest.LogCaptureFixture) -> None:
+    noticed: list[float] = []
+    with caplog.at_level(logging.WARNING), Watchdog(SILENT_S, lambda: HANDLER, noticed.append):
+        for count in (1, 2):
+            sleeps()
+            while len(noticed) < count:  # noqa: ASYNC110 - the watchdog's word is what is waited for
+                await asyncio.sleep(0.001)
+    said = [record.message for record in caplog.records if record.name == "aether.watchdog"]
+    assert len([text for text in said if "was silent" in text]) == 2
+    assert len([text for text in said if "was silent" not in text]) == 2
 
 
 async def test_a_loop_that_moves_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:

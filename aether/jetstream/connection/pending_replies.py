@@ -2,12 +2,14 @@
 
 Every receiver is called exactly once for a single reply: with the message, or with the `NoReply` that took its place
 (time-out, lost connection, no responder). A receiver of many replies is called for each until it is forgotten or ended.
-Single-threaded and synchronous; it sends nothing and owns no timer: `sweep` is called by the session's tick.
+Single-threaded and synchronous; it sends nothing and owns no timer: it says when `sweep` is due, and the session calls
+it then. So a connection on which nothing is awaited has no timer.
 """
 
 import logging
 from collections.abc import Callable, Collection
 from enum import Enum, unique
+from math import inf
 from typing import TypeAlias
 
 from aether.jetstream.connection.message import Message
@@ -41,11 +43,17 @@ class _Waiting:
 
 
 class PendingReplies:
-    """The waiting receivers of one connection; `prefix` ends with a dot."""
+    """The waiting receivers of one connection; `prefix` ends with a dot.
 
-    def __init__(self, prefix: str) -> None:
+    `due` is called with the earliest deadline, a time of the event loop's clock, whenever that becomes earlier or has
+    been swept: `sweep` must be called after it.
+    """
+
+    def __init__(self, prefix: str, due: Callable[[float], None]) -> None:
         self._prefix = prefix
         self._prefix_length = len(prefix)
+        self._due = due
+        self._due_s = inf
         self._waiting: dict[str, _Waiting] = {}
         self._count = 0
 
@@ -60,6 +68,8 @@ class PendingReplies:
         self._count += 1
         token = str(self._count)
         self._waiting[token] = _Waiting(receive, deadline_s, many, subject)
+        if deadline_s < self._due_s:
+            self._due_at(deadline_s)
         return self._prefix + token
 
     def forget(self, reply_to: str) -> bool:
@@ -79,10 +89,14 @@ class PendingReplies:
 
     def sweep(self, now_s: float) -> None:
         """End the receivers whose deadline has passed."""
+        self._due_s = inf
         for token in [token for token, waiting in self._waiting.items() if waiting.deadline_s <= now_s]:
             ended = self._waiting.pop(token, None)
             if ended is not None:
                 _call_receiver(ended.receive, NoReply.TIMED_OUT)
+        earliest_s = min((waiting.deadline_s for waiting in self._waiting.values()), default=inf)
+        if earliest_s < self._due_s:
+            self._due_at(earliest_s)
 
     def interrupt(self, subjects: Collection[str]) -> None:
         """End the receivers of what was asked below these subjects, each of which ends with a dot."""
@@ -110,6 +124,10 @@ class PendingReplies:
         waiting, self._waiting = self._waiting, {}
         for ended in waiting.values():
             _call_receiver(ended.receive, NoReply.LOST)
+
+    def _due_at(self, deadline_s: float) -> None:
+        self._due_s = deadline_s
+        self._due(deadline_s)
 
 
 def _call_receiver(receive: ReceiveReply, reply: Reply) -> None:

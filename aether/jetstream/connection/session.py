@@ -26,8 +26,11 @@ from aether.jetstream.connection.protocol import PINGS_OUTSTANDING_MAX, NatsProt
 from aether.jetstream.connection.publisher import Arrival, Headers, Publisher
 from aether.log_lines import words
 
-TICK_S = 0.05
-"""How often time-outs are swept: a time-out is noticed at most this much late."""
+LATE_S = 0.05
+"""A time-out is noticed so much late: those that are due within so long end in one sweep."""
+
+FALLBACK_LOOK_S = 0.05
+"""How often it is looked whether the fallback through nats-py goes on, which does not say so in time."""
 
 BARRIER_TIMEOUT_S = 10.0
 
@@ -48,9 +51,9 @@ class NatsSession:
         self._loop = asyncio.get_running_loop()
         self._client = FallbackClient()
         self._protocol: NatsProtocol | NatsPyFallback = NatsPyFallback(self._client, self._end)
-        self._pending = PendingReplies("")
+        self._pending = PendingReplies("", self._sweep_after)
         self._to_send_by(self._protocol, self._pending)
-        self._tick_handle: asyncio.TimerHandle | None = None
+        self._sweep_handle: asyncio.TimerHandle | None = None
         self._disposal: asyncio.Task[None] | None = None
         self._troubles: list[Exception] = []
         self._started = False
@@ -193,20 +196,30 @@ class NatsSession:
             self._protocol = protocol
             protocol.begin(taken.unread)
         self._started = True
-        self._pending = PendingReplies(prefix)
+        self._pending = PendingReplies(prefix, self._sweep_after)
         self._to_send_by(self._protocol, self._pending)
         self.subscribe(prefix + "*", self._pending.deliver)
-        self._tick_handle = self._loop.call_later(TICK_S, self._tick)
+        if isinstance(self._protocol, NatsPyFallback):
+            self._look_at_fallback(self._protocol)
         await self.barrier()
 
-    def _tick(self) -> None:
+    def _look_at_fallback(self, fallback: NatsPyFallback) -> None:
         if not self.alive:
             return
-        if not self._protocol.alive:
+        if not fallback.alive:
             self._end("the server does not answer")
             return
+        self._loop.call_later(FALLBACK_LOOK_S, self._look_at_fallback, fallback)
+
+    def _sweep_after(self, deadline_s: float) -> None:
+        if not self.alive:
+            return
+        if self._sweep_handle is not None:
+            self._sweep_handle.cancel()
+        self._sweep_handle = self._loop.call_at(deadline_s + LATE_S, self._sweep)
+
+    def _sweep(self) -> None:
         self._pending.sweep(self._loop.time())
-        self._tick_handle = self._loop.call_later(TICK_S, self._tick)
 
     def _forbidden(self, subject: str) -> None:
         self._pending.forbid(subject)
@@ -215,8 +228,8 @@ class NatsSession:
         if self.ended.done():
             return
         self.ended.set_result(reason)
-        if self._tick_handle is not None:
-            self._tick_handle.cancel()
+        if self._sweep_handle is not None:
+            self._sweep_handle.cancel()
         if self.on_end is not None:
             self.on_end()
         self._pending.end()
