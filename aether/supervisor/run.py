@@ -52,7 +52,8 @@ from aether.system.environment import (
 )
 from aether.system.node_claim import NodeClaim, claim_node
 from aether.system.process import leave, mend_standard_streams, time_limit
-from aether.worker import WorkerSettings, run_worker
+from aether.worker.settings import WorkerSettings
+from aether.worker.worker import run_worker
 from aether.worker_protocol import WorkerSpec
 
 SILENT_KILL_MIN_S = 2.0

@@ -35,7 +35,7 @@ from aether.ports import (
     Timers,
 )
 from aether.wire import Event, encode_commit, instant, new_event
-from aether.worker import InformingTransport
+from aether.worker.node import InformingTransport
 
 T = TypeVar("T")
 

@@ -127,7 +127,8 @@ def test_what_a_compiler_left_in_a_checkout_is_in_no_distribution(compiled_in_pl
         files = [name for name in archive.namelist() if not name.startswith("aether_actors-")]
         archive.extractall(tmp_path / "installed")
     assert sorted(files) == sorted(tracked("aether"))
-    imported = subprocess.run([sys.executable, "-S", "-c", "import aether, aether.worker, aether.supervisor.run"],
+    imports = "import aether, aether.worker.worker, aether.supervisor.run"
+    imported = subprocess.run([sys.executable, "-S", "-c", imports],
                               env=from_wheel(tmp_path / "installed"), timeout=60, check=False)  # fmt: skip
     assert imported.returncode == 0
     with tarfile.open(built("sdist", compiled_in_place, tmp_path / "sdist")) as source:

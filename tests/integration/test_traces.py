@@ -216,7 +216,7 @@ async def test_without_a_provider_a_pool_is_built_as_if_there_were_no_tracing() 
 def test_a_program_that_does_not_trace_never_imports_opentelemetry() -> None:
     program = (
         "import asyncio, sys\n"
-        "import aether.worker, aether.gateway.process\n"
+        "import aether.worker.worker, aether.gateway.process\n"
         "from aether.testing import local_pool\n"
         "from tests.support.actors import Account, model\n"
         "async def main():\n"

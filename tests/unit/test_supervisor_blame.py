@@ -20,7 +20,7 @@ from aether.supervisor.messages import while_running
 from aether.supervisor.state import Asked, Exited, Fork, Request, Say, Slot, SupervisorConfig
 from aether.system.handler_note import OTHERS_RAN_WITHIN_S, WorkerNote, make_note, read_note
 from aether.system.memory_kills import kills_for_memory
-from aether.worker import noted_in
+from aether.worker.watch import noted_in
 from aether.worker_protocol import NOTHING_NOTED, Loss, Noted, NotedHandler
 from tests.support.supervised import World
 

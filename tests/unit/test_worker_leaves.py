@@ -16,7 +16,8 @@ from aether.memory.faults import Fault, Faults, Late, Step, StoredUnknown
 from aether.memory.server import InMemoryServer
 from aether.memory.transport import InMemoryTransport
 from aether.ports import Subscription
-from aether.worker import Worker, WorkerSettings
+from aether.worker.settings import WorkerSettings
+from aether.worker.worker import Worker
 from aether.worker_protocol import WorkerSpec
 from tests.support.actors import Account, model
 from tests.support.members import BLIND, FAST, SHARDS, soon
