@@ -30,7 +30,7 @@ from aether.errors import (
     UnknownCommand,
     asked_at,
 )
-from aether.ids import ActorId
+from aether.ids import ActorId, checked_command_id
 from aether.ports import Clock, NotSent, Transport
 from aether.wire import DEADLINE_AHEAD_MAX_S, Answer, Command, answer_error, decode_answer, encode_command, instant
 
@@ -187,7 +187,8 @@ class Caller:
     ) -> Answer:
         """The answer to a command; `deadline_s` is relative, at most 60. A call that has a `cause` ends with it.
 
-        Raises what the actor answers; `InvalidCommand` for a bad deadline or more bytes than can be sent;
+        Raises what the actor answers; `InvalidCommand` for a bad deadline, for a command id that only Aether makes, and
+        for more bytes than can be sent;
         `ClientUnusable` in another event loop, and when it is closed or becomes so;
         `DeadlineExceeded(outcome_known=False)` when the last attempt has no answer;
         `Unavailable` or `Overloaded` when the deadline passed and nothing was done.
@@ -199,7 +200,7 @@ class Caller:
             raise _no_deadline(for_s)
         ends_s = self._clock.wall_s() + for_s
         message = Command(
-            id=command_id or self._new_id(),
+            id=checked_command_id(command_id, "command_id") if command_id else self._new_id(),
             command=command,
             args=Raw(args),
             deadline=instant(ends_s),

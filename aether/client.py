@@ -26,7 +26,7 @@ from aether.correlation_search import TRACE_COMMITS_MAX, TRACE_SINCE
 from aether.dead_letters import DeadLetter
 from aether.errors import ClientUnusable, ConfigError, InvalidCommand, Unavailable, UnknownCommand
 from aether.history import EventStream, History
-from aether.ids import COMMAND_ID_CHARS_MAX, ActorId
+from aether.ids import COMMAND_ID_CHARS_MAX, ActorId, checked_command_id
 from aether.jetstream.adapters import client_bundle
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.provisioning import namespaces
@@ -112,11 +112,10 @@ class Client:
         What is not given stays as it is. Raises `InvalidCommand` for an id of no or too many characters.
         """
         given = CallOptions(**self._options)
-        for name, value in (("command_id", command_id), ("correlation_id", correlation_id)):
-            if value is not None and not 0 < len(value) <= COMMAND_ID_CHARS_MAX:
-                raise InvalidCommand(f"an id is 1-{COMMAND_ID_CHARS_MAX} characters", path=name)
+        if correlation_id is not None and not 0 < len(correlation_id) <= COMMAND_ID_CHARS_MAX:
+            raise InvalidCommand(f"an id is 1-{COMMAND_ID_CHARS_MAX} characters", path="correlation_id")
         if command_id is not None:
-            given["command_id"] = command_id
+            given["command_id"] = checked_command_id(command_id, "command_id")
         if deadline_s is not None:
             given["deadline_s"] = deadline_s
         if caller is not None:

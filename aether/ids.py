@@ -26,6 +26,12 @@ KINDS_KEPT_MAX = 1_024
 COMMAND_ID_CHARS_MAX = 128
 
 _is_ascii = str.isascii
+OWN_COMMAND_IDS = ("tell:", "task:", "timer:", "retry:")
+"""Command ids that Aether makes begin so: of tells, of results of tasks, of ticks, of dead letters that are sent again.
+
+A caller's id is none of them: the actor would take what really comes under that id for a repetition.
+"""
+
 _KIND = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -49,6 +55,16 @@ class ActorId(Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         return f"{self.kind}/{self.key}"
+
+
+def checked_command_id(command_id: str, path: str) -> str:
+    """The id itself. Raises `InvalidCommand` with this path for what a caller may not give as a command id."""
+    if not 0 < len(command_id) <= COMMAND_ID_CHARS_MAX:
+        raise InvalidCommand(f"a command id is 1-{COMMAND_ID_CHARS_MAX} characters", path=path)
+    if command_id.startswith(OWN_COMMAND_IDS):
+        begins = command_id.partition(":")[0]
+        raise InvalidCommand(f"command ids that begin with '{begins}:' are Aether's own; give another one", path=path)
+    return command_id
 
 
 @lru_cache(KINDS_KEPT_MAX)

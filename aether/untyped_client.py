@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from aether.client_node import ClientNode
 from aether.config import CallConfig
-from aether.core.actor.agenda import is_tick_or_result
 from aether.core.cluster.deployment import is_under_way
 from aether.core.cluster.membership import decode_member
 from aether.core.cluster.overview import Overview, ask_members, overview
@@ -29,7 +28,7 @@ from aether.errors import (
     asked_at,
     nothing_stored,
 )
-from aether.ids import COMMAND_ID_CHARS_MAX, ActorId, check_kind
+from aether.ids import ActorId, check_kind, checked_command_id
 from aether.inbox_view import InboxView
 from aether.jetstream.stream_settings import Difference
 from aether.model.definition import ActorType
@@ -119,10 +118,8 @@ class UntypedClient(ReadingClient):
         `Unavailable` or `DeadlineExceeded(outcome_known=False)` when it is not known by the deadline that it is stored;
         `ClientUnusable`.
         """
-        if command_id is not None and not 0 < len(command_id) <= COMMAND_ID_CHARS_MAX:
-            raise InvalidCommand(f"a command id is 1-{COMMAND_ID_CHARS_MAX} characters", path="command_id")
-        if command_id is not None and is_tick_or_result(command_id):
-            raise InvalidCommand(f"no client gives a command id like {command_id[:6]!r}...", path="command_id")
+        if command_id is not None:
+            checked_command_id(command_id, "command_id")
         chosen, tracing = command_id or self._new_id(), self._tracing
         tell = Tell(
             kind=actor_id.kind, key=actor_id.key, command=command, args=Raw(args), id=chosen,

@@ -11,7 +11,7 @@ from aether.cli.command_context import cli_context, find_pool
 from aether.cli.exits import EXIT_DONE
 from aether.cli.target import Asked
 from aether.errors import InvalidCommand
-from aether.ids import COMMAND_ID_CHARS_MAX, ActorId, check_kind
+from aether.ids import ActorId, check_kind, checked_command_id
 from aether.wire import Event
 
 
@@ -51,8 +51,8 @@ def call_command(
     """Send one command."""
     given = read_arguments(arguments or (), _stdin() if json_text == "-" else json_text)
     actor_id = ActorId(kind, key)
-    if command_id is not None and not 0 < len(command_id) <= COMMAND_ID_CHARS_MAX:
-        raise InvalidCommand(f"a command id is 1-{COMMAND_ID_CHARS_MAX} characters", path="--command-id")
+    if command_id is not None:
+        checked_command_id(command_id, "--command-id")
     asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, model)
     render.write_json(

@@ -5,6 +5,7 @@ The pool has the last word on every argument; here a request becomes a command, 
 
 import base64
 import binascii
+import re
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import Any
@@ -30,6 +31,9 @@ from aether.wire import Answer, Event, encode_commit
 HISTORY = "history"
 CHUNK_BYTES = 65_536
 ND_JSON = "application/x-ndjson"
+_NOT = re.compile(r";\s*q=0(\.0*)?\s*(;|$)")
+"""What `Accept` says of a media type that is not wanted."""
+
 _ND_JSON_NAMES = ("application/x-ndjson", "application/jsonl", "application/ndjson")
 BATCH = "application/cloudevents-batch+json"
 
@@ -238,9 +242,10 @@ def _matches(header: bytes | None, etag: str) -> bool:
 
 def _history_type(headers: Mapping[bytes, bytes]) -> str:
     accept = headers.get(b"accept", b"").decode("latin-1").lower()
-    if any(name in accept for name in _ND_JSON_NAMES):
+    wanted = {media_type.partition(";")[0].strip() for media_type in accept.split(",") if not _NOT.search(media_type)}
+    if not wanted.isdisjoint(_ND_JSON_NAMES):
         return ND_JSON
-    return BATCH if BATCH in accept else "application/json"
+    return BATCH if BATCH in wanted else "application/json"
 
 
 async def _events(first: Event | None, rest: AsyncIterator[tuple[Event, Any]], limit: int) -> AsyncIterator[bytes]:

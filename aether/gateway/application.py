@@ -180,6 +180,8 @@ class Gateway:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)
+        if b"host" not in headers and scope.get("http_version") == "1.1":
+            raise HttpProblem(400, "the header host is missing")
         self._check_place(scope["method"], headers)
         segments = segments_of(scope)
         if self._open is None:

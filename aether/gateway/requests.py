@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope
 
 from aether.errors import InvalidCommand
 from aether.gateway.problems import HttpProblem
-from aether.ids import COMMAND_ID_CHARS_MAX
+from aether.ids import COMMAND_ID_CHARS_MAX, checked_command_id
 from aether.wire import DEADLINE_AHEAD_MAX_S
 
 QUERY_FIELDS_MAX = 256
@@ -84,12 +84,17 @@ def wishes_of(headers: Mapping[bytes, bytes]) -> Wishes:
     deadline_s = min(float(wait[1]), DEADLINE_AHEAD_MAX_S) if wait else None
     traceparent = headers.get(b"traceparent", b"").decode("latin-1")
     return Wishes(
-        command_id=_id_of(headers.get(b"idempotency-key"), "Idempotency-Key"),
+        command_id=_command_id_of(headers),
         deadline_s=deadline_s or None,
         respond_async=bool(prefer and _ASYNC.search(prefer)),
         traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else "",
         correlation_id=_id_of(headers.get(b"x-correlation-id"), "X-Correlation-Id") or "",
     )
+
+
+def _command_id_of(headers: Mapping[bytes, bytes]) -> str | None:
+    found = _id_of(headers.get(b"idempotency-key"), "Idempotency-Key")
+    return None if found is None else checked_command_id(found, "Idempotency-Key")
 
 
 def _id_of(value: bytes | None, header: str) -> str | None:
@@ -106,7 +111,11 @@ def _id_of(value: bytes | None, header: str) -> str | None:
 
 
 async def read_body(receive: Receive, headers: Mapping[bytes, bytes], bytes_max: int, timeout_s: float) -> bytes:
-    """The whole body. Raises `Disconnected`; a problem when it is too large or too slow."""
+    """The whole body. Raises `Disconnected`; a problem when it is too large, too slow, or in a transfer coding that no
+    part of this gateway undoes.
+    """
+    if headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
+        raise HttpProblem(501, "no transfer coding but chunked is taken", headers={"Connection": "close"})
     declared = headers.get(b"content-length", b"0")
     if not declared.isdigit() or int(declared) > bytes_max:
         raise _too_large(bytes_max)
@@ -140,6 +149,9 @@ def arguments_of(body: bytes, headers: Mapping[bytes, bytes]) -> bytes:
     Only `application/json` is taken, which another site's page cannot send without being allowed to. The bytes go into
     a larger JSON text as they are, so they are read here as a whole first.
     """
+    coding = headers.get(b"content-encoding", b"identity").strip().lower()
+    if coding != b"identity":
+        raise HttpProblem(415, "arguments are sent without a content encoding", headers={"Accept-Encoding": "identity"})
     if not body:
         return b"{}"
     media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()

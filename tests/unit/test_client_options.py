@@ -143,8 +143,24 @@ async def test_the_deadline_is_for_reads_too() -> None:
 @pytest.mark.parametrize("text", ["", "x" * 129])
 async def test_an_id_of_no_or_too_many_characters_is_refused(option: str, text: str) -> None:
     async with local_pool(MODEL) as pool:
-        with pytest.raises(InvalidCommand, match=f"{option}: an id is 1-128 characters"):
+        with pytest.raises(InvalidCommand, match=rf"{option}: an? (command )?id is 1-128 characters"):
             pool.client.using(**{option: text})  # type: ignore[arg-type]  # both are texts
+
+
+@pytest.mark.parametrize("taken", ["tell:7.0", "task:t1", "timer:s@2026", "retry:4"])
+async def test_an_id_that_only_aether_makes_is_refused_however_it_is_given(taken: str) -> None:
+    async with local_pool(MODEL) as pool:
+        refused = pytest.raises(
+            InvalidCommand, match=f"command_id: command ids that begin with '{taken.split(':', maxsplit=1)[0]}:'"
+        )
+        with refused:
+            pool.client.using(command_id=taken)
+        with refused:
+            await pool.client.actor(Runner, "a", command_id=taken).who()
+        with refused:
+            await pool.client.untyped.call(ActorId("runner", "a"), "who", command_id=taken)
+        with refused:
+            await pool.client.untyped.tell(ActorId("runner", "a"), "who", command_id=taken)
 
 
 async def test_tells_of_tells_belong_to_the_first_command() -> None:

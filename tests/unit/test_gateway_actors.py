@@ -53,7 +53,7 @@ async def test_the_same_idempotency_key_is_one_effect_and_one_answer(one: Served
     other = await one.http.post("/actors/account/alice/deposit", json={"amount": 11}, headers=key)
     assert other.status_code == 422
     assert (await one.http.get("/actors/account/alice/statement")).json()["value"] == 10
-    for bad in ("", '""', "a b", "x" * 129):
+    for bad in ("", '""', "a b", "x" * 129, "tell:7.0", '"task:1"', "timer:1@2", "retry:4"):
         refused = await one.http.post("/actors/account/a/touch", headers={"Idempotency-Key": bad})
         assert (refused.status_code, refused.json()["path"]) == (422, "Idempotency-Key"), bad
 
@@ -150,6 +150,9 @@ async def test_a_history_is_cloud_events_as_array_or_lines(one: Served) -> None:
     lines = await one.http.get("/actors/account/alice/history", headers={"Accept": "application/x-ndjson"})
     assert lines.headers["content-type"] == "application/x-ndjson"
     assert [json.loads(line) for line in lines.text.splitlines()] == events
+    unwanted = {"Accept": "application/x-ndjson;q=0, application/json"}
+    array = await one.http.get("/actors/account/alice/history", headers=unwanted)
+    assert array.headers["content-type"] == "application/json"
     batch = await one.http.get(
         "/actors/account/alice/history", headers={"Accept": "application/cloudevents-batch+json"}
     )

@@ -133,11 +133,29 @@ async def test_headers_that_do_not_fit_are_refused(one: Served) -> None:
         (b"Content-Length: x\r\n", 400),
         (b"Content-Length: 99999999999\r\n", 413),
         (b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", 400),
+        (b"Transfer-Encoding: gzip, chunked\r\n", 501),
+        (b"Content-Encoding: gzip\r\nContent-Length: 0\r\n", 415),
+        (b"Idempotency-Key: task:1\r\n", 422),
         (b"X: " + b"x" * 5_000 + b"\r\n", 431),
     ]:
         answer = await one.raw(touch + headers + b"\r\n")
         assert answer.startswith(b"HTTP/1.1 %d " % status), (headers[:40], answer)
     await untouched(one)
+
+
+async def test_a_request_without_a_host_is_refused_but_for_the_old_protocol(one: Served) -> None:
+    for protocol, status in ((b"HTTP/1.1", 400), (b"HTTP/1.0", 200)):
+        answer = await one.raw(b"GET /actors/account/a " + protocol + b"\r\nConnection: close\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 %d " % status), answer
+
+
+async def test_a_body_in_an_encoding_is_not_taken_for_arguments(one: Served) -> None:
+    for coding, status in (("gzip", 415), ("identity", 200)):
+        headers = {"Content-Encoding": coding}
+        answer = await one.http.post("/actors/account/b/deposit", json={"amount": 1}, headers=headers)
+        assert answer.status_code == status
+        if status == 415:
+            assert answer.headers["accept-encoding"] == "identity"
 
 
 async def test_nothing_that_was_sent_becomes_a_header_of_the_answer(one: Served) -> None:
