@@ -23,13 +23,19 @@ class Host:
     """One supervisor with its workers; used as a context manager it is drained, or killed, at the end."""
 
     def __init__(
-        self, url: str, node: str, workers: int, ttl_s: int = 5, variables: Mapping[str, str] | None = None
+        self,
+        url: str,
+        node: str,
+        workers: int,
+        ttl_s: int = 5,
+        variables: Mapping[str, str] | None = None,
+        model: str = "benchmarks.bank:model",
     ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="aether-bench-host-")
         self.log = Path(self._directory.name) / "log"
         self.node = node
         arguments = ["--workers", str(workers), "--nats", url, "--namespace", NAMESPACE, "--node", node]
-        self._command = [sys.executable, "-m", "aether.supervisor", "benchmarks.bank:model", *arguments]
+        self._command = [sys.executable, "-m", "aether.supervisor", model, *arguments]
         self._command += ["--data-dir", self._directory.name]
         self._variables = {**os.environ, "AETHER_MEMBER_TTL_S": str(ttl_s), **(variables or {})}
         self.process = self._start()

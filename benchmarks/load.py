@@ -45,9 +45,16 @@ def sum_of(plan: Plan) -> int:
 
 
 async def closed_loop(
-    deposit: Deposit, plan: Plan, in_flight: int, processes: Mapping[str, Sequence[int]] | None = None
+    deposit: Deposit,
+    plan: Plan,
+    in_flight: int,
+    processes: Mapping[str, Sequence[int]] | None = None,
+    until: Callable[[], Awaitable[None]] | None = None,
 ) -> Measured:
-    """Make all deposits of a plan, `in_flight` at once. Whatever fails ends it."""
+    """Make all deposits of a plan, `in_flight` at once. Whatever fails ends it.
+
+    `until` is what must have come of them, beside their answers, before the clock stops.
+    """
     waiting = iter(plan)
     latencies_s: list[float] = []
 
@@ -63,6 +70,8 @@ async def closed_loop(
         async with asyncio.TaskGroup() as group:
             for _ in range(in_flight):
                 group.create_task(one_caller())
+        if until is not None:
+            await until()
         took_s = time.perf_counter() - begun_s
     return timed(latencies_s, len(plan) / took_s, _spent(before, processes or {}, len(plan)))
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import nats
 import orjson
 
-from aether import connect
+from aether import Model, connect
 from aether.client import Client
 from aether.config import CallConfig, ConnectionConfig
 from benchmarks.bank import Account, model
@@ -93,17 +93,26 @@ async def aether_side(
     server: Server, workers: int = 1, variables: Mapping[str, str] | None = None
 ) -> AsyncIterator[AetherSide]:
     """A pool as users run it, ready."""
-    barrier = {"AETHER_SYNC": "barrier", "AETHER_NATS_STORE": str(server.store)} if server.sync == "barrier" else {}
-    with Host(server.url, "a", workers, AETHER_TTL_S, {**barrier, **(variables or {})}) as host:
+    with Host(server.url, "a", workers, AETHER_TTL_S, {**sync_variables(server), **(variables or {})}) as host:
         await asyncio.to_thread(host.wait_ready)
-        supervisor, *children = children_of(host.process.pid)
-        processes = {"server": [server.pid], "worker": children, "supervisor": [supervisor], "load": [os.getpid()]}
+        processes = processes_of(server, host)
         async with client_of(server) as client:
             yield AetherSide(client, host, processes)
 
 
+def sync_variables(server: Server) -> dict[str, str]:
+    """What a pool has to know of its server's files, where it is the pool that syncs them."""
+    return {"AETHER_SYNC": "barrier", "AETHER_NATS_STORE": str(server.store)} if server.sync == "barrier" else {}
+
+
+def processes_of(server: Server, host: Host) -> dict[str, list[int]]:
+    """The process ids of a pool that is ready, by name, those of server and load included."""
+    supervisor, *children = children_of(host.process.pid)
+    return {"server": [server.pid], "worker": children, "supervisor": [supervisor], "load": [os.getpid()]}
+
+
 @contextlib.asynccontextmanager
-async def client_of(server: Server) -> AsyncIterator[Client]:
+async def client_of(server: Server, model: Model = model) -> AsyncIterator[Client]:
     """A client of the benchmark's pool, with a deadline that a busy machine can keep."""
     calls, connection = CallConfig(deadline_s=CALL_DEADLINE_S), ConnectionConfig(url=server.url)
     async with connect(model=model, namespace=NAMESPACE, calls=calls, connection=connection) as client:

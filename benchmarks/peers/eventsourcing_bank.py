@@ -20,7 +20,7 @@ from eventsourcing.application import Application  # type: ignore[import-not-fou
 from eventsourcing.domain import Aggregate, event  # type: ignore[import-not-found]
 
 from benchmarks.load import account_name, closed_loop, each_once, random_deposits, sum_of
-from benchmarks.peers.report import tell
+from benchmarks.peers.report import DEPOSITS, tell
 from benchmarks.processes import children_of
 
 
@@ -90,7 +90,7 @@ async def measure(accounts: int, deposits: int, in_flight: int, seed: int, threa
     events = sum(1 for key in bank.locks for _ in bank.events.get(Account.create_id(key)))
     if found != sum_of(first) + sum_of(plan) or events != 2 * accounts + deposits:
         raise SystemExit(f"wrong result: {found} in {events} events")
-    tell(measured)
+    tell({DEPOSITS: measured})
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def process_of(
 
 @contextlib.contextmanager
 def postgres() -> Iterator[tuple[Mapping[str, str], int]]:
-    """A fresh PostgreSQL: what `eventsourcing` needs to know of it, and its process."""
+    """A fresh PostgreSQL: what `eventsourcing` and DBOS need to know of it, and its process."""
     user = USER if os.geteuid() == 0 else None
     folder = Path(tempfile.mkdtemp(prefix="aether-bench-postgres-"))
     try:
@@ -94,6 +94,7 @@ def postgres() -> Iterator[tuple[Mapping[str, str], int]]:
                 ["pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)], check=False).returncode == 0)  # fmt: skip
             yield (
                 {
+                    "DATABASE_URL": f"postgresql+psycopg://bench:bench@127.0.0.1:{port}/postgres",
                     "PERSISTENCE_MODULE": "eventsourcing.postgres",
                     "POSTGRES_DBNAME": "postgres",
                     "POSTGRES_HOST": "127.0.0.1",

@@ -179,8 +179,8 @@ def test_a_run_is_one_history_that_aether_reads(events: int, commit_events: int)
 
 def test_what_a_peer_measured_arrives_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
     measured = timed([0.1, 0.2], 3.0, {"server": 0.5}, {"late": 1.0})
-    tell(measured)
-    assert told(capsys.readouterr().out.encode()) == measured
+    tell({"set": measured, "due": Measured(per_s=2.0)})
+    assert told(capsys.readouterr().out.encode()) == {"set": measured, "due": Measured(per_s=2.0)}
 
 
 # ---------------------------------------------------------------------------------------------------- the floor
