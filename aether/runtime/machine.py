@@ -47,7 +47,6 @@ class VirtualMachine:
     """
 
     __slots__ = (
-        "_attempts",
         "_fold",
         "_idle",
         "_mailbox",
@@ -81,7 +80,6 @@ class VirtualMachine:
         self._fold: Fold | None = None
         self._mailbox: Mailbox | None = None
         self._turn: Turn | None = None
-        self._attempts = 0
         self._seen = 0
         self._idle: Waiters | None = None
 
@@ -297,7 +295,7 @@ class VirtualMachine:
         assert turn is not None
         assert mailbox is not None
         if isinstance(outcome, Committed):
-            self._attempts = 0
+            mailbox.attempts = 0
             self._committed(turn, mailbox, outcome.position)
             return
         if isinstance(outcome, Fenced):
@@ -310,7 +308,7 @@ class VirtualMachine:
             worker.counters.conflicts += 1
         elif isinstance(outcome, Refused):
             worker.append_refused(outcome.reason)
-            if not self._attempts:  # else an append before it may still arrive, and the history has the last word
+            if not mailbox.attempts:  # else an append before it may still arrive, and the history has the last word
                 self._not_stored(turn, mailbox, outcome.reason)
                 return
         else:
@@ -318,8 +316,9 @@ class VirtualMachine:
             for reply in turn.draft.replies:
                 reply.pending.fresh = False  # it may be stored already
         mailbox.put_back_all(reply.pending for reply in turn.draft.replies)
-        self._attempts += 1
-        self._replay_again(wait=not isinstance(outcome, Conflict) or self._attempts > 1)
+        mailbox.attempts += 1
+        at_once = isinstance(outcome, Conflict) and mailbox.attempts == 1
+        self._replay_again(0.0 if at_once else worker.retry_delay_s(mailbox.attempts - 1))
 
     def _not_stored(self, turn: Turn, mailbox: Mailbox, reason: str) -> None:
         """The store has refused the commit: nothing of the turn has happened, and its callers hear so."""
@@ -359,10 +358,9 @@ class VirtualMachine:
         """Start the first replay. Called once, by the registry."""
         self._worker.spawn(replay(self, self._worker, 0.0, activates=True))
 
-    def _replay_again(self, wait: bool = False) -> None:
+    def _replay_again(self, delay_s: float = 0.0) -> None:
         self._phase = advance(self._phase, Trigger.REPLAY_NEEDED)
-        worker = self._worker
-        worker.spawn(replay(self, worker, worker.retry_delay_s(self._attempts - 1) if wait else 0.0))
+        self._worker.spawn(replay(self, self._worker, delay_s))
 
     @property
     def seen(self) -> int:
@@ -374,10 +372,11 @@ class VirtualMachine:
         if self.stopped:
             return False
         self._worker.unread(self.actor_id, why)
-        if self._mailbox is not None:
-            self._mailbox.expire(why)
+        mailbox = self._mailbox
+        if mailbox is not None:
+            mailbox.expire(why)
         # No append of its commands is under way, so callers who wait for a history that is gone can be told at once.
-        if not self._waiting or (not self._attempts and why.details.get("gone")):
+        if mailbox is None or not mailbox.waiting or (not mailbox.attempts and why.details.get("gone")):
             self.failed(why)
         return not self.stopped
 

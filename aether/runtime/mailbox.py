@@ -16,15 +16,19 @@ from aether.wire import encode_error
 
 
 class Mailbox:
-    """Made when a command comes to an actor that has none open; let go when the last is answered, to save memory."""
+    """Made when a command comes to an actor that has none open; let go when the last is answered, to save memory.
 
-    __slots__ = ("_actor_id", "_open", "_queue", "_worker")
+    `attempts` counts the appends of its commands in a row after which none was known to be stored; its machine counts.
+    """
+
+    __slots__ = ("_actor_id", "_open", "_queue", "_worker", "attempts")
 
     def __init__(self, actor_id: ActorId, worker: WorkerContext) -> None:
         self._actor_id = actor_id
         self._worker = worker
         self._queue: deque[PendingCommand] = deque()
         self._open: dict[str, PendingCommand] = {}
+        self.attempts = 0
 
     @property
     def waiting(self) -> int:

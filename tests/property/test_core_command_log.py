@@ -75,3 +75,13 @@ def test_few_or_many_it_remembers_what_a_dictionary_does(adds: list[tuple[float,
         }
         least, last_s = min(value[2] for value in model.values()), max(int(value[1]) + 1 for value in model.values())
         assert command_log.rebuild_from(Position(-1)) == (least, last_s)
+
+
+@given(ADDS)
+def test_what_a_given_id_was_given_to_is_kept_and_nothing_for_others(adds: list[tuple[int, float, int]]) -> None:
+    command_log, first = CommandLog(), dict[str, str]()
+    for name, expires_s, given_to in adds:
+        digest = f"digest {given_to}" if given_to else ""
+        command_log.add(str(name), b"", expires_s, Position(0), digest)
+        first.setdefault(str(name), digest)
+    assert {name: command_log.digest(name) for name in first} == first

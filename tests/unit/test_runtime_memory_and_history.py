@@ -1,7 +1,9 @@
 """What leaves memory and comes back: passivation, eviction, snapshots, repeated commands, histories that went wrong."""
 
 import asyncio
+import gc
 from dataclasses import replace
+from enum import Enum
 
 import msgspec
 import pytest
@@ -285,3 +287,28 @@ async def test_a_drain_is_bounded() -> None:
         await asyncio.sleep(0)
     assert not stuck.done()
     stuck.cancel()
+
+
+PARTS_OF_AN_ACTOR = ("aether.runtime.machine", "aether.runtime.fold", "aether.runtime.mailbox", "aether.core.actor.")
+"""The modules whose objects an active actor has of its own."""
+
+
+def own_parts(machine: object) -> list[object]:
+    """What the runtime keeps for one actor: the machine, and what is reached from it and is no other actor's."""
+    parts, found = [machine], [machine]
+    while found:
+        for other in gc.get_referents(found.pop()):
+            is_part = type(other).__module__.startswith(PARTS_OF_AN_ACTOR) and not isinstance(other, Enum | type)
+            if is_part and type(other) is not type(machine) and other not in parts:
+                parts.append(other)
+                found.append(other)
+    return parts
+
+
+async def test_an_idle_active_actor_is_few_and_small_objects() -> None:
+    async with node() as runtime:
+        await send(runtime, ALICE, command("deposit", amount=5))
+        (machine,) = runtime.get_active_vms()
+        parts = own_parts(machine)
+        assert [type(part).__name__ for part in parts] == ["VirtualMachine", "Fold", "CommandLog", "_Remembered"]
+        assert sum(type(part).__basicsize__ for part in parts) <= 320

@@ -19,17 +19,28 @@ FEW = 8
 class _Remembered:
     """One of few commands, and the next to expire after it."""
 
-    __slots__ = ("after", "answer", "command_id", "digest", "next", "second")
+    __slots__ = ("after", "answer", "command_id", "next", "second")
 
     def __init__(
-        self, second: int, after: Position, command_id: str, answer: bytes, digest: str, next: "_Remembered | None"
+        self, second: int, after: Position, command_id: str, answer: bytes, next: "_Remembered | None"
     ) -> None:
         self.second = second
         self.after: int = after
         self.command_id = command_id
         self.answer = answer
-        self.digest = digest
         self.next = next
+
+
+class _Given(_Remembered):
+    """One whose id the caller gave. Most have an id of the client's own: they do without this field."""
+
+    __slots__ = ("digest",)
+
+    def __init__(
+        self, second: int, after: Position, command_id: str, answer: bytes, next: _Remembered | None, digest: str
+    ) -> None:
+        super().__init__(second, after, command_id, answer, next)
+        self.digest = digest
 
 
 class CommandLog:
@@ -63,7 +74,7 @@ class CommandLog:
         one = self._first
         while one is not None:
             if one.command_id == command_id:
-                return one.digest
+                return _digest(one)
             one = one.next
         return ""
 
@@ -84,7 +95,10 @@ class CommandLog:
         before, one = None, self._first
         while one is not None and one.second <= second:
             before, one = one, one.next
-        added = _Remembered(second, after, command_id, answer, digest, one)
+        if digest:
+            added: _Remembered = _Given(second, after, command_id, answer, one, digest)
+        else:
+            added = _Remembered(second, after, command_id, answer, one)
         if before is None:
             self._first = added
         else:
@@ -122,7 +136,7 @@ class CommandLog:
         self._many = _Many()
         one = self._first
         while one is not None:
-            self._many.add(one.command_id, one.answer, one.second, Position(one.after), one.digest)
+            self._many.add(one.command_id, one.answer, one.second, Position(one.after), _digest(one))
             one = one.next
         self._first, self._few = None, 0
 
@@ -177,6 +191,10 @@ class _Many:
     def rebuild_from(self) -> tuple[Position, float]:
         """The least position before a commit, and the last second. There is something remembered."""
         return min(bucket.after for bucket in self._buckets), float(self._buckets[-1].second)
+
+
+def _digest(one: _Remembered) -> str:
+    return one.digest if isinstance(one, _Given) else ""
 
 
 def _second(bucket: _Bucket) -> int:
