@@ -60,6 +60,7 @@ async def test_what_is_told_due_and_started_has_its_effect_once(scenario: Scenar
     assert result.ok, f"{result.text()}\nlog and stream are in {result.directory}"
 
 
+@pytest.mark.skipif(not NIGHTLY, reason="each harm alone is in tests/unit/test_chaos_bank_checker.py")
 @pytest.mark.timeout(240)
 async def test_without_safeguards_it_has_not(tmp_path: Path) -> None:
     setting = replace(SMALL, model="tests.chaos.bank.without:both")

@@ -52,9 +52,10 @@ def main() -> int:
     parser.add_argument("--names", type=Names, default=Names.POSIX, help="when names are durable: " + ", ".join(Names))
     parser.add_argument("--empty-renames", action="store_true", help="a renamed file may be empty")
     parser.add_argument("--again", action="store_true", help="every other run goes on with the disk of a cut before it")
+    parser.add_argument("--bank", action="store_true", help="transfers, schedules and tasks instead of ledgers")
     own, pool = parser.parse_known_args()
     steps = tuple(own.steps.split(",")) if own.steps else ()
-    scene = Scene(arguments=tuple(pool), steps=steps, calls=own.calls)
+    scene = Scene(arguments=tuple(pool), steps=steps, calls=own.calls, bank=own.bank)
     count = _Count()
     began_s = time.monotonic()
     before: Before | None = None

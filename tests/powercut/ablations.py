@@ -9,6 +9,8 @@ from aether.system.block_files import BlockFiles
 
 _files: Any = BlockFiles
 
+INBOX_ENDS = "_INBOX/"
+
 
 def _without_barrier() -> None:
     """No sync but the first one, which takes in all there is."""
@@ -49,9 +51,20 @@ def _without_ground() -> None:
     vars(block_files)["_syncfs"] = lambda fd: None
 
 
+def _without_inbox() -> None:
+    """The stream of tells, of ticks that are due and of starts of tasks is not synced."""
+    sync = _files.sync
+
+    def others_only(files: Any) -> bool:
+        return True if INBOX_ENDS in str(files.directory) else bool(sync(files))
+
+    _files.sync = others_only
+
+
 WITHOUT: Mapping[str, Callable[[], None]] = {
     "barrier": _without_barrier,
     "directory": _without_directory,
     "previous": _without_previous,
     "ground": _without_ground,
+    "inbox": _without_inbox,
 }

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.powercut import examine_bank
 from tests.powercut.disk import FileSystem
 from tests.powercut.examine import Verdict, by_pool, by_reader
 from tests.powercut.recording import Before, Recording, write_image
@@ -38,13 +39,17 @@ def cuts(
     for number, at in enumerate(recording.instants(by_pools + by_readers, seed)):
         of_cut = f"{seed}/{number}"
         image = recording.disk.cut(at, of_cut, file_system)
-        heard = recording.heard(at)
+        heard, asked = recording.heard(at), recording.asked(at)
         with tempfile.TemporaryDirectory(prefix="aether-powercut-") as name:
             directory = Path(name)
             write_image(image, directory)
             whole_pool = number < by_pools
-            examined = by_pool(directory, heard) if whole_pool else by_reader(directory, heard)
+            if recording.bank:
+                examine = examine_bank.by_pool if whole_pool else examine_bank.by_reader
+                examined = examine(directory, heard, asked)
+            else:
+                examined = by_pool(directory, heard) if whole_pool else by_reader(directory, heard)
             verdict = asyncio.run(examined)
         acknowledged = sum(instant < at for instant, _ in recording.calls)
         yield Cut(seed=of_cut, at=at, acknowledged=acknowledged, whole_pool=whole_pool, verdict=verdict,
-                  left=Before(image, heard))  # fmt: skip
+                  left=Before(image, heard, asked))  # fmt: skip

@@ -46,9 +46,9 @@ class Verdict:
 async def by_reader(directory: Path, heard: Sequence[Call]) -> Verdict:
     """A server on the disk, and what it has stored held against what clients had heard."""
     with NatsServer(store=directory) as server:
-        stored = await _stored(server.url)
-        snapshots = await _rows(server.url, f"KV_{STREAM}_SNAPSHOTS")
-    return Verdict((*_faults(stored, heard), *_ahead(snapshots, stored.stored)), len(stored.stored))
+        stored = await stored_of(server.url)
+        snapshots = await rows(server.url, f"KV_{STREAM}_SNAPSHOTS")
+    return Verdict((*_faults(stored, heard), *ahead(snapshots, stored.stored)), len(stored.stored))
 
 
 async def by_pool(directory: Path, heard: Sequence[Call]) -> Verdict:
@@ -63,9 +63,9 @@ async def by_pool(directory: Path, heard: Sequence[Call]) -> Verdict:
             url = recorded_url(directory)
             assert url is not None
             answers = await _used(url)
-            stored = await _stored(url)
+            stored = await stored_of(url)
             faults += [f"no answer of {ledger}" for ledger in answers.missing]
-            faults += _held(await _rows(url, f"KV_{STREAM}_TABLE", "lease."), stored.shards)
+            faults += held(await rows(url, f"KV_{STREAM}_TABLE", "lease."), stored.shards)
             faults += _faults(stored, [*heard, *answers.calls])
     except AssertionError as error:
         pool.close()
@@ -76,7 +76,7 @@ async def by_pool(directory: Path, heard: Sequence[Call]) -> Verdict:
     return Verdict(tuple(faults), len(stored.stored))
 
 
-def _held(leases: Mapping[str, Row], shards: int) -> list[str]:
+def held(leases: Mapping[str, Row], shards: int) -> list[str]:
     """What is wrong with the rows of leases: each shard has one, and its holder is a worker of the pool."""
     holders = {row.get("incarnation", "") for row in leases.values() if row.get("holder")}
     held = sum(bool(row.get("holder")) for row in leases.values())
@@ -98,16 +98,16 @@ def _faults(stored: RawStream, heard: Sequence[Call]) -> list[str]:
     ]
 
 
-async def _stored(url: str) -> RawStream:
-    """The commits of ledgers; none where there is no stream."""
+async def stored_of(url: str, kind: str = KIND) -> RawStream:
+    """The commits of one kind; none where there is no stream."""
     try:
         found = await read_stream(url, NAMESPACE)
-        return found._replace(stored=[one for one in found.stored if one.subject.split(".")[4] == KIND])
+        return found._replace(stored=[one for one in found.stored if one.subject.split(".")[4] == kind])
     except NotFoundError:
         return RawStream([], SHARDS_DEFAULT)
 
 
-async def _rows(url: str, stream: str, prefix: str = "") -> dict[str, Row]:
+async def rows(url: str, stream: str, prefix: str = "") -> dict[str, Row]:
     """The last values of a bucket by key."""
     connection = await nats.connect(url)
     try:
@@ -126,7 +126,7 @@ async def _rows(url: str, stream: str, prefix: str = "") -> dict[str, Row]:
         await connection.close()
 
 
-def _ahead(snapshots: Mapping[str, Row], stored: Sequence[Stored]) -> list[str]:
+def ahead(snapshots: Mapping[str, Row], stored: Sequence[Stored]) -> list[str]:
     """What is wrong with snapshots: one is of a commit that is in its actor's history."""
     versions = {}
     for message in stored:

@@ -1,8 +1,9 @@
 """The run that is recorded: a pool of two workers under load, what befalls it, and a note of everything clients heard.
 
-`python -m tests.powercut.recorded DIRECTORY CALLS STEPS CLIENTS -- POOL_ARGUMENT...`, under strace. Notes are lines of
-a file beside the pool's data, each written with one call: so the trace says what had been written and synced by the
-time a client had its answer. A step is taken after CALLS further answers, and the run ends after as many more.
+`python -m tests.powercut.recorded LOAD DIRECTORY CALLS STEPS CLIENTS -- POOL_ARGUMENT...`, under strace. The load is of
+`ledgers` or of the `bank`, whose tasks call a server in this process. Notes are lines of a file beside the pool's data,
+each written with one call: so the trace says what had been written and synced by the time a client had its answer. A
+step is taken after CALLS further answers, and the run ends after as many more.
 """
 
 import asyncio
@@ -12,7 +13,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 
@@ -21,10 +23,14 @@ import nats
 from aether.ids import ActorId
 from aether.names import Names
 from aether.system.environment import recorded_url
+from tests.chaos.bank.load import BankLane, open_bank_lanes
+from tests.chaos.bank.outside import OUTSIDE, Asked, CountingServer
 from tests.chaos.calls import Outcome, read_call
-from tests.chaos.load import LoadOptions, open_lanes
+from tests.chaos.load import LoadOptions, NatsProtocol, open_lanes
 from tests.chaos.processes import MODEL, children
 from tests.chaos.waiting import until
+from tests.chaos.world import BANK_MODEL
+from tests.support.nats_server import free_port
 from tests.support.tied import command
 
 NAMESPACE = "powercut"
@@ -40,6 +46,12 @@ GUARD_S = 90.0
 RUN_WITHIN_S = 200.0
 SNAPSHOT_EVERY = 20
 """Events; so that there are many snapshots in a short run."""
+
+BANK = "bank"
+BANK_ACCOUNTS = 8
+BANK_PAUSE_S = 0.05
+BANK_TASK_S = (0.0, 0.0, 0.05, 0.3)
+"""Tasks are short, so that there are many in a short run."""
 
 FILLER_SUBJECT = Names(NAMESPACE).event(ActorId("filler", "x"))
 FILLER = b"x" * 3_000
@@ -57,6 +69,10 @@ class Notes:
         """A call that has ended."""
         os.write(self._fd, line.encode())
         self.answers += read_call(line).outcome in (Outcome.REPLY, Outcome.REJECTED)
+
+    def asked(self, place: int, asked: Asked) -> None:
+        """A task has called the server outside, or is about to be answered."""
+        os.write(self._fd, (json.dumps({"asked": place, **asdict(asked)}) + "\n").encode())
 
     async def further(self, count: int) -> None:
         """Return after so many further answers."""
@@ -157,14 +173,19 @@ class Run:
                 await connection.request(f"$JS.API.STREAM.PURGE.{stream}", request, timeout=10)
 
 
-async def load(run: Run, calls: int, steps: Sequence[str], names: Sequence[str]) -> None:
+async def load(run: Run, calls: int, steps: Sequence[str], names: Sequence[str], *, bank: bool) -> None:
     """Load by clients of these names, and a step after each further `calls` answers."""
     notes = run.notes
     options = LoadOptions(
-        url=run.url, namespace=NAMESPACE, log=Path(), ledgers=LEDGERS, seed=1, deadline_s=30.0, pause_s=0.0
-    )
+        url=run.url, namespace=NAMESPACE, log=Path(), ledgers=BANK_ACCOUNTS if bank else LEDGERS, seed=1,
+        deadline_s=30.0, pause_s=BANK_PAUSE_S if bank else 0.0,
+    )  # fmt: skip
     async with AsyncExitStack() as clients:
-        lanes = await open_lanes(clients, options, notes, names)
+        lanes: Sequence[BankLane | NatsProtocol]
+        if bank:
+            lanes = await open_bank_lanes(clients, options, notes, names, BANK_TASK_S)
+        else:
+            lanes = await open_lanes(clients, options, notes, names)
         stopping = asyncio.Event()
         notes.mark("load")
         running = [asyncio.create_task(lane.run(stopping)) for lane in lanes]
@@ -176,33 +197,49 @@ async def load(run: Run, calls: int, steps: Sequence[str], names: Sequence[str])
         await asyncio.gather(*running)
 
 
-def start_pool(directory: Path, arguments: Sequence[str]) -> "subprocess.Popen[bytes]":
-    """The pool's supervisor."""
+def start_pool(directory: Path, arguments: Sequence[str], outside_port: int) -> "subprocess.Popen[bytes]":
+    """The pool's supervisor; with the model of the bank when there is a server outside."""
     options = [f"--workers={WORKERS}", f"--namespace={NAMESPACE}", f"--data-dir={directory / DATA}"]
-    program = [sys.executable, "-P", "-m", "tests.powercut.pool", *arguments, MODEL, *options]
+    program = [
+        sys.executable,
+        "-P",
+        "-m",
+        "tests.powercut.pool",
+        *arguments,
+        BANK_MODEL if outside_port else MODEL,
+        *options,
+    ]
     variables = {**os.environ, "AETHER_SNAPSHOT_EVERY_EVENTS": str(SNAPSHOT_EVERY)}
+    variables[OUTSIDE] = f"127.0.0.1:{outside_port}"
     with (directory / LOG).open("wb") as log:
         return subprocess.Popen(command(program), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=variables)
 
 
 async def record(
-    directory: Path, pool: "subprocess.Popen[bytes]", calls: int, steps: Sequence[str], names: Sequence[str]
-) -> None:
-    """The whole run of a pool that has just been started."""
+    directory: Path, pool: "subprocess.Popen[bytes]", calls: int, steps: Sequence[str], names: Sequence[str],
+    outside_port: int,
+) -> None:  # fmt: skip
+    """The whole run of a pool that has just been started, until it has drained."""
     run = Run(directory, pool, Notes(directory / NOTES))
-    async with asyncio.timeout(RUN_WITHIN_S):
-        await run.ready()
-        await load(run, calls, steps, names)
-    run.notes.mark("drain")
+    outside = CountingServer(run.notes.asked, outside_port) if outside_port else nullcontext()
+    async with outside:
+        async with asyncio.timeout(RUN_WITHIN_S):
+            await run.ready()
+            await load(run, calls, steps, names, bank=outside_port > 0)
+        run.notes.mark("drain")
+        pool.send_signal(signal.SIGTERM)
+        await until(lambda: pool.poll() is not None, GUARD_S, "the end of the pool")
 
 
 def main() -> None:
     """Run the command line of this process."""
     divider = sys.argv.index("--")
-    directory, calls, steps, names = sys.argv[1:divider]
-    pool = start_pool(Path(directory), sys.argv[divider + 1 :])
+    kind, directory, calls, steps, names = sys.argv[1:divider]
+    outside_port = free_port() if kind == BANK else 0
+    pool = start_pool(Path(directory), sys.argv[divider + 1 :], outside_port)
+    wanted = steps.split(",") if steps else []
     try:
-        asyncio.run(record(Path(directory), pool, int(calls), steps.split(",") if steps else [], names.split(",")))
+        asyncio.run(record(Path(directory), pool, int(calls), wanted, names.split(","), outside_port))
     finally:
         pool.send_signal(signal.SIGTERM)
         pool.wait(GUARD_S)

@@ -16,6 +16,7 @@ from tests.powercut.cuts import Cut, cuts
 from tests.powercut.disk import FileSystem, Names
 from tests.powercut.recorded import NAMESPACE, WORKERS
 from tests.powercut.recording import Recording, Scene, record
+from tests.support.nightly import NIGHTLY
 from tests.support.pool import READY, Pool
 
 pytestmark = pytest.mark.timeout(240)
@@ -56,10 +57,27 @@ def test_what_was_acknowledged_outlives_a_power_cut(
     assert max(cut.acknowledged for cut in found) > 500
 
 
-@pytest.mark.parametrize("step", WITHOUT)
+@pytest.mark.parametrize("step", [step for step in WITHOUT if step != "inbox"])
 def test_each_step_of_the_barrier_is_needed(recorded: Callable[[Scene], Recording], step: str) -> None:
     recording = recorded(Scene(arguments=("--without", step), steps=(), calls=500))
     assert lost(cuts(recording, POSIX, "ci", by_readers=20))
+
+
+BANK = Scene(bank=True, steps=("worker", "server"), calls=500 if NIGHTLY else 150)
+
+
+def test_what_was_told_due_and_started_outlives_a_power_cut(recorded: Callable[[Scene], Recording]) -> None:
+    by_readers, by_pools = (60, 20) if NIGHTLY else (4, 1)
+    found = list(cuts(recorded(BANK), POSIX, "bank", by_readers=by_readers, by_pools=by_pools))
+    assert all(not cut.verdict.faults for cut in found), "\n".join(map(str, found))
+    assert max(cut.acknowledged for cut in found) > 150
+
+
+@pytest.mark.skipif(not NIGHTLY, reason="takes half a minute")
+def test_without_a_sync_of_the_inbox_receipts_are_lost(recorded: Callable[[Scene], Recording]) -> None:
+    recording = recorded(Scene(bank=True, arguments=("--without", "inbox"), steps=(), calls=200))
+    found = cuts(recording, POSIX, "bank", by_readers=30)
+    assert any("has a receipt and is nowhere" in fault for cut in found for fault in cut.verdict.faults)
 
 
 def test_a_server_that_does_not_sync_loses_what_it_acknowledged(recorded: Callable[[Scene], Recording]) -> None:

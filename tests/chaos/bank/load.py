@@ -34,7 +34,11 @@ ABOUT = "/"
 class BankLane:
     """One client's calls to one account, one after the other."""
 
-    def __init__(self, client: aether.Client, name: str, account: str, options: LoadOptions, log: CallSink) -> None:
+    def __init__(
+        self, client: aether.Client, name: str, account: str, options: LoadOptions, log: CallSink,
+        task_s: Sequence[float] = TASK_S,
+    ) -> None:  # fmt: skip
+        self._task_s = task_s
         self._client = client
         self._name = name
         self._account = account
@@ -87,7 +91,7 @@ class BankLane:
 
     async def _spend(self) -> None:
         _, amount = self._to_and_amount()
-        seconds, fails, blocking = self._dice.choice(TASK_S), self._dice.choice(FAILS), self._dice.random() < 0.5
+        seconds, fails, blocking = self._dice.choice(self._task_s), self._dice.choice(FAILS), self._dice.random() < 0.5
         started = await self._call("spend", lambda on, number: on.spend(number, amount, seconds, fails, blocking))
         if self._dice.random() < STOPPED_SHARE:
             await asyncio.sleep(self._dice.uniform(0.0, seconds))
@@ -159,15 +163,16 @@ async def _heard(answer: Awaitable[Balance]) -> tuple[Outcome, Receipt | None, s
 
 
 async def open_bank_lanes(
-    clients: AsyncExitStack, options: LoadOptions, log: CallSink, names: Sequence[str] = ()
-) -> list[BankLane]:
+    clients: AsyncExitStack, options: LoadOptions, log: CallSink, names: Sequence[str] = (),
+    task_s: Sequence[float] = TASK_S,
+) -> list[BankLane]:  # fmt: skip
     """Every client's lane to every account, with the clients open until the stack closes them."""
     lanes = []
     for name in names or client_names(options.clients):
         client = await clients.enter_async_context(
             aether.connect(options.url, model=model, namespace=options.namespace)
         )
-        lanes += [BankLane(client, name, account, options, log) for account in ledger_names(options.ledgers)]
+        lanes += [BankLane(client, name, account, options, log, task_s) for account in ledger_names(options.ledgers)]
     return lanes
 
 

@@ -63,10 +63,15 @@ def read_asked(line: str) -> Asked:
 
 
 class CountingServer:
-    """An asynchronous context manager. `asked` is every request so far; `heard` gets each one when it begins."""
+    """An asynchronous context manager. `asked` is every request so far.
 
-    def __init__(self, heard: Callable[[Asked], object] = lambda asked: None) -> None:
+    `heard` gets each one, with its place among them, when it begins and again before it is answered. `port` is one of
+    loopback, 0 for any.
+    """
+
+    def __init__(self, heard: Callable[[int, Asked], object] = lambda place, asked: None, port: int = 0) -> None:
         self.asked: list[Asked] = []
+        self._port = port
         self._heard = heard
         self._receipts: dict[str, str] = {}
         self._server: asyncio.Server | None = None
@@ -78,7 +83,7 @@ class CountingServer:
         return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def __aenter__(self) -> "CountingServer":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -95,7 +100,7 @@ class CountingServer:
     async def _answer(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         place = len(self.asked)
         self.asked.append(Asked(request=request, began_s=time.monotonic()))
-        self._heard(self.asked[place])
+        self._heard(place, self.asked[place])
         try:
             async with asyncio.timeout(request.seconds):
                 await reader.read(1)
@@ -109,6 +114,7 @@ class CountingServer:
             receipt = self._receipts.setdefault(request.key, f"r{len(self._receipts) + 1}")
         ended_s = time.monotonic()
         self.asked[place] = replace(self.asked[place], ended_s=ended_s, answered=answered, receipt=receipt)
+        self._heard(place, self.asked[place])
         if answered:
             writer.write(json.dumps({"receipt": receipt}).encode() + b"\n")
             await writer.drain()
