@@ -15,7 +15,7 @@ from tests.chaos.calls import Act, Call, Outcome
 from tests.chaos.histories import Stored
 
 GONE_S = 0.25
-"""So much earlier than the server has noticed it may a client have gone without its answer."""
+"""So much earlier than the server has noticed it may a client have gone, also one that is answered all the same."""
 
 RUNNING_MAX = {"charge": CHARGES_RUNNING_MAX, "mail": MAILS_RUNNING_MAX}
 
@@ -86,8 +86,7 @@ def _at_once(asked: Sequence[Asked]) -> Iterable[Finding]:
     changes: dict[tuple[int, str], list[tuple[float, int]]] = {}
     for one in asked:
         of_worker = changes.setdefault((one.request.worker, one.request.task), [])
-        ended_s = one.ended_s - (0.0 if one.answered else GONE_S)
-        of_worker += [(one.began_s, 1), (max(one.began_s, ended_s), -1)]
+        of_worker += [(one.began_s, 1), (max(one.began_s, one.ended_s - GONE_S), -1)]
     for (worker, task), of_worker in changes.items():
         running = most = 0
         for _, change in sorted(of_worker):
