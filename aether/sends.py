@@ -37,14 +37,39 @@ BY_ACTOR = "actor"
 _IDS = UUID("6f1f8c0e-7d0c-4b3a-9d55-1c7f0f4a2b6e")
 
 
-class SetSchedule(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tag", tag="schedule"):
+class _Placed(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tag"):
+    """Who sends it and where, which the relayer fills in.
+
+    - `source`: the actor, as `kind/key`.
+    - `position` and `number`: the place: the position of the commit; which of its sends, from 0.
+    """
+
+    source: str = ""
+    position: int = 0
+    number: int = 0
+
+    @property
+    def actor_id(self) -> ActorId:
+        """The actor that sends it. Raises `InvalidCommand`."""
+        kind, _, key = self.source.partition("/")
+        return ActorId(kind, key)
+
+
+class _Caused(_Placed, frozen=True, kw_only=True, omit_defaults=True):
+    """And because of which command: what that command has of these goes on in what it causes."""
+
+    correlationid: str = ""
+    causationid: str = ""
+    traceparent: str = ""
+
+
+class SetSchedule(_Caused, frozen=True, kw_only=True, omit_defaults=True, tag="schedule"):
     """From `at` on (UTC) the actor has a command run, once or by a rule; it takes the place of one of the same name.
 
     - `id`: which setting of this name it is; a tick of another one is ignored.
     - `at`: when the next tick is due.
     - `rule`, `zone`, `catch_up`: how it goes on after that; "" for a single tick.
     - `kind`, `key`, `command`, `args`: what is run.
-    - `source`: the actor that has set it, as `kind/key`; `position` and `number`: the place, filled in by the relayer.
     """
 
     name: str
@@ -57,41 +82,20 @@ class SetSchedule(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fie
     rule: str = ""
     zone: str = ""
     catch_up: str = ""
-    source: str = ""
-    position: int = 0
-    number: int = 0
-    correlationid: str = ""
-    causationid: str = ""
-    traceparent: str = ""
 
     @property
     def firing_id(self) -> str:
         """The command id of its next tick."""
         return f"{FIRING}{self.id}@{self.at.isoformat()}"
 
-    @property
-    def actor_id(self) -> ActorId:
-        """The actor that has set it. Raises `InvalidCommand`."""
-        kind, _, key = self.source.partition("/")
-        return ActorId(kind, key)
 
-
-class CancelSchedule(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tag", tag="unschedule"):
+class CancelSchedule(_Placed, frozen=True, kw_only=True, omit_defaults=True, tag="unschedule"):
     """The actor's schedule of this name has no further ticks."""
 
     name: str
-    source: str = ""
-    position: int = 0
-    number: int = 0
-
-    @property
-    def actor_id(self) -> ActorId:
-        """The actor that has cancelled it. Raises `InvalidCommand`."""
-        kind, _, key = self.source.partition("/")
-        return ActorId(kind, key)
 
 
-class StartTask(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tag", tag="task"):
+class StartTask(_Caused, frozen=True, kw_only=True, omit_defaults=True, tag="task"):
     """A function is run outside of any turn; its result comes to a command of the actor that started it.
 
     - `id`: the same on every attempt. `task`: the name of the function in the model.
@@ -103,32 +107,17 @@ class StartTask(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field
     args: Raw = EMPTY_ARGS
     then: str = ""
     failed: str = ""
-    source: str = ""
-    position: int = 0
-    number: int = 0
-    correlationid: str = ""
-    causationid: str = ""
-    traceparent: str = ""
 
     @property
     def result_id(self) -> str:
         """The command id of its result."""
         return f"{RESULT}{self.id}"
 
-    @property
-    def actor_id(self) -> ActorId:
-        """The actor that has started it. Raises `InvalidCommand`."""
-        kind, _, key = self.source.partition("/")
-        return ActorId(kind, key)
 
-
-class CancelTask(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tag", tag="cancel-task"):
+class CancelTask(_Placed, frozen=True, kw_only=True, omit_defaults=True, tag="cancel-task"):
     """The result of a task is not wanted any more."""
 
     id: str
-    source: str = ""
-    position: int = 0
-    number: int = 0
 
 
 Send: TypeAlias = Tell | SetSchedule | CancelSchedule | StartTask | CancelTask

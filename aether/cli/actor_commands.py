@@ -9,14 +9,17 @@ from aether.cli import completion, options, pool, render
 from aether.cli.arguments import read_arguments
 from aether.cli.command_context import cli_context, find_pool
 from aether.cli.exits import EXIT_DONE
+from aether.cli.pool_options import with_pool_options
 from aether.cli.target import Asked
 from aether.errors import InvalidCommand
 from aether.ids import ActorId, check_kind, checked_command_id
 from aether.wire import Event
 
 
+@with_pool_options
 def call_command(
     context: typer.Context,
+    asked: Asked,
     kind: options.Kind,
     key: options.Key,
     command: Annotated[
@@ -43,17 +46,12 @@ def call_command(
             show_default=False,
         ),
     ] = None,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> None:
     """Send one command."""
     given = read_arguments(arguments or (), _stdin() if json_text == "-" else json_text)
     actor_id = ActorId(kind, key)
     if command_id is not None:
         checked_command_id(command_id, "--command-id")
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, model)
     render.write_json(
         pool.in_pool(
@@ -62,8 +60,10 @@ def call_command(
     )
 
 
+@with_pool_options
 def state_command(
     context: typer.Context,
+    asked: Asked,
     kind: options.Kind,
     key: options.Key,
     version: Annotated[
@@ -77,33 +77,25 @@ def state_command(
         ),
     ] = None,
     model: options.ModelReference = None,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> None:
     """Read one state."""
     actor_id = ActorId(kind, key)
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, model)
     render.write_json(pool.in_pool(cli_context(context), target, loaded, lambda at: pool.state(at, actor_id, version)))
 
 
+@with_pool_options
 def history_command(
     context: typer.Context,
+    asked: Asked,
     kind: options.Kind,
     key: options.Key,
     after: Annotated[int, typer.Option("--after", metavar="N", min=0, help="Only events after version N.")] = 0,
     json_lines: options.JsonLines = False,
     model: options.ModelReference = None,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> None:
     """Read one history."""
     cli, actor_id = cli_context(context), ActorId(kind, key)
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, model)
     shown: list[Event] = []
     table = cli.terminal and not json_lines
@@ -119,18 +111,15 @@ def history_command(
         render.write_history(str(actor_id), shown)
 
 
+@with_pool_options
 def ls_command(
     context: typer.Context,
+    asked: Asked,
     kind: options.Kind,
     json_lines: options.JsonLines = False,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> None:
     """List the keys of a kind."""
     check_kind(kind)
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, None)
 
     def receive(key: str) -> None:
@@ -144,14 +133,8 @@ def ls_command(
 
 def tail_command(
     context: typer.Context,
-    kind: Annotated[
-        str | None,
-        typer.Argument(metavar="KIND", help="Only of this kind.", show_default=False, autocompletion=completion.kinds),
-    ] = None,
-    key: Annotated[
-        str | None,
-        typer.Argument(metavar="KEY", help="Only of this actor.", show_default=False, autocompletion=completion.keys),
-    ] = None,
+    kind: options.OnlyKind = None,
+    key: options.OnlyKey = None,
     types: Annotated[
         list[str] | None,
         typer.Option(

@@ -10,6 +10,7 @@ import typer
 from aether.cli import completion, options, pool, render
 from aether.cli.command_context import cli_context, find_pool
 from aether.cli.exits import EXIT_DONE, EXIT_REFUSED
+from aether.cli.pool_options import with_pool_options
 from aether.cli.target import Asked
 from aether.dead_letters import DeadLetter
 from aether.errors import InvalidCommand
@@ -22,8 +23,10 @@ RETRY_LIMIT_DEFAULT = 1_000
 Id = Annotated[int, typer.Argument(metavar="ID", min=1, help="The id that aether inbox ls shows.")]
 
 
+@with_pool_options
 def inbox_ls_command(
     context: typer.Context,
+    asked: Asked,
     kind: Annotated[
         str | None,
         typer.Argument(metavar="KIND", help="Only to this kind.", show_default=False, autocompletion=completion.kinds),
@@ -35,10 +38,6 @@ def inbox_ls_command(
     dead: Annotated[bool, typer.Option("--dead", help="Only dead letters, not what waits.")] = False,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Print at most so many.")] = LIMIT_DEFAULT,
     json_lines: options.JsonLines = False,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> None:
     """List what waits in the inbox, and dead letters."""
     if kind is not None:
@@ -46,30 +45,28 @@ def inbox_ls_command(
     if kind is not None and key is not None:
         ActorId(kind, key)
     cli = cli_context(context)
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, None)
     found = pool.in_pool(cli, target, loaded, lambda at: pool.inbox(at, kind, key, dead=dead, limit=limit))
     rows = [*map(_waiting_row, found.waiting), *map(_dead_row, found.dead)]
     render.write_inbox(rows, table=cli.terminal and not json_lines, left_out=found.left_out)
 
 
+@with_pool_options
 def inbox_show_command(
     context: typer.Context,
+    asked: Asked,
     id: Id,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> None:
     """Show one dead letter, or what waits first at an actor."""
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, None)
     found = pool.in_pool(cli_context(context), target, loaded, lambda at: pool.in_inbox(at, id))
     render.write_value(_whole(found) if isinstance(found, DeadLetter) else _waiting_row(found))
 
 
+@with_pool_options
 def inbox_retry_command(
     context: typer.Context,
+    asked: Asked,
     id: Annotated[
         int | None,
         typer.Argument(metavar="ID", min=1, help="The id that aether inbox ls shows.", show_default=False),
@@ -88,10 +85,6 @@ def inbox_retry_command(
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, help="With --all: at most so many.")
     ] = RETRY_LIMIT_DEFAULT,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> int:
     """Send a dead letter again, or all of them."""
     if (id is None) != every:
@@ -100,7 +93,6 @@ def inbox_retry_command(
         if not every:
             raise InvalidCommand("it goes with --all", path="--kind")
         check_kind(kind)
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, None)
     cli, by = cli_context(context), _operator()
     if id is not None:
@@ -114,16 +106,13 @@ def inbox_retry_command(
     return EXIT_REFUSED if done.failed else EXIT_DONE
 
 
+@with_pool_options
 def inbox_drop_command(
     context: typer.Context,
+    asked: Asked,
     id: Id,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> None:
     """Forget a dead letter."""
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, None)
     letter = pool.in_pool(cli_context(context), target, loaded, lambda at: pool.drop_dead_letter(at, id, _operator()))
     render.write_line(f"dropped {letter.command} of {letter.actor_id}")

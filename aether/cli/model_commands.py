@@ -12,6 +12,7 @@ from aether.cli import completion, options, pool, render
 from aether.cli.board import Board
 from aether.cli.command_context import cli_context, find_pool
 from aether.cli.exits import EXIT_DONE, EXIT_REFUSED
+from aether.cli.pool_options import with_pool_options
 from aether.cli.target import Asked
 from aether.errors import InvalidCommand
 from aether.history_check import SAMPLE_DEFAULT
@@ -23,34 +24,30 @@ _Reference = Annotated[
 ]
 
 
+@with_pool_options
 def show_command(
     context: typer.Context,
+    asked: Asked,
     model: _Reference = None,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> None:
     """Show a model."""
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     render.write_board(_board(context, model, asked))
 
 
+@with_pool_options
 def schema_command(
     context: typer.Context,
+    asked: Asked,
     model: _Reference = None,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> None:
     """Print a model's schema."""
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     render.write_value(_board(context, model, asked).document)
 
 
+@with_pool_options
 def check_command(
     context: typer.Context,
+    asked: Asked,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="module:name of the model that is to read them.")],
     all_actors: Annotated[bool, typer.Option("--all", help="Read the histories of all actors.")] = False,
     sample: Annotated[
@@ -67,14 +64,9 @@ def check_command(
         ),
     ] = None,
     json_lines: options.JsonLines = False,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> int:
     """Read stored histories with a model; 1 when it cannot read them all."""
     cli = cli_context(context)
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, model)
     number, given_up = None if all_actors else sample, frozenset(without or ())
     checked = pool.in_pool(cli, target, loaded, lambda at: pool.check(at, number, given_up))
@@ -83,20 +75,17 @@ def check_command(
     return EXIT_DONE if checked.good else EXIT_REFUSED
 
 
+@with_pool_options
 def draw_command(
     context: typer.Context,
+    asked: Asked,
     model: _Reference = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write it to this file and not to stdout."),
     ] = None,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> None:
     """Draw a model's board as SVG."""
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     drawn = draw(_board(context, model, asked).document)
     if output is None:
         render.write_text(drawn)

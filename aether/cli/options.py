@@ -60,5 +60,13 @@ Key = Annotated[
     str,
     typer.Argument(metavar="KEY", help="The actor's key: any text of 1-200 bytes.", autocompletion=completion.keys),
 ]
+OnlyKind = Annotated[
+    str | None,
+    typer.Argument(metavar="KIND", help="Only of this kind.", show_default=False, autocompletion=completion.kinds),
+]
+OnlyKey = Annotated[
+    str | None,
+    typer.Argument(metavar="KEY", help="Only of this actor.", show_default=False, autocompletion=completion.keys),
+]
 
 DATA_DIRECTORY = DATA_DIRECTORY_DEFAULT

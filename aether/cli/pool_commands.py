@@ -8,27 +8,25 @@ import typer
 from aether.cli import completion, options, pool, render, top
 from aether.cli.command_context import cli_context, find_pool
 from aether.cli.exits import EXIT_DONE, EXIT_REFUSED
+from aether.cli.pool_options import with_pool_options
 from aether.cli.target import Asked
 from aether.errors import InvalidCommand
 from aether.ids import ActorId, check_kind
 from aether.system.running_supervisor import running_supervisors
 
 
+@with_pool_options
 def ps_command(
     context: typer.Context,
+    asked: Asked,
     shards: Annotated[bool, typer.Option("--shards", help="List the shards instead of the workers.")] = False,
     json_lines: options.JsonLines = False,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> None:
     """List the workers, or the shards."""
     cli = cli_context(context)
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, None)
     namespace_found, found = pool.in_pool(cli, target, loaded, pool.overview)
-    supervisors = [one.pid for one in running_supervisors(data_dir, namespace_found)]
+    supervisors = [one.pid for one in running_supervisors(asked.data_dir, namespace_found)]
     render.write_overview(
         namespace_found, found, shards=shards, table=cli.terminal and not json_lines, supervisors=supervisors
     )
@@ -67,58 +65,49 @@ def top_command(
     return EXIT_DONE
 
 
+@with_pool_options
 def repair_command(
     context: typer.Context,
+    asked: Asked,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be changed.")] = False,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> int:
     """Change what a namespace's streams and buckets need; 1 when something is left that cannot be changed."""
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, None)
     found = pool.in_pool(cli_context(context), target, loaded, lambda at: pool.repair(at, not dry_run))
     render.write_differences(found, changed=not dry_run)
     return EXIT_DONE if all(one.can_be_changed for one in found) else EXIT_REFUSED
 
 
+@with_pool_options
 def show_snapshot_command(
     context: typer.Context,
+    asked: Asked,
     kind: options.Kind,
     key: options.Key,
     model: options.ModelReference = None,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> int:
     """Show what an actor's snapshot is; 1 when it has none."""
     actor_id = ActorId(kind, key)
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, model)
     found = pool.in_pool(cli_context(context), target, loaded, lambda at: pool.snapshot(at, actor_id))
     render.write_value({"kind": kind, "key": key, "snapshot": found or None})
     return EXIT_DONE if found else EXIT_REFUSED
 
 
+@with_pool_options
 def drop_snapshots_command(
     context: typer.Context,
+    asked: Asked,
     kind: options.Kind,
     key: Annotated[
         str | None,
         typer.Argument(metavar="KEY", help="Only this actor's.", show_default=False, autocompletion=completion.keys),
     ] = None,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> None:
     """Remove snapshots."""
     check_kind(kind)
     if key is not None:
         ActorId(kind, key)
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, None)
     dropped = pool.in_pool(cli_context(context), target, loaded, lambda at: pool.drop_snapshots(at, kind, key))
     render.write_value({"kind": kind, **({} if key is None else {"key": key}), "dropped": dropped})

@@ -1,35 +1,27 @@
 """The command about schedules: which wait for their next tick. It asks the server, and prints."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from aether.cli import completion, options, pool, render
+from aether.cli import options, pool, render
 from aether.cli.command_context import cli_context, find_pool
+from aether.cli.pool_options import with_pool_options
 from aether.cli.target import Asked
 from aether.sends import SetSchedule
 
 
+@with_pool_options
 def schedules_ls_command(
     context: typer.Context,
-    kind: Annotated[
-        str | None,
-        typer.Argument(metavar="KIND", help="Only of this kind.", show_default=False, autocompletion=completion.kinds),
-    ] = None,
-    key: Annotated[
-        str | None,
-        typer.Argument(metavar="KEY", help="Only of this actor.", show_default=False, autocompletion=completion.keys),
-    ] = None,
+    asked: Asked,
+    kind: options.OnlyKind = None,
+    key: options.OnlyKey = None,
     json_lines: options.JsonLines = False,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> None:
     """List the schedules whose next tick is waited for."""
     cli = cli_context(context)
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, None)
     found = pool.in_pool(
         cli, target, loaded, lambda at: at.client.schedules(kind or "", key or "", deadline_s=at.left_s())

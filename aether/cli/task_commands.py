@@ -7,6 +7,7 @@ import typer
 
 from aether.cli import options, pool, render
 from aether.cli.command_context import cli_context, find_pool
+from aether.cli.pool_options import with_pool_options
 from aether.cli.target import Asked
 from aether.task_view import FailedTask
 from aether.wire import instant
@@ -14,18 +15,15 @@ from aether.wire import instant
 Id = Annotated[str, typer.Argument(metavar="ID", help="The task's id, as aether tasks ls shows it.")]
 
 
+@with_pool_options
 def tasks_ls_command(
     context: typer.Context,
+    asked: Asked,
     failed: Annotated[bool, typer.Option("--failed", help="Those that have failed, instead of the counts.")] = False,
     json_lines: options.JsonLines = False,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> None:
     """Count the tasks of each name, or list those that have failed."""
     cli = cli_context(context)
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, None)
     rows: list[Mapping[str, Any]]
     if failed:
@@ -36,16 +34,13 @@ def tasks_ls_command(
     render.write_tasks(rows, failed=failed, table=cli.terminal and not json_lines)
 
 
+@with_pool_options
 def tasks_show_command(
     context: typer.Context,
+    asked: Asked,
     id: Id,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> None:
     """Show a task that has failed."""
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, None)
     found = pool.in_pool(cli_context(context), target, loaded, lambda at: at.client.tasks.one(id, at.left_s()))
     note = found.note
@@ -53,31 +48,25 @@ def tasks_show_command(
     render.write_value({**_row(found), **more})
 
 
+@with_pool_options
 def tasks_retry_command(
     context: typer.Context,
+    asked: Asked,
     id: Id,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> None:
     """Try a task that has failed and waits again now."""
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, None)
     found = pool.in_pool(cli_context(context), target, loaded, lambda at: at.client.tasks.retry(id, at.left_s()))
     render.write_line(f"{found.note.task} of {found.note.actor} is tried again now")
 
 
+@with_pool_options
 def tasks_cancel_command(
     context: typer.Context,
+    asked: Asked,
     id: Id,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> None:
     """Stop a task: its actor is told that it has failed."""
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, None)
     pool.in_pool(cli_context(context), target, loaded, lambda at: at.client.tasks.cancel(id, at.left_s()))
     render.write_line(f"{id} is cancelled, if it is not done")

@@ -10,6 +10,7 @@ import typer
 from aether.cli import options, pool, render
 from aether.cli.command_context import cli_context, find_pool
 from aether.cli.exits import one_line
+from aether.cli.pool_options import with_pool_options
 from aether.cli.target import Asked
 from aether.correlation import Trace, TraceStep
 from aether.correlation_search import TRACE_COMMITS_MAX, read_since
@@ -19,8 +20,10 @@ from aether.ids import COMMAND_ID_CHARS_MAX
 _NO_TIME = " " * len("2026-01-01 00:00:00.000")
 
 
+@with_pool_options
 def trace_command(
     context: typer.Context,
+    asked: Asked,
     correlation_id: Annotated[
         str, typer.Argument(metavar="ID", help="The correlation id; without one, it is the id of the first command.")
     ],
@@ -34,16 +37,11 @@ def trace_command(
         int, typer.Option("--limit", metavar="N", min=1, help="Read at most N commits, the oldest first.")
     ] = TRACE_COMMITS_MAX,
     json_lines: options.JsonLines = False,
-    timeout: options.Timeout = None,
-    nats: options.Nats = None,
-    namespace: options.Namespace = None,
-    data_dir: options.DataDirectory = options.DATA_DIRECTORY,
 ) -> None:
     """Print what a correlation id led to."""
     if not 0 < len(correlation_id) <= COMMAND_ID_CHARS_MAX:
         raise InvalidCommand(f"a correlation id is 1-{COMMAND_ID_CHARS_MAX} characters", path="ID")
     begins, cli = read_since(since, "--since"), cli_context(context)
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, None)
     progress = _progress() if cli.terminal and sys.stderr is not None and sys.stderr.isatty() else None
     found = pool.in_pool(cli, target, loaded, lambda at: pool.trace(at, correlation_id, begins, limit, progress))
