@@ -247,7 +247,7 @@ def _open_client(target: Target) -> AbstractAsyncContextManager[CliClient]:
 
 
 def _load_model(reference: str) -> LoadedModel:
-    from aether.model.loading import load_model  # noqa: PLC0415 - see above
+    from aether.model.address import load_model  # noqa: PLC0415 - see above
 
     import_from_here()
     with contextlib.redirect_stdout(sys.stderr):  # what a module prints when imported is not the answer

@@ -30,7 +30,7 @@ from aether.errors import AetherError, ConfigError, ModelError
 from aether.gateway import check_installed
 from aether.gateway.config import GatewayConfig, ServerConfig, from_variables
 from aether.gateway.options import GatewayOptions
-from aether.model.loading import load_model
+from aether.model.address import load_model
 from aether.model.model import Model
 from aether.system.environment import environment, import_from_here, namespace_of, nats_url
 from aether.system.process import set_process_name

@@ -28,7 +28,7 @@ from aether.config import (
     parsed,
 )
 from aether.errors import AetherError, ConfigError, ModelError
-from aether.model.loading import load_model
+from aether.model.address import load_model
 from aether.model.model import Model
 from aether.names import check_namespace
 from aether.supervisor.check import VARIABLE as CHECK_VARIABLE

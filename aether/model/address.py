@@ -1,4 +1,4 @@
-"""Finding a model by its address, `module:attribute`, as a command line gives it.
+"""From the address of a model, `module:attribute`, as a command line gives it, to the model.
 
 It imports users' code, so anything may happen in it: whatever the code raises, an exit of the process too, comes out as
 a `ConfigError` or a `ModelError`. Only an interrupt stays one: it may be of the person at the terminal.

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import pytest
 
 from aether.errors import ConfigError, ModelError
-from aether.model.loading import load_model
+from aether.model.address import load_model
 
 GOOD = """
 from dataclasses import dataclass
