@@ -236,7 +236,8 @@ def _curve(x: int, y: int, to_x: int, to_y: int) -> str:
 
 def _sticky(note: _Note, x: int, y: int) -> str:
     said, failing = note.traffic
-    line = _fit(note.line, max(6, 30 - len(said)) if said else 31)
+    room = (NOTE_WIDTH - 24 - 7 * len(said)) // 6 if said else 31
+    line = _fit(note.line, room) if room > 3 else ""
     border = f' stroke="{FAILING}" stroke-width="3"' if failing else ""
     traffic = (
         f'<text x="{x + NOTE_WIDTH - 8}" y="{y + 35}" font-size="11" font-weight="700" text-anchor="end">'

@@ -59,15 +59,23 @@ class Started:
         if getattr(call.func, "attr", "") == "schedule":
             if len(call.args) >= 3:
                 name, when, command = call.args[:3]
-                said = name.value if isinstance(name, ast.Constant) else ast.unparse(name)
                 due = ast.unparse(when)
                 due = due if len(due) <= WHEN_CHARS_MAX else f"{due[: WHEN_CHARS_MAX - 1]}…"
-                _once(self.schedules, {"by": by, "name": str(said), "when": due, "run": names.command(command)})
+                _once(self.schedules, {"by": by, "name": _said(name), "when": due, "run": names.command(command)})
             return
         task = names.task(call.args[0]) if call.args else None
         if task is not None:
             then, failed = names.command(given.get("then")), names.command(given.get("failed"))
             _once(self.tasks, {"by": by, "task": task, "then": then, "failed": failed})
+
+
+def _said(name: ast.AST) -> str:
+    """The name of a schedule; what is only known while the handler runs is in braces."""
+    if isinstance(name, ast.Constant):
+        return str(name.value)
+    if isinstance(name, ast.JoinedStr):
+        return "".join(map(_said, name.values))
+    return f"{{{ast.unparse(name.value if isinstance(name, ast.FormattedValue) else name)}}}"
 
 
 def _once(found: list[JsonSchema], one: JsonSchema) -> None:

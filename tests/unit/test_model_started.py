@@ -42,6 +42,8 @@ class Paying(Actor):
         self.start_task(charge(cents), then=type(self).paid)
         chosen: Any = (mail, charge)[cents % 2]
         self.start_task(chosen())
+        number = str(cents)
+        self.schedule(number, TERM, (Paying.pay, Paying.pay)[0], self.id.key, cents)
         other: Any = self
         other.start_task(mail())
 
@@ -89,7 +91,8 @@ def test_tasks_are_found_with_what_starts_them_and_who_hears_of_their_end() -> N
 def test_schedules_are_found_with_when_they_are_due() -> None:
     assert MODEL.schema()["schedules"] == [
         {"by": of("pay"), "name": "late", "when": "After(minutes=5)", "run": of("pay")},
-        {"by": of("pay"), "name": "f'term {cents}'", "when": "TERM", "run": of("lost")},
+        {"by": of("pay"), "name": "term {cents}", "when": "TERM", "run": of("lost")},
+        {"by": of("again"), "name": "{number}", "when": "TERM", "run": None},
         {"by": {"policy": "on_asked"}, "name": "later", "when": "TERM", "run": of("paid")},
     ]
 
