@@ -125,6 +125,29 @@ def test_a_dead_letter_is_sent_again_and_another_is_dropped(desks: Desks, script
         expect(shown.locator(".changes")).to_contain_text("stamps 0 → 1", use_inner_text=True)
 
 
+def test_many_are_chosen_and_sent_again_with_the_keyboard_alone(desks: Desks) -> None:
+    for key in ("a", "b", "c"):
+        desks.tell(key, "text")
+    desks.pool.wait_for(GIVEN_UP, 3)
+    (desks.files / "ink").write_text("blue")
+    with page(desks.browser, desks.url, width=390, script=False) as shown:
+        shown.goto("/ui/dead-letters")
+        dead = shown.get_by_role("region", name="3 dead letters")
+        expect(dead.get_by_role("button", name="Send all 3 again")).to_be_hidden()
+        boxes = dead.get_by_role("checkbox")
+        for place in (0, 2):
+            boxes.nth(place).focus()
+            shown.keyboard.press("Space")
+        expect(boxes.nth(1)).not_to_be_checked()
+        dead.get_by_role("button", name="Send the chosen ones again").focus()
+        shown.keyboard.press("Enter")
+        expect(shown.get_by_role("status")).to_contain_text("2 dead letters were sent again.")
+        left = shown.get_by_role("region", name="1 dead letter")
+        expect(left.get_by_role("listitem")).to_contain_text("desk/b")
+        shown.goto("/ui/")
+        expect(shown.get_by_role("link", name="1 dead letter")).to_be_visible()
+
+
 @pytest.mark.parametrize("width", [390, 1200])
 def test_it_can_be_read_on_a_phone_and_a_desk(desks: Desks, width: int) -> None:
     key = "k" * 60
@@ -143,6 +166,8 @@ def test_it_can_be_read_on_a_phone_and_a_desk(desks: Desks, width: int) -> None:
                 ("/ui/tasks", "1 failed task"),
                 ("/ui/schedules", "1 schedule"),
                 (f"/ui/actor?kind=desk&key={key}", "Schedules of this actor"),
+                (f"/ui/actor?kind=desk&key={key}", "Failed tasks of this actor"),
+                ("/ui/board", "Board"),
             ):
                 shown.goto(address)
                 while not shown.get_by_role("region", name=heading).is_visible():
