@@ -29,6 +29,9 @@ from aether.sends import CancelSchedule, SetSchedule, decode_schedule, encode_se
 CANCELLED_TTL = "1h"
 """For so long a cancelled schedule keeps its place; an earlier setting that is armed later is ignored by its actor."""
 
+FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
+"""The server counts nanoseconds in 64 bits: for it the year 1 never comes, and the year 9999 is past."""
+
 TRIES_MAX = 20
 
 UNSYNCED_S = 240.0
@@ -104,4 +107,4 @@ def _message(stored: StoredMessage) -> InboxMessage:
 
 
 def _rfc3339(at: datetime) -> str:
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+    return min(max(at, FIRST), LAST).astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"

@@ -89,7 +89,10 @@ class At:
         return Recurrence()
 
     def first(self, now: datetime) -> datetime:
-        """Its tick, in UTC."""
+        """Its tick, in UTC. Raises `InvalidCommand` for one that is more than a century away."""
+        if self.time - now > DELAY_MAX:
+            what = f"At takes a time at most a century from now, not {self.time.isoformat()}"
+            raise InvalidCommand(f"{what}; what is never due needs no schedule", path="time")
         return self.time.astimezone(UTC)
 
 

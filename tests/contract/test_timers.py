@@ -52,6 +52,17 @@ async def test_a_tick_that_is_due_is_given_out_as_it_was_set(world: World) -> No
     assert await timers.armed() == []
 
 
+async def test_the_first_time_of_all_is_past_and_the_last_one_is_not_due(world: World) -> None:
+    timers = (await world.node()).timers
+    last = setting(datetime.max.replace(tzinfo=UTC), name="last")
+    assert await timers.arm(last)
+    assert await timers.arm(setting(datetime.min.replace(tzinfo=UTC), name="first"))
+    world.pass_time(1)
+    ((_, found),) = await due(timers, 1)
+    assert found.name == "first"
+    assert await timers.armed() == [last]
+
+
 async def test_what_is_not_due_waits_and_is_listed(world: World) -> None:
     timers, other = (await world.node()).timers, (await world.node()).timers
     far = setting(FAR, number=3)

@@ -20,6 +20,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
         (lambda: At(datetime(2026, 1, 1)), "time"),  # noqa: DTZ001 - what is tested
         (lambda: At(datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))), "time"),
         (lambda: At(datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))), "time"),
+        (lambda: At(NOW + timedelta(days=36_601)).first(NOW), "time"),
         (lambda: At("tomorrow"), "time"),  # type: ignore[arg-type]  # what is tested
         (lambda: After(seconds=-1), "seconds"),
         (lambda: After(minutes=float("nan")), "minutes"),
@@ -87,6 +88,10 @@ def test_the_tick_after_one_that_was_run(when: When, tick: str, now: str, follow
         return datetime.fromisoformat(f"2026-03-28T{text}Z")
 
     assert when.recurrence.after_run(at(tick), at(now)) == at(following)
+
+
+def test_a_time_long_ago_is_a_tick_that_is_past() -> None:
+    assert At(datetime.min.replace(tzinfo=UTC)).first(NOW) == datetime.min.replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize("when", [At(NOW), After(hours=1)])
