@@ -24,9 +24,9 @@ from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.correlation import Trace
 from aether.correlation_search import TRACE_COMMITS_MAX, TRACE_SINCE
 from aether.dead_letters import DeadLetter
-from aether.errors import ClientUnusable, ConfigError, InvalidCommand, Unavailable, UnknownCommand
+from aether.errors import ClientUnusable, ConfigError, Unavailable, UnknownCommand
 from aether.history import EventStream, History
-from aether.ids import COMMAND_ID_CHARS_MAX, ActorId, checked_command_id
+from aether.ids import ActorId, check_id, checked_command_id
 from aether.jetstream.adapters import client_bundle
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.provisioning import namespaces
@@ -109,11 +109,11 @@ class Client:
         - `traceparent`: the trace that they belong to (W3C Trace Context), passed on as the correlation id is.
         - `command_id`: for one command: the next call or tell has this id, so use such a client once.
 
-        What is not given stays as it is. Raises `InvalidCommand` for an id of no or too many characters.
+        What is not given stays as it is. Raises `InvalidCommand` for an id that is not 1-128 characters of UTF-8.
         """
         given = CallOptions(**self._options)
-        if correlation_id is not None and not 0 < len(correlation_id) <= COMMAND_ID_CHARS_MAX:
-            raise InvalidCommand(f"an id is 1-{COMMAND_ID_CHARS_MAX} characters", path="correlation_id")
+        if correlation_id is not None:
+            check_id(correlation_id, "a correlation id", "correlation_id")
         if command_id is not None:
             given["command_id"] = checked_command_id(command_id, "command_id")
         if deadline_s is not None:

@@ -25,13 +25,13 @@ KINDS_KEPT_MAX = 1_024
 
 COMMAND_ID_CHARS_MAX = 128
 
-_is_ascii = str.isascii
 OWN_COMMAND_IDS = ("tell:", "task:", "timer:", "retry:")
 """Command ids that Aether makes begin so: of tells, of results of tasks, of ticks, of dead letters that are sent again.
 
 A caller's id is none of them: the actor would take what really comes under that id for a repetition.
 """
 
+_is_ascii = str.isascii
 _KIND = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -59,8 +59,7 @@ class ActorId(Struct, frozen=True, order=True):
 
 def checked_command_id(command_id: str, path: str) -> str:
     """The id itself. Raises `InvalidCommand` with this path for what a caller may not give as a command id."""
-    if not 0 < len(command_id) <= COMMAND_ID_CHARS_MAX:
-        raise InvalidCommand(f"a command id is 1-{COMMAND_ID_CHARS_MAX} characters", path=path)
+    check_id(command_id, "a command id", path)
     if command_id.startswith(OWN_COMMAND_IDS):
         begins = command_id.partition(":")[0]
         raise InvalidCommand(f"command ids that begin with '{begins}:' are Aether's own; give another one", path=path)
@@ -72,6 +71,16 @@ def check_kind(kind: str) -> None:
     """Raise `InvalidCommand` unless `kind` is 1-64 characters of snake_case."""
     if len(kind) > KIND_CHARS_MAX or _KIND.fullmatch(kind) is None:
         raise InvalidCommand(f"a kind is 1-{KIND_CHARS_MAX} characters of snake_case, not {kind!r}", path="kind")
+
+
+def check_id(text: str, what: str, path: str) -> None:
+    """Raise `InvalidCommand` unless the id of a command, a task or a trace is 1-128 characters of UTF-8."""
+    if not 0 < len(text) <= COMMAND_ID_CHARS_MAX:
+        raise InvalidCommand(f"{what} is 1-{COMMAND_ID_CHARS_MAX} characters", path=path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidCommand(f"{what} cannot hold a lone surrogate", path=path) from None
 
 
 def _no_text(actor_id: ActorId) -> InvalidCommand:

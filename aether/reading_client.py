@@ -24,7 +24,7 @@ from aether.errors import (
     Overloaded,
 )
 from aether.history import STREAM_EVENTS_MAX, EventStream
-from aether.ids import ActorId, Position, check_kind
+from aether.ids import ActorId, Position, check_id, check_kind
 from aether.model.model import Model
 from aether.ports import START, StoredCommit, Subscription
 from aether.retried_request import RetriedRequest
@@ -200,6 +200,7 @@ class ReadingClient:
         `InvalidCommand`, what `history` raises, and `UnreadableEvent` for a commit that cannot be read.
         """
         begins = begin_of(since, self._node.clock.wall_s())
+        check_id(correlation_id, "a correlation id", "correlation_id")
         patience = self._patience(f"the trace of {correlation_id}", deadline_s)
         return await find_trace(self._node.event_store, patience, correlation_id, begins, limit, progress)
 

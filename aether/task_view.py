@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 from aether.client_node import ClientNode
 from aether.errors import InvalidCommand
+from aether.ids import check_id
 from aether.ports import TaskBacklog
 from aether.retried_request import RetriedRequest
 from aether.runtime.task_notes import WAITS, TaskNote, decode_note
 
 BY_OPERATOR = "operator"
 """Why a task is cancelled that its actor waits for: it is told so, as `TaskFailed`."""
-
-ID_CHARS_MAX = 128
 
 Patience = Callable[[str, float | None, str], RetriedRequest]
 
@@ -52,7 +51,7 @@ class TaskView:
 
     async def one(self, task_id: str, deadline_s: float | None = None) -> FailedTask:
         """One of them. Raises `InvalidCommand` with the path `id` when nothing is written down of it."""
-        _check_id(task_id)
+        check_id(task_id, "a task's id", "id")
         patience = self._patience(f"the task {task_id}", deadline_s, "read")
         note = decode_note(await patience.ask(partial(self._node.tasks.row, task_id)))
         if note is None:
@@ -71,14 +70,9 @@ class TaskView:
         """Have one stopped: its actor is told that it has failed. It need not have failed before; one that is done, or
         never was, is let be. Raises `InvalidCommand` with the path `id` for what is no id.
         """
-        _check_id(task_id)
+        check_id(task_id, "a task's id", "id")
         patience = self._patience(f"the task {task_id}", deadline_s, "written")
         await patience.ask(partial(self._node.tasks.cancel, task_id, BY_OPERATOR))
         note = decode_note(await patience.ask(partial(self._node.tasks.row, task_id)))
         if note is not None and note.state == WAITS and note.token:
             self._node.tasks.hurry(note.token)
-
-
-def _check_id(task_id: str) -> None:
-    if not 0 < len(task_id) <= ID_CHARS_MAX:
-        raise InvalidCommand(f"a task's id is 1-{ID_CHARS_MAX} characters", path="id")

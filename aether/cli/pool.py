@@ -7,7 +7,7 @@ import asyncio
 import logging
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
@@ -26,6 +26,7 @@ from aether.ids import ActorId
 from aether.model.schema_arguments import GivenArguments, encode_arguments
 from aether.model.schema_reading import Schema
 from aether.runtime.snapshots import describe_snapshot
+from aether.sends import SetSchedule
 from aether.waiting_tells import WaitingTells
 from aether.wire import Event
 
@@ -229,7 +230,10 @@ class InboxListing(NamedTuple):
 
 
 async def inbox(reached: Reached, kind: str | None, key: str | None, *, dead: bool, limit: int) -> InboxListing:
-    """At most `limit` actors that tells wait for, and as many dead letters."""
+    """At most `limit` actors that tells wait for, and as many dead letters.
+
+    Raises `UnknownActor` when there is nothing, and the model has no such kind.
+    """
     client, left_s = reached.client, reached.left_s()
     waiting, left_out = ([], 0) if dead else await client.waiting_tells(deadline_s=left_s)
     wanted = [one for one in waiting if kind is None or _is_of(one.actor, kind, key)]
@@ -240,7 +244,23 @@ async def inbox(reached: Reached, kind: str | None, key: str | None, *, dead: bo
             more += 1
         else:
             letters.append(letter)
+    if kind is not None and not wanted and not letters:
+        await _check_known(reached, kind)
     return InboxListing(wanted[:limit], letters, more)
+
+
+async def schedules(reached: Reached, kind: str | None, key: str | None) -> list[SetSchedule]:
+    """The schedules whose next tick is waited for. Raises `UnknownActor` when there is none, and no such kind."""
+    found = await reached.client.schedules(kind or "", key or "", deadline_s=reached.left_s())
+    if kind is not None and not found:
+        await _check_known(reached, kind)
+    return found
+
+
+async def _check_known(reached: Reached, kind: str) -> None:
+    """Raise `UnknownActor` for a kind that the running pool does not have; without a pool nothing is known."""
+    with suppress(Unavailable, DeadlineExceeded):
+        (await reached.board()).actor(kind)
 
 
 async def in_inbox(reached: Reached, id: int) -> DeadLetter | WaitingTells:
@@ -275,6 +295,7 @@ async def retry_dead_letters(
     """Send all dead letters again, or those to a kind, the oldest first and at most `limit`.
 
     What another one sends or drops meanwhile is left out; one that cannot be sent again is said, and the next follows.
+    Raises `UnknownActor` when there is none, and the model has no such kind.
     """
     sent = failed = left = 0
     async for letter in reached.client.dead_letters(kind, deadline_s=reached.left_s()):
@@ -291,6 +312,8 @@ async def retry_dead_letters(
                 failed += 1
             continue
         sent += 1
+    if kind is not None and not (sent or failed or left):
+        await _check_known(reached, kind)
     return SentAgain(sent, failed, left)
 
 

@@ -9,6 +9,7 @@ from aether.cli import options, pool, render
 from aether.cli.command_context import cli_context, find_pool
 from aether.cli.pool_options import with_pool_options
 from aether.cli.target import Asked
+from aether.ids import ActorId, check_kind
 from aether.sends import SetSchedule
 
 
@@ -21,11 +22,13 @@ def schedules_ls_command(
     json_lines: options.JsonLines = False,
 ) -> None:
     """List the schedules whose next tick is waited for."""
+    if kind is not None:
+        check_kind(kind)
+    if kind is not None and key is not None:
+        ActorId(kind, key)
     cli = cli_context(context)
     target, loaded = find_pool(context, asked, None)
-    found = pool.in_pool(
-        cli, target, loaded, lambda at: at.client.schedules(kind or "", key or "", deadline_s=at.left_s())
-    )
+    found = pool.in_pool(cli, target, loaded, lambda at: pool.schedules(at, kind, key))
     render.write_schedules([_row(one) for one in found], table=cli.terminal and not json_lines)
 
 

@@ -14,8 +14,7 @@ from aether.cli.pool_options import with_pool_options
 from aether.cli.target import Asked
 from aether.correlation import Trace, TraceStep
 from aether.correlation_search import TRACE_COMMITS_MAX, read_since
-from aether.errors import InvalidCommand
-from aether.ids import COMMAND_ID_CHARS_MAX
+from aether.ids import check_id
 
 _NO_TIME = " " * len("2026-01-01 00:00:00.000")
 
@@ -39,8 +38,7 @@ def trace_command(
     json_lines: options.JsonLines = False,
 ) -> None:
     """Print what a correlation id led to."""
-    if not 0 < len(correlation_id) <= COMMAND_ID_CHARS_MAX:
-        raise InvalidCommand(f"a correlation id is 1-{COMMAND_ID_CHARS_MAX} characters", path="ID")
+    check_id(correlation_id, "a correlation id", "ID")
     begins, cli = read_since(since, "--since"), cli_context(context)
     target, loaded = find_pool(context, asked, None)
     progress = _progress() if cli.terminal and sys.stderr is not None and sys.stderr.isatty() else None

@@ -125,3 +125,10 @@ def test_drop(run: Run) -> None:
     pool = Pool(dead=[letter(17)])
     assert run("inbox", "drop", "17", pool=pool).out == "dropped deposit of account/alice\n"
     assert run("inbox", "drop", "18", pool=pool).code == 2
+
+
+@pytest.mark.parametrize("arguments", [("ls", "acount"), ("ls", "acount", "a"), ("retry", "--all", "--kind", "acount")])
+def test_a_kind_without_any_is_one_of_the_model_or_an_error(run: Run, arguments: tuple[str, ...]) -> None:
+    ran = run("inbox", *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert "the model has no actor 'acount'; its actors are account" in ran.err

@@ -1,10 +1,12 @@
 """`aether schedules ls`."""
 
 import json
+from typing import Any
 
 import pytest
 from msgspec import Raw
 
+from aether.errors import Unavailable
 from aether.sends import SetSchedule
 from aether.wire import instant
 from tests.support.command_line import Pool, Run, runner
@@ -17,6 +19,13 @@ DAILY = SetSchedule(
     name="daily", id="s2", at=instant(1_800_000_600), kind="report", key="r", command="write", source="booking/b2",
     rule="cron 0 0 9 * * *", zone="Europe/Berlin", catch_up="skip",
 )  # fmt: skip
+
+
+class Stopped(Pool):
+    """A server without workers."""
+
+    async def schema(self) -> dict[str, Any]:
+        raise Unavailable("no worker")
 
 
 @pytest.fixture
@@ -39,6 +48,15 @@ def test_ls_lists_what_waits(run: Run) -> None:
 
 def test_ls_asks_for_a_kind_or_an_actor(run: Run) -> None:
     pool = Pool()
-    assert run("schedules", "ls", "booking", pool=pool).code == 0
-    assert run("schedules", "ls", "booking", "b1", pool=pool).out == ""
-    assert pool.asked == [("schedules", "booking", ""), ("schedules", "booking", "b1")]
+    assert run("schedules", "ls", "account", pool=pool).code == 0
+    assert run("schedules", "ls", "account", "b1", pool=pool).out == ""
+    asked = [one for one in pool.asked if one[0] == "schedules"]
+    assert asked == [("schedules", "account", ""), ("schedules", "account", "b1")]
+
+
+def test_a_kind_without_any_is_one_of_the_model_or_an_error(run: Run) -> None:
+    ran = run("schedules", "ls", "acount")
+    assert (ran.code, ran.out) == (2, "")
+    assert "the model has no actor 'acount'; its actors are account" in ran.err
+    assert run("schedules", "ls", "booking", pool=Pool(set_schedules=[EXPIRY])).code == 0
+    assert run("schedules", "ls", "acount", pool=Stopped()).code == 0
