@@ -113,7 +113,7 @@ class Client:
         """
         given = CallOptions(**self._options)
         if correlation_id is not None:
-            check_id(correlation_id, "a correlation id", "correlation_id")
+            check_id(correlation_id, "an id", "correlation_id")
         if command_id is not None:
             given["command_id"] = checked_command_id(command_id, "command_id")
         if deadline_s is not None:
