@@ -290,6 +290,20 @@ class Names:
         place = subject.removeprefix(self._tell).partition(".")[0]
         return place.isdecimal() or place.startswith(TASK_PREFIX)
 
+    @property
+    def tells_prefix(self) -> str:
+        """How the subjects of the inbox stream begin; it ends with a dot."""
+        return self._tell
+
+    def tells_and_starts(self) -> str:
+        """All tells and starts of tasks, and marks."""
+        return f"{self._tell}*.*"
+
+    def task_of_start(self, subject: str) -> str | None:
+        """The task that a subject of the inbox stream is of starts of; None for any other."""
+        place = subject.removeprefix(self._tell).partition(".")[0]
+        return decode_token(place.removeprefix(TASK_PREFIX)) if place.startswith(TASK_PREFIX) else None
+
     def target_of_tell(self, subject: str) -> int:
         """The shard that a subject of the inbox stream is of tells to; -1 for any other."""
         target = subject.removeprefix(self._tell).partition(".")[0]

@@ -17,7 +17,7 @@ from aether.config import ConnectionConfig, StorageConfig
 from aether.errors import ConfigError, Unavailable
 from aether.jetstream.adapters import JetStreamConnection, connect_worker
 from aether.log_lines import words
-from aether.system.block_files import BlockFiles, directories_of, why_not_synced
+from aether.system.block_files import BlockFiles, block_starts, directories_of, why_not_synced
 from aether.system.clock import SystemClock
 from aether.system.environment import boot_id
 from aether.system.sync_barrier import SyncBarrier
@@ -77,6 +77,7 @@ async def sync_barrier(
         stack.push_async_callback(_closed, inbox, told)
         stack.callback(_proving_again(node, blocks, (commits, inbox), failed, session))
         node.wait_for(commits, inbox)
+        node.inbox.block_starts = partial(block_starts, told.directory, node.names.tells_prefix)
         for barrier, subject in ((commits, node.names.durable()), (inbox, node.names.inbox_durable())):
             asked = await node.transport.answer_durable(barrier, subject)
             stack.push_async_callback(asked.stop)

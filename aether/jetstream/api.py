@@ -104,7 +104,9 @@ class UnreadableReply(Unavailable):
 class StreamState(Struct):
     """How far a stream has come."""
 
+    first_seq: int = 0
     last_seq: int = 0
+    subjects: dict[str, int] | None = None
 
 
 class StreamInfo(Answered):
@@ -117,6 +119,7 @@ class StreamInfo(Answered):
     state: StreamState | None = None
     created: datetime | None = None
     ts: datetime | None = None
+    total: int = 0
 
 
 class Purged(Answered):
@@ -249,6 +252,7 @@ class Method(Generic[AnswerT]):
 encode = Encoder().encode
 
 stream_info = Method("STREAM.INFO.{}", StreamInfo)
+stream_purge = Method("STREAM.PURGE.{}", Purged)
 _message_get = Method("STREAM.MSG.GET.{}", _MessageAnswer)
 
 

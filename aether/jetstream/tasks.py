@@ -17,9 +17,22 @@ from functools import partial
 from secrets import token_hex
 from typing import Any
 
+from msgspec import Struct
+
 from aether.aio import set_once
 from aether.errors import AetherError, Unavailable
-from aether.jetstream.api import API, Answered, ApiRefused, Method, direct_batch, encode, leader_last, write
+from aether.jetstream.api import (
+    API,
+    Answered,
+    ApiRefused,
+    Method,
+    direct_batch,
+    encode,
+    leader_last,
+    leader_next,
+    stream_info,
+    write,
+)
 from aether.jetstream.connection.headers import (
     ERROR_STREAM_NOT_FOUND,
     KV_DELETE,
@@ -57,8 +70,13 @@ _ACK_PREFIX = "$JS.ACK."
 _FAILED, _CANCELLED = "failed.", "cancelled."
 
 
+class _Floor(Struct):
+    stream_seq: int = 0
+
+
 class _Consumer(Answered):
     name: str = ""
+    ack_floor: _Floor | None = None
     num_pending: int = 0
     num_ack_pending: int = 0
 
@@ -251,7 +269,36 @@ class JetStreamTasks:
 
     async def backlog(self) -> list[TaskBacklog]:
         """What the consumers of tasks say. Raises `Unavailable`."""
-        found: list[TaskBacklog] = []
+        return sorted(TaskBacklog(task, one.num_pending, one.num_ack_pending) for task, one in await self._consumers())
+
+    async def first_open(self) -> int:
+        """The first start that is not acknowledged, of a task with a consumer or without. Raises `Unavailable`."""
+        done = {task: one.ack_floor.stream_seq if one.ack_floor else 0 for task, one in await self._consumers()}
+        found: list[int] = []
+        for task in await self._started():
+            first = await leader_next(
+                self._connection, self._names.inbox, self._names.task_starts(task), done.get(task, 0) + 1
+            )
+            if first is not None:
+                found.append(first.sequence)
+        return min(found, default=0)
+
+    async def _started(self) -> set[str]:
+        """The tasks that the stream has starts of. Raises `Unavailable`."""
+        found: set[str] = set()
+        seen, total = 0, 1
+        while seen < total:
+            body = {"subjects_filter": self._names.tells_and_starts(), "offset": seen}
+            info = await stream_info(self._connection, self._names.inbox, body)
+            subjects = (info.state.subjects if info.state is not None else None) or {}
+            found |= {task for task in map(self._names.task_of_start, subjects) if task is not None}
+            seen, total = seen + len(subjects), info.total
+            if not subjects and seen < total:
+                raise Unavailable(f"the subjects of {self._names.inbox} cannot be listed")
+        return found
+
+    async def _consumers(self) -> list[tuple[str, _Consumer]]:
+        found: list[tuple[str, _Consumer]] = []
         seen, total = 0, 1
         while seen < total:
             try:
@@ -264,11 +311,11 @@ class JetStreamTasks:
             for one in consumers:
                 task = task_of_consumer(one.name)
                 if task is not None:
-                    found.append(TaskBacklog(task, one.num_pending, one.num_ack_pending))
+                    found.append((task, one))
             seen += len(consumers)
             if not consumers:
                 break
-        return sorted(found)
+        return found
 
     def _subject(self, prefix: str, task_id: str) -> str:
         return f"{self._prefix}{prefix}{encode_token(task_id)}"

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from aether.core.relay import Place, decode_place
 from aether.errors import Unavailable
 from aether.ids import ActorId
-from aether.jetstream.api import Method, Purged, StoredMessage, direct_batch, last_sequence, leader_last, write
+from aether.jetstream.api import StoredMessage, direct_batch, last_sequence, leader_last, stream_purge, write
 from aether.jetstream.connection.headers import (
     EXPECTED_LAST_ON_SUBJECT,
     MESSAGE_TTL,
@@ -36,8 +36,6 @@ TRIES_MAX = 20
 
 UNSYNCED_S = 240.0
 """Twice the server's usual sync interval."""
-
-_purge = Method("STREAM.PURGE.{}", Purged)
 
 
 class JetStreamTimers:
@@ -84,7 +82,7 @@ class JetStreamTimers:
 
     async def remove_fired(self, shard: int, until: int) -> None:
         """Forget the ticks of a shard up to a sequence. Raises `Unavailable`."""
-        await _purge(self._connection, self._names.timers, {"filter": self._names.fired(shard), "seq": until + 1})
+        await stream_purge(self._connection, self._names.timers, {"filter": self._names.fired(shard), "seq": until + 1})
 
     async def end(self) -> int:
         """The last sequence of the stream, by its leader. Raises `Unavailable`."""

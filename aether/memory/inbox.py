@@ -28,6 +28,7 @@ class InMemoryInbox:
         self._space = link.space
         self._names = Names(link.namespace, link.shards)
         self.relays_at_once = RELAYS_AT_ONCE
+        self.can_purge = True
         self._generation = 0
         self._claims: dict[int, tuple[int, int]] = {}
         link.on_down[self._broken] = None
@@ -135,6 +136,31 @@ class InMemoryInbox:
     async def has_tell(self, target: int, after: int) -> bool:
         """Whether there is a tell to a shard after a sequence. Raises `Unavailable`."""
         return bool((await self.tells(target, after)).messages)
+
+    async def next_tell(self, target: int, after: int) -> int:
+        """The first tell to a shard after a sequence, or 0. Raises `Unavailable`."""
+        messages = (await self.tells(target, after)).messages
+        return messages[0].sequence if messages else 0
+
+    async def made(self) -> str:
+        """There is one stream for ever. Raises `Unavailable`."""
+        return await self._link.call(Step.TELL_READ, lambda _: "once")
+
+    async def until_on_disk(self, sequence: int) -> None:
+        """It is."""
+
+    async def purge(self, below: int, made: str) -> int:
+        """Empty what is before a sequence; how many there were. Raises `Unavailable`."""
+        fault = self._link.fault(Step.TELL)
+        if not self._link.up:
+            raise NotSent("not connected")
+        if isinstance(fault, StoredLater):  # as one whose sender was frozen
+            self._link.clock.call_after(fault.delay_s, lambda: self._space.purge_tells(below))
+        if isinstance(fault, StoredLater | Lost):
+            raise Unavailable("a purge was not answered")
+        count = self._space.purge_tells(below)
+        await self._link.round_trip()
+        return count
 
     async def applied_mark(self, shard: int) -> int:
         """Up to which sequence all tells to a shard are applied. Raises `Unavailable`."""

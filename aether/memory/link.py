@@ -76,7 +76,7 @@ class Link:
             raise Unavailable(f"a {step.value} was not acknowledged")
         return answer
 
-    async def round_trip(self, delay_s: float) -> None:
+    async def round_trip(self, delay_s: float = 0.0) -> None:
         """Return when a reply would be back, `delay_s` late. Raises `Unavailable` when the link breaks first."""
         loop = asyncio.get_running_loop()
         arrived: asyncio.Future[bool] = loop.create_future()

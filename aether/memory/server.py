@@ -42,6 +42,10 @@ class InboxEntry(NamedTuple):
     payload: bytes
 
 
+GONE = InboxEntry("", b"")
+"""What stands in place of a message that was removed."""
+
+
 class Space:
     """One namespace's content."""
 
@@ -134,6 +138,15 @@ class Space:
             queue.add(len(self.tells), entry.payload)
         return len(self.tells)
 
+    def purge_tells(self, below: int) -> int:
+        """Remove the entries before a sequence; how many there were."""
+        count = 0
+        for index, entry in enumerate(self.tells[: max(0, below - 1)]):
+            if entry is not GONE:
+                self.tells[index] = GONE
+                count += 1
+        return count
+
     def task_queue(self, task: str, starts: str) -> TaskQueue:
         """The queue of a task, made with all that is stored of it; `starts` is the subject of all its starts."""
         queue = self.task_queues.get(task)
@@ -143,6 +156,15 @@ class Space:
                 if _without_source(entry.subject) == _without_source(starts):
                     queue.add(sequence, entry.payload)
         return queue
+
+    def first_open_start(self, task_of: Callable[[str], str | None]) -> int:
+        """The first start that is not done, of a task with a queue or without; 0 for none."""
+        first = [one for one in (queue.first for queue in self.task_queues.values()) if one]
+        for sequence, entry in enumerate(self.tells, 1):
+            if task_of(entry.subject) is not None and _without_source(entry.subject) not in self._queues_by_subject:
+                first.append(sequence)
+                break
+        return min(first, default=0)
 
     def queue_of_start(self, sequence: int) -> TaskQueue:
         """The queue that a start in the inbox is in."""

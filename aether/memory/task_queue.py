@@ -40,6 +40,11 @@ class TaskQueue:
         """How many were handed out and are not done."""
         return len(self._handed)
 
+    @property
+    def first(self) -> int:
+        """The first that is not done; 0 for none."""
+        return min([*self._new, *self._handed], default=0)
+
     def add(self, sequence: int, payload: bytes) -> None:
         """A start was stored."""
         self._new[sequence] = payload

@@ -107,6 +107,10 @@ class InMemoryTasks:
         while self._unsent:
             self._unsent.popleft()()
 
+    async def first_open(self) -> int:
+        """The first start that is not done, or 0. Raises `Unavailable`."""
+        return await self._link.call(Step.TELL_READ, lambda _: self._space.first_open_start(self._names.task_of_start))
+
     # ---------------------------------------------------------------------------------------- rows
 
     async def row(self, task_id: str) -> bytes | None:

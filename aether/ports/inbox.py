@@ -102,6 +102,10 @@ class Inbox(Protocol):
         """Whether there is a tell to a shard after a sequence, as the stream's leader knows it."""
         ...
 
+    async def next_tell(self, target: int, after: int) -> int:
+        """The sequence of the first tell to a shard after a sequence, as the stream's leader knows it; 0 for none."""
+        ...
+
     async def end_of_tells(self) -> int:
         """The last sequence of the inbox stream, as its leader knows it."""
         ...
@@ -136,6 +140,26 @@ class Inbox(Protocol):
 
     async def send_again(self, target: int, payload: bytes, tell: int) -> int:
         """Store what a dead letter has sent again, once; its sequence, though another one has stored it."""
+        ...
+
+    @property
+    def can_purge(self) -> bool:
+        """Whether it is known how the stream can be shortened without a risk for what stays."""
+        ...
+
+    async def made(self) -> str:
+        """When the stream was made: sequences of one that was made at another time mean nothing here."""
+        ...
+
+    async def until_on_disk(self, sequence: int) -> None:
+        """Return when all that was read up to a sequence is on the disk."""
+        ...
+
+    async def purge(self, below: int, made: str) -> int:
+        """Remove what is before a sequence, or less, all from the beginning on, if the stream was made then.
+
+        How many messages were removed.
+        """
         ...
 
     async def follow(self, shard: int, hear: Hear, ring: Callable[[], None]) -> Subscription:

@@ -72,6 +72,10 @@ class Tasks(Protocol):
         """Hand one that waits to be handed out again out now."""
         ...
 
+    async def first_open(self) -> int:
+        """The sequence of the first start of any task that may be handed out, now or again; 0 when there is none."""
+        ...
+
     async def row(self, task_id: str) -> bytes | None:
         """What is written down of a task that has failed."""
         ...

@@ -26,6 +26,9 @@ LOOK_EVERY_S = 5.0
 MARK_POSITIONS = 16_384
 """A mark this far behind is written anew although nothing was relayed: the next owner reads what is after it."""
 
+RENEW_TELLS = 65_536
+"""A mark of which so much of the inbox is needed is written anew, so that what is before it can be removed."""
+
 WAITING_MAX = 10_000
 """So many tells of a shard wait to be relayed; beyond that no commit of it sends more."""
 
@@ -71,6 +74,7 @@ class ShardRelayer:
         self._asked = False
         self._look_due = False
         self._mark_due = False
+        self._renewals = 0
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._following: Subscription | None = None
@@ -108,6 +112,15 @@ class ShardRelayer:
         """Look for commits that no callback told of. Now and then, and when there may be one."""
         self._look_due = True
         self._go()
+
+    def renew(self, end: int) -> None:
+        """Write the mark anew when much of the inbox, which ends about there, is needed for its sake.
+
+        Twice: a mark says that what comes later stands after the one before it.
+        """
+        if self.marked and end - self._written.since >= RENEW_TELLS:
+            self._renewals = 2
+            self._go()
 
     def connected(self) -> None:
         """On a new connection nothing is known of what was under way, or what the server still has."""
@@ -269,17 +282,24 @@ class ShardRelayer:
 
     async def _mark(self) -> None:
         relay = self._relay
-        if not self._mark_due and relay.cursor - self._written.relayed < MARK_POSITIONS:
+        if not self._renewals and not self._mark_due and relay.cursor - self._written.relayed < MARK_POSITIONS:
             return
-        mark, fence = relay.mark(self._now_s()), relay.fence
-        if mark.relayed == self._written.relayed:
+        if not self._renewals and relay.mark(self._now_s()).relayed == self._written.relayed:
             self._mark_due = False
             return
+        await self._write_mark()
+        while self._renewals:
+            await self._write_mark()
+
+    async def _write_mark(self) -> None:
+        relay = self._relay
+        mark, fence = relay.mark(self._now_s()), relay.fence
         written = await self._inbox.move_relay_mark(self.shard, encode_mark(mark), fence)
         if written is None or relay.fence != fence:
             raise Unavailable(f"another one has begun to relay the tells of shard {self.shard}")
         relay.marked(written, mark)
         self._written, self._mark_due = mark, False
+        self._renewals = max(0, self._renewals - 1)
 
 
 def _sends(commit: StoredCommit) -> list[Send]:

@@ -20,7 +20,8 @@ from aether.names import shard_of
 from aether.ports import Clock, Delivery, Inbox, Lease, Subscription, Tasks, Timers
 from aether.runtime.counters import Counters
 from aether.runtime.dead_letter_rows import DeadLetterRows
-from aether.runtime.relaying import ShardRelayer
+from aether.runtime.inbox_purge import InboxPurge
+from aether.runtime.relaying import RENEW_TELLS, ShardRelayer
 from aether.runtime.shard_inbox import ShardInbox
 from aether.runtime.ticks import ShardTicks
 from aether.sends import SENDS_FORMAT, Send
@@ -31,6 +32,9 @@ LOOK_EVERY_S = 5.0
 
 SEARCH_EVERY_S = 30.0
 """How often it is looked for commits and tells. Who follows them notices what it misses, so it finds nothing."""
+
+PURGE_EVERY_S = 60.0
+"""How often it is looked whether the inbox has grown so much (`RENEW_TELLS`) that it is to be shortened."""
 
 FLUSH_TIMEOUT_S = 1.0
 """How long a shard that is left waits for its tells to be relayed; its next owner relays the rest."""
@@ -83,13 +87,16 @@ class Telling:
         self._tasks = tasks
         self._timers = timers
         self._serving: dict[int, _Shard] = {}
+        self._purge = InboxPurge(inbox, tasks, shards)
         self._dead_letters = DeadLetterRows(inbox, clock, jitter)
         self._dead_of_shard: dict[int, int] = {}
         self._dead_read = 0
         self._background = Background()
         self._unlisten = inbox.on_connected(self._connected)
+        self._not_purged = Repeated(log, logging.INFO, "the inbox cannot be shortened now")
         self._not_looked = Repeated(log, logging.INFO, "it cannot be looked for tells now")
         self._background.forever("aether tells", self._look_for_ever)
+        self._background.forever("aether inbox purge", self._purge_for_ever)
         self._background.forever("aether dead letters", self._dead_letters.run)
 
     def can_tell(self) -> bool:
@@ -248,6 +255,7 @@ class Telling:
         await served.inbox.run()
 
     def _connected(self) -> None:
+        self._purge.connected()
         self._dead_read = 0  # after a power cut the stream may be shorter
         self._dead_of_shard.clear()
         for served in self._serving.values():
@@ -275,6 +283,24 @@ class Telling:
                 self.look()
                 with suppress(AetherError):  # it is looked again
                     await self._read_dead_letters()
+
+    async def _purge_for_ever(self) -> None:
+        """Write marks anew that keep too much; as the owner of shard 0, shorten the inbox."""
+        before = floor = 0
+        while True:
+            await asyncio.sleep(PURGE_EVERY_S)
+            if not self._inbox.can_purge or self._tasks is None:
+                continue
+            try:
+                end = await self._inbox.end_of_tells()
+                for served in self._serving.values():
+                    served.relayer.renew(end)
+                if 0 in self._serving and end != before and not 0 <= end - floor < RENEW_TELLS:
+                    floor = (await self._purge.purge()).sequence
+                    before = end
+                self._not_purged.over()
+            except AetherError as error:
+                self._not_purged.again(error=words(error))
 
     async def _ends(self) -> tuple[int, int, int]:
         """The ends of the streams of commits, tells and timers. Raises `Unavailable`."""

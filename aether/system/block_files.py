@@ -10,6 +10,7 @@ of the stream change the one above, which are looked at before each sync. Synchr
 import ctypes
 import os
 import re
+import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -80,6 +81,37 @@ def forget_cached(store: Path) -> None:
 def _roots(store: Path) -> list[Path]:
     """The server adds a directory to its `store_dir`, which may itself be what is named."""
     return [store / "jetstream", *([store] if store.name == "jetstream" else [])]
+
+
+def block_starts(directory: Path, subjects: str) -> list[int]:
+    """The first sequence of each block file of a stream, in order; only of those that begin with a stored message.
+
+    `subjects`: how the subject of every message of the stream begins. A file does not begin with one where its first
+    bytes are not what the server's filestore.go writes (`writeMsgRecordLocked`: length, sequence, time, length of the
+    subject, subject). Where sequences do not grow from file to file there is none. Raises `OSError`.
+    """
+    starts: list[int] = []
+    for number in sorted(_blocks(directory)):
+        with suppress(FileNotFoundError), (directory / f"{number}.blk").open("rb") as block:
+            start = _first_sequence(block.read(RECORD_HEAD.size + len(subjects.encode())), subjects.encode())
+            if start and starts and start <= starts[-1]:
+                return []
+            if start:
+                starts.append(start)
+    return starts
+
+
+RECORD_HEAD = struct.Struct("<IQqH")
+SEQUENCE_MAX = 1 << 62
+"""A record whose number has a bit from here on is none of a message: something was removed."""
+
+
+def _first_sequence(head: bytes, subjects: bytes) -> int:
+    if len(head) < RECORD_HEAD.size:
+        return 0
+    _, sequence, _, subject_bytes = RECORD_HEAD.unpack_from(head)
+    is_message = sequence < SEQUENCE_MAX and subject_bytes > len(subjects)
+    return sequence if is_message and head[RECORD_HEAD.size :] == subjects else 0
 
 
 class SyncFailed(OSError):

@@ -1,0 +1,176 @@
+"""What the purger keeps: dead letters, starts of tasks, tells that are not applied, and what shards have relayed."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+from msgspec import Raw
+from msgspec.structs import replace
+
+from aether.core.relay import Mark, encode_mark
+from aether.dead_letters import DEAD, DROPPED, DYING, RETRIED, RETRYING, DeadLetterRow, decode_row, encode_row
+from aether.errors import UnreadableEvent
+from aether.memory.connection import InMemoryConnection
+from aether.memory.server import GONE
+from aether.runtime.inbox_purge import InboxPurge
+from aether.tells import Tell, encode_tell
+from aether.wire import ErrorBody
+
+SHARDS = 4
+TELL = Tell(kind="account", key="bob", command="deposit", args=Raw(b'{"amount":1}'))
+ROW = DeadLetterRow(
+    state=DEAD, sequence=1, tell=TELL, failures=3, error=ErrorBody("no", "no"), at=datetime(2026, 1, 1, tzinfo=UTC)
+)
+
+
+class Inbox:
+    """A namespace in memory, and its purger."""
+
+    def __init__(self) -> None:
+        self.connection = InMemoryConnection(shards=SHARDS)
+        self.inbox = self.connection.inbox
+        self.tasks = self.connection.tasks
+        self.purger = InboxPurge(self.inbox, self.tasks, SHARDS)
+
+    @property
+    def left(self) -> list[int]:
+        """The sequences that are still there."""
+        return [sequence for sequence, one in enumerate(self.inbox._space.tells, 1) if one is not GONE]
+
+    async def fill(self, count: int) -> int:
+        """Tells to shard 3, all applied; the last one's sequence."""
+        last = 0
+        for _ in range(count):
+            last = await self.inbox.send(3, encode_tell(TELL), f"{len(self.inbox._space.tells)}")
+        await self.inbox.write_applied_mark(3, last)
+        return last
+
+
+@pytest.fixture
+async def inbox() -> Inbox:
+    return Inbox()
+
+
+async def test_what_is_applied_goes(inbox: Inbox) -> None:
+    await inbox.fill(5)
+    assert (await inbox.purger.purge()).what == "the end of the stream"
+    assert inbox.left == [6]
+
+
+async def test_an_empty_inbox_stays_as_it_is(inbox: Inbox) -> None:
+    assert (await inbox.purger.purge()).sequence == 0
+
+
+async def test_a_tell_that_is_not_applied_stays_and_all_after_it(inbox: Inbox) -> None:
+    await inbox.fill(2)
+    waiting = await inbox.inbox.send(1, encode_tell(TELL), "waits")
+    await inbox.fill(5)
+    assert await inbox.purger.purge() == (waiting, "a tell to shard 1")
+    assert inbox.left[0] == waiting
+
+
+async def test_what_a_mark_says_is_needed_stays(inbox: Inbox) -> None:
+    last = await inbox.fill(5)
+    await inbox.inbox.claim_relay(2, encode_mark(Mark(9, last - 2)), 0)
+    await inbox.fill(5)
+    assert await inbox.purger.purge() == (last - 1, "the relay mark of shard 2")
+    assert inbox.left[0] == last - 1
+    assert await inbox.inbox.relay_mark(2) is not None
+
+
+async def test_a_mark_that_cannot_be_read_keeps_everything(inbox: Inbox) -> None:
+    await inbox.fill(5)
+    await inbox.inbox.claim_relay(2, b"?", 0)
+    with pytest.raises(UnreadableEvent, match="mark"):
+        await inbox.purger.purge()
+    assert inbox.left[0] == 1
+
+
+async def test_a_start_stays_until_it_is_done_with_a_worker_that_takes_it_or_without(inbox: Inbox) -> None:
+    mark = await inbox.inbox.claim_relay(2, encode_mark(Mark(9, 1_000)), 0)
+    assert mark is not None
+    start = await inbox.inbox.relay_task("mail", 2, b"{}", mark)
+    last = await inbox.fill(3)
+    await inbox.inbox.claim_relay(2, encode_mark(Mark(9, last)), mark)
+    assert await inbox.purger.purge() == (start, "the start of a task"), "no worker knows the task yet"
+    await inbox.tasks.open("mail", 30)
+    assert (await inbox.purger.purge()).sequence == start, "it is not taken"
+    (claim,) = await inbox.tasks.take("mail", 1, 0)
+    assert (await inbox.purger.purge()).sequence == start, "it is taken"
+    inbox.tasks.done(claim)
+    assert (await inbox.purger.purge()).sequence == last + 1
+
+
+@pytest.mark.parametrize("state", [DYING, DEAD, DROPPED, RETRIED])
+async def test_the_row_of_a_dead_letter_is_written_anew_and_the_subject_is_never_empty(
+    inbox: Inbox, state: str
+) -> None:
+    place = await inbox.inbox.write_dead_letter(1, encode_row(replace(ROW, state=state)), 0)
+    last = await inbox.fill(5)
+    await inbox.purger.purge()
+    assert inbox.left[0] == last + 1
+    found = await inbox.inbox.dead_letter(1)
+    assert found is not None
+    assert found.sequence > last
+    row = decode_row(found.payload)
+    assert row is not None
+    assert row.state == state
+    assert row.args_left_out == (state in (DROPPED, RETRIED)), "only what may be sent again needs them"
+    late = encode_row(replace(ROW, state=DYING))
+    assert await inbox.inbox.write_dead_letter(1, late, 0) is None, "an owner that was frozen before it wrote the row"
+    assert place is not None
+    assert await inbox.inbox.write_dead_letter(1, late, place) is None, "one that has read the row before"
+
+
+async def test_a_row_is_written_anew_once_and_not_again_while_it_is_above(inbox: Inbox) -> None:
+    first = await inbox.inbox.write_dead_letter(1, encode_row(replace(ROW, state=DYING)), 0)
+    await inbox.inbox.write_dead_letter(1, encode_row(ROW), first or 0)
+    await inbox.fill(5)
+    await inbox.purger.purge()
+    moved = await inbox.inbox.dead_letter(1)
+    await inbox.purger.purge()
+    assert await inbox.inbox.dead_letter(1) == moved
+    assert moved is not None
+
+
+async def test_what_is_being_sent_again_stays_with_the_tell_that_it_became(inbox: Inbox) -> None:
+    await inbox.fill(2)
+    first = await inbox.inbox.write_dead_letter(1, encode_row(ROW), 0)
+    await inbox.fill(2)
+    again = await inbox.inbox.write_dead_letter(1, encode_row(replace(ROW, state=RETRYING)), first or 0)
+    sent = await inbox.inbox.send_again(3, encode_tell(TELL), 1)
+    await inbox.fill(2)
+    assert await inbox.purger.purge() == (first, "the dead letter 1")
+    assert await inbox.inbox.send_again(3, encode_tell(TELL), 1) == sent
+    assert await inbox.inbox.write_dead_letter(1, encode_row(replace(ROW, state=RETRIED)), again or 0) is not None
+    assert (await inbox.purger.purge()).sequence > sent
+
+
+async def test_a_row_that_cannot_be_read_stays(inbox: Inbox) -> None:
+    await inbox.fill(2)
+    place = await inbox.inbox.write_dead_letter(1, b"?", 0)
+    await inbox.fill(2)
+    assert (await inbox.purger.purge()).sequence == place
+
+
+async def test_a_row_that_somebody_else_writes_meanwhile_stays_where_it_is(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = await inbox.inbox.write_dead_letter(1, encode_row(ROW), 0)
+    await inbox.fill(5)
+
+    async def refused(tell: int, payload: bytes, expected: int) -> None:
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(inbox.inbox, "write_dead_letter", refused)
+    assert (await inbox.purger.purge()).sequence == place
+
+
+async def test_a_purge_that_comes_late_removes_what_is_gone_already(inbox: Inbox) -> None:
+    await inbox.fill(5)
+    early = await inbox.purger.floor()
+    await inbox.fill(5)
+    await inbox.purger.purge()
+    left = inbox.left
+    await inbox.inbox.purge(early.sequence, await inbox.inbox.made())
+    assert inbox.left == left
