@@ -4,8 +4,9 @@ Theory of operation. The truth is in the history of the tell's actor (`aether.De
 The owner writes it before it has the actor commit that the tell is given up, so no crash in between hides one. A row
 that is `dying` is therefore a claim only: a reader looks in the history for what came of that tell. An owner
 that lives says itself that it is `dead`. What is done with a dead letter is decided by one write on its row, on the
-condition that it is still the one that was read; what is sent again is stored on a subject that must be empty. So two
-operators at once have one effect. Pure.
+condition that it is still the one that was read; who sends it again writes the row anew, looks whether the tell is
+stored already, and stores it on the condition that the row is still its own. So two operators at once have one effect,
+and one who was frozen has none. Pure.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

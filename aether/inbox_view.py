@@ -111,7 +111,10 @@ class InboxView:
         inbox = self._node.inbox
         decided = await self._decided(id, RETRYING, by)
         row, tell = decided.row, sent_again(decided.row)
-        sequence = await inbox.send_again(shard_of(row.tell.target, self._node.shards), encode_tell(tell), id)
+        target = shard_of(row.tell.target, self._node.shards)
+        sequence = await inbox.send_again(target, encode_tell(tell), id, decided.at)
+        if sequence is None:
+            raise Unavailable(f"somebody else sends the dead letter {id} again")
         await inbox.write_dead_letter(id, encode_row(replace(row, state=RETRIED)), decided.at)
         log.info("a dead letter was sent again", extra=_said(row, row.by))
         return dead_letter_of(row), tell.command_id, sequence
@@ -122,19 +125,17 @@ class InboxView:
         return dead_letter_of(row)
 
     async def _decided(self, id: int, state: str, by: str) -> _Found:
-        """The row once it is in this state: written by us, or, to be sent again, by somebody before."""
+        """The row once we have written it in this state, or, to be sent again, as somebody before had decided it."""
         if len(by) > BY_CHARS_MAX:
             raise InvalidCommand(f"who does it is said in at most {BY_CHARS_MAX} characters", path="by")
         for _ in range(TRIES_MAX):
             found = await self._found(id)
-            if found.row.state == RETRYING:
-                if state == RETRYING:
-                    return found
+            if found.row.state == RETRYING and state != RETRYING:
                 raise InvalidCommand(f"the dead letter {id} is being sent again", path="id")
             if state == RETRYING and found.row.args_left_out:
                 raise InvalidCommand(f"the arguments of {id} were too large to be kept beside its error", path="id")
             now = instant(self._node.clock.wall_s())
-            row = replace(found.row, state=state, by=by, at=now)
+            row = replace(found.row, state=state, by=by, at=now) if found.row.state != state else found.row
             at = await self._node.inbox.write_dead_letter(id, encode_row(row), found.at)
             if at is not None:
                 return _Found(at, row)

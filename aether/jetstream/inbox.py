@@ -202,7 +202,7 @@ class JetStreamInbox:
         most = self._connection.payload_bytes_max - TELL_HEADERS_BYTES
         if self._connection.payload_bytes_max and len(payload) > most:
             raise InvalidCommand(f"the row of a dead letter is at most {most} bytes, this is {len(payload)}")
-        return await self._durable(self._names.dead_letter(tell), payload, expected)
+        return await self._durable(self._names.dead_letter(tell), payload, expected_head(expected))
 
     async def dead_letter(self, tell: int) -> InboxMessage | None:
         """The row of a tell, by the leader. Raises `Unavailable`."""
@@ -214,22 +214,22 @@ class JetStreamInbox:
         batch = await direct_batch(self._connection, self._names.inbox, self._names.dead_letters(), after + 1)
         return InboxBatch([_message(message) for message in batch.messages], batch.more)
 
-    async def send_again(self, target: int, payload: bytes, tell: int) -> int:
-        """Store it once, on a subject that has to be empty; its sequence, once it is on the disk. Raises `Unavailable`.
+    async def send_again(self, target: int, payload: bytes, tell: int, row: int) -> int | None:
+        """Store it once, while its row is at `row`; its sequence, once it is on the disk. Raises `Unavailable`.
 
-        For what another one has stored that is not waited for: who has stored it does.
+        As with relay marks: once our row is written nobody who wrote one before stores anything, so what is found is
+        all there is. For what another one has stored that is not waited for: who has stored it does.
         """
         subject = self._names.sent_again(target, tell)
-        sequence = await self._durable(subject, payload, 0)
-        if sequence is None:
-            found = await leader_last(self._connection, self._names.inbox, subject)
-            if found is None:
-                raise Unavailable(f"the dead letter {tell} was sent again, and is not found")
-            sequence = found.sequence
-        return sequence
+        found = await leader_last(self._connection, self._names.inbox, subject)
+        if found is not None:
+            return found.sequence
+        return await self._durable(
+            subject, payload, expected_elsewhere_head(row, self._names.dead_letter(tell).encode())
+        )
 
-    async def _durable(self, subject: str, payload: bytes, expected: int) -> int | None:
-        sequence = await write(self._connection, subject, payload, expected_head(expected))
+    async def _durable(self, subject: str, payload: bytes, head: bytes) -> int | None:
+        sequence = await write(self._connection, subject, payload, head)
         if sequence is not None and self.durability is not None:
             await until_written(self.durability, Position(sequence))
         return sequence

@@ -184,13 +184,11 @@ class InMemoryInbox:
         """Some of the rows after a sequence. Raises `Unavailable`."""
         return await self._batch(self._names.dead_letters().removesuffix("*"), after)
 
-    async def send_again(self, target: int, payload: bytes, tell: int) -> int:
-        """Store it once; its sequence. Raises `Unavailable`."""
+    async def send_again(self, target: int, payload: bytes, tell: int, row: int) -> int | None:
+        """Store it once; its sequence, or None when its row is not at `row`. Raises `Unavailable`."""
         subject = self._names.sent_again(target, tell)
-        sequence = await self._write(subject, payload, (subject, 0))
-        if sequence is None:
-            sequence = await self._link.call(Step.TELL_READ, lambda _: self._space.last_tell(subject))
-        return sequence
+        found = await self._link.call(Step.TELL_READ, lambda _: self._space.last_tell(subject))
+        return found or await self._write(subject, payload, (self._names.dead_letter(tell), row))
 
     async def follow(self, shard: int, hear: Hear, ring: Callable[[], None]) -> Subscription:
         """Call back when a tell to the shard was stored."""

@@ -138,8 +138,11 @@ class Inbox(Protocol):
         """Some of the rows after a sequence, in the order in which they were written; of one tell there may be more."""
         ...
 
-    async def send_again(self, target: int, payload: bytes, tell: int) -> int:
-        """Store what a dead letter has sent again, once; its sequence, though another one has stored it."""
+    async def send_again(self, target: int, payload: bytes, tell: int, row: int) -> int | None:
+        """Store what a dead letter has sent again, once; its sequence, though another one has stored it.
+
+        None, and nothing is stored by us, when its row, which we wrote at `row`, is another one by now.
+        """
         ...
 
     @property

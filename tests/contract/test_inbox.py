@@ -343,9 +343,36 @@ async def test_rows_are_no_tells_of_anybody(world: World) -> None:
         assert await all_tells(inbox, shard) == []
 
 
+async def row_of(inbox: Inbox, tell: int, expected: int = 0) -> int:
+    place = await inbox.write_dead_letter(tell, b"row", expected)
+    assert place is not None
+    return place
+
+
 async def test_what_is_sent_again_is_stored_once(world: World) -> None:
     inbox, other = (await world.node()).inbox, (await world.node()).inbox
-    sequence = await inbox.send_again(5, b"once more", 7)
-    assert await other.send_again(5, b"once more", 7) == sequence
-    another = await other.send_again(5, b"another", 8)
+    row = await row_of(inbox, 7)
+    sequence = await inbox.send_again(5, b"once more", 7, row)
+    assert await other.send_again(5, b"once more", 7, await row_of(other, 7, row)) == sequence
+    another = await other.send_again(5, b"another", 8, await row_of(other, 8))
+    assert sequence is not None
+    assert another is not None
     assert await all_tells(inbox, 5) == [InboxMessage(sequence, b"once more"), InboxMessage(another, b"another")]
+
+
+async def test_nothing_is_sent_again_by_who_does_not_have_the_row_any_more(world: World) -> None:
+    inbox, other = (await world.node()).inbox, (await world.node()).inbox
+    row = await row_of(inbox, 7)
+    await row_of(other, 7, row)
+    assert await inbox.send_again(5, b"once more", 7, row) is None
+    assert await inbox.send_again(5, b"once more", 7, 0) is None
+    assert await all_tells(inbox, 5) == []
+
+
+async def test_the_next_tell_to_a_shard_is_the_first_one_after_a_sequence(world: World) -> None:
+    inbox = (await world.node()).inbox
+    sent = [await inbox.send(n % 2, b"tell", str(n)) for n in range(4)]
+    assert [await inbox.next_tell(1, after) for after in (0, sent[1] - 1, sent[1], sent[3])] == [
+        sent[1], sent[1], sent[3], 0,
+    ]  # fmt: skip
+    assert await inbox.next_tell(2, 0) == 0

@@ -78,6 +78,29 @@ async def test_what_was_stored_before_anybody_took_it_is_handed_out(world: World
     assert [one.payload for one in await all_of(node.tasks, "charge", 1)] == [b"early"]
 
 
+async def first_open_becomes(tasks: Tasks, expected: int) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while await tasks.first_open() != expected:
+            pass
+
+
+async def test_the_first_open_start_is_that_of_any_task_taken_or_not(world: World) -> None:
+    node = await taker(world, "charge", "mail")
+    starts = Starts(node.inbox)
+    assert await node.tasks.first_open() == 0
+    charges = await starts.store("charge", b"a", b"b")
+    (mail,) = await starts.store("mail", b"c")
+    (unknown,) = await starts.store("nobody.takes", b"d")
+    await first_open_becomes(node.tasks, charges[0])
+    first, second = await all_of(node.tasks, "charge", 2)
+    node.tasks.done(second)
+    assert await node.tasks.first_open() == charges[0], "a later one is done"
+    node.tasks.done(first)
+    await first_open_becomes(node.tasks, mail)
+    node.tasks.done((await all_of(node.tasks, "mail", 1))[0])
+    await first_open_becomes(node.tasks, unknown)
+
+
 async def test_no_more_are_handed_out_than_were_asked_for(world: World) -> None:
     node, other = await taker(world, "charge"), await taker(world, "charge")
     await Starts(node.inbox).store("charge", *(b"%d" % n for n in range(200)))

@@ -138,12 +138,15 @@ async def test_what_is_being_sent_again_stays_with_the_tell_that_it_became(inbox
     first = await inbox.inbox.write_dead_letter(1, encode_row(ROW), 0)
     await inbox.fill(2)
     again = await inbox.inbox.write_dead_letter(1, encode_row(replace(ROW, state=RETRYING)), first or 0)
-    sent = await inbox.inbox.send_again(3, encode_tell(TELL), 1)
+    sent = await inbox.inbox.send_again(3, encode_tell(TELL), 1, again or 0)
+    assert sent is not None
     await inbox.fill(2)
     assert await inbox.purger.purge() == (first, "the dead letter 1")
-    assert await inbox.inbox.send_again(3, encode_tell(TELL), 1) == sent
+    assert await inbox.inbox.send_again(3, encode_tell(TELL), 1, again or 0) == sent
     assert await inbox.inbox.write_dead_letter(1, encode_row(replace(ROW, state=RETRIED)), again or 0) is not None
     assert (await inbox.purger.purge()).sequence > sent
+    late = await inbox.inbox.send_again(3, encode_tell(TELL), 1, again or 0)
+    assert late is None, "one that was frozen before it stored the tell"
 
 
 async def test_a_row_that_cannot_be_read_stays(inbox: Inbox) -> None:
