@@ -43,12 +43,11 @@ class InboxPurge:
         self._connections += 1
 
     async def purge(self) -> Need:
-        """Remove what is not needed; what is, from where on. Raises `Unavailable`, `UnreadableEvent`."""
+        """Remove what is not needed; the lowest need. Raises `Unavailable`, `UnreadableEvent`."""
         made = await self._inbox.made()
         need = await self.floor()
         count = await self._inbox.purge(need.sequence, made)
-        if count:
-            log.info("the inbox was shortened", extra={"messages": count, "until": need.sequence, "for": need.what})
+        log.info("the inbox was shortened", extra={"messages": count, "needed": need.sequence, "for": need.what})
         return need
 
     async def floor(self) -> Need:

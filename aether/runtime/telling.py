@@ -96,7 +96,8 @@ class Telling:
         self._not_purged = Repeated(log, logging.INFO, "the inbox cannot be shortened now")
         self._not_looked = Repeated(log, logging.INFO, "it cannot be looked for tells now")
         self._background.forever("aether tells", self._look_for_ever)
-        self._background.forever("aether inbox purge", self._purge_for_ever)
+        if config.inbox_purge and tasks is not None:
+            self._background.forever("aether inbox purge", self._purge_for_ever)
         self._background.forever("aether dead letters", self._dead_letters.run)
 
     def can_tell(self) -> bool:
@@ -289,7 +290,7 @@ class Telling:
         before = floor = 0
         while True:
             await asyncio.sleep(PURGE_EVERY_S)
-            if not self._inbox.can_purge or self._tasks is None:
+            if not self._inbox.can_purge:
                 continue
             try:
                 end = await self._inbox.end_of_tells()

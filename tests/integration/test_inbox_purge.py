@@ -167,7 +167,7 @@ async def test_transfers_are_exact_while_the_inbox_is_shortened(dies: str) -> No
     namespace, chance = fresh_namespace(), random.Random(23)  # noqa: S311 - no secret
     with NatsServer() as server:
         await make(server.url, namespace)
-        variables = {**os.environ, "AETHER_NATS_STORE": str(server.store)}
+        variables = {**os.environ, "AETHER_NATS_STORE": str(server.store), "AETHER_INBOX_PURGE": "true"}
         options = ["--nats", server.url, "--namespace", namespace, "--sync", "barrier", "--workers", "3"]
         firsts = [1]
         with Pool(MODEL, *options, variables=variables) as pool:
