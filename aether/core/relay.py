@@ -27,7 +27,7 @@ one writer, the relayer of the shard.
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from math import inf
+from math import ceil, inf
 
 from msgspec import DecodeError, Struct, ValidationError
 from msgspec.json import Decoder, Encoder
@@ -222,11 +222,11 @@ class Relay:
             del self._left[position]
 
     def _hold(self, position: int, synced_s: float) -> None:
-        """Keep the lowest position of each second: what is held longer than needed is only brought once more."""
-        held = self._unsynced
-        if held and synced_s - held[-1][1] < 1.0:
+        """Keep the lowest position of each whole second: what is held longer than needed is only brought once more."""
+        held, second = self._unsynced, float(ceil(synced_s))
+        if held and held[-1][1] == second:
             position = min(position, held.pop()[0])
-        held.append((position, synced_s))
+        held.append((position, second))
 
     def mark(self, now_s: float = inf) -> Mark:
         """What may be said at this time, which `synced_s` counts in."""

@@ -1,9 +1,12 @@
 """The sync barrier with one of its steps left out: a test of power cuts must find what is lost then."""
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from aether.core.inbox_floor import Need
+from aether.runtime import inbox_purge
 from aether.system import block_files
 from aether.system.block_files import BlockFiles
 
@@ -61,10 +64,16 @@ def _without_inbox() -> None:
     _files.sync = others_only
 
 
+def _without_need() -> None:
+    """With `--shorten`, tells are removed from the inbox that are not applied."""
+    vars(inbox_purge)["tell_need"] = lambda shard, first: Need(sys.maxsize, "")
+
+
 WITHOUT: Mapping[str, Callable[[], None]] = {
     "barrier": _without_barrier,
     "directory": _without_directory,
     "previous": _without_previous,
     "ground": _without_ground,
     "inbox": _without_inbox,
+    "need": _without_need,
 }

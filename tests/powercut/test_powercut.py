@@ -57,12 +57,13 @@ def test_what_was_acknowledged_outlives_a_power_cut(
     assert max(cut.acknowledged for cut in found) > 500
 
 
-@pytest.mark.parametrize("step", [step for step in WITHOUT if step != "inbox"])
+@pytest.mark.parametrize("step", [step for step in WITHOUT if step not in ("inbox", "need")])
 def test_each_step_of_the_barrier_is_needed(recorded: Callable[[Scene], Recording], step: str) -> None:
     recording = recorded(Scene(arguments=("--without", step), steps=(), calls=500))
     assert lost(cuts(recording, POSIX, "ci", by_readers=20))
 
 
+SHORTENED = ("--shorten", "--sync-interval", "1s")
 BANK = Scene(bank=True, steps=("worker", "server"), calls=500 if NIGHTLY else 150)
 
 
@@ -71,6 +72,13 @@ def test_what_was_told_due_and_started_outlives_a_power_cut(recorded: Callable[[
     found = list(cuts(recorded(BANK), POSIX, "bank", by_readers=by_readers, by_pools=by_pools))
     assert all(not cut.verdict.faults for cut in found), "\n".join(map(str, found))
     assert max(cut.acknowledged for cut in found) > 150
+
+
+@pytest.mark.skipif(not NIGHTLY, reason="takes two minutes")
+def test_a_power_cut_takes_nothing_while_the_inbox_is_shortened(recorded: Callable[[Scene], Recording]) -> None:
+    recording = recorded(Scene(bank=True, arguments=SHORTENED, steps=("worker",), calls=1_200))
+    found = list(cuts(recording, POSIX, "bank", by_readers=60, by_pools=20))
+    assert all(not cut.verdict.faults for cut in found), "\n".join(map(str, found))
 
 
 @pytest.mark.skipif(not NIGHTLY, reason="takes half a minute")

@@ -1,7 +1,10 @@
 """Timers that a power cut took away are armed again from the commits, and each schedule once."""
 
 import asyncio
+from datetime import UTC, datetime
 
+from aether.core.relay import Mark, Relay
+from aether.ids import Position
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
 from aether.runtime.runtime import Runtime
@@ -10,6 +13,7 @@ from aether.testing.clock import PoolClock
 from tests.support.alarms import Alarm, model
 
 SHARDS = 4
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 async def armed_after_a_cut(unsynced_s: float) -> list[SetSchedule]:
@@ -72,3 +76,24 @@ async def test_of_settings_that_are_armed_again_only_the_last_one_counts() -> No
             await asyncio.sleep(0.002)
     await runtime.abort()
     assert timers.changes == before + 1
+
+
+def test_a_mark_goes_on_though_schedules_are_set_all_the_time() -> None:
+    relay, now_s, held_s = Relay(), 1_000.0, 240.0
+    relay.claimed(1, Mark(0, 0), [])
+    relay.scanned([], 0)
+    set_at: list[float] = []
+    for position in range(1, 2_001):
+        now_s += 0.3
+        send = SetSchedule(
+            name="x", id=str(position), at=NOW, kind="alarm", key="k", command="ring", source="alarm/k",
+            position=position,
+        )  # fmt: skip
+        relay.committed(Position(position), [send], Position(0))
+        relay.scanned([], position)
+        relay.brought(now_s + held_s)
+        set_at.append(now_s)
+        relayed = relay.mark(now_s).relayed
+        passed = sum(now_s - at_s > held_s + 2.0 for at_s in set_at)
+        assert relayed >= passed, "what has been on the disk for long is passed"
+        assert relayed <= sum(now_s - at_s >= held_s for at_s in set_at), "and nothing that may not be"
