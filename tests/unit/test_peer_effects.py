@@ -138,7 +138,7 @@ class PunctualBank(MemoryBank):
 
 async def test_delayed_calls_are_due_together_and_measured_from_then() -> None:
     bank = PunctualBank()
-    measured = await measure(DELAYED, bank, count=5, in_flight=1, seed=1, lead_s=0.01, processes={})
+    measured = await measure(DELAYED, bank, count=5, in_flight=1, seed=1, lead_s=2.0, processes={})
     assert list(measured) == [SET, DUE]
     took_s = measured[DUE].figures["last effect after, s"]
     assert took_s > 0
