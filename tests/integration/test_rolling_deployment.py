@@ -15,6 +15,7 @@ from aether.errors import AetherError, DeadlineExceeded, UnknownActor, UnknownCo
 from aether.ids import ActorId
 from aether.untyped_client import UntypedClient
 from tests.support.nats_server import NatsServer
+from tests.support.nightly import NIGHTLY
 from tests.support.pool import READY, Pool
 
 KEYS = 60
@@ -124,7 +125,7 @@ async def reload(pool: Pool, untyped: UntypedClient, model: Path, code: str, cou
         await asyncio.sleep(0.01)  # `ps` has no event of its own
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", [1, 2, 3] if NIGHTLY else [2])
 async def test_a_rolling_deployment_and_its_rollback_refuse_nothing_that_some_worker_knows(
     nats_server: NatsServer, namespace: str, tmp_path: Path, workers: int
 ) -> None:

@@ -114,7 +114,7 @@ def test_a_plan_is_the_same_for_a_seed() -> None:
 
 
 @given(st.integers(1, 50), st.integers(1, 8))
-@settings(max_examples=20)  # each collects the garbage of the whole suite
+@settings(max_examples=5)  # each collects the garbage of the whole suite
 async def test_a_closed_loop_makes_every_deposit_with_so_many_in_flight(deposits: int, in_flight: int) -> None:
     now = most = total = 0
 
