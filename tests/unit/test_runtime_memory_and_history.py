@@ -14,6 +14,7 @@ from aether.memory.connection import InMemoryConnection
 from aether.memory.faults import Faults, Late, Lost, Step, StoredUnknown
 from aether.memory.server import InMemoryServer
 from aether.runtime.snapshots import decode_snapshot
+from aether.system.environment import is_compiled
 from aether.wire import Answer, Command, Event
 from tests.support.actors import GATES, Account, Deposited, Notebook, Waiter, model
 from tests.support.nodes import QUIET, append_from_outside, command, history, node, send, until
@@ -311,4 +312,5 @@ async def test_an_idle_active_actor_is_few_and_small_objects() -> None:
         (machine,) = runtime.get_active_vms()
         parts = own_parts(machine)
         assert [type(part).__name__ for part in parts] == ["VirtualMachine", "Fold", "CommandLog", "_Remembered"]
-        assert sum(type(part).__basicsize__ for part in parts) <= 320
+        pointers = 8 * len(parts) if is_compiled() else 0  # a compiled object has one to its methods
+        assert sum(type(part).__basicsize__ for part in parts) <= 320 + pointers
