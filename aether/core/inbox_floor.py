@@ -1,6 +1,6 @@
 """From which sequence on the inbox stream is still needed: all below may be removed from it at once.
 
-Theory of operation. Each thing in the stream that somebody may still read is a *need*, and the floor is the lowest one:
+Theory of operation. Each thing in the stream that a worker may still read is a *need*, and the floor is the lowest one:
 
 - *A relay mark* is needed itself, and so is what comes after its `since`: who claims the shard reads that. Each mark is
   written in place of the one before, so no later one has a lower `since`.

@@ -217,8 +217,8 @@ class JetStreamInbox:
     async def send_again(self, target: int, payload: bytes, tell: int, row: int) -> int | None:
         """Store it once, while its row is at `row`; its sequence, once it is on the disk. Raises `Unavailable`.
 
-        As with relay marks: once our row is written nobody who wrote one before stores anything, so what is found is
-        all there is. For what another one has stored that is not waited for: who has stored it does.
+        As with relay marks: once our row is written no worker that wrote one before stores anything, so what is found
+        is all there is. For what another one has stored that is not waited for: who has stored it does.
         """
         subject = self._names.sent_again(target, tell)
         found = await leader_last(self._connection, self._names.inbox, subject)

@@ -1,4 +1,4 @@
-"""Shortens the inbox stream: removes from its beginning what nobody needs any more (`aether.core.inbox_floor`).
+"""Shortens the inbox stream: removes from its beginning what no worker needs any more (`aether.core.inbox_floor`).
 
 One worker does it, rarely: the owner of shard 0. Two at once do no harm, nor does one that was frozen and goes on: what
 it found out stays true. Everything that the floor rests on is on the disk before anything is removed.

@@ -51,7 +51,7 @@ class Step:
         self.state = replace(self.state, slots=tuple(change(slot) for slot in self.state.slots))
 
     def say(self, text: str, level: str = "INFO") -> None:
-        """Say something to whoever runs the pool."""
+        """Say something to the operator."""
         self.effects.append(Say(text, level))
 
     def notify(self, *lines: str) -> None:
