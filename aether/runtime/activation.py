@@ -5,12 +5,15 @@ Coroutines of the runtime are apart from machines and turns, which are plain cal
 """
 
 import asyncio
+import logging
 from contextlib import suppress
 
-from aether.errors import Unavailable
+from aether.errors import ActorFailed, AetherError, Unavailable, UnreadableEvent
 from aether.ports import Fenced
 from aether.runtime.protocols import Machine
 from aether.runtime.worker_context import WorkerContext
+
+log = logging.getLogger("aether.machine")
 
 SEND_WAIT_S = 5.0
 """How long the first commit of a shard that sends something waits until it may."""
@@ -71,5 +74,20 @@ async def _replay(machine: Machine, worker: WorkerContext, delay_s: float) -> No
             delay_s = worker.retry_delay_s(attempt)
             attempt += 1
         except Exception as error:  # whatever it is, every caller hears of it
-            machine.failed(error)
+            if not machine.stopped:
+                machine.failed(_not_loaded(machine, worker, error))
             return
+
+
+def _not_loaded(machine: Machine, worker: WorkerContext, error: Exception) -> AetherError:
+    """What the callers of an actor hear whose history cannot be folded; it is counted and logged."""
+    if isinstance(error, UnreadableEvent):
+        error = worker.foreign(error)
+    if isinstance(error, Unavailable):  # the history is another version's: no fault of ours
+        return error
+    actor = str(machine.actor_id)
+    worker.counters.actors_not_loaded += 1
+    log.error("an actor cannot be activated", exc_info=error, extra={"actor": actor})
+    if isinstance(error, AetherError):
+        return error
+    return ActorFailed(f"{actor} cannot be activated: {error!r}", actor=actor)

@@ -87,6 +87,15 @@ class Fold:
         if self.actor_type.mutable:
             self._made_rare().checker = StateChecker(self.actor_id, self.actor_type, self.state, checks)
 
+    def check_continues(self, known: "Fold") -> None:
+        """Raise `HistoryRegressed` if this fold of the actor's history ends before one that is known."""
+        if self.position < known.position or self.version < known.version:
+            raise HistoryRegressed(
+                f"the history of {self.actor_id} ends at version {self.version}, position {self.position}; "
+                f"it had version {known.version} at position {known.position}",
+                actor=str(self.actor_id),
+            )
+
     def apply(self, events: Sequence[Event], position: Position) -> None:
         """Add the next commit.
 

@@ -7,28 +7,18 @@ or an unknown outcome sends it back to the history.
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 from aether.aio import Waiters
 from aether.core.actor.lifecycle import Phase, Trigger, advance
-from aether.errors import (
-    ActorFailed,
-    AetherError,
-    HistoryRegressed,
-    Unavailable,
-    UnreadableEvent,
-)
+from aether.errors import ActorFailed, AetherError, Unavailable
 from aether.ids import ActorId, Position, Version
-from aether.model.definition import ActorCommand, ActorType, Context, State
-from aether.model.proxy import ActorRef
-from aether.model.schedules import When
-from aether.model.tasks import TaskCall
+from aether.model.definition import ActorType
 from aether.names import event_source
 from aether.ports import AppendOutcome, Committed, Conflict, Fenced, Refused, StoredCommit
 from aether.runtime.activation import replay, send_once_ready
 from aether.runtime.committed import answer_committed
 from aether.runtime.fold import Fold
+from aether.runtime.machine_scope import MachineScope
 from aether.runtime.mailbox import Mailbox
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.turn import Turn
@@ -39,23 +29,17 @@ from aether.wire import Event, decode_commit, encode_error
 log = logging.getLogger("aether.machine")
 
 
-class VirtualMachine:
+class VirtualMachine(MachineScope):
     """One active actor. Made by a `Runtime`; `id` is unique in the worker's life, `actor_id` says which actor.
 
     `last_used_s`, and its neighbours `older` and `newer` in the order of use, are its registry's.
-    It is the `Scope` of its actor's handlers: what `self.emit`, `self.context` and `self.version` reach.
     """
 
     __slots__ = (
-        "_fold",
         "_idle",
         "_mailbox",
         "_number",
-        "_phase",
         "_seen",
-        "_turn",
-        "_worker",
-        "actor_id",
         "actor_type",
         "last_used_s",
         "newer",
@@ -67,7 +51,7 @@ class VirtualMachine:
     def __init__(
         self, number: int, actor_id: ActorId, actor_type: ActorType, shard: int, worker: WorkerContext
     ) -> None:
-        self.actor_id = actor_id
+        super().__init__(actor_id, worker)
         self.actor_type = actor_type
         self.shard = shard
         self.last_used_s = 0.0
@@ -75,11 +59,7 @@ class VirtualMachine:
         self.newer: VirtualMachine | None = None
         self.snapshot_version = Version(0)
         self._number = number
-        self._worker = worker
-        self._phase = Phase.REPLAYING
-        self._fold: Fold | None = None
         self._mailbox: Mailbox | None = None
-        self._turn: Turn | None = None
         self._seen = 0
         self._idle: Waiters | None = None
 
@@ -94,33 +74,6 @@ class VirtualMachine:
     def source(self) -> str:
         """The CloudEvents source of the actor's events."""
         return event_source(self._worker.namespace, self.actor_id)
-
-    @property
-    def fold(self) -> Fold:
-        """The fold of the history, with the state of an open turn.
-
-        Raises `Unavailable` before the first replay and when the machine has ended.
-        """
-        if self._fold is None:
-            what = "is not active any more" if self.stopped else "has not been replayed yet"
-            raise Unavailable(f"{self.actor_id} {what}")
-        return self._fold
-
-    @property
-    def state(self) -> State:
-        """The actor's state now, events of an open turn included. Do not change it."""
-        return self.fold.state
-
-    @property
-    def version(self) -> int:
-        """Events applied so far, those of an open turn included."""
-        turn = self._turn  # read once: a blocking handler asks from its thread
-        return turn.draft.version if turn is not None else self.fold.version
-
-    @property
-    def position(self) -> Position:
-        """The position of the last commit."""
-        return self.fold.position
 
     @property
     def idle(self) -> bool:
@@ -141,72 +94,6 @@ class VirtualMachine:
     def unsaved(self) -> bool:
         """Whether a snapshot would save something."""
         return self._fold is not None and self._fold.version != self.snapshot_version
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the machine has ended; another one may serve the actor."""
-        return self._phase is Phase.STOPPED
-
-    @property
-    def context(self) -> Context:
-        """The command that runs now. Raises RuntimeError outside a handler."""
-        turn = self._turn
-        if turn is None:
-            raise RuntimeError("there is no command to tell of outside a command handler")
-        return turn.context
-
-    @property
-    def resources(self) -> Any:
-        """What the model's lifespan made in this worker. Raises RuntimeError without one."""
-        lifespan = self._worker.lifespan
-        if lifespan is None:
-            raise RuntimeError("self.resources needs a lifespan, which makes them: Model(..., lifespan=...)")
-        return lifespan.resources
-
-    def emit(self, event: object) -> None:
-        """Record the event and apply it at once. Raises `ActorFailed` in a query or for an event without a handler."""
-        turn = self._turn
-        if turn is None:
-            raise RuntimeError("an event can only be emitted by a running command handler")
-        turn.emit(event)
-
-    def ask(self, kind: ActorRef, key: str) -> Any:
-        """A proxy of another actor. Raises `ActorFailed` in a handler that cannot await, RuntimeError outside."""
-        turn = self._turn
-        if turn is None:
-            raise RuntimeError("another actor can only be asked by a running command handler")
-        return turn.ask(kind, key)
-
-    def tell(self, kind: str, command: str, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Tell another actor something, once this command is stored. See `Turn.tell`."""
-        turn = self._turn
-        if turn is None:
-            raise RuntimeError("something can only be told by a running command handler")
-        turn.tell(kind, command, key, args, kwargs)
-
-    def schedule(
-        self, name: str, when: When, to: ActorCommand, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> None:
-        """Have a command run at a time. See `Turn.schedule`."""
-        self._open_turn("a schedule can only be set").schedule(name, when, to, args, kwargs)
-
-    def cancel_schedule(self, name: str) -> None:
-        """Have no further ticks of a schedule. See `Turn.cancel_schedule`."""
-        self._open_turn("a schedule can only be cancelled").cancel_schedule(name)
-
-    def start_task(self, call: TaskCall[Any], then: str, failed: str) -> str:
-        """Have a task run, once this command is stored. See `Turn.start_task`."""
-        return self._open_turn("a task can only be started").start_task(call, then, failed)
-
-    def cancel_task(self, task_id: str) -> None:
-        """Want no result of a task any more. See `Turn.cancel_task`."""
-        self._open_turn("a task can only be cancelled").cancel_task(task_id)
-
-    def _open_turn(self, what: str) -> Turn:
-        turn = self._turn
-        if turn is None:
-            raise RuntimeError(f"{what} by a running command handler")
-        return turn
 
     # ------------------------------------------------------------------------------------------ commands
 
@@ -382,7 +269,8 @@ class VirtualMachine:
 
     def replayed(self, fold: Fold, snapshot_version: Version, seen: int, took_s: float) -> None:
         """Go on with this fold. `seen` is what had been heard of when the read began. Raises `HistoryRegressed`."""
-        self._check_no_regress(fold)
+        if self._fold is not None:
+            fold.check_continues(self._fold)
         if self.stopped:  # abandoned meanwhile
             return
         fold.watch(self._worker.config.state_checks)
@@ -395,31 +283,15 @@ class VirtualMachine:
             self.snapshot()
         self._schedule()
 
-    def _check_no_regress(self, fold: Fold) -> None:
-        known = self._fold
-        if known is not None and (fold.position < known.position or fold.version < known.version):
-            raise HistoryRegressed(
-                f"the history of {self.actor_id} ends at version {fold.version}, position {fold.position}; "
-                f"it had version {known.version} at position {known.position}",
-                actor=str(self.actor_id),
-            )
-
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: AetherError) -> None:
         """The history cannot be folded: answer every caller and end. The next command makes a new machine."""
         if self.stopped:
             return
-        if isinstance(error, UnreadableEvent):
-            error = self._worker.foreign(error)
-        if not isinstance(error, Unavailable):  # the store is away, or the history another version's: no fault of ours
-            self._worker.counters.actors_not_loaded += 1
-            log.error("an actor cannot be activated", exc_info=error, extra={"actor": str(self.actor_id)})
-        why = f"{self.actor_id} cannot be activated: {error!r}"
-        described = error if isinstance(error, AetherError) else ActorFailed(why, actor=str(self.actor_id))
         self._phase = advance(self._phase, Trigger.REPLAY_FAILED)
         mailbox, self._mailbox = self._mailbox, None
         self._end()  # before the answers: who hears one may ask again at once, and needs another machine
         if mailbox is not None:
-            mailbox.refuse_waiting(described)
+            mailbox.refuse_waiting(error)
 
     # ------------------------------------------------------------------------------------------ events from outside
 
@@ -489,12 +361,11 @@ class VirtualMachine:
         self._end()
         return task
 
-    def abandon(self) -> None:
-        """End at once and answer no caller: what is open has no known outcome here, and its callers ask again."""
-        self._abandon()
+    def abandon(self) -> tuple[list[PendingCommand], list[PendingCommand]]:
+        """End at once and answer no caller: what is open has no known outcome here, and its callers ask again.
 
-    def _abandon(self) -> tuple[list[PendingCommand], list[PendingCommand]]:
-        """The commands that get no answer: those of the turn, and those that waited."""
+        Gives the commands that get no answer: those of the turn, and those that waited.
+        """
         self._phase = advance(self._phase, Trigger.ABANDONED)
         unanswered = ([], []) if self._mailbox is None else self._mailbox.abandon()
         if self._turn is not None:
@@ -514,20 +385,12 @@ class VirtualMachine:
         if self.stopped:
             return
         self._worker.counters.machines_given_up += 1
-        in_turn, waiting = self._abandon()
-        if phase is Phase.COMMITTING:
+        in_turn, waiting = self.abandon()
+        if phase is Phase.COMMITTING or self._mailbox is None:
             return
         what = f"a fault of the worker, not of the handler: {type(error).__name__}; see its log"
-        self._tell(in_turn, ActorFailed(what, actor=actor))
-        self._tell(waiting, Unavailable(f"{actor} was given up for a fault of its worker"))
-
-    def _tell(self, commands: list[PendingCommand], error: AetherError) -> None:
-        answer = encode_error(error)
-        for pending in commands:
-            pending.counts.refused(error)
-            self._worker.note_failure(self.actor_id, pending.command, error)
-            for delivery in pending.deliveries:
-                self._worker.respond(delivery, answer)
+        self._mailbox.refuse(in_turn, ActorFailed(what, actor=actor))
+        self._mailbox.refuse(waiting, Unavailable(f"{actor} was given up for a fault of its worker"))
 
     async def stop(self) -> None:
         """Answer everything taken, snapshot, and end."""

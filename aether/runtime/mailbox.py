@@ -119,8 +119,7 @@ class Mailbox:
         answer = encode_error(error)
         while self._queue:
             pending = self._queue.popleft()
-            pending.counts.refused(error)
-            self._worker.note_failure(self._actor_id, pending.command, error)
+            self._count_refused(pending, error)
             self.answer(pending, answer)
 
     def expire(self, why: AetherError) -> None:
@@ -142,6 +141,18 @@ class Mailbox:
         self._open.clear()
         self._queue.clear()
         return in_turn, waiting
+
+    def refuse(self, abandoned: list[PendingCommand], error: AetherError) -> None:
+        """Answer commands that were abandoned all the same: nothing of them is stored."""
+        answer = encode_error(error)
+        for pending in abandoned:
+            self._count_refused(pending, error)
+            for delivery in pending.deliveries:
+                self._worker.respond(delivery, answer)
+
+    def _count_refused(self, pending: PendingCommand, error: AetherError) -> None:
+        pending.counts.refused(error)
+        self._worker.note_failure(self._actor_id, pending.command, error)
 
     def _close(self, pending: PendingCommand) -> None:
         del self._open[pending.id]

@@ -64,7 +64,7 @@ class Machine(Scope, Protocol):
         """Go on with this fold. `seen` is what had been heard of when the read began. Raises `HistoryRegressed`."""
         ...
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: AetherError) -> None:
         """Its history cannot be folded: answer its callers and end."""
         ...
 
