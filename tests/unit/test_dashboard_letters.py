@@ -16,7 +16,7 @@ from aether import Actor, DeadLetter, Model, Rejected, command, event, query
 from aether.config import RuntimeConfig
 from aether.dead_letters import decode_row, encode_row
 from aether.gateway.access import Access, ByFunction, ByToken, Role
-from aether.gateway.dashboard import letter_pages
+from aether.gateway.dashboard import letter_pages, numbers
 from aether.ids import ActorId
 from aether.testing import local_pool
 from tests.support.gateway import Served, running
@@ -326,6 +326,7 @@ async def test_a_function_is_asked_for_the_command_that_is_sent_again() -> None:
 async def test_an_actors_page_and_the_overview_tell_of_dead_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     async with boxes() as one:
         monkeypatch.setattr(letter_pages, "OF_ACTOR_MAX", 1)
+        monkeypatch.setattr(numbers, "ASK_AFTER_S", 0.0)
         await one.pool.client.tell(Lid.close, "pot")
         for amount in (5, 6):
             await one.pool.client.tell(Box.put, "bob", amount)

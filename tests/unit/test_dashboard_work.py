@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from aether import Actor, Model, Retry, TaskContext, TaskFailed, command, event, task
+from aether.config import RuntimeConfig
 from aether.gateway.access import Access, ByFunction, ByToken, Role
 from aether.gateway.dashboard import numbers
 from aether.gateway.dashboard.failure_pages import ahead
@@ -79,13 +80,14 @@ class Errand(Actor):
 
 
 errands = Model("errands", actors=[Errand], tasks=[fails, fails_once, stays])
+SOON_OVER = RuntimeConfig(task_drain_s=0.0, cancel_grace_s=0.05)
 TOKENS = ByToken({name[0] * 20: (role, name) for name, role in
                   (("reader", Role.READ), ("caller", Role.CALL), ("admin", Role.ADMIN))})  # fmt: skip
 
 
 @asynccontextmanager
 async def errand_pool(access: Access | None = None) -> AsyncIterator[Served]:
-    async with local_pool(errands) as pool, running(pool, errands, access=access) as one:
+    async with local_pool(errands, config=SOON_OVER) as pool, running(pool, errands, access=access) as one:
         yield one
 
 

@@ -18,7 +18,7 @@ from tests.support.gateway import Served, served
 from tests.support.nodes import until
 
 JSON_HEAD = b"Host: x\r\nContent-Type: application/json\r\n"
-QUICK = ServerConfig(head_timeout_s=0.2, send_timeout_s=0.3, head_bytes_max=2_000, connections_max=40)
+QUICK = ServerConfig(head_timeout_s=0.2, send_timeout_s=0.3, head_bytes_max=2_000)
 
 
 @pytest.fixture
@@ -200,16 +200,18 @@ async def test_a_connection_that_says_nothing_or_half_a_head_is_closed(one: Serv
     writer.close()
 
 
-async def test_connections_are_bounded(one: Served) -> None:
-    held = [await asyncio.open_connection("127.0.0.1", one.port) for _ in range(QUICK.connections_max)]
-    await until(lambda: len(one.server.server_state.connections) == QUICK.connections_max)
-    reader, writer = await asyncio.open_connection("127.0.0.1", one.port)
-    assert await _end(reader) == b"", "one more is closed at once"
-    for _, each in held:
-        each.close()
-    writer.close()
-    await until(lambda: not one.server.server_state.connections)
-    await untouched(one)
+async def test_connections_are_bounded() -> None:
+    bound = 40
+    async with served(server=ServerConfig(connections_max=bound)) as one:
+        held = [await asyncio.open_connection("127.0.0.1", one.port) for _ in range(bound)]
+        await until(lambda: len(one.server.server_state.connections) == bound)
+        reader, writer = await asyncio.open_connection("127.0.0.1", one.port)
+        assert await _end(reader) == b"", "one more is closed at once"
+        for _, each in held:
+            each.close()
+        writer.close()
+        await until(lambda: not one.server.server_state.connections)
+        await untouched(one)
 
 
 async def _end(reader: asyncio.StreamReader) -> bytes:

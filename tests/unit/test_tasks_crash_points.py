@@ -15,6 +15,7 @@ from aether.testing import local_pool
 from aether.testing.pool import LocalPool
 from tests.support.crash_points import Points
 from tests.support.errands import Errand, model, renew
+from tests.support.nightly import NIGHTLY
 
 POINTS_MIN = 15
 CONFIG = RuntimeConfig(
@@ -76,8 +77,10 @@ async def run(nth: int, kind: str, dies: int) -> int:
 @pytest.mark.parametrize("dies", [0, 1], ids=["owner", "other"])
 @pytest.mark.parametrize("kind", ["await", "before", "after"])
 def test_a_worker_dies_at_each_point(kind: str, dies: int) -> None:
+    """At each point nightly, else at every third."""
+    every = 1 if NIGHTLY else 3
     nth = count = 0
     while nth <= count:
-        nth += 1
+        nth += every
         count = asyncio.run(run(nth, kind, dies))
     assert nth > POINTS_MIN
