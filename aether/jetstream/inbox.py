@@ -9,7 +9,7 @@ the server rewrites no block of it.
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from aether.core.backoff import Backoff
 from aether.core.inbox_floor import last_start
@@ -17,6 +17,7 @@ from aether.errors import InvalidCommand, Unavailable
 from aether.ids import Position
 from aether.jetstream.api import (
     StoredMessage,
+    begin_write,
     direct_batch,
     direct_last,
     last_sequence,
@@ -30,7 +31,8 @@ from aether.jetstream.connection.headers import MESSAGE_ID, expected_elsewhere_h
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.session import NatsSession
 from aether.jetstream.history_reader import until_durable, until_written
-from aether.jetstream.shard_feed import ShardFeed, ShardFollower, ShardSubjects, Stored
+from aether.jetstream.shard_consumer import ShardFollower, ShardSubjects, Stored
+from aether.jetstream.shard_feed import ShardFeed
 from aether.names import CLIENT_SOURCE, Names
 from aether.ports import Durability, Hear, HearCommits, InboxBatch, InboxMessage, StoredCommit, Subscription
 from aether.sends import SENDS_MARK
@@ -103,19 +105,25 @@ class JetStreamInbox:
             self._claims[shard] = (sequence, session)
         return sequence
 
-    async def relay(self, target: int, source: int, payload: bytes, mark: int) -> int | None:
-        """Store a tell: its sequence, or None when the source's mark is not at `mark`. Raises `Unavailable`."""
-        return await self._relay(self._names.tell(target, source), source, payload, mark)
+    def relay(self, target: int, source: int, payload: bytes, mark: int) -> Awaitable[int | None]:
+        """Store a tell: its sequence, or None when the source's mark is not at `mark`. Raises `Unavailable`.
 
-    async def relay_task(self, task: str, source: int, payload: bytes, mark: int) -> int | None:
+        It is sent at once; what it raises comes when it is awaited.
+        """
+        return self._relay(self._names.tell(target, source), source, payload, mark)
+
+    def relay_task(self, task: str, source: int, payload: bytes, mark: int) -> Awaitable[int | None]:
         """Store the start of a task: its sequence, or None; as `relay`. Raises `Unavailable`."""
-        return await self._relay(self._names.task(task, source), source, payload, mark)
+        return self._relay(self._names.task(task, source), source, payload, mark)
 
-    async def _relay(self, subject: str, source: int, payload: bytes, mark: int) -> int | None:
-        if not self._is_claimed(source, mark):
-            return None
+    def _relay(self, subject: str, source: int, payload: bytes, mark: int) -> Awaitable[int | None]:
+        session = self._connection.session
+        if session is None or self._claims.get(source) != (mark, session):
+            refused: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+            refused.set_result(None)
+            return refused
         head = expected_elsewhere_head(mark, self._names.relay_mark(source).encode())
-        return await write(self._connection, subject, payload, head)
+        return begin_write(session, subject, payload, head)
 
     async def relayed(self, source: int, after: int, mark: int) -> list[InboxMessage]:
         """The tells and task starts from a shard before its mark: the read is complete when it comes to that."""

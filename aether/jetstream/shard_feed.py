@@ -10,22 +10,15 @@ one goes on where the one before stands, and rings for the new ones. Receivers a
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from secrets import token_hex
-from typing import NamedTuple
 
 from aether.aio import first_of
 from aether.background import Background
 from aether.core.backoff import Backoff
 from aether.errors import Unavailable
-from aether.ids import Position
 from aether.jetstream.api import Answered, Method, last_sequence
-from aether.jetstream.connection.headers import LAST_CONSUMER, STATUS, STATUS_HEARTBEAT
-from aether.jetstream.connection.message import Message
-from aether.jetstream.connection.nats_connection import NatsConnection, StandingSubscription
+from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.session import NatsSession
-from aether.jetstream.watch import delivered_sequences
+from aether.jetstream.shard_consumer import ShardConsumer, ShardFollower, ShardSubjects
 from aether.log_lines import Repeated, words
 from aether.ports import Durability
 
@@ -38,9 +31,6 @@ SETTLE_S = 0.02
 FILTERS_MAX = 512
 """More shards than this are followed by a filter for all, and what is not theirs is left out."""
 
-PASSED_EVERY_S = 1.0
-"""How often every shard is told how far the consumer has come, and what was kept for it."""
-
 RETRY = Backoff(first_s=0.05, cap_s=1.0)
 
 _NANOSECONDS = 1_000_000_000
@@ -48,72 +38,6 @@ log = logging.getLogger("aether.jetstream")
 
 _consumer_create: Method[Answered] = Method("CONSUMER.CREATE.{}", Answered)
 _consumer_delete: Method[Answered] = Method("CONSUMER.DELETE.{}", Answered)
-
-
-class ShardSubjects(NamedTuple):
-    """Which messages of a stream are of a shard: its filter, the filter for all, and the shard of a subject.
-
-    With `having` it is those that have these bytes, and they are handed on now and then; else at once.
-    """
-
-    stream: str
-    of_shard: Callable[[int], str]
-    of_all: str
-    shard_of: Callable[[str], int]
-    having: bytes = b""
-
-
-class Stored(NamedTuple):
-    """A message of the stream."""
-
-    subject: str
-    sequence: int
-    payload: bytes
-
-
-class ShardFollower(NamedTuple):
-    """Who is called back of one shard.
-
-    - `hear`: after a sequence and up to another there are these messages of the shard and no other.
-    - `ring`: there may be messages that were not given.
-    """
-
-    hear: Callable[[int, int, Sequence[Stored]], None]
-    ring: Callable[[], None]
-
-
-class _Consumer:
-    """One consumer of the server. All messages of its shards from after `begin` up to `position` were delivered.
-
-    `last`: up to where a shard was told what there is. `kept`: what it was not told yet.
-    """
-
-    __slots__ = (
-        "begin",
-        "broken",
-        "delivered",
-        "heard_s",
-        "kept",
-        "last",
-        "name",
-        "passed_s",
-        "position",
-        "session",
-        "shards",
-        "standing",
-    )
-
-    def __init__(self, session: NatsSession, shards: Iterable[int], begin: int) -> None:
-        self.name = f"shards_{token_hex(8)}"
-        self.session = session
-        self.shards = frozenset(shards)
-        self.begin = self.position = begin
-        self.standing: StandingSubscription | None = None
-        self.delivered = 0
-        self.last: dict[int, int] = {}
-        self.kept: dict[int, list[Stored]] = {}
-        self.heard_s = self.passed_s = 0.0
-        self.broken = False
 
 
 class ShardFeed:
@@ -124,7 +48,7 @@ class ShardFeed:
         self._connection = connection
         self._subjects = subjects
         self._followers: dict[int, ShardFollower] = {}
-        self._consumer: _Consumer | None = None
+        self._consumer: ShardConsumer | None = None
         self._due = asyncio.Event()
         self._background = Background()
         self._task: asyncio.Task[None] | None = None
@@ -205,10 +129,10 @@ class ShardFeed:
         before = self._consumer
         if before is None or before.broken or before.session is not session:
             end = await last_sequence(self._connection, self._subjects.stream)
-            consumer, known = _Consumer(session, self._followers, end), frozenset[int]()
+            consumer, known = self._consumer_from(session, end), frozenset[int]()
         else:
-            self._passed(before)  # so that nothing is left that the next one would have to say
-            consumer, known = _Consumer(session, self._followers, before.position), before.shards
+            before.say_passed()  # so that nothing is left that the next one would have to say
+            consumer, known = self._consumer_from(session, before.position), before.shards
         try:
             await self._open(consumer)
         except BaseException:
@@ -224,10 +148,14 @@ class ShardFeed:
                 follower.ring()
         await self._end(before)
 
-    async def _open(self, consumer: _Consumer) -> None:
+    def _consumer_from(self, session: NatsSession, begin: int) -> ShardConsumer:
+        return ShardConsumer(
+            self._connection, session, self._subjects, self.durability, self._followers, begin, self._missed
+        )
+
+    async def _open(self, consumer: ShardConsumer) -> None:
         deliver_to = f"_INBOX.{consumer.name}"
-        receive = partial(self._receive, consumer)
-        consumer.standing = await self._connection.subscribe(deliver_to, lambda _, message: receive(message))
+        consumer.standing = await self._connection.subscribe(deliver_to, consumer.receive)
         several, subjects = len(consumer.shards) <= FILTERS_MAX, self._subjects
         config = {
             "name": consumer.name,
@@ -247,7 +175,7 @@ class ShardFeed:
         await _consumer_create(self._connection, f"{subjects.stream}.{consumer.name}", body)
         consumer.heard_s = asyncio.get_running_loop().time()
 
-    async def _end(self, consumer: _Consumer | None) -> None:
+    async def _end(self, consumer: ShardConsumer | None) -> None:
         if consumer is None:
             return
         if consumer.standing is not None:
@@ -259,79 +187,9 @@ class ShardFeed:
                 # The server removes an unused consumer itself, only later.
                 log.debug("a consumer was not removed", extra={"error": words(error)})
 
-    # ------------------------------------------------------------------------------------------ what comes
-
-    def _receive(self, consumer: _Consumer, message: Message) -> None:
-        consumer.heard_s = asyncio.get_running_loop().time()
-        try:
-            if message.reply:
-                self._delivered(consumer, message)
-            else:
-                self._heartbeat(consumer, message)
-        except (ValueError, IndexError) as error:
-            log.warning("what a consumer delivers cannot be read", extra={"error": repr(error)})
-            self._missed(consumer)
-
-    def _delivered(self, consumer: _Consumer, message: Message) -> None:
-        sequence, delivered, _ = delivered_sequences(message.reply)
-        if delivered != consumer.delivered + 1:
-            self._missed(consumer)
-        consumer.delivered = delivered
-        if consumer.broken:
-            return
-        consumer.position = sequence
-        having = self._subjects.having
-        if having in message.data:  # b"" is in all
-            shard = self._subjects.shard_of(message.subject)
-            stored = Stored(message.subject, sequence, message.data)
-            if having:
-                consumer.kept.setdefault(shard, []).append(stored)
-            elif shard in consumer.shards:
-                self._state(consumer, shard, sequence, (stored,))
-        if consumer.heard_s - consumer.passed_s > PASSED_EVERY_S:
-            self._passed(consumer)
-
-    def _heartbeat(self, consumer: _Consumer, message: Message) -> None:
-        headers = message.headers or {}
-        if headers.get(STATUS) != STATUS_HEARTBEAT or int(headers.get(LAST_CONSUMER, "0")) > consumer.delivered:
-            self._missed(consumer)
-        elif not consumer.broken:
-            self._passed(consumer)
-
-    def _missed(self, consumer: _Consumer) -> None:
-        consumer.broken = True
+    def _missed(self, consumer: ShardConsumer) -> None:
         if consumer is self._consumer:
             self._due.set()
-
-    def _passed(self, consumer: _Consumer) -> None:
-        consumer.passed_s, kept, consumer.kept = consumer.heard_s, consumer.kept, {}
-        for shard in consumer.shards:
-            if consumer.last.get(shard, consumer.begin) < consumer.position:
-                self._state(consumer, shard, consumer.position, kept.get(shard, ()))
-
-    def _state(self, consumer: _Consumer, shard: int, until: int, messages: Sequence[Stored]) -> None:
-        after = consumer.last.get(shard, consumer.begin)
-        consumer.last[shard] = until
-        if self.durability is None:
-            self._hear(consumer, shard, after, until, messages, "")
-            return
-        done = partial(self._hear, consumer, shard, after, until, messages)
-        if messages and not self._subjects.having:
-            self.durability.after_read(Position(until), done)
-        else:
-            self.durability.after_notice(Position(until), done)
-
-    def _hear(
-        self, consumer: _Consumer, shard: int, after: int, until: int, messages: Sequence[Stored], why_not: str
-    ) -> None:
-        """Over another connection the server may have lost it meanwhile, and may give its sequence to another one."""
-        follower = self._followers.get(shard)
-        if follower is None:
-            return
-        if why_not or consumer.session is not self._connection.session:
-            follower.ring()
-        else:
-            follower.hear(after, until, messages)
 
 
 class _Following:

@@ -1,6 +1,6 @@
 """The stream of tells: messages from one actor to another that outlive both workers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from aether.ids import Position
@@ -70,7 +70,7 @@ class Inbox(Protocol):
         """Write the mark in place of our own, which is at `mark`; as `relay` does."""
         ...
 
-    async def relay(self, target: int, source: int, payload: bytes, mark: int) -> int | None:
+    def relay(self, target: int, source: int, payload: bytes, mark: int) -> Awaitable[int | None]:
         """Store a tell: its sequence, or None, and nothing is stored, when the source's mark is not at `mark`.
 
         None, too, when that mark was not written over this very connection: after another one began the server may
@@ -78,7 +78,7 @@ class Inbox(Protocol):
         """
         ...
 
-    async def relay_task(self, task: str, source: int, payload: bytes, mark: int) -> int | None:
+    def relay_task(self, task: str, source: int, payload: bytes, mark: int) -> Awaitable[int | None]:
         """Store the start of a task; as `relay` does. It is handed out to a worker (`Tasks`)."""
         ...
 

@@ -27,7 +27,7 @@ from aether.errors import (
     UnknownActor,
 )
 from aether.ids import ActorId
-from aether.log_lines import Repeated, words
+from aether.log_lines import words
 from aether.names import shard_of
 from aether.ports import Clock, Delivery, Inbox, InboxMessage, TellPlace
 from aether.runtime.counters import Counters
@@ -107,7 +107,10 @@ class Line:
 
 
 class ShardInbox:
-    """The inbox of one shard, from `run` until `close`. `may_apply` says whether every member knows tells by now."""
+    """The inbox of one shard, until `close`; `aether.runtime.inbox_reading` has it read.
+
+    `may_apply` says whether every member knows tells by now.
+    """
 
     def __init__(
         self,
@@ -143,7 +146,7 @@ class ShardInbox:
         self._lines: dict[ActorId, Line] = {}
         self._parked: dict[int, tuple[ActorId, Line]] = {}
         self._closed = self._mark_due = False
-        self._not_read = Repeated(log, logging.INFO, "tells cannot be read now")
+        self._read_due = True
 
     @property
     def waiting(self) -> int:
@@ -174,6 +177,7 @@ class ShardInbox:
 
     def ring(self) -> None:
         """There may be more to read."""
+        self._read_due = True
         self._wake.set()
 
     def hear(self, after: int, until: int, message: InboxMessage | None) -> None:
@@ -186,28 +190,30 @@ class ShardInbox:
             self._take(message)
         else:
             self._gap = max(self._gap, until if message is None else after)
-            self._wake.set()
+            self.ring()
 
     def connected(self) -> None:
         """What was handed over may have been dropped with the connection: hand it over again."""
         for actor_id, line in self._all_lines():
             self._again(actor_id, line)
-        self._wake.set()
+        self.ring()
 
-    async def run(self) -> None:
-        """Read and hand over, for ever."""
-        attempt = 0
-        while True:
-            try:
-                self._wake.clear()
-                await self._read()
-                attempt = 0
-                self._not_read.over()
-                await self._rest()
-            except AetherError as error:
-                self._not_read.again(shard=self.shard, error=words(error))
-                await asyncio.sleep(AGAIN.delay_s(attempt, self._jitter()))
-                attempt += 1
+    async def step(self) -> None:
+        """Read if something may be there, and write down what is applied, when it is time. Raises `AetherError`."""
+        self._wake.clear()
+        if self._read_due:
+            await self._read()
+        if self._mark_due or self._unwritten >= MARK_TELLS:
+            self._mark_due = False
+            await self.write_mark()
+
+    async def until_woken(self) -> None:
+        """Return when there may be something to do."""
+        await self._wake.wait()
+
+    def read_again(self) -> None:
+        """What the last step has read may be a part."""
+        self._read_due = True
 
     async def write_mark(self) -> None:
         """Write down what is applied. Raises `Unavailable`."""
@@ -230,6 +236,7 @@ class ShardInbox:
     # ------------------------------------------------------------------------------------------ in
 
     async def _read(self) -> None:
+        self._read_due = False
         if self._cursor < 0:
             self._cursor = self._written = await self._inbox.applied_mark(self.shard)
         while self._may_apply() and len(self._open) < OPEN_MAX:
@@ -240,19 +247,15 @@ class ShardInbox:
             if not batch.more:
                 await self._close_gap()
                 return
+        self._read_due = True
 
     async def _close_gap(self) -> None:
         """Go on from what was heard, if the leader has nothing before it: else all that is heard comes after a gap."""
         gap = self._gap
         if gap > self._cursor and not await self._inbox.has_tell(self.shard, self._cursor):
             self._cursor = max(self._cursor, gap)
-
-    async def _rest(self) -> None:
-        """Write down what is applied, when it is time, and wait for the bell."""
-        if self._mark_due or self._unwritten >= MARK_TELLS:
-            self._mark_due = False
-            await self.write_mark()
-        await self._wake.wait()
+        elif gap > self._cursor:
+            self._read_due = True  # a replica lags
 
     def _take(self, message: InboxMessage) -> None:
         self._cursor = message.sequence
@@ -391,9 +394,13 @@ class ShardInbox:
         self._hand_over(actor_id, line)
 
     def look(self) -> None:
-        """Hand over again what has had no answer for too long, and write down what is applied. Now and then."""
+        """Hand over again what has had no answer for too long, and write down what is applied. Now and then.
+
+        What could not be read when it was due is read now, perhaps.
+        """
         if self._unwritten:
             self._mark_due = True
+        if self._unwritten or self._read_due:
             self._wake.set()
         late_s = self._clock.wall_s() - UNANSWERED_S
         for actor_id, line in self._all_lines():

@@ -21,6 +21,7 @@ from aether.ports import Clock, Delivery, Inbox, Lease, Subscription, Tasks, Tim
 from aether.runtime.counters import Counters
 from aether.runtime.dead_letter_rows import DeadLetterRows
 from aether.runtime.inbox_purge import InboxPurge
+from aether.runtime.inbox_reading import read_for_ever
 from aether.runtime.relaying import RENEW_TELLS, ShardRelayer
 from aether.runtime.shard_inbox import ShardInbox
 from aether.runtime.ticks import ShardTicks
@@ -253,7 +254,7 @@ class Telling:
                 except AetherError as error:
                     self._not_looked.again(shard=shard, error=words(error))
                     await asyncio.sleep(LOOK_EVERY_S)
-        await served.inbox.run()
+        await read_for_ever(served.inbox, self._jitter)
 
     def _connected(self) -> None:
         self._purge.connected()

@@ -1,54 +1,200 @@
-"""What a shard's inbox hears of tells: it reads once after a gap, and then goes on from what it hears."""
+"""What a shard's inbox hears of tells: it reads once after a gap, and then goes on from what it hears.
+
+And each way in which there may be something to read leads to a read, while writing a mark does not.
+"""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
+import pytest
+
 from aether.config import RuntimeConfig
-from aether.ports import InboxBatch
+from aether.core.backoff import Backoff
+from aether.errors import Unavailable
+from aether.ports import Delivery, InboxBatch, InboxMessage
+from aether.runtime import shard_inbox
 from aether.runtime.counters import Counters
+from aether.runtime.inbox_reading import read_for_ever
 from aether.runtime.shard_inbox import ShardInbox
 from aether.system.clock import SystemClock
+from aether.tells import Tell, encode_tell
+
+MARK = 3
+TELL = encode_tell(Tell(kind="account", key="a", command="deposit"))
+DONE = b'{"ok":true}'
 
 
-class Empty:
-    """An inbox without a tell to the shard, that counts what it is asked."""
+class Stream:
+    """An inbox that counts what it is asked. Of `messages` a read gives those after its cursor, once `open` is set."""
 
-    def __init__(self, *, has_tell: bool) -> None:
+    def __init__(self, *, has_tell: bool = False) -> None:
         self.reads = 0
+        self.marks: list[int] = []
+        self.messages: list[InboxMessage] = []
+        self.fails = 0
+        self.open = asyncio.Event()
+        self.open.set()
         self._has_tell = has_tell
 
     async def applied_mark(self, _: int) -> int:
-        return 3
+        return MARK
 
-    async def tells(self, _: int, __: int) -> InboxBatch:
+    async def write_applied_mark(self, _: int, sequence: int) -> None:
+        self.marks.append(sequence)
+
+    async def tells(self, _: int, after: int) -> InboxBatch:
         self.reads += 1
-        return InboxBatch([], False)
+        if self.fails:
+            self.fails -= 1
+            raise Unavailable("for a test")
+        found = [one for one in self.messages if one.sequence > after]
+        await self.open.wait()
+        return InboxBatch(found, False)
 
-    async def has_tell(self, _: int, __: int) -> bool:
-        return self._has_tell
+    async def has_tell(self, _: int, after: int) -> bool:
+        return self._has_tell or any(one.sequence > after for one in self.messages)
 
 
-async def reads_of(stream: Empty, *heard: tuple[int, int]) -> int:
-    unused = cast(Any, None)
-    inbox = ShardInbox(
-        0, 1, cast(Any, stream), receive=unused, clock=SystemClock(), config=RuntimeConfig(), counters=Counters(),
-        dead_letters=unused, jitter=lambda: 0.0, may_apply=lambda: True,
-    )  # fmt: skip
-    task = asyncio.ensure_future(inbox.run())
-    await asyncio.sleep(0)
-    for after, until in heard:
-        for _ in range(10):
+class Reading:
+    """A shard's inbox that is being read, and what it has handed over: to be answered by `answer`."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.may_apply = True
+        self.handed: list[Delivery] = []
+        unused = cast(Any, None)
+        self.inbox = ShardInbox(
+            0, 1, cast(Any, stream), receive=self.handed.append, clock=SystemClock(), config=RuntimeConfig(),
+            counters=Counters(), dead_letters=unused, jitter=lambda: 0.0, may_apply=lambda: self.may_apply,
+        )  # fmt: skip
+        self._task = asyncio.ensure_future(read_for_ever(self.inbox, lambda: 0.0))
+
+    async def settle(self) -> int:
+        """How often it has read once nothing goes on any more."""
+        for _ in range(20):
             await asyncio.sleep(0)
-        inbox.hear(after, until, None)
-    for _ in range(10):
-        await asyncio.sleep(0)
-    task.cancel()
-    return stream.reads
+        return self.stream.reads
+
+    def answer(self) -> None:
+        while self.handed:
+            self.handed.pop(0).respond(DONE)
+
+    def sequences(self) -> list[int]:
+        return [one.told.sequence for one in self.handed if one.told is not None]
+
+    def store(self, *sequences: int) -> None:
+        self.stream.messages += [InboxMessage(one, TELL) for one in sequences]
+
+    def stop(self) -> None:
+        self._task.cancel()
+
+
+async def reads_of(stream: Stream, *heard: tuple[int, int]) -> int:
+    reading = Reading(stream)
+    for after, until in heard:
+        await reading.settle()
+        reading.inbox.hear(after, until, None)
+    reads = await reading.settle()
+    reading.stop()
+    return reads
 
 
 async def test_after_a_gap_it_reads_once() -> None:
-    assert await reads_of(Empty(has_tell=False), (10, 12), (12, 15), (15, 20)) == 1 + 1
+    assert await reads_of(Stream(), (10, 12), (12, 15), (15, 20)) == 1 + 1
 
 
 async def test_what_a_replica_does_not_show_yet_is_read_again() -> None:
-    assert await reads_of(Empty(has_tell=True), (10, 12), (12, 15), (15, 20)) == 1 + 3
+    assert await reads_of(Stream(has_tell=True), (10, 12), (12, 15), (15, 20)) == 1 + 3
+
+
+async def test_what_a_replica_does_not_show_yet_is_looked_for_again() -> None:
+    reading = Reading(Stream(has_tell=True))
+    await reading.settle()
+    reading.inbox.hear(10, 12, None)
+    assert await reading.settle() == 1 + 1
+    reading.inbox.look()
+    assert await reading.settle() == 1 + 2
+    reading.stop()
+
+
+async def test_a_mark_is_written_without_a_read() -> None:
+    reading = Reading(Stream())
+    await reading.settle()
+    reading.inbox.hear(MARK, 5, InboxMessage(5, TELL))
+    reading.answer()
+    reading.inbox.look()
+    assert await reading.settle() == 1
+    assert reading.stream.marks == [5]
+    reading.stop()
+
+
+NEWS: dict[str, Callable[[ShardInbox], None]] = {
+    "a ring": lambda inbox: inbox.ring(),
+    "a new connection": lambda inbox: inbox.connected(),
+    "a tell after a gap": lambda inbox: inbox.hear(8, 9, InboxMessage(9, TELL)),
+    "a statement after a gap": lambda inbox: inbox.hear(8, 9, None),
+}
+
+
+@pytest.mark.parametrize("news", NEWS.values(), ids=NEWS)
+async def test_what_may_be_there_is_read(news: Callable[[ShardInbox], None]) -> None:
+    reading = Reading(Stream())
+    await reading.settle()
+    reading.store(7, 9)
+    news(reading.inbox)
+    await reading.settle()
+    assert reading.sequences() == [7, 9]
+    reading.stop()
+
+
+@pytest.mark.parametrize("news", NEWS.values(), ids=NEWS)
+async def test_what_may_be_there_is_read_although_a_read_is_under_way(news: Callable[[ShardInbox], None]) -> None:
+    reading = Reading(Stream())
+    reading.stream.open.clear()
+    assert await reading.settle() == 1
+    reading.store(7, 9)
+    news(reading.inbox)
+    reading.stream.open.set()
+    await reading.settle()
+    assert reading.sequences() == [7, 9]
+    reading.stop()
+
+
+async def test_a_read_that_failed_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aether.runtime.inbox_reading.AGAIN", Backoff(first_s=0.0, cap_s=0.0))
+    stream = Stream()
+    stream.fails, stream.messages = 2, [InboxMessage(7, TELL)]
+    reading = Reading(stream)
+    assert await reading.settle() == 3
+    assert reading.sequences() == [7]
+    reading.stop()
+
+
+async def test_what_could_not_be_applied_when_it_was_due_is_read_once_it_can() -> None:
+    reading = Reading(Stream())
+    reading.may_apply = False
+    await reading.settle()
+    reading.store(7)
+    reading.inbox.hear(MARK, 7, InboxMessage(7, TELL))
+    assert await reading.settle() == 0
+    reading.may_apply = True
+    reading.inbox.look()
+    await reading.settle()
+    assert reading.sequences() == [7]
+    reading.stop()
+
+
+async def test_beyond_a_bound_it_is_read_on_when_some_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_inbox, "OPEN_MAX", 2)
+    reading = Reading(Stream())
+    await reading.settle()
+    for sequence in (5, 6, 7, 8):
+        reading.store(sequence)
+        reading.inbox.hear(sequence - 1 if sequence > 5 else MARK, sequence, InboxMessage(sequence, TELL))
+    await reading.settle()
+    assert reading.sequences() == [5, 6]
+    reading.answer()
+    await reading.settle()
+    assert reading.sequences() == [7, 8]
+    reading.stop()
