@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.support.browser import CONTRAST, browser, chromium, page
+from tests.support.browser import CONTRAST, browser, chromium, page, reload_until_visible
 from tests.support.nats_server import NatsServer
 from tests.support.pool import Pool
 from tests.support.saving import put
@@ -86,12 +86,14 @@ def test_which_actor_fails_and_why_is_found_from_the_overview(pots: Pots) -> Non
         failing.get_by_role("link", name="pot/table-", exact=True).click()
         expect(shown.get_by_role("heading", level=1)).to_have_text("pot table-")
         here = shown.get_by_role("region", name="Recent failures of this actor")
+        reload_until_visible(shown, here)  # a busy pool may not say them in time, as the page then says
         expect(here).to_contain_text(re.compile(r"pots\.py:20 in share"))
         here.get_by_role("link", name="All failures").click()
 
         assert pots.share("table-ab", -5) == 409
-        while "there is no debt to share" not in shown.get_by_role("region", name="Rejected").inner_text():
-            shown.goto("/ui/failures")  # what was read last may be a second old
+        expect(shown).to_have_url(re.compile("/ui/failures$"))
+        rejected = shown.get_by_role("region", name="Rejected").filter(has_text="there is no debt to share")
+        reload_until_visible(shown, rejected)  # what was read last may be a second old
         expect(shown.get_by_role("link", name="Failures", exact=True)).to_have_attribute("aria-current", "page")
 
 
@@ -102,7 +104,7 @@ def test_it_can_be_read_on_a_phone_and_without_script(pots: Pots, width: int) ->
         with page(pots.browser, pots.url, width=width, dark=dark, script=False) as shown:
             for address in ("/ui/", "/ui/failures", "/ui/actor?kind=pot&key=table-"):
                 shown.goto(address)
-                expect(shown.get_by_role("main")).to_contain_text("ZeroDivisionError")
+                reload_until_visible(shown, shown.get_by_role("main").filter(has_text="ZeroDivisionError"))
         with page(pots.browser, pots.url, width=width, dark=dark) as shown:
             shown.goto("/ui/failures")
             assert shown.evaluate("document.documentElement.scrollWidth") <= width

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.support.browser import CONTRAST, browser, chromium, page
+from tests.support.browser import CONTRAST, browser, chromium, page, reload_until_visible
 from tests.support.nats_server import NatsServer
 from tests.support.pool import Pool
 from tests.support.saving import put
@@ -99,8 +99,8 @@ def test_a_dead_letter_is_sent_again_and_another_is_dropped(desks: Desks, script
     desks.tell("front", "second")
     desks.pool.wait_for(GIVEN_UP, 2)
     with page(desks.browser, desks.url, script=script) as shown:
-        while not shown.get_by_role("link", name="2 dead letters").is_visible():
-            shown.goto("/ui/")  # workers count them every 5 s
+        shown.goto("/ui/")
+        reload_until_visible(shown, shown.get_by_role("link", name="2 dead letters"))  # workers count them every 5 s
         shown.get_by_role("link", name="2 dead letters").click()
         dead = shown.get_by_role("region", name="2 dead letters")
         expect(dead.get_by_role("listitem").first).to_contain_text(
@@ -120,8 +120,7 @@ def test_a_dead_letter_is_sent_again_and_another_is_dropped(desks: Desks, script
         expect(shown.get_by_role("region", name="No dead letters")).to_be_visible()
 
         shown.goto("/ui/actor?kind=desk&key=front")
-        while "Stamped" not in shown.locator(".history").inner_text():
-            shown.reload()
+        reload_until_visible(shown, shown.locator(".history").filter(has_text="Stamped"))
         expect(shown.locator(".changes")).to_contain_text("stamps 0 → 1", use_inner_text=True)
 
 
@@ -133,6 +132,7 @@ def test_many_are_chosen_and_sent_again_with_the_keyboard_alone(desks: Desks) ->
     with page(desks.browser, desks.url, width=390, script=False) as shown:
         shown.goto("/ui/dead-letters")
         dead = shown.get_by_role("region", name="3 dead letters")
+        reload_until_visible(shown, dead)
         expect(dead.get_by_role("button", name="Send all 3 again")).to_be_hidden()
         boxes = dead.get_by_role("checkbox")
         for place in (0, 2):
@@ -158,7 +158,7 @@ def test_it_can_be_read_on_a_phone_and_a_desk(desks: Desks, width: int) -> None:
         with page(desks.browser, desks.url, width=width, dark=dark) as shown:
             for address in ("/ui/dead-letters", f"/ui/dead-letters?kind=desk&key={key}"):
                 shown.goto(address)
-                expect(shown.get_by_role("region", name="1 dead letter")).to_be_visible()
+                reload_until_visible(shown, shown.get_by_role("region", name="1 dead letter"))
                 shown.get_by_text("Drop", exact=True).click()
                 assert shown.evaluate("document.documentElement.scrollWidth") <= width, address
                 assert shown.evaluate(CONTRAST) == [], address
@@ -170,8 +170,7 @@ def test_it_can_be_read_on_a_phone_and_a_desk(desks: Desks, width: int) -> None:
                 ("/ui/board", "Board"),
             ):
                 shown.goto(address)
-                while not shown.get_by_role("region", name=heading).is_visible():
-                    shown.reload()
+                reload_until_visible(shown, shown.get_by_role("region", name=heading))
                 assert shown.evaluate("document.documentElement.scrollWidth") <= width, address
                 assert shown.evaluate(CONTRAST) == [], address
             shown.goto("/ui/dead-letters")
@@ -182,16 +181,15 @@ def test_a_task_that_failed_is_tried_again_and_its_schedule_is_shown(desks: Desk
     desks.open_up("front")
     with page(desks.browser, desks.url, script=False) as shown:
         shown.goto("/ui/tasks")
-        while not shown.get_by_role("region", name="1 failed task").is_visible():
-            shown.reload()
         failed = shown.get_by_role("region", name="1 failed task")
+        reload_until_visible(shown, failed)
         expect(failed).to_contain_text("order of desk/front: attempt 1 of", use_inner_text=True)
         expect(failed).to_contain_text("FileNotFoundError")
         (desks.files / "ink").write_text("blue")
         failed.get_by_role("button", name="Try again now").click()
         expect(shown.get_by_role("status")).to_contain_text("order of desk/front is tried again now")
-        while not shown.get_by_role("region", name="No failed tasks").is_visible():
-            shown.goto("/ui/tasks")
+        shown.goto("/ui/tasks")
+        reload_until_visible(shown, shown.get_by_role("region", name="No failed tasks"))
         shown.goto("/ui/schedules")
         due = shown.get_by_role("region", name="1 schedule")
         expect(due).to_contain_text("0 0 9 * * * in Europe/Berlin")

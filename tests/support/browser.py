@@ -4,10 +4,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, sync_playwright
 
 WAIT_MS = 30_000
 
@@ -92,3 +93,11 @@ def page(
     finally:
         context.close()
     assert not (errors and wrong), wrong
+
+
+def reload_until_visible(shown: Page, wanted: Locator) -> None:
+    """Load a page that is not live again until something is on it. `AssertionError` after `WAIT_MS`."""
+    until_s = monotonic() + WAIT_MS / 1000
+    while not wanted.is_visible():
+        assert monotonic() < until_s, f"{shown.url} never showed {wanted}: {shown.get_by_role('main').inner_text()}"
+        shown.reload()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from html import unescape
 from urllib.parse import urlencode
 
 import httpx2
@@ -11,7 +12,7 @@ from starlette.routing import Mount
 
 from aether import Rejected
 from aether.gateway.access import ByToken, Role
-from aether.gateway.dashboard import trace_pages
+from aether.gateway.dashboard import keys, soon, trace_pages
 from aether.gateway.dashboard.browser import own_path
 from tests.support.actors import Account, Notebook
 from tests.support.gateway import Served, served
@@ -168,6 +169,36 @@ async def test_lists_of_keys_go_on_and_a_beginning_is_searched_for(one: Served) 
         found += [link.partition("key=")[2] for link, _ in page.links if "/ui/actor?kind=account&key=" in link]
         address = next((link for link, _ in page.links if "cursor=" in link), "")
     assert sorted(found) == sorted(names)
+
+
+async def test_a_search_that_is_cut_says_so_and_goes_on(one: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "SEARCH_S", 0)
+    address = "/ui/actors?kind=account&begins=al"
+    assert ">alice</a>" in (await one.http.get(address)).text, "a page with nothing on it searches longer"
+    monkeypatch.setattr(keys, "EMPTY_SEARCH_S", 0)
+    pages = 0
+    while True:
+        text = (await one.http.get(address)).text
+        if ">alice</a>" in text:
+            break
+        pages += 1
+        assert "Nothing found yet." in text
+        assert "shards looked through so far: there may be more." in text
+        following = unescape(re.findall(r'data-next="([^"]+)"', text)[0])
+        assert following in [link for link, _ in read_page(text).links], "without script it is a link"
+        address = following
+    assert pages > 0
+    assert "data-next" not in text, "the script stops where something is found"
+
+
+async def test_an_actors_page_says_what_did_not_come_in_time(one: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = "/ui/actor?kind=account&key=alice"
+    monkeypatch.setattr(soon, "ACTOR_WAIT_S", 0)
+    text = read_page((await one.http.get(address)).text).text
+    assert "did not say in time whether this actor has failures or dead letters" in text
+    assert "balance 15" in text
+    monkeypatch.setattr(soon, "ACTOR_WAIT_S", 30)
+    assert "in time" not in (await one.http.get(address)).text
 
 
 async def post(one: Served, headers: dict[str, str], url: str = DEPOSIT, **fields: str) -> httpx2.Response:

@@ -46,6 +46,15 @@ MayCall = Callable[[Visit, str, str, str], Awaitable[bool]]
 
 ANSWER_CHARS_MAX = 20_000
 
+PARTS = {
+    "failures": "failures",
+    "letters": "dead letters",
+    "tasks": "failed tasks",
+    "running": "running tasks",
+    "schedules": "schedules",
+}
+"""Parts of an actor's page that others tell, and what the page calls those that did not come in time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -124,9 +133,11 @@ class ActorPages:
             parts.schedules.of_actor(actor_id),
             parts.tasks.of_actor(visit, actor_id),
         )
+        told = {**failures, **letters, **schedules, **tasks}
         await self._pages.answer(
             visit,
             "actor.html",
+            not_told=[words for name, words in PARTS.items() if told[name] is None],
             actor_id=actor_id,
             past=past,
             tree=tree(past.state, changed),
@@ -135,10 +146,7 @@ class ActorPages:
             shard=shard_of(actor_id, self._client.shards),
             path_text=path_text,
             before=BEFORE,
-            **failures,
-            **letters,
-            **schedules,
-            **tasks,
+            **told,
         )
 
     async def show_state(self, visit: Visit) -> None:

@@ -4,16 +4,15 @@ The text of a handler's error, and the line that raised it, may hold what caller
 `admin`; which actor, which command and which kind of error are shown to all who may read that kind.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from aether.core.metrics.failures import ACTORS_MAX, FailedActor, FailureGroup
-from aether.errors import AetherError
 from aether.gateway.dashboard.numbers import RECENT_S, Numbers, Reading
 from aether.gateway.dashboard.pages import Pages, Visit
+from aether.gateway.dashboard.soon import soon
 
 MayRead = Callable[[Visit, str], Awaitable[bool]]
 """Whether a visitor may see the actors of a kind."""
@@ -29,9 +28,6 @@ ACTORS_SHOWN = 3
 
 LIST_BYTES_MAX = 40_000
 """About how large one list is in a page: a page stays small, however much fails."""
-
-ACTOR_WAIT_S = 0.5
-"""How long the page of an actor waits for the workers to say what they remember."""
 
 _DID = {"failed": "failed", "timed_out": "was not done by its deadline", "rejected": "was rejected"}
 
@@ -105,12 +101,10 @@ class FailurePages:
         }
 
     async def of_actor(self, visit: Visit, kind: str, key: str) -> dict[str, Any]:
-        """What an actor's page shows: its own failures. Nothing when the pool says nothing soon."""
-        try:
-            async with asyncio.timeout(ACTOR_WAIT_S):
-                last = await self._numbers.latest()
-        except (AetherError, TimeoutError):
-            return {"failures": [], "sees": False}
+        """What an actor's page shows: its own failures; None when the pool does not say them soon."""
+        last = await soon(self._numbers.latest())
+        if last is None:
+            return {"failures": None, "sees": False}
         own = [
             FailureGroup(one.kind, one.command, one.outcome, one.error, actor.count, actor.time_s, (actor,))
             for one in last.failures
@@ -118,6 +112,8 @@ class FailurePages:
             for actor in one.actors
             if actor.key == key
         ]
+        if last.missing and not own:
+            return {"failures": None, "sees": False}
         return {"failures": await self._shown(visit, own, last.time), "sees": await self._may_see(visit)}
 
     async def _readable(self, visit: Visit, groups: Sequence[FailureGroup]) -> list[FailureGroup]:

@@ -1,7 +1,7 @@
 """Lists of actors, a page at a time, with as little read as the page needs.
 
 The server lists the actors of one shard at once, so a page goes on shard by shard from where the last one ended. A
-search for a beginning looks through as many shards as it may in its time; the next page goes on.
+page looks through as many shards as it may in its time; the next page goes on.
 """
 
 import asyncio
@@ -14,6 +14,9 @@ from aether.untyped_client import UntypedClient
 PAGE_KEYS = 60
 SEARCH_S = 0.1
 """How long one page may search before it shows what it has found, seconds."""
+
+EMPTY_SEARCH_S = 1.0
+"""How long one page may search while it has found nothing, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ async def find_keys(
     """The next keys of a kind that begin so. Raises `InvalidCommand` for no cursor, and what `keys_of_shard` raises."""
     shard, after = read_cursor(cursor, client.shards)
     loop = asyncio.get_running_loop()
-    until_s, found, at_once = loop.time() + SEARCH_S, [], 1
+    begun_s, found, at_once = loop.time(), [], 1
     while shard < client.shards:
         shards = range(shard, min(shard + at_once, client.shards))
         lists = await asyncio.gather(*(client.keys_of_shard(kind, one, deadline_s=deadline_s) for one in shards))
@@ -44,6 +47,6 @@ async def find_keys(
                         return KeysPage(tuple(found), cursor_of(one, key), one, client.shards)
             after = None
         shard, at_once = shard + len(shards), min(2 * at_once, SHARDS_LISTED_AT_ONCE)
-        if loop.time() > until_s and shard < client.shards:
+        if shard < client.shards and loop.time() - begun_s >= (SEARCH_S if found else EMPTY_SEARCH_S):
             return KeysPage(tuple(found), cursor_of(shard, ""), shard, client.shards)
     return KeysPage(tuple(found), None, client.shards, client.shards)

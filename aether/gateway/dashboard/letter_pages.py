@@ -13,14 +13,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aether.dead_letters import DeadLetter
-from aether.errors import AetherError, DeadlineExceeded, InvalidCommand, Overloaded, Unavailable
+from aether.errors import DeadlineExceeded, InvalidCommand, Overloaded, Unavailable
 from aether.gateway.access import Role
 from aether.gateway.config import GatewayConfig
 from aether.gateway.dashboard.browser import form_of
-from aether.gateway.dashboard.failure_pages import ACTOR_WAIT_S, ago
+from aether.gateway.dashboard.failure_pages import ago
 from aether.gateway.dashboard.numbers import Numbers
 from aether.gateway.dashboard.pages import Pages, Visit
 from aether.gateway.dashboard.rights import DROP_DEAD_LETTER, Rights
+from aether.gateway.dashboard.soon import soon
 from aether.gateway.dashboard.trees import shown
 from aether.gateway.problems import HttpProblem, http_problem
 from aether.gateway.requests import read_body
@@ -147,17 +148,20 @@ class LetterPages:
         return count if asyncio.get_running_loop().time() - at_s < AGREES_S else None
 
     async def of_actor(self, visit: Visit, actor_id: ActorId) -> dict[str, Any]:
-        """What an actor's page shows: its own. Nothing when workers know of none, or the store says nothing soon."""
-        letters: list[DeadLetter] = []
-        try:
-            async with asyncio.timeout(ACTOR_WAIT_S):
-                if (await self._numbers.latest()).readings.total("aether_dead_letters"):
-                    letters, _ = await self._read(visit, actor_id.kind, actor_id.key)
-        except (AetherError, TimeoutError):
-            letters = []
+        """What an actor's page shows: its own; None when the workers or the store do not say them soon."""
+        letters = await soon(self._of_actor(visit, actor_id))
+        if letters is None:
+            return {"letters": None, "more_letters": 0}
         sees = bool(letters) and await self._rights.may_see_errors(visit)
         found = [await self._letter(visit, one, sees) for one in letters[:OF_ACTOR_MAX]]
         return {"letters": found, "more_letters": len(letters) - len(found)}
+
+    async def _of_actor(self, visit: Visit, actor_id: ActorId) -> list[DeadLetter] | None:
+        last = await self._numbers.latest()
+        if not last.readings.total("aether_dead_letters"):
+            return None if last.missing else []
+        letters, _ = await self._read(visit, actor_id.kind, actor_id.key)
+        return letters
 
     # ------------------------------------------------------------------------------------------------ what is done
 

@@ -110,8 +110,12 @@ class Numbers:
         return list(self._kept)
 
     async def latest(self) -> Reading:
-        """A reading not older than `ASK_AFTER_S`, which is waited for. Raises what `readings` raises."""
-        await self._take(ASK_AFTER_S)
+        """A reading not older than `ASK_AFTER_S`, which is waited for. Raises what `readings` raises.
+
+        A caller that stops waiting does not end the reading: the next caller has it.
+        """
+        if self._age_s() >= ASK_AFTER_S:
+            await asyncio.shield(self._background.once("a reading of the pool", self._take(ASK_AFTER_S)))
         return self._kept[-1]
 
     def close(self) -> None:

@@ -1,16 +1,15 @@
 """Schedules whose next tick is waited for: a page of all, the next one first, and a part of an actor's page."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from aether.errors import AetherError
 from aether.gateway.config import GatewayConfig
-from aether.gateway.dashboard.failure_pages import ACTOR_WAIT_S, ahead
+from aether.gateway.dashboard.failure_pages import ahead
 from aether.gateway.dashboard.pages import Pages, Visit
 from aether.gateway.dashboard.rights import Rights
+from aether.gateway.dashboard.soon import soon
 from aether.ids import ActorId
 from aether.sends import SetSchedule
 from aether.untyped_client import VERSION_MAX, UntypedClient
@@ -69,13 +68,10 @@ class SchedulePages:
         )
 
     async def of_actor(self, actor_id: ActorId) -> dict[str, Any]:
-        """What an actor's page shows: its own. Nothing when the store says nothing soon."""
-        found: list[SetSchedule] = []
-        try:
-            async with asyncio.timeout(ACTOR_WAIT_S):
-                found = await self._client.schedules(actor_id.kind, actor_id.key, deadline_s=self._config.deadline_s)
-        except (AetherError, TimeoutError):
-            found = []
+        """What an actor's page shows: its own; None when the store does not say them soon."""
+        found = await soon(self._client.schedules(actor_id.kind, actor_id.key, deadline_s=self._config.deadline_s))
+        if found is None:
+            return {"schedules": None, "more_schedules": 0}
         return {"schedules": _first(found[:OF_ACTOR_MAX]), "more_schedules": max(0, len(found) - OF_ACTOR_MAX)}
 
 

@@ -6,19 +6,19 @@ To try a task again needs `call`, to stop it `admin`. A form names a task by its
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from aether.errors import AetherError, InvalidCommand
+from aether.errors import InvalidCommand
 from aether.gateway.access import Role
 from aether.gateway.config import GatewayConfig
 from aether.gateway.dashboard.browser import form_of
-from aether.gateway.dashboard.failure_pages import ACTOR_WAIT_S, ago, ahead
+from aether.gateway.dashboard.failure_pages import ago, ahead
 from aether.gateway.dashboard.letter_pages import FORM_BYTES_MAX, TEXT_CHARS_MAX, Done
 from aether.gateway.dashboard.pages import Pages, Visit
 from aether.gateway.dashboard.rights import CANCEL_TASK, RETRY_TASK, Rights
+from aether.gateway.dashboard.soon import soon
 from aether.gateway.problems import http_problem
 from aether.gateway.requests import read_body
 from aether.ids import ActorId
@@ -115,25 +115,21 @@ class TaskPages:
         await self._show(visit, done, found.id if act == "cancel" else "")
 
     async def of_actor(self, visit: Visit, actor_id: ActorId) -> dict[str, Any]:
-        """What an actor's page shows: its own tasks. Nothing when the store or the workers say nothing soon."""
+        """What an actor's page shows: its own tasks; None when the store or the workers do not say them soon."""
         if not self._has_tasks:
             return {"tasks": [], "more_tasks": 0, "running": [], "more_running": 0}
-        failed: list[FailedTask] = []
-        running: Sequence[RunningTask] = ()
         deadline_s, actor = self._config.deadline_s, str(actor_id)
-        with suppress(AetherError, TimeoutError):
-            async with asyncio.timeout(ACTOR_WAIT_S):
-                failed = [one for one in await self._client.tasks.failed(deadline_s) if one.note.actor == actor]
-        with suppress(AetherError, TimeoutError):
-            async with asyncio.timeout(ACTOR_WAIT_S):
-                found, _ = await self._client.running_tasks(deadline_s=deadline_s)
-                running = [one for one in found if one.actor == actor]
-        failed.reverse()
-        sees = bool(failed) and await self._rights.may_see_errors(visit)
+        failed = await soon(self._client.tasks.failed(deadline_s))
+        found = await soon(self._client.running_tasks(deadline_s=deadline_s))
+        own = [one for one in reversed(failed or ()) if one.note.actor == actor]
+        running = [one for one in (found[0] if found else ()) if one.actor == actor]
+        sees = bool(own) and await self._rights.may_see_errors(visit)
+        tasks = [await self._task(visit, one, actor_id, sees) for one in own[:OF_ACTOR_MAX]]
+        runs = [await self._run(visit, one) for one in running[:OF_ACTOR_MAX]]
         return {
-            "tasks": [await self._task(visit, one, actor_id, sees) for one in failed[:OF_ACTOR_MAX]],
-            "more_tasks": max(0, len(failed) - OF_ACTOR_MAX),
-            "running": [await self._run(visit, one) for one in running[:OF_ACTOR_MAX]],
+            "tasks": None if failed is None else tasks,
+            "more_tasks": max(0, len(own) - OF_ACTOR_MAX),
+            "running": None if found is None else runs,
             "more_running": max(0, len(running) - OF_ACTOR_MAX),
         }
 

@@ -43,6 +43,25 @@ function overview(live) {
   setTimeout(again, 2000);
 }
 
+// ------------------------------------------------------------------------------------------- keys
+
+// A search that has found nothing yet goes on, a page at a time.
+async function search(keys) {
+  while (keys.dataset.next) {
+    const next = keys.dataset.next;
+    let found;
+    try {
+      found = (await pageAt(next)).getElementById("keys");
+    } catch {
+      return; // the link to go on is still there
+    }
+    if (keys.contains(document.activeElement)) return;
+    keys.replaceChildren(...found.childNodes);
+    keys.dataset.next = found.dataset.next || "";
+    history.replaceState(null, "", next);
+  }
+}
+
 // ------------------------------------------------------------------------------------------- versions
 
 function versions(past) {
@@ -176,5 +195,6 @@ function events(body) {
 pausable();
 forms();
 if (byId("live")) overview(byId("live"));
+if (byId("keys")) search(byId("keys"));
 if (byId("past")) versions(byId("past"));
 if (byId("events")) events(byId("events"));
