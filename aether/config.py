@@ -170,8 +170,8 @@ class RuntimeConfig:
     - `tell_attempts_max`: how often a tell whose handler fails is tried; after that it is given up. A rejection is no
       failure: it is final. `tell_retry_first_s`: how long before it is tried for the second time; it doubles with each
       try. `tell_retry_max_s`: to how much at most.
-    - `inbox_purge`: remove from the beginning of the stream of tells what is applied, where workers sync the server's
-      files; every worker has to have it on.
+    - `inbox_purge`: remove from the beginning of the stream of tells what no worker needs any more, after four minutes;
+      every worker has to have it on.
     - `schedule_late_s`: a tick later than that is left out, of a schedule with `catch_up="skip"`.
     - `tasks_running_max`: tasks that one worker runs at once; `max_running` of a `@task` says less for one of them.
       `task_threads_max`: those of them that are plain functions, each in a thread. `task_drain_s`: how long a worker
@@ -209,7 +209,7 @@ class RuntimeConfig:
     tell_attempts_max: int = 10
     tell_retry_first_s: float = 0.1
     tell_retry_max_s: float = 60.0
-    inbox_purge: bool = False
+    inbox_purge: bool = True
     schedule_late_s: float = 60.0
     tasks_running_max: int = 256
     task_threads_max: int = 32

@@ -77,7 +77,7 @@ async def sync_barrier(
         stack.push_async_callback(_closed, inbox, told)
         stack.callback(_proving_again(node, blocks, (commits, inbox), failed, session))
         node.wait_for(commits, inbox)
-        node.inbox.block_starts = partial(block_starts, told.directory, node.names.tells_prefix)
+        node.inbox.beginning.block_starts = partial(block_starts, told.directory, node.names.tells_prefix)
         for barrier, subject in ((commits, node.names.durable()), (inbox, node.names.inbox_durable())):
             asked = await node.transport.answer_durable(barrier, subject)
             stack.push_async_callback(asked.stop)

@@ -107,6 +107,8 @@ class StreamState(Struct):
 
     first_seq: int = 0
     last_seq: int = 0
+    messages: int = 0
+    bytes: int = 0
     subjects: dict[str, int] | None = None
 
 

@@ -3,8 +3,8 @@
 A relayed tell is stored on the condition that the relay mark of its source shard is still the one that its relayer
 wrote (`Nats-Expected-Last-Subject-Sequence-Subject`), so a relayer that writes the mark shuts out those before it. A
 mark counts on the connection that it was written on and on no later one: a server that comes back after a power cut may
-give the mark's sequence to another message. Nothing is removed from the stream but whole blocks from its beginning, so
-the server rewrites no block of it.
+give the mark's sequence to another message. Nothing is removed from the stream but its beginning
+(`aether.jetstream.inbox_beginning`), so what stays is not rewritten.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 
 from aether.core.backoff import Backoff
-from aether.core.inbox_floor import last_start
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import Position
 from aether.jetstream.api import (
@@ -24,17 +23,17 @@ from aether.jetstream.api import (
     leader_last,
     leader_next,
     stream_info,
-    stream_purge,
     write,
 )
 from aether.jetstream.connection.headers import MESSAGE_ID, expected_elsewhere_head, expected_head
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.session import NatsSession
 from aether.jetstream.history_reader import until_durable, until_written
+from aether.jetstream.inbox_beginning import InboxBeginning, Made
 from aether.jetstream.shard_consumer import ShardFollower, ShardSubjects, Stored
 from aether.jetstream.shard_feed import ShardFeed
 from aether.names import CLIENT_SOURCE, Names
-from aether.ports import Durability, Hear, HearCommits, InboxBatch, InboxMessage, StoredCommit, Subscription
+from aether.ports import Durability, Hear, HearCommits, InboxBatch, InboxMessage, InboxSize, StoredCommit, Subscription
 from aether.sends import SENDS_MARK
 
 TELL_HEADERS_BYTES = 1024
@@ -42,9 +41,6 @@ TELL_HEADERS_BYTES = 1024
 
 ROW_BYTES = 3072
 """Room in the row of a dead letter for what it says beside the tell."""
-
-PURGE_BLOCKS = 4
-"""So many blocks one request removes: for each the server may have to read all of it."""
 
 RELAYS_AT_ONCE = 64
 """So many tells of one shard are on their way at once."""
@@ -61,8 +57,7 @@ class JetStreamInbox:
         """Replicas refuse a message that is conditioned on a subject while another one that is, too, is on its way."""
         self.durability: Durability | None = None
         self.commits_durability: Durability | None = None
-        self.block_starts: Callable[[], list[int]] | None = None
-        """The first sequence of each block file of the stream, where its files can be read."""
+        self.beginning = InboxBeginning(connection, names)
         self._connection = connection
         self._names = names
         self._claims: dict[int, tuple[int, NatsSession]] = {}
@@ -244,41 +239,27 @@ class JetStreamInbox:
 
     # ---------------------------------------------------------------------------------------- its beginning
 
-    @property
-    def can_purge(self) -> bool:
-        """Whether its block files can be read, and what is in them is made durable here."""
-        return self.block_starts is not None and self.durability is not None
+    async def size(self) -> InboxSize:
+        """What the stream has now. Raises `Unavailable`."""
+        state = (await stream_info(self._connection, self._names.inbox)).state
+        return (
+            InboxSize(0, 0, 0, 0)
+            if state is None
+            else InboxSize(state.first_seq, state.last_seq, state.messages, state.bytes)
+        )
 
-    async def made(self) -> str:
-        """When the stream was made, by the server's clock. Raises `Unavailable`."""
-        return str((await stream_info(self._connection, self._names.inbox)).created)
+    async def made(self) -> Made:
+        """Which stream it is now, and over which connection. Raises `Unavailable`."""
+        return await self.beginning.made()
 
     async def until_on_disk(self, sequence: int) -> None:
         """Return when all that was read up to a sequence is on the disk. Raises `Unavailable`."""
         if self.durability is not None:
             await until_durable(self.durability, Position(sequence))
 
-    async def purge(self, below: int, made: str) -> int:
-        """Remove whole blocks before a sequence, and no part of one. Raises `Unavailable`.
-
-        In the middle of a block the server writes the rest of it to another file and renames that, without a sync: for
-        a while a power cut could take what was durable. At the beginning of one it only removes files. A few at a time:
-        meanwhile the server stores nothing in the stream.
-        """
-        if self.block_starts is None:
-            return 0
-        starts, count = sorted(await asyncio.to_thread(self.block_starts)), 0
-        last = last_start(starts, below)
-        for start in [*starts[PURGE_BLOCKS : starts.index(last) : PURGE_BLOCKS], last] if last else []:
-            there = await leader_next(self._connection, self._names.inbox, self._names.tells_all, start)
-            if there is None or there.sequence != start:
-                return count  # it was removed otherwise, so the block begins elsewhere
-            info = await stream_info(self._connection, self._names.inbox)
-            if str(info.created) != made:
-                return count
-            if info.state is not None and info.state.first_seq < start:
-                count += (await stream_purge(self._connection, self._names.inbox, {"seq": start})).purged
-        return count
+    async def purge(self, below: int, made: Made) -> int:
+        """Remove what is before a sequence, or less; how many messages that were. Raises `Unavailable`."""
+        return await self.beginning.purge(below, made)
 
     async def follow(self, shard: int, hear: Hear, ring: Callable[[], None]) -> Subscription:
         """Call back of a shard's tells from soon on. Each shard has one follower."""

@@ -3,15 +3,15 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import Position
 from aether.memory.faults import Dropped, Late, Lost, Step, StoredLater, StoredUnknown
 from aether.memory.link import Link
-from aether.memory.server import InboxEntry
+from aether.memory.server import GONE, InboxEntry
 from aether.names import CLIENT_SOURCE, Names, shard_of
-from aether.ports import Hear, HearCommits, InboxBatch, InboxMessage, NotSent, StoredCommit, Subscription
+from aether.ports import Hear, HearCommits, InboxBatch, InboxMessage, InboxSize, NotSent, StoredCommit, Subscription
 from aether.sends import SENDS_MARK
 
 TELLS_AT_ONCE = 256
@@ -28,7 +28,6 @@ class InMemoryInbox:
         self._space = link.space
         self._names = Names(link.namespace, link.shards)
         self.relays_at_once = RELAYS_AT_ONCE
-        self.can_purge = True
         self._generation = 0
         self._claims: dict[int, tuple[int, int]] = {}
         link.on_down[self._broken] = None
@@ -142,18 +141,27 @@ class InMemoryInbox:
         messages = (await self.tells(target, after)).messages
         return messages[0].sequence if messages else 0
 
-    async def made(self) -> str:
-        """There is one stream for ever. Raises `Unavailable`."""
-        return await self._link.call(Step.TELL_READ, lambda _: "once")
+    async def size(self) -> InboxSize:
+        """What is there now. Raises `Unavailable`."""
+        tells = await self._link.call(Step.TELL_READ, lambda _: list(enumerate(self._space.tells, 1)))
+        left = [(sequence, one) for sequence, one in tells if one is not GONE]
+        first = left[0][0] if left else len(tells) + 1
+        return InboxSize(first, len(tells), len(left), sum(len(one.payload) for _, one in left))
+
+    async def made(self) -> Any:
+        """There is one stream for ever; which connection it is. Raises `Unavailable`."""
+        return await self._link.call(Step.TELL_READ, lambda _: self._generation)
 
     async def until_on_disk(self, sequence: int) -> None:
         """It is."""
 
-    async def purge(self, below: int, made: str) -> int:
+    async def purge(self, below: int, made: Any) -> int:
         """Empty what is before a sequence; how many there were. Raises `Unavailable`."""
         fault = self._link.fault(Step.TELL)
         if not self._link.up:
             raise NotSent("not connected")
+        if made != self._generation:
+            raise Unavailable("the connection was lost meanwhile")
         if isinstance(fault, StoredLater):  # as one whose sender was frozen
             self._link.clock.call_after(fault.delay_s, lambda: self._space.purge_tells(below))
         if isinstance(fault, StoredLater | Lost):

@@ -23,7 +23,7 @@ from aether.ports.history import (
     StreamReading,
     Unknown,
 )
-from aether.ports.inbox import Hear, HearCommits, Inbox, InboxBatch, InboxMessage, TellPlace
+from aether.ports.inbox import Hear, HearCommits, Inbox, InboxBatch, InboxMessage, InboxSize, TellPlace
 from aether.ports.table import Row, Table
 from aether.ports.tasks import TaskBacklog, TaskClaim, TaskRow, Tasks
 from aether.ports.timers import Timers
@@ -51,6 +51,7 @@ __all__ = [
     "Inbox",
     "InboxBatch",
     "InboxMessage",
+    "InboxSize",
     "Lease",
     "Listing",
     "NotSent",

@@ -1,7 +1,7 @@
 """The stream of tells: messages from one actor to another that outlive both workers."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from aether.ids import Position
 from aether.ports.bus import Subscription
@@ -30,6 +30,15 @@ class InboxBatch(NamedTuple):
 
     messages: list[InboxMessage]
     more: bool
+
+
+class InboxSize(NamedTuple):
+    """The first and the last sequence of the stream, how many messages it has, and how many bytes they are."""
+
+    first: int
+    last: int
+    messages: int
+    bytes: int
 
 
 class TellPlace(NamedTuple):
@@ -145,23 +154,22 @@ class Inbox(Protocol):
         """
         ...
 
-    @property
-    def can_purge(self) -> bool:
-        """Whether it is known how the stream can be shortened without a risk for what stays."""
+    async def size(self) -> InboxSize:
+        """What the stream has now."""
         ...
 
-    async def made(self) -> str:
-        """When the stream was made: sequences of one that was made at another time mean nothing here."""
+    async def made(self) -> Any:
+        """Which stream it is, and over which connection: sequences of another one mean nothing here."""
         ...
 
     async def until_on_disk(self, sequence: int) -> None:
         """Return when all that was read up to a sequence is on the disk."""
         ...
 
-    async def purge(self, below: int, made: str) -> int:
-        """Remove what is before a sequence, or less, all from the beginning on, if the stream was made then.
+    async def purge(self, below: int, made: Any) -> int:
+        """Remove what is before a sequence, or less, all from the beginning on; how many messages that were.
 
-        How many messages were removed.
+        Raises `Unavailable` when the stream is another one than `made` said, or the connection.
         """
         ...
 

@@ -111,6 +111,7 @@ class Counters:
       cancellation. `handlers_put_off`: handlers that ran once more because they waited for each other.
     - `tells_relayed`: tells of actors that were stored in the inbox. `tells_applied`: tells that their actors have
       committed, or had before. `tells_failed`: tries of tells that failed. `tells_given_up`: those that were the last.
+      `inbox_removed`: messages removed from the beginning of the inbox because they were needed no more.
     - `ticks_told`: ticks of schedules that were due and are stored in the inbox. `ticks_skipped`: those that were left
       out because they were too late.
     - `actors_not_loaded`: activations that failed. `states_changed`: states found changed outside an event.
@@ -145,6 +146,7 @@ class Counters:
     tells_applied: int = 0
     tells_failed: int = 0
     tells_given_up: int = 0
+    inbox_removed: int = 0
     ticks_told: int = 0
     ticks_skipped: int = 0
     actors_not_loaded: int = 0

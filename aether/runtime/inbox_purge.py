@@ -1,32 +1,41 @@
 """Shortens the inbox stream: removes from its beginning what no worker needs any more (`aether.core.inbox_floor`).
 
 One worker does it, rarely: the owner of shard 0. Two at once do no harm, nor does one that was frozen and goes on: what
-it found out stays true. Everything that the floor rests on is on the disk before anything is removed.
+it found out stays true. Everything that the floor rests on is on the disk before anything is removed: workers that sync
+the server's files sync them, and in any case it is removed `KEPT_S` after it was found out, and only over the same
+connection: after a power cut the server may have lost what was read, and it may be an older copy.
 """
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from aether.core.inbox_floor import Need, floor, relay_need, row_need, start_need, tell_need
-from aether.core.relay import decode_mark
+from aether.core.inbox_floor import Need, floor, row_need
 from aether.dead_letters import OVER, RETRYING, decode_row, encode_row
-from aether.errors import Unavailable
+from aether.inbox_needs import needs_of
 from aether.ports import Inbox, InboxMessage, Tasks
 from aether.tells import EMPTY_ARGS
 
-AT_ONCE = 32
-"""So many questions to the server are under way at once."""
+KEPT_S = 240.0
+"""So long stays what is not needed. A server syncs everything after two minutes unless it is told otherwise, and
+it knows the ids of clients' messages for as long; both are counted with time to spare."""
+
+LOOK_TELLS = 65_536
+"""The inbox is looked at when it has grown by so much."""
 
 ROWS_MAX = 10_000
 """So many rows of dead letters are written anew in one go: the stream is shortened up to the first one after them."""
 
 log = logging.getLogger("aether.inbox")
 
-T = TypeVar("T")
+
+class Found(NamedTuple):
+    """The lowest need, of which stream (`Inbox.made`), and when that was found out."""
+
+    need: Need
+    made: Any
+    at_s: float
 
 
 class InboxPurge:
@@ -36,52 +45,45 @@ class InboxPurge:
         self._inbox = inbox
         self._tasks = tasks
         self._shards = shards
-        self._connections = 0
+        self._held: Found | None = None
+        self._removed_below = 0
 
-    def connected(self) -> None:
-        """On a new connection the server may have lost what was read over the one before."""
-        self._connections += 1
+    async def go_on(self, end: int, now_s: float) -> int:
+        """Look at a stream that has grown up to about `end`, or remove what was found out long ago.
 
-    async def purge(self) -> Need:
-        """Remove what is not needed; the lowest need. Raises `Unavailable`, `UnreadableEvent`."""
+        How many messages were removed. Raises `Unavailable`, `UnreadableEvent`.
+        """
+        held = self._held
+        if held is None:
+            if not 0 <= end - self._removed_below < LOOK_TELLS:  # it may be an older copy
+                self._held = await self.look(now_s)
+            return 0
+        if now_s - held.at_s < KEPT_S:
+            return 0
+        self._held = None
+        return await self.remove(held)
+
+    async def look(self, now_s: float) -> Found:
+        """What may be removed from now on. Raises `Unavailable`, `UnreadableEvent`."""
         made = await self._inbox.made()
-        need = await self.floor()
-        count = await self._inbox.purge(need.sequence, made)
+        return Found(await self.floor(), made, now_s)
+
+    async def remove(self, found: Found) -> int:
+        """Remove what is not needed, or a part of that; how many messages that were. Raises `Unavailable`."""
+        need = found.need
+        count = await self._inbox.purge(need.sequence, found.made)
+        self._removed_below = need.sequence
         log.info("the inbox was shortened", extra={"messages": count, "needed": need.sequence, "for": need.what})
-        return need
+        return count
 
     async def floor(self) -> Need:
         """The lowest need, once what it rests on is on the disk. Writes rows of dead letters that are below it anew."""
-        inbox, connections = self._inbox, self._connections
-        end = await inbox.end_of_tells()
-        marks = await _each(inbox.relay_mark, range(self._shards))
-        needs = [
-            relay_need(shard, mark.sequence, decode_mark(mark.payload))
-            for shard, mark in enumerate(marks)
-            if mark is not None
-        ]
-        needs += await self._starts()
-        needs += await self._tells()
+        inbox = self._inbox
+        end, needs, places = await needs_of(inbox, self._tasks, self._shards)
         lowest = floor(end, needs)
-        places = [end, *(mark.sequence for mark in marks if mark is not None)]
         lowest = floor(lowest.sequence, [lowest, *await self._rows(lowest.sequence, places)])
         await inbox.until_on_disk(max(places))
-        if connections != self._connections:
-            raise Unavailable("the connection was lost meanwhile")
         return lowest
-
-    async def _tells(self) -> list[Need]:
-        """The first tell to each shard that may not be applied yet."""
-
-        async def first(shard: int) -> int:
-            return await self._inbox.next_tell(shard, await self._inbox.applied_mark(shard))
-
-        found = await _each(first, range(self._shards))
-        return [tell_need(shard, sequence) for shard, sequence in enumerate(found) if sequence]
-
-    async def _starts(self) -> list[Need]:
-        first = await self._tasks.first_open() if self._tasks is not None else 0
-        return [start_need(first)] if first else []
 
     async def _rows(self, below: int, places: list[int]) -> list[Need]:
         """Write the rows before a sequence anew, and note their places; what cannot be is needed where it is."""
@@ -114,12 +116,3 @@ class InboxPurge:
         if row.state in OVER:  # it is not sent again: that there was one is all that is needed
             payload = encode_row(replace(row, tell=replace(row.tell, args=EMPTY_ARGS), args_left_out=True))
         return await self._inbox.write_dead_letter(row.sequence, payload, found.sequence) or 0
-
-
-async def _each(ask: Callable[[int], Awaitable[T]], numbers: Iterable[int]) -> list[T]:
-    """What is answered of each, some asked at once."""
-    found: list[T] = []
-    waiting = list(numbers)
-    for first in range(0, len(waiting), AT_ONCE):
-        found += await asyncio.gather(*(ask(one) for one in waiting[first : first + AT_ONCE]))
-    return found

@@ -22,7 +22,7 @@ from aether.runtime.counters import Counters
 from aether.runtime.dead_letter_rows import DeadLetterRows
 from aether.runtime.inbox_purge import InboxPurge
 from aether.runtime.inbox_reading import read_for_ever
-from aether.runtime.relaying import RENEW_TELLS, ShardRelayer
+from aether.runtime.relaying import ShardRelayer
 from aether.runtime.shard_inbox import ShardInbox
 from aether.runtime.ticks import ShardTicks
 from aether.sends import SENDS_FORMAT, Send
@@ -35,7 +35,7 @@ SEARCH_EVERY_S = 30.0
 """How often it is looked for commits and tells. Who follows them notices what it misses, so it finds nothing."""
 
 PURGE_EVERY_S = 60.0
-"""How often it is looked whether the inbox has grown so much (`RENEW_TELLS`) that it is to be shortened."""
+"""How often it is looked whether the inbox has grown so much (`LOOK_TELLS`) that it is to be shortened."""
 
 FLUSH_TIMEOUT_S = 1.0
 """How long a shard that is left waits for its tells to be relayed; its next owner relays the rest."""
@@ -257,7 +257,6 @@ class Telling:
         await read_for_ever(served.inbox, self._jitter)
 
     def _connected(self) -> None:
-        self._purge.connected()
         self._dead_read = 0  # after a power cut the stream may be shorter
         self._dead_of_shard.clear()
         for served in self._serving.values():
@@ -288,18 +287,14 @@ class Telling:
 
     async def _purge_for_ever(self) -> None:
         """Write marks anew that keep too much; as the owner of shard 0, shorten the inbox."""
-        before = floor = 0
         while True:
             await asyncio.sleep(PURGE_EVERY_S)
-            if not self._inbox.can_purge:
-                continue
             try:
                 end = await self._inbox.end_of_tells()
                 for served in self._serving.values():
                     served.relayer.renew(end)
-                if 0 in self._serving and end != before and not 0 <= end - floor < RENEW_TELLS:
-                    floor = (await self._purge.purge()).sequence
-                    before = end
+                if 0 in self._serving:
+                    self._counters.inbox_removed += await self._purge.go_on(end, self._clock.boot_s())
                 self._not_purged.over()
             except AetherError as error:
                 self._not_purged.again(error=words(error))

@@ -39,6 +39,13 @@ async def read_stream(url: str, namespace: str) -> RawStream:
         await connection.close()
 
 
+async def ends(url: str, stream: str) -> tuple[int, int]:
+    """The first and the last sequence of a stream."""
+    async with await nats.connect(url.split(","), connect_timeout=5) as connection:
+        state = (await connection.jetstream(timeout=10).stream_info(stream)).state
+    return state.first_seq, state.last_seq
+
+
 def keep_stream(raw: RawStream, path: Path) -> None:
     """Write it to a file, a line a message."""
     with path.open("w") as file:

@@ -17,7 +17,7 @@ from tests.chaos.bank.findings import BankReport, Wrong
 from tests.chaos.bank.outside import asked_line
 from tests.chaos.checker import Limits, check
 from tests.chaos.faults import FAULTS, Fault, Needs
-from tests.chaos.raw_stream import RawStream, keep_stream, read_stream
+from tests.chaos.raw_stream import RawStream, ends, keep_stream, read_stream
 from tests.chaos.waiting import NotObserved
 from tests.chaos.world import Setting, World, dice_of
 
@@ -91,7 +91,9 @@ def setting_of(*, cluster: bool, bank: bool = False) -> Setting:
 def drawn(seed: int, *, cluster: bool = False, faults: int = FAULTS_A_SEED, bank: bool = False) -> Scenario:
     """The scenario of a seed."""
     chance = dice_of(seed)
-    setting = replace(setting_of(cluster=cluster, bank=bank), follow=chance.random() < 0.5)
+    setting = replace(
+        setting_of(cluster=cluster, bank=bank), follow=chance.random() < 0.5, shorten=bank and seed % 4 > 0
+    )
     possible = possible_faults(setting)
     kinds = chance.sample(possible, min(faults, len(possible)))
     steps = [Step(kind.drawn(chance), chance.random() >= AT_ONCE_SHARE) for kind in kinds]
@@ -121,6 +123,12 @@ async def run(scenario: Scenario, directory: Path | None = None, limits: Limits 
             except (AssertionError, TimeoutError) as error:
                 broken.append(str(error) or repr(error))
         raw = await read_stream(world.servers.url, namespace)
+        if scenario.setting.bank:
+            world.note(
+                "the inbox has the sequences {} to {}".format(
+                    *await ends(world.servers.url, f"AETHER_{namespace}_INBOX")
+                )
+            )
     result = _checked(scenario, world, raw, "; ".join(broken), limits)
     if result.ok:
         shutil.rmtree(kept)

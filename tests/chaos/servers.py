@@ -1,6 +1,7 @@
 """One nats-server or a cluster of three, behind one face: what a fault does to a server it does to one of `nodes`."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from tests.support.nats_cluster import ClusterNode, NatsCluster
@@ -41,6 +42,10 @@ class Servers(Protocol):
     @property
     def replicas(self) -> int: ...
 
+    @property
+    def store(self) -> Path | None:
+        """The `store_dir`, where there is one server."""
+
     async def start(self) -> None:
         """Start all; returns when they serve."""
 
@@ -74,6 +79,10 @@ class _Single:
     def url(self) -> str:
         return self._server.url
 
+    @property
+    def store(self) -> Path:
+        return self._server.store
+
     def start(self) -> None:
         self._server.start()
         self.running = True
@@ -106,6 +115,10 @@ class SingleServer:
     def url(self) -> str:
         return self._node.url
 
+    @property
+    def store(self) -> Path:
+        return self._node.store
+
     async def start(self) -> None:
         self._node.start()
 
@@ -127,6 +140,7 @@ class ClusterServers:
     """A `NatsCluster`."""
 
     replicas = 3
+    store = None
 
     def __init__(self) -> None:
         self._cluster = NatsCluster()

@@ -25,6 +25,7 @@ from tests.chaos.load import LoadOptions, client_names, ledger_names
 from tests.chaos.processes import MODEL, Host, Process
 from tests.chaos.servers import ClusterServers, Servers, SingleServer
 from tests.chaos.waiting import NotObserved, until, until_answered
+from tests.powercut.small_blocks import make as make_small_blocks
 from tests.support.proxy import Proxy
 
 MEMBER_TTL_S = 3
@@ -34,6 +35,7 @@ ASK_TIMEOUT_S = 2.0
 TASK_DRAIN_S = 0.5
 
 BANK_MODEL = "tests.chaos.bank.model:model"
+SHORTENED_MODEL = "tests.chaos.bank.shortened:model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,8 @@ class Setting:
 
     `hosts`: the workers of each supervisor by node name. `proxied`: the host whose connection goes through a proxy.
     `follow`: whether workers apply what others store; without it an owner learns of another one's commits last.
-    `bank`: the load is that of `tests.chaos.bank`, and `model` may be one of its with a safeguard less.
+    `bank`: the load is that of `tests.chaos.bank`, and `model` may be one of its with a safeguard less. `shorten`: its
+    workers shorten the inbox all the time; where there is one server they sync its files.
     """
 
     cluster: bool = False
@@ -53,6 +56,7 @@ class Setting:
     ledgers: int = 24
     pause_s: float = 0.3
     bank: bool = False
+    shorten: bool = False
     model: str = ""
 
     @property
@@ -100,7 +104,10 @@ class World:
         variables = {"AETHER_MEMBER_TTL_S": str(MEMBER_TTL_S), "AETHER_FOLLOW_STORED": str(self.setting.follow)}
         if self.setting.bank:
             variables |= {OUTSIDE: self.outside.address, "AETHER_TASK_DRAIN_S": str(TASK_DRAIN_S)}
-        model = self.setting.model or (BANK_MODEL if self.setting.bank else MODEL)
+        if self.setting.shorten and self.servers.store is not None:
+            variables |= {"AETHER_NATS_STORE": str(self.servers.store), "AETHER_SYNC": "barrier"}
+        usual = SHORTENED_MODEL if self.setting.shorten else BANK_MODEL if self.setting.bank else MODEL
+        model = self.setting.model or usual
         host = Host(name, url, self.namespace, self.directory, workers=workers, replicas=self.servers.replicas,
                     variables=variables, model=model)  # fmt: skip
         self.hosts[name] = host
@@ -168,6 +175,8 @@ class World:
     async def __aenter__(self) -> "World":
         try:
             await self.servers.start()
+            if self.setting.shorten:
+                await make_small_blocks(self.servers.url, self.namespace, self.servers.replicas)
             if self.setting.bank:
                 await self.outside.__aenter__()
             if self.setting.proxied is not None:

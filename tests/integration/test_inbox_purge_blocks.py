@@ -43,7 +43,7 @@ async def opened(server: NatsServer, namespace: str) -> AsyncIterator[JetStreamC
     config = ConnectionConfig(url=server.url)
     async with connect_worker(config, namespace, StorageConfig(), SystemClock()) as made:
         made.wait_for(SyncedAtOnce(), SyncedAtOnce())
-        made.inbox.block_starts = partial(block_starts, blocks_of(server, namespace), made.names.tells_prefix)
+        made.inbox.beginning.block_starts = partial(block_starts, blocks_of(server, namespace), made.names.tells_prefix)
         yield made
 
 
@@ -141,7 +141,7 @@ async def test_where_a_block_begins_is_not_believed_when_its_first_message_was_r
         async with await nats.connect(server.url) as connection:
             await connection.jetstream().delete_msg(made.names.inbox, starts[3])
         assert starts[3] not in block_starts(blocks_of(server, namespace), made.names.tells_prefix)
-        made.inbox.block_starts = lambda: starts
+        made.inbox.beginning.block_starts = lambda: starts
         assert await made.inbox.purge(starts[3], await made.inbox.made()) == 0, "read before it was removed"
         assert await first_sequence(made) == 1
 

@@ -18,10 +18,10 @@ LIMIT_BYTES = 100_000
 """A quarter of it is less than the smallest block."""
 
 
-async def make(url: str, namespace: str) -> None:
+async def make(url: str, namespace: str, replicas: int = 1) -> None:
     """Make every stream that is not there yet."""
     async with await nats.connect(url) as connection:
-        for config in configs(Names(namespace), replicas=1):
+        for config in configs(Names(namespace), replicas=replicas):
             for act, limit in (("CREATE", LIMIT_BYTES), ("UPDATE", -1)):
                 request = json.dumps({**config, "max_bytes": limit}).encode()
                 answer = await connection.request(f"$JS.API.STREAM.{act}.{config['name']}", request, timeout=10)
@@ -30,4 +30,4 @@ async def make(url: str, namespace: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(make(*sys.argv[1:]))
+    asyncio.run(make(sys.argv[1], sys.argv[2]))

@@ -7,6 +7,7 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
+from aether.core.inbox_floor import Need
 from aether.core.relay import Mark, encode_mark
 from aether.dead_letters import DEAD, DROPPED, DYING, RETRIED, RETRYING, DeadLetterRow, decode_row, encode_row
 from aether.errors import UnreadableEvent
@@ -32,6 +33,12 @@ class Inbox:
         self.tasks = self.connection.tasks
         self.purger = InboxPurge(self.inbox, self.tasks, SHARDS)
 
+    async def purge(self) -> Need:
+        """Remove at once what is not needed."""
+        found = await self.purger.look(0)
+        await self.purger.remove(found)
+        return found.need
+
     @property
     def left(self) -> list[int]:
         """The sequences that are still there."""
@@ -53,19 +60,19 @@ async def inbox() -> Inbox:
 
 async def test_what_is_applied_goes(inbox: Inbox) -> None:
     await inbox.fill(5)
-    assert (await inbox.purger.purge()).what == "the end of the stream"
+    assert (await inbox.purge()).what == "the end of the stream"
     assert inbox.left == [6]
 
 
 async def test_an_empty_inbox_stays_as_it_is(inbox: Inbox) -> None:
-    assert (await inbox.purger.purge()).sequence == 0
+    assert (await inbox.purge()).sequence == 0
 
 
 async def test_a_tell_that_is_not_applied_stays_and_all_after_it(inbox: Inbox) -> None:
     await inbox.fill(2)
     waiting = await inbox.inbox.send(1, encode_tell(TELL), "waits")
     await inbox.fill(5)
-    assert await inbox.purger.purge() == (waiting, "a tell to shard 1")
+    assert await inbox.purge() == (waiting, "a tell to shard 1")
     assert inbox.left[0] == waiting
 
 
@@ -73,7 +80,7 @@ async def test_what_a_mark_says_is_needed_stays(inbox: Inbox) -> None:
     last = await inbox.fill(5)
     await inbox.inbox.claim_relay(2, encode_mark(Mark(9, last - 2)), 0)
     await inbox.fill(5)
-    assert await inbox.purger.purge() == (last - 1, "the relay mark of shard 2")
+    assert await inbox.purge() == (last - 1, "the relay mark of shard 2")
     assert inbox.left[0] == last - 1
     assert await inbox.inbox.relay_mark(2) is not None
 
@@ -82,7 +89,7 @@ async def test_a_mark_that_cannot_be_read_keeps_everything(inbox: Inbox) -> None
     await inbox.fill(5)
     await inbox.inbox.claim_relay(2, b"?", 0)
     with pytest.raises(UnreadableEvent, match="mark"):
-        await inbox.purger.purge()
+        await inbox.purge()
     assert inbox.left[0] == 1
 
 
@@ -92,13 +99,13 @@ async def test_a_start_stays_until_it_is_done_with_a_worker_that_takes_it_or_wit
     start = await inbox.inbox.relay_task("mail", 2, b"{}", mark)
     last = await inbox.fill(3)
     await inbox.inbox.claim_relay(2, encode_mark(Mark(9, last)), mark)
-    assert await inbox.purger.purge() == (start, "the start of a task"), "no worker knows the task yet"
+    assert await inbox.purge() == (start, "the start of a task"), "no worker knows the task yet"
     await inbox.tasks.open("mail", 30)
-    assert (await inbox.purger.purge()).sequence == start, "it is not taken"
+    assert (await inbox.purge()).sequence == start, "it is not taken"
     (claim,) = await inbox.tasks.take("mail", 1, 0)
-    assert (await inbox.purger.purge()).sequence == start, "it is taken"
+    assert (await inbox.purge()).sequence == start, "it is taken"
     inbox.tasks.done(claim)
-    assert (await inbox.purger.purge()).sequence == last + 1
+    assert (await inbox.purge()).sequence == last + 1
 
 
 @pytest.mark.parametrize("state", [DYING, DEAD, DROPPED, RETRIED])
@@ -107,7 +114,7 @@ async def test_the_row_of_a_dead_letter_is_written_anew_and_the_subject_is_never
 ) -> None:
     place = await inbox.inbox.write_dead_letter(1, encode_row(replace(ROW, state=state)), 0)
     last = await inbox.fill(5)
-    await inbox.purger.purge()
+    await inbox.purge()
     assert inbox.left[0] == last + 1
     found = await inbox.inbox.dead_letter(1)
     assert found is not None
@@ -126,9 +133,9 @@ async def test_a_row_is_written_anew_once_and_not_again_while_it_is_above(inbox:
     first = await inbox.inbox.write_dead_letter(1, encode_row(replace(ROW, state=DYING)), 0)
     await inbox.inbox.write_dead_letter(1, encode_row(ROW), first or 0)
     await inbox.fill(5)
-    await inbox.purger.purge()
+    await inbox.purge()
     moved = await inbox.inbox.dead_letter(1)
-    await inbox.purger.purge()
+    await inbox.purge()
     assert await inbox.inbox.dead_letter(1) == moved
     assert moved is not None
 
@@ -141,10 +148,10 @@ async def test_what_is_being_sent_again_stays_with_the_tell_that_it_became(inbox
     sent = await inbox.inbox.send_again(3, encode_tell(TELL), 1, again or 0)
     assert sent is not None
     await inbox.fill(2)
-    assert await inbox.purger.purge() == (first, "the dead letter 1")
+    assert await inbox.purge() == (first, "the dead letter 1")
     assert await inbox.inbox.send_again(3, encode_tell(TELL), 1, again or 0) == sent
     assert await inbox.inbox.write_dead_letter(1, encode_row(replace(ROW, state=RETRIED)), again or 0) is not None
-    assert (await inbox.purger.purge()).sequence > sent
+    assert (await inbox.purge()).sequence > sent
     late = await inbox.inbox.send_again(3, encode_tell(TELL), 1, again or 0)
     assert late is None, "one that was frozen before it stored the tell"
 
@@ -153,7 +160,7 @@ async def test_a_row_that_cannot_be_read_stays(inbox: Inbox) -> None:
     await inbox.fill(2)
     place = await inbox.inbox.write_dead_letter(1, b"?", 0)
     await inbox.fill(2)
-    assert (await inbox.purger.purge()).sequence == place
+    assert (await inbox.purge()).sequence == place
 
 
 async def test_a_row_that_somebody_else_writes_meanwhile_stays_where_it_is(
@@ -166,14 +173,14 @@ async def test_a_row_that_somebody_else_writes_meanwhile_stays_where_it_is(
         await asyncio.sleep(0)
 
     monkeypatch.setattr(inbox.inbox, "write_dead_letter", refused)
-    assert (await inbox.purger.purge()).sequence == place
+    assert (await inbox.purge()).sequence == place
 
 
 async def test_a_purge_that_comes_late_removes_what_is_gone_already(inbox: Inbox) -> None:
     await inbox.fill(5)
     early = await inbox.purger.floor()
     await inbox.fill(5)
-    await inbox.purger.purge()
+    await inbox.purge()
     left = inbox.left
     await inbox.inbox.purge(early.sequence, await inbox.inbox.made())
     assert inbox.left == left

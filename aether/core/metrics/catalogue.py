@@ -74,6 +74,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("aether_tells_applied_total", _COUNTER, "Tells that their actors committed, or had before."),
     Metric("aether_tells_failed_total", _COUNTER, "Tries of tells that failed."),
     Metric("aether_tells_given_up_total", _COUNTER, "Tells that failed too often."),
+    Metric("aether_inbox_removed_total", _COUNTER, "Messages removed from the beginning of the inbox."),
     Metric("aether_ticks_told_total", _COUNTER, "Ticks of schedules that were due and were stored in the inbox."),
     Metric("aether_ticks_skipped_total", _COUNTER, "Ticks of schedules that were too late and were left out."),
     Metric("aether_tasks_total", _COUNTER, "Tasks that ended so, each once.", ("task", "outcome")),
