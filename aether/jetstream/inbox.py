@@ -213,9 +213,15 @@ class JetStreamInbox:
         return None if found is None else _message(found)
 
     async def dead_letters(self, after: int) -> InboxBatch:
-        """Some of the rows after a sequence: the beginning of what there is. Raises `Unavailable`."""
-        batch = await direct_batch(self._connection, self._names.inbox, self._names.dead_letters(), after + 1)
-        return InboxBatch([_message(message) for message in batch.messages], batch.more)
+        """Some of the rows after a sequence; the leader says whether there are more. Raises `Unavailable`."""
+        subject = self._names.dead_letters()
+        batch = await direct_batch(self._connection, self._names.inbox, subject, after + 1)
+        if batch.more:
+            return InboxBatch([_message(message) for message in batch.messages], more=True)
+        last = batch.messages[-1].sequence if batch.messages else after
+        missed = await leader_next(self._connection, self._names.inbox, subject, last + 1)
+        found = batch.messages if missed is None else [*batch.messages, missed]
+        return InboxBatch([_message(message) for message in found], more=missed is not None)
 
     async def send_again(self, target: int, payload: bytes, tell: int, row: int) -> int | None:
         """Store it once, while its row is at `row`; its sequence, once it is on the disk. Raises `Unavailable`.

@@ -64,29 +64,35 @@ class InboxPurge:
         return await self.remove(held)
 
     async def look(self, now_s: float) -> Found:
-        """What may be removed from now on. Raises `Unavailable`, `UnreadableEvent`."""
+        """What may be removed from now on, which is on the disk. Raises `Unavailable`, `UnreadableEvent`.
+
+        Writes rows of dead letters that are below it anew.
+        """
         made = await self._inbox.made()
-        return Found(await self.floor(), made, now_s)
+        need, places = await self._floor(move=True)
+        await self._inbox.until_on_disk(max(places))
+        return Found(need, made, now_s)
 
     async def remove(self, found: Found) -> int:
-        """Remove what is not needed, or a part of that; how many messages that were. Raises `Unavailable`."""
-        need = found.need
+        """Remove what is not needed, or a part of that; how many messages that were. Raises `Unavailable`.
+
+        It is looked once more: of several replicas one that takes itself for the leader may have answered.
+        """
+        again, _ = await self._floor(move=False)
+        need = min(found.need, again)
         count = await self._inbox.purge(need.sequence, found.made)
         self._removed_below = need.sequence
         log.info("the inbox was shortened", extra={"messages": count, "needed": need.sequence, "for": need.what})
         return count
 
-    async def floor(self) -> Need:
-        """The lowest need, once what it rests on is on the disk. Writes rows of dead letters that are below it anew."""
-        inbox = self._inbox
-        end, needs, places = await needs_of(inbox, self._tasks, self._shards)
+    async def _floor(self, *, move: bool) -> tuple[Need, list[int]]:
+        """The lowest need, and where that stands which it rests on."""
+        end, needs, places = await needs_of(self._inbox, self._tasks, self._shards)
         lowest = floor(end, needs)
-        lowest = floor(lowest.sequence, [lowest, *await self._rows(lowest.sequence, places)])
-        await inbox.until_on_disk(max(places))
-        return lowest
+        return floor(lowest.sequence, [lowest, *await self._rows(lowest.sequence, places, move=move)]), places
 
-    async def _rows(self, below: int, places: list[int]) -> list[Need]:
-        """Write the rows before a sequence anew, and note their places; what cannot be is needed where it is."""
+    async def _rows(self, below: int, places: list[int], *, move: bool) -> list[Need]:
+        """Write the rows before a sequence anew, and note their places; what is not is needed where it is."""
         last, count, more = 0, 0, True
         while more:
             batch = await self._inbox.dead_letters(last)
@@ -95,7 +101,7 @@ class InboxPurge:
                 if last >= below:
                     return []
                 count += 1
-                place = await self._moved(message, below) if count <= ROWS_MAX else 0
+                place = await self._moved(message, below, move=move) if count <= ROWS_MAX else 0
                 if not place:
                     row = decode_row(message.payload)
                     return [row_need(row.sequence if row is not None else 0, last)]
@@ -103,7 +109,7 @@ class InboxPurge:
             more = batch.more
         return []
 
-    async def _moved(self, message: InboxMessage, below: int) -> int:
+    async def _moved(self, message: InboxMessage, below: int, *, move: bool) -> int:
         """Where the last row of this one's tell stands, which is not before a sequence; 0 when it has to stay."""
         row = decode_row(message.payload)
         found = await self._inbox.dead_letter(row.sequence) if row is not None else None
@@ -112,6 +118,8 @@ class InboxPurge:
             return 0
         if found.sequence >= below:
             return found.sequence
+        if not move:
+            return 0
         payload = found.payload
         if row.state in OVER:  # it is not sent again: that there was one is all that is needed
             payload = encode_row(replace(row, tell=replace(row.tell, args=EMPTY_ARGS), args_left_out=True))

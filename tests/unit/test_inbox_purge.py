@@ -1,6 +1,7 @@
 """What the purger keeps: dead letters, starts of tasks, tells that are not applied, and what shards have relayed."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -10,9 +11,11 @@ from msgspec.structs import replace
 from aether.core.inbox_floor import Need
 from aether.core.relay import Mark, encode_mark
 from aether.dead_letters import DEAD, DROPPED, DYING, RETRIED, RETRYING, DeadLetterRow, decode_row, encode_row
-from aether.errors import UnreadableEvent
+from aether.errors import Unavailable, UnreadableEvent
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import GONE
+from aether.ports import InboxBatch
+from aether.runtime import inbox_purge
 from aether.runtime.inbox_purge import InboxPurge
 from aether.tells import Tell, encode_tell
 from aether.wire import ErrorBody
@@ -176,11 +179,62 @@ async def test_a_row_that_somebody_else_writes_meanwhile_stays_where_it_is(
     assert (await inbox.purge()).sequence == place
 
 
+async def test_what_was_found_over_another_connection_is_not_removed(inbox: Inbox) -> None:
+    """After a power cut the server may have lost what was read; or it is an older copy."""
+    await inbox.fill(5)
+    found = await inbox.purger.look(0)
+    inbox.connection.disconnect()
+    inbox.connection.reconnect()
+    with pytest.raises(Unavailable):
+        await inbox.purger.remove(found)
+    assert inbox.left[0] == 1
+    await inbox.purge()
+    assert inbox.left == [6]
+
+
+async def test_what_is_not_needed_stays_for_four_minutes(inbox: Inbox) -> None:
+    await inbox.fill(5)
+    assert await inbox.purger.go_on(inbox_purge.LOOK_TELLS - 1, 0) == 0
+    assert await inbox.purger.go_on(inbox_purge.LOOK_TELLS, 1_000) == 0
+    await inbox.fill(5)
+    assert await inbox.purger.go_on(inbox_purge.LOOK_TELLS, 1_239) == 0
+    assert inbox.left[0] == 1
+    assert await inbox.purger.go_on(inbox_purge.LOOK_TELLS, 1_240) == 5
+    assert inbox.left[0] == 6
+    assert await inbox.purger.go_on(inbox_purge.LOOK_TELLS, 2_000) == 0
+    assert await inbox.purger.go_on(inbox_purge.LOOK_TELLS, 3_000) == 0, "it has not grown by so much since"
+
+
+@pytest.mark.parametrize("missed", ["next_tell", "relay_mark", "dead_letters"])
+async def test_what_a_replica_did_not_know_when_it_was_looked_stays(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch, missed: str
+) -> None:
+    """One that takes itself for the leader, while another one says where the stream ends."""
+    needed: dict[str, Callable[[], Awaitable[int | None]]] = {
+        "next_tell": lambda: inbox.inbox.send(1, encode_tell(TELL), "waits"),
+        "relay_mark": lambda: inbox.inbox.claim_relay(2, encode_mark(Mark(9, 100)), 0),
+        "dead_letters": lambda: inbox.inbox.write_dead_letter(1, encode_row(ROW), 0),
+    }
+    sequence = await needed[missed]()
+    await inbox.fill(5)
+
+    async def unknown(*_: object) -> object:
+        await asyncio.sleep(0)
+        return {"next_tell": 0, "relay_mark": None, "dead_letters": InboxBatch([], more=False)}[missed]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inbox.inbox, missed, unknown)
+        found = await inbox.purger.look(0)
+    assert found.need.what == "the end of the stream"
+    await inbox.purger.remove(found)
+    assert inbox.left[0] == sequence
+
+
 async def test_a_purge_that_comes_late_removes_what_is_gone_already(inbox: Inbox) -> None:
     await inbox.fill(5)
-    early = await inbox.purger.floor()
+    early = await inbox.purger.look(0)
     await inbox.fill(5)
     await inbox.purge()
     left = inbox.left
-    await inbox.inbox.purge(early.sequence, await inbox.inbox.made())
+    await inbox.purger.remove(early)
     assert inbox.left == left

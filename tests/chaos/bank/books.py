@@ -29,6 +29,10 @@ class End(StrEnum):
     STOPPED = "stopped"
 
 
+DISK_PROBED = "aether.DiskProbed"
+"""What a worker stores to see that it can sync the server's files; it is of no account."""
+
+
 @dataclass
 class TaskStarted:
     """A task that the history has started."""
@@ -116,6 +120,8 @@ class Books:
     def read(self, message: Stored) -> None:
         """One commit. After it the total must be what it was."""
         for event in json.loads(message.payload):
+            if event["type"] == DISK_PROBED:
+                continue
             entry = Entry(
                 _account_of(message.subject), int(event["id"]), event["type"], event.get("commandid", ""),
                 datetime.fromisoformat(event["time"]), event.get("data") or {},
