@@ -28,6 +28,7 @@ from aether.dead_letters import (
 )
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId
+from aether.inbox_needs import Kept, kept
 from aether.names import shard_of
 from aether.ports import START, InboxMessage
 from aether.retried_request import RetriedRequest
@@ -98,6 +99,11 @@ class InboxView:
         """Forget it; what it was. See `UntypedClient`."""
         patience = self._patience(f"the dead letter {id}", deadline_s, "dropped")
         return await patience.ask(lambda: self._drop(id, by))
+
+    async def kept(self, deadline_s: float | None) -> Kept:
+        """What of the stream is needed, and what for. Raises what `history` raises."""
+        patience = self._patience("the inbox", deadline_s, "read")
+        return await patience.ask(lambda: kept(self._node.inbox, self._node.tasks, self._node.shards))
 
     async def waiting(self, members: frozenset[str], timeout_s: float) -> tuple[list[WaitingTells], int]:
         """What waits at the workers that answer in time, and how many actors are left out."""

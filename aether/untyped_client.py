@@ -29,6 +29,7 @@ from aether.errors import (
     nothing_stored,
 )
 from aether.ids import ActorId, check_kind, checked_command_id
+from aether.inbox_needs import Kept
 from aether.inbox_view import InboxView
 from aether.jetstream.stream_settings import Difference
 from aether.model.definition import ActorType
@@ -268,6 +269,10 @@ class UntypedClient(ReadingClient):
         Raises what `retry_dead_letter` raises.
         """
         return await self._inbox.drop(id, by, deadline_s)
+
+    async def inbox_kept(self, *, deadline_s: float | None = None) -> Kept:
+        """How large the inbox stream is, and from where on it is needed for what. Raises what `history` raises."""
+        return await self._inbox.kept(deadline_s)
 
     async def waiting_tells(self, *, deadline_s: float | None = None) -> tuple[list[WaitingTells], int]:
         """What waits, actor by actor, as the owners know it, and of how many more actors none tells.

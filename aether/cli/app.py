@@ -16,6 +16,7 @@ from aether.cli.gateway_command import gateway_command
 from aether.cli.inbox_commands import (
     inbox_drop_command,
     inbox_ls_command,
+    inbox_purge_command,
     inbox_retry_command,
     inbox_show_command,
 )
@@ -105,6 +106,7 @@ inbox_app.command("ls", help=help_texts.INBOX_LS)(inbox_ls_command)
 inbox_app.command("show", help=help_texts.INBOX_SHOW)(inbox_show_command)
 inbox_app.command("retry", help=help_texts.INBOX_RETRY)(inbox_retry_command)
 inbox_app.command("drop", help=help_texts.INBOX_DROP)(inbox_drop_command)
+inbox_app.command("purge", help=help_texts.INBOX_PURGE)(inbox_purge_command)
 app.add_typer(schedules_app, name="schedules", help="Commands that actors have set for a time.")
 schedules_app.command("ls", help=help_texts.SCHEDULES_LS)(schedules_ls_command)
 app.add_typer(tasks_app, name="tasks", help="Calls to the outside world: what waits, and what has failed.")

@@ -28,6 +28,7 @@ from aether.waiting_tells import WaitingTells
 from aether.wire import Answer, Event
 
 if TYPE_CHECKING:
+    from aether.inbox_needs import Kept
     from aether.untyped_client import Receipt
 
 _NAMESPACE_WAIT = 0.8
@@ -127,6 +128,10 @@ class CliClient(Protocol):
 
     async def drop_dead_letter(self, id: int, *, by: str = "", deadline_s: float | None = None) -> DeadLetter:
         """Forget it."""
+        ...
+
+    async def inbox_kept(self, *, deadline_s: float | None = None) -> "Kept":
+        """How large the inbox is, and from where on it is needed for what."""
         ...
 
     async def waiting_tells(self, *, deadline_s: float | None = None) -> tuple[list[WaitingTells], int]:

@@ -262,6 +262,17 @@ INBOX_DROP = """Take a dead letter out of the list. The actor's history keeps it
   aether inbox drop 4711
 """
 
+INBOX_PURGE = """Say how large the inbox is, how much of it no worker needs any more, and what keeps the rest.
+
+\b
+  aether inbox purge --dry-run
+  aether inbox purge --dry-run --json --limit 5
+
+Nothing is removed: workers do that by themselves, four minutes after it is needed no more, unless AETHER_INBOX_PURGE is
+false. Each line is what is needed from a sequence on, the lowest first, with how many messages are before it. A table
+on a terminal; else one JSON object per line, the first one of the whole stream.
+"""
+
 SHOW_SNAPSHOT = """Show of which version an actor's snapshot is, and how large.
 
 \b

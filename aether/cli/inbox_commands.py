@@ -3,7 +3,7 @@
 import getpass
 import platform
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,10 @@ from aether.dead_letters import DeadLetter
 from aether.errors import InvalidCommand
 from aether.ids import ActorId, check_kind
 from aether.waiting_tells import WaitingTells
+
+if TYPE_CHECKING:
+    from aether.core.inbox_floor import Need
+    from aether.inbox_needs import Kept
 
 LIMIT_DEFAULT = 100
 RETRY_LIMIT_DEFAULT = 1_000
@@ -116,6 +120,35 @@ def inbox_drop_command(
     target, loaded = find_pool(context, asked, None)
     letter = pool.in_pool(cli_context(context), target, loaded, lambda at: pool.drop_dead_letter(at, id, _operator()))
     render.write_line(f"dropped {letter.command} of {letter.actor_id}")
+
+
+@with_pool_options
+def inbox_purge_command(
+    context: typer.Context,
+    asked: Asked,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing. It has to be said.")] = False,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Print at most so many.")] = LIMIT_DEFAULT,
+    json_lines: options.JsonLines = False,
+) -> None:
+    """Say what of the inbox may be removed, and what keeps the rest."""
+    if not dry_run:
+        raise InvalidCommand("workers remove by themselves what is not needed; --dry-run says what", path="--dry-run")
+    cli = cli_context(context)
+    target, loaded = find_pool(context, asked, None)
+    found = pool.in_pool(cli, target, loaded, pool.inbox_kept)
+    rows = [_need_row(need, found.size.first) for need in found.needs[:limit]]
+    table = cli.terminal and not json_lines
+    render.write_inbox_kept(_size_row(found), rows, table=table, left_out=max(0, len(found.needs) - limit))
+
+
+def _size_row(found: "Kept") -> Mapping[str, Any]:
+    size = found.size
+    removable = max(0, found.needs[0].sequence - size.first) if size.messages else 0
+    return {**size._asdict(), "removable": removable}
+
+
+def _need_row(need: "Need", first: int) -> Mapping[str, Any]:
+    return {"needed": need.sequence, "before": max(0, need.sequence - first), "for": need.what}
 
 
 def _operator() -> str:

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from aether.cli.board import Board
 from aether.cli.context import CliClient, CliContext, Difference, LoadedModel
@@ -29,6 +29,9 @@ from aether.runtime.snapshots import describe_snapshot
 from aether.sends import SetSchedule
 from aether.waiting_tells import WaitingTells
 from aether.wire import Event
+
+if TYPE_CHECKING:
+    from aether.inbox_needs import Kept
 
 log = logging.getLogger("aether.cli")
 
@@ -273,6 +276,11 @@ async def in_inbox(reached: Reached, id: int) -> DeadLetter | WaitingTells:
             if one.first == id:
                 return one
         raise
+
+
+async def inbox_kept(reached: Reached) -> "Kept":
+    """How large the inbox is, and from where on it is needed for what."""
+    return await reached.client.inbox_kept(deadline_s=reached.left_s())
 
 
 async def retry_dead_letter(reached: Reached, id: int, by: str) -> str:

@@ -27,6 +27,7 @@ from aether.wire import Event, encode_commit, instant
 
 _MEMBER_COLUMNS = ("node", "slot", "state", "why", "pid", "shards", "active", "model", "started_at")
 _INBOX_COLUMNS = ("id", "state", "actor", "command", "count", "failures", "waits_s", "at", "error")
+_NEED_COLUMNS = ("needed", "before", "for")
 _SHARD_COLUMNS = ("shard", "state", "holder", "wanted", "epoch")
 _SCHEDULE_COLUMNS = ("next", "actor", "name", "rule", "zone", "catch_up", "target", "command")
 _TASK_COLUMNS = ("task", "waiting", "taken")
@@ -118,6 +119,18 @@ def write_inbox(rows: Sequence[Mapping[str, Any]], *, table: bool, left_out: int
         _write_rows("", rows, _INBOX_COLUMNS)
     else:
         for row in rows:
+            write_value(row)
+    if left_out:
+        print(f"{left_out} more are left out", file=sys.stderr)
+
+
+def write_inbox_kept(size: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *, table: bool, left_out: int) -> None:
+    """How large the inbox is and what needs it, as a table, or as JSON, one per line; how much more, on stderr."""
+    if table:
+        title = f"sequences {size['first']} to {size['last']}, {size['bytes']} bytes"
+        _write_rows(f"{title}; {size['removable']} of {size['messages']} messages are not needed", rows, _NEED_COLUMNS)
+    else:
+        for row in (size, *rows):
             write_value(row)
     if left_out:
         print(f"{left_out} more are left out", file=sys.stderr)

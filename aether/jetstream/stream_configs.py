@@ -44,8 +44,8 @@ def stream_config(names: Names, replicas: int) -> dict[str, Any]:
 
 
 def inbox_config(names: Names, replicas: int) -> dict[str, Any]:
-    """The stream of a namespace's tells. Nothing in it replaces another message, and what is removed are
-    whole blocks from its beginning.
+    """The stream of a namespace's tells. Nothing in it replaces another message, and nothing is removed
+    but its beginning.
 
     Schedules and times to live are allowed for what is to come: they cannot be turned off again, but on they can only
     be by an update, which no worker makes.

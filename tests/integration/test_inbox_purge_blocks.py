@@ -13,7 +13,9 @@ import nats
 import pytest
 
 from aether.config import ConnectionConfig, StorageConfig
+from aether.core.inbox_floor import last_start
 from aether.errors import Unavailable
+from aether.jetstream import inbox_beginning
 from aether.jetstream.adapters import JetStreamConnection, connect_worker
 from aether.jetstream.api import stream_info, stream_purge
 from aether.system.block_files import block_starts, directories_of
@@ -123,6 +125,62 @@ async def test_a_purge_that_comes_late_or_in_a_first_block_removes_nothing() -> 
         assert await first_sequence(made) == starts[4]
 
 
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `filled` has: blocks of 32 kB."""
+    monkeypatch.setattr(inbox_beginning, "BLOCK_BYTES_MAX", 32 * 1024)
+
+
+@pytest.mark.usefixtures("small_blocks")
+async def test_where_no_files_are_read_what_is_needed_is_in_no_block_that_is_rewritten() -> None:
+    async with filled() as (server, namespace, made):
+        directory = blocks_of(server, namespace)
+        starts = block_starts(directory, made.names.tells_prefix)
+        made.inbox.beginning.block_starts = None
+        below, before = starts[-2] + 3, files_of(directory)
+        count = await made.inbox.purge(below, await made.inbox.made())
+        first = await first_sequence(made)
+        assert first == count + 1
+        assert last_start(starts, first) < last_start(starts, below), "they are in different blocks"
+        after = files_of(directory)
+        needed = sorted(before, key=lambda name: int(name.removesuffix(".blk")))[starts.index(starts[-2]) :]
+        assert {name: after[name] for name in needed} == {name: before[name] for name in needed}
+        assert len(after) < len(before)
+
+
+@pytest.mark.usefixtures("small_blocks")
+async def test_where_no_files_are_read_not_much_more_is_read_than_removed() -> None:
+    async with filled() as (server, namespace, made):
+        starts = block_starts(blocks_of(server, namespace), made.names.tells_prefix)
+        made.inbox.beginning.block_starts = None
+        assert await made.inbox.purge(starts[2], await made.inbox.made()) == 0
+        assert await first_sequence(made) == 1
+
+
+async def test_where_no_files_are_read_the_distance_is_counted_in_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inbox_beginning, "BLOCK_BYTES_MAX", 100 * 1024)
+    async with filled() as (_, _, made):
+        made.inbox.beginning.block_starts = None
+        for n in range(TELLS):
+            await made.inbox.send(0, b"x" * (40_000 if n < 20 else 10), f"more {n}")
+        end = (await ends(made))[1]
+        assert await made.inbox.purge(end, await made.inbox.made()) > 0
+        assert await first_sequence(made) <= TELLS + 17, "by the usual size of a message it would have been later"
+
+
+async def test_over_another_connection_nothing_is_removed() -> None:
+    async with filled() as (server, namespace, made):
+        starts, since = block_starts(blocks_of(server, namespace), made.names.tells_prefix), await made.inbox.made()
+        server.kill()
+        server.start()
+        await ends(made)
+        with pytest.raises(Unavailable):
+            await made.inbox.purge(starts[4], since)
+        assert await first_sequence(made) == 1
+
+
 async def test_of_a_stream_that_was_made_anew_nothing_is_removed() -> None:
     async with filled() as (_, namespace, made):
         since = await made.inbox.made()
@@ -131,7 +189,8 @@ async def test_of_a_stream_that_was_made_anew_nothing_is_removed() -> None:
         await make(made.nats.shown, namespace)
         for n in range(TELLS):
             await made.inbox.send(0, b"x" * 400, f"again {n}")
-        assert await made.inbox.purge(TELLS - 1, since) == 0
+        with pytest.raises(Unavailable):
+            await made.inbox.purge(TELLS - 1, since)
         assert await first_sequence(made) == 1
 
 

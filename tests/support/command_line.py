@@ -16,15 +16,17 @@ from aether.cli.context import CliContext, LoadedModel
 from aether.cli.execute import execute
 from aether.cli.target import Target
 from aether.core.cluster.overview import Overview, ShardOverview, ShardState
+from aether.core.inbox_floor import Need
 from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.correlation import Trace
 from aether.dead_letters import DeadLetter
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position
+from aether.inbox_needs import Kept
 from aether.jetstream.stream_settings import Difference
 from aether.model.definition import ActorType
 from aether.model.model import Model
-from aether.ports import TaskBacklog
+from aether.ports import InboxSize, TaskBacklog
 from aether.sends import SetSchedule
 from aether.supervisor.options import RunOptions
 from aether.task_view import FailedTask
@@ -152,6 +154,7 @@ class Pool:
     lost: list[int] = field(default_factory=list)
     waiting: list[WaitingTells] = field(default_factory=list)
     left_out: int = 0
+    kept: Kept = field(default_factory=lambda: Kept(InboxSize(0, 0, 0, 0), [Need(0, "the end of the stream")]))
     tasks: Tasks = field(default_factory=Tasks)
     set_schedules: list[SetSchedule] = field(default_factory=list[SetSchedule])
 
@@ -289,6 +292,9 @@ class Pool:
     async def drop_dead_letter(self, id: int, *, by: str = "", deadline_s: float | None = None) -> DeadLetter:
         self.asked.append(("drop", id, by))
         return await self.dead_letter(id)
+
+    async def inbox_kept(self, *, deadline_s: float | None = None) -> Kept:
+        return self.kept
 
     async def waiting_tells(self, *, deadline_s: float | None = None) -> tuple[list[WaitingTells], int]:
         return list(self.waiting), self.left_out

@@ -5,7 +5,10 @@ import json
 import pytest
 
 from aether import ActorId, DeadLetter
+from aether.core.inbox_floor import Need
 from aether.errors import ActorFailed
+from aether.inbox_needs import Kept
+from aether.ports import InboxSize
 from aether.waiting_tells import WaitingTells
 from aether.wire import ErrorBody, instant
 from tests.support.command_line import Pool, Run, runner
@@ -125,6 +128,26 @@ def test_drop(run: Run) -> None:
     pool = Pool(dead=[letter(17)])
     assert run("inbox", "drop", "17", pool=pool).out == "dropped deposit of account/alice\n"
     assert run("inbox", "drop", "18", pool=pool).code == 2
+
+
+def test_purge_says_what_is_not_needed_and_what_keeps_the_rest(run: Run) -> None:
+    needs = [Need(40, "a tell to shard 3"), Need(50, "the relay mark of shard 7"), Need(90, "the end of the stream")]
+    ran = run("inbox", "purge", "--dry-run", "--limit", "2", pool=Pool(kept=Kept(InboxSize(11, 90, 80, 4_000), needs)))
+    assert ran.code == 0
+    assert [json.loads(line) for line in ran.out.splitlines()] == [
+        {"first": 11, "last": 90, "messages": 80, "bytes": 4_000, "removable": 29},
+        {"needed": 40, "before": 29, "for": "a tell to shard 3"},
+        {"needed": 50, "before": 39, "for": "the relay mark of shard 7"},
+    ]
+    assert "1 more are left out" in ran.err
+
+
+def test_purge_of_an_empty_inbox_and_without_dry_run(run: Run) -> None:
+    ran = run("inbox", "purge", "--dry-run", pool=Pool())
+    assert json.loads(ran.out.splitlines()[0])["removable"] == 0
+    refused = run("inbox", "purge", pool=Pool())
+    assert refused.code == 2
+    assert "--dry-run" in refused.err
 
 
 @pytest.mark.parametrize("arguments", [("ls", "acount"), ("ls", "acount", "a"), ("retry", "--all", "--kind", "acount")])
