@@ -102,13 +102,18 @@ class InboxBeginning:
         return total > BLOCK_BYTES_MAX
 
     async def _state(self, made: Made) -> StreamState:
-        """Raises `Unavailable`, also when it is another stream by now."""
+        """Raises `Unavailable`, also when it is another stream by now, or another connection."""
+        _check_session(self._connection.session, made)
         info = await stream_info(self._connection, self._names.inbox)
         if info.state is None or info.created != made.created:
             raise Unavailable("the stream was made anew meanwhile")
         return info.state
 
     async def _purge(self, end: int, made: Made) -> int:
-        if self._connection.session is not made.session:  # a request is sent over the connection that there is now
-            raise Unavailable("the connection was lost meanwhile")
+        _check_session(self._connection.session, made)  # the request goes over the one that there is now
         return (await stream_purge(self._connection, self._names.inbox, {"seq": end})).purged
+
+
+def _check_session(session: NatsSession | None, made: Made) -> None:
+    if session is not made.session:
+        raise Unavailable("the connection was lost meanwhile")

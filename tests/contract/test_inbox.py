@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
-from aether.errors import InvalidCommand
+from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId, Position
 from aether.names import shard_of
 from aether.ports import START, Committed, EventStore, Inbox, InboxMessage, StoredCommit, Subscription
@@ -376,3 +376,30 @@ async def test_the_next_tell_to_a_shard_is_the_first_one_after_a_sequence(world:
         sent[1], sent[1], sent[3], 0,
     ]  # fmt: skip
     assert await inbox.next_tell(2, 0) == 0
+
+
+async def test_the_beginning_is_removed_and_how_much_is_left_is_told(world: World) -> None:
+    inbox = (await world.node()).inbox
+    empty = await inbox.size()
+    assert (empty.last, empty.messages, empty.bytes) == (0, 0, 0)
+    for n in range(4):
+        await inbox.send(n % 2, b"tell", str(n))
+    size = await inbox.size()
+    assert (size.first, size.last, size.messages) == (1, 4, 4)
+    assert size.bytes >= 16
+    assert await inbox.purge(0, await inbox.made()) == 0
+    assert await inbox.size() == size
+
+
+async def test_nothing_is_removed_over_another_connection(world: World) -> None:
+    node = await world.node()
+    await node.inbox.send(0, b"tell", "1")
+    made = await node.inbox.made()
+    told = Received[bool]()
+    end = node.inbox.on_connected(lambda: told.receive(True))
+    await node.restart()
+    await told.count(1)
+    end()
+    with pytest.raises(Unavailable):
+        await node.inbox.purge(1, made)
+    assert (await node.inbox.size()).messages == 1

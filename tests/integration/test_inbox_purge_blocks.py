@@ -148,6 +148,26 @@ async def test_where_no_files_are_read_what_is_needed_is_in_no_block_that_is_rew
         assert len(after) < len(before)
 
 
+async def test_a_block_that_the_server_rewrites_has_nothing_that_is_needed() -> None:
+    """Blocks of 8 MB, of sixteen messages each, and the last but one of a block is needed."""
+    namespace = fresh_namespace()
+    with NatsServer() as server:
+        async with opened(server, namespace) as made:
+            made.inbox.beginning.block_starts = None
+            for n in range(80):
+                await made.inbox.send(0, b"x" * 500_000, str(n))
+            directory = blocks_of(server, namespace)
+            starts = block_starts(directory, made.names.tells_prefix)
+            assert len(starts) == 5
+            below, before = starts[4] - 2, files_of(directory)
+            assert await made.inbox.purge(below, await made.inbox.made()) > 16
+            after = files_of(directory)
+            assert (after["4.blk"], after["5.blk"]) == (before["4.blk"], before["5.blk"])
+            assert "1.blk" not in after
+            await stream_purge(made.nats, made.names.inbox, {"seq": below})
+            assert files_of(directory)["4.blk"] != before["4.blk"], "what the distance is for"
+
+
 @pytest.mark.usefixtures("small_blocks")
 async def test_where_no_files_are_read_not_much_more_is_read_than_removed() -> None:
     async with filled() as (server, namespace, made):
