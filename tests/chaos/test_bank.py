@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.bank.findings import Wrong
+from tests.chaos.bank.shortened import WITHOUT
 from tests.chaos.faults import (
     CutConnection,
     FreezeWorker,
@@ -43,7 +44,7 @@ SERVERS = [
 ]  # fmt: skip
 
 
-LONG = setting_of(cluster=False, bank=True)
+LONG = replace(setting_of(cluster=False, bank=True), shorten=True)
 SCENARIOS = {"short": Scenario(setting=SMALL, steps=SHORT)}
 if NIGHTLY:
     SCENARIOS |= {
@@ -66,3 +67,14 @@ async def test_without_safeguards_it_has_not(tmp_path: Path) -> None:
     setting = replace(SMALL, model="tests.chaos.bank.without:both")
     result = await run(Scenario(setting=setting, steps=[]), tmp_path)
     assert {Wrong.STRAY, Wrong.KEY_CHANGED, Wrong.WRONG_RESULT} <= result.report.counts.keys(), result.text()
+
+
+@pytest.mark.skipif(not NIGHTLY, reason="tests/property/test_inbox_purge_laws.py leaves out each need")
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("need", WITHOUT)
+async def test_without_a_need_of_the_inbox_it_has_not(tmp_path: Path, need: str) -> None:
+    setting = replace(LONG, model=f"tests.chaos.bank.shortened:{need}", proxied=None)
+    result = await run(
+        Scenario(setting=setting, steps=[Step(KillWorker(n / 4), heal=False) for n in range(4)]), tmp_path
+    )
+    assert not result.ok, result.text()
