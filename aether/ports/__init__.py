@@ -28,7 +28,7 @@ from aether.ports.table import Row, Table
 from aether.ports.tasks import TaskBacklog, TaskClaim, TaskRow, Tasks
 from aether.ports.timers import Timers
 from aether.ports.transport import Delivery, NotSent, Transport
-from aether.ports.worker import ActiveVM, Clock, HandlerNote, Lease, VMProvider, WorkerNote
+from aether.ports.worker import ActiveVM, Clock, Halts, HandlerNote, Lease, VMProvider, WorkerNote
 
 __all__ = [
     "START",
@@ -45,6 +45,7 @@ __all__ = [
     "EventStore",
     "EventStored",
     "Fenced",
+    "Halts",
     "HandlerNote",
     "Hear",
     "HearCommits",

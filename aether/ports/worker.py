@@ -56,6 +56,18 @@ class WorkerNote(Protocol):
         ...
 
 
+class Halts(Protocol):
+    """Which actors are not to be activated for a while."""
+
+    def halted(self, actor_id: ActorId) -> str | None:
+        """Why the actor is not to be activated now; None when it may be."""
+        ...
+
+    async def halt(self, actor_id: ActorId, why: str) -> None:
+        """Have no member activate the actor for a while. Raises `Unavailable`."""
+        ...
+
+
 class ActiveVM(Protocol):
     """An actor in memory, as the cluster sees it."""
 

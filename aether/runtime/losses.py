@@ -7,18 +7,16 @@ gets a row in the table with a time to live, and is not activated until that is 
 
 import logging
 from collections.abc import Sequence
-from typing import Protocol
 
 import orjson
 from msgspec import Raw
 
-from aether.config import RuntimeConfig
 from aether.errors import AetherError, Unavailable
 from aether.ids import ActorId, Position, Version
 from aether.log_lines import words
 from aether.names import event_source, shard_of
-from aether.ports import START, Clock, Committed, EventStore, Lease, Refused
-from aether.runtime.counters import Counters
+from aether.ports import START, Committed, Refused
+from aether.runtime.surroundings import Surroundings
 from aether.wire import DEADLINE_AHEAD_MAX_S, WORKER_LOST_EVENT, Event, StoredEvent, decode_commit, instant
 from aether.worker_protocol import Loss
 
@@ -28,49 +26,18 @@ LOSS_STORED_FORMAT = 1
 """Members that read this format skip the event; older ones cannot read the history any more."""
 
 
-class Halts(Protocol):
-    """Which actors are not to be activated for a while."""
-
-    def halted(self, actor_id: ActorId) -> str | None:
-        """Why the actor is not to be activated now; None when it may be."""
-        ...
-
-    async def halt(self, actor_id: ActorId, why: str) -> None:
-        """Have no member activate the actor for a while. Raises `Unavailable`."""
-        ...
-
-
 class Losses:
     """The losses that are still to be told."""
 
-    def __init__(
-        self,
-        losses: Sequence[Loss],
-        *,
-        namespace: str,
-        shards: int,
-        store: EventStore,
-        clock: Clock,
-        lease: Lease,
-        halts: Halts | None,
-        config: RuntimeConfig,
-        counters: Counters,
-    ) -> None:
+    def __init__(self, losses: Sequence[Loss], around: Surroundings) -> None:
         self._pending = list(losses)
-        self._namespace = namespace
-        self._shards = shards
-        self._store = store
-        self._clock = clock
-        self._lease = lease
-        self._halts = halts
-        self._config = config
-        self._counters = counters
+        self._around = around
 
     async def tell(self, shard: int | None = None) -> None:
         """Tell the losses of a shard, or all that are left. Raises `Unavailable`; what is not told stays to be told."""
         for loss in [*self._pending]:
             actor_id = ActorId(loss.handler.kind, loss.handler.key)
-            if shard is None or shard_of(actor_id, self._shards) == shard:
+            if shard is None or shard_of(actor_id, self._around.connection.shards) == shard:
                 await self._tell(actor_id, loss)
                 if loss in self._pending:
                     self._pending.remove(loss)
@@ -84,17 +51,17 @@ class Losses:
         )  # fmt: skip
         if handler.command:
             await self._append(actor_id, loss)
-        elif self._halts is not None:
-            await self._halts.halt(actor_id, f"its replay has ended a worker by {loss.cause}")
-            self._counters.actors_halted += 1
+        elif self._around.halts is not None:
+            await self._around.halts.halt(actor_id, f"its replay has ended a worker by {loss.cause}")
+            self._around.counters.actors_halted += 1
 
     async def _append(self, actor_id: ActorId, loss: Loss) -> None:
-        if self._lease.stored_format < LOSS_STORED_FORMAT:
+        if self._around.lease.stored_format < LOSS_STORED_FORMAT:
             log.warning("a lost worker is not stored while older workers are members", extra={"actor": str(actor_id)})
             return
         data = orjson.dumps({"command": loss.handler.command, "cause": loss.cause, "worker": loss.incarnation})
         while True:
-            last = await self._store.last(actor_id)
+            last = await self._around.event_store.last(actor_id)
             version, position = Version(0), START
             if last is not None:
                 try:
@@ -106,20 +73,20 @@ class Losses:
                 if event.type == WORKER_LOST_EVENT and bytes(event.data) == data:
                     break  # by an append whose outcome was unknown
             event = self._event(actor_id, loss, data, Version(version + 1))
-            outcome = await self._store.append(actor_id, [event], Position(position))
+            outcome = await self._around.event_store.append(actor_id, [event], Position(position))
             if isinstance(outcome, Committed):
                 break
             if isinstance(outcome, Refused):  # the owner of the shard asks again, and not at once
                 raise Unavailable(f"a lost worker cannot be stored yet: {outcome.reason}")
-        self._counters.workers_lost += 1
+        self._around.counters.workers_lost += 1
 
     def _event(self, actor_id: ActorId, loss: Loss, data: bytes, version: Version) -> Event:
-        now_s, handler, config = self._clock.wall_s(), loss.handler, self._config
+        now_s, handler, config = self._around.clock.wall_s(), loss.handler, self._around.config
         until_s = now_s + max(config.command_window_s, DEADLINE_AHEAD_MAX_S + config.command_log_margin_s)
         return StoredEvent(
             specversion="1.0",
             id=str(version),
-            source=event_source(self._namespace, actor_id),
+            source=event_source(self._around.connection.namespace, actor_id),
             type=WORKER_LOST_EVENT,
             time=instant(now_s),
             data=Raw(data),

@@ -194,12 +194,12 @@ class VirtualMachine(MachineScope):
         if isinstance(outcome, Conflict):
             worker.counters.conflicts += 1
         elif isinstance(outcome, Refused):
-            worker.append_refused(outcome.reason)
+            worker.store_health.refused(outcome.reason)
             if not mailbox.attempts:  # else an append before it may still arrive, and the history has the last word
                 self._not_stored(turn, mailbox, outcome.reason)
                 return
         else:
-            worker.append_unknown(self.actor_id, outcome)
+            worker.store_health.unknown(self.actor_id, outcome)
             for reply in turn.draft.replies:
                 reply.pending.fresh = False  # it may be stored already
         mailbox.put_back_all(reply.pending for reply in turn.draft.replies)
@@ -218,8 +218,8 @@ class VirtualMachine(MachineScope):
 
     def _committed(self, turn: Turn, mailbox: Mailbox, position: Position) -> None:
         fold, config = self.fold, self._worker.config
-        if self._worker.unsure:
-            self._worker.append_stored()
+        if self._worker.store_health.unsure:
+            self._worker.store_health.stored()
         if turn.draft.sends is not None:
             self._sent(turn.draft.sends, position, fold.read_to)
         if turn.inboxseq:
@@ -258,7 +258,7 @@ class VirtualMachine(MachineScope):
         """The history cannot be read now: whether a caller still waits. If not, the machine has ended."""
         if self.stopped:
             return False
-        self._worker.unread(self.actor_id, why)
+        self._worker.store_health.unread(self.actor_id, why)
         mailbox = self._mailbox
         if mailbox is not None:
             mailbox.expire(why)

@@ -13,10 +13,9 @@ from aether.errors import ActorFailed, AetherError, HistoryRegressed
 from aether.ids import ActorId, Position, Version
 from aether.log_lines import Repeated, words
 from aether.model.definition import ActorType, Scope
-from aether.ports import START, Clock, EventStore, HandlerNote, SnapshotStore, StoredCommit
+from aether.ports import START, Clock, EventStore, Halts, HandlerNote, SnapshotStore, StoredCommit
 from aether.runtime.counters import Counters
 from aether.runtime.fold import Fold
-from aether.runtime.losses import Halts
 from aether.runtime.snapshots import Snapshot, decode_snapshot
 from aether.wire import Event, decode_commit
 

@@ -8,16 +8,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from aether.background import Background
-from aether.config import CallConfig, RuntimeConfig
-from aether.core.actor.batching import Batching, CommitBatching
-from aether.core.backoff import Backoff
+from aether.config import RuntimeConfig
 from aether.core.health import Health
 from aether.core.metrics.readings import Readings
 from aether.errors import AetherError, ConfigError, DeadlineExceeded, Unavailable, nothing_stored
@@ -25,23 +22,20 @@ from aether.ids import ActorId
 from aether.model.actor import Actor
 from aether.model.model import Model
 from aether.model.proxy import ActorRef, AnyDecider, proxy_of, reply_of
-from aether.ports import Connection, Delivery, EventStore, Inbox, Lease, Tasks, Timers, WorkerNote
-from aether.runtime.asks import Asks
-from aether.runtime.committer import Committer
-from aether.runtime.counters import Counters
+from aether.ports import Connection, Delivery, EventStore, Halts, Inbox, Lease, Tasks, Timers, WorkerNote
+from aether.runtime.assembly import make_task_runner, make_telling, make_worker
 from aether.runtime.health_log import log_health
 from aether.runtime.lease import AlwaysValid
 from aether.runtime.lifespan import Lifespan
 from aether.runtime.local import Message, ask
-from aether.runtime.losses import Halts, Losses
+from aether.runtime.losses import Losses
 from aether.runtime.machine import VirtualMachine
 from aether.runtime.metrics import read
 from aether.runtime.pipeline import CommandPipeline
-from aether.runtime.replay import Replayer
 from aether.runtime.router import Router, unknown_command
 from aether.runtime.served_shards import ServedShards
-from aether.runtime.snapshots import SnapshotWriter
 from aether.runtime.state_at_version import StateAtVersion
+from aether.runtime.surroundings import Surroundings
 from aether.runtime.task_runner import TaskRunner
 from aether.runtime.telling import Telling
 from aether.runtime.traced import TracedStore, traced_arrivals, traced_tells
@@ -49,9 +43,7 @@ from aether.runtime.upkeep import ask_whether_appends_are_taken, measure_loop_la
 from aether.runtime.worker_context import WorkerContext
 from aether.tracing.configured import configured_tracing
 from aether.waiting_tells import RunningTask, WaitingTells
-from aether.wire import (
-    Answer,
-)
+from aether.wire import Answer
 from aether.worker_protocol import Loss
 
 A = TypeVar("A", bound=Actor)
@@ -103,34 +95,30 @@ class Runtime:
         timers: Timers | None = None,
         task_ttl_s: float = 15.0,
     ) -> None:
-        self.config = config or RuntimeConfig()
+        self._around = around = Surroundings(
+            connection=connection,
+            event_store=event_store,
+            config=config or RuntimeConfig(),
+            lease=lease or AlwaysValid(),
+            jitter=jitter,
+            health=health or Health(log_health),
+            note=note,
+            halts=halts,
+            deployment=deployment,
+            inbox=inbox,
+            tasks=tasks if inbox is not None else None,
+            timers=timers,
+            task_ttl_s=task_ttl_s,
+        )
+        self.config = around.config
         self.connection = connection
         self.event_store = event_store
-        self.counters = Counters()
-        self.health = health or Health(log_health)
-        self._deployment = deployment
-        self._inbox = inbox
-        self._tasks = tasks if inbox is not None else None
-        self._timers = timers
-        self._task_ttl_s = task_ttl_s
+        self.counters = around.counters
+        self.health = around.health
+        self._shards = sorted(set(shards)) if shards is not None else list(range(connection.shards))
+        self._losses = Losses(losses, around)
         self._task_runner: TaskRunner | None = None
         self._telling: Telling | None = None
-        self._shards = sorted(set(shards)) if shards is not None else list(range(connection.shards))
-        self._lease = lease or AlwaysValid()
-        self._jitter = jitter
-        self._note = note
-        self._halts = halts
-        self._losses = Losses(
-            losses,
-            namespace=connection.namespace,
-            shards=connection.shards,
-            store=event_store,
-            clock=connection.clock,
-            lease=self._lease,
-            halts=halts,
-            config=self.config,
-            counters=self.counters,
-        )
         self.failure: AetherError | None = None
         """Why the runtime cannot go on: the model's lifespan has ended by itself."""
         self._has_failed = asyncio.Event()
@@ -169,9 +157,10 @@ class Runtime:
         receive: Callable[[Delivery], None] = self._router.receive
         if tracing is not None:
             store, receive = TracedStore(store, tracing), traced_tells(receive, tracing)
-        if self._inbox is not None:
-            self._telling = self._make_telling(self._inbox, receive)
-        self._worker = self._make_worker(self._model, pipeline, store)
+        self._telling = make_telling(self._around, receive)
+        self._worker = make_worker(
+            self._around, self._model, pipeline, store, self._router, self._spawn, self._lifespan, self._telling
+        )
         self._router.open(self._worker)
         if tracing is not None:
             pipeline.arrivals.wrap(lambda work: traced_arrivals(work, tracing))
@@ -182,77 +171,6 @@ class Runtime:
         except BaseException:
             await self.stop()
             raise
-
-    def _make_telling(self, inbox: Inbox, receive: Callable[[Delivery], None]) -> Telling:
-        connection = self.connection
-        return Telling(
-            inbox,
-            connection.shards,
-            receive=receive,
-            clock=connection.clock,
-            lease=self._lease,
-            config=self.config,
-            counters=self.counters,
-            jitter=self._jitter,
-            tasks=self._tasks,
-            timers=self._timers,
-        )
-
-    def _make_worker(self, model: Model, pipeline: CommandPipeline, store: EventStore) -> WorkerContext:
-        """What the machines of this runtime share; what they commit goes to `store`."""
-        connection, config = self.connection, self.config
-        retry = Backoff(first_s=config.replay_retry_first_s, cap_s=config.replay_retry_max_s)
-        threads = ThreadPoolExecutor(config.blocking_threads_max, thread_name_prefix="aether handler")
-        return WorkerContext(
-            namespace=connection.namespace,
-            config=config,
-            clock=connection.clock,
-            lease=self._lease,
-            pipeline=pipeline,
-            committer=self._make_committer(pipeline, store),
-            replayer=self._make_replayer(),
-            snapshots=SnapshotWriter(
-                connection.snapshots, self.counters, config.snapshots_in_flight_max, self._spawn, self.health
-            ),
-            counters=self.counters,
-            commit_bytes_max=self.event_store.commit_bytes_max,
-            retry_delay_s=lambda attempt: retry.delay_s(attempt, self._jitter()),
-            spawn=self._spawn,
-            discard=self._router.discard,
-            threads=threads,
-            health=self.health,
-            note=self._note,
-            deployment=self._deployment,
-            asks=Asks(model, connection, CallConfig(), self._jitter, self._spawn, self.counters),
-            lifespan=self._lifespan,
-            telling=self._telling,
-            command_type=self._router.command_type,
-            task_type=model.task_type,
-        )
-
-    def _make_committer(self, pipeline: CommandPipeline, store: EventStore) -> Committer:
-        connection, config = self.connection, self.config
-        return Committer(
-            store,
-            self.counters,
-            pipeline,
-            config.commits_in_flight_max,
-            now_s=connection.clock.boot_s,
-            lease=self._lease,
-            batching=Batching(CommitBatching(config.commit_batching)),
-        )
-
-    def _make_replayer(self) -> Replayer:
-        connection, config = self.connection, self.config
-        return Replayer(
-            self.event_store,
-            connection.snapshots,
-            connection.clock,
-            self.counters,
-            config.command_log_margin_s,
-            None if self._note is None else self._note.loop,
-            self._halts,
-        )
 
     async def failed(self) -> AetherError:
         """Wait until the runtime cannot go on, and why: the model's lifespan has ended by itself."""
@@ -273,28 +191,10 @@ class Runtime:
         self._background.forever("aether loop lag", lambda: measure_loop_lag(self.counters.loop_lag_seconds))
         for shard in self._shards:
             await self.serve_shard(shard)
-        self._run_tasks(worker)
-
-    def _run_tasks(self, worker: WorkerContext) -> None:
-        """Begin to run tasks, when the model has some."""
-        model, lifespan = self._model, self._lifespan
-        if model is None or not model.task_types or self._tasks is None or self._inbox is None:
-            return
-        self._task_runner = TaskRunner(
-            self._tasks,
-            self._inbox,
-            model,
-            shards=self.connection.shards,
-            clock=self.connection.clock,
-            config=self.config,
-            counters=self.counters,
-            jitter=self._jitter,
-            ttl_s=self._task_ttl_s,
-            resources=lambda: None if lifespan is None else lifespan.resources,
-            command_type=worker.command_type,
-            foreign=worker.foreign,
-        )
-        self._task_runner.start()
+        assert self._model is not None
+        self._task_runner = make_task_runner(self._around, self._model, worker)
+        if self._task_runner is not None:
+            self._task_runner.start()
 
     async def finish_tasks(self) -> None:
         """Take no more tasks; those that run have `task_drain_s`, then they are given back. Idempotent."""

@@ -6,23 +6,20 @@ One object a runtime, shared by all its machines, so that a machine itself stays
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
-from aether.config import RuntimeConfig
-from aether.core.health import Health, Need
+from aether.core.backoff import Backoff
 from aether.errors import ActorFailed, AetherError, InvalidCommand, Overloaded, Rejected, Unavailable
 from aether.ids import ActorId
-from aether.log_lines import Repeated, words
 from aether.model.definition import DeclaredCommand
 from aether.model.task_type import TaskType
 from aether.model.tasks import Task
-from aether.ports import Clock, Delivery, HandlerNote, Lease, Unknown, WorkerNote
+from aether.ports import Delivery, HandlerNote
 from aether.runtime.admission import Admission
 from aether.runtime.asks import Asks
 from aether.runtime.committer import Committer
-from aether.runtime.counters import Counters
 from aether.runtime.failures import note_failure
 from aether.runtime.handler_failure import encode_failure
 from aether.runtime.pending_command import PendingCommand
@@ -32,18 +29,12 @@ from aether.runtime.replay import Replayer
 from aether.runtime.running import running
 from aether.runtime.snapshots import SnapshotWriter
 from aether.runtime.state_checker import CheckBudget
+from aether.runtime.store_health import StoreHealth
+from aether.runtime.surroundings import Surroundings
 from aether.runtime.telling import Telling
 from aether.wire import Command, instant
 
 log = logging.getLogger("aether.worker")
-
-
-def _no_model(kind: str, command: str) -> DeclaredCommand:
-    raise Unavailable(f"there is no model that has {command} of {kind}")
-
-
-def _no_task(task: Task[..., Any]) -> TaskType:
-    raise Unavailable(f"there is no model that has {task.name}")
 
 
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
@@ -52,9 +43,6 @@ Spawn: TypeAlias = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 
 SAME_TIME_S = 0.001
 """Commands that begin within so many seconds have the same time: making a datetime costs more than reading a clock."""
-
-UNANSWERED_IN_ROW_MAX = 4
-"""After so many appends without an answer and none that was stored between the worker says that it is not ready."""
 
 
 class Resources(Protocol):
@@ -86,71 +74,57 @@ class WorkerContext:
 
     `telling` is None where nothing can be told; `command_type` gives a command of the model by kind and name, and
     `task_type` one of its tasks.
-    `retry_delay_s` gives the seconds to wait before a replay is tried again, by the number of tries before, from 0.
 
     It does the work of the pipeline's stages `turns`, `drafts` and `answers`.
     """
 
     def __init__(
         self,
+        around: Surroundings,
         *,
-        namespace: str,
-        config: RuntimeConfig,
-        clock: Clock,
-        lease: Lease,
         pipeline: CommandPipeline,
         committer: Committer,
         replayer: Replayer,
         snapshots: SnapshotWriter,
-        counters: Counters,
-        commit_bytes_max: int,
-        retry_delay_s: Callable[[int], float],
+        asks: Asks,
         spawn: Spawn,
         discard: Callable[[Any], None],
-        threads: Executor,
-        health: Health,
-        deployment: Callable[[], str],
-        asks: Asks,
-        note: WorkerNote | None = None,
-        lifespan: Resources | None = None,
-        telling: Telling | None = None,
-        command_type: Callable[[str, str], DeclaredCommand] = _no_model,
-        task_type: Callable[[Task[..., Any]], TaskType] = _no_task,
+        command_type: Callable[[str, str], DeclaredCommand],
+        task_type: Callable[[Task[..., Any]], TaskType],
+        lifespan: Resources | None,
+        telling: Telling | None,
     ) -> None:
-        self.namespace = namespace
+        config, clock, note = around.config, around.clock, around.note
+        self.namespace = around.connection.namespace
         self.config = config
         self.clock = clock
-        self.lease = lease
+        self.lease = around.lease
         # Bound once: they are called for every command, and a method of a protocol is looked up at each call.
         self.wall_s = clock.wall_s
         self._boot_s = clock.boot_s
-        self._lease_valid = lease.valid
+        self._lease_valid = around.lease.valid
         self.pipeline = pipeline
         self.mailbox_max = config.mailbox_max
-        self.admission = Admission(config.waiting_max, counters)
+        self.admission = Admission(config.waiting_max, around.counters)
         self.committer = committer
         self.replayer = replayer
         self.snapshots = snapshots
-        self.counters = counters
-        self.commit_bytes_max = commit_bytes_max
-        self.retry_delay_s = retry_delay_s
+        self.counters = around.counters
+        self.commit_bytes_max = around.event_store.commit_bytes_max
         self.spawn = spawn
         self.discard = discard
-        self.threads = threads
-        self.health = health
+        self.threads = ThreadPoolExecutor(config.blocking_threads_max, thread_name_prefix="aether handler")
+        self.health = around.health
+        self.store_health = StoreHealth(around.health, around.counters)
         self.asks = asks
-        self._deployment = deployment
-        self.unsure = False
-        """Whether the last append was refused or has no known outcome: then a stored one is news."""
-        self._unanswered_in_row = 0
-        self._unread = Repeated(log, logging.INFO, "histories cannot be read now")
-        self._unknown_outcomes = Repeated(log, logging.WARNING, "appends have no known outcome")
         self.note: HandlerNote | None = None if note is None else note.loop
         self.notes = note
         self.lifespan = lifespan
         self.telling = telling
         self.command_type = command_type
         self.task_type = task_type
+        self._around = around
+        self._replay_again = Backoff(first_s=config.replay_retry_first_s, cap_s=config.replay_retry_max_s)
         self._time_s = 0.0
         self._time: datetime = instant(0.0)
         self.check_budget = CheckBudget(config.state_checks_share, clock.boot_s)
@@ -160,6 +134,10 @@ class WorkerContext:
         pipeline.turns.bind(_run_turns)
         pipeline.drafts.bind(self._finish_turns)
         pipeline.answers.bind(self._send_answers)
+
+    def retry_delay_s(self, attempt: int) -> float:
+        """Seconds to wait before a replay is tried again, by the number of tries before, from 0."""
+        return self._replay_again.delay_s(attempt, self._around.jitter())
 
     def _finish_turns(self, turns: list[RunningTurn]) -> None:
         if not turns:
@@ -218,40 +196,10 @@ class WorkerContext:
 
     def foreign(self, error: AetherError) -> AetherError:
         """What to say of what this worker's model does not know: while others run another model it is not final."""
-        versions = self._deployment()
+        versions = self._around.deployment()
         if not versions:
             return error
         return Unavailable(f"{error.message}; a deployment is under way, and another version may know it ({versions})")
-
-    def append_refused(self, reason: str) -> None:
-        """The store takes no events now: until one is stored, or it says that it would take one, none is tried."""
-        self.counters.appends_refused += 1
-        self.unsure = True
-        self.health.wrong(Need.APPENDS, reason)
-
-    def append_unknown(self, actor_id: ActorId, outcome: Unknown) -> None:
-        """An append has no known outcome; so many in a row and the store counts as one that does not answer."""
-        self.counters.unknown_outcomes += 1
-        self.unsure = True
-        self._unknown_outcomes.again(actor=str(actor_id), reason=outcome.reason)
-        self._unanswered_in_row += outcome.unanswered
-        if self._unanswered_in_row >= UNANSWERED_IN_ROW_MAX:
-            self.health.wrong(Need.ANSWERS, outcome.reason)
-
-    def unread(self, actor_id: ActorId, why: Unavailable) -> None:
-        """A history cannot be read now; when that is because its stream is gone, nothing can be stored either."""
-        self._unread.again(actor=str(actor_id), error=words(why))
-        if why.details.get("gone"):
-            self.unsure = True
-            self.health.wrong(Need.APPENDS, words(why))
-
-    def append_stored(self) -> None:
-        """The first append after some that were not."""
-        self.unsure = False
-        self._unanswered_in_row = 0
-        self._unknown_outcomes.over()
-        self.health.well(Need.APPENDS)
-        self.health.well(Need.ANSWERS)
 
     def owns(self, shard: int) -> bool:
         """Whether the shard's lease is valid at this instant: without it no command is run."""
