@@ -26,7 +26,7 @@ from aether.correlation_search import TRACE_COMMITS_MAX, TRACE_SINCE
 from aether.dead_letters import DeadLetter
 from aether.errors import ClientUnusable, ConfigError, Unavailable, UnknownCommand
 from aether.history import EventStream, History
-from aether.ids import ActorId, check_id, checked_command_id
+from aether.ids import ActorId, check_id, check_text, checked_command_id
 from aether.jetstream.adapters import client_bundle
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.provisioning import namespaces
@@ -109,7 +109,8 @@ class Client:
         - `traceparent`: the trace that they belong to (W3C Trace Context), passed on as the correlation id is.
         - `command_id`: for one command: the next call or tell has this id, so use such a client once.
 
-        What is not given stays as it is. Raises `InvalidCommand` for an id that is not 1-128 characters of UTF-8.
+        What is not given stays as it is. Raises `InvalidCommand` for an id that is not 1-128 characters of UTF-8,
+        and for a caller or a trace that is no UTF-8.
         """
         given = CallOptions(**self._options)
         if correlation_id is not None:
@@ -119,10 +120,12 @@ class Client:
         if deadline_s is not None:
             given["deadline_s"] = deadline_s
         if caller is not None:
+            check_text(caller, "a caller", "caller")
             given["caller"] = caller
         if correlation_id is not None:
             given["correlation_id"] = correlation_id
         if traceparent is not None:
+            check_text(traceparent, "a traceparent", "traceparent")
             given["traceparent"] = traceparent
         return Client(self._untyped, self._model, given, self)
 

@@ -75,8 +75,15 @@ def check_kind(kind: str) -> None:
 
 def check_id(text: str, what: str, path: str) -> None:
     """Raise `InvalidCommand` unless the id of a command, a task or a trace is 1-128 characters of UTF-8."""
+    check_text(text, what, path)
     if not 0 < len(text) <= COMMAND_ID_CHARS_MAX:
         raise InvalidCommand(f"{what} is 1-{COMMAND_ID_CHARS_MAX} characters", path=path)
+
+
+def check_text(text: str, what: str, path: str) -> None:
+    """Raise `InvalidCommand` unless it is a text that has a form in UTF-8."""
+    if not isinstance(text, str):
+        raise InvalidCommand(f"{what} is a text, not {text!r}", path=path)
     try:
         text.encode()
     except UnicodeEncodeError:

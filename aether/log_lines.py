@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+TYPE_CHARS_MAX = 200
+"""Characters of the name of an error's class that are told."""
+
 REPEATED_EVERY_S = 30.0
 """How often what goes on and on is said again, with its count."""
 
@@ -15,6 +18,11 @@ REPEATED_EVERY_S = 30.0
 def words(error: BaseException) -> str:
     """What an error says, or its class when it says nothing, as a `TimeoutError` does."""
     return str(error).strip() or type(error).__name__
+
+
+def type_name(error: BaseException) -> str:
+    """The name of an error's class, cut: one that is made while the program runs can have any length."""
+    return type(error).__name__[:TYPE_CHARS_MAX]
 
 
 class Repeated:

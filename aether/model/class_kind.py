@@ -5,7 +5,7 @@ Everything that can be wrong with the class is found here, when a model is built
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from operator import attrgetter
 from types import FunctionType
 from typing import Any, TypeAlias
@@ -25,6 +25,7 @@ from aether.model.event_types import compile_events, members_of
 from aether.model.handlers import handler_of, hidden_method, role_of
 from aether.model.messages import TypedCommand
 from aether.model.methods import ActorMethod
+from aether.model.plain_members import check_plain_member
 from aether.model.reached import reached_text
 from aether.model.schema import GENERATED
 from aether.model.signature import compile_handler
@@ -51,6 +52,7 @@ class ActorKind(CompiledKind):
         self._struct = _state_struct(kind, fields)
         state = codec_of(self._struct, cls._aether_place, f"the state of {kind}")
         events = compile_events(kind, [(type_, place_of_function(one)) for type_, one in appliers])
+        _check_hidden_events(cls, names, {event.type for event in events})
         _check_emitted(kind, handlers, [one.type for one in events])
         super().__init__(
             kind,
@@ -163,11 +165,13 @@ def _local_names(cls: type[Actor]) -> dict[str, Any]:
 
 def checked_kind(kind: Any, place: Place) -> str:
     """The kind itself. Raises `ModelError` unless it is snake_case."""
+    if not isinstance(kind, str):
+        raise place.error(f"a kind is a text, not a {type(kind).__name__}; name it with `kind=`")
     try:
         check_kind(kind)
-    except (InvalidCommand, TypeError) as error:
-        raise place.error(f"{getattr(error, 'message', error)}; name it with `kind=`") from None
-    return str(kind)
+    except InvalidCommand as error:
+        raise place.error(f"{error.message}; name it with `kind=`") from None
+    return kind
 
 
 def check_command_name(kind: str, name: str, place: Place) -> None:
@@ -224,6 +228,7 @@ def _check_unmarked(cls: type[Actor], name: str, member: Any) -> None:
     if taken is not None:
         why = f"hides the @{taken.role} that it is put on; put @{taken.role} above its other decorators"
         raise place_of_function(taken.handler).error(f"{cls.__name__}.{name} {why}")
+    check_plain_member(cls, name, member)
     hidden = next((role for base in cls.__mro__ if (role := role_of(vars(base).get(name)))), None)
     if hidden is not None and member is not None:
         raise _place_of_member(member, cls).error(
@@ -253,6 +258,25 @@ def _appliers(kind: str, handlers: Sequence[_Handler], names: dict[str, Any]) ->
         if method is None:
             for type_ in _event_types(kind, function, names, arguments):
                 yield type_, function
+
+
+def _check_hidden_events(cls: type[Actor], names: dict[str, Any], taken: Set[type]) -> None:
+    """Raise `ModelError` for an @event method that hides one of a base class whose event nothing applies then."""
+    arguments = type_arguments(cls)
+    for name in dict.fromkeys(name for base in cls.__mro__ for name in vars(base)):
+        visible = inspect.getattr_static(cls, name)
+        if role_of(visible) != "event":
+            continue
+        for base in cls.__mro__:
+            hidden = vars(base).get(name)
+            if hidden is visible or role_of(hidden) != "event":
+                continue
+            for type_ in _event_types(cls.kind, handler_of(hidden), names, arguments.get(base, {})):
+                if isinstance(type_, type) and type_ not in taken:
+                    raise place_of_function(visible).error(
+                        f"{cls.__name__}.{name} hides {base.__name__}.{name}, and nothing applies {type_.__name__} any "
+                        "more; give it another name"
+                    )
 
 
 def _event_types(

@@ -6,11 +6,11 @@
 
 from collections.abc import Callable, Coroutine
 from functools import cached_property, partialmethod
-from inspect import iscoroutinefunction
-from types import FunctionType
+from inspect import CO_OPTIMIZED, iscoroutinefunction
+from types import FrameType, FunctionType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
-from aether.model.declared import Place, caller_frame, closure_names, place_of_frame
+from aether.model.declared import Place, caller_frame, closure_names, place_of_frame, place_of_function
 from aether.model.methods import ActorMethod, Command, Query, Role
 
 A = TypeVar("A")
@@ -73,7 +73,10 @@ def event(handler: Applier) -> Applier:
 
     Raises `ModelError` on anything but a method.
     """
-    _checked(handler, "event", place_of_frame(caller_frame(1))).__dict__[_EVENT] = True
+    frame = caller_frame(1)
+    function = _checked(handler, "event", place_of_frame(frame))
+    _check_first(function, frame)
+    function.__dict__[_EVENT] = True
     return handler
 
 
@@ -111,12 +114,25 @@ def _made(handler: Any, made: type[ActorMethod[Any, ..., Any]], blocking: bool) 
 
     def decorate(decorated: Any) -> ActorMethod[Any, ..., Any]:
         function = _checked(decorated, made.role, place)
+        _check_first(function, caller_frame(1 if handler is None else 3))
         if blocking and iscoroutinefunction(function):
             name = function.__qualname__
             raise place.error(f"{name} is asynchronous, so it cannot be `blocking`: it runs on the loop")
         return made(function, blocking=blocking)
 
     return decorate if handler is None else decorate(handler)
+
+
+def _check_first(function: FunctionType, frame: FrameType) -> None:
+    """Raise `ModelError` when the class body that `frame` runs has a method of that name and a role already."""
+    if frame.f_code.co_flags & CO_OPTIMIZED or frame.f_locals is frame.f_globals:
+        return
+    before = frame.f_locals.get(function.__name__)
+    role = role_of(before)
+    if role is not None and handler_of(before).__qualname__ == function.__qualname__:
+        line = place_of_function(handler_of(before)).line
+        text = f"{function.__qualname__} is declared twice, and hides the @{role} of line {line}; give it another name"
+        raise place_of_function(function).error(text)
 
 
 def _checked(handler: Any, role: Role, place: Place) -> FunctionType:

@@ -6,7 +6,7 @@ two are. Everything wrong with what it declares is a `ModelError` with file and 
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property
 from types import MappingProxyType
@@ -62,6 +62,9 @@ class Model:
     ) -> None:
         place = place_of_frame(caller_frame(1))
         self.name = _checked_name(name, place)
+        for what, listed in (("actors", actors), ("policies", policies), ("tasks", tasks)):
+            if not isinstance(listed, Iterable):
+                raise place.error(f"{what} is a list, not {listed!r}; write {what}=[...]")
         if projections:
             raise place.error("projections are not supported yet; leave them out")
         self.lifespan = _checked_lifespan(lifespan, place)

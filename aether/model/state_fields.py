@@ -10,6 +10,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from aether.codec import Codec
 from aether.json_checks import ValueMismatch, is_immutable
 from aether.model.actor import Actor
 from aether.model.declared import Place, kept_codec_of, place_of_field, resolve, type_arguments, with_arguments
@@ -73,7 +74,9 @@ def _field(cls: type[Actor], name: str, type_: Any, place: Place) -> StateField:
             "or `= dataclasses.field(default_factory=...)`"
         )
     try:
-        value = codec.encode_checked(factory() if factory is not None else default)[1]
+        value = codec.encode_checked(_made(factory, where, place) if factory is not None else default)[1]
+        if factory is not None:
+            _check_same(codec, value, _made(factory, where, place), where, place)
     except ValueMismatch as error:
         raise place.error(f"the default of {where} is not of its type: {error}") from error
     immutable = is_immutable(codec.info)
@@ -84,3 +87,19 @@ def _field(cls: type[Actor], name: str, type_: Any, place: Place) -> StateField:
         return StateField(name, type_, immutable, lambda: copy.deepcopy(value), value)
     same = not declared and type(value) is type(default)
     return StateField(name, type_, immutable, None if same else lambda: value, value)
+
+
+def _made(factory: Callable[[], Any], where: str, place: Place) -> Any:
+    try:
+        return factory()
+    except BaseException as error:
+        raise place.error(f"the default of {where} cannot be made: {type(error).__name__}: {error}") from error
+
+
+def _check_same(codec: Codec, first: Any, second: Any, where: str, place: Place) -> None:
+    """Raise `ModelError` for two values of a factory that differ: replay begins from the default."""
+    if codec.encode_checked(first)[0] != codec.encode_checked(second)[0]:
+        raise place.error(
+            f"the default of {where} is another one each time; a replay begins from it and would come to another "
+            "state: take such a value in a command, and put it into the event"
+        )

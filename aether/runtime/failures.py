@@ -12,6 +12,7 @@ from types import TracebackType
 from aether.core.metrics.failures import Failure, RecentFailures
 from aether.errors import AetherError, DeadlineExceeded, InvalidCommand, Rejected
 from aether.ids import ActorId
+from aether.log_lines import type_name
 from aether.wire import Command
 
 _OURS = f"{Path(__file__).parents[1]}{os.sep}"
@@ -32,7 +33,7 @@ def note_failure(
             actor_id.key,
             command.command,
             _outcome(error),
-            type(error).__name__,
+            type_name(error),
             str(message),
             place_of(error.__traceback__),
             command.id,

@@ -20,7 +20,7 @@ from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
 from aether.core.metrics.failures import TASK, Failure
 from aether.errors import AetherError, InvalidCommand, Unavailable, UnknownActor, UnknownCommand
-from aether.log_lines import words
+from aether.log_lines import type_name, words
 from aether.model.definition import DeclaredCommand
 from aether.model.task_type import TaskType
 from aether.model.tasks import TaskContext, TaskFailed
@@ -240,7 +240,7 @@ class TaskRun:
 
     async def _failed(self, error: BaseException) -> None:
         retry, said_of = self.task_type.retry, said(error)
-        name = type(error).__name__
+        name = type_name(error)
         log.warning("a task failed", exc_info=error, extra=self._fields())
         self._remember(error, said_of)
         if self._attempt < retry.attempts:
@@ -261,7 +261,7 @@ class TaskRun:
                 start.actor_id.key,
                 TASK + start.task,
                 outcome,
-                type(error).__name__,
+                type_name(error),
                 said_of,
                 place_of(error.__traceback__),
                 start.causationid,

@@ -36,6 +36,9 @@ D = TypeVar("D", bound=Actor)
 
 NOT_STORED = Position(0)
 START = datetime(2026, 1, 1, tzinfo=UTC)
+FAILURES = (SystemExit, GeneratorExit, asyncio.CancelledError)
+"""What a handler may raise that is no `Exception` and its command's failure. Ctrl-C and a test's own end are not."""
+
 ANY: Any = object()
 """A reply that is not looked at."""
 
@@ -136,6 +139,8 @@ class _Turn:
         self.cancelled_schedules: list[str] = []
         self.running: CommandType | None = None
         self._policy: PolicyType | None = None
+        self.broken: BaseException | None = None
+        """Why nothing more can be emitted: an event has failed. Its command fails whatever the handler makes of it."""
         self._actor_id = ActorId(actor_type.kind, setting.key)
         fold = Fold(self._actor_id, actor_type, self)
         if setting.stored:
@@ -172,12 +177,17 @@ class _Turn:
             raise ActorFailed(f"the query {self.running.name} emitted an event")
         if self._policy is not None:
             raise self._policy.refusal(self._actor_id)
-        same = self._apply(event)
-        self.events.append(same)
+        if self.broken is not None:
+            raise self.broken
         try:
+            same = self._apply(event)
+            self.events.append(same)
             for policy in self._actor_type.event_type_of(same).policies:
                 self._policy = policy
                 policy.run(same, self._actor_id, self.state, self)
+        except BaseException as error:
+            self.broken = error
+            raise
         finally:
             self._policy = None
 
@@ -275,14 +285,15 @@ class Given(Generic[A]):
         turn = _Turn(self._actor_type, self._setting, self._events)
         turn.running = command_type
         reply: Any = None
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             decoded = command_type.decode_args(command_type.encode_args(args, kwargs))
             result = _waited(command_type.invoke(turn.state, turn, decoded))
             reply = command_type.decode_reply(command_type.encode_reply(result))
-        except Exception as raised:
+        except (Exception, *FAILURES) as raised:
             error = raised
         turn.running = None
+        error = turn.broken or error
         if error is None or isinstance(error, Rejected | InvalidCommand):
             error = self._changed_in_place(turn) or error
         emitted = () if error is not None else tuple(turn.events)
@@ -294,8 +305,13 @@ class Given(Generic[A]):
     def _changed_in_place(self, turn: _Turn) -> StateChangedOutsideEvent | None:
         """The error of a handler whose state is not what its events make of it."""
         again = _Turn(self._actor_type, self._setting, (*self._events, *turn.events))
-        folded, live = self._actor_type.state_bytes(again.state), self._actor_type.state_bytes(turn.state)
-        field = self._actor_type.state_difference(folded, live)
+        folded = self._actor_type.state_bytes(again.state)
+        try:
+            live = self._actor_type.state_bytes(turn.state)
+        except Exception:  # users' code, too
+            field: str | None = self._actor_type.unwritable_field(turn.state)
+        else:
+            field = self._actor_type.state_difference(folded, live)
         if field is None:
             return None
         actor = f"{self._actor_type.kind}/{self._setting.key}"
@@ -318,7 +334,7 @@ class Outcome(Generic[A, R]):
         command: str,
         events: tuple[object, ...],
         reply: Any,
-        error: Exception | None,
+        error: BaseException | None,
         turn: _Turn | None = None,
     ) -> None:
         self._after = after
@@ -367,12 +383,12 @@ class Outcome(Generic[A, R]):
             raise AssertionError(f"{self._command} was rejected with {found}, not {details}") from error
         return self._after
 
-    def then_failed(self, error: type[Exception] = AetherError) -> Given[A]:
-        """It raised such an error: `InvalidCommand`, or whatever its handler raised."""
+    def then_failed(self, error: type[BaseException] = AetherError) -> Given[A]:
+        """It raised such an error: `InvalidCommand`, or whatever its handler raised, `SystemExit` too."""
         self._raised(error)
         return self._after
 
-    def _raised(self, expected: type[Exception]) -> Exception:
+    def _raised(self, expected: type[BaseException]) -> BaseException:
         if self.error is None:
             raise AssertionError(f"{self._command} succeeded, and did not raise {expected.__name__}")
         if not isinstance(self.error, expected):
@@ -481,5 +497,5 @@ def _in_thread(work: Coroutine[Any, Any, Any]) -> Any:
     return result
 
 
-def _shown(error: Exception) -> str:
+def _shown(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"

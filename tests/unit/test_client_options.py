@@ -147,6 +147,14 @@ async def test_an_id_of_no_or_too_many_characters_is_refused(option: str, text: 
             pool.client.using(**{option: text})  # type: ignore[arg-type]  # both are texts
 
 
+@pytest.mark.parametrize("option", ["command_id", "correlation_id", "caller", "traceparent"])
+@pytest.mark.parametrize("text", ["caf\udce9", 5])
+async def test_what_is_no_text_is_refused_before_it_is_sent(option: str, text: object) -> None:
+    async with local_pool(MODEL) as pool:
+        with pytest.raises(InvalidCommand, match=rf"{option}: .* (is a text|lone surrogate)"):
+            pool.client.using(**{option: text})  # type: ignore[arg-type]  # what is tried
+
+
 @pytest.mark.parametrize("taken", ["tell:7.0", "task:t1", "timer:s@2026", "retry:4"])
 async def test_an_id_that_only_aether_makes_is_refused_however_it_is_given(taken: str) -> None:
     async with local_pool(MODEL) as pool:

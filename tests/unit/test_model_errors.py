@@ -7,6 +7,7 @@ import linecache
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -23,6 +24,11 @@ class Happened:
     """The event of most actors here."""
 
     what: str = ""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Another event."""
 
 
 class Fine(Actor):
@@ -619,7 +625,100 @@ def decider_query_named_as_a_command() -> None:
     Model("bank", actors=[Decider(0, decide, evolve, kind="bad", queries=[happened])])
 
 
+def command_declared_twice() -> None:
+    class Account(Fine):
+        @command
+        def pay(self) -> None:
+            """The first."""
+
+        @command(blocking=True)  # type: ignore[no-redef]  # wrong
+        def pay(self, amount: int) -> None:  # noqa: F811 - what is tried
+            """The second."""
+
+
+def event_methods_of_one_name() -> None:
+    class Account(Fine):
+        @event
+        def _(self, e: Happened) -> None:
+            """The first."""
+
+        @event  # wrong
+        def _(self, e: Ended) -> None:
+            """The second."""
+
+
+def event_method_that_hides_another() -> None:
+    class Account(Fine):
+        @event  # wrong
+        def happened(self, e: Ended) -> None:  # type: ignore[override]
+            """Apply another event."""
+
+    Model("bank", actors=[Account])
+
+
+def cached_property_of_the_state() -> None:
+    class Account(Fine):
+        balance: int = 0
+
+        @functools.cached_property  # wrong
+        def rich(self) -> bool:
+            return self.balance > 10
+
+    Model("bank", actors=[Account])
+
+
+def cached_method() -> None:
+    class Account(Fine):
+        @functools.lru_cache  # noqa: B019 - what is tried  # wrong
+        def rich(self) -> bool:
+            return True
+
+    Model("bank", actors=[Account])
+
+
+def container_that_is_no_state() -> None:
+    class Account(Fine):
+        owners = []  # type: ignore[var-annotated]  # noqa: RUF012 - what is tried  # wrong
+
+    Model("bank", actors=[Account])
+
+
+def factory_that_fails() -> None:
+    class Account(Fine):
+        share: float = dataclasses.field(default_factory=lambda: 1 / 0)  # wrong
+
+    Model("bank", actors=[Account])
+
+
+def factory_of_another_value_each_time() -> None:
+    class Account(Fine):
+        name: str = dataclasses.field(default_factory=lambda: uuid4().hex)  # wrong
+
+    Model("bank", actors=[Account])
+
+
+def kind_is_no_text() -> None:
+    class Account(Fine):  # wrong
+        kind = 5  # type: ignore[assignment]
+
+    Model("bank", actors=[Account])
+
+
+def actors_are_no_list() -> None:
+    Model("bank", actors=Fine)  # type: ignore[arg-type]  # wrong
+
+
 CASES = [
+    (command_declared_twice, "Account.pay is declared twice, and hides the @command of line"),
+    (event_methods_of_one_name, "Account._ is declared twice, and hides the @event of line"),
+    (event_method_that_hides_another, "Account.happened hides Fine.happened, and nothing applies Happened any more"),
+    (cached_property_of_the_state, "Account.rich is cached by cached_property"),
+    (cached_method, "Account.rich is cached by lru_cache"),
+    (container_that_is_no_state, "Account.owners has no annotation, so it is no state, and all actors share it"),
+    (factory_that_fails, "the default of Account.share cannot be made: ZeroDivisionError: division by zero"),
+    (factory_of_another_value_each_time, "the default of Account.name is another one each time"),
+    (kind_is_no_text, "a kind is a text, not a int"),
+    (actors_are_no_list, r"actors is a list, not <class '.*Fine'>; write actors=\[...\]"),
     (bad_model_name, "namespace"),
     (model_name_is_no_text, "namespace"),
     (no_actors, "no actors"),
@@ -698,6 +797,19 @@ def test_what_cannot_be_a_model_is_a_model_error_at_its_line(build: Callable[[],
         build()
     assert (refused.value.file, refused.value.line) == (__file__, wrong)
     assert str(refused.value).startswith(f"{__file__}:{wrong}: ")
+
+
+def test_constants_and_class_variables_may_be_containers() -> None:
+    class Account(Fine):
+        LIMITS = {"day": 5}  # noqa: RUF012 - a constant
+        names: ClassVar[list[str]] = []
+
+        @staticmethod
+        @functools.cache
+        def tax(amount: int) -> int:
+            return amount // 5
+
+    Model("bank", actors=[Account])
 
 
 def test_a_class_without_a_source_file_still_gets_a_clear_error() -> None:

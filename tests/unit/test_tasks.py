@@ -11,6 +11,7 @@ import pytest
 from aether import Actor, ActorFailed, InvalidCommand, Model, TaskFailed, command, query, task
 from aether.config import RuntimeConfig
 from aether.ids import ActorId
+from aether.log_lines import TYPE_CHARS_MAX
 from aether.memory.connection import InMemoryConnection
 from aether.runtime.task_notes import GIVEN_UP, decode_note
 from aether.testing import given, local_pool, started
@@ -185,8 +186,14 @@ def in_no_encoding() -> None:
     raise FileNotFoundError("caf\udce9.txt")
 
 
+def of_a_class_with_a_long_name() -> None:
+    raise type("x" * 1_200_000, (Exception,), {})
+
+
 @pytest.mark.parametrize(
-    "how", [leave, interrupt, cancel_itself, stop, without_words, in_no_encoding], ids=lambda one: one.__name__
+    "how",
+    [leave, interrupt, cancel_itself, stop, without_words, in_no_encoding, of_a_class_with_a_long_name],
+    ids=lambda one: one.__name__,
 )
 @pytest.mark.parametrize("name", ["breaks", "breaks_in_thread"])
 async def test_whatever_it_raises_is_its_own_failure(
@@ -205,6 +212,7 @@ async def test_whatever_it_raises_is_its_own_failure(
         "RuntimeError",
         "Mute",
         "FileNotFoundError",
+        "x" * TYPE_CHARS_MAX,
     }
     world.opened.set()
     assert await back(pool, "neighbour") == ["opened"]

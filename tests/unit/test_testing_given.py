@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,6 +130,38 @@ class Odd(Actor):
         """Not of its type."""
         return "x"  # type: ignore[return-value]
 
+    @command
+    def append_an_odd_one(self) -> None:
+        """Change a container in place, to what has no JSON form."""
+        self.seen.append(object())  # type: ignore[arg-type]
+
+    @command
+    def interrupt(self) -> None:
+        """As if somebody had pressed Ctrl-C meanwhile."""
+        raise KeyboardInterrupt
+
+    @command
+    def leave(self) -> None:
+        """End the program, as it thinks."""
+        raise SystemExit(3)
+
+    @command
+    async def leave_later(self) -> None:
+        """End the event loop."""
+        raise SystemExit(3)
+
+    @command
+    async def cancel_itself(self) -> None:
+        """End as if its caller had gone."""
+        raise asyncio.CancelledError
+
+    @command
+    def emit_in_spite(self) -> str:
+        """Emit what cannot be applied, and go on."""
+        with suppress(ValueError):
+            self.emit(Booked(NEVER))
+        return "booked"
+
     @query
     def emitting(self) -> None:
         """A query that breaks its word."""
@@ -137,10 +170,13 @@ class Odd(Actor):
     @event
     def booked(self, e: Booked) -> None:
         """Keep it."""
+        if e.at == NEVER:
+            raise ValueError("never")
         self.at = e.at
 
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+NEVER = datetime(1999, 1, 2, 12, tzinfo=UTC)
 
 
 def test_a_handler_has_a_time_a_caller_a_key_and_resources() -> None:
@@ -157,13 +193,23 @@ async def test_an_asynchronous_handler_runs_in_an_asynchronous_test_too() -> Non
     ("name", "error"),
     [
         ("append", StateChangedOutsideEvent),
+        ("append_an_odd_one", StateChangedOutsideEvent),
         ("assign", StateChangedOutsideEvent),
+        ("cancel_itself", asyncio.CancelledError),
+        ("emit_in_spite", ValueError),
         ("emitting", ActorFailed),
+        ("leave", SystemExit),
+        ("leave_later", SystemExit),
         ("wrong_reply", ActorFailed),
     ],
 )
-def test_what_a_pool_refuses_is_refused(name: str, error: type[Exception]) -> None:
+def test_what_a_pool_refuses_is_refused(name: str, error: type[BaseException]) -> None:
     given(Odd).when(name).then_failed(error)
+
+
+def test_ctrl_c_ends_the_test_and_is_no_failure_of_the_handler() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        given(Odd).when("interrupt")
 
 
 def test_what_was_given_is_checked() -> None:
