@@ -13,6 +13,7 @@ from typing import Protocol
 
 from aether.errors import ActorFailed, AetherError, HistoryRegressed, UnreadableEvent
 from aether.ids import ActorId, Position
+from aether.log_lines import words
 from aether.model.definition import ActorType
 from aether.runtime.fold import Fold, read_event
 from aether.wire import Event, is_system_event
@@ -199,7 +200,7 @@ class _Check:
         try:
             fold.actor_type.encode_state(fold.state)
         except BaseException as error:  # users' code too
-            why = error.message if isinstance(error, AetherError) else str(error) or repr(error)
+            why = error.message if isinstance(error, AetherError) else words(error)
             finding.fail(f"the state of {fold.actor_id} at version {fold.version} cannot be stored: {why}")
 
     def _finding(self, kind: str, event: str, schema_version: int) -> Finding:

@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+NO_WORDS = "(its text cannot be made)"
+"""Stands for what an error says whose `__str__` raises."""
+
 TYPE_CHARS_MAX = 200
 """Characters of the name of an error's class that are told."""
 
@@ -16,8 +19,19 @@ REPEATED_EVERY_S = 30.0
 
 
 def words(error: BaseException) -> str:
-    """What an error says, or its class when it says nothing, as a `TimeoutError` does."""
-    return str(error).strip() or type(error).__name__
+    """What an error says, or its class when it says nothing, as a `TimeoutError` does. Never raises."""
+    try:
+        return str(error).strip() or type(error).__name__
+    except BaseException:
+        return NO_WORDS
+
+
+def shown(error: BaseException) -> str:
+    """An error's class and arguments. Never raises."""
+    try:
+        return repr(error)
+    except BaseException:
+        return f"{type_name(error)} {NO_WORDS}"
 
 
 def type_name(error: BaseException) -> str:

@@ -15,6 +15,7 @@ from msgspec import MsgspecError
 
 from aether.errors import ActorFailed, AetherError
 from aether.ids import ActorId, Position
+from aether.log_lines import shown
 from aether.model.definition import ActorState, ActorType, Detached
 from aether.ports import StoredCommit, Subscription
 from aether.runtime.fold import Fold
@@ -151,6 +152,6 @@ class StateStream(Generic[S]):
             raw = actor_type.encode_state(self._fold.state)
             state = actor_type.decode_state(raw, actor_id, Detached(actor_id, version))
         except Exception as error:
-            text = f"the state of {actor_id} at version {version} cannot be shown: {error!r}"
+            text = f"the state of {actor_id} at version {version} cannot be shown: {shown(error)}"
             raise ActorFailed(text, actor=str(actor_id)) from error
         return ActorState(actor_id, version, self._fold.position, state, actor_type.state_values(state))

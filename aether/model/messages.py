@@ -14,6 +14,7 @@ import orjson
 from aether.codec import Codec
 from aether.errors import ActorFailed, AetherError, InvalidCommand, Rejected
 from aether.json_checks import ValueMismatch
+from aether.log_lines import shown
 from aether.model.definition import PolicyType, Scope, State
 
 Upcast: TypeAlias = Callable[[dict[str, Any], int], dict[str, Any]]
@@ -178,4 +179,4 @@ class TypedEvent:
         try:
             return orjson.dumps(self._upcast(orjson.loads(raw), schema_version))
         except BaseException as error:  # users' code
-            raise ValueError(f"it cannot be upcast from schema version {schema_version}: {error!r}") from error
+            raise ValueError(f"it cannot be upcast from schema version {schema_version}: {shown(error)}") from error

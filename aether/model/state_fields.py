@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from aether.codec import Codec
 from aether.json_checks import ValueMismatch, is_immutable
+from aether.log_lines import type_name, words
 from aether.model.actor import Actor
 from aether.model.declared import Place, kept_codec_of, place_of_field, resolve, type_arguments, with_arguments
 
@@ -93,7 +94,7 @@ def _made(factory: Callable[[], Any], where: str, place: Place) -> Any:
     try:
         return factory()
     except BaseException as error:
-        raise place.error(f"the default of {where} cannot be made: {type(error).__name__}: {error}") from error
+        raise place.error(f"the default of {where} cannot be made: {type_name(error)}: {words(error)}") from error
 
 
 def _check_same(codec: Codec, first: Any, second: Any, where: str, place: Place) -> None:

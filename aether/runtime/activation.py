@@ -90,4 +90,4 @@ def _not_loaded(machine: Machine, worker: WorkerContext, error: Exception) -> Ae
     log.error("an actor cannot be activated", exc_info=error, extra={"actor": actor})
     if isinstance(error, AetherError):
         return error
-    return ActorFailed(f"{actor} cannot be activated: {error!r}", actor=actor)
+    return ActorFailed(f"{actor} cannot be activated: {shown(error)}", actor=actor)

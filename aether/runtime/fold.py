@@ -11,6 +11,7 @@ from aether.core.actor.command_log import CommandLog
 from aether.core.actor.commit_draft import committed_commands
 from aether.errors import ActorFailed, HistoryRegressed, UnreadableEvent
 from aether.ids import ActorId, Position, Version
+from aether.log_lines import shown, words
 from aether.model.definition import ActorType, EventType, Scope, State
 from aether.runtime.state_checker import StateChecker
 from aether.sends import Send, decode_sends
@@ -176,7 +177,7 @@ class Fold:
             self.state = self.actor_type.evolve(self.state, read)
         except BaseException as error:
             raise ActorFailed(
-                f"the handler of {event.type} failed on version {event.id} of {self.actor_id}: {error!r}",
+                f"the handler of {event.type} failed on version {event.id} of {self.actor_id}: {shown(error)}",
                 actor=str(self.actor_id),
             ) from error
         if self.checker is not None:
@@ -199,9 +200,9 @@ def read_event(event: Event, position: Position, actor_id: ActorId, actor_type: 
     try:
         return event_type, event_type.decode(bytes(event.data), event.schemaversion)
     except ValueError as error:
-        raise _unreadable(str(error), event, position, actor_id) from error
+        raise _unreadable(words(error), event, position, actor_id) from error
     except BaseException as error:  # users' code: an upcast, a validator, a constructor
-        raise _unreadable(repr(error), event, position, actor_id) from error
+        raise _unreadable(shown(error), event, position, actor_id) from error
 
 
 def _unreadable(why: str, event: Event, position: Position, actor_id: ActorId) -> UnreadableEvent:
@@ -217,4 +218,6 @@ def _initial(actor_id: ActorId, actor_type: ActorType, scope: Scope | None) -> S
     try:
         return actor_type.initial(actor_id, scope)
     except BaseException as error:  # users' code: the factories of fields
-        raise ActorFailed(f"the first state of {actor_id} could not be made: {error!r}", actor=str(actor_id)) from error
+        raise ActorFailed(
+            f"the first state of {actor_id} could not be made: {shown(error)}", actor=str(actor_id)
+        ) from error

@@ -14,6 +14,7 @@ from typing import Any
 
 from aether.aio import first_of
 from aether.errors import AetherError
+from aether.log_lines import type_name, words
 from aether.runtime.handler_task import innermost_frame
 
 CANCEL_TIMEOUT_S = 0.5
@@ -123,7 +124,7 @@ class Lifespan:
         if error is None:
             return AetherError(text)
         place = _place(error, self._make)
-        return AetherError(f"{text}: {type(error).__name__}: {error}{f' ({place})' if place else ''}")
+        return AetherError(f"{text}: {type_name(error)}: {words(error)}{f' ({place})' if place else ''}")
 
 
 def _end_of(task: "asyncio.Task[BaseException | None]") -> BaseException | None:

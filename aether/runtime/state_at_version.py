@@ -9,6 +9,7 @@ import logging
 from typing import Any
 
 from aether.errors import ActorFailed, AetherError, DeadlineExceeded, UnreadableEvent
+from aether.log_lines import shown
 from aether.model.definition import ActorType, State
 from aether.ports import Delivery, EventStore
 from aether.runtime.counters import CommandCounts
@@ -72,7 +73,7 @@ class StateAtVersion:
             failure = worker.foreign(error) if isinstance(error, UnreadableEvent) else error
         except Exception as error:
             log.exception("an earlier state cannot be shown", extra={"actor": str(delivery.actor_id)})
-            failure = ActorFailed(repr(error), actor=str(delivery.actor_id))
+            failure = ActorFailed(shown(error), actor=str(delivery.actor_id))
         finally:
             worker.admission.release()
         if failure is not None:
@@ -85,4 +86,4 @@ def _encoded(actor_type: ActorType, state: State) -> bytes:
     try:
         return actor_type.encode_state(state)
     except BaseException as error:  # users' code: nothing of it may end the task, or the loop
-        raise ActorFailed(f"the state cannot be shown: {error!r}") from error
+        raise ActorFailed(f"the state cannot be shown: {shown(error)}") from error

@@ -67,8 +67,5 @@ def note_of(start: StartTask, known: TaskNote | None) -> TaskNote:
 
 
 def said(error: BaseException) -> str:
-    """An error's words, cut, with what is no JSON escaped. Never raises: they are users' code."""
-    try:
-        return words(error)[:ERROR_CHARS_MAX].encode(errors="backslashreplace").decode()
-    except BaseException:
-        return "(its text cannot be made)"
+    """An error's words, cut, with what is no JSON escaped."""
+    return words(error)[:ERROR_CHARS_MAX].encode(errors="backslashreplace").decode()

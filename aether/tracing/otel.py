@@ -38,8 +38,11 @@ class OtelSpan:
 
     def raised(self, error: BaseException) -> None:
         """Record the error with its traceback."""
-        self._span.record_exception(error)
-        self.failed(f"{type(error).__name__}: {error}")
+        try:
+            self._span.record_exception(error)
+            self.failed(f"{type(error).__name__}: {error}")
+        except Exception:  # users' code, which says what the error is
+            self.failed(f"{type(error).__name__}, which cannot be described")
 
     def failed(self, why: str) -> None:
         """Mark it."""

@@ -24,12 +24,22 @@ class OwnEnd(BaseException):
     """An exception of users' own that is no `Exception`."""
 
 
+class Mute(BaseException):
+    """Leaves when somebody asks what it says."""
+
+    def __str__(self) -> str:
+        raise SystemExit(0)
+
+    __repr__ = __str__
+
+
 EXITS: dict[str, Callable[[], BaseException]] = {
     "SystemExit": lambda: SystemExit(0),
     "KeyboardInterrupt": KeyboardInterrupt,
     "GeneratorExit": GeneratorExit,
     "CancelledError": asyncio.CancelledError,
     "OwnEnd": OwnEnd,
+    "Mute": Mute,
     "BaseExceptionGroup": lambda: BaseExceptionGroup("together", [SystemExit(0), ValueError()]),
 }
 ARMED: list[str] = []

@@ -177,6 +177,31 @@ async def test_what_is_no_asynchronous_context_manager_is_named() -> None:
             raise AssertionError("it serves")
 
 
+class Mute(Exception):
+    """Has no words."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+async def test_an_error_without_words_is_told_at_its_start_and_is_in_no_drains_way(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @asynccontextmanager
+    async def mute(start: bool) -> AsyncIterator[None]:
+        if start:
+            raise Mute
+        yield
+        raise Mute
+
+    with pytest.raises(AetherError, match="the lifespan of the model tests failed: Mute:"):
+        async with local_runtime(lasting(lambda: mute(True))):
+            raise AssertionError("it serves")
+    async with local_runtime(lasting(lambda: mute(False))):
+        pass
+    assert "failed at its end: Mute:" in caplog.text
+
+
 async def test_one_that_is_cancelled_while_it_is_entered_cleans_up(caplog: pytest.LogCaptureFixture) -> None:
     @asynccontextmanager
     async def slow() -> AsyncIterator[None]:
