@@ -9,6 +9,7 @@ import logging
 from contextlib import suppress
 
 from aether.errors import ActorFailed, AetherError, Unavailable, UnreadableEvent
+from aether.log_lines import shown
 from aether.ports import Fenced
 from aether.runtime.protocols import Machine
 from aether.runtime.worker_context import WorkerContext
