@@ -9,7 +9,16 @@ import pytest
 from aether.core.cluster.overview import Overview
 from aether.core.metrics.histogram import Histogram
 from aether.core.metrics.readings import Readings
-from aether.gateway.dashboard.numbers import ASK_AFTER_S, KEPT, Numbers, Reading, intervals, recent
+from aether.gateway.dashboard.numbers import (
+    ASK_AFTER_S,
+    KEPT,
+    Numbers,
+    Reading,
+    StateReads,
+    intervals,
+    recent,
+    state_reads,
+)
 from tests.support.actors import Account
 from tests.support.gateway import served
 
@@ -54,6 +63,45 @@ def test_the_last_minute_has_what_ended_in_it() -> None:
         ("account", "deposit", 15, 5, 0.3)
     ]
     assert recent([reading(0, ok=100)]) == []
+
+
+def test_reads_of_states_are_no_commands() -> None:
+    readings = [reading(0, ok=1), reading(2, ok=3)]
+    for one, ok in zip(readings, (1, 5), strict=True):
+        one.readings.put("aether_commands_total", ok, "account", "aether.state", "ok")
+        one.readings.put("aether_commands_total", ok - 1, "account", "aether.state", "timed_out")
+        took = Histogram()
+        for _ in range(10 * ok):
+            took.observe(4)
+        one.readings.put_histogram("aether_command_seconds", took, "account", "aether.state")
+    assert [(row.command, row.count) for row in recent(readings)] == [("deposit", 2)]
+    assert state_reads(readings) == StateReads(8, 4)
+    assert state_reads(readings[:1]) == StateReads(0, 0)
+    last = intervals(readings)[-1]
+    assert last is not None
+    assert (last.commands, last.failures) == (1.0, 0.0)
+    assert last.p99_ms is not None
+    assert last.p99_ms < 3
+
+
+async def test_a_reading_goes_on_when_the_page_that_asked_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served() as one:
+        may_answer, metrics = asyncio.Event(), one.pool.client.untyped.metrics
+
+        async def slow(*, deadline_s: float | None = None) -> object:
+            await may_answer.wait()
+            return await metrics(deadline_s=deadline_s)
+
+        monkeypatch.setattr(one.pool.client.untyped, "metrics", slow)
+        numbers = Numbers(one.pool.client.untyped, 5.0)
+        page = asyncio.ensure_future(numbers.latest())
+        await asyncio.sleep(0)
+        page.cancel()
+        await asyncio.wait([page])
+        may_answer.set()
+        await asyncio.gather(*numbers._background.tasks)
+        assert len(numbers._kept) == 1
+        numbers.close()
 
 
 async def test_workers_are_asked_once_however_many_look(monkeypatch: pytest.MonkeyPatch) -> None:

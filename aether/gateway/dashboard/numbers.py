@@ -18,6 +18,7 @@ from aether.core.metrics.histogram import Histogram
 from aether.core.metrics.pool_metrics import Accumulated
 from aether.core.metrics.readings import Readings
 from aether.untyped_client import UntypedClient
+from aether.wire import STATE_COMMAND
 
 INTERVAL_S = 2.0
 """How often a page that is looked at is drawn anew."""
@@ -78,6 +79,14 @@ class CommandRow:
     failed: float
     p50_ms: float | None
     p99_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StateReads:
+    """How often states of actors were read in the last `RECENT_S` seconds, as by these pages, and how many failed."""
+
+    count: float
+    failed: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +161,17 @@ def intervals(readings: list[Reading]) -> list[Interval | None]:
 
 def recent(readings: list[Reading], most: int | None = COMMANDS_SHOWN_MAX) -> list[CommandRow]:
     """The commands of the last minute, those that fail first, then the most frequent; `most` of them."""
+    rows = [row for row in _rows(readings) if row.command != STATE_COMMAND]
+    return sorted(rows, key=lambda row: (-row.failed, -row.count))[:most]
+
+
+def state_reads(readings: list[Reading]) -> StateReads:
+    """How often states were read in the last minute, and how often in vain."""
+    rows = [row for row in _rows(readings) if row.command == STATE_COMMAND]
+    return StateReads(sum(row.count for row in rows), sum(row.failed for row in rows))
+
+
+def _rows(readings: list[Reading]) -> list[CommandRow]:
     gained, seconds = _gained(readings)
     if not seconds:
         return []
@@ -169,7 +189,7 @@ def recent(readings: list[Reading], most: int | None = COMMANDS_SHOWN_MAX) -> li
                     _quantile_ms(took, 0.5), _quantile_ms(took, 0.99),
                 )
             )  # fmt: skip
-    return sorted(rows, key=lambda row: (-row.failed, -row.count))[:most]
+    return rows
 
 
 def recent_tasks(readings: list[Reading]) -> list[TaskRow]:
@@ -192,11 +212,13 @@ def _gained(readings: list[Reading]) -> tuple[Readings, float]:
 def _interval(earlier: Reading, later: Reading, seconds: float) -> Interval:
     gained = later.readings.since(earlier.readings)
     outcomes: dict[str, float] = {}
-    for (_kind, _command, outcome), count in gained.values.get("aether_commands_total", {}).items():
-        outcomes[outcome] = outcomes.get(outcome, 0) + count
+    for (_kind, command, outcome), count in gained.values.get("aether_commands_total", {}).items():
+        if command != STATE_COMMAND:
+            outcomes[outcome] = outcomes.get(outcome, 0) + count
     took = Histogram()
-    for histogram in gained.histograms.get("aether_command_seconds", {}).values():
-        took.add(histogram)
+    for (_kind, command), histogram in gained.histograms.get("aether_command_seconds", {}).items():
+        if command != STATE_COMMAND:
+            took.add(histogram)
     return Interval(
         commands=sum(outcomes.values()) / seconds,
         failures=_sum(outcomes, FAILURES) / seconds,

@@ -10,7 +10,7 @@ from aether.core.cluster.status import SERVING
 from aether.errors import AetherError
 from aether.gateway.dashboard.failure_pages import FailurePages
 from aether.gateway.dashboard.letter_pages import LetterPages
-from aether.gateway.dashboard.numbers import Interval, Numbers, Reading, intervals, recent, recent_tasks
+from aether.gateway.dashboard.numbers import Interval, Numbers, Reading, intervals, recent, recent_tasks, state_reads
 from aether.gateway.dashboard.pages import Pages, Visit
 from aether.gateway.dashboard.pictures import Line, chart, colours_of, number, ring
 from aether.model.drawing import Busy, Traffic
@@ -66,6 +66,7 @@ class OverviewPages:
             summary=_summary(last, failures["failing"]),
             charts=_charts(intervals(readings)),
             commands=recent(readings),
+            reads=state_reads(readings),
             active=sorted(last.readings.values.get("aether_active_actors", {}).items()),
             dead_letters=int(last.readings.total("aether_dead_letters")) if counted is None else counted,
             conflicts=last.readings.total("aether_conflicts_total"),
