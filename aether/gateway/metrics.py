@@ -12,10 +12,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar as Shown
 
 from aether.core.metrics.catalogue import METRICS, MetricType
 from aether.core.metrics.catalogue import Metric as Declared
-from aether.core.metrics.histogram import BOUNDS_S, Histogram
+from aether.core.metrics.histogram import BOUNDS_S, Exemplar, Histogram
 from aether.core.metrics.pool_metrics import Accumulated
 from aether.core.metrics.readings import Readings
 from aether.gateway.routes import Exchange
@@ -87,6 +88,15 @@ def _values(declared: Declared, values: dict[tuple[str, ...], float]) -> Metric:
 def _histograms(declared: Declared, histograms: dict[tuple[str, ...], Histogram]) -> Metric:
     family = HistogramMetricFamily(declared.name, declared.about, labels=declared.labels)
     for labels, one in sorted(histograms.items(), key=lambda item: item[0]):
-        buckets = list(zip(_BOUNDS, map(float, accumulate(one.counts)), strict=True))
+        counts = zip(_BOUNDS, map(float, accumulate(one.counts)), strict=True)
+        buckets = [
+            (bound, count, _exemplar(one.exemplars[bucket])) if bucket in one.exemplars else (bound, count)
+            for bucket, (bound, count) in enumerate(counts)
+        ]
         family.add_metric(labels, buckets, one.sum_s)
     return family
+
+
+def _exemplar(one: Exemplar) -> Shown:
+    """Only the OpenMetrics format has it."""
+    return Shown({"trace_id": one.trace_id}, one.seconds, one.time_s)

@@ -38,7 +38,7 @@ from aether.runtime.state_at_version import StateAtVersion
 from aether.runtime.surroundings import Surroundings
 from aether.runtime.task_runner import TaskRunner
 from aether.runtime.telling import Telling
-from aether.runtime.traced import TracedStore, traced_arrivals, traced_tells
+from aether.runtime.traced import TracedStore, traced_answers, traced_arrivals, traced_tells
 from aether.runtime.upkeep import ask_whether_appends_are_taken, measure_loop_lag, passivate_idle
 from aether.runtime.worker_context import WorkerContext
 from aether.tracing.configured import configured_tracing
@@ -164,6 +164,7 @@ class Runtime:
         self._router.open(self._worker)
         if tracing is not None:
             pipeline.arrivals.wrap(lambda work: traced_arrivals(work, tracing))
+            pipeline.answers.wrap(lambda work: traced_answers(work, self.connection.clock))
         try:
             if self._lifespan is not None:
                 await self._lifespan.enter()

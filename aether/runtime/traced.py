@@ -10,15 +10,18 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
+from aether.core.metrics.histogram import Exemplar
 from aether.errors import AetherError
 from aether.ids import ActorId, Position, Version
 from aether.model.definition import CommandType, Scope, State
 from aether.ports import Append, AppendOutcome, Committed, Delivery, EventStore, StoredCommit, Unknown
 from aether.ports.history import START
+from aether.ports.worker import Clock
 from aether.runtime.pending_command import PendingCommand
+from aether.runtime.pipeline import OutgoingAnswer
 from aether.runtime.running import running
 from aether.runtime.sent_tell import UntakenCommand
-from aether.tracing.spans import Span, SpanKind, Tracing, attributes_of, ended, note_outcome
+from aether.tracing.spans import Span, SpanKind, Tracing, attributes_of, ended, note_outcome, sampled_trace
 from aether.wire import Event, answer_error, decode_answer, decode_command, decode_commit, encode_command
 
 
@@ -40,6 +43,22 @@ def traced_arrivals(
         work(arrivals)
 
     return arrive
+
+
+def traced_answers(
+    work: Callable[[list[OutgoingAnswer]], None], clock: Clock
+) -> Callable[[list[OutgoingAnswer]], None]:
+    """The work of the stage `answers`, after how long each took was noted with its trace, if sampled."""
+
+    def send(answers: list[OutgoingAnswer]) -> None:
+        now_s, time_s = clock.boot_s(), clock.wall_s()
+        for one in answers:
+            pending = one.measured
+            if pending is not None and (trace_id := sampled_trace(pending.command.traceparent)):
+                pending.counts.seconds.note(Exemplar(trace_id, now_s - pending.arrived_s, time_s))
+        work(answers)
+
+    return send
 
 
 class TracedCommand:

@@ -7,12 +7,15 @@ a projection) does the same: a span of kind CONSUMER around the work, with the t
 """
 
 import asyncio
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
 from typing import Protocol
 
 from aether.errors import AetherError, InvalidCommand, Rejected
+
+_SAMPLED = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f][13579bdf]")
 
 
 class SpanKind(Enum):
@@ -77,6 +80,12 @@ def attributes_of(actor: str, command: str, command_id: str = "") -> dict[str, s
     if command_id:
         found["aether.command_id"] = command_id
     return found
+
+
+def sampled_trace(traceparent: str) -> str:
+    """The trace id of a traceparent whose span is recorded, 32 hexadecimal digits; "" for another one and for none."""
+    found = _SAMPLED.fullmatch(traceparent)
+    return "" if found is None else found[1]
 
 
 @contextmanager

@@ -211,6 +211,7 @@ async def test_without_a_provider_a_pool_is_built_as_if_there_were_no_tracing() 
         worker: Any = pool.workers[0].runtime
         assert worker._worker.committer._store is worker.event_store
         assert worker._pipeline.arrivals._work == worker._router._enqueue_all
+        assert worker._pipeline.answers._work == worker._worker._send_answers
 
 
 def test_a_program_that_does_not_trace_never_imports_opentelemetry() -> None:

@@ -8,14 +8,15 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from opentelemetry.util._once import Once
 
 
 @contextmanager
-def tracer_provider() -> Iterator[InMemorySpanExporter]:
+def tracer_provider(sampler: Sampler = ALWAYS_ON) -> Iterator[InMemorySpanExporter]:
     """A provider is set meanwhile. A program sets one for good, and tests share their process: so it is taken back."""
     exporter = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
+    provider = TracerProvider(sampler, shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trace, "_TRACER_PROVIDER", provider)

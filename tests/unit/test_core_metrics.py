@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aether.core.metrics.catalogue import BY_NAME, METRICS, MetricType
-from aether.core.metrics.histogram import BOUNDS_S, Histogram, histogram_of
+from aether.core.metrics.histogram import BOUNDS_S, Exemplar, Histogram, histogram_of
 from aether.core.metrics.pool_metrics import WORKERS_KEPT, Accumulated, PoolMetrics, ask_workers
 from aether.core.metrics.readings import Readings
 from aether.core.metrics.worker_metrics import WorkerMetrics, decode_metrics, encode_metrics
@@ -101,6 +101,25 @@ def test_what_a_worker_says_is_read_as_it_was_measured() -> None:
     assert as_dict(heard.readings) == as_dict(said.readings)
 
 
+def test_the_longest_durations_are_said_with_their_traces() -> None:
+    histogram = Histogram()
+    for number, seconds in enumerate((0.0002, 0.001, 0.02, 0.3, 7.0, 7.5)):
+        histogram.note(Exemplar(f"{number:032x}", seconds, 1000.0 + number))
+    histogram.note(Exemplar("e" * 32, 8.0, 1000.0))
+    readings = Readings()
+    readings.put_histogram("aether_command_seconds", histogram, *DEPOSIT)
+    heard = decode_metrics(encode_metrics(worker("a-0", readings)))
+    assert heard is not None
+    found = heard.readings.histograms["aether_command_seconds"][DEPOSIT].exemplars
+    assert [(one.trace_id[-1], one.seconds, one.time_s) for one in found.values()] == [
+        ("1", 0.001, 1001.0), ("2", 0.02, 1002.0), ("3", 0.3, 1003.0), ("5", 7.5, 1005.0),
+    ]  # fmt: skip
+    accumulated = Accumulated()
+    for _ in range(2):  # also when nothing was counted between
+        kept = accumulated.take(pool(heard)).histograms["aether_command_seconds"][DEPOSIT]
+        assert kept.exemplars == found
+
+
 def test_a_message_of_a_later_version_is_read_as_far_as_it_is_known() -> None:
     message = {
         "member": "a-0",
@@ -126,6 +145,7 @@ def test_a_message_of_a_later_version_is_read_as_far_as_it_is_known() -> None:
         b"{}",
         b'{"member": 1}',
         b'{"member": "a", "histograms": {"aether_commit_seconds": [[[], [-1], 0]]}}',
+        b'{"member": "a", "histograms": {"aether_commit_seconds": [[[], [1], 0, [["x", 1, 1]]]]}}',
         b'{"error": {"code": "unavailable", "message": "too large"}}',
     ],
 )

@@ -1,9 +1,12 @@
 """`/metrics`: what Prometheus reads is what the workers counted, summed, in a format that its own parser takes."""
 
 import asyncio
+import time
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -15,6 +18,7 @@ from aether.gateway import metrics as gateway_metrics
 from aether.gateway.access import ByToken, Role
 from tests.support.actors import Account
 from tests.support.gateway import Served, served
+from tests.support.traces import tracer_provider
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -58,6 +62,38 @@ async def test_what_the_workers_counted_is_there_summed(accept: str) -> None:
         assert found["aether_command_seconds_bucket", labels(**done, le="+Inf")] == 5
         below = [found["aether_command_seconds_bucket", labels(**done, le=f"{bound_s!r}")] for bound_s in BOUNDS_S]
         assert below == sorted(below)
+
+
+async def exemplars(one: Served, accept: str = OPENMETRICS) -> dict[str, str]:
+    """Trace ids of the histogram of commands, by command."""
+    answer = await one.http.get("/metrics", headers={"Accept": accept})
+    parse: Any = parse_openmetrics if accept else parse_text
+    samples = [sample for family in parse(answer.text) for sample in family.samples if sample.exemplar is not None]
+    for sample in samples:
+        assert sample.name == "aether_command_seconds_bucket"
+        assert sample.exemplar.value <= float(sample.labels["le"])
+        assert abs(float(sample.exemplar.timestamp) - time.time()) < 600
+    return {sample.labels["command"]: sample.exemplar.labels["trace_id"] for sample in samples}
+
+
+async def test_how_long_a_traced_command_took_leads_to_its_trace() -> None:
+    with tracer_provider() as exporter:
+        async with served() as one:
+            await one.pool.client.actor(Account, "a").deposit(1)
+            found = await exemplars(one)
+            assert await exemplars(one, "") == {}
+    traces = {
+        span.name: f"{span.context.trace_id:032x}" for span in exporter.get_finished_spans() if span.context is not None
+    }
+    assert found == {"deposit": traces["turn account.deposit"]}
+
+
+@pytest.mark.parametrize("sampled", [True, False], ids=["not-configured", "not-sampled"])
+async def test_what_is_not_traced_has_no_exemplar(sampled: bool) -> None:
+    with nullcontext() if sampled else tracer_provider(ALWAYS_OFF):
+        async with served() as one:
+            await one.pool.client.actor(Account, "a").deposit(1)
+            assert await exemplars(one) == {}
 
 
 async def test_every_metric_of_the_catalogue_is_there_with_its_type_and_meaning() -> None:

@@ -12,8 +12,11 @@ from msgspec import DecodeError, Meta, Struct, ValidationError
 from msgspec.json import Decoder, Encoder
 
 from aether.core.metrics.failures import FailureGroup
-from aether.core.metrics.histogram import BOUNDS_S, Histogram, histogram_of
+from aether.core.metrics.histogram import BOUNDS_S, Exemplar, Histogram, histogram_of
 from aether.core.metrics.readings import Labels, Readings
+
+EXEMPLARS_SENT_MAX = 4
+"""Exemplars of a histogram in a message, those of the longest durations: a message has to stay small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,18 @@ class _Value(Struct, array_like=True):
     value: float
 
 
+class _Exemplar(Struct, array_like=True):
+    trace_id: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+    seconds: float
+    time_s: float
+
+
 class _Histogram(Struct, array_like=True):
     labels: list[str]
     counts: list[Annotated[int, Meta(ge=0)]]
     """Without the zeros at the end."""
     sum_s: float
+    exemplars: list[_Exemplar] = []
 
 
 class _Message(Struct, kw_only=True):
@@ -69,7 +79,7 @@ def encode_metrics(metrics: WorkerMetrics) -> bytes:
                 for name, values in readings.values.items()
             },
             histograms={
-                name: [_Histogram(list(labels), _without_zeros(one.counts), one.sum_s) for labels, one in found.items()]
+                name: [_histogram(labels, one) for labels, one in found.items()]
                 for name, found in readings.histograms.items()
             },
             failures=metrics.failures,
@@ -101,7 +111,10 @@ def _values(message: _Message) -> Iterator[tuple[str, Labels, float]]:
 def _histograms(message: _Message) -> Iterator[tuple[str, Labels, Histogram]]:
     for name, histograms in message.histograms.items():
         for one in histograms:
-            yield name, tuple(one.labels), histogram_of(one.counts, message.bounds_s, one.sum_s)
+            found = histogram_of(one.counts, message.bounds_s, one.sum_s)
+            for exemplar in one.exemplars[:EXEMPLARS_SENT_MAX]:
+                found.note(Exemplar(exemplar.trace_id, exemplar.seconds, exemplar.time_s))
+            yield name, tuple(one.labels), found
 
 
 def _put_known(readings: Readings, name: str, labels: Labels, found: float | Histogram) -> None:
@@ -113,6 +126,11 @@ def _put_known(readings: Readings, name: str, labels: Labels, found: float | His
             readings.put(name, found, *labels)
     except (KeyError, ValueError):
         return
+
+
+def _histogram(labels: Labels, one: Histogram) -> _Histogram:
+    exemplars = [_Exemplar(*one.exemplars[bucket]) for bucket in sorted(one.exemplars)[-EXEMPLARS_SENT_MAX:]]
+    return _Histogram(list(labels), _without_zeros(one.counts), one.sum_s, exemplars)
 
 
 def _without_zeros(counts: list[int]) -> list[int]:
