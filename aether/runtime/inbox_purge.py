@@ -82,7 +82,8 @@ class InboxPurge:
         need = min(found.need, again)
         count = await self._inbox.purge(need.sequence, found.made)
         self._removed_below = need.sequence
-        log.info("the inbox was shortened", extra={"messages": count, "needed": need.sequence, "for": need.what})
+        text = "the inbox was shortened" if count else "nothing was removed from the inbox"
+        log.info(text, extra={"messages": count, "needed": need.sequence, "for": need.what})
         return count
 
     async def _floor(self, *, move: bool) -> tuple[Need, list[int]]:

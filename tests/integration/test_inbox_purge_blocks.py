@@ -15,9 +15,10 @@ import pytest
 from aether.config import ConnectionConfig, StorageConfig
 from aether.core.inbox_floor import last_start
 from aether.errors import Unavailable
+from aether.jetstream import inbox as jetstream_inbox
 from aether.jetstream import inbox_beginning
 from aether.jetstream.adapters import JetStreamConnection, connect_worker
-from aether.jetstream.api import stream_info, stream_purge
+from aether.jetstream.api import Batch, stream_info, stream_purge
 from aether.system.block_files import block_starts, directories_of
 from aether.system.clock import SystemClock
 from tests.integration.test_tells_pool import paying, settled
@@ -188,6 +189,21 @@ async def test_where_no_files_are_read_the_distance_is_counted_in_bytes(
         end = (await ends(made))[1]
         assert await made.inbox.purge(end, await made.inbox.made()) > 0
         assert await first_sequence(made) <= TELLS + 17, "by the usual size of a message it would have been later"
+
+
+async def test_a_row_that_a_replica_does_not_know_yet_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with filled() as (_, _, made):
+        rows = [await made.inbox.write_dead_letter(n, b"row", 0) for n in (1, 2)]
+
+        async def nothing(*_: object) -> Batch:
+            return Batch([], more=False)
+
+        monkeypatch.setattr(jetstream_inbox, "direct_batch", nothing)
+        first = await made.inbox.dead_letters(0)
+        assert ([one.sequence for one in first.messages], first.more) == (rows[:1], True)
+        second = await made.inbox.dead_letters(rows[0] or 0)
+        assert [one.sequence for one in second.messages] == rows[1:]
+        assert not (await made.inbox.dead_letters(rows[1] or 0)).more
 
 
 async def test_over_another_connection_nothing_is_removed() -> None:

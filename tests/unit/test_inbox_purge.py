@@ -12,6 +12,7 @@ from aether.core.inbox_floor import Need
 from aether.core.relay import Mark, encode_mark
 from aether.dead_letters import DEAD, DROPPED, DYING, RETRIED, RETRYING, DeadLetterRow, decode_row, encode_row
 from aether.errors import Unavailable, UnreadableEvent
+from aether.inbox_needs import kept
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import GONE
 from aether.ports import InboxBatch
@@ -238,3 +239,25 @@ async def test_a_purge_that_comes_late_removes_what_is_gone_already(inbox: Inbox
     left = inbox.left
     await inbox.purger.remove(early)
     assert inbox.left == left
+
+
+async def test_what_is_needed_is_told_and_nothing_is_written(inbox: Inbox) -> None:
+    await inbox.fill(2)
+    first = await inbox.inbox.write_dead_letter(1, encode_row(ROW), 0)
+    dead = await inbox.inbox.write_dead_letter(2, encode_row(replace(ROW, sequence=2)), 0)
+    await inbox.inbox.write_dead_letter(1, encode_row(replace(ROW, state=RETRYING)), first or 0)
+    unreadable = await inbox.inbox.write_dead_letter(3, b"?", 0)
+    waiting = await inbox.inbox.send(1, encode_tell(TELL), "waits")
+    before = list(inbox.inbox._space.tells)
+    size, needs = await kept(inbox.inbox, inbox.tasks, SHARDS)
+    assert size[:3] == (1, len(before), len(before))
+    assert needs == [
+        (first, "the dead letter 1"),
+        (unreadable, "the dead letter 0"),
+        (waiting, "a tell to shard 1"),
+        (len(before), "the end of the stream"),
+    ]
+    assert dead is not None, "it is only dead: its row is written anew"
+    assert inbox.inbox._space.tells == before
+    assert (await inbox.purge()).sequence == first
+    assert (await kept(inbox.inbox, inbox.tasks, SHARDS)).size.first == first
