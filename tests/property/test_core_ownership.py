@@ -15,7 +15,7 @@ from aether.core.cluster.session import MemberSession
 from tests.support.cluster_sim import CONFIG, SHARDS, Simulation, Violation, churn, play
 
 STEPS = 25
-SEEDS = range(settings().max_examples // 2)
+SEEDS = range(settings().max_examples // 4)
 ABLATION_SEEDS = range(400)
 
 

@@ -1,6 +1,7 @@
 """A worker that is asked to stop leaves in order, at whatever await of its start the request finds it."""
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -26,6 +27,13 @@ from tests.support.stepping import Stepping
 SETTINGS = WorkerSettings(namespace="tests", cluster=FAST, runtime=BLIND)
 AWAITS_MIN = 30
 """A start has more awaits than this: fewer would mean that they are not seen."""
+
+
+@pytest.fixture(autouse=True)
+def collecting() -> Iterator[None]:
+    """A worker that leaves ends its process, and collects no garbage any more."""
+    yield
+    gc.enable()
 
 
 OPEN: list[str] = []
