@@ -203,7 +203,10 @@ class BlockingStream(Iterator[T]):
             return
 
     def __next__(self) -> T:
-        return self._thread.run(self._stream.__anext__)
+        try:
+            return self._thread.run(self._stream.__anext__)
+        except StopAsyncIteration:
+            raise StopIteration from None
 
 
 class BlockingClient:

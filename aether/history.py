@@ -4,18 +4,18 @@ Nothing here sends a command. A `History` reads when it is awaited or iterated; 
 has not taken yet, a bounded number, and belongs to one reader.
 """
 
-import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from aether.errors import AetherError, Overloaded
 from aether.ids import ActorId, Position, Version
+from aether.live_stream import Begin, LiveStream
 from aether.model.definition import ActorType
 from aether.model.model import Model
-from aether.ports import StoredCommit, Subscription
+from aether.ports import StoredCommit
 from aether.runtime.fold import read_event
 from aether.wire import Event, decode_commit, is_system_event
 
@@ -79,69 +79,45 @@ class History(Awaitable[list[HistoryEvent[E]]]):
         return [event async for event in self]
 
 
-class EventStream(Generic[E]):
+class EventStream(LiveStream, Generic[E]):
     """Events of some classes as they are stored, from when it was entered; iterating enters it by itself.
 
     Iterating raises `UnreadableEvent` for an event that the model cannot read, `Overloaded` when events had to be
     left out because more than `STREAM_EVENTS_MAX` were waiting (`History` has them), and `ClientUnusable` when its
-    client is closed and what had been received is read. `begin` subscribes; `check` raises `ClientUnusable`.
+    client is closed, each once what had been received is read, and again from then on. `check` raises `ClientUnusable`.
     """
 
-    def __init__(
-        self,
-        begin: Callable[[Callable[[StoredCommit], None]], Awaitable[Subscription]],
-        check: Callable[[], None],
-        model: Model,
-        wanted: frozenset[type[Any]],
-    ) -> None:
-        self._begin = begin
+    def __init__(self, begin: Begin, check: Callable[[], None], model: Model, wanted: frozenset[type[Any]]) -> None:
+        super().__init__(begin)
         self._check = check
         self._model = model
         self._wanted = wanted
-        self._waiting: asyncio.Queue[HistoryEvent[E] | AetherError] = asyncio.Queue()
-        self._full = False
-        self._over: AetherError | None = None
-        self._subscription: Subscription | None = None
+        self._waiting: deque[HistoryEvent[E] | AetherError] = deque()
 
     async def __aenter__(self) -> Self:
-        if self._subscription is None:
-            self._check()
-            self._subscription = await self._begin(self._receive)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
+        self._check()
+        return await super().__aenter__()
 
     async def stop(self) -> None:
-        """Receive no more; what has been received can still be read. Idempotent."""
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            await subscription.stop()
+        """Receive no more; what has been received can still be read, and iterating ends then. Idempotent."""
+        await self._stop()
 
-    def __aiter__(self) -> Self:
-        return self
+    async def _begun(self) -> None:
+        """What is stored from now on is all that it gives."""
 
     async def __anext__(self) -> HistoryEvent[E]:
-        if self._over is None:
+        if not self._entered and not self._stopped and self._over is None:
             await self.__aenter__()
-        elif self._waiting.empty():
-            raise self._over
-        item = await self._waiting.get()
+        while not self._waiting:
+            await self._wait()
+        item = self._waiting.popleft()
         if isinstance(item, AetherError):
             raise item
         return item
 
-    def end(self, error: AetherError) -> None:
-        """Receive no more: its reader gets what had been received, and then this error."""
-        if self._over is None:
-            self._over = error
-            self._waiting.put_nowait(error)
-
     def _receive(self, commit: StoredCommit) -> None:
         actor_type = self._model.actor_types.get(commit.actor_id.kind)
-        if actor_type is None or self._full:
+        if actor_type is None or self._over is not None:
             return
         try:
             for event in decode_commit(commit.payload, commit.actor_id, commit.position):
@@ -157,9 +133,8 @@ class EventStream(Generic[E]):
         return event_type is not None and event_type.type in self._wanted
 
     def _put(self, item: HistoryEvent[E] | AetherError) -> None:
-        if self._full:
-            return
-        if self._waiting.qsize() >= STREAM_EVENTS_MAX:
-            self._full = True
-            item = Overloaded(f"the reader is {STREAM_EVENTS_MAX} events behind", limit="STREAM_EVENTS_MAX")
-        self._waiting.put_nowait(item)
+        if len(self._waiting) >= STREAM_EVENTS_MAX:
+            self.end(Overloaded(f"the reader is {STREAM_EVENTS_MAX} events behind", limit="STREAM_EVENTS_MAX"))
+        elif self._over is None:
+            self._waiting.append(item)
+            self._received.set()

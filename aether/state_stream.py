@@ -5,19 +5,18 @@ with the reader's own model, when the reader asks for the next state; workers ar
 another one when the reader has fallen too far behind.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 from msgspec import MsgspecError
 
 from aether.errors import ActorFailed, AetherError
 from aether.ids import ActorId, Position
+from aether.live_stream import Begin, LiveStream
 from aether.log_lines import shown
 from aether.model.definition import ActorState, ActorType, Detached
-from aether.ports import StoredCommit, Subscription
+from aether.ports import StoredCommit
 from aether.runtime.fold import Fold
 from aether.runtime.state_query import decode_state_reply
 from aether.wire import Answer, decode_commit
@@ -36,14 +35,14 @@ def typed_state(answer: Answer, actor_id: ActorId, actor_type: ActorType) -> Act
         raise AetherError(f"the state of {actor_id} is not of the type that this model declares: {error}") from None
 
 
-class StateStream(Generic[S]):
+class StateStream(LiveStream, Generic[S]):
     """An actor's state when it was entered, then its state after each commit; iterating enters it by itself.
 
     No commit is left out, in the order of versions, unless the reader is more than `COMMITS_BEHIND_MAX` commits behind:
     then the next state is the latest. Iterating raises `UnreadableEvent`, `ActorFailed` or `HistoryRegressed` for a
     commit that the model cannot add, and no state comes after that; `Unavailable` or
     `DeadlineExceeded(outcome_known=True)` when a state cannot be read in time, and the next step tries again;
-    `ClientUnusable` when its client is closed. `begin` subscribes, `ask` asks for the state now, `read` gives the
+    `ClientUnusable` when its client is closed. `ask` asks for the state now, `read` gives the
     commits after a position.
     """
 
@@ -52,68 +51,41 @@ class StateStream(Generic[S]):
         actor_id: ActorId,
         actor_type: ActorType,
         *,
-        begin: Callable[[Callable[[StoredCommit], None]], Awaitable[Subscription]],
+        begin: Begin,
         ask: Callable[[], Awaitable[Answer]],
         read: Callable[[Position], AsyncIterator[list[StoredCommit]]],
     ) -> None:
+        super().__init__(begin)
         self._actor_id = actor_id
         self._actor_type = actor_type
-        self._begin = begin
         self._ask = ask
         self._read = read
         self._fold: Fold
         self._waiting: deque[StoredCommit] = deque()
         self._behind = False
         self._changed = False
-        self._over: AetherError | None = None
-        self._received = asyncio.Event()
-        self._subscription: Subscription | None = None
-
-    async def __aenter__(self) -> Self:
-        if self._subscription is None:
-            self._subscription = await self._begin(self._receive)
-            try:
-                await self._catch_up()
-            except BaseException:
-                await self.stop()
-                raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     async def stop(self) -> None:
-        """Receive no more. Idempotent."""
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            await subscription.stop()
+        """Receive no more; what has been received can still be read, and iterating ends then. Idempotent."""
+        await self._stop()
 
-    def __aiter__(self) -> Self:
-        return self
+    async def _begun(self) -> None:
+        await self._catch_up()
 
     async def __anext__(self) -> ActorState[S]:
-        if self._over is None:
+        if not self._entered and not self._stopped and self._over is None:
             await self.__aenter__()
         while not self._changed:
             if self._over is not None:
                 raise self._over
-            if self._behind:
+            if self._behind and not self._stopped:
                 await self._catch_up()
-            elif self._waiting:
+            elif self._waiting and not self._behind:
                 self._add(self._waiting.popleft())
             else:
-                self._received.clear()
-                await self._received.wait()
+                await self._wait()
         self._changed = False
         return self._copy()
-
-    def end(self, error: AetherError) -> None:
-        """Receive no more: its reader gets this error."""
-        if self._over is None:
-            self._over = error
-            self._received.set()
 
     def _receive(self, commit: StoredCommit) -> None:
         if len(self._waiting) >= COMMITS_BEHIND_MAX:
