@@ -10,8 +10,9 @@ take an interrupt at once. Type checkers read the imports below.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from aether.blocking import BlockingClient, connect_blocking
-    from aether.client import Client, connect
+    from aether.client import Client
     from aether.config import CallConfig, ConnectionConfig, RuntimeConfig, StorageConfig
+    from aether.connecting import connect
     from aether.correlation import Trace, TracedEvent, TraceStep
     from aether.dead_letters import DeadLetter
     from aether.errors import (
@@ -228,7 +229,7 @@ _WHERE = {
     "VersionConflict": "aether.errors",
     "VirtualMachine": "aether.runtime.machine",
     "command": "aether.model.handlers",
-    "connect": "aether.client",
+    "connect": "aether.connecting",
     "connect_blocking": "aether.blocking",
     "event": "aether.model.handlers",
     "policy": "aether.model.policy",

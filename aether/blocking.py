@@ -1,38 +1,31 @@
 """The client for code without asyncio: the same calls, each of which returns when its answer is there.
 
-A `BlockingClient` has a thread with an event loop in which an ordinary `Client` lives. Any thread may use it, several
-at once; each waits for its own answer only. It must not be used where an event loop runs, which it would block.
+A `BlockingClient` passes each call to an ordinary `Client`, which lives in a thread of its own (`loop_thread`). Any
+thread may use it. It must not be used where an event loop runs, which it would block.
 """
 
-import asyncio
-import os
-import threading
-import warnings
-import weakref
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator
-from concurrent.futures import CancelledError, Future
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, NoReturn, ParamSpec, Protocol, Self, TypeVar, overload
 
-import uvloop
-
-from aether.client import Client, connect
+from aether.client import Client
 from aether.config import CallConfig, ConnectionConfig
+from aether.connecting import connect
 from aether.core.metrics.failures import FailureGroup
 from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.correlation import Trace
 from aether.correlation_search import TRACE_COMMITS_MAX, TRACE_SINCE
 from aether.errors import ClientUnusable
-from aether.history import EventStream, HistoryEvent
+from aether.history import HistoryEvent
+from aether.loop_thread import LoopThread, check_no_loop
 from aether.model.actor import Actor
 from aether.model.decider import Decider
 from aether.model.definition import ActorState
 from aether.model.methods import Command
 from aether.model.model import Model
 from aether.model.proxy import ActorRef
-from aether.state_stream import StateStream
 from aether.untyped_client import Receipt
 
 READ_AT_ONCE = 64
@@ -47,113 +40,12 @@ E = TypeVar("E")
 E2 = TypeVar("E2")
 
 
-class _LoopThread:
-    """A client and the thread of its event loop. Closed when nothing refers to it any more: the thread does not."""
-
-    def __init__(self, opening: AbstractAsyncContextManager[Client]) -> None:
-        opened: Future[tuple[Client, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._over = False
-        self._thread = threading.Thread(target=_run, args=(opening, opened), name="aether client", daemon=True)
-        self._thread.start()
-        try:
-            self.client, self._loop, self._closing = opened.result()
-        except BaseException:
-            if not opened.cancel():  # an interrupt came first; what is opened later is closed again
-                if opened.exception() is None:
-                    _, loop, closing = opened.result()
-                    loop.call_soon_threadsafe(closing.set)
-                self._thread.join()
-            raise
-        self._when_dropped = weakref.finalize(self, _drop, self._pid, self._loop, self._closing)
-        self._when_dropped.atexit = False
-
-    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """What the coroutine gives, or raises. An interrupt of this thread cancels it."""
-        if os.getpid() != self._pid:
-            raise ClientUnusable("this client belongs to the process that it was made in; connect anew after a fork")
-        check_no_loop()
-        with self._lock:  # what begins before it closes ends with an error
-            if self._over:
-                raise _closed()
-            future = asyncio.run_coroutine_threadsafe(_made(work), self._loop)
-        try:
-            return future.result()
-        except CancelledError:
-            raise _closed() from None
-        except BaseException:
-            future.cancel()
-            raise
-
-    def close(self) -> None:
-        """Close the client; a call that waits for an answer gets `ClientUnusable`. Idempotent."""
-        if os.getpid() != self._pid:
-            return
-        with self._lock:
-            if not self._over:
-                self._over = True
-                self._when_dropped.detach()
-                self._loop.call_soon_threadsafe(self._closing.set)
-        self._thread.join()
-
-
-def _run(
-    opening: AbstractAsyncContextManager[Client],
-    opened: "Future[tuple[Client, asyncio.AbstractEventLoop, asyncio.Event]]",
-) -> None:
-    """The thread: hold the client open until `closing`, which comes with it."""
-
-    async def hold() -> None:
-        async with opening as client:
-            if opened.set_running_or_notify_cancel():
-                closing = asyncio.Event()
-                opened.set_result((client, asyncio.get_running_loop(), closing))
-                await closing.wait()
-
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(hold())
-    except BaseException as error:
-        if opened.done():
-            raise  # the thread's own traceback is all that says so
-        opened.set_exception(error)
-
-
-def _drop(pid: int, loop: asyncio.AbstractEventLoop, closing: asyncio.Event) -> None:
-    if os.getpid() == pid:
-        warnings.warn(
-            "a blocking client was dropped while it was open: leave its `with`", ResourceWarning, stacklevel=2
-        )
-        with suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(closing.set)
-
-
-async def _made(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Called in the loop: what makes a coroutine may touch what belongs to it."""
-    return await work()
-
-
-def _closed() -> ClientUnusable:
-    return ClientUnusable("this client is closed")
-
-
-def check_no_loop() -> None:
-    """Raise `ClientUnusable` where an event loop runs."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    text = "a blocking client would stop the event loop that runs here: use `async with aether.connect(...)` instead"
-    raise ClientUnusable(text)
-
-
 class BlockingActor:
     """One actor: `client.actor(Account, "alice").deposit(10)` gives the reply."""
 
     __slots__ = ("_proxy", "_thread")
 
-    def __init__(self, thread: _LoopThread, proxy: Any) -> None:
+    def __init__(self, thread: LoopThread, proxy: Any) -> None:
         self._thread = thread
         self._proxy = proxy
 
@@ -186,7 +78,7 @@ class BlockingStream(Iterator[T]):
     `close` of the client in another thread, ends the wait. One thread reads.
     """
 
-    def __init__(self, thread: _LoopThread, stream: _Stream[T]) -> None:
+    def __init__(self, thread: LoopThread, stream: _Stream[T]) -> None:
         self._thread = thread
         self._stream = stream
 
@@ -218,7 +110,7 @@ class BlockingClient:
 
     def __init__(self, opening: AbstractAsyncContextManager[Client]) -> None:
         self._opening = opening
-        self._opened: _LoopThread | None = None
+        self._opened: LoopThread | None = None
         self._entered = False
         self._chosen: Client | None = None
 
@@ -227,7 +119,7 @@ class BlockingClient:
         if self._entered:
             raise ClientUnusable("a connection is entered once; call aether.connect_blocking again for another client")
         self._entered = True
-        self._opened = _LoopThread(self._opening)
+        self._opened = LoopThread(self._opening)
         return self
 
     def __exit__(
@@ -273,8 +165,7 @@ class BlockingClient:
 
     def tell(self, command: Command[Any, P, Any], key: str, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Have the actor `key` run a command once it can; returns when that is on the disk."""
-        thread = self._thread
-        return thread.run(lambda: self._client.tell(command, key, *args, **kwargs))
+        return self._thread.run(lambda: self._client.tell(command, key, *args, **kwargs))
 
     @overload
     def state(
@@ -292,13 +183,7 @@ class BlockingClient:
         self, kind: Any, key: str, version: int | None = None, deadline_s: float | None = None
     ) -> ActorState[Any]:
         """The actor's state as typed values, now or at an earlier version."""
-        thread = self._thread
-
-        async def read() -> ActorState[Any]:
-            found: ActorState[Any] = await self._client.state(kind, key, version, deadline_s)
-            return found
-
-        return thread.run(read)
+        return self._thread.run(lambda: self._client.state(kind, key, version, deadline_s))
 
     @overload
     def follow(self, kind: type[A], key: str, *, deadline_s: float | None = None) -> BlockingStream[ActorState[A]]: ...
@@ -310,13 +195,7 @@ class BlockingClient:
     def follow(self, kind: str, key: str, *, deadline_s: float | None = None) -> BlockingStream[ActorState[Any]]: ...
     def follow(self, kind: Any, key: str, *, deadline_s: float | None = None) -> BlockingStream[ActorState[Any]]:
         """The actor's state now and after each commit: `with client.follow(Account, "alice") as states: ...`."""
-        thread = self._thread
-
-        async def made() -> StateStream[Any]:
-            found: StateStream[Any] = thread.client.follow(kind, key, deadline_s=deadline_s)
-            return found
-
-        return BlockingStream(thread, thread.run(made))
+        return self._stream(lambda: self._client.follow(kind, key, deadline_s=deadline_s))
 
     @overload
     def history(
@@ -334,15 +213,11 @@ class BlockingClient:
         self, kind: Any, key: str, after_version: int = 0, deadline_s: float | None = None
     ) -> Iterator[HistoryEvent[Any]]:
         """The actor's events, read while they are iterated."""
-
-        def read(client: Client) -> AsyncIterable[HistoryEvent[Any]]:
-            return client.history(kind, key, after_version, deadline_s)
-
-        return self._iterate(read)
+        return self._iterate(lambda: self._client.history(kind, key, after_version, deadline_s))
 
     def keys(self, kind: ActorRef, deadline_s: float | None = None) -> Iterator[str]:
         """The keys of all actors of a kind that have a history, read while they are iterated."""
-        return self._iterate(lambda client: client.keys(kind, deadline_s))
+        return self._iterate(lambda: self._client.keys(kind, deadline_s))
 
     def trace(
         self,
@@ -357,21 +232,11 @@ class BlockingClient:
 
     def metrics(self, deadline_s: float | None = None) -> PoolMetrics:
         """What the workers have measured, and which did not answer within a second."""
-        thread = self._thread
-
-        async def read() -> PoolMetrics:
-            return await self._client.metrics(deadline_s)
-
-        return thread.run(read)
+        return self._thread.run(lambda: self._client.metrics(deadline_s))
 
     def failures(self, deadline_s: float | None = None) -> list[FailureGroup]:
         """Which actors failed lately, and why, by command and kind of error, the latest first."""
-        thread = self._thread
-
-        async def read() -> list[FailureGroup]:
-            return await self._client.failures(deadline_s)
-
-        return thread.run(read)
+        return self._thread.run(lambda: self._client.failures(deadline_s))
 
     @overload
     def subscribe(self, *, deadline_s: float | None = None) -> BlockingStream[HistoryEvent[object]]: ...
@@ -387,18 +252,21 @@ class BlockingClient:
     def subscribe(self, *event_types: type[E], deadline_s: float | None = None) -> BlockingStream[HistoryEvent[E]]: ...
     def subscribe(self, *event_types: type[Any], deadline_s: float | None = None) -> BlockingStream[HistoryEvent[Any]]:
         """Events of these classes (none: of all) of every actor, as they are stored from when it is entered."""
+        return self._stream(lambda: self._client.subscribe(*event_types, deadline_s=deadline_s))
+
+    def _stream(self, make: Callable[[], _Stream[T]]) -> BlockingStream[T]:
         thread = self._thread
 
-        async def made() -> EventStream[Any]:
-            return self._client.subscribe(*event_types, deadline_s=deadline_s)
+        async def made() -> _Stream[T]:
+            return make()
 
         return BlockingStream(thread, thread.run(made))
 
-    def _iterate(self, read: Callable[[Client], AsyncIterable[T]]) -> Iterator[T]:
+    def _iterate(self, read: Callable[[], AsyncIterable[T]]) -> Iterator[T]:
         thread = self._thread
 
         async def begin() -> AsyncIterator[T]:
-            return aiter(read(self._client))
+            return aiter(read())
 
         items = thread.run(begin)
         while True:
@@ -414,7 +282,7 @@ class BlockingClient:
         return self._chosen or self._thread.client
 
     @property
-    def _thread(self) -> _LoopThread:
+    def _thread(self) -> LoopThread:
         if self._opened is None:
             raise ClientUnusable("this is no client yet: `with aether.connect_blocking(...) as client` gives one")
         return self._opened

@@ -68,7 +68,7 @@ class Receipt:
 
 
 class UntypedClient(ReadingClient):
-    """A connection to one namespace; made by `aether.client.connect_untyped`."""
+    """A connection to one namespace; made by `aether.connecting.connect_untyped`."""
 
     def __init__(self, node: ClientNode, calls: CallConfig) -> None:
         super().__init__(node, calls)

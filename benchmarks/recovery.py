@@ -20,8 +20,9 @@ from pathlib import Path
 
 import uvloop
 
-from aether.client import Client, connect, connect_untyped
+from aether.client import Client
 from aether.config import CallConfig, ConnectionConfig
+from aether.connecting import connect, connect_untyped
 from aether.core.cluster.overview import ShardState
 from benchmarks.bank import Account, model
 from benchmarks.hosts import NAMESPACE, Host

@@ -244,7 +244,7 @@ class CliContext:
 
 
 def _open_client(target: Target) -> AbstractAsyncContextManager[CliClient]:
-    from aether.client import connect_untyped  # noqa: PLC0415 - see above
+    from aether.connecting import connect_untyped  # noqa: PLC0415 - see above
 
     # The wait for a namespace knows why it is not there, and must say so before the command's own time is up.
     wait_s = target.timeout_s * _NAMESPACE_WAIT

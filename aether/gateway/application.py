@@ -20,7 +20,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aether.client import Client, connect
+from aether.client import Client
+from aether.connecting import connect
 from aether.errors import AetherError, Overloaded
 from aether.gateway.access import Access, Role
 from aether.gateway.actors import ActorRoutes

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from aether.client import connect
 from aether.config import (
     EXIT_CANNOT_BOOT,
     EXIT_CONFIGURATION,
@@ -26,6 +25,7 @@ from aether.config import (
     LogConfig,
     from_environment,
 )
+from aether.connecting import connect
 from aether.errors import AetherError, ConfigError, ModelError
 from aether.gateway import check_installed
 from aether.gateway.config import GatewayConfig, ServerConfig, from_variables

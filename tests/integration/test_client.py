@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 import aether
-from aether.client import connect_untyped
+from aether.connecting import connect_untyped
 from tests.support.actors import Account, Deposited, Noted, Withdrawn, model
 from tests.support.jetstream import fresh_namespace
 from tests.support.nats_server import NatsServer

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import aether
-from aether.client import connect_untyped
 from aether.config import CallConfig, ConnectionConfig
+from aether.connecting import connect_untyped
 from aether.ids import ActorId
 from tests.support import inside
 from tests.support.actors import Account, model

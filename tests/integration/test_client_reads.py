@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 import aether
-from aether.client import connect_untyped
+from aether.connecting import connect_untyped
 from aether.ids import ActorId
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.ports import START, AppendOutcome, Committed, EventStore

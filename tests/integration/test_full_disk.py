@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import aether
-from aether.client import connect_untyped
+from aether.connecting import connect_untyped
 from tests.support.actors import Account, model
 from tests.support.pool import Pool
 

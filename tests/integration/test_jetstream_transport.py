@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from aether.client import connect_untyped
+from aether.connecting import connect_untyped
 from aether.errors import AetherError, InvalidCommand, Unavailable
 from aether.ids import ActorId
 from aether.names import shard_of

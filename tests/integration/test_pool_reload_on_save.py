@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import aether
+from aether.connecting import connect_untyped
 from tests.support.jetstream import fresh_namespace
 from tests.support.nats_server import NatsServer
 from tests.support.pool import Pool
@@ -33,7 +34,7 @@ async def test_what_is_saved_is_what_runs(nats_server: NatsServer, tmp_path: Pat
     namespace = fresh_namespace()
     options = ("--workers", "1", "--nats", nats_server.url, "--namespace", namespace, "--reload")
     with Pool("speaker:model", *options, directory=tmp_path) as pool:
-        async with aether.client.connect_untyped(nats_server.url, namespace=namespace) as untyped:
+        async with connect_untyped(nats_server.url, namespace=namespace) as untyped:
 
             async def said() -> bytes:
                 return bytes((await untyped.call(aether.ActorId("speaker", "s"), "say")).value)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import aether
-from aether.client import connect_untyped
 from aether.config import ConnectionConfig
+from aether.connecting import connect_untyped
 from aether.jetstream.api import Answered, Method, stream_info
 from aether.jetstream.connection.nats_connection import NatsConnection, connect
 from aether.names import Names

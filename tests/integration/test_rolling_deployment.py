@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import aether
-from aether.client import connect_untyped
+from aether.connecting import connect_untyped
 from aether.core.cluster.deployment import OUTDATED
 from aether.errors import AetherError, DeadlineExceeded, UnknownActor, UnknownCommand
 from aether.ids import ActorId
