@@ -1,7 +1,7 @@
 """`aether top`: what a pool does just now, each second anew. It asks, draws, and knows no metric by itself.
 
 On a terminal the screen is drawn over; elsewhere each reading is a line of JSON. When the pool does not answer for a
-while, that is said under the last reading.
+while, that is said above the last reading.
 """
 
 import asyncio
@@ -26,13 +26,25 @@ from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.errors import AetherError
 
 COMMANDS_SHOWN = 30
-"""Commands of a screen, the busiest first; JSON has all."""
+"""Commands of a screen at most, the busiest first, and fewer on a low one; JSON has all."""
+
+ROWS_MIN = 3
+"""Workers and commands of a screen, however low it is."""
 
 FAILURES_SHOWN = 3
 """Groups of failures of a screen, the latest first; JSON has all."""
 
-_WORKERS = ("worker", "state", "shards", "active", "waiting", "commands/s", "failed/s", "loop lag p95")
+_WORKERS = ("worker", "state", "shards", "active", "waiting", "per s", "failed/s", "lag p95")
+"""Short, so that a table fits on 80 columns."""
+
 _COMMANDS = ("kind", "command", "per s", "p50", "p95", "rejected/s", "failed/s")
+
+
+AROUND_LINES = 7
+"""Lines beside texts and rows: headings, what is more, empty ones, and an error above."""
+
+TEXT_WIDTH_MIN = 7
+"""A narrow screen leaves names so many columns, and cuts numbers off at its right."""
 
 
 class Asked(Protocol):
@@ -105,10 +117,10 @@ async def show(client: Asked, interval_s: float, deadline_s: float, *, once: boo
 
         def troubled(error: AetherError) -> None:
             line = Text(one_line(error_line(error)), style="bold red")
-            live.update(Group(*last, line), refresh=True)
+            live.update(Group(line, *last), refresh=True)
 
         async for activity in activities(client, interval_s, deadline_s, troubled):
-            last[:] = [drawn(client.namespace, activity)]
+            last[:] = [drawn(client.namespace, activity, console.size.height)]
             live.update(last[0], refresh=True)
 
 
@@ -116,24 +128,42 @@ def _say(error: AetherError) -> None:
     print(one_line(error_line(error)), file=sys.stderr)
 
 
-def drawn(namespace: str, activity: PoolActivity) -> Group:
-    """The screen."""
+def drawn(namespace: str, activity: PoolActivity, height: int | None = None) -> Group:
+    """The screen. With a height in lines it has the workers and commands that it has room for, and counts the rest."""
     shards = ", ".join(f"{count} {state}" for state, count in activity.shards.items())
     count = len(activity.workers)
     lines = [
         Text(f"namespace {namespace}: {count} worker{'s' * (count != 1)}, shards: {shards}", style="bold"),
         Text(
             f"{activity.per_s:.1f} commands/s, p50 {_duration(activity.p50_s)}, p95 {_duration(activity.p95_s)}, "
-            f"commits p95 {_duration(activity.commit_p95_s)}; {activity.failed_per_s:.1f} failed/s, "
-            f"{activity.rejected_per_s:.1f} rejected/s; {activity.waiting} waiting, {activity.active} active actors"
+            f"commits p95 {_duration(activity.commit_p95_s)}"
+        ),
+        Text(
+            f"{activity.failed_per_s:.1f} failed/s, {activity.rejected_per_s:.1f} rejected/s; "
+            f"{activity.waiting} waiting, {activity.active} active actors"
         ),
     ]
     if activity.missing:
         lines.append(Text(f"told no numbers: {one_line(', '.join(activity.missing))}", style="bold red"))
     lines += [Text(_failure(one), style="red") for one in activity.failures[:FAILURES_SHOWN]]
-    more = len(activity.commands) - COMMANDS_SHOWN
-    tables: list[RenderableType] = [_workers(activity.workers), Text(), _commands(activity.commands[:COMMANDS_SHOWN])]
-    return Group(*lines, Text(), *tables, *([Text(f"and {more} more")] if more > 0 else []))
+    workers, commands = len(activity.workers), COMMANDS_SHOWN
+    if height is not None:
+        room = height - len(lines) - AROUND_LINES
+        workers = max(ROWS_MIN, min(workers, room - min(len(activity.commands), room // 2)))
+        commands = max(ROWS_MIN, min(commands, room - workers))
+    return Group(
+        *lines,
+        Text(),
+        _workers(activity.workers[:workers]),
+        *_more(len(activity.workers) - workers),
+        Text(),
+        _commands(activity.commands[:commands]),
+        *_more(len(activity.commands) - commands),
+    )
+
+
+def _more(count: int) -> list[RenderableType]:
+    return [Text(f"and {count} more")] if count > 0 else []
 
 
 def _failure(group: FailureGroup) -> str:
@@ -165,10 +195,13 @@ def _commands(commands: list[CommandActivity]) -> Table:
 
 
 def _table(columns: tuple[str, ...], texts: int) -> Table:
-    """A table whose first columns are texts and whose others are numbers."""
+    """A table whose first columns are texts, which are broken where there is no room, and whose others are numbers."""
     table = Table(box=None, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, no_wrap=True, justify="left" if index < texts else "right")
+        if index < texts:
+            table.add_column(column, overflow="fold", min_width=TEXT_WIDTH_MIN)
+        else:
+            table.add_column(column, no_wrap=True, justify="right")
     return table
 
 

@@ -99,7 +99,7 @@ def _legend(lanes: Mapping[str, Sequence[_Row]]) -> str:
     for colour, word in [*shown, *((colour, word) for title, colour, word in beside if lanes[title])]:
         found.append(f'<rect x="{x}" y="14" width="16" height="16" rx="2" fill="{colour}"/>')
         found.append(f'<text x="{x + 24}" y="27">{word}</text>')
-        x += 48 + 7 * len(word)
+        x += 48 + sum(12 if one in "mw" else 5 if one in " ijlt" else 8 for one in word)
     return "".join(found)
 
 

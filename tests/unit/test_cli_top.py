@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from typing import Any
 
 import pytest
@@ -52,9 +53,9 @@ def deposits(ok: int = 0, rejected: int = 0, failed: int = 0, *seconds: float) -
     return counters
 
 
-def text(activity: PoolActivity) -> str:
-    screen = Console(file=io.StringIO(), width=120)
-    screen.print(drawn("bank", activity))
+def text(activity: PoolActivity, width: int = 120, height: int | None = None) -> str:
+    screen = Console(file=io.StringIO(), width=width)
+    screen.print(drawn("bank", activity, height))
     found = screen.file
     assert isinstance(found, io.StringIO)
     return found.getvalue()
@@ -114,6 +115,37 @@ def test_a_long_list_of_commands_is_cut_and_says_so() -> None:
     assert "and 2 more" in shown
     assert f"do-{COMMANDS_SHOWN - 1}" in shown
     assert f"do-{COMMANDS_SHOWN}" not in shown
+
+
+def test_a_screen_says_what_it_has_no_room_for() -> None:
+    counters = Counters()
+    for number in range(20):
+        counters.of("account", f"do-{number:02}").ok = 1
+    members = [{"node": "a", "slot": slot, "state": "serving", "shards": 1} for slot in range(20)]
+    many = Overview(members, OVERVIEW.shards)
+    for height, workers, commands in ((24, 7, 7), (50, 20, 20), (10, 3, 3)):
+        for overview in (OVERVIEW, many):
+            found = pool_activity(overview, pool(worker(Counters())), pool(worker(counters)), 1.0)
+            shown = text(found, height=height)
+            lines = shown.splitlines()
+            rows = {name: sum(line.startswith(name) for line in lines) for name in ("a-", "account")}
+            assert rows["a-"] == min(workers, len(overview.members))
+            assert rows["account"] >= commands
+            assert shown.count(" more") == (rows["a-"] < len(overview.members)) + (rows["account"] < 20)
+            assert len(lines) < max(height, 18), "an error has a line above"
+
+
+def test_a_table_fits_on_80_columns_and_long_names_leave_numbers_whole() -> None:
+    counters = deposits(9_999)
+    counters.of("customer-subscription", "change_billing_address").ok = 123
+    wide = Overview([{**OVERVIEW.members[0], "node": "payments-host-17"}], OVERVIEW.shards)
+    for overview, name in ((OVERVIEW, "a-0"), (wide, "payments-host-17-0")):
+        found = pool_activity(overview, pool(worker(Counters(), name)), pool(worker(counters, name)), 1.0)
+        shown = text(found, 80)
+        assert "…" not in shown
+        for whole in ("lag p95", "123.0", "9999.0", "10122.0 commands/s"):
+            assert whole in shown, whole
+        assert re.search(rf"{name} +serving +2 +5 +3 +10122.0 ", shown)
 
 
 def test_what_comes_from_workers_cannot_move_the_cursor() -> None:
