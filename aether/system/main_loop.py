@@ -1,8 +1,8 @@
 """Runs a worker's main coroutine on an event loop that users' code cannot end.
 
-An event loop stops when a task or a callback of any origin raises SystemExit or KeyboardInterrupt; what was ready then
-stays ready. So it is started again until the main coroutine is over. At the end the tasks that are left are cancelled
-and waited for within a bound: no task and no thread of users keeps a process alive that has drained.
+An event loop stops when a task or a callback of any origin raises SystemExit or KeyboardInterrupt, or calls its `stop`;
+what was ready then stays ready. So it is started again until the main coroutine is over. At the end the tasks that are
+left are cancelled and waited for within a bound: no task and no thread of users keeps a process alive that has drained.
 """
 
 import asyncio
@@ -38,6 +38,11 @@ def _run(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[T]") -> T:
             if task.done() and not task.cancelled() and task.exception() is error:
                 raise
             log.error("code that no command waits for tried to end the worker", exc_info=error)
+            loop.call_soon(_look_for_signals)
+        except RuntimeError:  # that of a loop that was stopped, or what the main coroutine raises
+            if task.done():
+                raise
+            log.error("users' code stopped the event loop; it is started again")
             loop.call_soon(_look_for_signals)
 
 

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, suppress
 import uvloop
 
 from aether.aio import first_of
+from aether.background import Background
 from aether.cluster.cluster import Cluster
 from aether.config import (
     EXIT_CANNOT_BOOT,
@@ -42,6 +43,7 @@ from aether.worker.mending import mending
 from aether.worker.node import Connect, Node, connected_node
 from aether.worker.reports import Reports
 from aether.worker.settings import WorkerSettings
+from aether.worker.signals import WorkerSignals
 from aether.worker.watch import noted_in, watched
 from aether.worker_barrier import durability
 from aether.worker_log import configure_logging
@@ -125,8 +127,8 @@ class Worker:
 
     async def run(self) -> None:
         """Serve until SIGTERM; one that comes before anything was served ends the start."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stop)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.outdate)
+        signals, keeping = WorkerSignals({signal.SIGTERM: self.stop, signal.SIGHUP: self.outdate}), Background()
+        keeping.forever("aether worker signals", signals.keep)
         self._lifeline.open()
         serving = asyncio.create_task(self._connect_and_serve())
         try:
@@ -136,6 +138,7 @@ class Worker:
             with suppress(asyncio.CancelledError):
                 await serving
         finally:
+            await keeping.stop()
             self._lifeline.close()
 
     async def _connect_and_serve(self) -> None:

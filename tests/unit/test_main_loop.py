@@ -75,6 +75,32 @@ def test_the_loop_goes_on_and_loses_nothing_that_was_ready(
     assert set(said(caplog)) == {"code that no command waits for tried to end the worker"}
 
 
+@pytest.mark.parametrize("make_loop", LOOPS)
+def test_a_loop_that_is_stopped_is_started_again(
+    make_loop: Callable[[], asyncio.AbstractEventLoop], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> list[int]:
+        done: list[int] = []
+        for number in range(3):
+            asyncio.get_running_loop().call_soon(done.append, number)
+            asyncio.get_running_loop().stop()
+            await asyncio.sleep(0)
+        return done
+
+    with caplog.at_level(logging.ERROR):
+        assert run_to_end(make_loop, main()) == [0, 1, 2]
+    assert set(said(caplog)) == {"users' code stopped the event loop; it is started again"}
+
+
+@pytest.mark.parametrize("make_loop", LOOPS)
+def test_a_runtime_error_of_the_main_coroutine_is_raised(make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def main() -> None:
+        raise RuntimeError("its own")
+
+    with pytest.raises(RuntimeError, match="its own"):
+        run_to_end(make_loop, main())
+
+
 class SignalWhenLogged(logging.Handler):
     """Sends this process a signal with each record."""
 
