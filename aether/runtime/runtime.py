@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
@@ -39,6 +40,7 @@ from aether.runtime.surroundings import Surroundings
 from aether.runtime.task_runner import TaskRunner
 from aether.runtime.telling import Telling
 from aether.runtime.traced import TracedStore, traced_answers, traced_arrivals, traced_tells
+from aether.runtime.unknown_tasks import tell_unknown_tasks
 from aether.runtime.upkeep import ask_whether_appends_are_taken, measure_loop_lag, passivate_idle
 from aether.runtime.worker_context import WorkerContext
 from aether.tracing.configured import configured_tracing
@@ -196,6 +198,9 @@ class Runtime:
         self._task_runner = make_task_runner(self._around, self._model, worker)
         if self._task_runner is not None:
             self._task_runner.start()
+        if self._around.tasks is not None:
+            look = partial(tell_unknown_tasks, self._around.tasks, self._model.task_types, worker.foreign)
+            self._background.forever("aether unknown tasks", look)
 
     async def finish_tasks(self) -> None:
         """Take no more tasks; those that run have `task_drain_s`, then they are given back. Idempotent."""

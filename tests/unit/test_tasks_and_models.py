@@ -10,6 +10,10 @@ import pytest
 from aether import Actor, Model, Retry, TaskFailed, command, event, query, task
 from aether.config import RuntimeConfig
 from aether.errors import AetherError, Unavailable
+from aether.memory.tasks import InMemoryTasks
+from aether.model.tasks import Task
+from aether.ports import TaskBacklog
+from aether.runtime import unknown_tasks
 from aether.testing import local_pool
 from aether.testing.pool import LocalPool
 
@@ -75,7 +79,9 @@ class _Till(Actor, kind="till"):
         self.notes += (e.what,)
 
 
-def till(*, has_paid: bool = True, has_failed: bool = True) -> Model:
+def till(
+    *, has_paid: bool = True, has_failed: bool = True, tasks: tuple[Task[..., Any], ...] = (charge, refuse)
+) -> Model:
     """A model with, or without, the commands for what comes of a task."""
 
     class Till(_Till, kind="till"):
@@ -97,7 +103,7 @@ def till(*, has_paid: bool = True, has_failed: bool = True) -> Model:
             def failed(self, failed: TaskFailed) -> None:
                 self.emit(Noted(f"{failed.error_type}: {failed.message}"))
 
-    return Model("till", actors=[Till], tasks=[charge, refuse])
+    return Model("till", actors=[Till], tasks=tasks)
 
 
 @pytest.fixture
@@ -190,3 +196,34 @@ async def test_what_another_version_may_take_is_left_to_it_and_is_no_attempt(
     await deploy(pool, till())
     assert await notes(pool) == ("5 cents",)
     assert world.called == 2
+
+
+@pytest.mark.parametrize("tasks", [(), (refuse,)])
+async def test_starts_of_a_task_that_the_model_has_lost_are_kept_and_told_once(
+    pool: LocalPool,
+    tasks: tuple[Task[..., Any], ...],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def lines() -> list[tuple[str, int]]:
+        return [(r.__dict__["task"], r.__dict__["starts"]) for r in caplog.records if "does not have" in r.message]
+
+    looks: list[None] = []
+    backlog = InMemoryTasks.backlog
+
+    async def counted(self: InMemoryTasks) -> list[TaskBacklog]:
+        looks.append(None)
+        return await backlog(self)
+
+    monkeypatch.setattr(InMemoryTasks, "backlog", counted)
+    for setting in ("FIRST_LOOK_S", "LOOK_EVERY_S"):
+        monkeypatch.setattr(unknown_tasks, setting, 0.001)
+    await start(pool, "charge")
+    await deploy(pool, till(tasks=tasks))
+    looks.clear()
+    await until(lambda: len(looks) > 5)
+    assert lines() == [("charge", 1)] * len(pool.workers)
+    world.gate.set()
+    await deploy(pool, till())
+    assert await notes(pool) == ("5 cents",)
+    assert len(lines()) == len(pool.workers)
