@@ -4,13 +4,13 @@ An instance holds one actor's state. It is made by its `ActorType`, never by use
 Assignments reach the state only while it is open (`set_open`), that is within an `@event` method.
 """
 
-import inspect
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast, overload
 
 from aether.errors import ActorFailed, InvalidCommand, StateChangedOutsideEvent
 from aether.ids import ActorId
+from aether.model.annotations import annotations_of
 from aether.model.decider import Decider
 from aether.model.declared import Place, caller_frame, local_names, place_of_frame
 from aether.model.definition import ActorCommand, Context, Detached, Scope
@@ -247,7 +247,7 @@ def new_state(cls: type[Actor], actor_id: ActorId, scope: Scope | None) -> Actor
 
 def _annotations(cls: type) -> Iterable[Any]:
     """Every annotation of a class that may be a string: its fields' and its handlers'."""
-    yield from inspect.get_annotations(cls).values()
+    yield from annotations_of(cls).values()
     for member in cls.__dict__.values():
         if role_of(member) is not None:
-            yield from handler_of(member).__annotations__.values()
+            yield from annotations_of(handler_of(member)).values()

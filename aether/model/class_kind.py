@@ -17,6 +17,7 @@ from aether.errors import InvalidCommand
 from aether.ids import ActorId, check_kind
 from aether.json_checks import encode
 from aether.model.actor import CLOSED, Actor, new_state, set_field, set_open
+from aether.model.annotations import annotations_of
 from aether.model.compiled import CompiledKind, checked_snapshot_version, checked_tells_in_order, checked_window_s
 from aether.model.declared import Place, codec_of, place_of_function, resolve_signature, type_arguments
 from aether.model.definition import Scope
@@ -184,7 +185,7 @@ def _check_members(cls: type[Actor]) -> None:
     for base in cls.__mro__[: cls.__mro__.index(Actor)]:
         for name in _OWN_MEMBERS:
             member = vars(base).get(name)
-            if member is not None and name not in inspect.get_annotations(base):
+            if member is not None and name not in annotations_of(base):
                 raise _place_of_member(member, cls).error(_own_member_message(cls, name))
 
 

@@ -5,12 +5,12 @@
 changes the old, which is what a failed command goes back to.
 """
 
-import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, Concatenate, Generic, TypeAlias, TypeVar, overload
 
+from aether.model.annotations import annotations_of
 from aether.model.declared import Place, caller_frame, local_names, place_of_frame
 from aether.model.methods import Query
 
@@ -115,7 +115,7 @@ class Decider(Generic[S, C, E]):
         self.place: Place = place_of_frame(frame)
         declared = [decide, evolve, *[one.handler if isinstance(one, Query) else one for one in queries]]
         functions = [one for one in declared if isinstance(one, FunctionType)]
-        self.names = local_names(frame, [text for one in functions for text in inspect.get_annotations(one).values()])
+        self.names = local_names(frame, [text for one in functions for text in annotations_of(one).values()])
 
     def __repr__(self) -> str:
         return f"<Decider {self.kind}>"

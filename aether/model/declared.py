@@ -1,8 +1,8 @@
 """Where a declaration stands and what its annotations mean.
 
-Annotations may be strings (`from __future__ import annotations`) and name what is local to the function that holds the
-declaration; only those names are kept from its frame, nothing else. Used while classes are made and a model is
-built, never later.
+Annotations may be strings (`from __future__ import annotations`) or forward references (`aether.model.annotations`).
+Strings may name what is local to the function that holds the declaration; only those names are kept from its frame,
+nothing else. Used while classes are made and a model is built, never later.
 """
 
 import inspect
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from aether.codec import Codec
 from aether.errors import ModelError
 from aether.json_checks import Unsupported, nodes
+from aether.model.annotations import signature_of
 from aether.storable import check_kept
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
@@ -92,7 +93,8 @@ def resolve(annotation: Any, module: str, names: Mapping[str, Any], place: Place
     try:
         hints = typing.get_type_hints(holder, dict(module_names), dict(names), include_extras=True)
     except Exception as error:  # an annotation is any expression
-        raise place.error(f"the annotation of {what}, {annotation!r}, cannot be evaluated: {error}") from error
+        written = annotation.__forward_arg__ if isinstance(annotation, typing.ForwardRef) else annotation
+        raise place.error(f"the annotation of {what}, {written!r}, cannot be evaluated: {error}") from error
     return hints["it"]
 
 
@@ -131,7 +133,7 @@ def resolve_signature(
     `arguments` are those of the type parameters of its class. Raises `ModelError` when a name in an annotation is
     unknown.
     """
-    signature = inspect.signature(function)
+    signature = signature_of(function)
     scope = {**names, **closure_names(function)}
 
     def resolved(annotation: Any, what: str) -> Any:

@@ -5,7 +5,6 @@ An event is a class of named fields. `schema_version: ClassVar[int]` numbers its
 """
 
 import dataclasses
-import inspect
 import typing
 from collections.abc import Iterable
 from types import NoneType, UnionType
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 
 from aether.json_checks import is_pydantic
+from aether.model.annotations import signature_of
 from aether.model.declared import Place, kept_codec_of, place_of_class
 from aether.model.messages import TypedEvent
 
@@ -83,7 +83,7 @@ def _check_upcast(name: str, version: int, upcast: Any, where: Place) -> None:
     if version == 1:
         raise where.error(f"{name}.upcast is never called while {name}.schema_version is 1: raise it to 2")
     try:
-        inspect.signature(upcast).bind({}, 1)
+        signature_of(upcast).bind({}, 1)
     except TypeError as error:
         raise where.error(
             f"{name}.upcast cannot be called with (fields, schema_version): {error}; write {shape}"

@@ -5,13 +5,13 @@ checkers take it for a function with the handler's parameters that gives a corou
 proxy has. An actor itself cannot call its commands: while one of them runs, another one would wait for it.
 """
 
-import inspect
 from collections.abc import Callable, Coroutine
 from functools import update_wrapper, wraps
 from types import MethodType
 from typing import Any, ClassVar, Generic, Literal, NoReturn, ParamSpec, TypeAlias, TypeVar, overload
 
 from aether.errors import ActorFailed, InvalidCommand
+from aether.model.annotations import signature_of
 from aether.model.definition import Detached
 
 Role: TypeAlias = Literal["command", "event", "query"]
@@ -80,7 +80,7 @@ class ActorMethod(Generic[A_co, P, R_co]):
         return (getattr, (self.actor, self.name)) if self.actor is not None else super().__reduce__()
 
     def __repr__(self) -> str:
-        signature = inspect.signature(self.handler)
+        signature = signature_of(self.handler)
         others = signature.replace(parameters=list(signature.parameters.values())[1:])
         where = self.kind or getattr(self.actor, "__name__", "")
         return f"<{self.role} {f'{where}.' if where else ''}{self.name}{others}>"

@@ -16,6 +16,7 @@ import orjson
 
 from aether.errors import ConfigError, InvalidCommand, UnknownActor
 from aether.model.actor import Actor
+from aether.model.annotations import signature_of
 from aether.model.class_kind import ActorKind
 from aether.model.decider import Decider
 from aether.model.decider_kind import DeciderKind
@@ -202,7 +203,7 @@ def _checked_lifespan(lifespan: Any, place: Place) -> Lifespan | None:
     if inspect.iscoroutinefunction(lifespan):
         raise place.error(f"the lifespan {name} is a coroutine; it gives a context manager and has a yield in it")
     try:
-        inspect.signature(lifespan).bind()
+        signature_of(lifespan).bind()
     except TypeError as error:
         raise place.error(f"the lifespan {name} is called without arguments: {error}") from None
     except ValueError:  # a callable without a signature that can be read

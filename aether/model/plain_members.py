@@ -6,6 +6,7 @@ from functools import _lru_cache_wrapper, cached_property
 from typing import Any
 
 from aether.model.actor import Actor
+from aether.model.annotations import annotations_of
 from aether.model.declared import Place, place_of_function
 
 _CONTAINERS = (list, dict, set, bytearray, deque)
@@ -28,7 +29,7 @@ def check_plain_member(cls: type[Actor], name: str, member: Any) -> None:
 
 
 def _is_annotated(cls: type[Actor], name: str) -> bool:
-    return any(name in inspect.get_annotations(base) for base in cls.__mro__)
+    return any(name in annotations_of(base) for base in cls.__mro__)
 
 
 def _place_of_assignment(cls: type[Actor], name: str) -> Place:

@@ -14,6 +14,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, get_ar
 
 from aether.errors import ActorFailed, StateChangedOutsideEvent
 from aether.ids import ActorId
+from aether.model.annotations import annotations_of
 from aether.model.class_kind import ActorKind
 from aether.model.decider_kind import DeciderKind
 from aether.model.declared import Place, caller_frame, local_names, place_of_frame, place_of_function, resolve_signature
@@ -171,7 +172,7 @@ def policy(handler: Any = None, *, tells: Any = None) -> Any:
     def decorate(decorated: Any) -> Policy[Any, Any]:
         if not isinstance(decorated, FunctionType):
             raise place.error(f"@policy goes directly on a function, not on {decorated!r}")
-        names = local_names(frame, inspect.get_annotations(decorated).values())
+        names = local_names(frame, annotations_of(decorated).values())
         return Policy(decorated, _listed(decorated.__name__, tells, place), names)
 
     return decorate if handler is None else decorate(handler)

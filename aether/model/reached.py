@@ -33,6 +33,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from aether.json_checks import field_names, nodes
+from aether.model.annotations import annotations_of
 from aether.model.methods import ActorMethod
 from aether.model.source_trees import trees_of_function
 
@@ -251,7 +252,7 @@ def _content(cell: Any) -> Any:
 
 def _fields_of(cls: type) -> Set[str]:
     """Annotated names, which are state, unless they are of the class itself."""
-    annotations = inspect.get_annotations(cls)
+    annotations = annotations_of(cls)
     return {name for name, type_ in annotations.items() if "ClassVar" not in str(type_)}
 
 

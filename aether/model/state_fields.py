@@ -14,6 +14,7 @@ from aether.codec import Codec
 from aether.json_checks import ValueMismatch, is_immutable
 from aether.log_lines import type_name, words
 from aether.model.actor import Actor
+from aether.model.annotations import annotations_of
 from aether.model.declared import Place, kept_codec_of, place_of_field, resolve, type_arguments, with_arguments
 
 _HINTS = {
@@ -48,7 +49,7 @@ def state_fields(cls: type[Actor], names: Mapping[str, Any]) -> list[StateField]
     for base in reversed(cls.__mro__):
         if base in (Actor, object, typing.Generic):
             continue
-        for name, annotation in inspect.get_annotations(base).items():
+        for name, annotation in annotations_of(base).items():
             place = place_of_field(base, name, cls._aether_place)
             type_ = resolve(annotation, base.__module__, names, place, f"{cls.__name__}.{name}")
             if type_ is ClassVar or typing.get_origin(type_) is ClassVar:

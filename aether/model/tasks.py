@@ -13,6 +13,7 @@ from types import FunctionType
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from aether.ids import ActorId
+from aether.model.annotations import annotations_of
 from aether.model.declared import Place, caller_frame, local_names, place_of_frame
 
 P = ParamSpec("P")
@@ -165,7 +166,7 @@ def task(
     def decorate(decorated: Any) -> Task[Any, Any]:
         if not isinstance(decorated, FunctionType):
             raise place.error(f"@task goes directly on a function, not on {decorated!r}")
-        names = local_names(frame, decorated.__annotations__.values())
+        names = local_names(frame, annotations_of(decorated).values())
         return Task(
             decorated, retry=retry, timeout_s=float(timeout_s), max_running=max_running, place=place, names=names
         )
