@@ -9,7 +9,8 @@ import os
 from collections.abc import Generator
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from aether.system.environment import is_compiled
 
@@ -27,8 +28,14 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+@given(st.none())
+def _begin_hypothesis(_: None) -> None:
+    """Have Hypothesis make its random generator: it warns when nothing seems to hold one, and sees nothing frozen."""
+
+
 def pytest_collection_finish() -> None:
     """What is loaded by now stays: the garbage collector need not go through it in each test."""
+    _begin_hypothesis()
     gc.collect()
     gc.freeze()
 
