@@ -1,4 +1,4 @@
-"""Every subject, stream, bucket and key name, and nowhere else.
+"""Every name of a subject, stream and bucket, and nowhere else; keys of the table's rows are in `aether.table_keys`.
 
 A namespace is used as it is; kinds and keys are escaped so that any Unicode key is one subject token: every byte
 outside `[A-Za-z0-9_-]` becomes `=XX` in upper-case hex. `shard_of` is the only placement hash (CRC-32, the same in
@@ -7,12 +7,12 @@ every process and language). Compiled: see `docs/hot-path.md`.
 
 import re
 from sys import intern
-from typing import Generic, TypeVar
 from urllib.parse import quote
 from zlib import crc32
 
 from aether.errors import ConfigError, InvalidCommand
 from aether.ids import ActorId
+from aether.recent import Recent
 
 SHARDS_DEFAULT = 256
 LAYOUT_VERSION = "1"
@@ -23,13 +23,6 @@ METADATA_LAYOUT = "aether.layout"
 
 NAMES_KEPT = 131_072
 """Subjects whose actor is kept, and actors whose subject is: the last so many, at most twice as many."""
-
-MEMBER_PREFIX = "member."
-"""Rows of the table whose keys start so are workers."""
-
-HALTED_PREFIX = "halted."
-LEASE_PREFIX = "lease."
-"""Rows of the table whose keys start so say who holds a shard."""
 
 STORED_PREFIX = "stored."
 """The server repeats what it stored under this prefix."""
@@ -105,42 +98,6 @@ def snapshot_key(actor_id: ActorId) -> str:
     return f"{encode_token(actor_id.kind)}.{encode_token(actor_id.key)}"
 
 
-def member_name(node: str, slot: int) -> str:
-    """A worker's name among the members."""
-    return f"{encode_token(node)}-{slot}"
-
-
-def member_key(node: str, slot: int) -> str:
-    """A worker's row in the table bucket."""
-    return member_row_key(member_name(node, slot))
-
-
-def member_row_key(member: str) -> str:
-    """A member's row in the table bucket."""
-    return MEMBER_PREFIX + member
-
-
-def member_of_row_key(key: str) -> str | None:
-    """The member whose row has this key, or None for any other row."""
-    return key.removeprefix(MEMBER_PREFIX) if key.startswith(MEMBER_PREFIX) else None
-
-
-def halted_key(actor_id: ActorId) -> str:
-    """The table's row of an actor that is not to be activated."""
-    return f"{HALTED_PREFIX}{actor_id.kind}.{encode_token(actor_id.key)}"
-
-
-def actor_of_halted_key(key: str) -> ActorId | None:
-    """The actor of such a row; None for any other row."""
-    kind, _, token = key.removeprefix(HALTED_PREFIX).partition(".")
-    if not key.startswith(HALTED_PREFIX):
-        return None
-    try:
-        return ActorId(kind, decode_token(token))
-    except InvalidCommand:
-        return None
-
-
 def task_consumer(task: str) -> str:
     """The consumer of the inbox stream that hands out the starts of a task."""
     return f"{TASK_CONSUMER_PREFIX}{encode_token(task)}"
@@ -150,50 +107,6 @@ def task_of_consumer(consumer: str) -> str | None:
     """The task whose starts a consumer hands out; None for any other consumer."""
     token = consumer.removeprefix(TASK_CONSUMER_PREFIX)
     return decode_token(token) if consumer.startswith(TASK_CONSUMER_PREFIX) and _TOKEN.fullmatch(token) else None
-
-
-def lease_key(shard: int) -> str:
-    """A shard's lease row in the table bucket."""
-    return f"{LEASE_PREFIX}{shard}"
-
-
-def shard_of_lease_key(key: str) -> int | None:
-    """The shard whose lease row has this key, or None for any other row."""
-    number = key.removeprefix(LEASE_PREFIX)
-    return int(number) if key.startswith(LEASE_PREFIX) and number.isdecimal() else None
-
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-class Recent(Generic[K, V]):
-    """What was made of the keys used lately: of the last `most` different ones surely, of twice as many at most.
-
-    Two dicts that take turns: a look-up moves nothing, as it does in an ordered cache.
-    """
-
-    __slots__ = ("_new", "_old", "most")
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._new: dict[K, V] = {}
-        self._old: dict[K, V] = {}
-
-    def get(self, key: K) -> V | None:
-        """What was put for the key, or None."""
-        found = self._new.get(key)
-        if found is None and self._old:
-            found = self._old.get(key)
-            if found is not None:
-                self.put(key, found)
-        return found
-
-    def put(self, key: K, value: V) -> None:
-        """Keep a value; when there are too many, those that were not used since the last time go."""
-        if len(self._new) >= self.most:
-            self._old, self._new = self._new, {}
-        self._new[key] = value
 
 
 class Names:

@@ -33,11 +33,12 @@ from aether.inbox_needs import Kept
 from aether.inbox_view import InboxView
 from aether.jetstream.stream_settings import Difference
 from aether.model.definition import ActorType
-from aether.names import MEMBER_PREFIX, encode_token, member_of_row_key, shard_of
+from aether.names import encode_token, shard_of
 from aether.ports import NotSent, NotStored
 from aether.reading_client import ReadingClient
 from aether.sends import SetSchedule
 from aether.state_stream import StateStream
+from aether.table_keys import MEMBER_PREFIX, member_of_row_key
 from aether.task_view import TaskView
 from aether.tells import Tell, encode_tell
 from aether.tracing.configured import configured_tracing

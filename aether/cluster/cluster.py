@@ -24,8 +24,8 @@ from aether.core.health import Health
 from aether.errors import AetherError, ConfigError, Unavailable
 from aether.ids import ActorId
 from aether.log_lines import words
-from aether.names import actor_of_halted_key, halted_key, member_of_row_key, shard_of_lease_key
 from aether.ports import Connection, Row, Subscription, VMProvider
+from aether.table_keys import actor_of_halted_key, halted_key, member_of_row_key, shard_of_lease_key
 
 log = logging.getLogger("aether.cluster")
 

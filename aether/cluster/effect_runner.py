@@ -27,8 +27,8 @@ from aether.core.cluster.handoff import ShardTrigger
 from aether.core.cluster.membership import LeaseRow, encode_lease
 from aether.errors import AetherError, Unavailable
 from aether.log_lines import Repeated, words
-from aether.names import lease_key, member_row_key
 from aether.ports import Table, Transport, VMProvider
+from aether.table_keys import lease_key, member_row_key
 
 OPEN_AGAIN_S = 0.1
 

@@ -15,8 +15,8 @@ from aether.core.cluster.session import Create, MemberSession, Update, Wait
 from aether.core.health import Health, Need
 from aether.errors import Unavailable, VersionConflict
 from aether.log_lines import Repeated, words
-from aether.names import member_row_key
 from aether.ports import Clock, NotSent, NotStored, Table
+from aether.table_keys import member_row_key
 
 RETRY_S = 0.1
 WRITE_TIMEOUT_S = 1.0

@@ -18,8 +18,8 @@ from aether.ids import Position
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.table import JetStreamTable
 from aether.log_lines import Repeated, words
-from aether.names import MEMBER_PREFIX
 from aether.ports import NotSent
+from aether.table_keys import MEMBER_PREFIX
 
 ANSWER_TIMEOUT_S = 2.0
 BELIEVED_S = 2.0

@@ -21,8 +21,8 @@ from aether.log_lines import Repeated, words
 from aether.model.definition import DeclaredCommand
 from aether.model.model import Model
 from aether.model.task_type import TaskType
-from aether.names import Recent
 from aether.ports import Clock, Inbox, Subscription, TaskClaim, Tasks
+from aether.recent import Recent
 from aether.runtime.counters import Counters
 from aether.runtime.task_run import TaskRun, TaskWorker
 from aether.sends import decode_start

@@ -22,9 +22,10 @@ from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
 from aether.model.model import Model
 from aether.model.proxy import ActorRef
-from aether.names import lease_key, member_name, member_row_key, shard_of
+from aether.names import shard_of
 from aether.ports import Subscription
 from aether.runtime.runtime import Runtime
+from aether.table_keys import lease_key, member_name, member_row_key
 from aether.testing.clock import PoolClock
 from aether.testing.local import checked_config
 from aether.untyped_client import UntypedClient

@@ -30,13 +30,13 @@ from aether.core.cluster.status import DRAINING, SERVING, UNREADY
 from aether.core.health import Health, Need
 from aether.errors import AetherError, ConfigError, ModelError, Unavailable
 from aether.model.model import Model
-from aether.names import member_name
 from aether.runtime.health_log import log_health
 from aether.runtime.runtime import Runtime
 from aether.system.environment import environment, join_pool
 from aether.system.handler_note import WorkerNote
 from aether.system.lifeline import Lifeline
 from aether.system.main_loop import run_to_end
+from aether.table_keys import member_name
 from aether.tracing.export import exported_traces
 from aether.wire import STORED_FORMAT
 from aether.worker.mending import mending

@@ -24,8 +24,9 @@ from aether.jetstream.api import Answered, Method
 from aether.jetstream.asked_durability import AskedDurability
 from aether.jetstream.connection.nats_connection import connect
 from aether.jetstream.stream_configs import stream_config
-from aether.names import PROBE, Names, member_key
+from aether.names import PROBE, Names
 from aether.ports import START, Append, AppendOutcome, Committed, Conflict, StoredCommit, Unknown
+from aether.table_keys import member_key
 from aether.wire import decode_commit
 from aether.worker_barrier import why_no_barrier
 from tests.contract.harness import Received, payload_of, publish

@@ -22,8 +22,9 @@ from aether.core.cluster.ring import assignment, owners
 from aether.core.health import Health
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
-from aether.names import member_of_row_key, shard_of, shard_of_lease_key
+from aether.names import shard_of
 from aether.ports import ActiveVM, Row, VMProvider
+from aether.table_keys import member_of_row_key, shard_of_lease_key
 from tests.support.actors import model
 from tests.support.nodes import QUIET
 

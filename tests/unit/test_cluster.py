@@ -10,7 +10,7 @@ from aether.cluster.cluster import Cluster
 from aether.core.cluster.membership import LeaseRow, MemberRow, encode_lease, encode_member
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
-from aether.names import lease_key, member_row_key
+from aether.table_keys import lease_key, member_row_key
 from tests.support.actors import GATES
 from tests.support.members import (
     FAST,

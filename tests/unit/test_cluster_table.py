@@ -5,8 +5,8 @@ import pytest
 from aether import Unavailable
 from aether.core.cluster.membership import LeaseRow, encode_lease
 from aether.memory.server import InMemoryServer
-from aether.names import lease_key
 from aether.ports import Row
+from aether.table_keys import lease_key
 from tests.support.members import RecordingProvider, member, soon
 
 

@@ -11,7 +11,7 @@ from aether.core.cluster.membership import LeaseRow
 from aether.memory.connection import InMemoryConnection
 from aether.memory.faults import Faults, Lost, Step, StoredUnknown
 from aether.memory.server import InMemoryServer
-from aether.names import lease_key
+from aether.table_keys import lease_key
 from tests.support.members import FAST, SHARDS, RecordingProvider, soon
 
 US = LeaseRow(holder="a-0", session=1, incarnation="run-1")

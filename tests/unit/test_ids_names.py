@@ -6,17 +6,16 @@ from aether.errors import ConfigError, InvalidCommand
 from aether.ids import ActorId
 from aether.names import (
     Names,
-    Recent,
     check_namespace,
     decode_token,
     encode_token,
     event_source,
-    lease_key,
-    member_key,
     namespace_of_stream,
     shard_of,
     snapshot_key,
 )
+from aether.recent import Recent
+from aether.table_keys import lease_key, member_key
 
 NAMES = Names("shop")
 ALICE = ActorId("account", "alice")

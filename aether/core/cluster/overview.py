@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from aether.core.cluster.membership import Holder, MemberObservation, MemberRow, decode_lease, decode_member
 from aether.core.cluster.ring import assignment, owners
 from aether.core.cluster.status import ANSWERS, DRAINING, SERVING, SILENT, Status, decode_status
-from aether.names import member_of_row_key, shard_of_lease_key
+from aether.table_keys import member_of_row_key, shard_of_lease_key
 
 
 class ShardState(Enum):

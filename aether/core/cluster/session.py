@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from aether.core.cluster.holding import Holding
 from aether.core.cluster.membership import Holder, MemberObservation, MemberRow
-from aether.names import member_name
+from aether.table_keys import member_name
 
 ALIVE_AFTER_RENEWALS = 2
 """After so many renewals of another process's row in our slot, that process counts as alive."""

@@ -10,7 +10,7 @@ from aether.core.metrics.failures import FailureGroup
 from aether.core.metrics.histogram import Histogram
 from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.core.metrics.readings import Readings
-from aether.names import member_name
+from aether.table_keys import member_name
 
 FAILURES = ("failed", "timed_out", "overloaded", "unavailable")
 """Outcomes of commands that are no decision of an actor and no fault of the caller."""
