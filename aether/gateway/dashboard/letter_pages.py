@@ -300,9 +300,7 @@ class LetterPages:
     ) -> tuple[list[ShownWaiting], int]:
         """What waits, as much as there is room for, and for how many more actors something does."""
         named = [(one, ActorId(*one.actor.split("/", 1))) for one in lines]
-        wanted = [(one, to) for one, to in named if kind in (None, to.kind) and key in (None, to.key)]
-        readable = {of: await self._rights.may_read(visit, of) for of in {to.kind for _, to in wanted}}
-        wanted = [(one, to) for one, to in wanted if readable[to.kind]]
+        wanted = await self._rights.readable(visit, named, kind, key)
         found: list[ShownWaiting] = []
         room = WAITING_BYTES_MAX
         for one, to in wanted:

@@ -1,5 +1,8 @@
 """What a visitor of the dashboard may see and do, as the gateway's access decides it for the token of the sign-in."""
 
+from collections.abc import Iterable
+from typing import TypeVar
+
 from starlette.requests import Request
 
 from aether.gateway.access import Access, Role
@@ -7,7 +10,10 @@ from aether.gateway.dashboard.browser import with_cookie
 from aether.gateway.dashboard.pages import Visit
 from aether.gateway.problems import HttpProblem
 from aether.gateway.routes import Exchange
+from aether.ids import ActorId
 from aether.model.model import Model
+
+T = TypeVar("T")
 
 SEE_ERRORS = "aether.errors"
 """The command that a function of the user's is asked for, without kind and key: to see what handlers' errors say."""
@@ -54,6 +60,14 @@ class Rights:
     async def may_read(self, visit: Visit, kind: str) -> bool:
         """Whether this visitor may see the actors of a kind."""
         return await self.may(visit, Role.READ, kind)
+
+    async def readable(
+        self, visit: Visit, named: Iterable[tuple[T, ActorId]], kind: str | None, key: str | None
+    ) -> list[tuple[T, ActorId]]:
+        """Those whose actors have this kind and key (None: any) and may be read by this visitor, in their order."""
+        asked = [(one, of) for one, of in named if kind in (None, of.kind) and key in (None, of.key)]
+        sees = {one: await self.may_read(visit, one) for one in {of.kind for _, of in asked}}
+        return [(one, of) for one, of in asked if sees[of.kind]]
 
     async def may_see_errors(self, visit: Visit) -> bool:
         """Whether this visitor may see what handlers' errors say, which may be anything."""

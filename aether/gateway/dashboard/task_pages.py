@@ -171,9 +171,7 @@ class TaskPages:
         )
         named = [(one, _actor_of(one.note.actor)) for one in reversed(every) if one.id != gone]
         running, more_running = await self._running(visit, [one for one in runs if one.id != gone], kind, key)
-        wanted = [(one, of) for one, of in named if kind in (None, of.kind) and key in (None, of.key)]
-        readable = {of: await self._rights.may_read(visit, of) for of in {of.kind for _, of in wanted}}
-        wanted = [(one, of) for one, of in wanted if readable[of.kind]]
+        wanted = await self._rights.readable(visit, named, kind, key)
         tasks: list[ShownTask] = []
         room = TASKS_BYTES_MAX
         for one, of in wanted[skip:]:
@@ -206,9 +204,7 @@ class TaskPages:
     ) -> tuple[list[ShownRun], int]:
         """What runs, as much as there is room for, and how much more does."""
         named = [(one, _actor_of(one.actor)) for one in runs]
-        wanted = [(one, of) for one, of in named if kind in (None, of.kind) and key in (None, of.key)]
-        readable = {of: await self._rights.may_read(visit, of) for of in {of.kind for _, of in wanted}}
-        wanted = [(one, of) for one, of in wanted if readable[of.kind]]
+        wanted = await self._rights.readable(visit, named, kind, key)
         found: list[ShownRun] = []
         room = RUNNING_BYTES_MAX
         for one, of in wanted:
