@@ -8,8 +8,12 @@ from collections.abc import Mapping
 
 from aether import Model, inbox_needs
 from aether.core.inbox_floor import Need
-from tests.chaos.bank.model import model
+from aether.jetstream import adapters
+from tests.chaos.bank import model as bank
 from tests.support.shortening import shorten_all_the_time
+
+UNSYNCED_S = 0.5
+"""So long a schedule that was set keeps its shard's mark back: no power is cut here."""
 
 WITHOUT: Mapping[str, str] = {"tells": "tell_need", "marks": "relay_need", "starts": "start_need"}
 
@@ -22,6 +26,7 @@ def __getattr__(name: str) -> Model:
     if name != "model" and name not in WITHOUT:
         raise AttributeError(name)
     shorten_all_the_time()
+    vars(adapters)["UNSYNCED_S"] = UNSYNCED_S
     if name in WITHOUT:
         vars(inbox_needs)[WITHOUT[name]] = _nothing
-    return model
+    return bank.model
