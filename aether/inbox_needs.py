@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple, TypeVar
 
 from aether.core.inbox_floor import Need, relay_need, row_need, start_need, tell_need
-from aether.core.relay import decode_mark
+from aether.core.relay_mark import decode_mark
 from aether.dead_letters import RETRYING, decode_row
 from aether.ports import Inbox, InboxSize, Tasks
 

@@ -64,9 +64,13 @@ def encode_tell(tell: Tell) -> bytes:
 
 def decode_tell(payload: bytes) -> Tell:
     """The tell of a message of the inbox stream. Raises `InvalidCommand` for bytes that are none."""
+    return decode_told(payload)[0]
+
+
+def decode_told(payload: bytes) -> tuple[Tell, ActorId]:
+    """`decode_tell`, and whom it is for."""
     try:
         tell = _tell_decoder.decode(payload)
-        tell.target  # noqa: B018 - checks kind and key
+        return tell, tell.target
     except (ValidationError, DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidCommand(f"a message of the inbox is no tell: {error}") from None
-    return tell

@@ -199,6 +199,11 @@ def decode_command(payload: bytes) -> Command:
         raise InvalidCommand(message, path=path) from None
     except (DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidCommand(f"the command is not JSON: {error}") from None
+    return checked_command(command)
+
+
+def checked_command(command: Command) -> Command:
+    """The command itself. Raises `InvalidCommand` for what its types do not say: a bad id, a deadline without zone."""
     if not 0 < len(command.id) <= COMMAND_ID_CHARS_MAX:
         raise InvalidCommand(f"a command id is 1-{COMMAND_ID_CHARS_MAX} characters", path="id")
     if command.deadline.tzinfo is None:

@@ -20,7 +20,7 @@ Pure.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from aether.core.relay import Mark
+from aether.core.relay_mark import Mark
 
 
 class Need(NamedTuple):

@@ -21,7 +21,7 @@ commits may land long after they were sent, and acknowledgements get lost. So:
 The mark says: every tell of a commit up to `relayed` is in the inbox, and each one of a later commit is there after the
 sequence `since`. Both are true of all later states of the two streams, whichever worker wrote it. Of one actor's tells
 to another one is under way at a time, so that one which is refused stands in the inbox before those behind it. Pure;
-one writer, the relayer of the shard.
+one writer, the relayer of the shard. Compiled: see `docs/hot-path.md`.
 """
 
 from collections import deque
@@ -29,53 +29,10 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from math import ceil, inf
 
-from msgspec import DecodeError, Struct, ValidationError
-from msgspec.json import Decoder, Encoder
-
-from aether.errors import UnreadableEvent
+from aether.core.relay_mark import Mark, Place
 from aether.ids import Position
 from aether.sends import CancelSchedule, Send, SetSchedule, StartTask
 from aether.tells import Tell
-
-
-class Mark(Struct, frozen=True):
-    """Up to which position all is relayed, and after which sequence of the inbox what belongs to later ones stands."""
-
-    relayed: int
-    since: int
-
-
-class Place(Struct, frozen=True, order=True, gc=False):
-    """Where something was sent: the position of the commit, and which of what it sends."""
-
-    position: int = 0
-    number: int = 0
-
-
-_encoder = Encoder()
-_decoder = Decoder(Mark)
-_place_decoder = Decoder(Place)
-
-
-def encode_mark(mark: Mark) -> bytes:
-    """The mark as it is stored."""
-    return _encoder.encode(mark)
-
-
-def decode_mark(payload: bytes) -> Mark:
-    """The mark of a stored message. Raises `UnreadableEvent`."""
-    try:
-        return _decoder.decode(payload)
-    except (ValidationError, DecodeError) as error:
-        raise UnreadableEvent(f"a relay mark cannot be read: {error}", actor="", position=0) from None
-
-
-def decode_place(payload: bytes) -> Place:
-    """Where a message of the inbox was sent. Raises `UnreadableEvent`."""
-    try:
-        return _place_decoder.decode(payload)
-    except (ValidationError, DecodeError) as error:
-        raise UnreadableEvent(f"the place of a relayed message cannot be read: {error}", actor="", position=0) from None
 
 
 class Relay:
@@ -181,7 +138,14 @@ class Relay:
         return True
 
     def heads(self, most: int) -> list[Send]:
-        """What may be stored at once: the head and those behind it, but of one actor for one target only the first."""
+        """What may be stored at once: the head and those behind it, but of one actor for one target only the first.
+
+        None without a fence, and when the head does not go into the inbox.
+        """
+        if not self.fence:
+            return []
+        if len(self._queue) == 1:
+            return [self._queue[0]] if isinstance(self._queue[0], Tell | StartTask) else []
         found: list[Send] = []
         lines: set[tuple[str, str]] = set()
         for send in islice(self._queue, most):
@@ -243,7 +207,8 @@ class Relay:
         self._first = {position: sequence for position, sequence in self._first.items() if position > mark.relayed}
 
     def _add(self, position: int, sends: Sequence[Send]) -> None:
-        left = [send for send in sends if Place(position, send.number) not in self._done]
+        done = self._done
+        left = [send for send in sends if Place(position, send.number) not in done] if done else list(sends)
         if left:
             self._left[position] = len(left)
             self._queue.extend(left)
@@ -254,10 +219,6 @@ class Relay:
 
 def _line(send: Send) -> tuple[str, str] | None:
     """Of what has the same, the order in the inbox is the order in which it was sent; None for what is not stored."""
-    match send:
-        case Tell():
-            return send.source, str(send.target)
-        case StartTask():
-            return send.source, send.task
-        case _:
-            return None
+    if isinstance(send, Tell):
+        return send.source, f"{send.kind}/{send.key}"
+    return (send.source, send.task) if isinstance(send, StartTask) else None

@@ -9,7 +9,7 @@ set only gives way to what a later one sets. A cancelled schedule leaves a messa
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from aether.core.relay import Place, decode_place
+from aether.core.relay_mark import Place, decode_place
 from aether.errors import Unavailable
 from aether.ids import ActorId
 from aether.jetstream.api import StoredMessage, direct_batch, last_sequence, leader_last, stream_purge, write

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from aether.ids import Position
 from aether.ports.bus import Subscription
 from aether.ports.history import StoredCommit
+from aether.wire import Command
 
 
 class InboxMessage(NamedTuple):
@@ -42,13 +43,15 @@ class InboxSize(NamedTuple):
 
 
 class TellPlace(NamedTuple):
-    """Where a command that was told stands.
+    """A command that was told, and where it stands.
 
+    - `command`: what is to be run.
     - `sequence`: in the inbox stream. `after`: the tell to the same actor that has to be applied before; 0 for none.
     - `given_up`: the answer (`encode_error`) with which it failed the last time, when it is not to be tried any more:
       its actor commits that. b"" else.
     """
 
+    command: Command
     sequence: int
     after: int
     given_up: bytes

@@ -12,7 +12,7 @@ from aether.ports.inbox import TellPlace
 class Delivery:
     """A command that reached its owner: `payload` is a `wire.Command`; `respond` sends one `wire.Answer`, at once.
 
-    `told` is for one that comes from the inbox and not from a caller.
+    `told` is the command when it comes from the inbox and not from a caller; `payload` is empty then.
     """
 
     __slots__ = ("actor_id", "payload", "respond", "shard", "told")

@@ -1,7 +1,8 @@
 """Relays what actors have told: from the commits of a shard that this worker owns into the inbox stream.
 
-One task for each shard that it owns, asleep while nothing is told; `aether.core.relay` says what is to be done and why
-it is safe. It holds no lease: the owner of a shard relays its tells, and two that both believe to own it do no harm.
+One task for each shard that it owns, asleep while nothing is told, and while there is nothing but tells to be stored
+(`aether.runtime.relay_flight`); `aether.core.relay` says what is to be done and why it is safe. It holds no lease: the
+owner of a shard relays its tells, and two that both believe to own it do no harm.
 """
 
 import asyncio
@@ -9,15 +10,15 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from aether.core.backoff import Backoff
-from aether.core.relay import Mark, Relay, decode_mark, decode_place, encode_mark
+from aether.core.relay import Relay
+from aether.core.relay_mark import Mark, decode_mark, decode_place, encode_mark
 from aether.errors import AetherError, Unavailable
 from aether.ids import Position
 from aether.log_lines import Repeated, words
-from aether.names import shard_of
 from aether.ports import Inbox, StoredCommit, Subscription, Tasks, Timers
 from aether.runtime.counters import Counters
-from aether.sends import BY_ACTOR, CancelSchedule, CancelTask, Send, SetSchedule, StartTask, encode_send, sent_by
-from aether.tells import Tell, encode_tell
+from aether.runtime.relay_flight import RelayFlight
+from aether.sends import BY_ACTOR, CancelSchedule, CancelTask, Send, SetSchedule, sent_by
 from aether.wire import decode_commit
 
 LOOK_EVERY_S = 5.0
@@ -60,15 +61,16 @@ class ShardRelayer:
         self.shard = shard
         self.marked = False
         """Whether the shard has a mark: until then no commit of it may send anything."""
-        self._shards = shards
         self._inbox = inbox
         self._owns = owns
         self._jitter = jitter
         self._sleep = sleep
-        self._counters = counters or Counters()
         self._tasks = tasks
         self._timers = timers
         self._relay = Relay()
+        self._flight = RelayFlight(shard, shards, inbox, self._relay, counters or Counters(), self._go_on)
+        self._task_works = True
+        """Whether only the task may begin anything."""
         self._written = Mark(0, 0)
         self._connections = 0
         self._asked = False
@@ -93,7 +95,7 @@ class ShardRelayer:
     def committed(self, position: Position, sends: Sequence[Send], replayed_to: Position) -> None:
         """A commit of ours that sends something is durable. See `Relay.committed`."""
         self._relay.committed(position, sends, replayed_to)
-        self._go()
+        self._go_on()
 
     def hear(self, after: Position, until: Position, commits: Sequence[StoredCommit]) -> None:
         """Of the shard's commits after a position and up to another these send something. Never raises."""
@@ -105,8 +107,10 @@ class ShardRelayer:
             known = False
         if not known:
             self.look()
-        elif relay.waiting or relay.cursor - self._written.relayed >= MARK_POSITIONS:
+        elif relay.cursor - self._written.relayed >= MARK_POSITIONS:
             self._go()
+        elif relay.waiting:
+            self._go_on()
 
     def look(self) -> None:
         """Look for commits that no callback told of. Now and then, and when there may be one."""
@@ -150,6 +154,7 @@ class ShardRelayer:
         try:
             await self._run()
         finally:
+            self._task_works = True
             following, self._following = self._following, None
             if following is not None:
                 await following.stop()
@@ -164,6 +169,7 @@ class ShardRelayer:
                 attempt = 0
                 self._not_relayed.over()
                 self._settled.set()
+                self._task_works = False
                 await self._wake.wait()
             except AetherError as error:
                 self._relay.lost()
@@ -177,6 +183,11 @@ class ShardRelayer:
     def _go(self) -> None:
         self._wake.set()
 
+    def _go_on(self) -> None:
+        """Have relayed what waits, by the task only where it is needed."""
+        if self._task_works or self._look_due or self._relay.behind or not self._flight.begin():
+            self._go()
+
     def _is_flushed(self) -> bool:
         relay = self._relay
         return (
@@ -188,7 +199,9 @@ class ShardRelayer:
 
     async def _work(self) -> None:
         self._wake.clear()
+        self._task_works = True
         relay = self._relay
+        await self._land()
         if not relay.fence and not await self._claim():
             return
         while True:
@@ -197,14 +210,22 @@ class ShardRelayer:
             head = relay.head
             if head is None:
                 break
-            several = relay.heads(self._inbox.relays_at_once) if relay.waiting > 1 else ()
-            if len(several) > 1:
-                await self._store_all(several)
+            if self._flight.begin():
+                await self._land()
             else:
                 await self._bring(head)
             if relay.waiting <= WAITING_MAX // 2:
                 self._settled.set()
         await self._mark()
+
+    async def _land(self) -> None:
+        """Return when nothing is on its way into the inbox. Raises what came of it when not all is stored."""
+        over = self._flight.over()
+        if over is not None:
+            await over
+        failure, self._flight.failure = self._flight.failure, None
+        if failure is not None:
+            raise failure
 
     async def _claim(self) -> bool:
         """Write the mark anew, and find out what is relayed. False when the shard has none and needs none."""
@@ -241,10 +262,8 @@ class ShardRelayer:
         self._relay.scanned([(one.position, _sends(one)) for one in commits], until)
 
     async def _bring(self, send: Send) -> None:
+        """What does not go into the inbox stream."""
         match send:
-            case Tell() | StartTask():
-                fence = self._relay.fence
-                self._stored(send, await self._store(send), fence)
             case CancelTask() if self._tasks is not None:
                 await self._tasks.cancel(send.id, BY_ACTOR)
                 self._relay.brought()
@@ -255,30 +274,6 @@ class ShardRelayer:
                 self._relay.brought(self._now_s() + unsynced_s if unsynced_s else 0.0)
             case _:
                 raise Unavailable(f"{type(send).__name__} of {send.source} cannot be brought on its way here")
-
-    async def _store_all(self, sends: Sequence[Send]) -> None:
-        """Store some at once. Where one is not stored it is claimed anew, which finds out what came of the others."""
-        fence = self._relay.fence
-        outcomes = await asyncio.gather(*map(self._store, sends), return_exceptions=True)
-        for send, outcome in zip(sends, outcomes, strict=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
-            self._stored(send, outcome, fence)
-
-    def _store(self, send: Send) -> Awaitable[int | None]:
-        fence = self._relay.fence
-        if isinstance(send, Tell):
-            target = shard_of(send.target, self._shards)
-            return self._inbox.relay(target, self.shard, encode_tell(send), fence)
-        assert isinstance(send, StartTask)
-        return self._inbox.relay_task(send.task, self.shard, encode_send(send), fence)
-
-    def _stored(self, send: Send, sequence: int | None, fence: int) -> None:
-        if sequence is None or self._relay.fence != fence:
-            raise Unavailable(f"the tells of shard {self.shard} are relayed by another one, or over another connection")
-        self._relay.stored(sequence)
-        if isinstance(send, Tell):
-            self._counters.tells_relayed += 1
 
     async def _mark(self) -> None:
         relay = self._relay

@@ -42,6 +42,7 @@ from aether.wire import (
     TICK_COMMAND,
     WAITS_COMMAND,
     Command,
+    checked_command,
     decode_command,
     encode_answer,
     encode_error,
@@ -165,7 +166,7 @@ class Router:
     def _counts_of(self, delivery: Delivery) -> CommandCounts:
         """Where a command that was not taken is counted: under no name when the model does not have it."""
         try:
-            name = decode_command(delivery.payload).command
+            name = _command_of(delivery).command
         except AetherError:
             name = ""
         known = self._counters.by_command.get((delivery.actor_id.kind, name))
@@ -189,7 +190,7 @@ class Router:
         log.error("a command could not be taken", exc_info=error, extra={"actor": actor})
         if worker is not None:
             with suppress(AetherError):
-                worker.note_failure(delivery.actor_id, decode_command(delivery.payload), error)
+                worker.note_failure(delivery.actor_id, _command_of(delivery), error)
         why = f"the command could not be taken: {type(error).__name__}; see the worker's log"
         self._respond(delivery, encode_error(ActorFailed(why, actor=actor)))
 
@@ -197,7 +198,7 @@ class Router:
         """Whether a tell that the model does not take was handed to its actor, to commit that it is given up."""
         if delivery.actor_id.kind not in self._state_queries or not isinstance(error, InvalidCommand | UnknownCommand):
             return False
-        command = decode_command(delivery.payload)
+        command = _command_of(delivery)
         counts = self._counts_of(delivery)
         expires_s = command.deadline.timestamp()
         untaken, arrived_s = UntakenCommand(command.command, error), worker.clock.boot_s()
@@ -209,7 +210,7 @@ class Router:
         worker = self._worker
         if worker is None:
             raise Unavailable("the worker is stopping")
-        command = decode_command(delivery.payload)
+        command = _command_of(delivery)
         name = command.command
         actor_type = self.actor_type(delivery.actor_id.kind)
         expires_s = _unix_s(command.deadline)
@@ -282,6 +283,12 @@ class Router:
         self._made += 1
         self._counters.activations += 1
         return VirtualMachine(self._made, actor_id, actor_type, shard, self._worker)
+
+
+def _command_of(delivery: Delivery) -> Command:
+    """The command itself. Raises `InvalidCommand`."""
+    told = delivery.told
+    return decode_command(delivery.payload) if told is None else checked_command(told.command)
 
 
 def _may_be_foreign(error: BaseException) -> TypeGuard[AetherError]:

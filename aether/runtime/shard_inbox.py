@@ -32,7 +32,7 @@ from aether.names import shard_of
 from aether.ports import Clock, Delivery, Inbox, InboxMessage, TellPlace
 from aether.runtime.counters import Counters
 from aether.runtime.dead_letter_rows import DeadLetterRows
-from aether.tells import RETRY, Tell, decode_tell
+from aether.tells import RETRY, Tell, decode_told
 from aether.waiting_tells import MESSAGE_CHARS_MAX, WaitingTells
 from aether.wire import (
     PARKED_END,
@@ -41,7 +41,6 @@ from aether.wire import (
     ErrorBody,
     answer_error,
     decode_answer,
-    encode_command,
     encode_error,
     instant,
 )
@@ -260,8 +259,7 @@ class ShardInbox:
     def _take(self, message: InboxMessage) -> None:
         self._cursor = message.sequence
         try:
-            tell = decode_tell(message.payload)
-            target = tell.target
+            tell, target = decode_told(message.payload)
             if shard_of(target, self._shards) != self.shard:
                 raise InvalidCommand(f"{target} is not of shard {self.shard}", path="key")
         except InvalidCommand as error:
@@ -290,9 +288,9 @@ class ShardInbox:
                 continue
             line.open += 1
             line.since_s = now_s
-            place = TellPlace(pending.sequence, before, pending.given_up)
+            place = TellPlace(_command(pending.tell, now_s), pending.sequence, before, pending.given_up)
             respond = partial(self._answered, actor_id, line, pending)
-            self._receive(Delivery(self.shard, actor_id, _command(pending.tell, now_s), respond, place))
+            self._receive(Delivery(self.shard, actor_id, b"", respond, place))
 
     def _answered(self, actor_id: ActorId, line: Line, pending: PendingTell, answer: bytes) -> None:
         if self._closed or pending.done or not line.open:
@@ -413,20 +411,18 @@ def _back_from(line: Line) -> Iterator[PendingTell]:
     return (line.tells[index] for index in range(line.handed - 1, -1, -1))
 
 
-def _command(tell: Tell, now_s: float) -> bytes:
+def _command(tell: Tell, now_s: float) -> Command:
     """The tell as a command. One whose id no caller gave is known by its place: no attempt of it is the first."""
-    return encode_command(
-        Command(
-            id=tell.command_id,
-            command=tell.command,
-            args=tell.args,
-            deadline=instant(now_s + DELIVERY_S),
-            correlationid=tell.correlationid,
-            causationid=tell.causationid,
-            traceparent=tell.traceparent,
-            caller=tell.source or tell.caller,
-            attempt=2 if not tell.id or is_tick_or_result(tell.id) or tell.id.startswith(RETRY) else 0,
-        )
+    return Command(
+        id=tell.command_id,
+        command=tell.command,
+        args=tell.args,
+        deadline=instant(now_s + DELIVERY_S),
+        correlationid=tell.correlationid,
+        causationid=tell.causationid,
+        traceparent=tell.traceparent,
+        caller=tell.source or tell.caller,
+        attempt=2 if not tell.id or is_tick_or_result(tell.id) or tell.id.startswith(RETRY) else 0,
     )
 
 

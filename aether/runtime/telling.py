@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import cycle
 
 from aether.background import Background
 from aether.config import RuntimeConfig
@@ -30,6 +31,9 @@ from aether.waiting_tells import WaitingTells
 
 LOOK_EVERY_S = 5.0
 """How often tells that have had no answer are handed over again, and what is applied is written down."""
+
+LOOK_PARTS = 20
+"""In so many parts, so that not all shards write at once."""
 
 SEARCH_EVERY_S = 30.0
 """How often it is looked for commits and tells. Who follows them notices what it misses, so it finds nothing."""
@@ -267,10 +271,11 @@ class Telling:
 
     async def _look_for_ever(self) -> None:
         ends, searched_s = (-1, -1, -1), 0.0
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            for served in self._serving.values():
-                served.inbox.look()
+        for part in cycle(range(LOOK_PARTS)):
+            await asyncio.sleep(LOOK_EVERY_S / LOOK_PARTS)
+            for shard, served in self._serving.items():
+                if shard % LOOK_PARTS == part:
+                    served.inbox.look()
             if self._clock.boot_s() - searched_s < SEARCH_EVERY_S:
                 continue
             try:

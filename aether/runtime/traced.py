@@ -22,7 +22,7 @@ from aether.runtime.pipeline import OutgoingAnswer
 from aether.runtime.running import running
 from aether.runtime.sent_tell import UntakenCommand
 from aether.tracing.spans import Span, SpanKind, Tracing, attributes_of, ended, note_outcome, sampled_trace
-from aether.wire import Event, answer_error, decode_answer, decode_command, decode_commit, encode_command
+from aether.wire import Event, answer_error, decode_answer, decode_commit
 
 
 def traced_arrivals(
@@ -195,15 +195,16 @@ def traced_tells(receive: Callable[[Delivery], None], tracing: Tracing) -> Calla
     """
 
     def traced(delivery: Delivery) -> None:
-        command, actor_id = decode_command(delivery.payload), delivery.actor_id
+        told, actor_id = delivery.told, delivery.actor_id
+        assert told is not None
+        command = told.command
         attributes = attributes_of(str(actor_id), command.command, command.id)
-        if delivery.told is not None:
-            attributes["aether.sequence"] = delivery.told.sequence
+        attributes["aether.sequence"] = told.sequence
         name = f"tell {actor_id.kind}.{command.command or '(a result without a command)'}"
         span = tracing.span(name, SpanKind.CONSUMER, attributes, parent=command.traceparent)
-        payload = encode_command(replace(command, traceparent=span.traceparent))
+        place = told._replace(command=replace(command, traceparent=span.traceparent))
         respond = partial(_applied, span, delivery.respond)
-        receive(Delivery(delivery.shard, actor_id, payload, respond, delivery.told))
+        receive(Delivery(delivery.shard, actor_id, b"", respond, place))
 
     return traced
 

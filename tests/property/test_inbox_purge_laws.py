@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from aether import inbox_needs
 from aether.core.inbox_floor import Need
-from aether.core.relay import Mark, Relay
+from aether.core.relay import Relay
+from aether.core.relay_mark import Mark
 from aether.errors import AetherError
 from aether.memory.connection import InMemoryConnection
 from aether.memory.faults import Fault, Faults, Late, Step, StoredLater

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from aether.core import relay as core
+from aether.core.relay_mark import Mark, decode_mark
 from aether.ids import ActorId, Position
 from aether.memory.clock import ManualClock
 from aether.memory.connection import InMemoryConnection
@@ -304,7 +305,7 @@ async def flushed() -> tuple[World, int]:
     await owner.relayer.flush()
     await owner.relayer.flush()
     more = [one for one in world.space.tells if ".mark." in one.subject][len(marks) :]
-    assert [core.decode_mark(one.payload).relayed for one in more] == [len(world.space.commits)]
+    assert [decode_mark(one.payload).relayed for one in more] == [len(world.space.commits)]
     owner.crash()
     return world, len(more)
 
@@ -326,7 +327,7 @@ def a_watermark(patch: pytest.MonkeyPatch) -> None:
     """All up to the latest commit that has a tell in the inbox counts as relayed."""
     claimed = core.Relay.claimed
 
-    def by_watermark(self: core.Relay, fence: int, mark: core.Mark, relayed: Any) -> None:
+    def by_watermark(self: core.Relay, fence: int, mark: Mark, relayed: Any) -> None:
         found = list(relayed)
         claimed(self, fence, mark, found)
         highest = max((place.position for _, place in found), default=0)
@@ -397,7 +398,7 @@ def test_what_is_heard_after_a_claim_is_not_the_scan_that_the_claim_needs() -> N
     """A commit behind it may be of our own, and was told of before the claim."""
     relay = core.Relay()
     tell = Tell(kind="account", key="bob", command="deposit", source="account/a", position=11)
-    relay.claimed(5, core.Mark(10, 0), [])
+    relay.claimed(5, Mark(10, 0), [])
     assert not relay.heard([(Position(11), [tell])], 10, 11)
     assert relay.behind
     relay.scanned([(Position(11), [tell])], 11)

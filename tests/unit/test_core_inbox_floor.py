@@ -1,7 +1,7 @@
 """What is needed of the inbox, and where it can be cut."""
 
 from aether.core.inbox_floor import Need, floor, last_start, relay_need, row_need, start_need, tell_need
-from aether.core.relay import Mark
+from aether.core.relay_mark import Mark
 
 
 def test_a_mark_needs_what_is_after_its_since_and_itself() -> None:

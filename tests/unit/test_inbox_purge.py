@@ -9,7 +9,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from aether.core.inbox_floor import Need
-from aether.core.relay import Mark, encode_mark
+from aether.core.relay_mark import Mark, encode_mark
 from aether.dead_letters import DEAD, DROPPED, DYING, RETRIED, RETRYING, DeadLetterRow, decode_row, encode_row
 from aether.errors import Unavailable, UnreadableEvent
 from aether.inbox_needs import kept

@@ -3,7 +3,8 @@
 import asyncio
 from datetime import UTC, datetime
 
-from aether.core.relay import Mark, Relay
+from aether.core.relay import Relay
+from aether.core.relay_mark import Mark
 from aether.ids import Position
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer

@@ -1,0 +1,202 @@
+"""What is on its way into the inbox, without a task: nothing counts as stored that may not be."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import Any, cast
+
+import pytest
+
+from aether.core.relay import Relay
+from aether.core.relay_mark import Mark
+from aether.errors import Unavailable
+from aether.ids import Position
+from aether.runtime.counters import Counters
+from aether.runtime.relay_flight import RelayFlight
+from aether.runtime.relaying import ShardRelayer
+from aether.sends import CancelTask, Send
+from aether.tells import Tell
+
+FENCE = 5
+
+
+class Stream:
+    """Takes tells; what comes of each is said by the test."""
+
+    relays_at_once = 3
+
+    def __init__(self) -> None:
+        self.sent: list[asyncio.Future[int | None]] = []
+        self.broken = False
+
+    def relay(self, _: int, __: int, ___: bytes, mark: int) -> Awaitable[int | None]:
+        assert mark == FENCE
+        if self.broken:
+            raise KeyError("no such thing")
+        self.sent.append(asyncio.get_running_loop().create_future())
+        return self.sent[-1]
+
+
+class Flown:
+    """A flight of tells to so many actors, and how often there was more to do after it."""
+
+    def __init__(self, targets: int) -> None:
+        self.stream, self.relay, self.counters, self.rests = Stream(), Relay(), Counters(), 0
+        self.relay.claimed(FENCE, Mark(10, 0), [])
+        self.relay.scanned([], 10)
+        tells = [tell(n) for n in range(targets)]
+        self.relay.committed(Position(11), tells, Position(0))
+        self.flight = RelayFlight(0, 1, cast(Any, self.stream), self.relay, self.counters, self._rest)
+
+    def _rest(self) -> None:
+        self.rests += 1
+
+
+def tell(number: int) -> Tell:
+    return Tell(kind="account", key=f"b{number}", command="deposit", source="account/a", position=11, number=number)
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def landed(flown: Flown, outcomes: Sequence[int | Exception | asyncio.CancelledError | None]) -> None:
+    """Begin, and have this come of what was sent, the last one first."""
+    assert flown.flight.begin()
+    for sent, outcome in reversed([*zip(flown.stream.sent, outcomes, strict=True)]):
+        if isinstance(outcome, asyncio.CancelledError):
+            sent.cancel()
+        elif isinstance(outcome, Exception):
+            sent.set_exception(outcome)
+        else:
+            sent.set_result(outcome)
+    await settle()
+
+
+async def test_what_is_stored_is_relayed_and_then_the_rest_is_due() -> None:
+    flown = Flown(4)
+    await landed(flown, [6, 7, 8])
+    assert (flown.relay.waiting, flown.counters.tells_relayed, flown.rests) == (1, 3, 1)
+    assert flown.flight.failure is None
+    assert flown.relay.fence == FENCE
+
+
+async def test_when_nothing_waits_there_is_no_rest() -> None:
+    flown = Flown(2)
+    await landed(flown, [6, 7])
+    assert (flown.relay.waiting, flown.rests) == (0, 0)
+    assert not flown.flight.begin()
+
+
+@pytest.mark.parametrize("outcome", [None, Unavailable("for a test"), KeyError("a fault"), asyncio.CancelledError()])
+async def test_behind_one_that_may_not_be_stored_nothing_counts(
+    outcome: Exception | asyncio.CancelledError | None,
+) -> None:
+    flown = Flown(3)
+    await landed(flown, [6, outcome, 8])
+    assert (flown.relay.waiting, flown.counters.tells_relayed, flown.rests) == (2, 1, 1)
+    assert flown.relay.fence == 0
+    assert flown.flight.failure is not None
+    assert not flown.flight.begin()
+
+
+async def test_what_was_stored_under_a_fence_that_is_lost_does_not_count() -> None:
+    flown = Flown(1)
+    assert flown.flight.begin()
+    flown.relay.lost()
+    flown.stream.sent[0].set_result(6)
+    await settle()
+    assert flown.relay.waiting == 1
+    assert isinstance(flown.flight.failure, Unavailable)
+
+
+async def test_a_stream_that_raises_is_a_failure_of_the_flight_and_not_of_the_commit() -> None:
+    flown = Flown(1)
+    flown.stream.broken = True
+    assert flown.flight.begin()
+    await settle()
+    assert isinstance(flown.flight.failure, KeyError)
+    assert (flown.relay.fence, flown.rests) == (0, 1)
+
+
+async def test_a_flight_under_way_is_not_begun_again() -> None:
+    flown = Flown(4)
+    assert flown.flight.begin()
+    assert flown.flight.begin()
+    assert len(flown.stream.sent) == 3
+
+
+async def test_who_waits_for_its_end_goes_on_itself() -> None:
+    flown = Flown(4)
+    assert flown.flight.over() is None
+    assert flown.flight.begin()
+    over = flown.flight.over()
+    assert over is not None
+    for number, sent in enumerate(flown.stream.sent):
+        assert not over.done()
+        sent.set_result(6 + number)
+        await settle()
+    assert over.done()
+    assert flown.rests == 0
+
+
+async def test_what_goes_elsewhere_is_left_to_the_task() -> None:
+    flown = Flown(0)
+    sends: list[Send] = [CancelTask(id="t", source="account/a", position=12), tell(1)]
+    flown.relay.committed(Position(12), sends, Position(0))
+    assert not flown.flight.begin()
+    assert flown.stream.sent == []
+
+
+class Marked(Stream):
+    """A stream with the mark of a shard; a move of it takes until `go_on`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = asyncio.Event()
+        self.moving = False
+
+    async def relay_mark(self, _: int) -> None:
+        return None
+
+    async def end_of_commits(self) -> Position:
+        return Position(10)
+
+    async def claim_relay(self, _: int, __: bytes, ___: int) -> int:
+        return FENCE
+
+    async def move_relay_mark(self, _: int, __: bytes, ___: int) -> int:
+        self.moving = True
+        await self.go_on.wait()
+        return FENCE
+
+    async def relayed(self, _: int, __: int, ___: int) -> list[Any]:
+        return []
+
+    async def commits_that_send(self, _: int, __: Position, ___: Position) -> list[Any]:
+        return []
+
+    async def follow_commits(self, _: int, __: Any, ___: Any) -> None:
+        return None
+
+
+async def test_a_commit_is_relayed_at_once_but_not_while_a_mark_is_written() -> None:
+    stream = Marked()
+    relayer = ShardRelayer(0, 1, cast(Any, stream), lambda: True, lambda: 0.0)
+    running = asyncio.ensure_future(relayer.run())
+    await relayer.ready()
+    await settle()
+    relayer.committed(Position(11), [tell(0)], Position(0))
+    assert len(stream.sent) == 1
+    stream.sent[0].set_result(6)
+    await settle()
+    relayer.hear(Position(10), Position(20_000), [])
+    await settle()
+    assert stream.moving
+    relayer.committed(Position(20_001), [tell(1)], Position(0))
+    await settle()
+    assert len(stream.sent) == 1
+    stream.go_on.set()
+    await settle()
+    assert len(stream.sent) == 2
+    running.cancel()
