@@ -132,7 +132,7 @@ class ShardConsumer:
         self._missed(self)
 
     def _take(self, message: Message) -> None:
-        sequence, delivered, _ = delivered_sequences(message.reply)
+        sequence, delivered = _sequences(message.reply)
         if delivered != self._delivered + 1:
             self.give_up()
         self._delivered = delivered
@@ -186,3 +186,12 @@ class ShardConsumer:
             follower.ring()
         else:
             follower.hear(after, until, messages)
+
+
+def _sequences(reply: str) -> tuple[int, int]:
+    """`delivered_sequences` without the third, which costs most where there is no domain."""
+    if reply.count(".") == 8:
+        _, sequence, delivered, _, _ = reply.rsplit(".", 4)
+        return int(sequence), int(delivered)
+    sequences = delivered_sequences(reply)
+    return sequences[0], sequences[1]

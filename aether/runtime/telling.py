@@ -33,7 +33,7 @@ LOOK_EVERY_S = 5.0
 """How often tells that have had no answer are handed over again, and what is applied is written down."""
 
 LOOK_PARTS = 20
-"""In so many parts, so that not all shards write at once."""
+"""In so many parts, so that not all shards read and write at once: it would keep other commands waiting."""
 
 SEARCH_EVERY_S = 30.0
 """How often it is looked for commits and tells. Who follows them notices what it misses, so it finds nothing."""
@@ -59,6 +59,13 @@ class _Shard:
     tasks: list["asyncio.Task[None]"]
     ticks: ShardTicks | None = None
     bell: Subscription | None = None
+
+    def search(self) -> None:
+        """Look for what no broadcast told of."""
+        self.inbox.ring()
+        self.relayer.look()
+        if self.ticks is not None:
+            self.ticks.ring()
 
 
 class Telling:
@@ -242,10 +249,7 @@ class Telling:
     def look(self) -> None:
         """Look in all shards for what no broadcast told of."""
         for served in self._serving.values():
-            served.inbox.ring()
-            served.relayer.look()
-            if served.ticks is not None:
-                served.ticks.ring()
+            served.search()
 
     # ------------------------------------------------------------------------------------------ in the background
 
@@ -270,13 +274,17 @@ class Telling:
                 served.ticks.ring()
 
     async def _look_for_ever(self) -> None:
-        ends, searched_s = (-1, -1, -1), 0.0
+        ends, search_s = (-1, -1, -1), self._clock.boot_s() + LOOK_EVERY_S
+        unsearched: set[int] = set()
         for part in cycle(range(LOOK_PARTS)):
             await asyncio.sleep(LOOK_EVERY_S / LOOK_PARTS)
             for shard, served in self._serving.items():
                 if shard % LOOK_PARTS == part:
                     served.inbox.look()
-            if self._clock.boot_s() - searched_s < SEARCH_EVERY_S:
+                    if shard in unsearched:
+                        served.search()
+                        unsearched.discard(shard)
+            if self._clock.boot_s() < search_s:
                 continue
             try:
                 before, ends = ends, await self._ends()
@@ -284,9 +292,9 @@ class Telling:
                 self._not_looked.again(error=words(error))
                 continue
             self._not_looked.over()
-            searched_s = self._clock.boot_s()
+            search_s = self._clock.boot_s() + SEARCH_EVERY_S
             if ends != before:
-                self.look()
+                unsearched |= self._serving.keys()
                 with suppress(AetherError):  # it is looked again
                     await self._read_dead_letters()
 

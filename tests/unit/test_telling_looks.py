@@ -1,0 +1,98 @@
+"""When a worker looks at its shards: each in its turn, and a few at a time."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from aether.config import RuntimeConfig
+from aether.ports import InboxBatch
+from aether.runtime import telling as looking
+from aether.runtime.counters import Counters
+from aether.runtime.telling import LOOK_PARTS, Telling, _Shard
+from aether.system.clock import SystemClock
+
+SHARDS = 3 * LOOK_PARTS
+
+
+class Streams:
+    """The ends of three streams."""
+
+    tell_bytes_max = 1_000
+    end = 1
+
+    def on_connected(self, _: Any) -> Any:
+        return lambda: None
+
+    async def end_of_commits(self) -> int:
+        return self.end
+
+    async def end_of_tells(self) -> int:
+        return self.end
+
+    async def dead_letters(self, _: int) -> InboxBatch:
+        return InboxBatch([], False)
+
+
+class Shard:
+    """What is done for one shard; it notes when."""
+
+    def __init__(self, shard: int, noted: list[tuple[str, int]]) -> None:
+        self._shard = shard
+        self._noted = noted
+
+    def look(self) -> None:
+        self._noted.append(("look", self._shard))
+
+    def ring(self) -> None:
+        self._noted.append(("search", self._shard))
+
+
+@pytest.fixture
+async def looks(monkeypatch: pytest.MonkeyPatch) -> tuple[Telling, Streams, list[tuple[str, int]]]:
+    monkeypatch.setattr(looking, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(looking, "SEARCH_EVERY_S", 0.0)
+    streams, noted = Streams(), list[tuple[str, int]]()
+    one = Telling(
+        cast(Any, streams), SHARDS, receive=lambda _: None, clock=SystemClock(), lease=cast(Any, None),
+        config=RuntimeConfig(), counters=Counters(), jitter=lambda: 0.0,
+    )  # fmt: skip
+    for shard in range(SHARDS):
+        relayer = SimpleNamespace(look=lambda: None)
+        one._serving[shard] = _Shard(cast(Any, relayer), cast(Any, Shard(shard, noted)), [])
+    return one, streams, noted
+
+
+async def turn(noted: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """What is done until the loop has nothing more to do at once."""
+    noted.clear()
+    await asyncio.sleep(0)
+    return [*noted]
+
+
+async def test_each_shard_is_looked_at_in_its_turn_and_few_at_a_time(
+    looks: tuple[Telling, Streams, list[tuple[str, int]]],
+) -> None:
+    one, _, noted = looks
+    turns = [await turn(noted) for _ in range(20 * LOOK_PARTS)]
+    assert max(len(done) for done in turns) <= 2 * SHARDS // LOOK_PARTS  # a look and a search of each
+    counts = [sum(done.count(("look", shard)) for done in turns) for shard in range(SHARDS)]
+    assert min(counts) > 2
+    assert max(counts) - min(counts) <= 1
+    for shard in range(SHARDS):
+        del one._serving[shard]
+    await one.close(1.0)
+
+
+async def test_each_is_searched_once_for_an_end_that_has_moved(
+    looks: tuple[Telling, Streams, list[tuple[str, int]]],
+) -> None:
+    one, streams, noted = looks
+    for end in (1, 2):
+        streams.end = end
+        turns = [await turn(noted) for _ in range(20 * LOOK_PARTS)]
+        assert [sum(done.count(("search", shard)) for done in turns) for shard in range(SHARDS)] == [1] * SHARDS
+    for shard in range(SHARDS):
+        del one._serving[shard]
+    await one.close(1.0)
