@@ -32,7 +32,7 @@ from aether.waiting_tells import WaitingTells
 LOOK_EVERY_S = 5.0
 """How often tells that have had no answer are handed over again, and what is applied is written down."""
 
-LOOK_PARTS = 20
+LOOK_PARTS = 10
 """In so many parts, so that not all shards read and write at once: it would keep other commands waiting."""
 
 SEARCH_EVERY_S = 30.0
