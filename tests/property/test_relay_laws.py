@@ -39,6 +39,7 @@ from aether.memory.server import InMemoryServer
 from aether.names import shard_of
 from aether.ports import START, Committed, Conflict, HearCommits, StoredCommit, Subscription
 from aether.runtime import relaying
+from aether.runtime.relay_flight import RelayFlight
 from aether.runtime.relaying import ShardRelayer
 from aether.sends import encode_sends
 from aether.tells import Tell, decode_tell
@@ -374,6 +375,17 @@ def all_at_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(core, "_line", lambda send: (send.source, str(send.number)))
 
 
+def counting_on_behind_one_in_doubt(patch: pytest.MonkeyPatch) -> None:
+    """Of several that were on their way, those that were acknowledged count, whatever came of the ones before them."""
+
+    def land(self: RelayFlight) -> None:
+        for send, outcome in zip(self._sends, self._outcomes, strict=True):
+            if not outcome.cancelled() and outcome.exception() is None:
+                self.failure = self._take(send, outcome.result()) or self.failure
+
+    patch.setattr(RelayFlight, "_land", land)
+
+
 def hearing_over_a_gap(patch: pytest.MonkeyPatch) -> None:
     """What is heard of counts as all there is, whatever was missed before it."""
     heard = core.Relay.heard
@@ -411,7 +423,7 @@ def test_what_is_heard_after_a_claim_is_not_the_scan_that_the_claim_needs() -> N
     "ablate",
     [no_fence, a_watermark, always_the_short_way, short_way_before_the_scan, same_connection, a_guess,
      marks_from_own_commits, hearing_over_a_gap, hearing_what_was_told,
-     all_at_once],
+     all_at_once, counting_on_behind_one_in_doubt],
 )  # fmt: skip
 def test_without_a_safeguard_the_simulation_finds_it(
     ablate: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
