@@ -1,6 +1,6 @@
-"""A short run of every fault against real processes, the seeds that once failed, and a harm that the checker must see.
+"""A short run of every fault against real processes, and a harm that the checker must see.
 
-`scripts/chaos` runs longer.
+Nightly the seeds that once failed too; `scripts/chaos` runs longer.
 """
 
 import base64
@@ -32,6 +32,7 @@ from tests.chaos.report import Violation
 from tests.chaos.scenario import Scenario, Step, drawn, run, setting_of
 from tests.chaos.seeds import Seed, kept_seeds
 from tests.chaos.world import MEMBER_TTL_S, Setting, World
+from tests.support.nightly import NIGHTLY
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -59,6 +60,7 @@ async def test_nothing_is_lost_or_contradicted(steps: list[Step]) -> None:
     await passes(Scenario(setting=setting_of(cluster=False), steps=steps))
 
 
+@pytest.mark.skipif(not NIGHTLY, reason="takes half a minute for each seed")
 @pytest.mark.parametrize("seed", kept_seeds(), ids=str)
 async def test_a_seed_that_once_failed(seed: Seed) -> None:
     await passes(drawn(seed.number, cluster=seed.cluster, faults=seed.faults, bank=seed.bank))
