@@ -11,8 +11,9 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from aether import Rejected
+from aether.errors import Unavailable
 from aether.gateway.access import ByToken, Role
-from aether.gateway.dashboard import keys, soon, trace_pages
+from aether.gateway.dashboard import keys, numbers, soon, trace_pages
 from aether.gateway.dashboard.browser import own_path
 from tests.support.actors import Account, Notebook
 from tests.support.gateway import Served, served
@@ -199,6 +200,19 @@ async def test_an_actors_page_says_what_did_not_come_in_time(one: Served, monkey
     assert "balance 15" in text
     monkeypatch.setattr(soon, "ACTOR_WAIT_S", 30)
     assert "in time" not in (await one.http.get(address)).text
+
+
+async def test_a_board_without_numbers_says_so(one: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "rates and failures are not known"
+    assert said not in (await one.http.get("/ui/board")).text
+
+    async def silent(self: object) -> None:
+        raise Unavailable("no server")
+
+    monkeypatch.setattr(numbers.Numbers, "readings", silent)
+    answer = await one.http.get("/ui/board")
+    assert answer.status_code == 200
+    assert answer.text.count(said) == 2, "on the page, and for its script"
 
 
 async def post(one: Served, headers: dict[str, str], url: str = DEPOSIT, **fields: str) -> httpx2.Response:

@@ -208,9 +208,11 @@ class Dashboard:
 
     async def _show_board(self, visit: Visit) -> None:
         document = self._model.schema()
-        board = draw(document, await self._overview.traffic())
+        traffic = await self._overview.traffic()
+        board = draw(document, traffic or {})
+        summary = "The pool does not answer, so rates and failures are not known." if traffic is None else ""
         parts = {name: document.get(name, {}) for name in ("actors", "policies", "tasks", "starts", "schedules")}
-        await self._pages.answer(visit, "board.html", board=board, **parts)
+        await self._pages.answer(visit, "board.html", board=board, summary=summary, **parts)
 
     async def _send_board(self, visit: Visit) -> None:
         named = {name.replace("-", "_"): value for name, value in HEADERS.items()}

@@ -12,7 +12,7 @@ from aether.reading_client import SHARDS_LISTED_AT_ONCE
 from aether.untyped_client import UntypedClient
 
 PAGE_KEYS = 60
-SEARCH_S = 0.1
+SEARCH_S = 0.3
 """How long one page may search before it shows what it has found, seconds."""
 
 EMPTY_SEARCH_S = 1.0

@@ -37,12 +37,12 @@ class OverviewPages:
         """What changes on the page."""
         await self._show(visit, "overview_part.html")
 
-    async def traffic(self) -> dict[Busy, Traffic]:
-        """A few words for each command and each task of the last minute; empty when the pool says nothing."""
+    async def traffic(self) -> dict[Busy, Traffic] | None:
+        """A few words for each command and each task of the last minute; None when the pool does not say them."""
         try:
             readings = await self._numbers.readings()
         except AetherError:
-            return {}
+            return None
         return {
             **{(row.kind, row.command): _in_words(row.rate, row.failed) for row in recent(readings, None)},
             **{(row.task,): _in_words(row.rate, row.failed) for row in recent_tasks(readings)},
