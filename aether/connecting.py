@@ -2,7 +2,7 @@
 
 `connect` knows the model and gives typed values; `connect_untyped` knows only names and gives JSON, for tools. Both
 read the number of shards from the stream, so a client needs no routing table and no configuration beside a URL. This is
-where a client gets its adapters.
+where a client gets its adapters. (`aether.connect` is the function, so no module can have that name.)
 """
 
 import asyncio

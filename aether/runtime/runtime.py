@@ -33,7 +33,7 @@ from aether.runtime.losses import Losses
 from aether.runtime.machine import VirtualMachine
 from aether.runtime.metrics import read
 from aether.runtime.pipeline import CommandPipeline
-from aether.runtime.router import Router, unknown_command
+from aether.runtime.router import Router
 from aether.runtime.served_shards import ServedShards
 from aether.runtime.state_at_version import StateAtVersion
 from aether.runtime.surroundings import Surroundings
@@ -74,8 +74,8 @@ class Runtime:
     (`aether.runtime.losses`). `deployment` says which workers run which version of the model while they differ:
     what this one's model does not know is not final then. Without an `inbox` nothing can be told, without `tasks` no
     task can be started; a task that was begun by a worker which then was silent for `task_ttl_s` is begun anew by
-    another one. Used as an async
-    context manager it starts and stops itself. Raises `ConfigError` when started without a model.
+    another one. Used as an async context manager it starts and stops itself. Raises `ConfigError` when started without
+    a model.
     """
 
     def __init__(
@@ -301,10 +301,7 @@ class Runtime:
 
         Raises what the actor answers, `InvalidCommand` for bad arguments, `DeadlineExceeded` without an answer in time.
         """
-        actor_type = self._router.actor_type(message.to.kind)
-        command_type = actor_type.commands.get(message.command)
-        if command_type is None:
-            raise unknown_command(message.command, actor_type)
+        command_type = self._router.command_type(message.to.kind, message.command)
         args = command_type.encode_args((), message.args)
         try:
             return reply_of(command_type, await ask(message, args, self.receive, self.connection))
