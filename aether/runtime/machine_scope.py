@@ -85,7 +85,10 @@ class MachineScope:
 
     def emit(self, event: object) -> None:
         """Record the event and apply it at once. Raises `ActorFailed` in a query or for an event without a handler."""
-        self._open_turn("an event can only be emitted").emit(event)
+        turn = self._turn  # without `_open_turn`: this runs for every event
+        if turn is None:
+            raise RuntimeError("an event can only be emitted by a running command handler")
+        turn.emit(event)
 
     def ask(self, kind: ActorRef, key: str) -> Any:
         """A proxy of another actor. Raises `ActorFailed` in a handler that cannot await, RuntimeError outside."""
