@@ -29,6 +29,7 @@ class PoolClock:
         self._order = count()
         self._alarms: list[tuple[float, int, Callable[[], object]]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._moving = asyncio.Lock()
         self.stored: Callable[[], object] = lambda: None
         """Another value each time that something was stored: what an alarm begins is over when that rests."""
 
@@ -52,12 +53,24 @@ class PoolClock:
     async def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
         """Move time forward; what was due on the way has rung when this returns, each at the time it was set for.
 
-        The deadlines of calls that are in flight pass, as they would have. Raises ValueError for a negative step.
+        The deadlines of calls that are in flight pass, as they would have. Steps of several tasks are taken one after
+        another. Raises ValueError for a negative step, and for one beyond the year 9999, and takes none then.
         """
-        step_s = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds).total_seconds()
-        if step_s < 0:
+        try:
+            step = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"a step of time is a finite number of days and seconds: {error}") from None
+        if step < timedelta(0):
             raise ValueError("time goes forward")
-        until_s = self._ahead_s + step_s
+        async with self._moving:
+            await self._advance(step)
+
+    async def _advance(self, step: timedelta) -> None:
+        try:
+            self.now() + step
+        except OverflowError:
+            raise ValueError(f"no date is {step.days} days after {self.now():%Y-%m-%d}: years end with 9999") from None
+        until_s = self._ahead_s + step.total_seconds()
         while self._alarms and self._alarms[0][0] <= time.monotonic() + until_s:
             self._ahead_s = min(until_s, max(self._ahead_s, self._alarms[0][0] - time.monotonic()))
             self._ring()

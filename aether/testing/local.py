@@ -14,10 +14,16 @@ from aether.memory.server import InMemoryServer
 from aether.model.model import Model
 from aether.runtime.runtime import Runtime
 
+DRAIN_TIMEOUT_S = 2.0
+"""How long the end of a test waits for handlers that do not end."""
+
 
 def checked_config(config: RuntimeConfig | None) -> RuntimeConfig:
-    """The same settings with every state compared with its events, unless they say that none is."""
-    given = config or RuntimeConfig()
+    """The same settings with every state compared with its events, unless they say that none is.
+
+    Without any, a handler that hangs holds up the end of a test for `DRAIN_TIMEOUT_S` only.
+    """
+    given = config or RuntimeConfig(drain_timeout_s=DRAIN_TIMEOUT_S)
     return given if given.state_checks == "off" else replace(given, state_checks="always")
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import aether
-from aether import Actor, Model, Rejected, command, event
+from aether import Actor, ClientUnusable, Model, Rejected, command, event
 from aether.config import CallConfig
 from aether.core.cluster.overview import ShardState
 from aether.testing import PoolClock, local_pool
@@ -242,6 +242,44 @@ async def test_time_passes_by_itself() -> None:
     await clock.advance(days=1)
     clock.call_after(0.01, rung.set)
     await rung.wait()
+
+
+async def test_steps_of_several_tasks_add_up() -> None:
+    clock, began = PoolClock(NOON), list[int]()
+    for hours in (1, 2, 3):
+        clock.call_after(hours * 3600, lambda: began.append(clock.now().hour))
+    await asyncio.gather(*(clock.advance(hours=1) for _ in range(3)))
+    assert (clock.now().hour, began) == (15, [13, 14, 15])
+
+
+@pytest.mark.parametrize("days", [float("nan"), float("inf"), 1e12, 1e9, 3e6])
+async def test_a_step_that_leads_nowhere_is_refused_and_not_taken(days: float) -> None:
+    clock = PoolClock(NOON)
+    with pytest.raises(ValueError, match=r"finite number|years end with 9999"):
+        await clock.advance(days=days)
+    assert clock.now().date() == NOON.date()
+
+
+async def test_a_handler_that_hangs_does_not_hold_up_the_end_of_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aether.testing.local.DRAIN_TIMEOUT_S", 0.05)
+    async with asyncio.timeout(10), local_pool(Model("tests", actors=[Hanging])) as pool:
+        hangs = asyncio.ensure_future(pool.client.actor(Hanging, "a").hang())
+        await asyncio.wait_for(HANGS.wait(), 5)
+    with pytest.raises(ClientUnusable):
+        await hangs
+
+
+HANGS = asyncio.Event()
+
+
+class Hanging(Actor):
+    """Has a handler without end."""
+
+    @command
+    async def hang(self) -> None:
+        """Tell the test, and wait for nothing."""
+        HANGS.set()
+        await asyncio.Event().wait()
 
 
 async def test_time_does_not_go_back() -> None:
