@@ -53,6 +53,11 @@ def execute(arguments: Sequence[str], outside: CliContext | None = None) -> int:
     except (ReaderGone, BrokenPipeError):
         _write_no_more()
         return EXIT_PIPE_CLOSED
+    except SystemExit as ended:
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        _write_no_more()  # what click makes of a closed pipe, for --help
+        return EXIT_PIPE_CLOSED
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise

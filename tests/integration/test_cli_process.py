@@ -137,7 +137,7 @@ def test_what_stdout_cannot_show_is_escaped_and_json_is_utf_8(bank: Path) -> Non
 
 
 def test_a_pipe_that_is_closed_early_is_no_traceback(bank: Path) -> None:
-    for arguments in (("model", "show", "bank:model"), ("model", "schema", "bank:model")):
+    for arguments in (("model", "show", "bank:model"), ("model", "schema", "bank:model"), ("ps", "--help")):
         read_fd, write_fd = os.pipe()
         os.close(read_fd)
         ran = subprocess.run(command_line(*arguments), cwd=bank, env=environment(), stdout=write_fd,
