@@ -14,7 +14,7 @@ from aether.correlation import Trace
 from aether.correlation_search import TRACE_COMMITS_MAX, TRACE_SINCE
 from aether.dead_letters import DeadLetter
 from aether.errors import UnknownCommand
-from aether.history import EventStream, History
+from aether.history import EventStream, History, wanted_events
 from aether.ids import ActorId, check_id, check_text, checked_command_id
 from aether.model.actor import Actor
 from aether.model.decider import Decider
@@ -304,9 +304,10 @@ class Client:
         it was entered is missed, in each actor's order, over lost connections too. Entering raises `Unavailable` or
         `DeadlineExceeded(outcome_known=True)` when it cannot begin within `deadline_s` (default: that of calls).
         Iterating raises `Overloaded` when its reader falls too far behind, and `ClientUnusable` when the client is
-        closed.
+        closed. Raises `InvalidCommand` for a class that no actor of the model has as an event.
         """
-        return self._untyped.subscribe(self._model, frozenset(event_types), deadline_s=self._deadline_s(deadline_s))
+        wanted = wanted_events(self._model, event_types)
+        return self._untyped.subscribe(self._model, wanted, deadline_s=self._deadline_s(deadline_s))
 
     def _deadline_s(self, deadline_s: float | None) -> float | None:
         return self._options.get("deadline_s") if deadline_s is None else deadline_s

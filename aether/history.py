@@ -5,12 +5,12 @@ has not taken yet, a bounded number, and belongs to one reader.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar
 
-from aether.errors import AetherError, Overloaded
+from aether.errors import AetherError, InvalidCommand, Overloaded
 from aether.ids import ActorId, Position, Version
 from aether.live_stream import Begin, LiveStream
 from aether.model.definition import ActorType
@@ -77,6 +77,16 @@ class History(Awaitable[list[HistoryEvent[E]]]):
 
     async def _all(self) -> list[HistoryEvent[E]]:
         return [event async for event in self]
+
+
+def wanted_events(model: Model, event_types: Iterable[Any]) -> frozenset[type[Any]]:
+    """The classes as a set. Raises `InvalidCommand` for one that is no event of the model: none would ever come."""
+    known = {event.type for actor_type in model.actor_types.values() for event in actor_type.events.values()}
+    for one in event_types:
+        if not isinstance(one, type) or one not in known:
+            shown = getattr(one, "__name__", repr(one))
+            raise InvalidCommand(f"no actor of the model {model.name} has the event {shown}", path="event_types")
+    return frozenset(event_types)
 
 
 class EventStream(LiveStream, Generic[E]):

@@ -254,7 +254,7 @@ class ReadingClient:
 
     def _patience(self, what: str, deadline_s: float | None, done: str = "read") -> RetriedRequest:
         for_s = self._deadline_s if deadline_s is None else deadline_s
-        if not 0 < for_s <= DEADLINE_AHEAD_MAX_S:
+        if not isinstance(for_s, int | float) or not 0 < for_s <= DEADLINE_AHEAD_MAX_S:
             message = f"deadline_s is more than 0 and at most {DEADLINE_AHEAD_MAX_S:.0f}, not {for_s}"
             raise InvalidCommand(message, path="deadline_s")
         return RetriedRequest(self, self._closing, what, done, for_s)

@@ -3,11 +3,12 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from aether import Client, Overloaded
+from aether import Client, InvalidCommand, Overloaded
 from aether.history import EventStream
 from aether.state_stream import StateStream
 from aether.testing import local_pool
@@ -97,6 +98,22 @@ async def test_two_readers_that_begin_at_once_share_one_subscription(pool: Local
     assert len({one.version for one in found}) == 2
     await stream.stop()
     assert receivers(pool) == before
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """An event of another model."""
+
+
+@pytest.mark.parametrize("wanted", ["Deposited", Elsewhere, Account, Deposited | Elsewhere, None, [Deposited]])
+async def test_what_no_event_of_the_model_is_cannot_be_waited_for(pool: LocalPool, wanted: Any) -> None:
+    with pytest.raises(InvalidCommand, match="event_types: no actor of the model tests has the event"):
+        pool.client.subscribe(Deposited, wanted)
+
+
+async def test_a_deadline_that_is_no_number_is_named(pool: LocalPool) -> None:
+    with pytest.raises(InvalidCommand, match="deadline_s"):
+        await pool.client.follow(Account, "alice", deadline_s="soon").__aenter__()  # type: ignore[call-overload]
 
 
 async def test_a_reader_that_was_too_slow_hears_so_each_time(pool: LocalPool, monkeypatch: pytest.MonkeyPatch) -> None:
