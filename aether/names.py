@@ -2,7 +2,7 @@
 
 A namespace is used as it is; kinds and keys are escaped so that any Unicode key is one subject token: every byte
 outside `[A-Za-z0-9_-]` becomes `=XX` in upper-case hex. `shard_of` is the only placement hash (CRC-32, the same in
-every process and language). Compiled: see `docs/hot-path.md`.
+every process and language).
 """
 
 import re

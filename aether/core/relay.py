@@ -21,7 +21,7 @@ commits may land long after they were sent, and acknowledgements get lost. So:
 The mark says: every tell of a commit up to `relayed` is in the inbox, and each one of a later commit is there after the
 sequence `since`. Both are true of all later states of the two streams, whichever worker wrote it. Of one actor's tells
 to another one is under way at a time, so that one which is refused stands in the inbox before those behind it. Pure;
-one writer, the relayer of the shard. Compiled: see `docs/hot-path.md`.
+one writer, the relayer of the shard.
 """
 
 from collections import deque
