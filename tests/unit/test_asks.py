@@ -199,7 +199,7 @@ async def test_a_slow_answer_is_no_deadlock(runtime: Runtime) -> None:
 
 
 async def test_asks_never_wait_for_room_that_asks_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aether.runtime.runtime.CallConfig", lambda: CallConfig(in_flight_max=2))
+    monkeypatch.setattr("aether.runtime.assembly.CallConfig", lambda: CallConfig(in_flight_max=2))
     async with local_runtime(model) as runtime:
         walks = [runtime.actor(Node, f"a{n}", deadline_s=20).walk([f"b{n}", f"c{n}", f"d{n}"]) for n in range(10)]
         async with asyncio.timeout(10):

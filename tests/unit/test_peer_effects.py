@@ -114,7 +114,7 @@ async def test_an_effect_that_happens_twice_ends_the_run(load: str) -> None:
 
 async def test_a_call_that_is_run_before_its_time_ends_the_run() -> None:
     with pytest.raises(SystemExit, match="wrong result: a delayed call was run before its time"):
-        await measure(DELAYED, MemoryBank(), count=5, in_flight=1, seed=1, lead_s=1, processes={})
+        await measure(DELAYED, MemoryBank(), count=5, in_flight=1, seed=1, lead_s=60, processes={})
 
 
 class PunctualBank(MemoryBank):
