@@ -171,3 +171,11 @@ def test_a_harm_is_found(wrong: Wrong, harm: Callable[[Run], None]) -> None:
 
 def test_every_class_can_be_found() -> None:
     assert {wrong for wrong, _ in HARMS} == set(Wrong)
+
+
+@pytest.mark.parametrize(("id", "findings"), [("task:x", 0), ("timer:x@2026-01-01T00:00:00+00:00", 0), ("tell:99", 1)])
+def test_a_tick_and_a_result_may_come_again_without_an_effect(id: str, findings: int) -> None:
+    run = made()
+    run.commit("b", "aether.Handled", id, 20.0)
+    run.commit("b", "aether.Handled", id, 20.0)
+    assert sum(run.check().counts.values()) == findings
