@@ -277,6 +277,8 @@ def test_each_transfer_is_received_once_though_the_inbox_is_shortened(monkeypatc
 
 def test_without_the_need_for_tells_one_is_removed_that_is_not_applied(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox_needs, "tell_need", lambda shard, first: Need(ANYWHERE, ""))
+    monkeypatch.setattr(tells, "FAULTS", {Step.APPEND: [Late(0.05)]})  # so that a tell is there and not yet applied
+    monkeypatch.setattr(tells, "FAULTY", 0.5)
     pairs: list[PurgedPair] = []
 
     async def until_one_is_early(seed: int) -> None:

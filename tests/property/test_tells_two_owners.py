@@ -38,6 +38,9 @@ TILLS = 5
 TRANSFERS = 40
 CONFIG = RuntimeConfig(snapshot_every_events=3, replay_retry_first_s=0.005, tell_retry_first_s=0.005)
 
+FAULTY = 0.06
+"""The share of the steps that go wrong."""
+
 FAULTS: dict[Step, list[Fault]] = {
     Step.APPEND: [Late(0.01), Lost(), StoredUnknown(), StoredLater(0.03), Disconnected(0.01)],
     Step.TELL: [Late(0.01), Lost(), StoredUnknown(), StoredLater(0.03), Disconnected(0.01)],
@@ -60,7 +63,7 @@ class Pair:
 
     def _fault(self, step: Step) -> Fault | None:
         kinds = FAULTS.get(step)
-        return self.chance.choice(kinds) if kinds and not self.healed and self.chance.random() < 0.06 else None
+        return self.chance.choice(kinds) if kinds and not self.healed and self.chance.random() < FAULTY else None
 
     async def another(self) -> Runtime:
         connection = InMemoryConnection(self.server, "pair", shards=SHARDS)
