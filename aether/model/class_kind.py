@@ -42,7 +42,7 @@ class ActorKind(CompiledKind):
     """A compiled `Actor` class: the `ActorType` of its kind."""
 
     def __init__(self, cls: type[Actor]) -> None:
-        kind = checked_kind(cls.kind, cls._aether_place)
+        kind = kind_of(cls, cls._aether_place)
         _check_members(cls)
         names = _local_names(cls)
         handlers = list(_handlers(cls))
@@ -164,8 +164,9 @@ def _local_names(cls: type[Actor]) -> dict[str, Any]:
     return found
 
 
-def checked_kind(kind: Any, place: Place) -> str:
-    """The kind itself. Raises `ModelError` unless it is snake_case."""
+def kind_of(declared: Any, place: Place) -> str:
+    """The kind that a class or decider has. Raises `ModelError` unless it is text in snake_case."""
+    kind = declared.kind
     if not isinstance(kind, str):
         raise place.error(f"a kind is a text, not a {type(kind).__name__}; name it with `kind=`")
     try:

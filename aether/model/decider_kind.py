@@ -14,7 +14,7 @@ from aether.errors import ActorFailed
 from aether.ids import ActorId
 from aether.json_checks import ValueMismatch, encode, is_immutable
 from aether.model.actor import snake_case
-from aether.model.class_kind import check_command_name, checked_kind
+from aether.model.class_kind import check_command_name, kind_of
 from aether.model.compiled import CompiledKind, checked_snapshot_version, checked_window_s
 from aether.model.decider import Decider, Decision
 from aether.model.declared import Place, codec_of, kept_codec_of, place_of_class, place_of_function, resolve_signature
@@ -33,7 +33,7 @@ class DeciderKind(CompiledKind):
 
     def __init__(self, decider: Decider[Any, Any, Any]) -> None:
         place = decider.place
-        kind = checked_kind(decider.kind, place)
+        kind = kind_of(decider, place)
         decide, evolve = (_plain(kind, one, place) for one in (decider.decide, decider.evolve))
         if inspect.iscoroutinefunction(evolve) or inspect.isgeneratorfunction(evolve):
             raise place_of_function(evolve).error(f"{kind}.evolve is neither `async` nor a generator")

@@ -1,6 +1,6 @@
 """A pool on three servers with three replicas: it boots while they elect, and outlives each of them in turn.
 
-Nightly: tests/integration/test_tells_pool.py kills both leaders under a pool each time.
+Nightly: tests/integration/test_tells_pool.py kills a leader under a pool each time.
 """
 
 import pytest

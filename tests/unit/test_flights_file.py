@@ -4,11 +4,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import pytest
+
 from aether import ActorId
 from examples.flights.airport import with_day
 from examples.flights.flight import Flight
 from examples.flights.model import model
 from examples.flights.source import ORIGINS, ROWS_OF_JANUARY, ROWS_OF_THE_YEAR, flight_of, read_rows, tail_number
+from tests.support.nightly import NIGHTLY
 
 NEWARK_STATE_BYTES_MAX = 250_000
 
@@ -46,6 +49,7 @@ class Year:
             self.newark[line] = with_day(self.newark.get(line, b""), flight.day_of_year)
 
 
+@pytest.mark.skipif(not NIGHTLY, reason="takes ten seconds, and the file does not change")
 def test_the_year_is_as_the_example_takes_it() -> None:
     year = Year()
     for row in read_rows():

@@ -568,6 +568,11 @@ def decider_kind() -> None:
     Model("bank", actors=[wrong])
 
 
+def decider_kind_is_no_text() -> None:
+    wrong = Decider(0, decide, evolve, kind=5)  # type: ignore[call-overload]  # wrong
+    Model("bank", actors=[wrong])
+
+
 def decider_without_commands() -> None:
     def decided(state, command):  # type: ignore[no-untyped-def]  # wrong
         return []
@@ -777,6 +782,7 @@ CASES = [
     (upcast_that_is_no_function, "upcast is no static method"),
     (upcast_that_is_a_method, r"cannot be called with \(fields, schema_version\): missing a required argument"),
     (decider_kind, "snake_case"),
+    (decider_kind_is_no_text, "a kind is a text, not a int"),
     (decider_without_commands, "no command types"),
     (decider_without_events, "no event types"),
     (decider_with_three_arguments, "two arguments"),

@@ -77,8 +77,8 @@ async def run(nth: int, kind: str, dies: int) -> int:
 @pytest.mark.parametrize("dies", [0, 1], ids=["owner", "other"])
 @pytest.mark.parametrize("kind", ["await", "before", "after"])
 def test_a_worker_dies_at_each_point(kind: str, dies: int) -> None:
-    """At each point nightly, else at every third."""
-    every = 1 if NIGHTLY else 3
+    """At each point nightly, else at every fifth."""
+    every = 1 if NIGHTLY else 5
     nth = count = 0
     while nth <= count:
         nth += every
