@@ -37,7 +37,7 @@ from aether.waiting_tells import RunningTask, WaitingTells, ask_running, ask_wai
 from aether.wire import decode_commit, instant
 
 TRIES_MAX = 8
-"""How often a decision is tried again because somebody else has written the row meanwhile."""
+"""How often a decision is tried again because another caller has written the row meanwhile."""
 
 BY_CHARS_MAX = 200
 
@@ -120,7 +120,7 @@ class InboxView:
         target = shard_of(row.tell.target, self._node.shards)
         sequence = await inbox.send_again(target, encode_tell(tell), id, decided.at)
         if sequence is None:
-            raise Unavailable(f"somebody else sends the dead letter {id} again")
+            raise Unavailable(f"another caller sends the dead letter {id} again")
         await inbox.write_dead_letter(id, encode_row(replace(row, state=RETRIED)), decided.at)
         log.info("a dead letter was sent again", extra=_said(row, row.by))
         return dead_letter_of(row), tell.command_id, sequence
@@ -131,7 +131,7 @@ class InboxView:
         return dead_letter_of(row)
 
     async def _decided(self, id: int, state: str, by: str) -> _Found:
-        """The row once we have written it in this state, or, to be sent again, as somebody before had decided it."""
+        """The row once we have written it in this state, or, to be sent again, as a caller before had decided it."""
         if len(by) > BY_CHARS_MAX:
             raise InvalidCommand(f"who does it is said in at most {BY_CHARS_MAX} characters", path="by")
         for _ in range(TRIES_MAX):

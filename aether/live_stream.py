@@ -1,6 +1,6 @@
 """What the streams of a client have in common: a subscription that belongs to one reader, and how it ends.
 
-A stream that nobody refers to any more, because its reader left its loop, ends its subscription by itself. It belongs
+A stream without a reference any more, because its reader left its loop, ends its subscription by itself. It belongs
 to the event loop that it was entered in; only `_drop` may be called from another thread.
 """
 

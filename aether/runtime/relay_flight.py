@@ -19,7 +19,7 @@ from aether.tells import Tell, encode_tell
 class RelayFlight:
     """What of one shard is on its way into the inbox stream: some at once, of one line one.
 
-    `rest` is called when it is over and there is more to do, unless somebody waits for its end.
+    `rest` is called when it is over and there is more to do, unless a task waits for its end.
     """
 
     __slots__ = ("_counters", "_fence", "_inbox", "_left", "_outcomes", "_over", "_relay", "_rest", "_sends", "_shard",

@@ -1,4 +1,4 @@
-"""What a runtime is given by whoever makes it: its adapters, its settings, and whom it asks and tells.
+"""What a runtime is given by its maker: its adapters, its settings, and whom it asks and tells.
 
 Every part of the runtime takes what it needs from here. It is set once, when the runtime is made, and holds no state
 but the counters and the health that its parts report to.

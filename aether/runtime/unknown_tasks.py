@@ -1,6 +1,6 @@
 """Says which starts of tasks no worker takes: those of a task that the model has lost, or has under another name.
 
-They are kept, and run once a model has the task again; but whoever removed it is to hear of them. Only looks and logs.
+They are kept, and run once a model has the task again; but the operator is to hear of them. Only looks and logs.
 """
 
 import asyncio
