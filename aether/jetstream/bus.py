@@ -182,7 +182,7 @@ class NATSEventBus:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LEAVE_TIMEOUT_S):
                         await self._whole.wait()
-                        await self._notices.all_handed_on.wait()
+                        await self._notices.all_handed_on()
         self._handlers.pop(handler, None)
         async with self._changing:
             if not self._handlers:

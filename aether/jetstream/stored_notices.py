@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
+from aether.aio import set_once
 from aether.errors import InvalidCommand
 from aether.ids import Position
 from aether.jetstream.connection.headers import SEQUENCE
@@ -31,19 +32,25 @@ class DurableNotices:
     When it will not be known whether they are, they are dropped: the receiver looks for gaps, or does not need to.
     """
 
-    __slots__ = ("_durability", "_held", "_receive", "all_handed_on")
+    __slots__ = ("_durability", "_held", "_leaving", "_receive")
 
     def __init__(self, receive: Callable[[StoredCommit], None], durability: Durability | None) -> None:
         self._receive = receive
         self._durability = durability
         self._held: list[StoredCommit] = []
-        self.all_handed_on = asyncio.Event()
-        self.all_handed_on.set()
+        self._leaving: list[asyncio.Future[None]] = []
+
+    def all_handed_on(self) -> asyncio.Future[None]:
+        """Set once nothing is held."""
+        leaving: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._leaving.append(leaving)
+        self._let_leave()
+        return leaving
 
     def forget(self) -> Position | None:
         """Drop what is not handed on yet; the position of the first, None without one."""
         held, self._held = self._held, []
-        self.all_handed_on.set()
+        self._let_leave()
         return held[0].position if held else None
 
     def add(self, commit: StoredCommit) -> None:
@@ -53,7 +60,6 @@ class DurableNotices:
             return
         self._held.append(commit)
         if len(self._held) == 1:
-            self.all_handed_on.clear()
             self._durability.after_notice(commit.position, partial(self._durable, commit))
 
     def _durable(self, first: StoredCommit, why_not: str) -> None:
@@ -63,7 +69,7 @@ class DurableNotices:
             return  # it was forgotten
         held, self._held = self._held, []
         if why_not:
-            self.all_handed_on.set()
+            self._let_leave()
             log.debug("stored commits are not handed on", extra={"commits": len(held), "why": why_not})
             return
         until = self._durability.position
@@ -73,8 +79,13 @@ class DurableNotices:
                 self._durability.after_notice(commit.position, partial(self._durable, commit))
                 return
             self._receive(commit)
-        if not self._held:
-            self.all_handed_on.set()
+        self._let_leave()
+
+    def _let_leave(self) -> None:
+        if self._leaving and not self._held:
+            leaving, self._leaving = self._leaving, []
+            for waiter in leaving:
+                set_once(waiter, None)
 
 
 class Follower:

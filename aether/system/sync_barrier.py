@@ -29,7 +29,7 @@ CLOSE_TIMEOUT_S = 5.0
 """How long a sync may take at the end of a worker, whose disk may have stopped answering."""
 
 LAZY_S = 0.005
-"""Seconds that a waiter without a caller waits for a sync that others need, before one is made for it."""
+"""Seconds that a waiter without a caller waits, twice at most, for a sync that others need; then one is made for it."""
 
 Done: TypeAlias = Callable[[str], None]
 
@@ -62,8 +62,10 @@ class SyncBarrier:
         self._in_thread: _Round | None = None
         self._broken = ""
         self._lazy: asyncio.TimerHandle | None = None
+        self._lazy_since = 0
+        self._begun = 0
         self._mean_s = 0.0
-        self._thread: threading.Thread | None = None
+        self._syncing: threading.Thread | None = None
         self._asked: SimpleQueue[bool] = SimpleQueue()
 
     def after_write(self, position: Position, done: Done) -> None:
@@ -89,7 +91,7 @@ class SyncBarrier:
             return
         self._wait(position, done)
         if self._lazy is None:  # it goes on when another sync has taken them along: to end it costs more than to let it
-            self._lazy = self._loop.call_later(LAZY_S, self._begin_lazily)
+            self._wait_lazily()
 
     def after_question(self, position: Position, done: Done) -> None:
         """The same for a position that another program says it has read. It is believed for that program only."""
@@ -117,11 +119,11 @@ class SyncBarrier:
         under_way, self._in_thread = self._in_thread, None
         self._answer([*(under_way.waiting if under_way is not None else ()), *self._waiting], self._broken)
         self._waiting = []
-        if self._thread is None:
+        if self._syncing is None:
             return True
         self._asked.put(False)
-        await asyncio.to_thread(self._thread.join, CLOSE_TIMEOUT_S)
-        return not self._thread.is_alive()
+        await asyncio.to_thread(self._syncing.join, CLOSE_TIMEOUT_S)
+        return not self._syncing.is_alive()
 
     def _forget(self) -> None:
         self.position, self._seen = Position(0), 0
@@ -147,16 +149,24 @@ class SyncBarrier:
             return
         round_ = _Round(self._waiting, self._seen, self._epoch)
         self._waiting = []
+        self._begun += 1
         if self._mean_s > SHORT_S:
             self._in_thread = round_
-            self._thread = self._thread or self._started()
+            self._syncing = self._syncing or self._started()
             self._asked.put(True)
             return
         self._end(round_, *self._synced())
 
+    def _wait_lazily(self) -> None:
+        self._lazy_since = self._begun
+        self._lazy = self._loop.call_later(LAZY_S, self._begin_lazily)
+
     def _begin_lazily(self) -> None:
         self._lazy = None
-        self._begin()
+        if self._waiting and self._begun != self._lazy_since:  # who waits now came later, and others hurry it on
+            self._wait_lazily()
+        else:
+            self._begin()
 
     def _started(self) -> threading.Thread:
         thread = threading.Thread(target=self._serve, name="aether sync", daemon=True)

@@ -16,15 +16,15 @@ def positions(commits: list[StoredCommit]) -> list[int]:
     return [one.position for one in commits]
 
 
-def test_without_a_durability_all_is_handed_on_at_once() -> None:
+async def test_without_a_durability_all_is_handed_on_at_once() -> None:
     got: list[StoredCommit] = []
     notices = DurableNotices(got.append, None)
     notices.add(commit(1))
     assert positions(got) == [1]
-    assert notices.all_handed_on.is_set()
+    assert notices.all_handed_on().done()
 
 
-def test_each_waits_for_its_place_and_none_overtakes() -> None:
+async def test_each_waits_for_its_place_and_none_overtakes() -> None:
     got: list[StoredCommit] = []
     durable = Durable()
     notices = DurableNotices(got.append, durable)
@@ -35,14 +35,16 @@ def test_each_waits_for_its_place_and_none_overtakes() -> None:
     assert positions(got) == [1]
     durable.reach(6)
     assert positions(got) == [1, 2, 5]
-    assert not notices.all_handed_on.is_set()
+    handed_on = notices.all_handed_on()
+    assert not handed_on.done()
     durable.reach(9)
+    assert handed_on.done()
     notices.add(commit(8))
     assert positions(got) == [1, 2, 5, 7, 8]
-    assert notices.all_handed_on.is_set()
+    assert notices.all_handed_on().done()
 
 
-def test_what_will_not_be_known_is_dropped() -> None:
+async def test_what_will_not_be_known_is_dropped() -> None:
     got: list[StoredCommit] = []
     durable = Durable()
     notices = DurableNotices(got.append, durable)
@@ -50,7 +52,7 @@ def test_what_will_not_be_known_is_dropped() -> None:
     notices.add(commit(2))
     durable.reach(2, "the disk")
     assert got == []
-    assert notices.all_handed_on.is_set()
+    assert notices.all_handed_on().done()
     notices.add(commit(3))
     durable.reach(3)
     assert positions(got) == [3]
