@@ -1,7 +1,8 @@
 """The whole suite's settings: how long Hypothesis searches.
 
 `ci` is the default and derandomized, so that a run fails for what changed and not for its luck; `nightly` searches
-longer and somewhere else each night. Choose with HYPOTHESIS_PROFILE. Neither has a deadline: nothing here is timed.
+longer and somewhere else each night, and a test may take as long as that needs. Choose with HYPOTHESIS_PROFILE. Neither
+has a deadline: nothing here is timed.
 """
 
 import gc
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aether.system.environment import is_compiled
+from tests.support.nightly import NIGHTLY, TEST_LIMIT_S
 
 if "AETHER_COMPILED" in os.environ and is_compiled() != (os.environ["AETHER_COMPILED"] == "1"):
     raise RuntimeError(f"AETHER_COMPILED is {os.environ['AETHER_COMPILED']}, and what would be tested is not so")
@@ -26,6 +28,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A nightly test has its own limit, before that of its mark."""
+    if NIGHTLY:
+        item.add_marker(pytest.mark.timeout(TEST_LIMIT_S), append=False)
 
 
 @given(st.none())

@@ -3,3 +3,6 @@
 import os
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+
+TEST_LIMIT_S = 7_200
+"""How long one nightly test may take; in the gate it is the `timeout` of pyproject.toml or the test's own mark."""

@@ -37,8 +37,16 @@ STEPS = [(name, job, step) for name, job in JOBS for step in job["steps"]]
 RUNS = [(name, step["run"]) for name, _, step in STEPS if "run" in step]
 
 
-def test_there_are_two_workflows() -> None:
-    assert [path.name for path in WORKFLOWS] == ["gate.yml", "wheels.yml"]
+def test_there_are_three_workflows() -> None:
+    assert [path.name for path in WORKFLOWS] == ["gate.yml", "nightly.yml", "wheels.yml"]
+
+
+def test_the_nightly_workflow_runs_every_directory_of_tests() -> None:
+    directories = {path.parent.relative_to(CLONE / "tests").parts[0] for path in (CLONE / "tests").rglob("test_*.py")}
+    nightly = loaded(".github/workflows/nightly.yml")["jobs"]
+    assert set(nightly["tests"]["strategy"]["matrix"]["directory"]) == directories
+    commands = [shlex.split(one["command"]) for one in nightly["faults"]["strategy"]["matrix"]["include"]]
+    assert {command[0] for command in commands} == {"chaos", "powercut"}
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -62,7 +70,8 @@ def test_a_job_has_a_machine_a_limit_and_steps_that_do_one_thing(name: str, job:
 def test_expressions_name_what_there_is(name: str, job: dict[str, Any]) -> None:
     text = yaml.safe_dump(job)
     matrix = job.get("strategy", {}).get("matrix", {})
-    assert set(re.findall(r"\$\{\{ matrix\.(\w+)", text)) == set(matrix)
+    names = {name for one in matrix.get("include", []) for name in one} | set(matrix) - {"include"}
+    assert set(re.findall(r"\$\{\{ matrix\.(\w+)", text)) == names
     ids = {step["id"] for step in job["steps"] if "id" in step}
     assert set(re.findall(r"\$\{\{ steps\.(\w+)", text)) == ids
 
