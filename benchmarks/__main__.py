@@ -24,7 +24,10 @@ from benchmarks.memory import memory
 from benchmarks.open_loop import open_loops
 from benchmarks.replay import replay
 from benchmarks.scaling import scaling
+from benchmarks.schedules import schedules
 from benchmarks.suite import Benchmark, Settings
+from benchmarks.takeover import takeover
+from benchmarks.tasks import tasks
 from benchmarks.tells import tells
 from benchmarks.throughput import SYNC, alike, durable, throughput
 
@@ -34,6 +37,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "alike": alike,
     "hot": hot,
     "tells": tells,
+    "tasks": tasks,
+    "schedules": schedules,
+    "takeover": takeover,
     "activation": activation,
     "replay": replay,
     "memory": memory,

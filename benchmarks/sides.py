@@ -15,7 +15,8 @@ import orjson
 from aether import Model, connect
 from aether.client import Client
 from aether.config import CallConfig, ConnectionConfig
-from benchmarks.bank import Account, model
+from benchmarks import bank
+from benchmarks.bank import Account
 from benchmarks.floor import STREAM, FloorClient
 from benchmarks.hosts import NAMESPACE, Host
 from benchmarks.load import account_name
@@ -90,13 +91,17 @@ class FloorSide:
 
 @contextlib.asynccontextmanager
 async def aether_side(
-    server: Server, workers: int = 1, variables: Mapping[str, str] | None = None
+    server: Server,
+    workers: int = 1,
+    variables: Mapping[str, str] | None = None,
+    where: str = "benchmarks.bank:model",
+    model: Model = bank.model,
 ) -> AsyncIterator[AetherSide]:
-    """A pool as users run it, ready."""
-    with Host(server.url, "a", workers, AETHER_TTL_S, {**sync_variables(server), **(variables or {})}) as host:
+    """A pool as users run it, ready. `where` is the model's place for the command line."""
+    with Host(server.url, "a", workers, AETHER_TTL_S, {**sync_variables(server), **(variables or {})}, where) as host:
         await asyncio.to_thread(host.wait_ready)
         processes = processes_of(server, host)
-        async with client_of(server) as client:
+        async with client_of(server, model) as client:
             yield AetherSide(client, host, processes)
 
 
@@ -112,7 +117,7 @@ def processes_of(server: Server, host: Host) -> dict[str, list[int]]:
 
 
 @contextlib.asynccontextmanager
-async def client_of(server: Server, model: Model = model) -> AsyncIterator[Client]:
+async def client_of(server: Server, model: Model = bank.model) -> AsyncIterator[Client]:
     """A client of the benchmark's pool, with a deadline that a busy machine can keep."""
     calls, connection = CallConfig(deadline_s=CALL_DEADLINE_S), ConnectionConfig(url=server.url)
     async with connect(model=model, namespace=NAMESPACE, calls=calls, connection=connection) as client:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TypeAlias
 
+from aether import Client
 from benchmarks.bank import Account
 from benchmarks.figures import AETHER, Measured, Point, timed
 from benchmarks.load import account_name
@@ -74,10 +75,14 @@ async def credits_on(side: AetherSide, contestant: str, senders: int, pairs: int
 
 
 async def applied(side: AetherSide, contestant: str, count: int) -> None:
-    """Wait until so many tells are applied."""
-    if contestant != AETHER:
-        return
-    while (await side.client.metrics()).sum().value(APPLIED) < count:  # noqa: ASYNC110 - the pool makes progress
+    """Wait until so many tells are applied, where there are tells."""
+    if contestant == AETHER:
+        await until_applied(side.client, count)
+
+
+async def until_applied(client: Client, count: int) -> None:
+    """Wait until the workers have applied so many tells."""
+    while (await client.metrics()).sum().value(APPLIED) < count:  # noqa: ASYNC110 - the pool makes progress
         await asyncio.sleep(LOOK_EVERY_S)
 
 
