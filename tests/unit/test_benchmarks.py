@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aether.ids import ActorId, Position
+from aether.names import Names
 from aether.wire import decode_commit
 from benchmarks.__main__ import parser, settings_of
 from benchmarks.bank import Account, Deposited, model
@@ -19,6 +20,8 @@ from benchmarks.load import arrivals_s, closed_loop, each_once, open_loop, rando
 from benchmarks.peers.report import tell, told
 from benchmarks.suite import by_case
 from benchmarks.summary import summary
+from benchmarks.takeover import SHARDS, TELLS_PER_SHARD, Watch
+from benchmarks.tasks import PLAIN_CALLS, TWO_CALLS, in_plain_calls
 
 # ---------------------------------------------------------------------------------------------------- figures
 
@@ -233,3 +236,33 @@ def test_a_turn_is_one_message_of_all_that_waits() -> None:
 @given(st.text("abc", min_size=1), st.integers(1, 4))
 def test_an_account_has_one_part(account: str, parts: int) -> None:
     assert part_of(account, parts) == part_of(account, parts) in range(parts)
+
+
+# ---------------------------------------------------------------------------------------------------- tasks, takeovers
+
+
+def test_the_cpu_of_a_task_is_told_in_calls_of_the_same_round() -> None:
+    task = Measured(cpu_s={"server": 0.2, "worker": 0.4, "load": 9.0})
+    calls = Measured(cpu_s={"server": 0.1, "worker": 0.3, "load": 9.0})
+    told = in_plain_calls({"aether": [task, task], TWO_CALLS: [calls, Measured()]})
+    assert [one.figures for one in told["aether"]] == [{PLAIN_CALLS: pytest.approx(3.0)}, {}]
+    assert told[TWO_CALLS] == [calls, Measured()]
+
+
+def test_a_takeover_is_told_from_each_shards_own_lease() -> None:
+    watch = Watch(Names("bench", SHARDS), frozenset({3, 5}), {3: "a", 5: "b"})
+    watch.owned_s = {3: 10.0, 5: 10.5}
+    watch.applied.update({3: TELLS_PER_SHARD, 5: TELLS_PER_SHARD - 1})
+    assert not watch.is_over
+    watch.applied[5] += 1
+    assert watch.is_over
+    watch.answered_s = {3: 10.2, 5: 10.6}
+    watch.applied_s = {3: 10.1, 5: 10.4}  # 5: by the owner before
+    figures = {name: round(value) for name, value in watch.figures().items()}
+    assert figures == {
+        "leases written in, ms": 500,
+        "answers: p50 ms": 100,
+        "answers: last ms": 200,
+        "tells applied: p50 ms": 0,
+        "tells applied: last ms": 100,
+    }
