@@ -103,7 +103,6 @@ class Watch:
             self.applied[shard] += len(orjson.loads(message.data))
             self.applied_s[shard] = time.perf_counter()
 
-    @property
     def is_over(self) -> bool:
         """Whether every shard has its new owner and has applied its tells."""
         return len(self.owned_s) == len(self.shards) and all(
@@ -138,7 +137,7 @@ async def taken_over(server: Server, host: Host, goes: Going) -> Measured:
         asking = [asyncio.create_task(_ask(client, watch, shard, key)) for shard, key in asked.items()]
         goes.end(host)
         await asyncio.gather(*asking)
-        while not watch.is_over:  # noqa: ASYNC110 - the pool makes progress
+        while not watch.is_over():  # noqa: ASYNC110 - the pool makes progress
             await asyncio.sleep(LOOK_EVERY_S)
         await connection.close()
         for key in told.values():

@@ -253,9 +253,9 @@ def test_a_takeover_is_told_from_each_shards_own_lease() -> None:
     watch = Watch(Names("bench", SHARDS), frozenset({3, 5}), {3: "a", 5: "b"})
     watch.owned_s = {3: 10.0, 5: 10.5}
     watch.applied.update({3: TELLS_PER_SHARD, 5: TELLS_PER_SHARD - 1})
-    assert not watch.is_over
+    assert not watch.is_over()
     watch.applied[5] += 1
-    assert watch.is_over
+    assert watch.is_over()
     watch.answered_s = {3: 10.2, 5: 10.6}
     watch.applied_s = {3: 10.1, 5: 10.4}  # 5: by the owner before
     figures = {name: round(value) for name, value in watch.figures().items()}
