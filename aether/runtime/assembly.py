@@ -1,11 +1,13 @@
 """The parts of a runtime, made from what it was given. They are made when it starts; it begins and ends them itself."""
 
+import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 
 from aether.config import CallConfig
 from aether.core.actor.batching import Batching, CommitBatching
 from aether.model.model import Model
-from aether.ports import Delivery, EventStore
+from aether.ports import Delivery
 from aether.runtime.asks import Asks
 from aether.runtime.committer import Committer
 from aether.runtime.lifespan import Lifespan
@@ -16,40 +18,23 @@ from aether.runtime.snapshots import SnapshotWriter
 from aether.runtime.surroundings import Surroundings
 from aether.runtime.task_runner import TaskRunner
 from aether.runtime.telling import Telling
+from aether.runtime.traced import TracedStore, traced_answers, traced_arrivals, traced_tells
 from aether.runtime.worker_context import Spawn, WorkerContext
-
-
-def make_telling(around: Surroundings, receive: Callable[[Delivery], None]) -> Telling | None:
-    """What relays tells, and brings those that come to `receive`; None when nothing can be told."""
-    if around.inbox is None:
-        return None
-    return Telling(
-        around.inbox,
-        around.connection.shards,
-        receive=receive,
-        clock=around.clock,
-        lease=around.lease,
-        config=around.config,
-        counters=around.counters,
-        jitter=around.jitter,
-        tasks=around.tasks,
-        timers=around.timers,
-    )
+from aether.tracing.configured import configured_tracing
 
 
 def make_worker(
-    around: Surroundings,
-    model: Model,
-    pipeline: CommandPipeline,
-    store: EventStore,
-    router: Router,
-    spawn: Spawn,
-    lifespan: Lifespan | None,
-    telling: Telling | None,
+    around: Surroundings, model: Model, router: Router, spawn: Spawn, lifespan: Lifespan | None
 ) -> WorkerContext:
-    """What the machines of a runtime share; what they commit goes to `store`."""
+    """What the machines of a runtime share; `router` takes commands from now on, traced if tracing is configured."""
+    tracing = configured_tracing()
+    store = around.event_store
+    receive: Callable[[Delivery], None] = router.receive
+    if tracing is not None:
+        store, receive = TracedStore(store, tracing), traced_tells(receive, tracing)
     connection, config, counters = around.connection, around.config, around.counters
-    return WorkerContext(
+    pipeline = CommandPipeline(_soon())
+    worker = WorkerContext(
         around,
         pipeline=pipeline,
         committer=Committer(
@@ -77,8 +62,19 @@ def make_worker(
         command_type=router.command_type,
         task_type=model.task_type,
         lifespan=lifespan,
-        telling=telling,
+        telling=None if around.inbox is None else Telling(around.inbox, around, receive),
     )
+    router.open(worker)
+    if tracing is not None:
+        pipeline.arrivals.wrap(lambda work: traced_arrivals(work, tracing))
+        pipeline.answers.wrap(lambda work: traced_answers(work, connection.clock))
+    return worker
+
+
+def _soon() -> Callable[[Callable[[], None]], object]:
+    """`call_soon` in a copy of this context each time: what a handler leaves in its context is for its tasks only."""
+    call_soon, context = asyncio.get_running_loop().call_soon, copy_context()
+    return lambda run: call_soon(run, context=context.copy())
 
 
 def make_task_runner(around: Surroundings, model: Model, worker: WorkerContext) -> TaskRunner | None:

@@ -13,10 +13,11 @@ from aether.errors import ActorFailed, HistoryRegressed, UnreadableEvent
 from aether.ids import ActorId, Position, Version
 from aether.log_lines import shown, words
 from aether.model.definition import ActorType, EventType, Scope, State
+from aether.ports import StoredCommit
 from aether.runtime.state_checker import StateChecker
 from aether.sends import Send, decode_sends
 from aether.tells import Tell
-from aether.wire import PARKED_EVENT, Event, decided, encode_error, is_system_event
+from aether.wire import PARKED_EVENT, Event, decided, decode_commit, encode_error, is_system_event
 
 LOST_ONCE = "\0lost once\0"
 """Before a command's id: the name under which the command log keeps that it has ended a worker."""
@@ -121,6 +122,17 @@ class Fold:
                 self.sent(told, decode_sends(event, self.actor_id, position) if event.sends else ())
         self.version = events[-1].version
         self.position = self.read_to = position
+
+    def follow(self, commit: StoredCommit, now_s: float, margin_s: float) -> int:
+        """Add a commit as it was stored, and remember its commands: how many events it has.
+
+        Raises what `apply` raises, and `UnreadableEvent` when the commit cannot be decoded.
+        """
+        before = self.position
+        events = decode_commit(commit.payload, commit.actor_id, commit.position)
+        self.apply(events, commit.position)
+        self.remember(events, commit.position, before, now_s, margin_s)
+        return len(events)
 
     def applied(self, sequence: int, *, parked: bool = False) -> None:
         """The tell at this sequence is committed; or, `parked`, the ones behind it may be before it is."""

@@ -16,7 +16,7 @@ from aether.model.definition import ActorType
 from aether.names import event_source
 from aether.ports import AppendOutcome, Committed, Conflict, Fenced, Refused, StoredCommit
 from aether.runtime.activation import replay, send_once_ready
-from aether.runtime.committed import answer_committed
+from aether.runtime.commit_answers import answer_committed, answer_not_stored
 from aether.runtime.fold import Fold
 from aether.runtime.machine_scope import MachineScope
 from aether.runtime.mailbox import Mailbox
@@ -24,7 +24,7 @@ from aether.runtime.pending_command import PendingCommand
 from aether.runtime.turn import Turn
 from aether.runtime.worker_context import WorkerContext
 from aether.sends import Send, placed
-from aether.wire import Event, decode_commit, encode_error
+from aether.wire import Event
 
 log = logging.getLogger("aether.machine")
 
@@ -196,7 +196,8 @@ class VirtualMachine(MachineScope):
         elif isinstance(outcome, Refused):
             worker.store_health.refused(outcome.reason)
             if not mailbox.attempts:  # else an append before it may still arrive, and the history has the last word
-                self._not_stored(turn, mailbox, outcome.reason)
+                self._replay_again()
+                answer_not_stored(turn.draft, mailbox, outcome.reason)
                 return
         else:
             worker.store_health.unknown(self.actor_id, outcome)
@@ -206,15 +207,6 @@ class VirtualMachine(MachineScope):
         mailbox.attempts += 1
         at_once = isinstance(outcome, Conflict) and mailbox.attempts == 1
         self._replay_again(0.0 if at_once else worker.retry_delay_s(mailbox.attempts - 1))
-
-    def _not_stored(self, turn: Turn, mailbox: Mailbox, reason: str) -> None:
-        """The store has refused the commit: nothing of the turn has happened, and its callers hear so."""
-        answer = encode_error(Unavailable(f"nothing was stored: {reason}"))
-        self._replay_again()
-        for reply in turn.draft.replies:
-            if reply.reply is not None:  # else its refusal is counted
-                reply.pending.counts.unavailable += 1
-            mailbox.answer(reply.pending, answer)
 
     def _committed(self, turn: Turn, mailbox: Mailbox, position: Position) -> None:
         fold, config = self.fold, self._worker.config
@@ -309,17 +301,13 @@ class VirtualMachine(MachineScope):
         if self._phase is not Phase.IDLE or fold is None:
             self._seen = max(self._seen, commit.position)
             return
-        before = fold.position
+        worker = self._worker
         try:
-            events = decode_commit(commit.payload, commit.actor_id, commit.position)
-            fold.apply(events, commit.position)
-            fold.remember(
-                events, commit.position, before, self._worker.clock.wall_s(), self._worker.config.command_log_margin_s
-            )
+            events = fold.follow(commit, worker.clock.wall_s(), worker.config.command_log_margin_s)
         except Exception:  # the replay says what it is
             self._replay_again()
             return
-        self._worker.counters.events_followed += len(events)
+        worker.counters.events_followed += events
 
     async def process_event(self, event: Event) -> None:
         """Bring the machine to at least the version of a stored event: it replays when it is behind."""

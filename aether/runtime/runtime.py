@@ -9,8 +9,6 @@ import logging
 import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
-from contextvars import copy_context
-from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
@@ -24,7 +22,7 @@ from aether.model.actor import Actor
 from aether.model.model import Model
 from aether.model.proxy import ActorRef, AnyDecider, proxy_of, reply_of
 from aether.ports import Connection, Delivery, EventStore, Halts, Inbox, Lease, Tasks, Timers, WorkerNote
-from aether.runtime.assembly import make_task_runner, make_telling, make_worker
+from aether.runtime.assembly import make_task_runner, make_worker
 from aether.runtime.health_log import log_health
 from aether.runtime.lease import AlwaysValid
 from aether.runtime.lifespan import Lifespan
@@ -39,11 +37,8 @@ from aether.runtime.state_at_version import StateAtVersion
 from aether.runtime.surroundings import Surroundings
 from aether.runtime.task_runner import TaskRunner
 from aether.runtime.telling import Telling
-from aether.runtime.traced import TracedStore, traced_answers, traced_arrivals, traced_tells
-from aether.runtime.unknown_tasks import tell_unknown_tasks
-from aether.runtime.upkeep import ask_whether_appends_are_taken, measure_loop_lag, passivate_idle
+from aether.runtime.upkeep import begin_upkeep
 from aether.runtime.worker_context import WorkerContext
-from aether.tracing.configured import configured_tracing
 from aether.waiting_tells import RunningTask, WaitingTells
 from aether.wire import Answer
 from aether.worker_protocol import Loss
@@ -57,12 +52,6 @@ ASKS_TIMEOUT_S = 5.0
 
 CANCEL_TIMEOUT_S = 1.0
 """How long a cancelled handler may take to end after a drain that took too long."""
-
-
-def _soon() -> Callable[[Callable[[], None]], object]:
-    """`call_soon` in a copy of this context each time: what a handler leaves in its context is for its tasks only."""
-    call_soon, context = asyncio.get_running_loop().call_soon, copy_context()
-    return lambda run: call_soon(run, context=context.copy())
 
 
 class Runtime:
@@ -154,23 +143,12 @@ class Runtime:
         if make is not None:
             exit_s = self.config.lifespan_exit_timeout_s
             self._lifespan = Lifespan(make, self._model.name, exit_s, self._lifespan_ended)
-        self._pipeline = pipeline = CommandPipeline(_soon())
-        tracing, store = configured_tracing(), self.event_store
-        receive: Callable[[Delivery], None] = self._router.receive
-        if tracing is not None:
-            store, receive = TracedStore(store, tracing), traced_tells(receive, tracing)
-        self._telling = make_telling(self._around, receive)
-        self._worker = make_worker(
-            self._around, self._model, pipeline, store, self._router, self._spawn, self._lifespan, self._telling
-        )
-        self._router.open(self._worker)
-        if tracing is not None:
-            pipeline.arrivals.wrap(lambda work: traced_arrivals(work, tracing))
-            pipeline.answers.wrap(lambda work: traced_answers(work, self.connection.clock))
+        self._worker = worker = make_worker(self._around, self._model, self._router, self._spawn, self._lifespan)
+        self._pipeline, self._telling = worker.pipeline, worker.telling
         try:
             if self._lifespan is not None:
                 await self._lifespan.enter()
-            await self._serve(self._worker)
+            await self._serve(worker)
         except BaseException:
             await self.stop()
             raise
@@ -186,21 +164,13 @@ class Runtime:
         self._has_failed.set()
 
     async def _serve(self, worker: WorkerContext) -> None:
-        if self.config.idle_passivation_s:
-            self._background.forever("aether passivation", lambda: passivate_idle(worker, self._router.registry))
-        self._background.forever(
-            "aether refused appends", lambda: ask_whether_appends_are_taken(self.event_store, self.health)
-        )
-        self._background.forever("aether loop lag", lambda: measure_loop_lag(self.counters.loop_lag_seconds))
+        assert self._model is not None
+        begin_upkeep(self._background, self._around, self._model, worker, self._router.registry)
         for shard in self._shards:
             await self.serve_shard(shard)
-        assert self._model is not None
         self._task_runner = make_task_runner(self._around, self._model, worker)
         if self._task_runner is not None:
             self._task_runner.start()
-        if self._around.tasks is not None:
-            look = partial(tell_unknown_tasks, self._around.tasks, self._model.task_types, worker.foreign)
-            self._background.forever("aether unknown tasks", look)
 
     async def finish_tasks(self) -> None:
         """Take no more tasks; those that run have `task_drain_s`, then they are given back. Idempotent."""

@@ -12,19 +12,18 @@ from dataclasses import dataclass
 from itertools import cycle
 
 from aether.background import Background
-from aether.config import RuntimeConfig
 from aether.dead_letters import OVER, decode_row
 from aether.errors import AetherError
 from aether.ids import Position
 from aether.log_lines import Repeated, words
 from aether.names import shard_of
-from aether.ports import Clock, Delivery, Inbox, Lease, Subscription, Tasks, Timers
-from aether.runtime.counters import Counters
+from aether.ports import Delivery, Inbox, Subscription
 from aether.runtime.dead_letter_rows import DeadLetterRows
 from aether.runtime.inbox_purge import InboxPurge
 from aether.runtime.inbox_reading import read_for_ever
 from aether.runtime.relaying import ShardRelayer
 from aether.runtime.shard_inbox import ShardInbox
+from aether.runtime.surroundings import Surroundings
 from aether.runtime.ticks import ShardTicks
 from aether.sends import SENDS_FORMAT, Send
 from aether.waiting_tells import WaitingTells
@@ -69,35 +68,22 @@ class _Shard:
 
 
 class Telling:
-    """The tells of one runtime."""
+    """The tells of one runtime: those that come are given to `receive`."""
 
-    def __init__(
-        self,
-        inbox: Inbox,
-        shards: int,
-        *,
-        receive: Callable[[Delivery], None],
-        clock: Clock,
-        lease: Lease,
-        config: RuntimeConfig,
-        counters: Counters,
-        jitter: Callable[[], float],
-        tasks: Tasks | None = None,
-        timers: Timers | None = None,
-    ) -> None:
-        self.has_tasks = tasks is not None
-        self.has_timers = timers is not None
+    def __init__(self, inbox: Inbox, around: Surroundings, receive: Callable[[Delivery], None]) -> None:
+        self.has_tasks = around.tasks is not None
+        self.has_timers = around.timers is not None
         self.tell_bytes_max = inbox.tell_bytes_max
         self._inbox = inbox
-        self._shards = shards
         self._receive = receive
-        self._clock = clock
-        self._lease = lease
-        self._config = config
-        self._counters = counters
-        self._jitter = jitter
-        self._tasks = tasks
-        self._timers = timers
+        self._shards = shards = around.connection.shards
+        self._clock = clock = around.clock
+        self._lease = around.lease
+        self._config = config = around.config
+        self._counters = around.counters
+        self._jitter = jitter = around.jitter
+        self._tasks = tasks = around.tasks
+        self._timers = around.timers
         self._serving: dict[int, _Shard] = {}
         self._purge = InboxPurge(inbox, tasks, shards)
         self._dead_letters = DeadLetterRows(inbox, clock, jitter)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-import aether.runtime.committed
+import aether.runtime.commit_answers
 import aether.runtime.machine
 import aether.runtime.replay
 import aether.runtime.snapshots
@@ -88,7 +88,7 @@ WITHIN: dict[str, tuple[Any, str]] = {
     "committed": (VirtualMachine, "_committed"),
     "answer what is committed": (aether.runtime.machine, "answer_committed"),
     "remember a command": (CommandLog, "add"),
-    "encode an answer": (aether.runtime.committed, "encode_answer"),
+    "encode an answer": (aether.runtime.commit_answers, "encode_answer"),
     "answer": (Mailbox, "answer"),
     "schedule": (VirtualMachine, "_schedule"),
     "replay": (Replayer, "replay"),

@@ -54,10 +54,11 @@ async def looks(monkeypatch: pytest.MonkeyPatch) -> tuple[Telling, Streams, list
     monkeypatch.setattr(looking, "LOOK_EVERY_S", 0.0)
     monkeypatch.setattr(looking, "SEARCH_EVERY_S", 0.0)
     streams, noted = Streams(), list[tuple[str, int]]()
-    one = Telling(
-        cast(Any, streams), SHARDS, receive=lambda _: None, clock=SystemClock(), lease=cast(Any, None),
-        config=RuntimeConfig(), counters=Counters(), jitter=lambda: 0.0,
+    around = SimpleNamespace(
+        connection=SimpleNamespace(shards=SHARDS), clock=SystemClock(), lease=None, config=RuntimeConfig(),
+        counters=Counters(), jitter=lambda: 0.0, tasks=None, timers=None,
     )  # fmt: skip
+    one = Telling(cast(Any, streams), cast(Any, around), lambda _: None)
     for shard in range(SHARDS):
         relayer = SimpleNamespace(look=lambda: None)
         one._serving[shard] = _Shard(cast(Any, relayer), cast(Any, Shard(shard, noted)), [])

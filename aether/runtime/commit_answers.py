@@ -1,12 +1,13 @@
-"""What a stored commit means for its actor: the fold goes on, commands are remembered, and callers are answered."""
+"""What a commit's outcome means for its callers: their answers; and what a stored one means for its actor's fold."""
 
 from aether.core.actor.command_log import CommandLog
 from aether.core.actor.commit_draft import CommitDraft
+from aether.errors import Unavailable
 from aether.ids import Position, Version
 from aether.runtime.fold import Fold
 from aether.runtime.mailbox import Mailbox
 from aether.runtime.pending_command import PendingCommand
-from aether.wire import encode_answer
+from aether.wire import encode_answer, encode_error
 
 
 def answer_committed(
@@ -40,3 +41,12 @@ def answer_committed(
         mailbox.answer(pending, answer)
     if again:
         mailbox.put_back_all(again)
+
+
+def answer_not_stored(draft: CommitDraft[PendingCommand], mailbox: Mailbox, reason: str) -> None:
+    """The store has refused the draft: nothing of its commands has happened, and their callers hear so."""
+    answer = encode_error(Unavailable(f"nothing was stored: {reason}"))
+    for reply in draft.replies:
+        if reply.reply is not None:  # else its refusal is counted
+            reply.pending.counts.unavailable += 1
+        mailbox.answer(reply.pending, answer)
