@@ -5,8 +5,8 @@ seconds on two cores, server included. That is why a search has a beginning and 
 """
 
 import re
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 
 from aether.correlation import Trace, mark_of, steps_of
@@ -49,6 +49,32 @@ def begin_of(since: datetime | timedelta, now_s: float) -> datetime:
     return since
 
 
+async def search_commits(
+    store: StreamReading, patience: RetriedRequest, correlation_id: str, after: Position, until: Position
+) -> AsyncGenerator[tuple[Position, list[StoredCommit]]]:
+    """The commits between two positions that may belong to a correlation id; each step says up to where all are found.
+
+    Reads on when the connection is lost. Raises what `patience` raises.
+    """
+    mark = mark_of(correlation_id)
+    batches = None
+
+    async def following() -> tuple[Position, list[StoredCommit]]:
+        nonlocal batches
+        if batches is None:
+            batches = store.search_stream(after, until, mark)
+        try:
+            return await anext(batches, (until, []))
+        except BaseException:  # it is over then, and another one goes on from `after`
+            batches = None
+            raise
+
+    while after < until:
+        after, commits = await patience.ask(following)
+        patience.start_again()
+        yield after, commits
+
+
 async def find_trace(
     store: StreamReading,
     patience: RetriedRequest,
@@ -64,25 +90,11 @@ async def find_trace(
     if limit < 1:
         raise InvalidCommand(f"the limit is a number of commits above 0, not {limit}", path="limit")
     first, end = await patience.ask(lambda: store.positions_since(begins))
-    after = first
-    until, mark = Position(min(end, first + limit)), mark_of(correlation_id)
+    until = Position(min(end, first + limit))
     found: list[StoredCommit] = []
-    batches = None
-
-    async def following() -> tuple[Position, list[StoredCommit]]:
-        nonlocal batches
-        if batches is None:
-            batches = store.search_stream(after, until, mark)
-        try:
-            return await anext(batches, (until, []))
-        except BaseException:  # it is over then, and another one goes on from `after`
-            batches = None
-            raise
-
-    while after < until:
-        after, commits = await patience.ask(following)
-        found += commits
-        patience.start_again()
-        if progress is not None:
-            progress(after - first, until - first)
+    async with aclosing(search_commits(store, patience, correlation_id, first, until)) as searched:
+        async for read_to, commits in searched:
+            found += commits
+            if progress is not None:
+                progress(read_to - first, until - first)
     return Trace(correlation_id, steps_of(correlation_id, found), first, until, complete=until >= end)

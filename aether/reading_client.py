@@ -7,7 +7,7 @@ closed. A client belongs to the event loop that it was made in.
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from secrets import token_urlsafe
@@ -17,7 +17,7 @@ from weakref import WeakSet
 from aether.client_node import ClientNode
 from aether.config import CallConfig
 from aether.correlation import Trace
-from aether.correlation_search import TRACE_COMMITS_MAX, TRACE_SINCE, begin_of, find_trace
+from aether.correlation_search import TRACE_COMMITS_MAX, TRACE_SINCE, begin_of, find_trace, search_commits
 from aether.errors import (
     ClientUnusable,
     InvalidCommand,
@@ -203,6 +203,27 @@ class ReadingClient:
         check_id(correlation_id, "a correlation id", "correlation_id")
         patience = self._patience(f"the trace of {correlation_id}", deadline_s)
         return await find_trace(self._node.event_store, patience, correlation_id, begins, limit, progress)
+
+    async def positions_since(
+        self, since: datetime | timedelta, *, deadline_s: float | None = None
+    ) -> tuple[Position, Position]:
+        """The position before the first commit that is so new, and that of the last one. `since` as of `trace`.
+
+        Raises `InvalidCommand`, and what `history` raises.
+        """
+        begins = begin_of(since, self._node.clock.wall_s())
+        patience = self._patience("the positions in the stream", deadline_s)
+        return await patience.ask(lambda: self._node.event_store.positions_since(begins))
+
+    def search_commits(
+        self, correlation_id: str, after: Position, until: Position, *, deadline_s: float | None = None
+    ) -> AsyncGenerator[tuple[Position, list[StoredCommit]]]:
+        """The commits between two positions that may belong to a correlation id, in order.
+
+        Each step says up to where all are found. A reader that leaves early closes it. Raises what `history` raises.
+        """
+        patience = self._patience(f"the trace of {correlation_id}", deadline_s)
+        return search_commits(self._node.event_store, patience, correlation_id, after, until)
 
     async def tail(
         self, kind: str | None = None, key: str | None = None, *, deadline_s: float | None = None

@@ -323,12 +323,18 @@ async def direct_last(connection: NatsConnection, stream: str, subject: str) -> 
 
 
 async def direct_batch(
-    connection: NatsConnection, stream: str, subject_filter: str, sequence: int, *, having: bytes = b""
+    connection: NatsConnection,
+    stream: str,
+    subject_filter: str,
+    sequence: int,
+    *,
+    most: int = BATCH_MESSAGES,
+    having: bytes = b"",
 ) -> Batch:
     """Messages of a filter at or after a sequence, in order, by any replica. Raises `Unavailable`.
 
-    At most `BATCH_MESSAGES` and about `BATCH_BYTES`, at least one when there is one; of these, those `having` these
-    bytes. To leave one out costs a fifth of reading it.
+    At most `most`, at most `BATCH_MESSAGES` and about `BATCH_BYTES`, at least one when there is one; of these, those
+    `having` these bytes. To leave one out costs a fifth of reading it.
     """
     session = connection.session or await connection.ready()
     found: list[StoredMessage] = []
@@ -362,7 +368,12 @@ async def direct_batch(
         else:
             set_once(ended, Unavailable(f"the read of {stream} was refused with status {status}"))
 
-    body = {"seq": sequence, "next_by_subj": subject_filter, "batch": BATCH_MESSAGES, "max_bytes": BATCH_BYTES}
+    body = {
+        "seq": sequence,
+        "next_by_subj": subject_filter,
+        "batch": min(most, BATCH_MESSAGES),
+        "max_bytes": BATCH_BYTES,
+    }
     reply_to = session.send(f"{API}DIRECT.GET.{stream}", encode(body), receive, API_TIMEOUT_S, many=True)
     try:
         more = await ended

@@ -78,7 +78,7 @@ async def stream_batches(
     A replica that lags is not believed: where it has no more, the leader is asked. Raises `Unavailable`.
     """
     while after < until:
-        found, more, _ = await direct_batch(connection, names.stream, subjects, after + 1)
+        found, more, _ = await direct_batch(connection, names.stream, subjects, after + 1, most=until - after)
         if not more and (not found or found[-1].sequence < until):
             following = await leader_next(
                 connection, names.stream, subjects, (found[-1].sequence if found else after) + 1
@@ -101,7 +101,9 @@ async def search_batches(
     What is left out costs a fifth of what is read. A replica that lags is not believed, as in `stream_batches`.
     """
     while after < until:
-        batch = await direct_batch(connection, names.stream, EVERY_SUBJECT, after + 1, having=having)
+        batch = await direct_batch(
+            connection, names.stream, EVERY_SUBJECT, after + 1, most=until - after, having=having
+        )
         messages, after = batch.messages, Position(max(after, batch.last))
         if not batch.more and after < until:
             following = await leader_next(connection, names.stream, EVERY_SUBJECT, after + 1)

@@ -113,8 +113,8 @@ def test_a_search_that_took_too_long_goes_on(flights: Flights, script: bool) -> 
 
     def cut(route: Route) -> None:
         text = route.fetch().text()
-        empty = f"""<section id="keys" data-next="{following}"><a href="{following}">Search on</a></section>"""
-        route.fulfill(body=re.sub(r'(?s)<section class="card" id="keys".*?</section>', empty, text, count=1))
+        empty = f"""<section id="found" data-next="{following}"><a href="{following}">Search on</a></section>"""
+        route.fulfill(body=re.sub(r'(?s)<section class="card" id="found".*?</section>', empty, text, count=1))
 
     with page(flights.browser, flights.url, script=script) as shown:
         shown.route(re.compile("begins=JF$"), cut)

@@ -13,8 +13,11 @@ from starlette.routing import Mount
 from aether import Rejected
 from aether.errors import Unavailable
 from aether.gateway.access import ByToken, Role
-from aether.gateway.dashboard import keys, numbers, soon, trace_pages
+from aether.gateway.dashboard import keys, numbers, soon, trace_pages, trace_search
 from aether.gateway.dashboard.browser import own_path
+from aether.ids import Position
+from aether.memory.store import InMemoryEventStore
+from aether.ports import StoredCommit
 from tests.support.actors import Account, Notebook
 from tests.support.gateway import Served, served
 from tests.support.html_forms import read_page
@@ -94,27 +97,75 @@ async def test_an_event_has_a_link_to_its_trace(one: Served) -> None:
     answer = await one.http.get(link)
     shown = read_page(answer.text)
     bob, carol = "call account/bob at depth 0", "call account/carol at depth 0"
+    assert "4 of 4 commits read: 3 steps found." in shown.text
     wanted = f"{bob} done Deposited 1 .* {carol} done Deposited 1 .* Deposited 2 .* {bob} rejected: insufficient funds"
-    assert re.search(f"{wanted} 4 commits were read", shown.text)
+    assert re.search(f"{wanted}", shown.text)
     assert "alice" not in shown.text
     assert "/ui/actor?kind=account&key=carol&version=2" in {address for address, _ in shown.links}
 
 
+def _following(page: str) -> str:
+    """Where the page's search goes on, for the script, for a reader without it, and for the browser without it."""
+    (address,) = re.findall(r'data-next="([^"]+)"', page)
+    assert f'<noscript><meta http-equiv="refresh" content="0; url={address}"></noscript>' in page
+    assert unescape(address) in {one for one, _ in read_page(page).links}
+    return unescape(address)
+
+
 async def test_a_page_of_a_trace_says_what_it_did_not_read(one: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trace_pages, "COMMITS_MAX", 2)
-    monkeypatch.setattr(trace_pages, "STEPS_SHOWN_MAX", 1)
     client = one.pool.client.using(correlation_id="w")
     for key in ("b", "c", "d"):
         await client.actor(Account, key).deposit(3)
-    assert "2 commits were read. That is the limit of this page" in (await one.http.get("/ui/trace?id=w")).text
-    monkeypatch.setattr(trace_pages, "COMMITS_MAX", 20)
     text = (await one.http.get("/ui/trace?id=w")).text
-    assert "2 more steps are not shown. 4 commits were read.</p>" in text
+    assert "4 of 4 commits read: 3 steps found." in text
+    assert "data-next" not in text
+    assert "not" not in re.findall(r'<p class="note">(.*?)</p>', text)[0]
+    monkeypatch.setattr(trace_pages, "STEPS_SHOWN_MAX", 1)
+    assert "2 more steps are not shown." in (await one.http.get("/ui/trace?id=w")).text
+    monkeypatch.setattr(trace_pages, "COMMITS_MAX", 2)
+    text = (await one.http.get("/ui/trace?id=w")).text
+    assert "2 of 2 commits read: 1 step found." in text
+    assert "This is the limit of this page" in text
+    monkeypatch.setattr(trace_pages, "COMMITS_MAX", 20)
+    monkeypatch.setattr(trace_search, "FOUND_MAX", 2)
+    assert "More commits are not looked for: 2 have" in (await one.http.get("/ui/trace?id=w")).text
     text = (await one.http.get("/ui/trace?id=x&since=3d")).text
-    assert "Nothing that is stored has this correlation id. A command that failed" in text
-    assert "has no trace. 4 commits" in text
-    for wrong in ("id=w&since=soon", f"id={'x' * 129}"):
+    assert "4 of 4 commits read: nothing found." in text
+    assert "Nothing that was read has this correlation id. A command that failed" in text
+    cursor = trace_search.TraceSearch(Position(0), Position(0), Position(0), Position(0)).cursor()
+    for wrong in ("id=w&since=soon", f"id={'x' * 129}", "id=w&cursor=x", "id=w&cursor=W10", f"id=w&cursor={cursor}!"):
         assert (await one.http.get(f"/ui/trace?{wrong}")).status_code == 422
+
+
+async def test_a_trace_is_found_a_page_at_a_time(one: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each page has what those before it found, and any gateway can go on."""
+    client, other = one.pool.client.using(correlation_id="w"), one.pool.client.using(correlation_id="v")
+    for key in ("b", "c", "d"):
+        await client.actor(Account, key).deposit(3)
+        await other.actor(Account, key).deposit(3)
+
+    async def two_at_a_time(
+        self: InMemoryEventStore, after: Position, until: Position, having: bytes
+    ) -> AsyncIterator[tuple[Position, list[StoredCommit]]]:
+        while after < until:
+            up_to = Position(min(after + 2, until))
+            async for commits in self.read_stream(after, up_to):
+                yield commits[-1].position, [commit for commit in commits if having in commit.payload]
+            after = up_to
+
+    monkeypatch.setattr(InMemoryEventStore, "search_stream", two_at_a_time)
+    monkeypatch.setattr(trace_pages, "SEARCH_S", 0.0)
+    monkeypatch.setattr(trace_search, "APART_MAX", 2)
+    page, found = (await one.http.get("/ui/trace?id=w")).text, []
+    while "data-next" in page:
+        found.append(len(re.findall('<td class="outcome">', page)))
+        assert "commits read so far" in page
+        page = (await one.http.get(_following(page))).text
+    found.append(len(re.findall('<td class="outcome">', page)))
+    assert found[-1] == 3
+    assert found == sorted(found)
+    assert len(set(found)) > 2, "it fills in"
+    assert "7 of 7 commits read: 3 steps found." in page
 
 
 async def test_a_long_history_comes_in_pages_and_any_version_is_near(one: Served) -> None:
@@ -175,8 +226,6 @@ async def test_lists_of_keys_go_on_and_a_beginning_is_searched_for(one: Served) 
 async def test_a_search_that_is_cut_says_so_and_goes_on(one: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "SEARCH_S", 0)
     address = "/ui/actors?kind=account&begins=al"
-    assert ">alice</a>" in (await one.http.get(address)).text, "a page with nothing on it searches longer"
-    monkeypatch.setattr(keys, "EMPTY_SEARCH_S", 0)
     pages = 0
     while True:
         text = (await one.http.get(address)).text

@@ -93,7 +93,7 @@ class Dashboard:
             "events": _Place(shown.show, frozenset({"kind", "key", "type"}), frozenset({"type"})),
             "stream": _Place(self._stream, frozenset({"kind", "key", "type", "after"}), frozenset({"type"}),
                              streams=True),
-            "trace": _Place(traces.show, frozenset({"id", "since"})),
+            "trace": _Place(traces.show, frozenset({"id", "since", "cursor"})),
             "failures": _Place(failures.show),
             "dead-letters": _Place(letters.show, frozenset({"kind", "key", "after"}), frozenset(), letters.send),
             "tasks": _Place(tasks.show, frozenset({"kind", "key", "skip"}), frozenset(), tasks.send),

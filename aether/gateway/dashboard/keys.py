@@ -12,11 +12,8 @@ from aether.reading_client import SHARDS_LISTED_AT_ONCE
 from aether.untyped_client import UntypedClient
 
 PAGE_KEYS = 60
-SEARCH_S = 0.3
+SEARCH_S = 0.15
 """How long one page may search before it shows what it has found, seconds."""
-
-EMPTY_SEARCH_S = 1.0
-"""How long one page may search while it has found nothing, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +44,6 @@ async def find_keys(
                         return KeysPage(tuple(found), cursor_of(one, key), one, client.shards)
             after = None
         shard, at_once = shard + len(shards), min(2 * at_once, SHARDS_LISTED_AT_ONCE)
-        if shard < client.shards and loop.time() - begun_s >= (SEARCH_S if found else EMPTY_SEARCH_S):
+        if shard < client.shards and loop.time() - begun_s >= SEARCH_S:
             return KeysPage(tuple(found), cursor_of(shard, ""), shard, client.shards)
     return KeysPage(tuple(found), None, client.shards, client.shards)

@@ -1,28 +1,36 @@
-"""The page of a trace: what the commands of one correlation id did, across actors."""
+"""The page of a trace: what the commands of one correlation id did, across actors.
+
+There is no index of them, so a page reads some of the stream and shows what it found; the next page goes on.
+"""
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from aether.correlation import Trace
+from aether.correlation import steps_of
 from aether.correlation_search import read_since
 from aether.errors import InvalidCommand, Overloaded
 from aether.gateway.config import GatewayConfig
 from aether.gateway.dashboard.pages import Pages, Visit
+from aether.gateway.dashboard.trace_search import TraceSearch, read_search, search_on
 from aether.gateway.dashboard.trees import shown
-from aether.ids import COMMAND_ID_CHARS_MAX
+from aether.ids import COMMAND_ID_CHARS_MAX, Position
+from aether.ports import StoredCommit
 from aether.untyped_client import UntypedClient
 
-COMMITS_MAX = 200_000
-"""How many commits are read for one page: about two seconds of a server's and a gateway's time."""
+COMMITS_MAX = 1_000_000
+"""How many commits are read for one trace, by all its pages together."""
 
-STEPS_SHOWN_MAX = 500
+SEARCH_S = 0.15
+"""How long one page reads before it shows what it has found, seconds."""
+
+STEPS_SHOWN_MAX = 100
 
 BEFORE = timedelta(minutes=10)
 """How much earlier than an event the link to its trace begins to read: its command may be late in the trace."""
 
 
 class TracePages:
-    """The page of a trace. One is read at a time, because each reads so many commits."""
+    """The page of a trace. One reads at a time, because each reads so many commits."""
 
     def __init__(self, client: UntypedClient, config: GatewayConfig, pages: Pages) -> None:
         self._client = client
@@ -31,34 +39,44 @@ class TracePages:
         self._one_at_a_time = asyncio.Lock()
 
     async def show(self, visit: Visit) -> None:
-        """The form, and the trace that it asks for."""
+        """The form, and what was found so far of the trace that it asks for."""
         correlation_id = (visit.options.text("id") or "").strip()
         since = (visit.options.text("since") or "").strip() or "1h"
-        begins = read_since(since)
+        read_since(since)
         if len(correlation_id) > COMMAND_ID_CHARS_MAX:
             raise InvalidCommand(f"a correlation id is 1-{COMMAND_ID_CHARS_MAX} characters", path="id")
-        found = None
+        search, commits = None, list[StoredCommit]()
         if correlation_id:
-            found = await self._find(correlation_id, begins)
-        steps = [] if found is None else found.steps[:STEPS_SHOWN_MAX]
+            search, commits = await self._find(correlation_id, since, visit.options.text("cursor"))
+        found = steps_of(correlation_id, commits)
+        more = search is not None and not search.over
         await self._pages.answer(
             visit,
             "trace.html",
             id=correlation_id,
             since=since,
-            trace=found,
-            steps=[(one, [(event, shown(event.data)) for event in one.events]) for one in steps],
+            search=search,
+            steps=[(one, [(event, shown(event.data)) for event in one.events]) for one in found[:STEPS_SHOWN_MAX]],
+            left_out=len(found[STEPS_SHOWN_MAX:]),
+            next=visit.url("trace", id=correlation_id, since=since, cursor=search.cursor()) if search and more else "",
         )
 
-    async def _find(self, correlation_id: str, begins: datetime | timedelta) -> Trace:
-        """The trace. Raises `Overloaded` when others are read until the deadline."""
+    async def _find(
+        self, correlation_id: str, since: str, cursor: str | None
+    ) -> tuple[TraceSearch, list[StoredCommit]]:
+        """Some of the trace. Raises `Overloaded` when others read until the deadline."""
         deadline_s = self._config.deadline_s
+        begun = read_search(cursor) if cursor is not None else None
         try:
             async with asyncio.timeout(deadline_s):
                 await self._one_at_a_time.acquire()
         except TimeoutError:
             raise Overloaded("other traces are being read", limit="traces") from None
         try:
-            return await self._client.trace(correlation_id, begins, limit=COMMITS_MAX, deadline_s=deadline_s)
+            if begun is None:
+                first, end = await self._client.positions_since(read_since(since), deadline_s=deadline_s)
+                begun = TraceSearch(first, first, Position(min(end, first + COMMITS_MAX)), end)
+            search, commits = await search_on(self._client, correlation_id, begun, SEARCH_S, deadline_s)
+            return search, list(commits)
         finally:
             self._one_at_a_time.release()

@@ -43,21 +43,22 @@ function overview(live) {
   setTimeout(again, 2000);
 }
 
-// ------------------------------------------------------------------------------------------- keys
+// ------------------------------------------------------------------------------------------- searches
 
-// A search that has found nothing yet goes on, a page at a time.
-async function search(keys) {
-  while (keys.dataset.next) {
-    const next = keys.dataset.next;
+// A search that is not over goes on, a page at a time, until the reader is within it or leaves.
+async function search(shown) {
+  while (shown.dataset.next) {
+    const next = shown.dataset.next;
     let found;
     try {
-      found = (await pageAt(next)).getElementById("keys");
+      found = (await pageAt(next)).getElementById("found");
+      if (!found) return;
     } catch {
       return; // the link to go on is still there
     }
-    if (keys.contains(document.activeElement)) return;
-    keys.replaceChildren(...found.childNodes);
-    keys.dataset.next = found.dataset.next || "";
+    if (shown.contains(document.activeElement)) return;
+    shown.replaceChildren(...found.childNodes);
+    shown.dataset.next = found.dataset.next || "";
     history.replaceState(null, "", next);
   }
 }
@@ -195,6 +196,6 @@ function events(body) {
 pausable();
 forms();
 if (byId("live")) overview(byId("live"));
-if (byId("keys")) search(byId("keys"));
+if (byId("found")) search(byId("found"));
 if (byId("past")) versions(byId("past"));
 if (byId("events")) events(byId("events"));
