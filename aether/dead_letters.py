@@ -28,7 +28,7 @@ DYING = "dying"
 
 DEAD = "dead"
 RETRYING = "retrying"
-"""Somebody has decided to send it again; it may not be stored yet."""
+"""A caller has decided to send it again; it may not be stored yet."""
 
 RETRIED = "retried"
 DROPPED = "dropped"

@@ -133,7 +133,9 @@ class InboxView:
     async def _decided(self, id: int, state: str, by: str) -> _Found:
         """The row once we have written it in this state, or, to be sent again, as a caller before had decided it."""
         if len(by) > BY_CHARS_MAX:
-            raise InvalidCommand(f"who does it is said in at most {BY_CHARS_MAX} characters", path="by")
+            raise InvalidCommand(
+                f"the name of the operator is at most {BY_CHARS_MAX} characters, this is {len(by)}", path="by"
+            )
         for _ in range(TRIES_MAX):
             found = await self._found(id)
             if found.row.state == RETRYING and state != RETRYING:

@@ -1,4 +1,4 @@
-"""Tells: commands that are stored before anybody runs them, as they travel in commits and in the inbox stream.
+"""Tells: commands that are stored before a worker runs them, as they travel in commits and in the inbox stream.
 
 A turn's tells are in its commit, as JSON text in `sends` of the last event of the command that told them. From there
 the owner of the sender's shard copies each into the inbox stream, one message a tell, with the place where it was sent

@@ -157,7 +157,7 @@ async def _proved_in_time(
         try:
             return await _proved(node, store), session
         except Unavailable as error:
-            log.info("whether a sync makes durable what is stored cannot be seen yet", extra={"error": words(error)})
+            log.info("it is not known yet whether a sync makes stored events durable", extra={"error": words(error)})
         waits()
         await asyncio.sleep(LOOK_AGAIN_S)
 

@@ -132,7 +132,7 @@ class Cluster:
 
     def _withdraw(self) -> None:
         if self._core.withdraw():
-            log.warning("no more commands are taken until our row is renewed", extra={"member": self.name})
+            log.warning("no more commands are taken until the member's row is renewed", extra={"member": self.name})
             self._schedule()
 
     def _about(self) -> dict[str, Any]:
@@ -282,7 +282,10 @@ class Cluster:
             case Change.EXPIRED if self._core.leaving:
                 return
             case Change.EXPIRED:
-                log.warning("our row has ended: the server was away, or we were stopped", extra={"member": self.name})
+                log.warning(
+                    "the member's row has expired: the server was away, or this process stood still",
+                    extra={"member": self.name},
+                )
             case Change.REPLACED:
                 self._fail(Unavailable(f"another process has taken the place of {self.name}"))
             case Change.ALIVE_ELSEWHERE:

@@ -279,7 +279,7 @@ class _Open:
         """Where a path leads. A problem, or an error of Aether's, when it leads nowhere."""
         match segments:
             case ("",):
-                return _for_everybody(_show_dashboard)
+                return _open_to_all(_show_dashboard)
             case ("actors", *below):
                 return self._actors.route(tuple(below))
             case ("events",):
@@ -287,13 +287,13 @@ class _Open:
             case ("ui", *below):
                 return self._dashboard.route(tuple(below))
             case ("healthz",):
-                return _for_everybody(self._health.answer_health, unlimited=True)
+                return _open_to_all(self._health.answer_health, unlimited=True)
             case ("readyz",):
-                return _for_everybody(partial(self._health.answer_readiness, self._draining), unlimited=True)
+                return _open_to_all(partial(self._health.answer_readiness, self._draining), unlimited=True)
             case ("metrics",):
                 return Route({"GET": Handler(self._metrics.answer, Role.READ)})
             case ("docs",):
-                return _for_everybody(self._documents.answer_page)
+                return _open_to_all(self._documents.answer_page)
             case ("openapi.json",):
                 return Route({"GET": Handler(self._documents.answer_openapi, Role.READ)})
             case ("asyncapi.json",):
@@ -301,7 +301,7 @@ class _Open:
         raise not_found()
 
 
-def _for_everybody(respond: Callable[[Exchange], Awaitable[None]], *, unlimited: bool = False) -> Route:
+def _open_to_all(respond: Callable[[Exchange], Awaitable[None]], *, unlimited: bool = False) -> Route:
     return Route({"GET": Handler(respond, None, unlimited=unlimited)})
 
 

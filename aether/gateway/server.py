@@ -254,5 +254,5 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _give_up_reader(self) -> None:
         self._send_timer = None
-        log.warning("a reader takes nothing and is given up", extra={"after_s": self.bounds.send_timeout_s})
+        log.warning("a reader of events takes nothing and is cut off", extra={"after_s": self.bounds.send_timeout_s})
         self.transport.abort()

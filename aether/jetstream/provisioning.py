@@ -230,7 +230,7 @@ async def open_layout(connection: NatsConnection, namespace: str, timeout_s: flo
             raise Unavailable(text, namespace=namespace, server=connection.shown)
         if timeout_s - left_s > SAY_AFTER_S and not said:
             said = True
-            log.warning("namespace %s at %s is waited for: %s", namespace, connection.shown, why)
+            log.warning("waiting for namespace %s at %s: %s", namespace, connection.shown, why)
         # Many clients must not ask in step; nothing depends on the value.
         await asyncio.sleep(min(WAIT.delay_s(attempt, random.random()), left_s))  # noqa: S311 - no secret
         attempt += 1

@@ -96,7 +96,7 @@ class ShardFeed:
             if not self._due.is_set():
                 if self._patience_s() > 0:
                     continue
-                log.warning("a consumer says nothing", extra={"stream": self._subjects.stream})
+                log.warning("a consumer sends no heartbeats and is replaced", extra={"stream": self._subjects.stream})
                 self._break()
             # Spreads the retries of many workers; nothing depends on the value.
             pause_s = RETRY.delay_s(failures - 1, random.random()) if failures else SETTLE_S  # noqa: S311 - no secret

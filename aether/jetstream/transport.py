@@ -199,7 +199,7 @@ class _Respond:
         try:
             self._session.publish(self._reply_to, answer)
         except Unavailable:
-            log.debug("an answer had no connection to leave by", extra={"reply_to": self._reply_to})
+            log.debug("an answer could not be sent: there is no connection", extra={"reply_to": self._reply_to})
         except InvalidCommand:
             self._shorten(answer)
 
@@ -209,6 +209,6 @@ class _Respond:
         try:
             self._session.publish(self._reply_to, short_answer(answer, bytes_max))
         except Unavailable:
-            log.debug("an answer had no connection to leave by", extra={"reply_to": self._reply_to})
+            log.debug("an answer could not be sent: there is no connection", extra={"reply_to": self._reply_to})
         except InvalidCommand:
             log.error("the server takes no message that is large enough for an answer", extra={"bytes_max": bytes_max})

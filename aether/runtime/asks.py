@@ -125,7 +125,10 @@ class Asks:
         """The handler of this actor was put off, so that the others of the circle go on."""
         self._counters.handlers_put_off += 1
         actors = [step.actor for step in circle]
-        log.info("handlers waited for each other: one is put off", extra={"actor": str(actor_id), "circle": actors})
+        log.info(
+            "handlers wait for each other: one is put off",
+            extra={"actor": str(actor_id), "circle": actors},
+        )
 
     async def close(self) -> None:
         """Ask nothing more. Every handler, and every task of the worker, has ended or was cancelled before."""

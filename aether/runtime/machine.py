@@ -369,7 +369,7 @@ class VirtualMachine(MachineScope):
         """
         actor, phase = str(self.actor_id), self._phase
         extra = {"actor": actor, "machine": self.id, "phase": phase.value}
-        log.error("a machine has a fault and is given up", exc_info=error, extra=extra)
+        log.error("a machine has failed within the runtime and is given up", exc_info=error, extra=extra)
         if self.stopped:
             return
         self._worker.counters.machines_given_up += 1

@@ -230,7 +230,7 @@ class ShardRelayer:
     async def _claim(self) -> bool:
         """Write the mark anew, and find out what is relayed. False when the shard has none and needs none."""
         if not self._owns():
-            raise Unavailable(f"shard {self.shard} is not ours now")
+            raise Unavailable(f"shard {self.shard} is another worker's now")
         connections = self._connections
         found = await self._inbox.relay_mark(self.shard)
         if found is not None:

@@ -95,7 +95,7 @@ class Router:
         worker.pipeline.arrivals.bind(self._enqueue_all)
 
     def close(self) -> None:
-        """Refuse commands, and end every machine without an answer to anybody."""
+        """Refuse commands, and end every machine without an answer to its callers."""
         self._worker = None
         for machine in self.registry:
             machine.abandon()

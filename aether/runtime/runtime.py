@@ -388,7 +388,7 @@ class Runtime:
             self._pipeline.run()
 
     def abandon_shard(self, shard: int) -> None:
-        """Drop all that is open of the shard, at once and without an answer to anybody."""
+        """Drop all that is open of the shard, at once and without an answer to a caller."""
         self._served.abandon(shard)
         if self._telling is not None:
             self._telling.abandon(shard)

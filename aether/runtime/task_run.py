@@ -125,7 +125,7 @@ class TaskRun:
         except Exception as error:  # what is neither done nor put off is handed out again
             unexpected = None if isinstance(error, AetherError) else error
             extra = {**self._fields(), "error": words(error)}
-            log.warning("a task could not be brought to its end now", exc_info=unexpected, extra=extra)
+            log.warning("the outcome of a task could not be stored now", exc_info=unexpected, extra=extra)
             self._worker.tasks.again(self.claim, UNKNOWN_AGAIN_S)
         finally:
             if not self._called:
@@ -373,7 +373,7 @@ class TaskRun:
         try:
             await self._worker.tasks.write_row(self.start.id, encode_note(note))
         except AetherError as unwritten:
-            log.info("it is not written down that a task failed", extra={**self._fields(), "error": words(unwritten)})
+            log.info("a task's failure could not be stored", extra={**self._fields(), "error": words(unwritten)})
 
     async def _forget(self) -> None:
         with suppress(AetherError):

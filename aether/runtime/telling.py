@@ -92,7 +92,7 @@ class Telling:
         self._background = Background()
         self._unlisten = inbox.on_connected(self._connected)
         self._not_purged = Repeated(log, logging.INFO, "the inbox cannot be shortened now")
-        self._not_looked = Repeated(log, logging.INFO, "it cannot be looked for tells now")
+        self._not_looked = Repeated(log, logging.INFO, "tells cannot be looked for now")
         self._background.forever("aether tells", self._look_for_ever)
         if config.inbox_purge and tasks is not None:
             self._background.forever("aether inbox purge", self._purge_for_ever)

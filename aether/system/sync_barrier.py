@@ -215,4 +215,4 @@ class SyncBarrier:
             try:
                 done(why)
             except Exception:  # the others wait too
-                log.exception("one who waited for a sync raised")
+                log.exception("a receiver of a sync's outcome raised")

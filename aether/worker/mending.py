@@ -53,7 +53,7 @@ async def _mend(node: Node, health: Health, stuck: Callable[[], None]) -> None:
         except ConfigError as error:
             health.wrong(Need.LAYOUT, words(error))
         except AetherError as error:
-            log.debug("the namespace cannot be looked at", extra={"error": words(error)})
+            log.debug("the namespace cannot be read", extra={"error": words(error)})
         else:
             health.well(Need.LAYOUT)
             for stream in made:

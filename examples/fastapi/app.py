@@ -17,11 +17,11 @@ import aether.gateway
 from examples.bank import Account, model
 
 OPEN_TO_ALL = {"statement", ""}
-"""What everybody may ask of an account: its statement, and its state."""
+"""What every caller may ask of an account: its statement, and its state."""
 
 
 def authorize(request: Request, kind: str, key: str, command: str) -> bool:
-    """Whoever is named in the header owns the account of that name. A real application looks at a session."""
+    """The user who is named in the header owns the account of that name. A real application looks at a session."""
     return command in OPEN_TO_ALL or request.headers.get("x-user") == key
 
 

@@ -92,7 +92,7 @@ class NatsConnection:
         self._count = 0
         self._keeper: asyncio.Task[None] | None = None
         self._payload_bytes_max = 0
-        self._missed = Repeated(log, logging.INFO, "NATS is not there yet")
+        self._missed = Repeated(log, logging.INFO, "NATS cannot be reached yet")
         self._closed = False
         self._trouble = "it was lost"
 
