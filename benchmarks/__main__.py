@@ -2,7 +2,8 @@
 
     python -m benchmarks [name ...] [--json FILE] [--rounds N] [--quick]
 
-Without names it runs all that compare, one after the other; `recovery` is a table of its own and runs when it is named.
+Without names it runs all that compare, one after the other; `recovery`, `gateway` and `pages` are tables of
+their own and run when they are named.
 """
 
 import argparse
@@ -10,12 +11,12 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aether.errors import AetherError
 from aether.system.environment import is_compiled
-from benchmarks import recovery
+from benchmarks import gateway, pages, recovery
 from benchmarks.activation import activation
 from benchmarks.figures import line, table
 from benchmarks.hot import hot
@@ -47,7 +48,12 @@ BENCHMARKS: dict[str, Benchmark] = {
     "scaling": scaling,
     "open": open_loops,
 }
-RECOVERY = "recovery"
+TABLES: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
+    "recovery": (recovery.main, "--rounds"),
+    "gateway": (gateway.main, "--pairs"),
+    "pages": (pages.main, "--rounds"),
+}
+"""Programs that print tables of their own, and their option for how often they measure."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,8 +72,9 @@ def run(options: argparse.Namespace) -> None:
     build = "compiled" if is_compiled() else "plain Python"
     found = []
     for name in options.name or BENCHMARKS:
-        if name == RECOVERY:
-            recovery.main(["--rounds", str(options.rounds)] if options.rounds else [])
+        if name in TABLES:
+            table_of, rounds = TABLES[name]
+            table_of([rounds, str(options.rounds)] if options.rounds else [])
             continue
         begun_s = time.monotonic()
         points = []
@@ -90,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = [*BENCHMARKS, RECOVERY]
+    names = [*BENCHMARKS, *TABLES]
     made.add_argument("name", nargs="*", metavar="name", choices=[*names, []], help=f"of {', '.join(names)}")
     made.add_argument("--json", type=Path, help="write the points to this file")
     made.add_argument("--rounds", type=int, help="of each contestant at each point (default: 5)")

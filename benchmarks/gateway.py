@@ -1,5 +1,6 @@
 """The HTTP gateway: calls through it and through a bare endpoint in turns, and many event streams.
 
+    scripts/bench gateway [--rounds PAIRS]
     python -m benchmarks.gateway [--pairs N] [--seconds S] [--streams N]
 
 One NATS server and one pool of one worker serve all. Each contestant is one process. The load is a closed loop over
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import IO, cast
 
@@ -189,13 +190,13 @@ async def measured(url: str, options: argparse.Namespace) -> None:
                 await streamed(int(ours), pid, client, options.streams, per_s, options.seconds * 3)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run it and print what was found."""
     parser = argparse.ArgumentParser(prog="benchmarks.gateway", description=__doc__.partition("\n")[0])
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--streams", type=int, default=1_000)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with Server("default") as server, tempfile.TemporaryDirectory() as data:
         pool = ("aether.supervisor", MODEL, "--workers", "1", "--nats", server.url, "--data-dir", data)

@@ -1,5 +1,6 @@
 """One nats-server for a benchmark, on loopback, with a temporary store."""
 
+import json
 import shutil
 import signal
 import socket
@@ -7,10 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 START_TIMEOUT_S = 10.0
 
@@ -19,10 +22,10 @@ class Server:
     """A server that can be killed and started again on its store.
 
     `sync` says who makes what is stored durable: "default" no process, "always" the server, for each message; "barrier"
-    who uses it, by syncs of its files in `store`.
+    who uses it, by syncs of its files in `store`. A `monitored` one tells its connections.
     """
 
-    def __init__(self, sync: str) -> None:
+    def __init__(self, sync: str, *, monitored: bool = False) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="aether-bench-"))
         self._port = free_port()
         interval = 'sync_interval: "always"' if sync == "always" else ""
@@ -32,6 +35,9 @@ class Server:
         self._config.write_text(
             f'listen: "127.0.0.1:{self._port}"\njetstream {{ store_dir: "{self.store}"\n {interval} }}\n'
         )
+        self._monitor = free_port() if monitored else 0
+        if monitored:
+            self._config.write_text(f'{self._config.read_text()}http: "127.0.0.1:{self._monitor}"\n')
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -44,6 +50,12 @@ class Server:
         """Its process."""
         assert self._process is not None
         return self._process.pid
+
+    def connections(self) -> list[dict[str, Any]]:
+        """What a monitored server says of its connections: `cid`, `in_msgs` and more of each."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._monitor}/connz?limit=100000") as answer:
+            found: list[dict[str, Any]] = json.load(answer)["connections"]
+        return found
 
     def start(self) -> None:
         """Start it and wait until it listens."""

@@ -224,7 +224,7 @@ class JetStreamEventStore:
 
     async def positions_since(self, time: datetime) -> tuple[Position, Position]:
         """The position before the first commit stored at this time or later, and the last one, by the leader."""
-        first = await leader_since(self._connection, self._names.stream, self._names.events_all, time)
+        first = await leader_since(self._connection, self._names.stream, EVERY_SUBJECT, time)
         last = Position(await last_sequence(self._connection, self._names.stream))
         return (Position(first.sequence - 1) if first is not None else last), last
 
