@@ -176,7 +176,7 @@ class EventFeed:
     async def stream(self, wanted: Filter, start: Place | None) -> AsyncIterator[AsyncIterator[bytes]]:
         """A stream from a place, or from now on.
 
-        Raises `Overloaded`, `Unavailable`, and `HistoryRegressed` for a place that the stream has not reached.
+        Raises `Overloaded`, `Unavailable`, and `HttpProblem` for a place that the stream has not reached.
         """
         if self._draining:
             raise HttpProblem(503, "the gateway is stopping", headers={"Retry-After": "1"}, code="unavailable")
@@ -196,7 +196,8 @@ class EventFeed:
             return Place(self._position)
         if start.position > self._position and start.position > await self._client.last_position():
             text = f"the stream of events ends before position {start.position}"
-            raise HistoryRegressed(text, position=start.position)
+            # Not the 5xx of `HistoryRegressed`: the server is well, and to ask for the same once more changes nothing.
+            raise HttpProblem(409, text, code=HistoryRegressed.code, position=start.position)
         return start
 
     async def _events(self, wanted: Filter, place: Place) -> AsyncIterator[bytes]:

@@ -33,7 +33,7 @@ from aether.gateway.options import GatewayOptions
 from aether.model.address import load_model
 from aether.model.model import Model
 from aether.system.environment import environment, import_from_here, namespace_of, nats_url
-from aether.system.process import set_process_name
+from aether.system.process import ignore_terminal, set_process_name
 from aether.tracing.export import exported_traces
 from aether.worker_log import configure_logging
 
@@ -60,8 +60,7 @@ def run_gateway(options: GatewayOptions) -> int:
     _allow_descriptors(plan.server.connections_max + DESCRIPTORS_BESIDE)
     set_process_name("aether-gateway", f"aether: gateway {plan.namespace}")
     if options.fd is not None:  # a supervisor's: the terminal's signals are its business
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
-            signal.signal(number, signal.SIG_IGN)
+        ignore_terminal()
     traces = exported_traces(variables, plan.model.name, f"gateway-{os.getpid()}")
     try:
         with traces, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

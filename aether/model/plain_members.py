@@ -1,5 +1,6 @@
 """Members of an `Actor` class that are neither state nor handlers, and would keep something that no event tells of."""
 
+import dataclasses
 import inspect
 from collections import deque
 from functools import _lru_cache_wrapper, cached_property
@@ -23,9 +24,30 @@ def check_plain_member(cls: type[Actor], name: str, member: Any) -> None:
         what = type(member).__name__.strip("_").removesuffix("_wrapper")
         text = f"{where} is cached by {what}, and stays what it is when an event changes the state"
         raise place_of_function(function).error(f"{text}; compute it anew, or keep it in a state field")
-    if isinstance(member, _CONTAINERS) and not (name.startswith("__") or name.isupper() or _is_annotated(cls, name)):
-        text = f"{where} has no annotation, so it is no state, and all actors share it; annotate it: `{name}: ... =`"
-        raise _place_of_assignment(cls, name).error(f"{text}, with a ClassVar if it never changes")
+    if _is_annotated(cls, name):
+        return
+    written = _written(cls, name)
+    where = f"{cls.__name__}.{written}"
+    if isinstance(member, dataclasses.Field):
+        text = (
+            f"{where} is a dataclasses.field without an annotation, so it is no state; annotate it: `{written}: ... =`"
+        )
+        raise _place_of_assignment(cls, written).error(text)
+    if isinstance(member, _CONTAINERS) and not (written.endswith("__") or written.isupper()):
+        text = (
+            f"{where} has no annotation, so it is no state, and all actors share it; annotate it: `{written}: ... =`. "
+            f"A constant has a name in capitals, or is a `{written}: ClassVar[...] =`"
+        )
+        raise _place_of_assignment(cls, written).error(text)
+
+
+def _written(cls: type[Actor], name: str) -> str:
+    """The name as the class's body has it: one that begins with two underscores has the class's name before it."""
+    for base in cls.__mro__:
+        prefix = f"_{base.__name__.lstrip('_')}__"
+        if name in vars(base) and name.startswith(prefix):
+            return f"__{name.removeprefix(prefix)}"
+    return name
 
 
 def _is_annotated(cls: type[Actor], name: str) -> bool:

@@ -54,6 +54,12 @@ def state_fields(cls: type[Actor], names: Mapping[str, Any]) -> list[StateField]
             type_ = resolve(annotation, base.__module__, names, place, f"{cls.__name__}.{name}")
             if type_ is ClassVar or typing.get_origin(type_) is ClassVar:
                 continue
+            if type_ is typing.Final:
+                text = (
+                    f"{cls.__name__}.{name} is a Final without a type: write `{name}: ClassVar[...] =` for a constant, "
+                    f"`{name}: ... =` for state"
+                )
+                raise place.error(text)
             found[name] = _field(cls, name, with_arguments(type_, arguments.get(base, {})), place)
     return list(found.values())
 

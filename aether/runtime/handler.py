@@ -18,7 +18,7 @@ from aether.errors import ActorFailed, AetherError, DeadlineExceeded
 from aether.ids import ActorId
 from aether.model.proxy import ActorRef
 from aether.runtime.asks import HandlerAsks, refusal_to_ask
-from aether.runtime.handler_task import HandlerResult, innermost_frame, noted, result_of, run_handler
+from aether.runtime.handler_task import HandlerResult, innermost_frame, noted, refuse_awaitable, result_of, run_handler
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.protocols import RunningTurn
 from aether.runtime.worker_context import WorkerContext
@@ -215,11 +215,7 @@ def _called(call: Callable[[], Any]) -> HandlerResult:
     """What a blocking handler came to; never raises."""
     try:
         result = call()
-        if hasattr(result, "__await__"):
-            close = getattr(result, "close", None)
-            if close is not None:
-                close()
-            raise TypeError("a blocking handler is a plain method, and this one gave something to await")
+        refuse_awaitable(result, "a blocking handler is a plain method")
     except BaseException as error:
         return HandlerResult(None, error)
     return HandlerResult(result, None)

@@ -21,6 +21,15 @@ class HandlerResult:
         self.error = error
 
 
+def refuse_awaitable(result: Any, what: str, advice: str = "") -> None:
+    """Raise TypeError for what a function in a thread gave to await, and close it: no loop runs there."""
+    if hasattr(result, "__await__"):
+        close = getattr(result, "close", None)
+        if close is not None:
+            close()
+        raise TypeError(f"{what}, and this one gave something to await{advice}")
+
+
 async def run_handler(handler: Awaitable[Any]) -> HandlerResult:
     """Run a handler; raises nothing but CancelledError. A SystemExit in a task would end the event loop."""
     try:

@@ -13,8 +13,10 @@ from typing import Any
 
 from aether.model.task_type import TaskType
 from aether.model.tasks import TaskContext
-from aether.runtime.handler_task import HandlerResult, innermost_frame, result_of, run_handler
+from aether.runtime.handler_task import HandlerResult, innermost_frame, refuse_awaitable, result_of, run_handler
 from aether.runtime.running import running_task
+
+AS_ASYNC = "; where a decorator is around an `async def`, the decorator gives an `async def`, too"
 
 log = logging.getLogger("aether.tasks")
 
@@ -83,9 +85,11 @@ async def _call_async(task_type: TaskType, context: TaskContext, arguments: Any)
 
 def _call_plain(task_type: TaskType, context: TaskContext, arguments: Any) -> HandlerResult:
     try:
-        return HandlerResult(task_type.invoke(context, arguments), None)
+        result = task_type.invoke(context, arguments)
+        refuse_awaitable(result, f"the task {task_type.name} is a plain function", AS_ASYNC)
     except BaseException as error:
         return HandlerResult(None, error)
+    return HandlerResult(result, None)
 
 
 async def _end(

@@ -41,7 +41,7 @@ def start_check(program: Sequence[str], directory: Path, variables: Mapping[str,
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         given = {**variables, VARIABLE: str(write_fd)}
-        pid = spawn(program, keep_fds=(write_fd,), directory=directory, variables=given)
+        pid = spawn(program, keep_fds=(write_fd,), directory=directory, variables=given, ignores_terminal=True)
     except OSError:
         os.close(read_fd)
         raise

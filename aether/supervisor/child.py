@@ -16,13 +16,11 @@ from typing import NoReturn, TypeAlias
 from aether.config import EXIT_CONFIGURATION, EXIT_NOT_DRAINED
 from aether.errors import ConfigError, ModelError
 from aether.system.forked import part_with_children
-from aether.system.process import die_with_parent, leave, reset_signals, set_process_name
+from aether.system.process import die_with_parent, ignore_terminal, leave, reset_signals, set_process_name
 from aether.worker_protocol import WorkerSpec
 
 Work: TypeAlias = Callable[[WorkerSpec], int]
 """What a worker does: it runs until it has drained after SIGTERM; its exit code."""
-
-IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
 
 COLLECT_AFTER = (10_000, 3, 100)
 """`gc.set_threshold`: a command makes some twenty objects and no cycle. Python's own 700 cost a tenth of the CPU, and
@@ -57,8 +55,7 @@ def become_worker(
 
 def _settle(supervisor_pid: int, close_fds: Iterable[int]) -> None:
     faulthandler.unregister(signal.SIGUSR1)
-    for number in IGNORED:
-        signal.signal(number, signal.SIG_IGN)
+    ignore_terminal()
     reset_signals()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     die_with_parent(supervisor_pid)

@@ -319,7 +319,8 @@ class _Supervisor:
         assert program is not None
         directory, kept = self._around.directory, (program.listening_fd,)
         try:
-            return spawn(program.arguments, keep_fds=kept, directory=directory, variables=program.variables)
+            return spawn(program.arguments, keep_fds=kept, directory=directory, variables=program.variables,
+                         ignores_terminal=True)  # fmt: skip
         except OSError as error:
             self._around.say(f"the gateway cannot be started: {error.strerror}", "ERROR")
             return None
@@ -345,9 +346,11 @@ class _Supervisor:
             gateway_fd=None if self._around.gateway is None else self._around.gateway.listening_fd,
         )
         block_signals()
+        self.signals.leave_to_successor()
         try:
             hand_over(handover, self._around.fresh, self._around.directory, self._around.variables)
         except OSError as error:
+            self.signals.take_back()
             return RenewFailed(f"the fresh interpreter cannot be started: {error.strerror}")
         finally:
             unblock_signals()

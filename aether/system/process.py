@@ -20,6 +20,9 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _EXEC_FAILED = 127
+TERMINAL_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
+"""What a terminal sends to all processes at once, those of one supervisor among them."""
+
 _KEEP_ENVIRONMENT = "SPT_NOENV"
 
 _setproctitle: Callable[[str], None] | None = None
@@ -112,26 +115,29 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 def spawn(arguments: Sequence[str], *, output_fd: int | None = None, new_session: bool = False,
           keep_fds: Sequence[int] = (), directory: Path | None = None,
-          variables: Mapping[str, str] | None = None) -> int:  # fmt: skip
+          variables: Mapping[str, str] | None = None, ignores_terminal: bool = False) -> int:  # fmt: skip
     """Start a program that dies with this process; the pid.
 
     With `output_fd` its stdout and stderr go there. With `new_session` signals to this process's group or terminal do
-    not reach it. Its signals are unblocked and at their defaults; `keep_fds` stay open in it, all other descriptors
-    above 2 that are not inheritable are closed. It runs in `directory` with the environment `variables`, by default
-    those of this process. A program that cannot be executed exits with 127.
+    not reach it; with `ignores_terminal` it ignores `TERMINAL_SIGNALS` from its first moment on. Its other signals are
+    unblocked and at their defaults; `keep_fds` stay open in it, all other descriptors above 2 that are not inheritable
+    are closed. It runs in `directory` with the environment `variables`, by default those of this process. A program
+    that cannot be executed exits with 127.
     """
     parent_pid = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _become(arguments, parent_pid, output_fd, new_session, keep_fds, directory, variables)
+        _become(arguments, parent_pid, output_fd, new_session, keep_fds, directory, variables, ignores_terminal)
     return pid
 
 
 def _become(arguments: Sequence[str], parent_pid: int, output_fd: int | None, new_session: bool,
             keep_fds: Sequence[int], directory: Path | None,
-            variables: Mapping[str, str] | None) -> NoReturn:  # fmt: skip
+            variables: Mapping[str, str] | None, ignores_terminal: bool) -> NoReturn:  # fmt: skip
     try:
         reset_signals()
+        if ignores_terminal:
+            ignore_terminal()
         if new_session:
             os.setsid()
         die_with_parent(parent_pid)
@@ -147,6 +153,12 @@ def _become(arguments: Sequence[str], parent_pid: int, output_fd: int | None, ne
         os.execve(arguments[0], list(arguments), dict(os.environ if variables is None else variables))
     finally:
         os._exit(_EXEC_FAILED)
+
+
+def ignore_terminal() -> None:
+    """Leave the signals of this process's terminal to the one that started it; programs it executes do so, too."""
+    for number in TERMINAL_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def reset_signals() -> None:

@@ -6,7 +6,7 @@ import inspect
 import linecache
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from uuid import uuid4
 
 import msgspec
@@ -688,6 +688,27 @@ def container_that_is_no_state() -> None:
     Model("bank", actors=[Account])
 
 
+def private_container_that_is_no_state() -> None:
+    class Account(Fine):
+        __owners = []  # type: ignore[var-annotated]  # noqa: RUF012 - what is tried  # wrong
+
+    Model("bank", actors=[Account])
+
+
+def field_without_annotation() -> None:
+    class Account(Fine):
+        owners = dataclasses.field(default_factory=list)  # type: ignore[var-annotated]  # wrong
+
+    Model("bank", actors=[Account])
+
+
+def final_without_a_type() -> None:
+    class Account(Fine):
+        limit: Final = 3  # wrong
+
+    Model("bank", actors=[Account])
+
+
 def factory_that_fails() -> None:
     class Account(Fine):
         share: float = dataclasses.field(default_factory=lambda: 1 / 0)  # wrong
@@ -720,6 +741,12 @@ CASES = [
     (cached_property_of_the_state, "Account.rich is cached by cached_property"),
     (cached_method, "Account.rich is cached by lru_cache"),
     (container_that_is_no_state, "Account.owners has no annotation, so it is no state, and all actors share it"),
+    (
+        private_container_that_is_no_state,
+        "Account.__owners has no annotation.*A constant has a name in capitals, or is a ",
+    ),
+    (field_without_annotation, "Account.owners is a dataclasses.field without an annotation, so it is no state"),
+    (final_without_a_type, r"Account.limit is a Final without a type: write `limit: ClassVar\[...\] =` for a constant"),
     (factory_that_fails, "the default of Account.share cannot be made: ZeroDivisionError: division by zero"),
     (factory_of_another_value_each_time, "the default of Account.name is another one each time"),
     (kind_is_no_text, "a kind is a text, not a int"),

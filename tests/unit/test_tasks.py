@@ -1,6 +1,7 @@
 """Tasks in memory: each result once, whatever the function does and whoever crashes."""
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -8,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from aether import Actor, ActorFailed, InvalidCommand, Model, TaskFailed, command, query, task
+from aether import Actor, ActorFailed, InvalidCommand, Model, Retry, TaskFailed, command, event, query, task
 from aether.config import RuntimeConfig
 from aether.ids import ActorId
 from aether.log_lines import TYPE_CHARS_MAX
@@ -134,6 +135,55 @@ def tasks_of(pool: LocalPool) -> Any:
 def note_state(pool: LocalPool, task_id: str) -> str:
     note = decode_note(pool.server.space(pool.namespace, SHARDS).failed_tasks.get(task_id))
     return "" if note is None else note.state
+
+
+def once(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def called() -> Any:
+        return function()
+
+    return called
+
+
+@task(retry=Retry(attempts=1))
+@once
+async def wrapped() -> int:
+    return 1
+
+
+class Starter(Actor):
+    """Starts it, and keeps what became of it."""
+
+    seen: str = ""
+
+    @command
+    def begin(self) -> None:
+        self.start_task(wrapped(), then=Starter.done, failed=Starter.lost)
+
+    @command
+    def done(self, result: int) -> None:
+        self.emit(Lost(str(result), "", 1))
+
+    @command
+    def lost(self, failure: TaskFailed) -> None:
+        self.emit(Lost(failure.message, failure.error_type, failure.attempts))
+
+    @event
+    def ended(self, e: Lost) -> None:
+        self.seen = e.why
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+async def test_a_plain_decorator_around_an_asynchronous_function_is_named() -> None:
+    async with local_pool(Model("starter", actors=[Starter], tasks=[wrapped])) as pool:
+        await pool.client.actor(Starter, "a").begin()
+        async for one in pool.client.follow(Starter, "a"):
+            if one.state.seen:
+                break
+        assert one.state.seen == (
+            "the task wrapped is a plain function, and this one gave something to await; "
+            "where a decorator is around an `async def`, the decorator gives an `async def`, too"
+        )
 
 
 async def test_a_plain_function_runs_in_a_thread_and_holds_nobody_up(pool: LocalPool, world: World) -> None:
