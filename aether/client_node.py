@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from aether.ids import ActorId, Position
-from aether.jetstream.stream_settings import Difference
+from aether.jetstream.stream_settings import SettingDifference
 from aether.ports import (
     Clock,
     EventBus,
@@ -84,6 +84,6 @@ class ClientNode(Protocol):
         """Why there is no connection to the server now; "" when there is one."""
         ...
 
-    async def repair(self, *, change: bool) -> list[Difference]:
+    async def repair(self, *, change: bool) -> list[SettingDifference]:
         """What of the namespace's streams and buckets is not as needed, changed where it can be."""
         ...

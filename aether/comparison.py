@@ -19,7 +19,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct, inspect
 
-from aether.json_checks import Found, children, encode, field_names, is_pydantic, shown
+from aether.json_checks import Flaw, children, encode, field_names, is_pydantic, shown
 
 _TOO_FINE = re.compile(r"\.\d{6}\d*[1-9]")
 _DURATION = re.compile(
@@ -30,7 +30,7 @@ _SEARCH_MAX = 16
 """Elements of a set that are looked at, for each one given, until one is found that is said by it."""
 
 
-def difference(given: Any, back: Any, path: str = "") -> Found | None:
+def difference(given: Any, back: Any, path: str = "") -> Flaw | None:
     """Where a value and what its JSON gave back are not the same, or None.
 
     Stricter than `==` where `==` is too weak (True and 1, a subclass and its base, Decimal 1.0 and 1.00, other offsets
@@ -55,24 +55,24 @@ def difference(given: Any, back: Any, path: str = "") -> Found | None:
             return found
     if is_pydantic(type(back)) and given != back:
         what = "it holds private or excluded values, which JSON does not carry: leave them as they are by default"
-        return Found(what, path.removeprefix("."))
+        return Flaw(what, path.removeprefix("."))
     return None
 
 
-def _difference_of_mappings(given: Mapping[Any, Any], back: Mapping[Any, Any], path: str) -> Found | None:
+def _difference_of_mappings(given: Mapping[Any, Any], back: Mapping[Any, Any], path: str) -> Flaw | None:
     if len(given) != len(back):
         return _changed(given, back, path)
     for (key, part), (key_back, part_back) in zip(given.items(), back.items(), strict=True):
         if difference(key, key_back) is not None:
             what = f"the key {shown(key)} would come back as {shown(key_back)}: declare one type of keys, and use it"
-            return Found(what, path.removeprefix("."))
+            return Flaw(what, path.removeprefix("."))
         found = difference(part, part_back, path + _step(key))
         if found is not None:
             return found
     return None
 
 
-def unfaithful(given: Any, back: Any, info: inspect.Type | None = None, path: str = "") -> Found | None:
+def unfaithful(given: Any, back: Any, info: inspect.Type | None = None, path: str = "") -> Flaw | None:
     """Where what arrives does not say exactly what was given, or None.
 
     `back` is what the JSON of `given`, or `given` as JSON itself, is read as; `info` is the declared type as far as it
@@ -103,7 +103,7 @@ def unfaithful(given: Any, back: Any, info: inspect.Type | None = None, path: st
     return None if _says(given, back) else _changed(given, back, path)
 
 
-def rounded(given: Any, usual: Any, path: str = "") -> Found | None:
+def rounded(given: Any, usual: Any, path: str = "") -> Flaw | None:
     """The first number or time of JSON that is more precise than what it was read as, or None.
 
     `usual` is the JSON of what was read; what is not in it was not read. Numbers are int and Decimal.
@@ -129,7 +129,7 @@ def _is_finer(text: str, usual: Any) -> bool:
     return ":" in text and _TOO_FINE.search(text) is not None
 
 
-def _first(pairs: Iterable[tuple[str, Any, Any, inspect.Type | None]], path: str) -> Found | None:
+def _first(pairs: Iterable[tuple[str, Any, Any, inspect.Type | None]], path: str) -> Flaw | None:
     for step, part, part_back, type_ in pairs:
         found = unfaithful(part, part_back, type_, path + step)
         if found is not None:
@@ -139,15 +139,15 @@ def _first(pairs: Iterable[tuple[str, Any, Any, inspect.Type | None]], path: str
 
 def _unfaithful_mapping(
     given: Mapping[Any, Any], back: Mapping[Any, Any], info: inspect.Type | None, path: str
-) -> Found | None:
+) -> Flaw | None:
     keys = info.key_type if isinstance(info, inspect.DictType) else _anything(info)
     values = info.value_type if isinstance(info, inspect.DictType) else _anything(info)
     types = _types_by_name(info)
     if len(given) != len(back):
         dropped = next((key for key in given if key not in back), None)
         if dropped is not None and types:
-            return Found(f"there is no field {shown(dropped)}: leave it out", path.removeprefix("."))
-        return Found("two of its keys would be one", path.removeprefix("."))
+            return Flaw(f"there is no field {shown(dropped)}: leave it out", path.removeprefix("."))
+        return Flaw("two of its keys would be one", path.removeprefix("."))
     for key, key_back in zip(given, back, strict=True):
         if isinstance(keys, inspect.AnyType) and type(key) is not type(key_back):
             said = False
@@ -155,12 +155,12 @@ def _unfaithful_mapping(
             said = _says(key, key_back) or _key_says(key, key_back)
         if not said:
             what = f"the key {shown(key)} would arrive as {shown(key_back)}: give keys of the declared type"
-            return Found(what, path.removeprefix("."))
+            return Flaw(what, path.removeprefix("."))
     parts = zip(given.items(), back.values(), strict=True)
     return _first(((_step(key), part, part_back, types.get(key, values)) for (key, part), part_back in parts), path)
 
 
-def _unfaithful_fields(given: Mapping[Any, Any], back: Any, info: inspect.Type | None, path: str) -> Found | None:
+def _unfaithful_fields(given: Mapping[Any, Any], back: Any, info: inspect.Type | None, path: str) -> Flaw | None:
     names, types = _names_on_the_wire(back), _types_by_name(info)
     written: Mapping[str, Any] = {}
     if is_pydantic(type(back)):
@@ -170,7 +170,7 @@ def _unfaithful_fields(given: Mapping[Any, Any], back: Any, info: inspect.Type |
         name = names.get(key)
         if name is None:
             what = f"{type(back).__name__} has no field of this name: leave it out"
-            return Found(what, (path + _step(key)).removeprefix("."))
+            return Flaw(what, (path + _step(key)).removeprefix("."))
         if name == "" or (key in written and type(written[key]) is type(part) and written[key] == part):
             continue
         found = unfaithful(part, getattr(back, name), types.get(name), path + _step(key))
@@ -179,7 +179,7 @@ def _unfaithful_fields(given: Mapping[Any, Any], back: Any, info: inspect.Type |
     return None
 
 
-def _unfaithful_sequence(given: Sequence[Any], back: Any, info: inspect.Type | None, path: str) -> Found | None:
+def _unfaithful_sequence(given: Sequence[Any], back: Any, info: inspect.Type | None, path: str) -> Flaw | None:
     if isinstance(back, set | frozenset):
         return _unfaithful_set(given, back, info, path)
     names = field_names(back)
@@ -192,11 +192,11 @@ def _unfaithful_sequence(given: Sequence[Any], back: Any, info: inspect.Type | N
     return _first(((f"[{n}]", one, parts[n], items[n]) for n, one in enumerate(given)), path)
 
 
-def _unfaithful_set(given: Iterable[Any], back: Set[Any], info: inspect.Type | None, path: str) -> Found | None:
+def _unfaithful_set(given: Iterable[Any], back: Set[Any], info: inspect.Type | None, path: str) -> Flaw | None:
     """Elements are found by equality, else by their usual JSON form, else among a few that are left."""
     elements = list(given)
     if len(elements) != len(back):
-        return Found("some of its elements are equal, and a set keeps one of them: leave the others out", path[1:])
+        return Flaw("some of its elements are equal, and a set keeps one of them: leave the others out", path[1:])
     item = _item_types(info, 1)[0]
     equal = {one: one for one in back}
     usual = {encode(one): one for one in back}
@@ -213,7 +213,7 @@ def _unfaithful_set(given: Iterable[Any], back: Set[Any], info: inspect.Type | N
         near = next((it for it in list(equal)[:_SEARCH_MAX] if unfaithful(one, it, item) is None), None)
         if near is None:
             what = f"the element {shown(one)} would not arrive as it is: give it as it is declared"
-            return Found(what, path.removeprefix("."))
+            return Flaw(what, path.removeprefix("."))
         del equal[near]
     return None
 
@@ -367,11 +367,11 @@ def _step(key: Any) -> str:
     return f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{shown(key)}]"
 
 
-def _changed(given: Any, back: Any, path: str) -> Found:
+def _changed(given: Any, back: Any, path: str) -> Flaw:
     what = f"{shown(given)} would come back as {shown(back)}"
     if type(given) is not type(back):
         what += f" ({type(given).__name__}, then {type(back).__name__})"
-    return Found(what + _advice(given, back), path.removeprefix("."))
+    return Flaw(what + _advice(given, back), path.removeprefix("."))
 
 
 def _advice(given: Any, back: Any) -> str:

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple, TypeVar
 
-from aether.core.inbox_floor import Need, relay_need, row_need, start_need, tell_need
+from aether.core.inbox_floor import InboxNeed, relay_need, row_need, start_need, tell_need
 from aether.core.relay_mark import decode_mark
 from aether.dead_letters import RETRYING, decode_row
 from aether.ports import Inbox, InboxSize, Tasks
@@ -22,15 +22,15 @@ class Needs(NamedTuple):
     """What all but dead letters need of a stream that ended at `end` before it was read; where the marks stand."""
 
     end: int
-    needs: list[Need]
+    needs: list[InboxNeed]
     places: list[int]
 
 
-class Kept(NamedTuple):
+class InboxContent(NamedTuple):
     """The inbox stream, and what is needed of it, the lowest sequence first."""
 
     size: InboxSize
-    needs: list[Need]
+    needs: list[InboxNeed]
 
 
 async def needs_of(inbox: Inbox, tasks: Tasks | None, shards: int) -> Needs:
@@ -57,18 +57,18 @@ async def needs_of(inbox: Inbox, tasks: Tasks | None, shards: int) -> Needs:
     return Needs(end, found, [end, *(mark.sequence for mark in marks if mark is not None)])
 
 
-async def kept(inbox: Inbox, tasks: Tasks, shards: int) -> Kept:
+async def kept(inbox: Inbox, tasks: Tasks, shards: int) -> InboxContent:
     """What is needed now, the lowest first, and how large the stream is. Raises `Unavailable`, `UnreadableEvent`."""
     size, found = await inbox.size(), await needs_of(inbox, tasks, shards)
-    needs = [*found.needs, *await _sent_again(inbox), Need(found.end, "the end of the stream")]
-    return Kept(size, sorted(needs))
+    needs = [*found.needs, *await _sent_again(inbox), InboxNeed(found.end, "the end of the stream")]
+    return InboxContent(size, sorted(needs))
 
 
-async def _sent_again(inbox: Inbox) -> list[Need]:
+async def _sent_again(inbox: Inbox) -> list[InboxNeed]:
     """Of each dead letter that is being sent again, or whose row cannot be read, the first row."""
     places: dict[int, int] = {}
     states: dict[int, str] = {}
-    last, more, unreadable = 0, True, list[Need]()
+    last, more, unreadable = 0, True, list[InboxNeed]()
     while more:
         batch = await inbox.dead_letters(last)
         for message in batch.messages:

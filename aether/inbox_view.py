@@ -28,7 +28,7 @@ from aether.dead_letters import (
 )
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId
-from aether.inbox_needs import Kept, kept
+from aether.inbox_needs import InboxContent, kept
 from aether.names import shard_of
 from aether.ports import START, InboxMessage
 from aether.retried_request import RetriedRequest
@@ -100,7 +100,7 @@ class InboxView:
         patience = self._patience(f"the dead letter {id}", deadline_s, "dropped")
         return await patience.ask(lambda: self._drop(id, by))
 
-    async def kept(self, deadline_s: float | None) -> Kept:
+    async def kept(self, deadline_s: float | None) -> InboxContent:
         """What of the stream is needed, and what for. Raises what `history` raises."""
         patience = self._patience("the inbox", deadline_s, "read")
         return await patience.ask(lambda: kept(self._node.inbox, self._node.tasks, self._node.shards))

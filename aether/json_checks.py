@@ -32,7 +32,7 @@ class Unsupported(TypeError):
     """A declared type that JSON cannot carry."""
 
 
-class Found(NamedTuple):
+class Flaw(NamedTuple):
     """Something wrong in a value, and where."""
 
     what: str
@@ -125,7 +125,7 @@ def path_of_unencodable(value: Any) -> str:
     return ""
 
 
-def refuse(search: Callable[..., Found | None], *values: Any) -> None:
+def refuse(search: Callable[..., Flaw | None], *values: Any) -> None:
     """Raise `ValueMismatch` if `search` (`not_json`, `difference`) finds something wrong in the values."""
     try:
         found = search(*values)
@@ -196,7 +196,7 @@ def field_names(value: Any) -> Sequence[str] | None:
     return None
 
 
-def not_json(value: Any, path: str = "") -> Found | None:
+def not_json(value: Any, path: str = "") -> Flaw | None:
     """The first part of a value that JSON cannot say, or None."""
     what = ""
     if isinstance(value, float) and not math.isfinite(value):
@@ -208,7 +208,7 @@ def not_json(value: Any, path: str = "") -> Found | None:
     elif isinstance(value, str):
         what = "" if value.isascii() or not _holds_surrogate(value) else "a text with a lone surrogate is no JSON"
     if what:
-        return Found(what, path.removeprefix("."))
+        return Flaw(what, path.removeprefix("."))
     return next(filter(None, (not_json(child, path + step) for step, child in children(value))), None)
 
 

@@ -29,9 +29,9 @@ from aether.errors import (
     nothing_stored,
 )
 from aether.ids import ActorId, check_kind, checked_command_id
-from aether.inbox_needs import Kept
+from aether.inbox_needs import InboxContent
 from aether.inbox_view import InboxView
-from aether.jetstream.stream_settings import Difference
+from aether.jetstream.stream_settings import SettingDifference
 from aether.model.definition import ActorType
 from aether.names import encode_token, shard_of
 from aether.ports import NotSent, NotStored
@@ -271,7 +271,7 @@ class UntypedClient(ReadingClient):
         """
         return await self._inbox.drop(id, by, deadline_s)
 
-    async def inbox_kept(self, *, deadline_s: float | None = None) -> Kept:
+    async def inbox_kept(self, *, deadline_s: float | None = None) -> InboxContent:
         """How large the inbox stream is, and from where on it is needed for what. Raises what `history` raises."""
         return await self._inbox.kept(deadline_s)
 
@@ -300,7 +300,7 @@ class UntypedClient(ReadingClient):
         rows = [decode_member(row.value) for row in await self._node.table.rows(MEMBER_PREFIX)]
         return is_under_way(row for row in rows if row is not None)
 
-    async def repair(self, *, change: bool) -> list[Difference]:
+    async def repair(self, *, change: bool) -> list[SettingDifference]:
         """Set what of the namespace's streams and buckets is not as needed, where it can be; all that was not so.
 
         Without `change` nothing is touched. Raises `ConfigError`, `Unavailable`, `ClientUnusable`.

@@ -10,7 +10,7 @@ from aether.cli.arguments import read_arguments
 from aether.cli.command_context import cli_context, find_pool
 from aether.cli.exits import EXIT_DONE
 from aether.cli.pool_options import with_pool_options
-from aether.cli.target import Asked
+from aether.cli.target import PoolChoice
 from aether.errors import InvalidCommand
 from aether.ids import ActorId, check_kind, checked_command_id
 from aether.wire import Event
@@ -19,7 +19,7 @@ from aether.wire import Event
 @with_pool_options
 def call_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     kind: options.Kind,
     key: options.Key,
     command: Annotated[
@@ -63,7 +63,7 @@ def call_command(
 @with_pool_options
 def state_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     kind: options.Kind,
     key: options.Key,
     version: Annotated[
@@ -87,7 +87,7 @@ def state_command(
 @with_pool_options
 def history_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     kind: options.Kind,
     key: options.Key,
     after: Annotated[int, typer.Option("--after", metavar="N", min=0, help="Only events after version N.")] = 0,
@@ -114,7 +114,7 @@ def history_command(
 @with_pool_options
 def ls_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     kind: options.Kind,
     json_lines: options.JsonLines = False,
 ) -> None:
@@ -162,7 +162,7 @@ def tail_command(
         check_kind(kind)
     if kind is not None and key is not None:
         ActorId(kind, key)
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    asked = PoolChoice(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, None)
 
     def receive(actor_id: ActorId, event: Event) -> None:

@@ -3,7 +3,7 @@
 import typer
 
 from aether.cli.context import CliContext, LoadedModel
-from aether.cli.target import Asked, Target, find_target
+from aether.cli.target import PoolChoice, Target, find_target
 
 
 def cli_context(context: typer.Context) -> CliContext:
@@ -13,7 +13,7 @@ def cli_context(context: typer.Context) -> CliContext:
     return given
 
 
-def find_pool(context: typer.Context, asked: Asked, reference: str | None) -> tuple[Target, LoadedModel | None]:
+def find_pool(context: typer.Context, asked: PoolChoice, reference: str | None) -> tuple[Target, LoadedModel | None]:
     """Which pool is meant, and the model where `reference` names one. Raises `ConfigError` and `ModelError`."""
     cli = cli_context(context)
     loaded = None if reference is None else cli.load_model(reference)

@@ -17,7 +17,7 @@ from aether.cli import pool
 from aether.cli.board import Board
 from aether.cli.context import CliContext
 from aether.cli.pool import Reached
-from aether.cli.target import Asked, find_target
+from aether.cli.target import PoolChoice, find_target
 from aether.errors import AetherError
 from aether.system.environment import DATA_DIRECTORY_DEFAULT
 
@@ -82,7 +82,7 @@ def _ask(ctx: typer.Context, use: Callable[[Reached], Awaitable[T]], otherwise: 
         with _silence():
             reference = given.get("model")
             loaded = None if reference is None else outside.load_model(reference)
-            asked = Asked(
+            asked = PoolChoice(
                 nats=given.get("nats"),
                 namespace=given.get("namespace"),
                 timeout_s=TIMEOUT_S,

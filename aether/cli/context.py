@@ -28,7 +28,7 @@ from aether.waiting_tells import WaitingTells
 from aether.wire import Answer, Event
 
 if TYPE_CHECKING:
-    from aether.inbox_needs import Kept
+    from aether.inbox_needs import InboxContent
     from aether.untyped_client import Receipt
 
 _NAMESPACE_WAIT = 0.8
@@ -130,7 +130,7 @@ class CliClient(Protocol):
         """Forget it."""
         ...
 
-    async def inbox_kept(self, *, deadline_s: float | None = None) -> "Kept":
+    async def inbox_kept(self, *, deadline_s: float | None = None) -> "InboxContent":
         """How large the inbox is, and from where on it is needed for what."""
         ...
 
@@ -145,7 +145,7 @@ class CliClient(Protocol):
         """Whether workers of several versions of the model serve, or some are about to be replaced."""
         ...
 
-    async def repair(self, *, change: bool) -> Sequence["Difference"]:
+    async def repair(self, *, change: bool) -> Sequence["RepairedSetting"]:
         """What of the namespace is not as needed, changed where that can be done."""
         ...
 
@@ -174,8 +174,8 @@ class CliTasks(Protocol):
         ...
 
 
-class Difference(Protocol):
-    """A setting of a stream or bucket that is not as needed: `aether.jetstream.stream_settings.Difference`."""
+class RepairedSetting(Protocol):
+    """A setting of a stream or bucket that is not as needed: `aether.jetstream.stream_settings.SettingDifference`."""
 
     @property
     def stream(self) -> str: ...  # noqa: D102 - a field

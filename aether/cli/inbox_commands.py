@@ -11,15 +11,15 @@ from aether.cli import completion, options, pool, render
 from aether.cli.command_context import cli_context, find_pool
 from aether.cli.exits import EXIT_DONE, EXIT_REFUSED
 from aether.cli.pool_options import with_pool_options
-from aether.cli.target import Asked
+from aether.cli.target import PoolChoice
 from aether.dead_letters import DeadLetter
 from aether.errors import InvalidCommand
 from aether.ids import ActorId, check_kind
 from aether.waiting_tells import WaitingTells
 
 if TYPE_CHECKING:
-    from aether.core.inbox_floor import Need
-    from aether.inbox_needs import Kept
+    from aether.core.inbox_floor import InboxNeed
+    from aether.inbox_needs import InboxContent
 
 LIMIT_DEFAULT = 100
 RETRY_LIMIT_DEFAULT = 1_000
@@ -30,7 +30,7 @@ Id = Annotated[int, typer.Argument(metavar="ID", min=1, help="The id that aether
 @with_pool_options
 def inbox_ls_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     kind: Annotated[
         str | None,
         typer.Argument(metavar="KIND", help="Only to this kind.", show_default=False, autocompletion=completion.kinds),
@@ -58,7 +58,7 @@ def inbox_ls_command(
 @with_pool_options
 def inbox_show_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     id: Id,
 ) -> None:
     """Show one dead letter, or what waits first at an actor."""
@@ -70,7 +70,7 @@ def inbox_show_command(
 @with_pool_options
 def inbox_retry_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     id: Annotated[
         int | None,
         typer.Argument(metavar="ID", min=1, help="The id that aether inbox ls shows.", show_default=False),
@@ -113,7 +113,7 @@ def inbox_retry_command(
 @with_pool_options
 def inbox_drop_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     id: Id,
 ) -> None:
     """Forget a dead letter."""
@@ -125,7 +125,7 @@ def inbox_drop_command(
 @with_pool_options
 def inbox_purge_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing. It has to be said.")] = False,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Print at most so many.")] = LIMIT_DEFAULT,
     json_lines: options.JsonLines = False,
@@ -141,13 +141,13 @@ def inbox_purge_command(
     render.write_inbox_kept(_size_row(found), rows, table=table, left_out=max(0, len(found.needs) - limit))
 
 
-def _size_row(found: "Kept") -> Mapping[str, Any]:
+def _size_row(found: "InboxContent") -> Mapping[str, Any]:
     size = found.size
     removable = max(0, found.needs[0].sequence - size.first) if size.messages else 0
     return {**size._asdict(), "removable": removable}
 
 
-def _need_row(need: "Need", first: int) -> Mapping[str, Any]:
+def _need_row(need: "InboxNeed", first: int) -> Mapping[str, Any]:
     return {"needed": need.sequence, "before": max(0, need.sequence - first), "for": need.what}
 
 

@@ -13,7 +13,7 @@ from aether.cli.board import Board
 from aether.cli.command_context import cli_context, find_pool
 from aether.cli.exits import EXIT_DONE, EXIT_REFUSED
 from aether.cli.pool_options import with_pool_options
-from aether.cli.target import Asked
+from aether.cli.target import PoolChoice
 from aether.errors import InvalidCommand
 from aether.history_check import SAMPLE_DEFAULT
 from aether.model.drawing import draw
@@ -27,7 +27,7 @@ _Reference = Annotated[
 @with_pool_options
 def show_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     model: _Reference = None,
 ) -> None:
     """Show a model."""
@@ -37,7 +37,7 @@ def show_command(
 @with_pool_options
 def schema_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     model: _Reference = None,
 ) -> None:
     """Print a model's schema."""
@@ -47,7 +47,7 @@ def schema_command(
 @with_pool_options
 def check_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="module:name of the model that is to read them.")],
     all_actors: Annotated[bool, typer.Option("--all", help="Read the histories of all actors.")] = False,
     sample: Annotated[
@@ -78,7 +78,7 @@ def check_command(
 @with_pool_options
 def draw_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     model: _Reference = None,
     output: Annotated[
         Path | None,
@@ -97,7 +97,7 @@ def draw_command(
         raise InvalidCommand(text, path="--output") from None
 
 
-def _board(context: typer.Context, reference: str | None, asked: Asked) -> Board:
+def _board(context: typer.Context, reference: str | None, asked: PoolChoice) -> Board:
     if reference is not None:
         return Board(cli_context(context).load_model(reference).schema())
     target, loaded = find_pool(context, asked, None)

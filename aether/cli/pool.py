@@ -14,7 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from aether.cli.board import Board
-from aether.cli.context import CliClient, CliContext, Difference, LoadedModel
+from aether.cli.context import CliClient, CliContext, LoadedModel, RepairedSetting
 from aether.cli.target import Target
 from aether.core.backoff import Backoff
 from aether.core.cluster.overview import Overview
@@ -31,7 +31,7 @@ from aether.waiting_tells import WaitingTells
 from aether.wire import Event
 
 if TYPE_CHECKING:
-    from aether.inbox_needs import Kept
+    from aether.inbox_needs import InboxContent
 
 log = logging.getLogger("aether.cli")
 
@@ -278,7 +278,7 @@ async def in_inbox(reached: Reached, id: int) -> DeadLetter | WaitingTells:
         raise
 
 
-async def inbox_kept(reached: Reached) -> "Kept":
+async def inbox_kept(reached: Reached) -> "InboxContent":
     """How large the inbox is, and from where on it is needed for what."""
     return await reached.client.inbox_kept(deadline_s=reached.left_s())
 
@@ -341,7 +341,7 @@ async def overview(reached: Reached) -> tuple[str, Overview]:
     return reached.client.namespace, found._replace(members=members)
 
 
-async def repair(reached: Reached, change: bool) -> list[Difference]:
+async def repair(reached: Reached, change: bool) -> list[RepairedSetting]:
     """What of the namespace's streams and buckets is not as needed; with `change`, set where it can be."""
     return list(await reached.client.repair(change=change))
 

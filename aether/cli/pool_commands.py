@@ -9,7 +9,7 @@ from aether.cli import completion, options, pool, render, top
 from aether.cli.command_context import cli_context, find_pool
 from aether.cli.exits import EXIT_DONE, EXIT_REFUSED
 from aether.cli.pool_options import with_pool_options
-from aether.cli.target import Asked
+from aether.cli.target import PoolChoice
 from aether.errors import InvalidCommand
 from aether.ids import ActorId, check_kind
 from aether.system.running_supervisor import running_supervisors
@@ -18,7 +18,7 @@ from aether.system.running_supervisor import running_supervisors
 @with_pool_options
 def ps_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     shards: Annotated[bool, typer.Option("--shards", help="List the shards instead of the workers.")] = False,
     json_lines: options.JsonLines = False,
 ) -> None:
@@ -53,7 +53,7 @@ def top_command(
     if not 0.1 <= interval <= 60:
         raise InvalidCommand(f"seconds are 0.1 to 60, not {interval:g}", path="--interval")
     cli = cli_context(context)
-    asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+    asked = PoolChoice(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
     target, loaded = find_pool(context, asked, None)
     as_json = json_lines or not cli.terminal
 
@@ -68,7 +68,7 @@ def top_command(
 @with_pool_options
 def repair_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be changed.")] = False,
 ) -> int:
     """Change what a namespace's streams and buckets need; 1 when something is left that cannot be changed."""
@@ -81,7 +81,7 @@ def repair_command(
 @with_pool_options
 def show_snapshot_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     kind: options.Kind,
     key: options.Key,
     model: options.ModelReference = None,
@@ -97,7 +97,7 @@ def show_snapshot_command(
 @with_pool_options
 def drop_snapshots_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     kind: options.Kind,
     key: Annotated[
         str | None,

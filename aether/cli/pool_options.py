@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import typer
 
 from aether.cli import options
-from aether.cli.target import Asked
+from aether.cli.target import PoolChoice
 
 R = TypeVar("R")
 
@@ -36,7 +36,7 @@ def with_pool_options(command: Callable[..., R]) -> Callable[..., R]:
         data_dir: Path,
         **own: Any,
     ) -> R:
-        asked = Asked(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
+        asked = PoolChoice(nats=nats, namespace=namespace, timeout_s=timeout, data_dir=data_dir)
         return command(context, asked, **own)
 
     signature = inspect.signature(command)

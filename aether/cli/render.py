@@ -17,7 +17,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from aether.cli.board import Board
-from aether.cli.context import Difference
+from aether.cli.context import RepairedSetting
 from aether.cli.exits import one_line
 from aether.core.cluster.overview import Overview, ShardOverview, ShardState
 from aether.history_check import STATE, CheckedHistories
@@ -180,7 +180,7 @@ def checked_in_words(checked: CheckedHistories, namespace: str) -> str:
     return f"{outcome}: {of_actors}{rest}"
 
 
-def write_differences(found: Sequence[Difference], *, changed: bool) -> None:
+def write_differences(found: Sequence[RepairedSetting], *, changed: bool) -> None:
     """Each setting that was not as needed, as JSON, one per line, and what became of it."""
     for one in found:
         outcome = "cannot be changed" if not one.can_be_changed else "changed" if changed else "can be changed"

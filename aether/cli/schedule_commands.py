@@ -8,7 +8,7 @@ import typer
 from aether.cli import options, pool, render
 from aether.cli.command_context import cli_context, find_pool
 from aether.cli.pool_options import with_pool_options
-from aether.cli.target import Asked
+from aether.cli.target import PoolChoice
 from aether.ids import ActorId, check_kind
 from aether.sends import SetSchedule
 
@@ -16,7 +16,7 @@ from aether.sends import SetSchedule
 @with_pool_options
 def schedules_ls_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     kind: options.OnlyKind = None,
     key: options.OnlyKey = None,
     json_lines: options.JsonLines = False,

@@ -16,7 +16,7 @@ from aether.wire import DEADLINE_AHEAD_MAX_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class PoolChoice:
     """What the user said of the pool; None where nothing was said. `timeout_s` is for the whole command."""
 
     nats: str | None = None
@@ -41,7 +41,7 @@ class Target:
         return self.calls.deadline_s
 
 
-def find_target(asked: Asked, variables: Mapping[str, str], model_name: str | None = None) -> Target:
+def find_target(asked: PoolChoice, variables: Mapping[str, str], model_name: str | None = None) -> Target:
     """The pool meant by what was asked, in an environment, with a model of some name or none.
 
     Raises `InvalidCommand` for a time-out that no deadline can have, `ConfigError` for every other setting.

@@ -8,7 +8,7 @@ import typer
 from aether.cli import options, pool, render
 from aether.cli.command_context import cli_context, find_pool
 from aether.cli.pool_options import with_pool_options
-from aether.cli.target import Asked
+from aether.cli.target import PoolChoice
 from aether.task_view import FailedTask
 from aether.wire import instant
 
@@ -18,7 +18,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="The task's id, as aether 
 @with_pool_options
 def tasks_ls_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     failed: Annotated[bool, typer.Option("--failed", help="Those that have failed, instead of the counts.")] = False,
     json_lines: options.JsonLines = False,
 ) -> None:
@@ -37,7 +37,7 @@ def tasks_ls_command(
 @with_pool_options
 def tasks_show_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     id: Id,
 ) -> None:
     """Show a task that has failed."""
@@ -51,7 +51,7 @@ def tasks_show_command(
 @with_pool_options
 def tasks_retry_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     id: Id,
 ) -> None:
     """Try a task that has failed and waits again now."""
@@ -63,7 +63,7 @@ def tasks_retry_command(
 @with_pool_options
 def tasks_cancel_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     id: Id,
 ) -> None:
     """Stop a task: its actor is told that it has failed."""

@@ -47,7 +47,7 @@ TEXT_WIDTH_MIN = 7
 """A narrow screen leaves names so many columns, and cuts numbers off at its right."""
 
 
-class Asked(Protocol):
+class WatchedPool(Protocol):
     """A pool: `aether.untyped_client.UntypedClient`."""
 
     namespace: str
@@ -62,7 +62,7 @@ class Asked(Protocol):
 
 
 async def activities(
-    client: Asked, interval_s: float, deadline_s: float, troubled: Callable[[AetherError], None]
+    client: WatchedPool, interval_s: float, deadline_s: float, troubled: Callable[[AetherError], None]
 ) -> AsyncIterator[PoolActivity]:
     """The activity of the pool over each `interval_s`, without end.
 
@@ -85,7 +85,7 @@ async def activities(
         before, read_s, first = now, now_s, False
 
 
-async def _both(client: Asked, deadline_s: float) -> tuple[Overview, PoolMetrics]:
+async def _both(client: WatchedPool, deadline_s: float) -> tuple[Overview, PoolMetrics]:
     overview, metrics = await asyncio.gather(
         client.overview(deadline_s=deadline_s), client.metrics(deadline_s=deadline_s), return_exceptions=True
     )
@@ -97,7 +97,7 @@ async def _both(client: Asked, deadline_s: float) -> tuple[Overview, PoolMetrics
     return overview, metrics
 
 
-async def show(client: Asked, interval_s: float, deadline_s: float, *, once: bool, as_json: bool) -> None:
+async def show(client: WatchedPool, interval_s: float, deadline_s: float, *, once: bool, as_json: bool) -> None:
     """Print the pool's activity, once or until it is interrupted: as tables, or as a line of JSON each time.
 
     Tables that are drawn over need a terminal. Raises what the first two readings come to, `ReaderGone`.

@@ -11,7 +11,7 @@ from aether.cli import options, pool, render
 from aether.cli.command_context import cli_context, find_pool
 from aether.cli.exits import one_line
 from aether.cli.pool_options import with_pool_options
-from aether.cli.target import Asked
+from aether.cli.target import PoolChoice
 from aether.correlation import Trace, TraceStep
 from aether.correlation_search import TRACE_COMMITS_MAX, read_since
 from aether.ids import check_id
@@ -22,7 +22,7 @@ _NO_TIME = " " * len("2026-01-01 00:00:00.000")
 @with_pool_options
 def trace_command(
     context: typer.Context,
-    asked: Asked,
+    asked: PoolChoice,
     correlation_id: Annotated[
         str, typer.Argument(metavar="ID", help="The correlation id; without one, it is the id of the first command.")
     ],

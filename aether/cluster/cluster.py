@@ -19,7 +19,7 @@ from aether.config import ROW_LEFTOVER_S, ClusterConfig
 from aether.core.cluster.handoff import ShardTrigger
 from aether.core.cluster.membership import MemberRow, decode_lease, decode_member
 from aether.core.cluster.ownership import Moves, Ownership
-from aether.core.cluster.session import Change, MemberSession
+from aether.core.cluster.session import MemberSession, RowChange
 from aether.core.health import Health
 from aether.errors import AetherError, ConfigError, Unavailable
 from aether.ids import ActorId
@@ -273,22 +273,22 @@ class Cluster:
         self._core.completed(self._connection.clock.boot_s())
         self._schedule()
 
-    def _heed(self, change: Change) -> None:
+    def _heed(self, change: RowChange) -> None:
         match change:
-            case Change.NOTHING:
+            case RowChange.NOTHING:
                 return
-            case Change.JOINED:
+            case RowChange.JOINED:
                 log.info("joined", extra={"member": self.name, "session": self._own.session})
-            case Change.EXPIRED if self._core.leaving:
+            case RowChange.EXPIRED if self._core.leaving:
                 return
-            case Change.EXPIRED:
+            case RowChange.EXPIRED:
                 log.warning(
                     "the member's row has expired: the server was away, or this process stood still",
                     extra={"member": self.name},
                 )
-            case Change.REPLACED:
+            case RowChange.REPLACED:
                 self._fail(Unavailable(f"another process has taken the place of {self.name}"))
-            case Change.ALIVE_ELSEWHERE:
+            case RowChange.ALIVE_ELSEWHERE:
                 node = self._own.me.node
                 text = f"the node name {node!r} is alive elsewhere: give this supervisor another --node"
                 self._fail(ConfigError(text, setting="node"))

@@ -23,36 +23,36 @@ from typing import NamedTuple
 from aether.core.relay_mark import Mark
 
 
-class Need(NamedTuple):
+class InboxNeed(NamedTuple):
     """The first sequence that has to stay, and what for."""
 
     sequence: int
     what: str
 
 
-def relay_need(shard: int, place: int, mark: Mark) -> Need:
+def relay_need(shard: int, place: int, mark: Mark) -> InboxNeed:
     """What the relay mark of a shard, which stands at `place`, needs."""
-    return Need(min(place, mark.since + 1), f"the relay mark of shard {shard}")
+    return InboxNeed(min(place, mark.since + 1), f"the relay mark of shard {shard}")
 
 
-def tell_need(shard: int, first: int) -> Need:
+def tell_need(shard: int, first: int) -> InboxNeed:
     """The first tell to a shard that is not applied as far as is written down."""
-    return Need(first, f"a tell to shard {shard}")
+    return InboxNeed(first, f"a tell to shard {shard}")
 
 
-def row_need(tell: int, place: int) -> Need:
+def row_need(tell: int, place: int) -> InboxNeed:
     """The row of a dead letter, by the sequence of its tell, from `place` on."""
-    return Need(place, f"the dead letter {tell}")
+    return InboxNeed(place, f"the dead letter {tell}")
 
 
-def start_need(first: int) -> Need:
+def start_need(first: int) -> InboxNeed:
     """The first start of a task that is not done."""
-    return Need(first, "the start of a task")
+    return InboxNeed(first, "the start of a task")
 
 
-def floor(end: int, needs: Iterable[Need]) -> Need:
+def floor(end: int, needs: Iterable[InboxNeed]) -> InboxNeed:
     """The lowest need of a stream whose last sequence was `end` before any of them was read."""
-    return min([*needs, Need(end, "the end of the stream")], key=lambda need: need.sequence)
+    return min([*needs, InboxNeed(end, "the end of the stream")], key=lambda need: need.sequence)
 
 
 def last_start(starts: Iterable[int], below: int) -> int:

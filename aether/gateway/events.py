@@ -7,7 +7,7 @@ from starlette.types import Scope
 from aether.errors import InvalidCommand
 from aether.gateway.access import Role
 from aether.gateway.config import GatewayConfig
-from aether.gateway.feed import EventFeed, Filter, Place, place_of
+from aether.gateway.feed import EventFeed, Filter, StreamPlace, place_of
 from aether.gateway.requests import Options
 from aether.gateway.routes import Exchange, Handler, Route
 from aether.ids import ActorId, check_kind
@@ -51,7 +51,7 @@ class _Asked:
             # Proxies pass each piece on at once, as nginx does when it is told so.
             await exchange.stream(events, MEDIA_TYPE, **{"X-Accel-Buffering": "no"})
 
-    def _start(self, exchange: Exchange) -> Place | None:
+    def _start(self, exchange: Exchange) -> StreamPlace | None:
         """The place of the last event that the reader has; its header counts more than its query string, which stays
         as it was when a browser connects again."""
         header = exchange.headers.get(b"last-event-id")

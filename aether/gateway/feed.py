@@ -59,7 +59,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StreamPlace:
     """Where a stream is: all up to `position` has been sent, but for the events after `number` if that is not None."""
 
     position: Position
@@ -71,13 +71,13 @@ class Place:
         return self.position if self.number is None else Position(self.position - 1)
 
 
-def place_of(event_id: str) -> Place:
+def place_of(event_id: str) -> StreamPlace:
     """The place that an event's id names. Raises `InvalidCommand`."""
     found = _EVENT_ID.fullmatch(event_id)
     if found is None:
         raise InvalidCommand(f"no event has the id {event_id[:40]!r}", path="Last-Event-ID")
     number = found[2]
-    return Place(Position(int(found[1])), None if number is None else int(number))
+    return StreamPlace(Position(int(found[1])), None if number is None else int(number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Filter:
     kind: str | None = None
     key: str | None = None
 
-    def frames(self, entry: Entry, place: Place) -> list[bytes]:
+    def frames(self, entry: Entry, place: StreamPlace) -> list[bytes]:
         """The events of a commit that the stream has and that come after its place."""
         if self.kind not in (None, entry.actor_id.kind) or self.key not in (None, entry.actor_id.key):
             return []
@@ -173,7 +173,7 @@ class EventFeed:
         self._bell.set()
 
     @asynccontextmanager
-    async def stream(self, wanted: Filter, start: Place | None) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def stream(self, wanted: Filter, start: StreamPlace | None) -> AsyncIterator[AsyncIterator[bytes]]:
         """A stream from a place, or from now on.
 
         Raises `Overloaded`, `Unavailable`, and `HttpProblem` for a place that the stream has not reached.
@@ -191,16 +191,16 @@ class EventFeed:
             if not self._streams:
                 await self._listen_no_more()
 
-    async def _begin(self, start: Place | None) -> Place:
+    async def _begin(self, start: StreamPlace | None) -> StreamPlace:
         if start is None:
-            return Place(self._position)
+            return StreamPlace(self._position)
         if start.position > self._position and start.position > await self._client.last_position():
             text = f"the stream of events ends before position {start.position}"
             # Not the 5xx of `HistoryRegressed`: the server is well, and to ask for the same once more changes nothing.
             raise HttpProblem(409, text, code=HistoryRegressed.code, position=start.position)
         return start
 
-    async def _events(self, wanted: Filter, place: Place) -> AsyncIterator[bytes]:
+    async def _events(self, wanted: Filter, place: StreamPlace) -> AsyncIterator[bytes]:
         history = self._history
         yield b"retry: %d\nid: %d%b\n\n" % (RECONNECT_MS, place.position, _suffix(place))
         while place.before < self._base and not self._stops():
@@ -209,13 +209,13 @@ class EventFeed:
                 found: list[bytes] = []
                 for commit in commits:
                     found += wanted.frames(entry_of(commit), place)
-                place = Place(commits[-1].position)
+                place = StreamPlace(commits[-1].position)
                 if found:
                     yield b"".join(found)
                 if self._stops():
                     break
             else:
-                place = Place(until)
+                place = StreamPlace(until)
         try:
             while True:
                 bell = self._bell
@@ -239,7 +239,7 @@ class EventFeed:
             return False
         return True
 
-    def _take(self, wanted: Filter, place: Place, history: int) -> tuple[list[bytes], Place]:
+    def _take(self, wanted: Filter, place: StreamPlace, history: int) -> tuple[list[bytes], StreamPlace]:
         """What of the window comes next, about `CHUNK_BYTES`, and the place after it."""
         if self._draining:
             raise _Ended("aether.draining")
@@ -252,7 +252,7 @@ class EventFeed:
         for entry in self._entries[first:]:
             frames = wanted.frames(entry, place)
             found += frames
-            place = Place(entry.position)
+            place = StreamPlace(entry.position)
             size += sum(map(len, frames))
             if size >= CHUNK_BYTES:
                 break
@@ -323,5 +323,5 @@ class EventFeed:
         self._start = Position(-1)
 
 
-def _suffix(place: Place) -> bytes:
+def _suffix(place: StreamPlace) -> bytes:
     return b"" if place.number is None else b"-%d" % place.number

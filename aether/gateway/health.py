@@ -25,8 +25,8 @@ class Health:
         self._client = client
         kind = next(iter(model)).kind
         self._canaries = itertools.cycle(ActorId(kind, f"aether-canary-{number}") for number in range(CANARIES))
-        self.healthy = Kept(self._canary_answers)
-        self.ready = Kept(self._pool_is_whole)
+        self.healthy = CachedFinding(self._canary_answers)
+        self.ready = CachedFinding(self._pool_is_whole)
 
     async def answer_health(self, exchange: Exchange) -> None:
         """200 when the state of some actor could be read just now, else 503."""
@@ -56,7 +56,7 @@ Ask: TypeAlias = Callable[[], Awaitable[str]]
 """Finds out what is wrong; "" when nothing is."""
 
 
-class Kept:
+class CachedFinding:
     """What `ask` found, "" or what is wrong, for `KEPT_S`; one asks at a time."""
 
     def __init__(self, ask: Ask) -> None:

@@ -14,7 +14,7 @@ from aether.jetstream.inbox import JetStreamInbox
 from aether.jetstream.provisioning import Layout, create_layout, missing, open_layout, repair
 from aether.jetstream.snapshots import JetStreamSnapshotStore
 from aether.jetstream.store import APPEND_TIMEOUT_S, JetStreamEventStore
-from aether.jetstream.stream_settings import Difference
+from aether.jetstream.stream_settings import SettingDifference
 from aether.jetstream.table import JetStreamTable
 from aether.jetstream.tasks import JetStreamTasks
 from aether.jetstream.timers import UNSYNCED_S, JetStreamTimers
@@ -84,7 +84,7 @@ class JetStreamConnection:
         """Why there is no connection to the server now; "" when there is one."""
         return self.nats.trouble
 
-    async def repair(self, *, change: bool) -> list[Difference]:
+    async def repair(self, *, change: bool) -> list[SettingDifference]:
         """What of the namespace's streams and buckets is not as needed; with `change`, set where it can be.
 
         Raises `ConfigError`, `Unavailable`.

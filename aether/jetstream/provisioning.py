@@ -35,7 +35,7 @@ from aether.jetstream.connection.headers import (
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.stream_configs import configs
 from aether.jetstream.stream_settings import (
-    Difference,
+    SettingDifference,
     bucket_needs,
     differences,
     inbox_needs,
@@ -154,14 +154,16 @@ async def missing(connection: NatsConnection, names: Names) -> list[str]:
     return gone
 
 
-async def repair(connection: NatsConnection, namespace: str, timeout_s: float, *, change: bool) -> list[Difference]:
+async def repair(
+    connection: NatsConnection, namespace: str, timeout_s: float, *, change: bool
+) -> list[SettingDifference]:
     """Make the streams and buckets of a namespace as they are needed, where that can be done; all that was not so.
 
     Without `change` nothing is touched. What is missing is not made: a worker does that. Raises `ConfigError`,
     `Unavailable`.
     """
     layout = await open_layout(connection, namespace, timeout_s)
-    found: list[Difference] = []
+    found: list[SettingDifference] = []
     for config in configs(layout.names, layout.replicas):
         name = config["name"]
         try:
@@ -178,7 +180,7 @@ async def repair(connection: NatsConnection, namespace: str, timeout_s: float, *
     return found
 
 
-def _differences(names: Names, name: str, info: StreamInfo, replicas: int) -> list[Difference]:
+def _differences(names: Names, name: str, info: StreamInfo, replicas: int) -> list[SettingDifference]:
     if name == names.stream:
         needs = stream_needs(names, replicas)
     elif name == names.inbox:
@@ -191,7 +193,7 @@ def _differences(names: Names, name: str, info: StreamInfo, replicas: int) -> li
     return differences(name, info.config or {}, needs)
 
 
-def _refusal(wrong: list[Difference]) -> ConfigError:
+def _refusal(wrong: list[SettingDifference]) -> ConfigError:
     fixed = [one for one in wrong if not one.can_be_changed]
     advice = "`aether repair` changes what can be changed"
     if fixed:

@@ -30,7 +30,7 @@ FIXED = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class SettingDifference:
     """One setting that is not as needed. `needed` is in words, `value` what to set it to."""
 
     stream: str
@@ -49,7 +49,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class NeededSetting:
     """One setting: its default, what it must be in words and as a value, and the test."""
 
     setting: str
@@ -59,16 +59,16 @@ class Need:
     holds: Callable[[Any], bool]
 
 
-def _exactly(setting: str, value: Any, default: Any) -> Need:
-    return Need(setting, default, repr(value), value, lambda found: bool(found == value))
+def _exactly(setting: str, value: Any, default: Any) -> NeededSetting:
+    return NeededSetting(setting, default, repr(value), value, lambda found: bool(found == value))
 
 
-def _unlimited(setting: str) -> Need:
-    return Need(setting, -1, "no limit (-1)", -1, lambda found: found in (-1, 0))
+def _unlimited(setting: str) -> NeededSetting:
+    return NeededSetting(setting, -1, "no limit (-1)", -1, lambda found: found in (-1, 0))
 
 
-def _none(setting: str, default: Any = None) -> Need:
-    return Need(setting, default, "none", default, lambda found: not found)
+def _none(setting: str, default: Any = None) -> NeededSetting:
+    return NeededSetting(setting, default, "none", default, lambda found: not found)
 
 
 COMMON = (
@@ -84,7 +84,7 @@ COMMON = (
     _exactly("deny_purge", False, False),
     _exactly("no_ack", False, False),
     _exactly("allow_msg_counter", False, False),
-    Need("persist_mode", "default", "'default'", "default", lambda found: found in ("", "default")),
+    NeededSetting("persist_mode", "default", "'default'", "default", lambda found: found in ("", "default")),
     _none("mirror"),
     _none("sources"),
     _none("subject_transform"),
@@ -92,7 +92,7 @@ COMMON = (
 """Of every stream: it keeps what it acknowledged, takes what is sent and can be read from each replica."""
 
 
-def stream_needs(names: Names, replicas: int) -> tuple[Need, ...]:
+def stream_needs(names: Names, replicas: int) -> tuple[NeededSetting, ...]:
     """Of the stream of commits."""
     return (
         *COMMON,
@@ -104,7 +104,7 @@ def stream_needs(names: Names, replicas: int) -> tuple[Need, ...]:
     )
 
 
-def inbox_needs(names: Names, replicas: int) -> tuple[Need, ...]:
+def inbox_needs(names: Names, replicas: int) -> tuple[NeededSetting, ...]:
     """Of the stream of tells."""
     return (
         *COMMON,
@@ -112,14 +112,14 @@ def inbox_needs(names: Names, replicas: int) -> tuple[Need, ...]:
         _exactly("allow_atomic", True, False),
         _exactly("allow_msg_schedules", True, False),
         _exactly("allow_msg_ttl", True, False),
-        Need("duplicate_window", 0, "at least 120 s", 120_000_000_000, lambda found: found >= 120_000_000_000),
+        NeededSetting("duplicate_window", 0, "at least 120 s", 120_000_000_000, lambda found: found >= 120_000_000_000),
         _subjects([names.tells_all]),
         _repeats(names.tells_all, TOLD_PREFIX),
         _replicas(replicas),
     )
 
 
-def timers_needs(names: Names, replicas: int) -> tuple[Need, ...]:
+def timers_needs(names: Names, replicas: int) -> tuple[NeededSetting, ...]:
     """Of the stream of timers."""
     return (
         *COMMON,
@@ -133,11 +133,13 @@ def timers_needs(names: Names, replicas: int) -> tuple[Need, ...]:
     )
 
 
-def bucket_needs(bucket: str, replicas: int, *, expiring: bool) -> tuple[Need, ...]:
+def bucket_needs(bucket: str, replicas: int, *, expiring: bool) -> tuple[NeededSetting, ...]:
     """Of a bucket; the rows of an `expiring` one have a time to live, and watches see their end."""
     ttl = (
         _exactly("allow_msg_ttl", True, False),
-        Need("subject_delete_marker_ttl", 0, "at least 1 s", 60_000_000_000, lambda found: found >= 1_000_000_000),
+        NeededSetting(
+            "subject_delete_marker_ttl", 0, "at least 1 s", 60_000_000_000, lambda found: found >= 1_000_000_000
+        ),
         _none("consumer_limits", {}),
     )
     return (
@@ -149,11 +151,11 @@ def bucket_needs(bucket: str, replicas: int, *, expiring: bool) -> tuple[Need, .
     )
 
 
-def differences(stream: str, config: Config, needs: tuple[Need, ...]) -> list[Difference]:
+def differences(stream: str, config: Config, needs: tuple[NeededSetting, ...]) -> list[SettingDifference]:
     """What in a stream's configuration is not as needed."""
     found = ((need, _found(config, need)) for need in needs)
     return [
-        Difference(stream, need.setting, value, need.needed, _wanted(value, need))
+        SettingDifference(stream, need.setting, value, need.needed, _wanted(value, need))
         for need, value in found
         if not need.holds(value)
     ]
@@ -170,29 +172,29 @@ def covers(pattern: str, subject: str) -> bool:
     return len(ours) == len(theirs)
 
 
-def _found(config: Config, need: Need) -> Any:
+def _found(config: Config, need: NeededSetting) -> Any:
     value = config.get(need.setting)
     return need.default if value is None else value
 
 
-def _wanted(found: Any, need: Need) -> Any:
+def _wanted(found: Any, need: NeededSetting) -> Any:
     if need.setting == "subjects":
         return [*found, *(subject for subject in need.value if not any(covers(one, subject) for one in found))]
     return need.value
 
 
-def _subjects(subjects: list[str]) -> Need:
+def _subjects(subjects: list[str]) -> NeededSetting:
     def holds(found: Any) -> bool:
         return all(any(covers(pattern, subject) for pattern in found) for subject in subjects)
 
-    return Need("subjects", [], f"with {', '.join(subjects)}", subjects, holds)
+    return NeededSetting("subjects", [], f"with {', '.join(subjects)}", subjects, holds)
 
 
-def _republish(names: Names) -> Need:
+def _republish(names: Names) -> NeededSetting:
     return _repeats(f"aether.{names.namespace}.>", STORED_PREFIX, names.events_all)
 
 
-def _repeats(source: str, prefix: str, needed: str = "") -> Need:
+def _repeats(source: str, prefix: str, needed: str = "") -> NeededSetting:
     """The server repeats at least the `needed` subjects (default: all of `source`) under a prefix."""
     value = {"src": source, "dest": f"{prefix}{source}"}
 
@@ -202,8 +204,8 @@ def _repeats(source: str, prefix: str, needed: str = "") -> Need:
         repeats = str(found.get("src", ""))
         return covers(repeats or ">", needed or source) and found.get("dest") == f"{prefix}{repeats or '>'}"
 
-    return Need("republish", None, f"{source} to {prefix}{source}", value, holds)
+    return NeededSetting("republish", None, f"{source} to {prefix}{source}", value, holds)
 
 
-def _replicas(replicas: int) -> Need:
-    return Need("num_replicas", 1, f"at least {replicas}", replicas, lambda found: bool(found >= replicas))
+def _replicas(replicas: int) -> NeededSetting:
+    return NeededSetting("num_replicas", 1, f"at least {replicas}", replicas, lambda found: bool(found >= replicas))

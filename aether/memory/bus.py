@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from aether.errors import UnreadableEvent
-from aether.memory.faults import Dropped, Late, Step
+from aether.memory.faults import Dropped, FaultPoint, Late
 from aether.memory.link import Link
 from aether.names import shard_of
 from aether.ports import EventStored, StoredCommit
@@ -71,7 +71,7 @@ class StreamCursor:
     def _ring(self) -> None:
         if not self._link.up:
             return
-        match self._link.fault(Step.NOTICE):
+        match self._link.fault(FaultPoint.NOTICE):
             case Late(delay_s):
                 self._link.clock.call_after(delay_s, self._catch_up)
             case Dropped():
@@ -107,7 +107,7 @@ class ShardFollower:
         commit = self._link.space.commits[-1]
         if not self._link.up or shard_of(commit.actor_id, self._link.shards) not in self._shards:
             return
-        fault = self._link.fault(Step.NOTICE)
+        fault = self._link.fault(FaultPoint.NOTICE)
         if isinstance(fault, Dropped):
             return
         self._arrived.append(commit)

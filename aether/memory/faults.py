@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 
 @unique
-class Step(Enum):
+class FaultPoint(Enum):
     """Where the plan is asked."""
 
     APPEND = "append"
@@ -87,22 +87,22 @@ Fault: TypeAlias = (
     Late | Lost | StoredUnknown | StoredLater | Stale | Again | NoResponders | Dropped | Disconnected
 )  # fmt: skip
 
-FAULTS_OF: Mapping[Step, frozenset[type[Fault]]] = {
-    Step.APPEND: frozenset({Late, Lost, StoredUnknown, StoredLater, Disconnected}),
-    Step.LAST: frozenset({Late, Lost, Disconnected}),
-    Step.READ: frozenset({Late, Lost, Stale, Disconnected}),
-    Step.SNAPSHOT_READ: frozenset({Late, Lost, Stale, Disconnected}),
-    Step.SNAPSHOT_WRITE: frozenset({Late, Lost, StoredUnknown, Disconnected}),
-    Step.TABLE_READ: frozenset({Late, Lost, Disconnected}),
-    Step.TABLE_WRITE: frozenset({Late, Lost, StoredUnknown, Disconnected}),
-    Step.NOTICE: frozenset({Late, Dropped}),
-    Step.REQUEST: frozenset({Late, Lost, Again, NoResponders, Disconnected}),
-    Step.ANSWER: frozenset({Late, Lost}),
-    Step.TELL: frozenset({Late, Lost, StoredUnknown, StoredLater, Disconnected}),
-    Step.TELL_READ: frozenset({Late, Lost, Disconnected}),
-    Step.TIMER: frozenset({Late, Lost, StoredUnknown, StoredLater, Disconnected}),
-    Step.TIMER_READ: frozenset({Late, Lost, Disconnected}),
-    Step.TASK: frozenset({Lost}),
+FAULTS_OF: Mapping[FaultPoint, frozenset[type[Fault]]] = {
+    FaultPoint.APPEND: frozenset({Late, Lost, StoredUnknown, StoredLater, Disconnected}),
+    FaultPoint.LAST: frozenset({Late, Lost, Disconnected}),
+    FaultPoint.READ: frozenset({Late, Lost, Stale, Disconnected}),
+    FaultPoint.SNAPSHOT_READ: frozenset({Late, Lost, Stale, Disconnected}),
+    FaultPoint.SNAPSHOT_WRITE: frozenset({Late, Lost, StoredUnknown, Disconnected}),
+    FaultPoint.TABLE_READ: frozenset({Late, Lost, Disconnected}),
+    FaultPoint.TABLE_WRITE: frozenset({Late, Lost, StoredUnknown, Disconnected}),
+    FaultPoint.NOTICE: frozenset({Late, Dropped}),
+    FaultPoint.REQUEST: frozenset({Late, Lost, Again, NoResponders, Disconnected}),
+    FaultPoint.ANSWER: frozenset({Late, Lost}),
+    FaultPoint.TELL: frozenset({Late, Lost, StoredUnknown, StoredLater, Disconnected}),
+    FaultPoint.TELL_READ: frozenset({Late, Lost, Disconnected}),
+    FaultPoint.TIMER: frozenset({Late, Lost, StoredUnknown, StoredLater, Disconnected}),
+    FaultPoint.TIMER_READ: frozenset({Late, Lost, Disconnected}),
+    FaultPoint.TASK: frozenset({Lost}),
 }
 """Which fault can happen at which step."""
 
@@ -110,7 +110,7 @@ FAULTS_OF: Mapping[Step, frozenset[type[Fault]]] = {
 class Faults:
     """A plan: `decide` is asked once at each step."""
 
-    def __init__(self, decide: Callable[[Step], Fault | None]) -> None:
+    def __init__(self, decide: Callable[[FaultPoint], Fault | None]) -> None:
         self._decide = decide
 
     @classmethod
@@ -119,14 +119,14 @@ class Faults:
         return cls(lambda step: None)
 
     @classmethod
-    def script(cls, script: Iterable[tuple[Step, Fault | None]]) -> "Faults":
+    def script(cls, script: Iterable[tuple[FaultPoint, Fault | None]]) -> "Faults":
         """The nth entry of a step is the fate of its nth occurrence, None lets it pass; afterwards all goes well."""
-        waiting: dict[Step, deque[Fault | None]] = {}
+        waiting: dict[FaultPoint, deque[Fault | None]] = {}
         for step, fault in script:
             waiting.setdefault(step, deque()).append(fault)
         return cls(lambda step: waiting[step].popleft() if waiting.get(step) else None)
 
-    def at(self, step: Step) -> Fault | None:
+    def at(self, step: FaultPoint) -> Fault | None:
         """The fault of this occurrence of `step`. Raises ValueError for one that cannot happen there."""
         fault = self._decide(step)
         if fault is not None and type(fault) not in FAULTS_OF[step]:

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import Position
-from aether.memory.faults import Dropped, Late, Lost, Step, StoredLater, StoredUnknown
+from aether.memory.faults import Dropped, FaultPoint, Late, Lost, StoredLater, StoredUnknown
 from aether.memory.link import Link
 from aether.memory.server import GONE, InboxEntry
 from aether.names import CLIENT_SOURCE, Names, shard_of
@@ -47,7 +47,7 @@ class InMemoryInbox:
 
     async def relay_mark(self, shard: int) -> InboxMessage | None:
         """The shard's relay mark. Raises `Unavailable`."""
-        return await self._link.call(Step.TELL_READ, lambda _: self._last(self._names.relay_mark(shard)))
+        return await self._link.call(FaultPoint.TELL_READ, lambda _: self._last(self._names.relay_mark(shard)))
 
     async def claim_relay(self, shard: int, payload: bytes, expected: int) -> int | None:
         """The new mark's sequence, or None when the last one is not at `expected`. Raises `Unavailable`."""
@@ -89,11 +89,11 @@ class InMemoryInbox:
                 if self._names.is_sent(entry.subject) and entry.subject.endswith(f".{source}")
             ]
 
-        return await self._link.call(Step.TELL_READ, read)
+        return await self._link.call(FaultPoint.TELL_READ, read)
 
     async def end_of_commits(self) -> Position:
         """The last position. Raises `Unavailable`."""
-        return await self._link.call(Step.TELL_READ, lambda _: Position(len(self._space.commits)))
+        return await self._link.call(FaultPoint.TELL_READ, lambda _: Position(len(self._space.commits)))
 
     async def commits_that_send(self, shard: int, after: Position, until: Position) -> list[StoredCommit]:
         """The commits of a shard that send something. Raises `Unavailable`."""
@@ -105,11 +105,11 @@ class InMemoryInbox:
                 if shard_of(commit.actor_id, self._names.shards) == shard and SENDS_MARK in commit.payload
             ]
 
-        return await self._link.call(Step.TELL_READ, read)
+        return await self._link.call(FaultPoint.TELL_READ, read)
 
     async def end_of_tells(self) -> int:
         """The last sequence. Raises `Unavailable`."""
-        return await self._link.call(Step.TELL_READ, lambda _: len(self._space.tells))
+        return await self._link.call(FaultPoint.TELL_READ, lambda _: len(self._space.tells))
 
     async def tells(self, target: int, after: int) -> InboxBatch:
         """Some of the tells to a shard after a sequence. Raises `Unavailable`."""
@@ -124,7 +124,7 @@ class InMemoryInbox:
             ]
             return InboxBatch(found[:TELLS_AT_ONCE], len(found) > TELLS_AT_ONCE)
 
-        return await self._link.call(Step.TELL_READ, read)
+        return await self._link.call(FaultPoint.TELL_READ, read)
 
     async def send(self, target: int, payload: bytes, message_id: str) -> int:
         """Store a client's tell; its sequence. Raises `Unavailable`, `InvalidCommand` for one that is too large."""
@@ -143,21 +143,21 @@ class InMemoryInbox:
 
     async def size(self) -> InboxSize:
         """What is there now. Raises `Unavailable`."""
-        tells = await self._link.call(Step.TELL_READ, lambda _: list(enumerate(self._space.tells, 1)))
+        tells = await self._link.call(FaultPoint.TELL_READ, lambda _: list(enumerate(self._space.tells, 1)))
         left = [(sequence, one) for sequence, one in tells if one is not GONE]
         first = left[0][0] if left else len(tells) + 1
         return InboxSize(first, len(tells), len(left), sum(len(one.payload) for _, one in left))
 
     async def made(self) -> Any:
         """There is one stream for ever; which connection it is. Raises `Unavailable`."""
-        return await self._link.call(Step.TELL_READ, lambda _: self._generation)
+        return await self._link.call(FaultPoint.TELL_READ, lambda _: self._generation)
 
     async def until_on_disk(self, sequence: int) -> None:
         """It is."""
 
     async def purge(self, below: int, made: Any) -> int:
         """Empty what is before a sequence; how many there were. Raises `Unavailable`."""
-        fault = self._link.fault(Step.TELL)
+        fault = self._link.fault(FaultPoint.TELL)
         if not self._link.up:
             raise NotSent("not connected")
         if made != self._generation:
@@ -172,7 +172,7 @@ class InMemoryInbox:
 
     async def applied_mark(self, shard: int) -> int:
         """Up to which sequence all tells to a shard are applied. Raises `Unavailable`."""
-        found = await self._link.call(Step.TELL_READ, lambda _: self._last(self._names.applied_mark(shard)))
+        found = await self._link.call(FaultPoint.TELL_READ, lambda _: self._last(self._names.applied_mark(shard)))
         return int(found.payload) if found is not None else 0
 
     async def write_applied_mark(self, shard: int, sequence: int) -> None:
@@ -186,7 +186,7 @@ class InMemoryInbox:
 
     async def dead_letter(self, tell: int) -> InboxMessage | None:
         """The row of a tell. Raises `Unavailable`."""
-        return await self._link.call(Step.TELL_READ, lambda _: self._last(self._names.dead_letter(tell)))
+        return await self._link.call(FaultPoint.TELL_READ, lambda _: self._last(self._names.dead_letter(tell)))
 
     async def dead_letters(self, after: int) -> InboxBatch:
         """Some of the rows after a sequence. Raises `Unavailable`."""
@@ -195,7 +195,7 @@ class InMemoryInbox:
     async def send_again(self, target: int, payload: bytes, tell: int, row: int) -> int | None:
         """Store it once; its sequence, or None when its row is not at `row`. Raises `Unavailable`."""
         subject = self._names.sent_again(target, tell)
-        found = await self._link.call(Step.TELL_READ, lambda _: self._space.last_tell(subject))
+        found = await self._link.call(FaultPoint.TELL_READ, lambda _: self._space.last_tell(subject))
         return found or await self._write(subject, payload, (self._names.dead_letter(tell), row))
 
     async def follow(self, shard: int, hear: Hear, ring: Callable[[], None]) -> Subscription:
@@ -237,7 +237,7 @@ class InMemoryInbox:
         if len(payload) > self.tell_bytes_max:
             text = f"a tell is at most {self.tell_bytes_max} bytes, this is {len(payload)}"
             raise InvalidCommand(text, path="args")
-        fault = self._link.fault(Step.TELL)
+        fault = self._link.fault(FaultPoint.TELL)
         if not self._link.up:
             raise NotSent("not connected")
         store = partial(self._space.store_tell, InboxEntry(subject, payload), expected, message_id)
@@ -277,7 +277,7 @@ class _Bell(Generic[M]):
             return
         before, self._last = self._last, sequence
         told = partial(self._told, before, sequence, message, self._restarts)
-        match self._link.fault(Step.NOTICE):
+        match self._link.fault(FaultPoint.NOTICE):
             case Late(delay_s):
                 self._link.clock.call_after(delay_s, told)
             case Dropped():

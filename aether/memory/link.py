@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from aether.aio import set_once
 from aether.errors import Unavailable
 from aether.memory.clock import AlarmClock
-from aether.memory.faults import Disconnected, Fault, Faults, Late, Lost, Stale, Step, StoredUnknown
+from aether.memory.faults import Disconnected, Fault, FaultPoint, Faults, Late, Lost, Stale, StoredUnknown
 from aether.memory.server import InMemoryServer
 from aether.ports import NotSent
 
@@ -52,7 +52,7 @@ class Link:
         self._closed = True
         self.disconnect()
 
-    def fault(self, step: Step) -> Fault | None:
+    def fault(self, step: FaultPoint) -> Fault | None:
         """What goes wrong at this step; a `Disconnected` has broken the connection when this returns."""
         fault = self._faults.at(step)
         if isinstance(fault, Disconnected):
@@ -60,7 +60,7 @@ class Link:
             self.clock.call_after(fault.down_s, self.reconnect)
         return fault
 
-    async def call(self, step: Step, operation: Callable[[bool], T]) -> T:
+    async def call(self, step: FaultPoint, operation: Callable[[bool], T]) -> T:
         """Do `operation` at the server and await its outcome; its argument says whether a stale replica answers.
 
         Other tasks run before the outcome arrives, as over any network. Raises `Unavailable` when it does not arrive.

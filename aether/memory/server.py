@@ -1,8 +1,8 @@
 """What a server holds: for each namespace one stream, one table, the snapshots, and who listens.
 
 `InMemoryServer` is shared by the connections of several nodes in one process and one event loop. Each method of
-`Space` is one synchronous step, so it is atomic. Nothing here knows of nodes, faults or awaiting: that is `Link` and
-the adapters.
+`NamespaceContent` is one synchronous step, so it is atomic. Nothing here knows of nodes, faults or awaiting: that is
+`Link` and the adapters.
 """
 
 from bisect import bisect_right
@@ -46,7 +46,7 @@ GONE = InboxEntry("", b"")
 """What stands in place of a message that was removed."""
 
 
-class Space:
+class NamespaceContent:
     """One namespace's content."""
 
     def __init__(self, shards: int, clock: AlarmClock) -> None:
@@ -233,14 +233,14 @@ class InMemoryServer:
         self.clock: AlarmClock = clock or LoopClock()
         self.faults = faults or Faults.none()
         self.payload_bytes_max = payload_bytes_max
-        self._spaces: dict[str, Space] = {}
+        self._spaces: dict[str, NamespaceContent] = {}
 
-    def space(self, namespace: str, shards: int) -> Space:
+    def space(self, namespace: str, shards: int) -> NamespaceContent:
         """The namespace's content; the first to ask decides its `shards`.
 
         Raises `ConfigError` for a namespace that cannot be one, or when it has another number of shards.
         """
-        found = self._spaces.setdefault(check_namespace(namespace), Space(shards, self.clock))
+        found = self._spaces.setdefault(check_namespace(namespace), NamespaceContent(shards, self.clock))
         if found.shards != shards:
             raise ConfigError(f"namespace {namespace} has {found.shards} shards, not {shards}", setting="shards")
         return found

@@ -11,7 +11,7 @@ from datetime import datetime
 from aether.aio import set_once
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId, Position, Version
-from aether.memory.faults import Disconnected, Fault, Late, Lost, Step, StoredLater, StoredUnknown
+from aether.memory.faults import Disconnected, Fault, FaultPoint, Late, Lost, StoredLater, StoredUnknown
 from aether.memory.link import Link, Waiter
 from aether.ports import (
     START,
@@ -54,7 +54,7 @@ class InMemoryEventStore:
         self, actor_id: ActorId, payload: bytes, expected: Position, done: Callable[[AppendOutcome], None]
     ) -> None:
         """Append a commit; `done` gets the outcome from the event loop, or at once when nothing can be sent."""
-        fault = self._link.fault(Step.APPEND)
+        fault = self._link.fault(FaultPoint.APPEND)
         if not self._link.up:
             done(Unknown("the connection was lost" if isinstance(fault, Disconnected) else "not connected"))
         elif len(payload) > self.commit_bytes_max:
@@ -94,7 +94,7 @@ class InMemoryEventStore:
 
     async def appends_refused(self) -> str:
         """Why an append would be refused now, or "". Raises `Unavailable`."""
-        return await self._link.call(Step.LAST, lambda _: self._space.refusal)
+        return await self._link.call(FaultPoint.LAST, lambda _: self._space.refusal)
 
     async def append(self, actor_id: ActorId, events: Sequence[Event], expected: Position) -> AppendOutcome:
         """`publish` for events, awaited. Raises `InvalidCommand` when they are over `commit_bytes_max` or none."""
@@ -118,7 +118,7 @@ class InMemoryEventStore:
         for _ in range(READ_ROUNDS_MAX):
             if after >= until:
                 return
-            seen = await self._link.call(Step.READ, self._reader(actor_id, after))
+            seen = await self._link.call(FaultPoint.READ, self._reader(actor_id, after))
             reached = bool(seen) and seen[-1].position >= until
             for commit in seen:
                 if commit.position <= until:
@@ -138,7 +138,7 @@ class InMemoryEventStore:
         self, after: Position, until: Position, *, kind: str | None = None, key: str | None = None
     ) -> AsyncIterator[list[StoredCommit]]:
         """The commits of all actors, of one kind, or of one actor between two positions, one at a time."""
-        for commit in await self._link.call(Step.READ, lambda _: self._space.commits[after:until]):
+        for commit in await self._link.call(FaultPoint.READ, lambda _: self._space.commits[after:until]):
             if kind in (None, commit.actor_id.kind) and key in (None, commit.actor_id.key):
                 yield [commit]
 
@@ -146,12 +146,12 @@ class InMemoryEventStore:
         self, after: Position, until: Position, having: bytes
     ) -> AsyncIterator[tuple[Position, list[StoredCommit]]]:
         """The commits of all actors between two positions that hold these bytes."""
-        found = await self._link.call(Step.READ, lambda _: self._space.commits[after:until])
+        found = await self._link.call(FaultPoint.READ, lambda _: self._space.commits[after:until])
         yield until, [commit for commit in found if having in commit.payload]
 
     async def positions_since(self, time: datetime) -> tuple[Position, Position]:
         """The position before the first commit of this time or later, by its events, and the last one."""
-        commits = await self._link.call(Step.READ, lambda _: self._space.commits)
+        commits = await self._link.call(FaultPoint.READ, lambda _: self._space.commits)
         last = Position(len(commits))
         for commit in commits:
             if decode_commit(commit.payload, commit.actor_id, commit.position)[-1].time >= time:
@@ -160,19 +160,19 @@ class InMemoryEventStore:
 
     async def last_position(self) -> Position:
         """The position of the stream's last commit. Raises `Unavailable`."""
-        return await self._link.call(Step.LAST, lambda _: Position(len(self._space.commits)))
+        return await self._link.call(FaultPoint.LAST, lambda _: Position(len(self._space.commits)))
 
     async def last(self, actor_id: ActorId) -> StoredCommit | None:
         """The actor's last commit. Raises `Unavailable`."""
-        return await self._link.call(Step.LAST, lambda _: self._space.last(actor_id))
+        return await self._link.call(FaultPoint.LAST, lambda _: self._space.last(actor_id))
 
     async def keys(self, kind: str, shard: int) -> list[str]:
         """The keys of a kind's actors of one shard that have a history. Raises `Unavailable`."""
-        return await self._link.call(Step.LAST, lambda _: self._space.keys(kind, shard))
+        return await self._link.call(FaultPoint.LAST, lambda _: self._space.keys(kind, shard))
 
     async def actors(self, shard: int) -> list[ActorId]:
         """The actors of all kinds of one shard that have a history. Raises `Unavailable`."""
-        return await self._link.call(Step.LAST, lambda _: self._space.actors(shard))
+        return await self._link.call(FaultPoint.LAST, lambda _: self._space.actors(shard))
 
     async def latest_version(self, actor_id: ActorId) -> Version:
         """The actor's version: from the cache while `follow` keeps it, else from its last commit."""

@@ -6,7 +6,7 @@ A row that ends leaves its mark at the next revision, so that a watcher that was
 
 from collections.abc import Callable
 
-from aether.memory.faults import Step
+from aether.memory.faults import FaultPoint
 from aether.memory.feed import Feed
 from aether.memory.link import Link
 from aether.ports import Row, Subscription
@@ -22,29 +22,30 @@ class InMemoryTable:
     async def create(self, key: str, value: bytes, ttl_s: float | None = None) -> int | None:
         """The new row's revision, or None when there is one. Raises `Unavailable` when unknown."""
         return await self._link.call(
-            Step.TABLE_WRITE, lambda _: self._space.put(key, value, ttl_s) if self._space.live(key) is None else None
+            FaultPoint.TABLE_WRITE,
+            lambda _: self._space.put(key, value, ttl_s) if self._space.live(key) is None else None,
         )
 
     async def update(self, key: str, value: bytes, revision: int, ttl_s: float | None = None) -> int | None:
         """The row's next revision, or None when it is no longer at `revision`. Raises `Unavailable` when unknown."""
         return await self._link.call(
-            Step.TABLE_WRITE, lambda _: self._space.put(key, value, ttl_s) if self._at(key, revision) else None
+            FaultPoint.TABLE_WRITE, lambda _: self._space.put(key, value, ttl_s) if self._at(key, revision) else None
         )
 
     async def delete(self, key: str, revision: int) -> bool:
         """Whether the row was still at `revision` and is now gone. Raises `Unavailable` when unknown."""
         return await self._link.call(
-            Step.TABLE_WRITE, lambda _: self._at(key, revision) and self._space.put(key, None) > 0
+            FaultPoint.TABLE_WRITE, lambda _: self._at(key, revision) and self._space.put(key, None) > 0
         )
 
     async def get(self, key: str) -> Row | None:
         """The live row. Raises `Unavailable`."""
-        return await self._link.call(Step.TABLE_READ, lambda _: self._space.live(key))
+        return await self._link.call(FaultPoint.TABLE_READ, lambda _: self._space.live(key))
 
     async def rows(self, prefix: str = "") -> list[Row]:
         """All live rows whose key starts with `prefix`, by key. Raises `Unavailable`."""
         return await self._link.call(
-            Step.TABLE_READ,
+            FaultPoint.TABLE_READ,
             lambda _: sorted(
                 row for row in self._space.rows.values() if row.value is not None and row.key.startswith(prefix)
             ),
@@ -54,7 +55,9 @@ class InMemoryTable:
         """First every live row, then every change, in revision order. Raises `Unavailable`."""
         begun: list[TableWatch] = []
         try:
-            await self._link.call(Step.TABLE_READ, lambda _: begun.append(TableWatch(self._link, receive, completed)))
+            await self._link.call(
+                FaultPoint.TABLE_READ, lambda _: begun.append(TableWatch(self._link, receive, completed))
+            )
         except BaseException:  # cancelled, or lost: nothing could stop it
             for watch in begun:
                 await watch.stop()

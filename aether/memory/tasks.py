@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 
 from aether.errors import Unavailable
-from aether.memory.faults import Lost, Step
+from aether.memory.faults import FaultPoint, Lost
 from aether.memory.feed import Feed
 from aether.memory.link import Link
 from aether.memory.task_queue import TaskQueue
@@ -35,7 +35,7 @@ class InMemoryTasks:
             queue = self._queues[task] = self._space.task_queue(task, self._names.task_starts(task))
             queue.ttl_s = ttl_s
 
-        await self._link.call(Step.TELL_READ, join)
+        await self._link.call(FaultPoint.TELL_READ, join)
 
     async def take(self, task: str, most: int, wait_s: float) -> list[TaskClaim]:
         """What is there, or the first that comes. Raises `Unavailable`.
@@ -72,7 +72,7 @@ class InMemoryTasks:
 
     async def _take(self, task: str, most: int) -> list[TaskClaim]:
         """Cancelled on its way back, what was handed out is handed out again when its time is over."""
-        return await self._link.call(Step.TELL_READ, lambda _: self._queues[task].take(most))
+        return await self._link.call(FaultPoint.TELL_READ, lambda _: self._queues[task].take(most))
 
     async def leave(self, task: str) -> None:
         """Take no more: nothing has arrived that was not given out."""
@@ -80,7 +80,7 @@ class InMemoryTasks:
 
     def keep(self, claim: TaskClaim) -> None:
         """Begin its time anew."""
-        if self._link.up and not isinstance(self._link.fault(Step.TASK), Lost):
+        if self._link.up and not isinstance(self._link.fault(FaultPoint.TASK), Lost):
             queue = self._space.queue_of_start(claim.sequence)
             queue.put_off(claim.sequence, queue.ttl_s)
 
@@ -100,7 +100,7 @@ class InMemoryTasks:
     def _say(self, do: Callable[[], None]) -> None:
         if not self._link.up:
             self._unsent.append(do)
-        elif not isinstance(self._link.fault(Step.TASK), Lost):
+        elif not isinstance(self._link.fault(FaultPoint.TASK), Lost):
             do()
 
     def _send_unsent(self) -> None:
@@ -109,13 +109,15 @@ class InMemoryTasks:
 
     async def first_open(self) -> int:
         """The first start that is not done, or 0. Raises `Unavailable`."""
-        return await self._link.call(Step.TELL_READ, lambda _: self._space.first_open_start(self._names.task_of_start))
+        return await self._link.call(
+            FaultPoint.TELL_READ, lambda _: self._space.first_open_start(self._names.task_of_start)
+        )
 
     # ---------------------------------------------------------------------------------------- rows
 
     async def row(self, task_id: str) -> bytes | None:
         """What is written down of a failed task. Raises `Unavailable`."""
-        return await self._link.call(Step.TABLE_READ, lambda _: self._space.failed_tasks.get(task_id))
+        return await self._link.call(FaultPoint.TABLE_READ, lambda _: self._space.failed_tasks.get(task_id))
 
     async def write_row(self, task_id: str, payload: bytes) -> None:
         """Write down that a task has failed. Raises `Unavailable`."""
@@ -124,33 +126,33 @@ class InMemoryTasks:
             self._space.failed_tasks.pop(task_id, None)
             self._space.failed_tasks[task_id] = payload
 
-        await self._link.call(Step.TABLE_WRITE, put)
+        await self._link.call(FaultPoint.TABLE_WRITE, put)
 
     async def drop_row(self, task_id: str) -> None:
         """Remove what is written down of it. Raises `Unavailable`."""
-        await self._link.call(Step.TABLE_WRITE, lambda _: self._space.failed_tasks.pop(task_id, None))
+        await self._link.call(FaultPoint.TABLE_WRITE, lambda _: self._space.failed_tasks.pop(task_id, None))
 
     async def rows(self) -> list[TaskRow]:
         """All failed tasks, the last one to fail last. Raises `Unavailable`."""
         return await self._link.call(
-            Step.TABLE_READ, lambda _: [TaskRow(*one) for one in self._space.failed_tasks.items()]
+            FaultPoint.TABLE_READ, lambda _: [TaskRow(*one) for one in self._space.failed_tasks.items()]
         )
 
     async def cancel(self, task_id: str, reason: str) -> None:
         """Say that a task is cancelled. Raises `Unavailable`."""
-        await self._link.call(Step.TABLE_WRITE, lambda _: self._space.cancel_task(task_id, reason))
+        await self._link.call(FaultPoint.TABLE_WRITE, lambda _: self._space.cancel_task(task_id, reason))
         self._link.clock.call_after(ROWS_KEPT_S, lambda: self._space.cancel_task(task_id, ""))
 
     async def follow_cancelled(self, receive: Callable[[str, str], None]) -> Subscription:
         """What is cancelled, and what will be. Raises `Unavailable`."""
         followed: list[CancelledFollowed] = []
-        await self._link.call(Step.TABLE_READ, lambda _: followed.append(CancelledFollowed(self._link, receive)))
+        await self._link.call(FaultPoint.TABLE_READ, lambda _: followed.append(CancelledFollowed(self._link, receive)))
         return followed[0]
 
     async def backlog(self) -> list[TaskBacklog]:
         """What the queues hold. Raises `Unavailable`."""
         return await self._link.call(
-            Step.TELL_READ,
+            FaultPoint.TELL_READ,
             lambda _: sorted(
                 TaskBacklog(task, one.waiting, one.taken) for task, one in self._space.task_queues.items()
             ),

@@ -1,6 +1,6 @@
 """What a server in memory holds of timers: what waits, and what was given out and is not taken yet.
 
-Each method is one synchronous step, as those of `Space` are.
+Each method is one synchronous step, as those of `NamespaceContent` are.
 """
 
 from collections.abc import Callable

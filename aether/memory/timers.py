@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from aether.errors import Unavailable
-from aether.memory.faults import Dropped, Late, Lost, Step, StoredLater, StoredUnknown
+from aether.memory.faults import Dropped, FaultPoint, Late, Lost, StoredLater, StoredUnknown
 from aether.memory.link import Link
 from aether.ports import InboxBatch, InboxMessage, NotSent
 from aether.sends import CancelSchedule, SetSchedule, encode_send
@@ -24,7 +24,7 @@ class InMemoryTimers:
 
     async def arm(self, send: SetSchedule | CancelSchedule) -> bool:
         """Have its next tick given out, or have none; False when what is there is later. Raises `Unavailable`."""
-        fault = self._link.fault(Step.TIMER)
+        fault = self._link.fault(FaultPoint.TIMER)
         if not self._link.up:
             raise NotSent("not connected")
         arm = partial(self._space.timers.arm, send)
@@ -46,7 +46,7 @@ class InMemoryTimers:
             waiting = self._space.timers.waiting()
             return [one for one in waiting if _is_of(one, kind, key)]
 
-        return await self._link.call(Step.TIMER_READ, read)
+        return await self._link.call(FaultPoint.TIMER_READ, read)
 
     async def fired(self, shard: int, after: int) -> InboxBatch:
         """Some of the ticks of a shard's actors that are due. Raises `Unavailable`."""
@@ -56,15 +56,15 @@ class InMemoryTimers:
             found = [InboxMessage(at, encode_send(one)) for at, one in fired.items() if at > after]
             return InboxBatch(found[:TICKS_AT_ONCE], len(found) > TICKS_AT_ONCE)
 
-        return await self._link.call(Step.TIMER_READ, read)
+        return await self._link.call(FaultPoint.TIMER_READ, read)
 
     async def remove_fired(self, shard: int, until: int) -> None:
         """Forget the ticks of a shard up to a sequence. Raises `Unavailable`."""
-        await self._link.call(Step.TIMER_READ, lambda _: self._space.timers.remove(shard, until))
+        await self._link.call(FaultPoint.TIMER_READ, lambda _: self._space.timers.remove(shard, until))
 
     async def end(self) -> int:
         """Another number each time that something was armed or given out. Raises `Unavailable`."""
-        return await self._link.call(Step.TIMER_READ, lambda _: self._space.timers.changes)
+        return await self._link.call(FaultPoint.TIMER_READ, lambda _: self._space.timers.changes)
 
     async def follow(self, shard: int, rung: Callable[[], None]) -> "_Bell":
         """Call back when a tick of the shard is given out."""
@@ -95,7 +95,7 @@ class _Bell:
     def _ring(self, shard: int) -> None:
         if not self._link.up or shard != self._shard:
             return
-        match self._link.fault(Step.NOTICE):
+        match self._link.fault(FaultPoint.NOTICE):
             case Late(delay_s):
                 self._link.clock.call_after(delay_s, self._rung)
             case Dropped():

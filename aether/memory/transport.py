@@ -11,7 +11,7 @@ from aether.aio import set_once
 from aether.announcements import Announcements
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId
-from aether.memory.faults import Again, Fault, Late, Lost, NoResponders, Step
+from aether.memory.faults import Again, Fault, FaultPoint, Late, Lost, NoResponders
 from aether.memory.feed import Feed
 from aether.memory.link import Link, Waiter
 from aether.names import shard_of
@@ -45,7 +45,7 @@ class InMemoryTransport:
         if len(payload) > self.request_bytes_max:
             text = f"a command is at most {self.request_bytes_max} bytes, this is {len(payload)}"
             raise InvalidCommand(text)
-        fault = self._link.fault(Step.REQUEST)
+        fault = self._link.fault(FaultPoint.REQUEST)
         if not self._link.up:
             raise NotSent("not connected")
         arrived: asyncio.Future[bytes | Unavailable] = asyncio.get_running_loop().create_future()
@@ -211,7 +211,7 @@ class ShardService:
     def _respond(self, answer: Callable[[bytes], None], payload: bytes) -> None:
         if len(payload) > self._link.payload_bytes_max:
             payload = short_answer(payload, self._link.payload_bytes_max)
-        fault = self._link.fault(Step.ANSWER)
+        fault = self._link.fault(FaultPoint.ANSWER)
         if not self._link.up or isinstance(fault, Lost):
             return
         if isinstance(fault, Late):

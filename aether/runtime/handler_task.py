@@ -60,7 +60,7 @@ def innermost_frame(task: "asyncio.Task[Any]") -> str:
     return place
 
 
-class Noted:
+class NotedCoroutine:
     """A handler's coroutine, noted whenever it is on the stack and not while it waits. Tasks that it starts are not."""
 
     __slots__ = ("_actor_id", "_command", "_command_id", "_note", "gi_yieldfrom")
@@ -74,10 +74,10 @@ class Noted:
         self._command = command
         self._command_id = command_id
 
-    def __await__(self) -> "Noted":
+    def __await__(self) -> "NotedCoroutine":
         return self
 
-    def __iter__(self) -> "Noted":
+    def __iter__(self) -> "NotedCoroutine":
         return self
 
     def __next__(self) -> Any:
@@ -108,4 +108,4 @@ def noted(
     result: Awaitable[Any], note: HandlerNote, actor_id: ActorId, command: str, command_id: str
 ) -> Awaitable[Any]:
     """The same handler, noted; one that is no coroutine is not."""
-    return Noted(result, note, actor_id, command, command_id) if isinstance(result, Coroutine) else result
+    return NotedCoroutine(result, note, actor_id, command, command_id) if isinstance(result, Coroutine) else result

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from aether.core.inbox_floor import Need, floor, row_need
+from aether.core.inbox_floor import InboxNeed, floor, row_need
 from aether.dead_letters import OVER, RETRYING, decode_row, encode_row
 from aether.inbox_needs import needs_of
 from aether.ports import Inbox, InboxMessage, Tasks
@@ -30,10 +30,10 @@ ROWS_MAX = 10_000
 log = logging.getLogger("aether.inbox")
 
 
-class Found(NamedTuple):
+class FoundFloor(NamedTuple):
     """The lowest need, of which stream (`Inbox.made`), and when that was found out."""
 
-    need: Need
+    need: InboxNeed
     made: Any
     at_s: float
 
@@ -45,7 +45,7 @@ class InboxPurge:
         self._inbox = inbox
         self._tasks = tasks
         self._shards = shards
-        self._held: Found | None = None
+        self._held: FoundFloor | None = None
         self._removed_below = 0
 
     async def go_on(self, end: int, now_s: float) -> int:
@@ -63,7 +63,7 @@ class InboxPurge:
         self._held = None
         return await self.remove(held)
 
-    async def look(self, now_s: float) -> Found:
+    async def look(self, now_s: float) -> FoundFloor:
         """What may be removed from now on, which is on the disk. Raises `Unavailable`, `UnreadableEvent`.
 
         Writes rows of dead letters that are below it anew.
@@ -71,9 +71,9 @@ class InboxPurge:
         made = await self._inbox.made()
         need, places = await self._floor(move=True)
         await self._inbox.until_on_disk(max(places))
-        return Found(need, made, now_s)
+        return FoundFloor(need, made, now_s)
 
-    async def remove(self, found: Found) -> int:
+    async def remove(self, found: FoundFloor) -> int:
         """Remove what is not needed, or a part of that; how many messages that were. Raises `Unavailable`.
 
         It is looked once more: of several replicas one that takes itself for the leader may have answered.
@@ -86,13 +86,13 @@ class InboxPurge:
         log.info(text, extra={"messages": count, "needed": need.sequence, "for": need.what})
         return count
 
-    async def _floor(self, *, move: bool) -> tuple[Need, list[int]]:
+    async def _floor(self, *, move: bool) -> tuple[InboxNeed, list[int]]:
         """The lowest need, and where that stands which it rests on."""
         end, needs, places = await needs_of(self._inbox, self._tasks, self._shards)
         lowest = floor(end, needs)
         return floor(lowest.sequence, [lowest, *await self._rows(lowest.sequence, places, move=move)]), places
 
-    async def _rows(self, below: int, places: list[int], *, move: bool) -> list[Need]:
+    async def _rows(self, below: int, places: list[int], *, move: bool) -> list[InboxNeed]:
         """Write the rows before a sequence anew, and note their places; what is not is needed where it is."""
         last, count, more = 0, 0, True
         while more:

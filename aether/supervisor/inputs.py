@@ -15,7 +15,6 @@ from aether.supervisor.restarts import after_end, server_after_end, was_asked_to
 from aether.supervisor.rolling_restart import staying
 from aether.supervisor.state import (
     WORKERS_MAX,
-    Asked,
     Check,
     CheckStarted,
     Dump,
@@ -31,6 +30,7 @@ from aether.supervisor.state import (
     Request,
     Server,
     ServerStarted,
+    SignalReceived,
     Slot,
     StartCheck,
     Terminate,
@@ -50,7 +50,7 @@ SYNC_FAILED = (
 def take(step: Step, event: Input) -> None:
     """Take in one input."""
     match event:
-        case Asked(request):
+        case SignalReceived(request):
             _asked(step, request)
         case WorkerReported():
             _worker_reported(step, event)

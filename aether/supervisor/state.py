@@ -216,7 +216,7 @@ class Request(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SignalReceived:
     """The supervisor received a signal."""
 
     request: Request
@@ -294,7 +294,15 @@ class Tick:
 
 
 Input: TypeAlias = (
-    Asked | WorkerReported | Exited | Forked | ServerStarted | GatewayStarted | CheckStarted | RenewFailed | Tick
+    SignalReceived
+    | WorkerReported
+    | Exited
+    | Forked
+    | ServerStarted
+    | GatewayStarted
+    | CheckStarted
+    | RenewFailed
+    | Tick
 )
 
 # ---------------------------------------------------------------------------------------------------- effects

@@ -31,7 +31,6 @@ from aether.supervisor.plan import step
 from aether.supervisor.signals import SignalQueue, block_signals, unblock_signals
 from aether.supervisor.source_watch import LOOK_EVERY_S, SourceWatch
 from aether.supervisor.state import (
-    Asked,
     CheckStarted,
     Dump,
     Effect,
@@ -49,6 +48,7 @@ from aether.supervisor.state import (
     Request,
     Say,
     ServerStarted,
+    SignalReceived,
     StartCheck,
     StartGateway,
     StartServer,
@@ -154,7 +154,7 @@ class _Supervisor:
             self._wait()
             steps_before = self._steps
             for request in self.signals.requests():
-                self._take(Asked(request))
+                self._take(SignalReceived(request))
             self._reload_saved()
             for pid in list(self._pipes.status):
                 self._listen(pid)
@@ -167,7 +167,7 @@ class _Supervisor:
         sources = self._around.sources
         if sources is not None and (saved := sources.saved()):
             self._around.say(f"saved: {', '.join(path.name for path in saved)}")
-            self._take(Asked(Request.RELOAD))
+            self._take(SignalReceived(Request.RELOAD))
 
     def _wait(self) -> None:
         wait_max_s = _WAIT_MAX_S if self._around.sources is None else LOOK_EVERY_S

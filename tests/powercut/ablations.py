@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aether import inbox_needs
-from aether.core.inbox_floor import Need
+from aether.core.inbox_floor import InboxNeed
 from aether.system import block_files
 from aether.system.block_files import BlockFiles
 
@@ -66,7 +66,7 @@ def _without_inbox() -> None:
 
 def _without_need() -> None:
     """With `--shorten`, tells are removed from the inbox that are not applied."""
-    vars(inbox_needs)["tell_need"] = lambda shard, first: Need(sys.maxsize, "")
+    vars(inbox_needs)["tell_need"] = lambda shard, first: InboxNeed(sys.maxsize, "")
 
 
 WITHOUT: Mapping[str, Callable[[], None]] = {

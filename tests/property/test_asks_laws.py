@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from aether import ActorFailed, ActorId, Client
 from aether.config import CallConfig, RuntimeConfig
 from aether.memory.connection import InMemoryConnection
-from aether.memory.faults import Fault, Faults, Late, Lost, Step, StoredUnknown
+from aether.memory.faults import Fault, FaultPoint, Faults, Late, Lost, StoredUnknown
 from aether.memory.server import InMemoryServer
 from aether.runtime import asks
 from aether.untyped_client import UntypedClient
@@ -61,7 +61,7 @@ def test_a_plan_of_asks_comes_to_what_it_says(plan: Plan, faults: list[Fault | N
 
     async def check() -> None:
         server = InMemoryServer()
-        script = Faults.script((Step.APPEND, fault) for fault in faults)
+        script = Faults.script((FaultPoint.APPEND, fault) for fault in faults)
         evens, odds = (range(first, 256, 2) for first in (0, 1))
         async with (
             node(server, model=model, config=CONFIG, faults=script, shards=evens) as one,
@@ -96,7 +96,7 @@ def test_plans_that_run_at_once_all_end_although_they_cross(
 
     async def check() -> None:
         server = InMemoryServer()
-        script = Faults.script((Step.APPEND, fault) for fault in faults)
+        script = Faults.script((FaultPoint.APPEND, fault) for fault in faults)
         evens, odds = (range(first, 256, 2) for first in (0, 1))
         async with (
             node(server, model=model, config=CONFIG, faults=script, shards=evens) as one,

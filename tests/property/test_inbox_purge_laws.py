@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aether import inbox_needs
-from aether.core.inbox_floor import Need
+from aether.core.inbox_floor import InboxNeed
 from aether.core.relay import Relay
 from aether.core.relay_mark import Mark
 from aether.errors import AetherError
 from aether.memory.connection import InMemoryConnection
-from aether.memory.faults import Fault, Faults, Late, Step, StoredLater
+from aether.memory.faults import Fault, FaultPoint, Faults, Late, StoredLater
 from aether.memory.inbox import InMemoryInbox
 from aether.memory.server import GONE, InboxEntry
 from aether.runtime import relaying, shard_inbox
@@ -59,7 +59,7 @@ class RelayWorld(relays.World):
         self.purger = InboxPurge(RelayedInbox(link, self), None, relays.SHARDS)
         self.purger_link = link
 
-    def fault(self, step: Step) -> Fault | None:
+    def fault(self, step: FaultPoint) -> Fault | None:
         """Fewer, so that marks are written and the inbox is shortened."""
         return super().fault(step) if self.chance.random() < 0.4 else None
 
@@ -71,12 +71,12 @@ class RelayWorld(relays.World):
         self.purger_link.disconnect()
         self.purger_link.reconnect()
 
-    def purger_fault(self, step: Step) -> Fault | None:
+    def purger_fault(self, step: FaultPoint) -> Fault | None:
         """It is frozen for a while at any step. Who fails does nothing: that is no danger."""
         if self.healed or self.chance.random() > 0.15:
             return None
         delay_s = self.chance.choice([0.5, 2.0, 8.0])
-        return StoredLater(delay_s) if step is Step.TELL else Late(delay_s)
+        return StoredLater(delay_s) if step is FaultPoint.TELL else Late(delay_s)
 
     async def purge(self) -> None:
         before = self.purged
@@ -158,11 +158,11 @@ def test_the_simulation_removes_much_of_the_inbox() -> None:
 
 
 def no_mark(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(inbox_needs, "relay_need", lambda shard, place, mark: Need(ANYWHERE, ""))
+    patch.setattr(inbox_needs, "relay_need", lambda shard, place, mark: InboxNeed(ANYWHERE, ""))
 
 
 def not_what_is_after_the_mark(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(inbox_needs, "relay_need", lambda shard, place, mark: Need(place, ""))
+    patch.setattr(inbox_needs, "relay_need", lambda shard, place, mark: InboxNeed(place, ""))
 
 
 def not_on_the_disk(patch: pytest.MonkeyPatch) -> None:
@@ -276,8 +276,10 @@ def test_each_transfer_is_received_once_though_the_inbox_is_shortened(monkeypatc
 
 
 def test_without_the_need_for_tells_one_is_removed_that_is_not_applied(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox_needs, "tell_need", lambda shard, first: Need(ANYWHERE, ""))
-    monkeypatch.setattr(tells, "FAULTS", {Step.APPEND: [Late(0.05)]})  # so that a tell is there and not yet applied
+    monkeypatch.setattr(inbox_needs, "tell_need", lambda shard, first: InboxNeed(ANYWHERE, ""))
+    monkeypatch.setattr(
+        tells, "FAULTS", {FaultPoint.APPEND: [Late(0.05)]}
+    )  # so that a tell is there and not yet applied
     monkeypatch.setattr(tells, "FAULTY", 0.5)
     pairs: list[PurgedPair] = []
 

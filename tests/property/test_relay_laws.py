@@ -27,10 +27,10 @@ from aether.memory.faults import (
     Disconnected,
     Dropped,
     Fault,
+    FaultPoint,
     Faults,
     Late,
     Lost,
-    Step,
     StoredLater,
     StoredUnknown,
 )
@@ -85,7 +85,7 @@ class World:
         self.owners: list[Owner] = []
         self.tells = 0
 
-    def fault(self, step: Step) -> Fault | None:
+    def fault(self, step: FaultPoint) -> Fault | None:
         if self.healed or self.chance.random() > 0.2:
             return None
         kinds = sorted((one for one in FAULTS_OF[step] if one in FAULTS), key=lambda one: one.__name__)

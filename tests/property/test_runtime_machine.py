@@ -15,7 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from aether import ActorId, Runtime
 from aether.errors import AetherError, DeadlineExceeded, Rejected
 from aether.memory.connection import InMemoryConnection
-from aether.memory.faults import Fault, Faults, Late, Lost, Stale, Step, StoredLater, StoredUnknown
+from aether.memory.faults import Fault, FaultPoint, Faults, Late, Lost, Stale, StoredLater, StoredUnknown
 from aether.memory.server import InMemoryServer
 from aether.runtime.fold import Fold
 from aether.wire import Answer, Command, decode_commit
@@ -23,17 +23,17 @@ from tests.support.actors import model
 from tests.support.nodes import QUIET, command, history, send
 
 ACTORS = [ActorId("account", "a"), ActorId("notebook", "b")]
-FAULTS: list[tuple[Step, Fault]] = [
-    (Step.APPEND, Lost()),
-    (Step.APPEND, StoredUnknown()),
-    (Step.APPEND, StoredLater(0.004)),
-    (Step.APPEND, Late(0.002)),
-    (Step.LAST, Lost()),
-    (Step.READ, Stale()),
-    (Step.READ, Lost()),
-    (Step.SNAPSHOT_READ, Lost()),
-    (Step.SNAPSHOT_READ, Stale()),
-    (Step.SNAPSHOT_WRITE, Lost()),
+FAULTS: list[tuple[FaultPoint, Fault]] = [
+    (FaultPoint.APPEND, Lost()),
+    (FaultPoint.APPEND, StoredUnknown()),
+    (FaultPoint.APPEND, StoredLater(0.004)),
+    (FaultPoint.APPEND, Late(0.002)),
+    (FaultPoint.LAST, Lost()),
+    (FaultPoint.READ, Stale()),
+    (FaultPoint.READ, Lost()),
+    (FaultPoint.SNAPSHOT_READ, Lost()),
+    (FaultPoint.SNAPSHOT_READ, Stale()),
+    (FaultPoint.SNAPSHOT_WRITE, Lost()),
 ]
 COMMANDS = st.one_of(
     st.tuples(st.just(0), st.just("deposit"), st.fixed_dictionaries({"amount": st.integers(1, 9)})),
@@ -55,7 +55,7 @@ class RuntimeLaws(RuleBasedStateMachine):
     def begin(self) -> None:
         """Start two owners of everything."""
         self.loop = asyncio.new_event_loop()
-        self.faults: dict[Step, list[Fault]] = {}
+        self.faults: dict[FaultPoint, list[Fault]] = {}
         self.answers: dict[str, Answer] = {}
         self.acknowledged: dict[str, ActorId] = {}
         self.run(self._begin())
@@ -79,7 +79,7 @@ class RuntimeLaws(RuleBasedStateMachine):
         await runtime.start()
         return runtime
 
-    def _decide(self, step: Step) -> Fault | None:
+    def _decide(self, step: FaultPoint) -> Fault | None:
         waiting = self.faults.get(step)
         return waiting.pop(0) if waiting else None
 
@@ -88,7 +88,7 @@ class RuntimeLaws(RuleBasedStateMachine):
         return self.loop.run_until_complete(work)
 
     @rule(fault=st.sampled_from(FAULTS))
-    def go_wrong(self, fault: tuple[Step, Fault]) -> None:
+    def go_wrong(self, fault: tuple[FaultPoint, Fault]) -> None:
         """The next such step goes wrong."""
         self.faults.setdefault(fault[0], []).append(fault[1])
 

@@ -20,7 +20,17 @@ from aether.config import RuntimeConfig
 from aether.core.actor.agenda import Agenda
 from aether.errors import AetherError
 from aether.memory.connection import InMemoryConnection
-from aether.memory.faults import Disconnected, Dropped, Fault, Faults, Late, Lost, Step, StoredLater, StoredUnknown
+from aether.memory.faults import (
+    Disconnected,
+    Dropped,
+    Fault,
+    FaultPoint,
+    Faults,
+    Late,
+    Lost,
+    StoredLater,
+    StoredUnknown,
+)
 from aether.memory.server import InMemoryServer
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.runtime import Runtime
@@ -38,13 +48,13 @@ CONFIG = RuntimeConfig(snapshot_every_events=3, replay_retry_first_s=0.005, tell
 SOON = timedelta(milliseconds=2)
 """The time of an event is up to a millisecond early."""
 
-FAULTS: dict[Step, list[Fault]] = {
-    Step.APPEND: [Late(0.01), Lost(), StoredUnknown(), StoredLater(0.03), Disconnected(0.01)],
-    Step.TELL: [Late(0.01), Lost(), StoredUnknown(), StoredLater(0.03), Disconnected(0.01)],
-    Step.TELL_READ: [Late(0.01), Lost()],
-    Step.TIMER: [Late(0.01), Lost(), StoredUnknown(), StoredLater(0.5), StoredLater(3.5), Disconnected(0.01)],
-    Step.TIMER_READ: [Late(0.01), Lost()],
-    Step.NOTICE: [Late(0.01), Dropped()],
+FAULTS: dict[FaultPoint, list[Fault]] = {
+    FaultPoint.APPEND: [Late(0.01), Lost(), StoredUnknown(), StoredLater(0.03), Disconnected(0.01)],
+    FaultPoint.TELL: [Late(0.01), Lost(), StoredUnknown(), StoredLater(0.03), Disconnected(0.01)],
+    FaultPoint.TELL_READ: [Late(0.01), Lost()],
+    FaultPoint.TIMER: [Late(0.01), Lost(), StoredUnknown(), StoredLater(0.5), StoredLater(3.5), Disconnected(0.01)],
+    FaultPoint.TIMER_READ: [Late(0.01), Lost()],
+    FaultPoint.NOTICE: [Late(0.01), Dropped()],
 }
 
 
@@ -58,9 +68,9 @@ class Pair:
         self.server = InMemoryServer(clock=self.clock, faults=Faults(self._fault))
         self.runtimes: list[Runtime] = []
 
-    def _fault(self, step: Step) -> Fault | None:
+    def _fault(self, step: FaultPoint) -> Fault | None:
         kinds = FAULTS.get(step)
-        often = 0.2 if step is Step.TIMER else 0.06
+        often = 0.2 if step is FaultPoint.TIMER else 0.06
         return self.chance.choice(kinds) if kinds and not self.healed and self.chance.random() < often else None
 
     async def another(self) -> Runtime:

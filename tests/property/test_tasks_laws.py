@@ -23,7 +23,7 @@ from aether.errors import AetherError
 from aether.ids import ActorId
 from aether.memory.clock import ManualClock
 from aether.memory.connection import InMemoryConnection
-from aether.memory.faults import Disconnected, Fault, Faults, Late, Lost, Step, StoredUnknown
+from aether.memory.faults import Disconnected, Fault, FaultPoint, Faults, Late, Lost, StoredUnknown
 from aether.memory.server import InMemoryServer
 from aether.memory.task_queue import TaskQueue
 from aether.names import shard_of
@@ -99,15 +99,21 @@ class Pool:
         self.cancelled: set[str] = set()
         self.started: dict[str, int] = {}
 
-    def _fault(self, step: Step) -> Fault | None:
-        if step not in (Step.TELL, Step.TELL_READ, Step.TASK, Step.TABLE_READ, Step.TABLE_WRITE):
+    def _fault(self, step: FaultPoint) -> Fault | None:
+        if step not in (
+            FaultPoint.TELL,
+            FaultPoint.TELL_READ,
+            FaultPoint.TASK,
+            FaultPoint.TABLE_READ,
+            FaultPoint.TABLE_WRITE,
+        ):
             return None
         if self.chance.random() >= self.rate:
             return None
         options: list[Fault] = [Lost()]
-        if step is not Step.TASK:
+        if step is not FaultPoint.TASK:
             options += [Late(self.chance.choice([0.5, 5.0])), Disconnected(self.chance.choice([0.5, 2 * TTL_S]))]
-        if step in (Step.TELL, Step.TABLE_WRITE):
+        if step in (FaultPoint.TELL, FaultPoint.TABLE_WRITE):
             options.append(StoredUnknown())
         return self.chance.choice(options)
 

@@ -20,11 +20,11 @@ from aether.memory.faults import (
     Disconnected,
     Dropped,
     Fault,
+    FaultPoint,
     Faults,
     Late,
     Lost,
     Stale,
-    Step,
     StoredLater,
     StoredUnknown,
 )
@@ -41,14 +41,14 @@ CONFIG = RuntimeConfig(snapshot_every_events=3, replay_retry_first_s=0.005, tell
 FAULTY = 0.06
 """The share of the steps that go wrong."""
 
-FAULTS: dict[Step, list[Fault]] = {
-    Step.APPEND: [Late(0.01), Lost(), StoredUnknown(), StoredLater(0.03), Disconnected(0.01)],
-    Step.TELL: [Late(0.01), Lost(), StoredUnknown(), StoredLater(0.03), Disconnected(0.01)],
-    Step.TELL_READ: [Late(0.01), Lost()],
-    Step.LAST: [Late(0.01), Lost()],
-    Step.READ: [Late(0.01), Stale()],
-    Step.SNAPSHOT_READ: [Late(0.01), Stale()],
-    Step.NOTICE: [Late(0.01), Dropped()],
+FAULTS: dict[FaultPoint, list[Fault]] = {
+    FaultPoint.APPEND: [Late(0.01), Lost(), StoredUnknown(), StoredLater(0.03), Disconnected(0.01)],
+    FaultPoint.TELL: [Late(0.01), Lost(), StoredUnknown(), StoredLater(0.03), Disconnected(0.01)],
+    FaultPoint.TELL_READ: [Late(0.01), Lost()],
+    FaultPoint.LAST: [Late(0.01), Lost()],
+    FaultPoint.READ: [Late(0.01), Stale()],
+    FaultPoint.SNAPSHOT_READ: [Late(0.01), Stale()],
+    FaultPoint.NOTICE: [Late(0.01), Dropped()],
 }
 
 
@@ -61,7 +61,7 @@ class Pair:
         self.server = InMemoryServer(faults=Faults(self._fault))
         self.runtimes: list[Runtime] = []
 
-    def _fault(self, step: Step) -> Fault | None:
+    def _fault(self, step: FaultPoint) -> Fault | None:
         kinds = FAULTS.get(step)
         return self.chance.choice(kinds) if kinds and not self.healed and self.chance.random() < FAULTY else None
 

@@ -16,14 +16,14 @@ from aether.cli.context import CliContext, LoadedModel
 from aether.cli.execute import execute
 from aether.cli.target import Target
 from aether.core.cluster.overview import Overview, ShardOverview, ShardState
-from aether.core.inbox_floor import Need
+from aether.core.inbox_floor import InboxNeed
 from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.correlation import Trace
 from aether.dead_letters import DeadLetter
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position
-from aether.inbox_needs import Kept
-from aether.jetstream.stream_settings import Difference
+from aether.inbox_needs import InboxContent
+from aether.jetstream.stream_settings import SettingDifference
 from aether.model.definition import ActorType
 from aether.model.model import Model
 from aether.ports import InboxSize, TaskBacklog
@@ -139,7 +139,7 @@ class Pool:
     reply: bytes = b"10"
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
-    differences: list[Difference] = field(default_factory=list)
+    differences: list[SettingDifference] = field(default_factory=list)
     listed: list[str] = field(default_factory=list)
     measured: list[PoolMetrics | BaseException] = field(default_factory=lambda: [PoolMetrics((), (), 3)])
     """One after the other; the last again and again."""
@@ -154,7 +154,9 @@ class Pool:
     lost: list[int] = field(default_factory=list)
     waiting: list[WaitingTells] = field(default_factory=list)
     left_out: int = 0
-    kept: Kept = field(default_factory=lambda: Kept(InboxSize(0, 0, 0, 0), [Need(0, "the end of the stream")]))
+    kept: InboxContent = field(
+        default_factory=lambda: InboxContent(InboxSize(0, 0, 0, 0), [InboxNeed(0, "the end of the stream")])
+    )
     tasks: Tasks = field(default_factory=Tasks)
     set_schedules: list[SetSchedule] = field(default_factory=list[SetSchedule])
 
@@ -293,7 +295,7 @@ class Pool:
         self.asked.append(("drop", id, by))
         return await self.dead_letter(id)
 
-    async def inbox_kept(self, *, deadline_s: float | None = None) -> Kept:
+    async def inbox_kept(self, *, deadline_s: float | None = None) -> InboxContent:
         return self.kept
 
     async def waiting_tells(self, *, deadline_s: float | None = None) -> tuple[list[WaitingTells], int]:
@@ -302,7 +304,7 @@ class Pool:
     async def is_deploying(self) -> bool:
         return self.deploying
 
-    async def repair(self, *, change: bool) -> list[Difference]:
+    async def repair(self, *, change: bool) -> list[SettingDifference]:
         self.asked.append(("repair", change))
         return list(self.differences)
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from aether.memory.faults import FAULTS_OF, Fault, Step, StoredUnknown
+from aether.memory.faults import FAULTS_OF, Fault, FaultPoint, StoredUnknown
 from aether.testing.pool import LocalPool
 from tests.support.stepping import Stepping
 
@@ -33,7 +33,7 @@ class Points:
         if self._kind == "await" and self._next():
             self._die()
 
-    def _operation(self, step: Step) -> Fault | None:
+    def _operation(self, step: FaultPoint) -> Fault | None:
         if self._kind == "await" or not self._next():
             return None
         if self._kind == "before":

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from aether.supervisor.plan import step
 from aether.supervisor.state import (
-    Asked,
     CheckStarted,
     Dump,
     Effect,
@@ -24,6 +23,7 @@ from aether.supervisor.state import (
     Request,
     Say,
     ServerStarted,
+    SignalReceived,
     StartCheck,
     StartGateway,
     StartServer,
@@ -194,7 +194,7 @@ def happen(world: World, what: int, which: int, code: int) -> None:
     elif what == 2:
         world.beat()
     elif what == 3:
-        world.tell(Asked(list(Request)[which % len(Request)]))
+        world.tell(SignalReceived(list(Request)[which % len(Request)]))
     elif what == 4 and world.checks:
         world.now_s += which  # no tick has seen this time pass
         world.tell(Exited(world.checks.pop(), code))

@@ -23,7 +23,7 @@ from aether import (
 )
 from aether.config import CallConfig
 from aether.errors import AetherError
-from aether.memory.faults import Faults, Lost, Step, StoredUnknown
+from aether.memory.faults import FaultPoint, Faults, Lost, StoredUnknown
 from aether.memory.server import InMemoryServer
 from aether.runtime.asks import passed_on
 from aether.testing import given, local_pool, local_runtime
@@ -318,7 +318,7 @@ async def test_a_handler_that_runs_again_after_a_conflict_asks_once() -> None:
 
 async def test_a_handler_that_runs_again_after_an_unknown_outcome_asks_once() -> None:
     appends = [None, None, None, Lost(), Lost(), StoredUnknown()]  # the last three are of `a`, which has paid
-    faults = Faults.script((Step.APPEND, fault) for fault in appends)
+    faults = Faults.script((FaultPoint.APPEND, fault) for fault in appends)
     async with node(model=model, faults=faults, config=replace(QUIET, append_timeout_s=0.05)) as runtime:
         await runtime.actor(Purse, "a").put(10)
         assert await runtime.actor(Purse, "a", deadline_s=30).pay_each({"b": 4, "c": 3}) == 3

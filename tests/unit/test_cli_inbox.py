@@ -5,9 +5,9 @@ import json
 import pytest
 
 from aether import ActorId, DeadLetter
-from aether.core.inbox_floor import Need
+from aether.core.inbox_floor import InboxNeed
 from aether.errors import ActorFailed
-from aether.inbox_needs import Kept
+from aether.inbox_needs import InboxContent
 from aether.ports import InboxSize
 from aether.waiting_tells import WaitingTells
 from aether.wire import ErrorBody, instant
@@ -131,8 +131,14 @@ def test_drop(run: Run) -> None:
 
 
 def test_purge_says_what_is_not_needed_and_what_keeps_the_rest(run: Run) -> None:
-    needs = [Need(40, "a tell to shard 3"), Need(50, "the relay mark of shard 7"), Need(90, "the end of the stream")]
-    ran = run("inbox", "purge", "--dry-run", "--limit", "2", pool=Pool(kept=Kept(InboxSize(11, 90, 80, 4_000), needs)))
+    needs = [
+        InboxNeed(40, "a tell to shard 3"),
+        InboxNeed(50, "the relay mark of shard 7"),
+        InboxNeed(90, "the end of the stream"),
+    ]
+    ran = run(
+        "inbox", "purge", "--dry-run", "--limit", "2", pool=Pool(kept=InboxContent(InboxSize(11, 90, 80, 4_000), needs))
+    )
     assert ran.code == 0
     assert [json.loads(line) for line in ran.out.splitlines()] == [
         {"first": 11, "last": 90, "messages": 80, "bytes": 4_000, "removable": 29},

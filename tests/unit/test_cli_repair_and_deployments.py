@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from aether.jetstream.stream_settings import Difference
+from aether.jetstream.stream_settings import SettingDifference
 from tests.support.command_line import DEPOSIT, SCHEMA, Pool, Run, runner
 
-CHANGEABLE = Difference("KV_X", "max_age", 5, "0", 0)
-FIXED = Difference("KV_X", "storage", "memory", "'file'", "file")
+CHANGEABLE = SettingDifference("KV_X", "max_age", 5, "0", 0)
+FIXED = SettingDifference("KV_X", "storage", "memory", "'file'", "file")
 
 
 @pytest.fixture

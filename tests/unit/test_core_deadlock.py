@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aether.core.actor.deadlock import Ask, Step, Waits, circle_through, put_off
+from aether.core.actor.deadlock import Ask, CircleStep, Waits, circle_through, put_off
 
 ACTORS = [f"node/{key}" for key in "abcdef"]
 ASKS = st.builds(Ask, st.sampled_from(ACTORS), st.sampled_from([f"id-{n}" for n in range(9)]))
@@ -31,11 +31,15 @@ def test_a_circle_is_found_when_there_is_one(waits: dict[str, Waits], actor: str
 
 def test_the_one_that_is_put_off_runs_something_else_than_it_is_asked_for() -> None:
     """`a` asks `b`, which runs that and asks `c`; `c` runs another command and asks `a`, whose handler is the first."""
-    circle = (Step("node/a", "own-a", "ask-1"), Step("node/b", "ask-1", "ask-2"), Step("node/c", "own-c", "ask-3"))
+    circle = (
+        CircleStep("node/a", "own-a", "ask-1"),
+        CircleStep("node/b", "ask-1", "ask-2"),
+        CircleStep("node/c", "own-c", "ask-3"),
+    )
     assert put_off(circle) == "node/c"
     assert {put_off((*circle[n:], *circle[:n])) for n in range(3)} == {"node/c"}
-    assert put_off((circle[0], circle[1], Step("node/c", "ask-2", "ask-3"))) == "node/a"
+    assert put_off((circle[0], circle[1], CircleStep("node/c", "ask-2", "ask-3"))) == "node/a"
 
 
 def test_a_circle_in_which_each_runs_what_it_is_asked_for_is_left_to_its_chain() -> None:
-    assert put_off((Step("node/a", "ask-2", "ask-1"), Step("node/b", "ask-1", "ask-2"))) == ""
+    assert put_off((CircleStep("node/a", "ask-2", "ask-1"), CircleStep("node/b", "ask-1", "ask-2"))) == ""

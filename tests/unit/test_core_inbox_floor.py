@@ -1,6 +1,6 @@
 """What is needed of the inbox, and where it can be cut."""
 
-from aether.core.inbox_floor import Need, floor, last_start, relay_need, row_need, start_need, tell_need
+from aether.core.inbox_floor import InboxNeed, floor, last_start, relay_need, row_need, start_need, tell_need
 from aether.core.relay_mark import Mark
 
 
@@ -11,7 +11,7 @@ def test_a_mark_needs_what_is_after_its_since_and_itself() -> None:
 
 def test_the_lowest_need_is_the_floor() -> None:
     needs = [relay_need(0, 90, Mark(7, 40)), tell_need(1, 30), row_need(5, 20), start_need(50)]
-    assert floor(100, needs) == Need(20, "the dead letter 5")
+    assert floor(100, needs) == InboxNeed(20, "the dead letter 5")
     assert floor(100, needs[:2]).what == "a tell to shard 1"
     assert floor(100, needs[3:]).what == "the start of a task"
 

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from aether.core.cluster.membership import MemberObservation, MemberRow
-from aether.core.cluster.session import Change, Create, MemberSession, Update, Wait
+from aether.core.cluster.session import Create, MemberSession, RowChange, Update, Wait
 
 ME = MemberRow(node="n", slot=0, incarnation="run-1", claim="dir")
 
@@ -15,7 +15,7 @@ def session(me: MemberRow = ME, replaces: str | None = None) -> MemberSession:
 def joined(own: MemberSession, now_s: float = 10.0, revision: int = 5) -> MemberRow:
     write = own.write(now_s, active=True, about={})
     assert isinstance(write, Create)
-    assert own.observe(MemberObservation(revision, write.row)) is Change.JOINED
+    assert own.observe(MemberObservation(revision, write.row)) is RowChange.JOINED
     return write.row
 
 
@@ -64,12 +64,12 @@ def test_a_renewal_builds_on_the_last_known_revision() -> None:
 def test_the_end_of_the_row_ends_the_session_at_once_and_the_next_row_is_another_session() -> None:
     own = session()
     joined(own)
-    assert own.observe(MemberObservation(20, None)) is Change.EXPIRED
+    assert own.observe(MemberObservation(20, None)) is RowChange.EXPIRED
     assert (own.session, own.valid(10.0), own.holder) == (None, False, None)
     write = own.write(21.0, active=True, about={})
     assert isinstance(write, Create)
     assert write.row.session == 0
-    assert own.observe(MemberObservation(22, write.row)) is Change.JOINED
+    assert own.observe(MemberObservation(22, write.row)) is RowChange.JOINED
     assert own.session == 22
 
 
@@ -77,7 +77,7 @@ def test_another_process_in_our_row_means_that_we_are_replaced() -> None:
     own = session()
     joined(own)
     other = replace(ME, incarnation="run-2")
-    assert own.observe(MemberObservation(9, other)) is Change.REPLACED
+    assert own.observe(MemberObservation(9, other)) is RowChange.REPLACED
     assert not own.valid(10.0)
 
 
@@ -100,7 +100,7 @@ def test_a_row_without_proof_is_waited_for() -> None:
         own = session(replace(ME, claim=claim and "dir"), replaces="run-7")
         own.observe(MemberObservation(3, replace(ME, incarnation="other-0", claim=claim)))
         assert isinstance(own.write(10.0, active=True, about={}), Wait)
-        assert own.observe(MemberObservation(30, None)) is Change.NOTHING
+        assert own.observe(MemberObservation(30, None)) is RowChange.NOTHING
         assert isinstance(own.write(40.0, active=True, about={}), Create)
 
 
@@ -108,15 +108,15 @@ def test_a_foreign_row_that_is_renewed_is_alive_elsewhere() -> None:
     own = session()
     other = replace(ME, incarnation="other-0", claim="another")
     changes = [own.observe(MemberObservation(revision, other)) for revision in (3, 6, 9)]
-    assert changes == [Change.NOTHING, Change.NOTHING, Change.ALIVE_ELSEWHERE]
+    assert changes == [RowChange.NOTHING, RowChange.NOTHING, RowChange.ALIVE_ELSEWHERE]
 
 
 def test_a_process_that_was_replaced_never_writes_again() -> None:
     own = session()
     joined(own)
-    assert own.observe(MemberObservation(9, replace(ME, incarnation="run-2"))) is Change.REPLACED
+    assert own.observe(MemberObservation(9, replace(ME, incarnation="run-2"))) is RowChange.REPLACED
     assert isinstance(own.write(10.0, active=True, about={}), Wait)  # though their claim is ours too
-    assert own.observe(MemberObservation(20, None)) is Change.NOTHING
+    assert own.observe(MemberObservation(20, None)) is RowChange.NOTHING
     assert isinstance(own.write(20.0, active=True, about={}), Wait)
 
 
@@ -143,6 +143,6 @@ def test_the_same_incarnation_seen_twice_is_not_yet_alive() -> None:
     own = session()
     mine, other = replace(ME, incarnation="x-0", claim=""), replace(ME, incarnation="y-0", claim="")
     assert [own.observe(MemberObservation(n, row)) for n, row in ((3, mine), (6, mine), (9, other), (12, other))] == [
-        Change.NOTHING
+        RowChange.NOTHING
     ] * 4
-    assert own.observe(MemberObservation(15, other)) is Change.ALIVE_ELSEWHERE
+    assert own.observe(MemberObservation(15, other)) is RowChange.ALIVE_ELSEWHERE

@@ -9,7 +9,7 @@ from aether.core.cluster.effects import Abandon, AcquireLease, Release, StartSha
 from aether.core.cluster.handoff import ShardTrigger
 from aether.core.cluster.membership import LeaseRow
 from aether.memory.connection import InMemoryConnection
-from aether.memory.faults import Faults, Lost, Step, StoredUnknown
+from aether.memory.faults import FaultPoint, Faults, Lost, StoredUnknown
 from aether.memory.server import InMemoryServer
 from aether.table_keys import lease_key
 from tests.support.members import FAST, SHARDS, RecordingProvider, soon
@@ -50,7 +50,7 @@ async def test_each_outcome_is_reported_with_its_serial() -> None:
 
 
 async def test_a_write_without_an_answer_is_unknown_whether_it_was_stored_or_not() -> None:
-    stage = Stage(Faults.script([(Step.TABLE_WRITE, StoredUnknown()), (Step.TABLE_WRITE, Lost())]))
+    stage = Stage(Faults.script([(FaultPoint.TABLE_WRITE, StoredUnknown()), (FaultPoint.TABLE_WRITE, Lost())]))
     stage.runner.perform(AcquireLease(1, 7, None, US))
     stage.runner.perform(AcquireLease(2, 7, None, US))
     await soon(lambda: len(stage.reports) == 2)

@@ -11,7 +11,7 @@ import pytest
 
 from aether.errors import InvalidCommand
 from aether.gateway.config import GatewayConfig, ServerConfig
-from aether.gateway.feed import Place, place_of
+from aether.gateway.feed import StreamPlace, place_of
 from aether.ids import ActorId, Position
 from aether.ports import StoredCommit
 from tests.support.gateway import Served, running, served
@@ -283,7 +283,7 @@ async def test_streams_are_counted_and_one_more_is_refused() -> None:
 
 
 def test_a_place_is_read_as_it_was_written() -> None:
-    assert place_of("17") == Place(Position(17))
+    assert place_of("17") == StreamPlace(Position(17))
     assert (place_of("17-2").before, place_of("17").before) == (16, 17)
     for bad in ("", "17-", "a", "17-2-3", " 17"):
         with pytest.raises(InvalidCommand):

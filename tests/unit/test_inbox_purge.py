@@ -8,7 +8,7 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
-from aether.core.inbox_floor import Need
+from aether.core.inbox_floor import InboxNeed
 from aether.core.relay_mark import Mark, encode_mark
 from aether.dead_letters import DEAD, DROPPED, DYING, RETRIED, RETRYING, DeadLetterRow, decode_row, encode_row
 from aether.errors import Unavailable, UnreadableEvent
@@ -37,7 +37,7 @@ class Inbox:
         self.tasks = self.connection.tasks
         self.purger = InboxPurge(self.inbox, self.tasks, SHARDS)
 
-    async def purge(self) -> Need:
+    async def purge(self) -> InboxNeed:
         """Remove at once what is not needed."""
         found = await self.purger.look(0)
         await self.purger.remove(found)

@@ -8,7 +8,7 @@ from aether.errors import ConfigError, Unavailable
 from aether.ids import ActorId
 from aether.memory.clock import ManualClock
 from aether.memory.connection import InMemoryConnection
-from aether.memory.faults import Dropped, Faults, Step
+from aether.memory.faults import Dropped, FaultPoint, Faults
 from aether.memory.server import InMemoryServer
 from aether.ports import START, Connection, Delivery, EventStore
 from tests.contract.harness import Received, commit
@@ -84,7 +84,7 @@ async def test_an_owner_without_connection_answers_nobody() -> None:
 
 
 async def test_a_node_knows_its_own_append_though_the_notice_was_dropped() -> None:
-    faults = Faults.script([(Step.NOTICE, None), (Step.NOTICE, Dropped())])
+    faults = Faults.script([(FaultPoint.NOTICE, None), (FaultPoint.NOTICE, Dropped())])
     connection = InMemoryConnection(clock=ManualClock(), faults=faults)
     await connection.event_store.follow(connection.bus)
     first = await commit(connection.event_store, ALICE, 1, START)

@@ -18,12 +18,12 @@ from aether.memory.faults import (
     Disconnected,
     Dropped,
     Fault,
+    FaultPoint,
     Faults,
     Late,
     Lost,
     NoResponders,
     Stale,
-    Step,
     StoredLater,
     StoredUnknown,
 )
@@ -60,7 +60,7 @@ FAULTS: dict[type[Fault], st.SearchStrategy[Fault]] = {
 }
 
 
-def plans(*steps: Step) -> st.SearchStrategy[list[tuple[Step, Fault | None]]]:
+def plans(*steps: FaultPoint) -> st.SearchStrategy[list[tuple[FaultPoint, Fault | None]]]:
     each = [
         st.tuples(st.just(step), st.none() | st.one_of(*(FAULTS[kind] for kind in sorted(FAULTS_OF[step], key=str))))
         for step in steps
@@ -89,9 +89,9 @@ async def heal(clock: ManualClock) -> None:
 # ------------------------------------------------------------------------------------------------ appends
 
 
-@given(plan=plans(Step.APPEND), expected=st.lists(st.integers(0, 3), min_size=1, max_size=12))
+@given(plan=plans(FaultPoint.APPEND), expected=st.lists(st.integers(0, 3), min_size=1, max_size=12))
 def test_each_append_is_told_once_and_what_it_is_told_is_true(
-    plan: list[tuple[Step, Fault | None]], expected: list[int]
+    plan: list[tuple[FaultPoint, Fault | None]], expected: list[int]
 ) -> None:
     async def law() -> None:
         clock = ManualClock()
@@ -116,9 +116,9 @@ def test_each_append_is_told_once_and_what_it_is_told_is_true(
     run(law())
 
 
-@given(plan=plans(Step.APPEND, Step.LAST, Step.READ), commands=st.integers(1, 6))
+@given(plan=plans(FaultPoint.APPEND, FaultPoint.LAST, FaultPoint.READ), commands=st.integers(1, 6))
 def test_a_writer_that_reads_after_unknown_stores_each_command_once(
-    plan: list[tuple[Step, Fault | None]], commands: int
+    plan: list[tuple[FaultPoint, Fault | None]], commands: int
 ) -> None:
     async def law() -> None:
         clock = ManualClock()
@@ -153,7 +153,7 @@ async def write(connection: InMemoryConnection, payload: bytes) -> None:
 
 async def test_a_write_can_land_after_its_writer_gave_up() -> None:
     clock = ManualClock()
-    connection = InMemoryConnection(clock=clock, faults=Faults.script([(Step.APPEND, StoredLater(3))]))
+    connection = InMemoryConnection(clock=clock, faults=Faults.script([(FaultPoint.APPEND, StoredLater(3))]))
     store = connection.event_store
     assert isinstance(await store.append(ALICE, events_of(ALICE, 1), START), Unknown)
     assert await store.last(ALICE) is None
@@ -175,8 +175,8 @@ async def test_nothing_is_sent_while_there_is_no_connection() -> None:
 # ------------------------------------------------------------------------------------------------ reads
 
 
-@given(plan=plans(Step.LAST, Step.READ), count=st.integers(0, 5), after=st.integers(0, 5))
-def test_a_read_is_complete_or_unavailable(plan: list[tuple[Step, Fault | None]], count: int, after: int) -> None:
+@given(plan=plans(FaultPoint.LAST, FaultPoint.READ), count=st.integers(0, 5), after=st.integers(0, 5))
+def test_a_read_is_complete_or_unavailable(plan: list[tuple[FaultPoint, Fault | None]], count: int, after: int) -> None:
     async def law() -> None:
         clock = ManualClock()
         server = InMemoryServer(clock=clock)
@@ -200,7 +200,7 @@ async def read(connection: InMemoryConnection, after: Position) -> list[StoredCo
 
 
 async def test_a_stale_snapshot_is_the_one_before() -> None:
-    connection = InMemoryConnection(clock=ManualClock(), faults=Faults.script([(Step.SNAPSHOT_READ, Stale())]))
+    connection = InMemoryConnection(clock=ManualClock(), faults=Faults.script([(FaultPoint.SNAPSHOT_READ, Stale())]))
     await connection.snapshots.save(ALICE, b"older")
     await connection.snapshots.save(ALICE, b"newer")
     assert await connection.snapshots.load(ALICE) == b"older"
@@ -210,7 +210,7 @@ async def test_a_stale_snapshot_is_the_one_before() -> None:
 async def test_the_version_cache_answers_without_the_leader_and_is_forgotten_with_the_connection() -> None:
     server = InMemoryServer(clock=ManualClock())
     unreachable: list[Fault] = []
-    faults = Faults(lambda step: unreachable[0] if unreachable and step is Step.LAST else None)
+    faults = Faults(lambda step: unreachable[0] if unreachable and step is FaultPoint.LAST else None)
     writer, reader = InMemoryConnection(server), InMemoryConnection(server, faults=faults)
     await reader.event_store.follow(reader.bus)
     heard: Received[EventStored] = Received()
@@ -228,9 +228,9 @@ async def test_the_version_cache_answers_without_the_leader_and_is_forgotten_wit
 # ------------------------------------------------------------------------------------------------ bus and table
 
 
-@given(plan=plans(Step.NOTICE), breaks=st.lists(st.sampled_from(["append", "down", "up", "pass"]), max_size=20))
+@given(plan=plans(FaultPoint.NOTICE), breaks=st.lists(st.sampled_from(["append", "down", "up", "pass"]), max_size=20))
 def test_after_the_faults_every_listener_has_every_commit_in_order(
-    plan: list[tuple[Step, Fault | None]], breaks: list[str]
+    plan: list[tuple[FaultPoint, Fault | None]], breaks: list[str]
 ) -> None:
     async def law() -> None:
         clock = ManualClock()
@@ -299,7 +299,7 @@ def test_a_watch_that_was_away_ends_with_the_rows_there_are(steps: list[tuple[st
 async def test_a_table_write_without_an_answer_is_unavailable_whether_it_happened_or_not(
     fault: Fault, written: bytes | None
 ) -> None:
-    connection = InMemoryConnection(clock=ManualClock(), faults=Faults.script([(Step.TABLE_WRITE, fault)]))
+    connection = InMemoryConnection(clock=ManualClock(), faults=Faults.script([(FaultPoint.TABLE_WRITE, fault)]))
     with pytest.raises(Unavailable):
         await connection.table.create("lease.0", b"1")
     row = await connection.table.get("lease.0")
@@ -309,8 +309,10 @@ async def test_a_table_write_without_an_answer_is_unavailable_whether_it_happene
 # ------------------------------------------------------------------------------------------------ transport
 
 
-@given(plan=plans(Step.REQUEST, Step.ANSWER), count=st.integers(1, 8))
-def test_every_request_ends_with_its_answer_or_unavailable(plan: list[tuple[Step, Fault | None]], count: int) -> None:
+@given(plan=plans(FaultPoint.REQUEST, FaultPoint.ANSWER), count=st.integers(1, 8))
+def test_every_request_ends_with_its_answer_or_unavailable(
+    plan: list[tuple[FaultPoint, Fault | None]], count: int
+) -> None:
     async def law() -> None:
         clock = ManualClock()
         connection = InMemoryConnection(clock=clock, shards=1, faults=Faults.script(plan))
@@ -341,7 +343,9 @@ async def ask(connection: InMemoryConnection, payload: bytes) -> bytes | Unavail
 
 
 async def test_a_request_can_be_delivered_twice() -> None:
-    connection = InMemoryConnection(clock=ManualClock(), shards=1, faults=Faults.script([(Step.REQUEST, Again())]))
+    connection = InMemoryConnection(
+        clock=ManualClock(), shards=1, faults=Faults.script([(FaultPoint.REQUEST, Again())])
+    )
     received: Received[Delivery] = Received()
     await connection.transport.serve(0, received.receive)
     request = asyncio.create_task(ask(connection, b"x"))
@@ -375,11 +379,18 @@ async def test_who_waits_for_an_answer_hears_of_the_broken_connection() -> None:
 
 
 def test_a_script_gives_each_occurrence_its_fate_and_then_lets_go() -> None:
-    faults = Faults.script([(Step.APPEND, Lost()), (Step.LAST, Late(1)), (Step.APPEND, None), (Step.APPEND, Late(2))])
-    assert [faults.at(Step.APPEND) for _ in range(4)] == [Lost(), None, Late(2), None]
-    assert faults.at(Step.LAST) == Late(1)
+    faults = Faults.script(
+        [
+            (FaultPoint.APPEND, Lost()),
+            (FaultPoint.LAST, Late(1)),
+            (FaultPoint.APPEND, None),
+            (FaultPoint.APPEND, Late(2)),
+        ]
+    )
+    assert [faults.at(FaultPoint.APPEND) for _ in range(4)] == [Lost(), None, Late(2), None]
+    assert faults.at(FaultPoint.LAST) == Late(1)
 
 
 def test_a_fault_that_cannot_happen_at_a_step_is_an_error_of_the_plan() -> None:
     with pytest.raises(ValueError, match="cannot happen"):
-        Faults.script([(Step.LAST, Again())]).at(Step.LAST)
+        Faults.script([(FaultPoint.LAST, Again())]).at(FaultPoint.LAST)

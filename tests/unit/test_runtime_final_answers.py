@@ -12,7 +12,7 @@ from aether import Actor, ActorFailed, ActorId, InvalidCommand, Model, Rejected,
 from aether import command as command_of_actor
 from aether.config import RuntimeConfig
 from aether.memory.clock import ManualClock
-from aether.memory.faults import Faults, Step, StoredLater
+from aether.memory.faults import FaultPoint, Faults, StoredLater
 from aether.memory.server import InMemoryServer
 from aether.names import SHARDS_DEFAULT, event_source, shard_of
 from aether.ports import START
@@ -172,7 +172,7 @@ async def test_a_command_of_an_append_without_an_outcome_is_no_first_send_any_mo
     """[deposit, withdraw] is late, the depositor gives up, the withdrawal is refused, and then the append arrives."""
     clock = ManualClock()
     server = InMemoryServer(clock=clock)
-    faults = Faults.script([(Step.APPEND, StoredLater(20.0))])
+    faults = Faults.script([(FaultPoint.APPEND, StoredLater(20.0))])
     async with node(server, faults=faults) as runtime:
         now_s = clock.wall_s()
         gives_up = asyncio.ensure_future(sent(runtime, command("deposit", for_s=5, now_s=now_s, amount=5)))

@@ -7,7 +7,7 @@ import pytest
 
 from aether import ActorFailed, ActorId, Runtime
 from aether.memory.connection import InMemoryConnection
-from aether.memory.faults import Faults, Step, StoredUnknown
+from aether.memory.faults import FaultPoint, Faults, StoredUnknown
 from aether.memory.server import InMemoryServer
 from aether.wire import WORKER_LOST_EVENT
 from aether.worker_protocol import Loss, NotedHandler
@@ -71,7 +71,7 @@ async def test_one_loss_is_still_known_when_a_snapshot_was_written_after_it() ->
 
 async def test_a_loss_whose_append_was_not_acknowledged_is_stored_once() -> None:
     server = InMemoryServer()
-    faults = Faults.script([(Step.APPEND, StoredUnknown())])
+    faults = Faults.script([(FaultPoint.APPEND, StoredUnknown())])
     async with after(server, loss("c1", "run-1"), faults=faults) as runtime:
         assert [event.type for event in await history(runtime, ALICE)] == [WORKER_LOST_EVENT]
         assert (await send(runtime, ALICE, command("deposit", id="c1", amount=1))).version == 2

@@ -11,7 +11,7 @@ import pytest
 from aether import ActorId, HistoryRegressed, InvalidCommand, Model, Overloaded, Runtime, UnreadableEvent
 from aether.config import RuntimeConfig
 from aether.memory.connection import InMemoryConnection
-from aether.memory.faults import Faults, Late, Lost, Step, StoredUnknown
+from aether.memory.faults import FaultPoint, Faults, Late, Lost, StoredUnknown
 from aether.memory.server import InMemoryServer
 from aether.runtime.snapshots import decode_snapshot
 from aether.system.environment import is_compiled
@@ -236,7 +236,7 @@ async def test_without_following_a_conflict_replays_and_the_command_runs_again()
 
 @pytest.mark.parametrize("fault", [Lost(), StoredUnknown(), Late(0.01)])
 async def test_an_unknown_append_has_its_effect_once(fault: Lost | StoredUnknown | Late) -> None:
-    faults = Faults.script([(Step.APPEND, fault)])
+    faults = Faults.script([(FaultPoint.APPEND, fault)])
     async with node(faults=faults) as runtime:
         assert await runtime.actor(Account, "alice").deposit(5) == 5
         assert await runtime.actor(Account, "alice").deposit(5) == 10

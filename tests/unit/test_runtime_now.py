@@ -11,7 +11,7 @@ import pytest
 from aether import Actor, ActorId, Model, Runtime, command, event, query
 from aether.memory.clock import ManualClock
 from aether.memory.connection import InMemoryConnection
-from aether.memory.faults import Faults, Lost, Step
+from aether.memory.faults import FaultPoint, Faults, Lost
 from tests.support.nodes import QUIET, history
 
 BOOKING = ActorId("booking", "b")
@@ -120,7 +120,7 @@ async def test_commands_of_one_turn_have_each_their_own() -> None:
 
 
 async def test_a_handler_that_runs_again_has_another_one() -> None:
-    async with booking(Faults.script([(Step.APPEND, Lost())])) as runtime:
+    async with booking(Faults.script([(FaultPoint.APPEND, Lost())])) as runtime:
         now = await runtime.actor(Booking, "b", deadline_s=60).hold_slowly()
         assert [BEGAN, BEGAN + timedelta(seconds=STEP_S)] == SEEN
         assert now == SEEN[1]

@@ -7,8 +7,8 @@ import pytest
 
 from aether import Actor, ActorId, Model, Unavailable, command, event, query
 from aether.errors import AetherError, DeadlineExceeded
-from aether.memory.faults import Faults, Lost, Step
-from aether.memory.server import InMemoryServer, Space
+from aether.memory.faults import FaultPoint, Faults, Lost
+from aether.memory.server import InMemoryServer, NamespaceContent
 from tests.support import nodes
 from tests.support.actors import Account, Deposited
 from tests.support.nodes import history, node, send, until
@@ -44,7 +44,7 @@ class Counting(Actor):
 counting = Model("tests", actors=[Counting])
 
 
-def space_of(server: InMemoryServer) -> Space:
+def space_of(server: InMemoryServer) -> NamespaceContent:
     return server.space("tests", 256)
 
 
@@ -97,7 +97,7 @@ async def test_no_handler_runs_for_nothing_while_the_store_refuses() -> None:
 
 async def test_after_an_append_without_an_outcome_a_refusal_proves_nothing() -> None:
     server = InMemoryServer()
-    faults = Faults.script([(Step.APPEND, Lost())])
+    faults = Faults.script([(FaultPoint.APPEND, Lost())])
     async with node(server, faults=faults) as runtime:
         waiting = asyncio.ensure_future(send(runtime, ALICE, nodes.command("deposit", amount=10)))
         await until(lambda: runtime.counters.unknown_outcomes == 1)
@@ -148,7 +148,7 @@ async def test_snapshots_that_are_refused_cost_a_line_and_no_readiness(caplog: p
 
 async def test_a_store_that_is_away_for_a_moment_is_no_fault_of_an_actor(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    faults = Faults.script([(Step.LAST, Lost())] * 200)
+    faults = Faults.script([(FaultPoint.LAST, Lost())] * 200)
     async with node(faults=faults) as runtime:
         actors = [ActorId("account", f"a{n}") for n in range(20)]
         late = [send(runtime, actor_id, nodes.command("deposit", for_s=0.2, amount=1)) for actor_id in actors]

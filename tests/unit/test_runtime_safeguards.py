@@ -9,7 +9,7 @@ import pytest
 from aether import ActorId, DeadlineExceeded, HistoryRegressed, Overloaded, Rejected, Runtime
 from aether.memory.clock import ManualClock
 from aether.memory.connection import InMemoryConnection
-from aether.memory.faults import Dropped, Faults, Lost, Step
+from aether.memory.faults import Dropped, FaultPoint, Faults, Lost
 from aether.memory.server import InMemoryServer
 from aether.ports import EventStore
 from tests.support.actors import GATES, Account, Deposited, Waiter, model
@@ -83,7 +83,7 @@ async def test_a_commit_heard_of_while_its_actor_is_activated_is_not_forgotten()
 
 async def test_a_notice_that_was_lost_leaves_no_hole() -> None:
     server = InMemoryServer()
-    faults = Faults.script([(Step.NOTICE, Dropped())])
+    faults = Faults.script([(FaultPoint.NOTICE, Dropped())])
     async with node(server, faults=faults) as one, node(server) as other:
         vm = await one.create_vm(ALICE)
         await append_from_outside(other, ALICE, ACCOUNT, Deposited(1), Deposited(2))
@@ -180,7 +180,7 @@ async def test_a_command_whose_deadline_passes_in_the_mailbox_does_not_run() -> 
 
 
 async def test_while_a_history_cannot_be_read_commands_wait_no_longer_than_their_deadline() -> None:
-    faults = Faults(lambda step: Lost() if step is Step.LAST else None)
+    faults = Faults(lambda step: Lost() if step is FaultPoint.LAST else None)
     async with node(faults=faults) as runtime:
         with pytest.raises(DeadlineExceeded, match="history could not be read"):
             await asyncio.wait_for(send(runtime, ALICE, command("statement", for_s=0.2)), 5)

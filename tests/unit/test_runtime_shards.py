@@ -10,7 +10,7 @@ import pytest
 
 from aether import ActorId, Runtime, Unavailable
 from aether.memory.connection import InMemoryConnection
-from aether.memory.faults import Faults, Lost, Step
+from aether.memory.faults import FaultPoint, Faults, Lost
 from aether.memory.server import InMemoryServer
 from aether.names import SHARDS_DEFAULT, shard_of
 from aether.ports import Delivery, NotSent, Subscription
@@ -196,7 +196,7 @@ async def test_a_replay_in_flight_of_an_abandoned_machine_ends_in_silence(
     outcome: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = False
-    faults = Faults(lambda step: Lost() if step is Step.LAST and broken else None)
+    faults = Faults(lambda step: Lost() if step is FaultPoint.LAST and broken else None)
     connection: Any = InMemoryConnection(InMemoryServer(), "tests", faults=faults)
     slow = connection.snapshots = SlowSnapshots(connection.snapshots)
     runtime = Runtime(connection, connection.event_store, QUIET, shards=())

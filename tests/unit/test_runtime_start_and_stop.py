@@ -10,7 +10,7 @@ import pytest
 
 from aether import ActorId, Overloaded, Runtime, Unavailable
 from aether.memory.connection import InMemoryConnection
-from aether.memory.faults import Disconnected, Faults, Late, Step
+from aether.memory.faults import Disconnected, FaultPoint, Faults, Late
 from aether.memory.server import InMemoryServer
 from aether.ports import Delivery, StoredCommit, Subscription
 from tests.support.actors import GATES, Account, Waiter, model
@@ -88,7 +88,7 @@ async def test_a_subscription_that_does_not_stop_does_not_stop_the_drain() -> No
 
 
 async def test_an_earlier_state_under_way_is_answered_by_a_drain() -> None:
-    faults = Faults.script([(Step.READ, Late(0.02))])
+    faults = Faults.script([(FaultPoint.READ, Late(0.02))])
     async with node(faults=faults) as runtime:
         await runtime.actor(Account, "alice").deposit(5)
         asked = asyncio.ensure_future(send(runtime, ALICE, command("aether.state", version=1)))
@@ -134,7 +134,7 @@ async def test_a_commit_that_a_drain_gave_up_on_has_its_outcome_later_without_ha
     errors: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: errors.append(context))
     server = InMemoryServer()
-    connection: Any = InMemoryConnection(server, "tests", faults=Faults.script([(Step.APPEND, Late(60))]))
+    connection: Any = InMemoryConnection(server, "tests", faults=Faults.script([(FaultPoint.APPEND, Late(60))]))
     runtime = made(connection, drain_timeout_s=0.02)
     await runtime.start()
     message = command("deposit", amount=5)
@@ -153,7 +153,9 @@ async def test_a_commit_that_a_drain_gave_up_on_has_its_outcome_later_without_ha
 
 
 async def test_a_commit_in_flight_when_the_connection_breaks_is_found_again_by_its_id() -> None:
-    faults = Faults.script([(Step.APPEND, Late(60)), (Step.LAST, None), (Step.LAST, Disconnected(0.01))])
+    faults = Faults.script(
+        [(FaultPoint.APPEND, Late(60)), (FaultPoint.LAST, None), (FaultPoint.LAST, Disconnected(0.01))]
+    )
     async with node(faults=faults) as runtime:
         connection: Any = runtime.connection
         sent = asyncio.ensure_future(send(runtime, ALICE, command("deposit", amount=5)))

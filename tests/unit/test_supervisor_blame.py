@@ -17,7 +17,7 @@ from aether.config import EXIT_SYNC_FAILED
 from aether.ids import ActorId
 from aether.supervisor.blame import FATAL, loss_of
 from aether.supervisor.messages import while_running
-from aether.supervisor.state import Asked, Exited, Fork, Request, Say, Slot, SupervisorConfig
+from aether.supervisor.state import Exited, Fork, Request, Say, SignalReceived, Slot, SupervisorConfig
 from aether.system.handler_note import OTHERS_RAN_WITHIN_S, WorkerNote, make_note, read_note
 from aether.system.memory_kills import kills_for_memory
 from aether.worker.watch import noted_in
@@ -273,7 +273,7 @@ def test_the_line_names_all_that_ran_and_which_it_was_if_that_is_known() -> None
 def test_a_crash_of_a_worker_that_drains_is_said_though_it_was_asked_to_go() -> None:
     world = World(SupervisorConfig(workers=1))
     world.all_ready()
-    world.tell(Asked(Request.DRAIN))
+    world.tell(SignalReceived(Request.DRAIN))
     pid = world.in_slot(0)
     world.dead.add(world.live.pop(pid).incarnation)
     effects = world.tell(Exited(pid, -11, noted(NOTED)))

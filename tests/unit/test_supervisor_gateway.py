@@ -10,7 +10,7 @@ from aether.errors import ConfigError
 from aether.supervisor.deadlines import next_wake_s
 from aether.supervisor.gateway_program import gateway_program, listen_for_gateway
 from aether.supervisor.options import RunOptions
-from aether.supervisor.state import Asked, Exited, Kill, Phase, Request, Say, StartGateway, Terminate
+from aether.supervisor.state import Exited, Kill, Phase, Request, Say, SignalReceived, StartGateway, Terminate
 from tests.support.supervised import CONFIG, World, happen, happenings
 
 
@@ -21,7 +21,7 @@ def test_whatever_happens_the_world_stays_sound_and_a_drain_ends(history: list[t
         if world.exit_code is not None:
             break
         happen(world, what, which, code)
-    world.tell(Asked(Request.DRAIN))
+    world.tell(SignalReceived(Request.DRAIN))
     for _ in range(200):
         if world.exit_code is not None:
             break
@@ -85,7 +85,7 @@ def test_one_that_lived_begins_anew_with_its_delays() -> None:
 def test_workers_are_asked_to_drain_when_the_gateway_has_drained() -> None:
     world = World(has_gateway=True)
     world.all_ready()
-    told = world.tell(Asked(Request.DRAIN))
+    told = world.tell(SignalReceived(Request.DRAIN))
     assert [effect for effect in told if isinstance(effect, Terminate)] == [Terminate(world.gateway_pid or 0)]
     assert not set(world.live) & world.terminated
     world.end_gateway(0)
@@ -98,7 +98,7 @@ def test_workers_are_asked_to_drain_when_the_gateway_has_drained() -> None:
 def test_a_gateway_that_does_not_drain_is_killed_at_half_time_and_workers_have_the_other_half() -> None:
     world = World(has_gateway=True)
     world.all_ready()
-    world.tell(Asked(Request.DRAIN))
+    world.tell(SignalReceived(Request.DRAIN))
     half_s = CONFIG.drain_timeout_s / 2
     assert next_wake_s(world.state, CONFIG) <= world.now_s + half_s
     pid = world.gateway_pid
@@ -114,8 +114,8 @@ def test_a_gateway_that_does_not_drain_is_killed_at_half_time_and_workers_have_t
 def test_two_interrupts_end_all_at_once() -> None:
     world = World(has_gateway=True)
     world.all_ready()
-    world.tell(Asked(Request.INTERRUPT))
-    told = world.tell(Asked(Request.INTERRUPT))
+    world.tell(SignalReceived(Request.INTERRUPT))
+    told = world.tell(SignalReceived(Request.INTERRUPT))
     assert {effect.pid for effect in told if isinstance(effect, Kill)} == {world.gateway_pid, *world.live}
 
 
@@ -124,7 +124,7 @@ def test_a_reload_replaces_the_gateway_after_every_worker() -> None:
     world.all_ready()
     before = world.gateway_pid
     assert before is not None
-    world.tell(Asked(Request.RELOAD))
+    world.tell(SignalReceived(Request.RELOAD))
     world.tell(Exited(world.checks.pop(), 0))
     old = set(world.live)
     while old & set(world.live):
@@ -145,7 +145,7 @@ def test_a_reload_replaces_the_gateway_after_every_worker() -> None:
 def test_a_reload_that_is_called_off_leaves_the_gateway() -> None:
     world = World(has_gateway=True)
     world.all_ready()
-    world.tell(Asked(Request.RELOAD))
+    world.tell(SignalReceived(Request.RELOAD))
     world.tell(Exited(world.checks.pop(), 3))
     world.settle()
     assert not world.terminated

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from aether.supervisor.deadlines import next_wake_s
 from aether.supervisor.plan import step
 from aether.supervisor.state import (
-    Asked,
     Dump,
     Exited,
     Kill,
@@ -16,6 +15,7 @@ from aether.supervisor.state import (
     RenewFailed,
     Request,
     Say,
+    SignalReceived,
     SupervisorConfig,
     Tick,
     WorkerReported,
@@ -30,7 +30,7 @@ def test_whatever_happens_the_world_stays_sound_and_a_drain_ends(history: list[t
         if world.exit_code is not None:
             break
         happen(world, what, which, code)
-    world.tell(Asked(Request.DRAIN))
+    world.tell(SignalReceived(Request.DRAIN))
     assert set(world.live) <= world.terminated, "a drain asks every worker at once"
     for _ in range(200):
         if world.exit_code is not None:
@@ -48,7 +48,7 @@ def test_a_drain_ends_in_its_time_even_when_only_kills_end_workers(history: list
     for what, which, code in history:
         if world.exit_code is None:
             happen(world, what, which, code)
-    world.tell(Asked(Request.DRAIN))
+    world.tell(SignalReceived(Request.DRAIN))
     world.pass_time(CONFIG.drain_timeout_s)
     killed = {effect.pid for effect in world.effects if isinstance(effect, Kill)}
     assert set(world.live) <= killed
@@ -119,7 +119,7 @@ def test_a_failed_drain_is_told_by_the_exit_code() -> None:
     for code, expected in ((0, 0), (1, 1), (-9, 1)):
         world = World(SupervisorConfig(workers=1))
         world.all_ready()
-        world.tell(Asked(Request.DRAIN))
+        world.tell(SignalReceived(Request.DRAIN))
         world.die(world.in_slot(0), code)
         assert world.exit_code == expected
 
@@ -159,7 +159,7 @@ def test_a_worker_whose_loop_hangs_while_it_drains_is_killed_before_its_lease_is
     world = World(SupervisorConfig(workers=2, drain_timeout_s=1_000, pause_s=1_000, loop_silent_kill_s=8))
     world.all_ready()
     hung, leaving = world.in_slot(0), world.in_slot(1)
-    world.tell(Asked(Request.DRAIN))
+    world.tell(SignalReceived(Request.DRAIN))
     world.tell(WorkerReported(leaving, ready=False, left=True))
     assert [e for e in world.pass_time(7) if isinstance(e, Dump)] == [Dump(hung)]
     assert [e for e in world.pass_time(1) if isinstance(e, Kill)] == [Kill(hung)]
@@ -168,7 +168,7 @@ def test_a_worker_whose_loop_hangs_while_it_drains_is_killed_before_its_lease_is
 def test_what_is_due_with_a_renewal_comes_before_it() -> None:
     world = World()
     world.all_ready()
-    world.tell(Asked(Request.RELOAD))
+    world.tell(SignalReceived(Request.RELOAD))
     world.now_s += 2 * (CONFIG.watchdog_s or 0)
     effects = world.tell(Exited(world.checks.pop(), 0))
     assert effects.index(Notify("WATCHDOG=1")) < effects.index(Reexec())
@@ -177,7 +177,7 @@ def test_what_is_due_with_a_renewal_comes_before_it() -> None:
 def test_a_check_that_does_not_end_is_dumped_then_killed_and_the_reload_is_called_off() -> None:
     world = World()
     world.all_ready()
-    world.tell(Asked(Request.RELOAD))
+    world.tell(SignalReceived(Request.RELOAD))
     (check,) = world.checks
     for _ in range(60):
         assert Dump(check) not in world.effects
@@ -190,7 +190,7 @@ def test_a_check_that_does_not_end_is_dumped_then_killed_and_the_reload_is_calle
     world.checks.clear()
     said = [e.text for e in world.tell(Exited(check, -9)) if isinstance(e, Say)]
     assert said[:1] == ["the reload is called off: the new code is not imported within 120 s; the old workers go on"]
-    world.tell(Asked(Request.RELOAD))
+    world.tell(SignalReceived(Request.RELOAD))
     assert world.checks, "the next request is heard"
 
 
@@ -198,9 +198,9 @@ def test_a_check_that_does_not_end_is_dumped_then_killed_and_the_reload_is_calle
 def test_a_reload_asked_for_during_a_check_checks_what_the_code_is_then(first: int, second: int) -> None:
     world = World()
     world.all_ready()
-    world.tell(Asked(Request.RELOAD))
+    world.tell(SignalReceived(Request.RELOAD))
     (check,) = world.checks
-    said = [e.text for e in world.tell(Asked(Request.RELOAD)) if isinstance(e, Say)]
+    said = [e.text for e in world.tell(SignalReceived(Request.RELOAD)) if isinstance(e, Say)]
     assert said == ["a reload is under way: when the code has been checked, it is checked once more"]
     world.checks.clear()
     assert Reexec() not in world.tell(Exited(check, first))
@@ -213,7 +213,7 @@ def test_code_that_no_longer_loads_after_its_check_leaves_the_old_workers_in_pla
     world = World()
     world.all_ready()
     before = set(world.live)
-    world.tell(Asked(Request.RELOAD))
+    world.tell(SignalReceived(Request.RELOAD))
     world.renewed = RenewFailed("the new code is gone")
     assert Reexec() in world.tell(Exited(world.checks.pop(), 0))
     for _ in range(10):

@@ -2,11 +2,11 @@
 
 from aether.config import EXIT_SYNC_FAILED
 from aether.supervisor.state import (
-    Asked,
     Exited,
     Notify,
     Request,
     Say,
+    SignalReceived,
     StartServer,
     SupervisorConfig,
     Terminate,
@@ -97,6 +97,6 @@ def test_after_a_failed_sync_the_pool_ends_and_nothing_is_begun_on_what_the_kern
 
 def test_a_failed_sync_of_a_worker_that_was_not_ready_yet_is_told_by_the_exit_code_of_a_drain() -> None:
     world = World(SupervisorConfig(workers=1))
-    world.tell(Asked(Request.DRAIN))
+    world.tell(SignalReceived(Request.DRAIN))
     world.die(world.in_slot(0), EXIT_SYNC_FAILED)
     assert world.exit_code == 1

@@ -4,7 +4,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aether.supervisor.state import (
-    Asked,
     Exited,
     Fork,
     Notify,
@@ -12,6 +11,7 @@ from aether.supervisor.state import (
     Reexec,
     RenewFailed,
     Request,
+    SignalReceived,
     SupervisorConfig,
     Terminate,
 )
@@ -34,9 +34,9 @@ def orderly(world: World, what: int, which: int) -> None:
     elif what == 3:
         world.tell(RenewFailed("it cannot be"))
     elif what == 4:
-        world.tell(Asked([Request.MORE, Request.LESS][which % 2]))
+        world.tell(SignalReceived([Request.MORE, Request.LESS][which % 2]))
     elif what == 5:
-        world.tell(Asked(Request.RELOAD))
+        world.tell(SignalReceived(Request.RELOAD))
     else:
         world.pass_time(0.5)
 
@@ -80,7 +80,7 @@ def test_after_whatever_faults_a_roll_ends_with_fresh_workers(
     world.forks_fail = False
     if world.server_pid is None:
         world.pass_time(CONFIG.restart_cap_s)
-    world.tell(Asked(Request.RELOAD))
+    world.tell(SignalReceived(Request.RELOAD))
     born = world.next_pid
     while world.checks:  # one that was under way is followed by another
         born = world.next_pid
@@ -98,7 +98,7 @@ def test_a_reload_of_the_only_worker_has_a_temporary_one_stand_in_until_the_repl
     world.all_ready()
     old = world.in_slot(0)
     world.keeps_serving = True
-    world.tell(Asked(Request.RELOAD))
+    world.tell(SignalReceived(Request.RELOAD))
     world.tell(Exited(world.checks.pop(), 0))
     temporary = world.in_slot(1)
     assert not world.terminated, "the temporary one is not ready yet"
@@ -118,7 +118,7 @@ def test_a_temporary_worker_that_cannot_boot_leaves_the_old_one_serving() -> Non
     world = World(SupervisorConfig(workers=1))
     world.all_ready()
     world.keeps_serving = True
-    world.tell(Asked(Request.RELOAD))
+    world.tell(SignalReceived(Request.RELOAD))
     world.tell(Exited(world.checks.pop(), 0))
     for _ in range(3 * CONFIG.crash_limit):
         if 1 in {fork.slot for fork in world.live.values()}:
@@ -135,10 +135,10 @@ def test_a_temporary_worker_that_cannot_boot_leaves_the_old_one_serving() -> Non
 def test_one_worker_more_while_a_temporary_one_serves_keeps_that_one() -> None:
     world = World(SupervisorConfig(workers=1))
     world.all_ready()
-    world.tell(Asked(Request.RELOAD))
+    world.tell(SignalReceived(Request.RELOAD))
     world.tell(Exited(world.checks.pop(), 0))
     temporary = world.in_slot(1)
-    world.tell(Asked(Request.MORE))
+    world.tell(SignalReceived(Request.MORE))
     world.settle()
     assert world.in_slot(1) == temporary
     assert len(world.live) == 2
@@ -149,7 +149,7 @@ def test_one_worker_less_waits_until_another_can_take_over() -> None:
     world.all_ready()
     first, last = world.in_slot(0), world.in_slot(1)
     world.die(first, 1)
-    world.tell(Asked(Request.LESS))
+    world.tell(SignalReceived(Request.LESS))
     assert not world.terminated
     world.become_ready(world.in_slot(0))
     assert world.terminated == {last}
@@ -159,10 +159,10 @@ def test_a_resize_touches_only_the_last_slot() -> None:
     world = World()
     world.all_ready()
     before = set(world.live)
-    assert [(e.slot, e.slots) for e in world.tell(Asked(Request.MORE)) if isinstance(e, Fork)] == [(3, 4)]
+    assert [(e.slot, e.slots) for e in world.tell(SignalReceived(Request.MORE)) if isinstance(e, Fork)] == [(3, 4)]
     world.all_ready()
     added = world.in_slot(3)
-    assert [e for e in world.tell(Asked(Request.LESS)) if isinstance(e, Terminate)] == [Terminate(added)]
+    assert [e for e in world.tell(SignalReceived(Request.LESS)) if isinstance(e, Terminate)] == [Terminate(added)]
     world.die(added, 0)
     assert set(world.live) == before
     assert world.terminated == {added}
@@ -174,7 +174,7 @@ def test_a_slot_that_kept_failing_gets_its_chance_at_once_with_new_code() -> Non
     for _ in range(2):
         world.die(world.in_slot(1), 1)
     assert len(world.live) == 2
-    world.tell(Asked(Request.RELOAD))
+    world.tell(SignalReceived(Request.RELOAD))
     world.tell(Exited(world.checks.pop(), 0))
     world.die(world.in_slot(1), 1)
     assert world.in_slot(1), "what the old code did is forgotten"
@@ -186,7 +186,7 @@ def test_a_slot_that_kept_failing_gets_its_chance_at_once_with_new_code() -> Non
 def test_a_worker_of_old_code_that_does_not_serve_yet_is_replaced_at_once() -> None:
     world = World(SupervisorConfig(workers=1))
     booting = world.in_slot(0)
-    world.tell(Asked(Request.RELOAD))
+    world.tell(SignalReceived(Request.RELOAD))
     world.tell(Exited(world.checks.pop(), 0))
     assert world.terminated == {booting}
     assert len(world.live) == 1, "nothing to stand in for"
@@ -195,11 +195,11 @@ def test_a_worker_of_old_code_that_does_not_serve_yet_is_replaced_at_once() -> N
 def test_systemd_is_told_how_the_pool_stands() -> None:
     world = World(SupervisorConfig(workers=2))
     world.all_ready()
-    world.tell(Asked(Request.RELOAD))
+    world.tell(SignalReceived(Request.RELOAD))
     world.tell(Exited(world.checks.pop(), 1))
     world.die(world.in_slot(0), -9)
     world.all_ready()
-    world.tell(Asked(Request.DRAIN))
+    world.tell(SignalReceived(Request.DRAIN))
     notes = [effect.text.split("\n") for effect in world.effects if isinstance(effect, Notify)]
     assert [lines for lines in notes if "RELOADING=1" not in lines] == [
         ["STATUS=0 of 2 workers ready"],
@@ -225,7 +225,7 @@ def told_systemd(world: World) -> list[str]:
 def test_a_reload_takes_one_slot_at_a_time_and_waits_for_each(workers: int) -> None:
     world = World(SupervisorConfig(workers=workers))
     world.all_ready()
-    world.tell(Asked(Request.RELOAD))
+    world.tell(SignalReceived(Request.RELOAD))
     assert Reexec() in world.tell(Exited(world.checks.pop(), 0))
     world.pass_time(0.1)
     for slot in range(workers):
@@ -243,7 +243,7 @@ def test_a_reload_takes_one_slot_at_a_time_and_waits_for_each(workers: int) -> N
 def test_a_reload_whose_first_worker_cannot_boot_leaves_the_others_serving() -> None:
     world = World()
     world.all_ready()
-    world.tell(Asked(Request.RELOAD))
+    world.tell(SignalReceived(Request.RELOAD))
     world.tell(Exited(world.checks.pop(), 0))
     world.pass_time(0.1)
     world.die(world.in_slot(0), 0)
@@ -262,7 +262,7 @@ def test_a_slot_that_waits_for_its_restart_at_a_reload_is_forked_once() -> None:
     world.die(world.in_slot(0), 1)
     world.die(world.in_slot(0), 1)
     assert not world.live
-    world.tell(Asked(Request.RELOAD))
+    world.tell(SignalReceived(Request.RELOAD))
     world.tell(Exited(world.checks.pop(), 0))
     world.pass_time(60.0)
     world.all_ready()

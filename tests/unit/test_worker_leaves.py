@@ -13,7 +13,7 @@ from aether import Model
 from aether.core.cluster.membership import decode_lease
 from aether.errors import Unavailable
 from aether.memory.connection import InMemoryConnection
-from aether.memory.faults import Fault, Faults, Late, Step, StoredUnknown
+from aether.memory.faults import Fault, FaultPoint, Faults, Late, StoredUnknown
 from aether.memory.server import InMemoryServer
 from aether.memory.transport import InMemoryTransport
 from aether.ports import Subscription
@@ -126,7 +126,7 @@ async def test_a_worker_that_is_asked_to_go_at_any_await_of_its_start_leaves_not
     nth, left = 0, {}
     while True:
         nth += 1
-        script = [(Step.TABLE_WRITE, ACKNOWLEDGEMENTS[acknowledged])]  # of the member's first row
+        script = [(FaultPoint.TABLE_WRITE, ACKNOWLEDGEMENTS[acknowledged])]  # of the member's first row
         served_after, server = await stopped_at(spec, nth, Faults.script(script))
         left.update({nth: rows} if (rows := left_behind(server) + OPEN) else {})
         if served_after:  # it was ready before its nth await, and then left as a worker that has served

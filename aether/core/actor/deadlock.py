@@ -24,7 +24,7 @@ class Waits(NamedTuple):
     asks: tuple[Ask, ...]
 
 
-class Step(NamedTuple):
+class CircleStep(NamedTuple):
     """One actor of a circle: what it runs, and with which command it asks the next one."""
 
     actor: str
@@ -32,13 +32,13 @@ class Step(NamedTuple):
     asks: str
 
 
-Circle: TypeAlias = tuple[Step, ...]
+Circle: TypeAlias = tuple[CircleStep, ...]
 """Each asks the next one, the last one the first."""
 
 
 def circle_through(actor: str, waits: Mapping[str, Waits]) -> Circle | None:
     """A circle that an actor is in, from it on; None when there is none among what is known."""
-    came_from: dict[str, Step] = {}
+    came_from: dict[str, CircleStep] = {}
     stack = [actor]
     while stack:
         at = stack.pop()
@@ -47,14 +47,14 @@ def circle_through(actor: str, waits: Mapping[str, Waits]) -> Circle | None:
             assert waiting is not None
             if ask.actor in came_from:
                 continue
-            came_from[ask.actor] = Step(at, waiting.runs, ask.command_id)
+            came_from[ask.actor] = CircleStep(at, waiting.runs, ask.command_id)
             if ask.actor == actor:
                 return _traced(actor, came_from)
             stack.append(ask.actor)
     return None
 
 
-def _traced(actor: str, came_from: Mapping[str, Step]) -> Circle:
+def _traced(actor: str, came_from: Mapping[str, CircleStep]) -> Circle:
     steps = [came_from[actor]]
     while steps[-1].actor != actor:
         steps.append(came_from[steps[-1].actor])

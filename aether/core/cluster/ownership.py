@@ -27,7 +27,7 @@ from aether.core.cluster.handoff import ANSWERING, Phase, ShardTrigger, advance
 from aether.core.cluster.late_members import LateMembers
 from aether.core.cluster.membership import Holder, LeaseRow, MemberObservation, MemberRow, Membership
 from aether.core.cluster.ring import assignment, owners
-from aether.core.cluster.session import Change, MemberSession
+from aether.core.cluster.session import MemberSession, RowChange
 from aether.core.cluster.shard_lease import ShardLease
 from aether.core.cluster.stale_rows import StaleRows
 
@@ -136,7 +136,7 @@ class Ownership:
         """The siblings are starting too: for `gather_s` nothing of theirs is taken."""
         self._late.expect(self._siblings - {self.own.name}, now_s)
 
-    def member_observed(self, member: str, revision: int, row: MemberRow | None, now_s: float) -> Change:
+    def member_observed(self, member: str, revision: int, row: MemberRow | None, now_s: float) -> RowChange:
         """A member's row has changed, in the table's order; what that means if the member is ourselves."""
         before = self._members.read(member, revision, row)
         observed = self._members.observation(member)
@@ -148,12 +148,12 @@ class Ownership:
         if (before.session, _active(before)) != (observed.session, _active(observed)):
             self._ring = None  # place anew, and look at every lease: one of its sessions may be over
         if member != self.own.name:
-            return Change.NOTHING
+            return RowChange.NOTHING
         change = self.own.observe(observed)
         if self._withdrawn and self.own.valid(now_s):
             self._withdrawn = False
             self._look.update(range(len(self._shards)))
-        if change is not Change.NOTHING:
+        if change is not RowChange.NOTHING:
             self._session_changed(change, now_s)
         return change
 
@@ -370,13 +370,13 @@ class Ownership:
             return ShardTrigger.UNKNOWN  # the watch will say who has the row now
         return outcome
 
-    def _session_changed(self, change: Change, now_s: float) -> None:
+    def _session_changed(self, change: RowChange, now_s: float) -> None:
         self._answering.clear()
         self._look.update(range(len(self._shards)))
         for number, shard in enumerate(self._shards):
             if shard.phase in (Phase.HELD, Phase.RECLAIMING):
                 self._move(number, ShardTrigger.EXPIRE)
-        if change is not Change.JOINED:
+        if change is not RowChange.JOINED:
             self._late.disturbed(now_s)
 
 

@@ -43,7 +43,7 @@ class Wait:
 Write: TypeAlias = Create | Update | Wait
 
 
-class Change(Enum):
+class RowChange(Enum):
     """What a change of our own row means."""
 
     NOTHING = "nothing"
@@ -122,19 +122,19 @@ class MemberSession:
         if revision is not None:
             self._acknowledged = revision
 
-    def observe(self, observed: MemberObservation) -> Change:
+    def observe(self, observed: MemberObservation) -> RowChange:
         """Take in what was read of our row."""
         before, self._observed = self._observed, observed
         if self._is_mine(observed):
             return self._echoed(observed)
         lapsed, self.session, self.holding.until_s = self.session is not None, None, 0.0
         if observed.row is None:
-            return Change.EXPIRED if lapsed else Change.NOTHING
-        change = Change.REPLACED if lapsed or self._is_mine(before) else self._occupied(observed.row)
-        self._over = self._over or change is not Change.NOTHING
+            return RowChange.EXPIRED if lapsed else RowChange.NOTHING
+        change = RowChange.REPLACED if lapsed or self._is_mine(before) else self._occupied(observed.row)
+        self._over = self._over or change is not RowChange.NOTHING
         return change
 
-    def _echoed(self, observed: MemberObservation) -> Change:
+    def _echoed(self, observed: MemberObservation) -> RowChange:
         assert observed.row is not None
         joined = observed.session != self.session
         self._unknown = self._unknown and observed.row.beat < self._beat
@@ -146,13 +146,13 @@ class MemberSession:
             self.holding.until_s = max(self.holding.until_s, sent_s + self._answers_for_s)
         for beat in [beat for beat in self._sent_s if beat <= observed.row.beat]:
             del self._sent_s[beat]
-        return Change.JOINED if joined else Change.NOTHING
+        return RowChange.JOINED if joined else RowChange.NOTHING
 
-    def _occupied(self, row: MemberRow) -> Change:
+    def _occupied(self, row: MemberRow) -> RowChange:
         incarnation, renewals = self._foreign
         self._foreign = (row.incarnation, renewals + 1 if incarnation == row.incarnation else 0)
         alive = self._foreign[1] >= ALIVE_AFTER_RENEWALS and not self._is_dead(row)
-        return Change.ALIVE_ELSEWHERE if alive else Change.NOTHING
+        return RowChange.ALIVE_ELSEWHERE if alive else RowChange.NOTHING
 
     def _is_mine(self, observed: MemberObservation) -> bool:
         return observed.row is not None and observed.row.incarnation == self.me.incarnation

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 
 from aether import Model, inbox_needs
-from aether.core.inbox_floor import Need
+from aether.core.inbox_floor import InboxNeed
 from aether.jetstream import adapters
 from tests.chaos.bank import model as bank
 from tests.support.shortening import shorten_all_the_time
@@ -19,8 +19,8 @@ WITHOUT: Mapping[str, str] = {"starts": "start_need"}
 """The needs of tells and of marks are found to be missing by simulation: `tests/property/test_inbox_purge_laws.py`."""
 
 
-def _nothing(*_: object) -> Need:
-    return Need(sys.maxsize, "nothing")
+def _nothing(*_: object) -> InboxNeed:
+    return InboxNeed(sys.maxsize, "nothing")
 
 
 def __getattr__(name: str) -> Model:
