@@ -28,7 +28,7 @@ STORED_PREFIX = "stored."
 """The server repeats what it stored under this prefix."""
 
 TOLD_PREFIX = "told."
-"""The server repeats under this prefix what it stored in the inbox stream: its sequences are of another stream."""
+"""The server repeats under this prefix the ticks that are due: their sequences are of another stream."""
 
 TASK_PREFIX = "task="
 """In the inbox stream this and a task's name stand in place of a target shard."""
@@ -274,7 +274,7 @@ class Names:
         return f"{self._fired}>"
 
     def told(self, subject: str) -> str:
-        """Where the server repeats what it stored on a subject of the inbox stream."""
+        """Where the server repeats what it stored on a subject of the stream of timers."""
         return TOLD_PREFIX + subject
 
     def stored(self, subject: str) -> str:

@@ -13,7 +13,7 @@ from msgspec import DecodeError, Struct
 from msgspec.json import Decoder, Encoder
 
 from aether.aio import set_once
-from aether.errors import AetherError, Unavailable
+from aether.errors import Unavailable
 from aether.jetstream.connection.headers import (
     BATCH_ID,
     BATCH_SEQUENCE,
@@ -38,7 +38,6 @@ from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.pending_replies import NoReply, Reply
 from aether.jetstream.connection.publisher import Headers
-from aether.jetstream.connection.session import NatsSession
 from aether.jetstream.refusals import UNANSWERED, proves_not_stored, shown
 from aether.ports import NotSent, NotStored
 
@@ -199,29 +198,10 @@ async def write(connection: NatsConnection, subject: str, value: bytes, headers:
         reply = await arrived
     finally:
         session.forget(reply_to)
-    return _written(reply, subject)
+    return written(reply, subject)
 
 
-def begin_write(session: NatsSession, subject: str, value: bytes, headers: Headers) -> "asyncio.Future[int | None]":
-    """`write` on one session, sent at once: what comes of it, without a task. Whatever is raised is its exception."""
-    came: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-
-    def receive(reply: Reply) -> None:
-        if came.done():  # cancelled
-            return
-        try:
-            came.set_result(_written(reply, subject))
-        except AetherError as error:
-            came.set_exception(error)
-
-    try:
-        session.send(subject, value, receive, API_TIMEOUT_S, headers)
-    except AetherError as error:
-        came.set_exception(error)
-    return came
-
-
-def _written(reply: Reply, subject: str) -> int | None:
+def written(reply: Reply, subject: str) -> int | None:
     """What an acknowledgement says. Raises as `write`."""
     if isinstance(reply, NoReply):
         if reply in UNANSWERED:

@@ -9,14 +9,13 @@ give the mark's sequence to another message. Nothing is removed from the stream 
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 from aether.core.backoff import Backoff
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import Position
 from aether.jetstream.api import (
     StoredMessage,
-    begin_write,
     direct_batch,
     direct_last,
     last_sequence,
@@ -27,10 +26,10 @@ from aether.jetstream.api import (
 )
 from aether.jetstream.connection.headers import MESSAGE_ID, expected_elsewhere_head, expected_head
 from aether.jetstream.connection.nats_connection import NatsConnection
-from aether.jetstream.connection.session import NatsSession
 from aether.jetstream.history_reader import until_durable, until_written
 from aether.jetstream.inbox_beginning import InboxBeginning, Made
-from aether.jetstream.shard_consumer import ShardFollower, ShardSubjects, Stored
+from aether.jetstream.inbox_relays import InboxRelays
+from aether.jetstream.shard_consumer import ShardSubjects, commits_follower, tells_follower
 from aether.jetstream.shard_feed import ShardFeed
 from aether.names import CLIENT_SOURCE, Names
 from aether.ports import Durability, Hear, HearCommits, InboxBatch, InboxMessage, InboxSize, StoredCommit, Subscription
@@ -60,7 +59,7 @@ class JetStreamInbox:
         self.beginning = InboxBeginning(connection, names)
         self._connection = connection
         self._names = names
-        self._claims: dict[int, tuple[int, NatsSession]] = {}
+        self._relays = InboxRelays(connection, names)
         commits = ShardSubjects(names.stream, names.events_of_shard, names.events_all, names.shard_of_event, SENDS_MARK)
         tells = ShardSubjects(names.inbox, names.tells_to, names.tells_all, names.target_of_tell)
         self._commits, self._tells = ShardFeed(connection, commits), ShardFeed(connection, tells)
@@ -87,17 +86,17 @@ class JetStreamInbox:
             await until_written(self.durability, Position(sequence))
         if self._connection.session is not session:
             raise Unavailable("the connection was lost meanwhile")
-        self._claims[shard] = (sequence, session)
+        self._relays.claimed(shard, sequence, session)
         return sequence
 
     async def move_relay_mark(self, shard: int, payload: bytes, mark: int) -> int | None:
         """Write the mark in place of our own, which is at `mark`. Raises `Unavailable`."""
-        if not self._is_claimed(shard, mark):
+        session = self._relays.session_of(shard, mark)
+        if session is None:
             return None
-        session = self._claims[shard][1]
         sequence = await write(self._connection, self._names.relay_mark(shard), payload, expected_head(mark))
         if sequence is not None:
-            self._claims[shard] = (sequence, session)
+            self._relays.claimed(shard, sequence, session)
         return sequence
 
     def relay(self, target: int, source: int, payload: bytes, mark: int) -> Awaitable[int | None]:
@@ -105,20 +104,11 @@ class JetStreamInbox:
 
         It is sent at once; what it raises comes when it is awaited.
         """
-        return self._relay(self._names.tell(target, source), source, payload, mark)
+        return self._relays.relay(self._names.tell(target, source), source, payload, mark)
 
     def relay_task(self, task: str, source: int, payload: bytes, mark: int) -> Awaitable[int | None]:
         """Store the start of a task: its sequence, or None; as `relay`. Raises `Unavailable`."""
-        return self._relay(self._names.task(task, source), source, payload, mark)
-
-    def _relay(self, subject: str, source: int, payload: bytes, mark: int) -> Awaitable[int | None]:
-        session = self._connection.session
-        if session is None or self._claims.get(source) != (mark, session):
-            refused: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-            refused.set_result(None)
-            return refused
-        head = expected_elsewhere_head(mark, self._names.relay_mark(source).encode())
-        return begin_write(session, subject, payload, head)
+        return self._relays.relay(self._names.task(task, source), source, payload, mark)
 
     async def relayed(self, source: int, after: int, mark: int) -> list[InboxMessage]:
         """The tells and task starts from a shard before its mark: the read is complete when it comes to that."""
@@ -269,29 +259,13 @@ class JetStreamInbox:
 
     async def follow(self, shard: int, hear: Hear, ring: Callable[[], None]) -> Subscription:
         """Call back of a shard's tells from soon on. Each shard has one follower."""
-
-        def heard(after: int, until: int, messages: Sequence[Stored]) -> None:
-            if not messages:
-                hear(after, until, None)
-            for _, sequence, payload in messages:
-                hear(after, sequence, InboxMessage(sequence, payload))
-                after = sequence
-
         self._tells.durability = self.durability
-        return self._tells.follow(shard, ShardFollower(heard, ring))
+        return self._tells.follow(shard, tells_follower(hear, ring))
 
     async def follow_commits(self, shard: int, hear: HearCommits, ring: Callable[[], None]) -> Subscription:
         """Call back of a shard's commits from soon on. Each shard has one follower."""
-
-        def heard(after: int, until: int, messages: Sequence[Stored]) -> None:
-            commits = [
-                StoredCommit(self._names.parse_event(subject), Position(sequence), payload)
-                for subject, sequence, payload in messages
-            ]
-            hear(Position(after), Position(until), commits)
-
         self._commits.durability = self.commits_durability
-        return self._commits.follow(shard, ShardFollower(heard, ring))
+        return self._commits.follow(shard, commits_follower(self._names, hear, ring))
 
     def on_connected(self, connected: Callable[[], None]) -> Callable[[], None]:
         """Call this with each new connection, until what is returned is called."""
@@ -313,10 +287,6 @@ class JetStreamInbox:
         if self.durability is not None:
             await until_written(self.durability, Position(sequence))
         return sequence
-
-    def _is_claimed(self, shard: int, mark: int) -> bool:
-        session = self._connection.session
-        return session is not None and self._claims.get(shard) == (mark, session)
 
 
 def _message(stored: StoredMessage) -> InboxMessage:

@@ -16,7 +16,8 @@ from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.nats_connection import NatsConnection, StandingSubscription
 from aether.jetstream.connection.session import NatsSession
 from aether.jetstream.watch import delivered_sequences
-from aether.ports import Durability
+from aether.names import Names
+from aether.ports import Durability, Hear, HearCommits, InboxMessage, StoredCommit
 
 PASSED_EVERY_S = 1.0
 """How often every shard is told how far the consumer has come, and what was kept for it."""
@@ -54,6 +55,32 @@ class ShardFollower(NamedTuple):
 
     hear: Callable[[int, int, Sequence[Stored]], None]
     ring: Callable[[], None]
+
+
+def tells_follower(hear: Hear, ring: Callable[[], None]) -> ShardFollower:
+    """Who hears of the tells to a shard, one by one."""
+
+    def heard(after: int, until: int, messages: Sequence[Stored]) -> None:
+        if not messages:
+            hear(after, until, None)
+        for _, sequence, payload in messages:
+            hear(after, sequence, InboxMessage(sequence, payload))
+            after = sequence
+
+    return ShardFollower(heard, ring)
+
+
+def commits_follower(names: Names, hear: HearCommits, ring: Callable[[], None]) -> ShardFollower:
+    """Who hears of the commits of a shard."""
+
+    def heard(after: int, until: int, messages: Sequence[Stored]) -> None:
+        commits = [
+            StoredCommit(names.parse_event(subject), Position(sequence), payload)
+            for subject, sequence, payload in messages
+        ]
+        hear(Position(after), Position(until), commits)
+
+    return ShardFollower(heard, ring)
 
 
 class ShardConsumer:

@@ -58,7 +58,6 @@ def inbox_config(names: Names, replicas: int) -> dict[str, Any]:
         "allow_atomic": True,
         "allow_msg_schedules": True,
         "allow_msg_ttl": True,
-        "republish": {"src": names.tells_all, "dest": names.told(names.tells_all)},
     }
 
 

@@ -114,7 +114,6 @@ def inbox_needs(names: Names, replicas: int) -> tuple[NeededSetting, ...]:
         _exactly("allow_msg_ttl", True, False),
         NeededSetting("duplicate_window", 0, "at least 120 s", 120_000_000_000, lambda found: found >= 120_000_000_000),
         _subjects([names.tells_all]),
-        _repeats(names.tells_all, TOLD_PREFIX),
         _replicas(replicas),
     )
 

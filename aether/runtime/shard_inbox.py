@@ -400,6 +400,8 @@ class ShardInbox:
             self._mark_due = True
         if self._unwritten or self._read_due:
             self._wake.set()
+        if not self._open:
+            return
         late_s = self._clock.wall_s() - UNANSWERED_S
         for actor_id, line in self._all_lines():
             if line.open and line.since_s < late_s:
