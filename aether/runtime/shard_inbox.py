@@ -139,7 +139,7 @@ class ShardInbox:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._cursor = -1
-        self._gap = 0
+        self._stated = self._missed = 0
         self._written = self._unwritten = 0
         self._open: dict[int, None] = {}
         self._lines: dict[ActorId, Line] = {}
@@ -180,7 +180,11 @@ class ShardInbox:
         self._wake.set()
 
     def hear(self, after: int, until: int, message: InboxMessage | None) -> None:
-        """What was stored after a sequence and up to another, at which the tell stands. What is not known is read."""
+        """What was stored after a sequence and up to another, at which the tell stands. What is not known is read.
+
+        Behind a gap it goes on from a tell that was read, and from nothing else: of several replicas one that was the
+        leader may know of no tell in the gap where there is one.
+        """
         if until <= self._cursor or self._closed:
             return
         if after <= self._cursor and message is None:
@@ -188,11 +192,16 @@ class ShardInbox:
         elif after <= self._cursor and message is not None and len(self._open) < OPEN_MAX and self._may_apply():
             self._take(message)
         else:
-            self._gap = max(self._gap, until if message is None else after)
-            self.ring()
+            is_looked_at = message is None and after <= self._stated and not self._read_due
+            self._stated = max(self._stated, until)
+            if message is not None:
+                self._missed = max(self._missed, until)
+            if not is_looked_at:
+                self.ring()
 
     def connected(self) -> None:
         """What was handed over may have been dropped with the connection: hand it over again."""
+        self._stated = self._missed = 0
         for actor_id, line in self._all_lines():
             self._again(actor_id, line)
         self.ring()
@@ -244,17 +253,15 @@ class ShardInbox:
                 if message.sequence > self._cursor:  # else it was heard meanwhile
                     self._take(message)
             if not batch.more:
-                await self._close_gap()
+                await self._look_again()
                 return
         self._read_due = True
 
-    async def _close_gap(self) -> None:
-        """Go on from what was heard, if the leader has nothing before it: else all that is heard comes after a gap."""
-        gap = self._gap
-        if gap > self._cursor and not await self._inbox.has_tell(self.shard, self._cursor):
-            self._cursor = max(self._cursor, gap)
-        elif gap > self._cursor:
-            self._read_due = True  # a replica lags
+    async def _look_again(self) -> None:
+        """Have it read once more if a replica that lags has answered."""
+        cursor = self._cursor
+        if self._missed > cursor or (self._stated > cursor and await self._inbox.has_tell(self.shard, cursor)):
+            self._read_due = True
 
     def _take(self, message: InboxMessage) -> None:
         self._cursor = message.sequence

@@ -26,12 +26,16 @@ DONE = b'{"ok":true}'
 
 
 class Stream:
-    """An inbox that counts what it is asked. Of `messages` a read gives those after its cursor, once `open` is set."""
+    """An inbox that counts what it is asked. Of `messages` a read gives those after its cursor, once `open` is set.
+
+    `shown` of them are known to the server that is asked.
+    """
 
     def __init__(self, *, has_tell: bool = False) -> None:
         self.reads = 0
         self.marks: list[int] = []
         self.messages: list[InboxMessage] = []
+        self.shown: int | None = None
         self.fails = 0
         self.open = asyncio.Event()
         self.open.set()
@@ -48,12 +52,12 @@ class Stream:
         if self.fails:
             self.fails -= 1
             raise Unavailable("for a test")
-        found = [one for one in self.messages if one.sequence > after]
+        found = [one for one in self.messages[: self.shown] if one.sequence > after]
         await self.open.wait()
         return InboxBatch(found, False)
 
     async def has_tell(self, _: int, after: int) -> bool:
-        return self._has_tell or any(one.sequence > after for one in self.messages)
+        return self._has_tell or any(one.sequence > after for one in self.messages[: self.shown])
 
 
 class Reading:
@@ -115,6 +119,40 @@ async def test_what_a_replica_does_not_show_yet_is_looked_for_again() -> None:
     assert await reading.settle() == 1 + 1
     reading.inbox.look()
     assert await reading.settle() == 1 + 2
+    reading.stop()
+
+
+async def test_of_a_gap_in_which_no_server_has_shown_a_tell_it_does_not_go_on_from_a_later_one() -> None:
+    """The server that answers was the stream's leader, and has been replaced without having heard of it."""
+    reading = Reading(Stream())
+    reading.stream.shown = 0
+    reading.store(7)
+    await reading.settle()
+    reading.inbox.hear(10, 12, None)
+    assert await reading.settle() == 1 + 1
+    reading.store(15)
+    reading.inbox.hear(12, 15, InboxMessage(15, TELL))
+    assert await reading.settle() == 1 + 1 + 1
+    assert reading.sequences() == []
+    reading.stream.shown = None
+    reading.inbox.look()
+    await reading.settle()
+    assert reading.sequences() == [7, 15]
+    reading.inbox.hear(15, 16, InboxMessage(16, TELL))
+    assert reading.sequences() == [7, 15, 16]
+    reading.stop()
+
+
+async def test_what_was_heard_over_another_connection_is_not_waited_for() -> None:
+    """After a power cut it may be gone."""
+    reading = Reading(Stream())
+    await reading.settle()
+    reading.inbox.hear(10, 12, InboxMessage(12, TELL))
+    await reading.settle()
+    reading.inbox.connected()
+    reads = await reading.settle()
+    reading.inbox.look()
+    assert await reading.settle() == reads
     reading.stop()
 
 
