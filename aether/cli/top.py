@@ -120,7 +120,7 @@ async def show(client: WatchedPool, interval_s: float, deadline_s: float, *, onc
             live.update(Group(line, *last), refresh=True)
 
         async for activity in activities(client, interval_s, deadline_s, troubled):
-            last[:] = [drawn(client.namespace, activity, console.size.height)]
+            last[:] = [drawn(client.namespace, activity, console.size)]
             live.update(last[0], refresh=True)
 
 
@@ -128,8 +128,11 @@ def _say(error: AetherError) -> None:
     print(one_line(error_line(error)), file=sys.stderr)
 
 
-def drawn(namespace: str, activity: PoolActivity, height: int | None = None) -> Group:
-    """The screen. With a height in lines it has the workers and commands that it has room for, and counts the rest."""
+def drawn(namespace: str, activity: PoolActivity, size: tuple[int, int] | None = None) -> Group:
+    """The screen. With a size in columns and lines it has what it has room for, and counts the rows left out.
+
+    Failures take at most half of it.
+    """
     shards = ", ".join(f"{count} {state}" for state, count in activity.shards.items())
     count = len(activity.workers)
     lines = [
@@ -145,14 +148,18 @@ def drawn(namespace: str, activity: PoolActivity, height: int | None = None) -> 
     ]
     if activity.missing:
         lines.append(Text(f"told no numbers: {one_line(', '.join(activity.missing))}", style="bold red"))
-    lines += [Text(_failure(one), style="red") for one in activity.failures[:FAILURES_SHOWN]]
+    failures = [Text(_failure(one), style="red") for one in activity.failures[:FAILURES_SHOWN]]
     workers, commands = len(activity.workers), COMMANDS_SHOWN
-    if height is not None:
-        room = height - len(lines) - AROUND_LINES
+    if size is not None:
+        width, height = size
+        while len(failures) > 1 and _height([*lines, *failures], width) > height // 2:
+            failures.pop()
+        room = height - _height([*lines, *failures], width) - AROUND_LINES
         workers = max(ROWS_MIN, min(workers, room - min(len(activity.commands), room // 2)))
         commands = max(ROWS_MIN, min(commands, room - workers))
     return Group(
         *lines,
+        *failures,
         Text(),
         _workers(activity.workers[:workers]),
         *_more(len(activity.workers) - workers),
@@ -160,6 +167,12 @@ def drawn(namespace: str, activity: PoolActivity, height: int | None = None) -> 
         _commands(activity.commands[:commands]),
         *_more(len(activity.commands) - commands),
     )
+
+
+def _height(texts: list[Text], width: int) -> int:
+    """How many lines they take."""
+    console = Screen(width=width)
+    return sum(len(one.wrap(console, width)) for one in texts)
 
 
 def _more(count: int) -> list[RenderableType]:

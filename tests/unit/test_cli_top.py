@@ -6,11 +6,13 @@ import re
 from typing import Any
 
 import pytest
+from msgspec import structs
 from rich.console import Console
 
 from aether.cli.top import COMMANDS_SHOWN, drawn
 from aether.core.cluster.overview import Overview, ShardOverview, ShardState
 from aether.core.metrics.activity import PoolActivity, pool_activity
+from aether.core.metrics.failures import FailedActor, FailureGroup
 from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.core.metrics.worker_metrics import WorkerMetrics
 from aether.errors import Unavailable
@@ -55,7 +57,7 @@ def deposits(ok: int = 0, rejected: int = 0, failed: int = 0, *seconds: float) -
 
 def text(activity: PoolActivity, width: int = 120, height: int | None = None) -> str:
     screen = Console(file=io.StringIO(), width=width)
-    screen.print(drawn("bank", activity, height))
+    screen.print(drawn("bank", activity, None if height is None else (width, height)))
     found = screen.file
     assert isinstance(found, io.StringIO)
     return found.getvalue()
@@ -133,6 +135,19 @@ def test_a_screen_says_what_it_has_no_room_for() -> None:
             assert rows["account"] >= commands
             assert shown.count(" more") == (rows["a-"] < len(overview.members)) + (rows["account"] < 20)
             assert len(lines) < max(height, 18), "an error has a line above"
+
+
+def test_failures_that_take_several_lines_leave_room_for_workers_and_commands() -> None:
+    failures = [
+        FailureGroup("account", f"do-{n}", "failed", "ValueError", 3, 1.0, (FailedActor("a", 1.0, 1, "wrong " * 30),))
+        for n in range(3)
+    ]
+    activity = structs.replace(pool_activity(OVERVIEW, pool(), pool(worker(deposits(1))), 1.0), failures=failures)
+    for size, shown, lines in (((80, 40), 3, 30), ((80, 24), 2, 23), ((50, 20), 1, 19)):
+        drawn_lines = text(activity, *size).splitlines()
+        assert sum("ValueError" in line for line in drawn_lines) == shown
+        assert any(line.startswith("account") for line in drawn_lines)
+        assert len(drawn_lines) <= lines
 
 
 def test_a_table_fits_on_80_columns_and_long_names_leave_numbers_whole() -> None:
