@@ -180,12 +180,13 @@ async def _ask(client: Client, watch: Watch, shard: int, key: str) -> None:
     watch.answered_s[shard] = time.perf_counter()
 
 
-def _stop_worker(host: Host) -> None:
-    os.kill(host.workers[0], signal.SIGSTOP)
-
-
 def _kill_worker(host: Host) -> None:
+    host.process.send_signal(signal.SIGSTOP)  # it starts no other one before the tells are there
     os.kill(host.workers[0], signal.SIGKILL)
+
+
+def _let_replace(host: Host) -> None:
+    host.process.send_signal(signal.SIGCONT)
 
 
 def _drain(host: Host) -> None:
@@ -198,6 +199,6 @@ def _nothing(_: Host) -> None:
 
 GOES = {
     "killed": Going(Host.kill, _nothing),
-    "killed, replaced": Going(_stop_worker, _kill_worker),
+    "killed, replaced": Going(_kill_worker, _let_replace),
     "drained": Going(_drain, _nothing),
 }

@@ -257,7 +257,7 @@ class Telling:
             served.relayer.connected()
             served.inbox.connected()
             if served.ticks is not None:
-                served.ticks.ring()
+                served.ticks.connected()
 
     async def _look_for_ever(self) -> None:
         ends, search_s = (-1, -1, -1), self._clock.boot_s() + LOOK_EVERY_S

@@ -1,14 +1,16 @@
 """Makes tells of the ticks of one shard's schedules that are due: stored in the inbox stream, then removed.
 
 A tick goes to the actor that has set the schedule. It may be told twice, when this ends between the two steps or two
-workers believe to own the shard: the command id is the same, and the actor's agenda says which tick it waits for. One
-task for each shard that is served, asleep until the server gives out a tick.
+workers believe to own the shard: the command id is the same, and the actor's agenda says which tick it waits for. To
+remove ticks costs the server more than to store them, so all that a shard has told for some seconds is removed at once.
+One task for each shard that is served, asleep until the server gives out a tick.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
 
+from aether.aio import first_of
 from aether.core.backoff import Backoff
 from aether.errors import AetherError, InvalidCommand, UnreadableEvent
 from aether.log_lines import Repeated, words
@@ -18,6 +20,9 @@ from aether.runtime.counters import Counters
 from aether.sends import SetSchedule, decode_schedule
 from aether.tells import Tell, encode_tell
 from aether.wire import TICK_COMMAND
+
+REMOVE_AFTER_S = 2.0
+"""How long a tick that is told stays, at least; up to twice as long, so that not all shards remove theirs at once."""
 
 AGAIN = Backoff(first_s=0.05, cap_s=2.0)
 
@@ -46,11 +51,21 @@ class ShardTicks:
         self._jitter = jitter
         self._counters = counters
         self._wake = asyncio.Event()
+        self._told = 0
+        """Up to which sequence all is told and not removed; 0 for nothing, or when that is not known."""
+        self._connections = 0
+        self._remove_at_s = 0.0
         self._not_told = Repeated(log, logging.INFO, "ticks of schedules were not told")
 
     def ring(self) -> None:
         """A tick may be due."""
         self._wake.set()
+
+    def connected(self) -> None:
+        """After a power cut another tick may be at the sequence of one that was told: begin at the first again."""
+        self._told = 0
+        self._connections += 1
+        self.ring()
 
     async def run(self) -> None:
         """Tell for ever."""
@@ -63,7 +78,7 @@ class ShardTicks:
                 await self._tell_all()
                 attempt = 0
                 self._not_told.over()
-                await self._wake.wait()
+                await self._until_woken()
             except AetherError as error:
                 self._not_told.again(shard=self.shard, error=words(error))
                 await asyncio.sleep(AGAIN.delay_s(attempt, self._jitter()))
@@ -72,11 +87,27 @@ class ShardTicks:
     async def _tell_all(self) -> None:
         more = True
         while more and self._owns():
-            batch = await self._timers.fired(self.shard, 0)
+            connections = self._connections
+            batch = await self._timers.fired(self.shard, self._told)
             await asyncio.gather(*map(self._tell, batch.messages))
-            if batch.messages:
-                await self._timers.remove_fired(self.shard, batch.messages[-1].sequence)
+            if batch.messages and connections == self._connections:
+                if not self._told:
+                    self._remove_at_s = self._now_s() + REMOVE_AFTER_S * (1 + self._jitter())
+                self._told = batch.messages[-1].sequence
             more = batch.more
+
+    async def _until_woken(self) -> None:
+        """Return when a tick may be due; meanwhile, or before that, remove what was told when it is time."""
+        if self._told:
+            await first_of(self._wake.wait(), timeout_s=max(0.0, self._remove_at_s - self._now_s()))
+            if self._now_s() < self._remove_at_s:
+                return
+            told, self._told = self._told, 0
+            await self._timers.remove_fired(self.shard, told)
+        await self._wake.wait()
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
 
     async def _tell(self, message: InboxMessage) -> None:
         try:
