@@ -15,15 +15,12 @@ from msgspec.json import Decoder, Encoder
 from aether.aio import set_once
 from aether.errors import Unavailable
 from aether.jetstream.connection.headers import (
-    BATCH_ID,
-    BATCH_SEQUENCE,
     ERROR_JETSTREAM_NOT_ENABLED,
     ERROR_JETSTREAM_NOT_ENABLED_FOR_ACCOUNT,
     ERROR_MESSAGE_NOT_FOUND,
     ERROR_STREAM_NOT_FOUND,
     ERROR_STREAM_OFFLINE,
     ERROR_STREAM_OFFLINE_REASON,
-    ERROR_WRONG_LAST_SEQUENCE,
     KV_OPERATION,
     MARKER_REASON,
     PENDING,
@@ -37,9 +34,7 @@ from aether.jetstream.connection.headers import (
 from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.pending_replies import NoReply, Reply
-from aether.jetstream.connection.publisher import Headers
-from aether.jetstream.refusals import UNANSWERED, proves_not_stored, shown
-from aether.ports import NotSent, NotStored
+from aether.ports import NotSent
 
 API = "$JS.API."
 API_TIMEOUT_S = 5.0
@@ -159,68 +154,6 @@ class Batch(NamedTuple):
     messages: list[StoredMessage]
     more: bool
     last: int = 0
-
-
-async def batch_refused(connection: NatsConnection, subject: str, batch_id: str, payload_bytes: int) -> str:
-    """Why the server refuses a message that begins a batch, or "" when it waits for the rest. Raises `Unavailable`."""
-    session = connection.session or await connection.ready(API_TIMEOUT_S)
-    arrived: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-    head = {BATCH_ID: batch_id, BATCH_SEQUENCE: "1"}
-    reply_to = session.send(subject, b" " * payload_bytes, lambda reply: set_once(arrived, reply), API_TIMEOUT_S, head)
-    try:
-        reply = await arrived
-    finally:
-        session.forget(reply_to)
-    if isinstance(reply, NoReply):
-        if reply in UNANSWERED:
-            return UNANSWERED[reply]
-        raise Unavailable(f"{reply.value}: {subject}")
-    if not reply.data:
-        return ""
-    try:
-        refusal = decode_acknowledgement(reply.data).error
-    except DecodeError as error:
-        raise Unavailable(f"the answer to a batch cannot be read: {error}") from None
-    return "" if refusal is None else shown(refusal)
-
-
-async def write(connection: NatsConnection, subject: str, value: bytes, headers: Headers = None) -> int | None:
-    """Publish to a stream and await its acknowledgement: the message's sequence, None when the expected one was
-    another.
-
-    Raises `NotStored` when the server says why it stores nothing, `NotSent` without a connection, `Unavailable` when
-    what came of it is not known.
-    """
-    session = connection.session or await connection.ready(API_TIMEOUT_S)
-    arrived: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-    reply_to = session.send(subject, value, lambda reply: set_once(arrived, reply), API_TIMEOUT_S, headers)
-    try:
-        reply = await arrived
-    finally:
-        session.forget(reply_to)
-    return written(reply, subject)
-
-
-def written(reply: Reply, subject: str) -> int | None:
-    """What an acknowledgement says. Raises as `write`."""
-    if isinstance(reply, NoReply):
-        if reply in UNANSWERED:
-            raise NotStored(f"{UNANSWERED[reply]}: {subject}")
-        raise Unavailable(f"{reply.value}: {subject}")
-    try:
-        answer = decode_acknowledgement(reply.data)
-    except DecodeError as error:
-        raise Unavailable(f"the acknowledgement of {subject} cannot be read: {error}") from None
-    refusal = answer.error
-    if refusal is None:
-        if answer.seq <= 0:
-            raise Unavailable(f"no sequence was acknowledged: {subject}")
-        return answer.seq
-    if refusal.err_code == ERROR_WRONG_LAST_SEQUENCE:
-        return None
-    if proves_not_stored(refusal.err_code, refusal.description):
-        raise NotStored(f"{shown(refusal)}: {subject}", err_code=refusal.err_code)
-    raise ApiRefused(refusal, subject)
 
 
 AnswerT = TypeVar("AnswerT", bound=Answered)

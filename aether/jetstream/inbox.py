@@ -22,7 +22,6 @@ from aether.jetstream.api import (
     leader_last,
     leader_next,
     stream_info,
-    write,
 )
 from aether.jetstream.connection.headers import MESSAGE_ID, expected_elsewhere_head, expected_head
 from aether.jetstream.connection.nats_connection import NatsConnection
@@ -31,6 +30,7 @@ from aether.jetstream.inbox_beginning import InboxBeginning, Made
 from aether.jetstream.inbox_relays import InboxRelays
 from aether.jetstream.shard_consumer import ShardSubjects, commits_follower, tells_follower
 from aether.jetstream.shard_feed import ShardFeed
+from aether.jetstream.stream_writes import write
 from aether.names import CLIENT_SOURCE, Names
 from aether.ports import Durability, Hear, HearCommits, InboxBatch, InboxMessage, InboxSize, StoredCommit, Subscription
 from aether.sends import SENDS_MARK

@@ -7,8 +7,9 @@ from typing import Any
 
 from aether.errors import InvalidCommand
 from aether.ids import ActorId
-from aether.jetstream.api import Answered, Method, direct_last, write
+from aether.jetstream.api import Answered, Method, direct_last
 from aether.jetstream.connection.nats_connection import NatsConnection
+from aether.jetstream.stream_writes import write
 from aether.names import Names, encode_token, snapshot_key
 
 HEADERS_BYTES = 1024

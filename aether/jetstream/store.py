@@ -17,7 +17,7 @@ from msgspec import DecodeError
 from aether.aio import set_once
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position, Version
-from aether.jetstream.api import Acknowledgement, batch_refused, decode_acknowledgement, last_sequence, leader_since
+from aether.jetstream.api import Acknowledgement, decode_acknowledgement, last_sequence, leader_since
 from aether.jetstream.bus import NATSEventBus
 from aether.jetstream.connection.headers import ERROR_WRONG_LAST_SEQUENCE, batch_head, expected_head
 from aether.jetstream.connection.nats_connection import NatsConnection
@@ -34,6 +34,7 @@ from aether.jetstream.history_reader import (
 )
 from aether.jetstream.key_listing import actors_of_shard, keys_of_kind
 from aether.jetstream.refusals import UNANSWERED, proves_not_stored, shown
+from aether.jetstream.stream_writes import batch_refused
 from aether.jetstream.version_cache import VERSIONS_MAX, VersionCache, last_version
 from aether.names import PROBE, Names
 from aether.ports import (

@@ -9,12 +9,7 @@ from collections.abc import Callable
 from math import ceil
 
 from aether.errors import Unavailable
-from aether.jetstream.api import (
-    StoredMessage,
-    direct_batch,
-    leader_last,
-    write,
-)
+from aether.jetstream.api import StoredMessage, direct_batch, leader_last
 from aether.jetstream.connection.headers import (
     EXPECTED_LAST_ON_SUBJECT,
     KV_DELETE,
@@ -23,6 +18,7 @@ from aether.jetstream.connection.headers import (
 )
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.stream_configs import MARKER_TTL_S
+from aether.jetstream.stream_writes import write
 from aether.jetstream.watch import Watch, WatchConfig
 from aether.names import Names
 from aether.ports import Row, Subscription

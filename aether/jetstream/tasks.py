@@ -31,7 +31,6 @@ from aether.jetstream.api import (
     leader_last,
     leader_next,
     stream_info,
-    write,
 )
 from aether.jetstream.connection.headers import (
     ERROR_STREAM_NOT_FOUND,
@@ -46,6 +45,7 @@ from aether.jetstream.connection.headers import (
 from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.nats_connection import NatsConnection, StandingSubscription
 from aether.jetstream.connection.session import NatsSession
+from aether.jetstream.stream_writes import write
 from aether.jetstream.watch import Watch, WatchConfig
 from aether.names import Names, decode_token, encode_token, task_consumer, task_of_consumer
 from aether.ports import Row, Subscription, TaskBacklog, TaskClaim, TaskRow

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from aether.core.relay_mark import Place, decode_place
 from aether.errors import Unavailable
 from aether.ids import ActorId
-from aether.jetstream.api import StoredMessage, direct_batch, last_sequence, leader_last, stream_purge, write
+from aether.jetstream.api import StoredMessage, direct_batch, last_sequence, leader_last, stream_purge
 from aether.jetstream.connection.headers import (
     EXPECTED_LAST_ON_SUBJECT,
     MESSAGE_TTL,
@@ -22,6 +22,7 @@ from aether.jetstream.connection.headers import (
     SCHEDULE_TARGET,
 )
 from aether.jetstream.connection.nats_connection import NatsConnection
+from aether.jetstream.stream_writes import write
 from aether.names import Names, shard_of
 from aether.ports import InboxBatch, InboxMessage, Subscription
 from aether.sends import CancelSchedule, SetSchedule, decode_schedule, encode_send

@@ -130,7 +130,7 @@ class Book:
 
 
 def call_of(client: str, actor: str, act: Act, started_s: float, *, number: int = 0, amount: int = 0) -> Call:
-    """A call that nobody has answered yet."""
+    """A call without an answer yet."""
     name = f"{client}/{actor}/{act}/{number or started_s}"
     return Call(client=client, actor=actor, act=act, number=number, amount=amount, command_id=name,
                 started_s=started_s, ended_s=started_s, deadline_s=60.0, outcome=Outcome.UNKNOWN)  # fmt: skip

@@ -94,7 +94,7 @@ class Side(Protocol):
     steps: int
 
     def world(self) -> AbstractAsyncContextManager[World]:
-        """A world with namespaces nobody has used."""
+        """A world with unused namespaces."""
         ...
 
 

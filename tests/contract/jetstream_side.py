@@ -12,7 +12,7 @@ from tests.support.jetstream import fresh_namespace
 
 
 class JetStreamWorld:
-    """Namespaces of one server under a name that nobody has used; its nodes close with `nodes`."""
+    """Namespaces of one server under an unused name; its nodes close with `nodes`."""
 
     def __init__(self, url: str, nodes: AsyncExitStack) -> None:
         self._config = ConnectionConfig(url=url)
@@ -52,7 +52,7 @@ async def _again(connection: NatsConnection) -> None:
 
 
 class JetStreamSide:
-    """Over a server that somebody else starts and stops."""
+    """Over a server that another fixture starts and stops."""
 
     name = "jetstream"
     manual_time = False

@@ -333,7 +333,7 @@ async def test_the_row_of_a_dead_letter_is_written_over_the_one_that_was_read_on
     assert await rows_of(other, second) == [InboxMessage(third, b"another")]
 
 
-async def test_rows_are_no_tells_of_anybody(world: World) -> None:
+async def test_rows_are_no_tells(world: World) -> None:
     inbox = (await world.node()).inbox
     mark = await claimed(inbox, 7, b"", 0)
     await inbox.write_dead_letter(7, b"row", 0)

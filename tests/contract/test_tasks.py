@@ -72,7 +72,7 @@ async def test_starts_of_each_task_are_handed_out_once_and_in_order(world: World
     assert await node.tasks.take("charge", 1, 0.0) == []
 
 
-async def test_what_was_stored_before_anybody_took_it_is_handed_out(world: World) -> None:
+async def test_what_was_stored_before_a_worker_took_it_is_handed_out(world: World) -> None:
     await Starts((await world.node()).inbox).store("charge", b"early")
     node = await taker(world, "charge")
     assert [one.payload for one in await all_of(node.tasks, "charge", 1)] == [b"early"]

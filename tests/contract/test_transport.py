@@ -1,4 +1,4 @@
-"""The laws of `Transport`: a command reaches who serves its shard or nobody, and its answer comes back."""
+"""The laws of `Transport`: a command reaches the worker that serves its shard, or none, and its answer comes back."""
 
 import asyncio
 
@@ -33,7 +33,7 @@ def echo(delivery: Delivery) -> None:
     delivery.respond(b"echo " + delivery.payload)
 
 
-async def test_nobody_serves_a_shard_until_someone_does(world: World) -> None:
+async def test_no_worker_serves_a_shard_until_one_does(world: World) -> None:
     client, owner = await world.node(), await world.node()
     with pytest.raises(NotSent):
         await client.transport.request(ALICE, b"x", PATIENT_S)
@@ -124,7 +124,7 @@ async def outcome(transport: Transport, payload: bytes) -> bytes | None:
         return None
 
 
-async def test_stop_hands_over_what_was_delivered_and_the_rest_hears_that_nobody_is_there(world: World) -> None:
+async def test_stop_hands_over_what_was_delivered_and_the_rest_hears_that_no_worker_is_there(world: World) -> None:
     client, owner = await world.node(), await world.node()
     received: Received[Delivery] = Received()
     service = await owner.transport.serve(SHARD, received.receive)
@@ -217,7 +217,7 @@ async def heard(client: Transport, actor_id: ActorId, since_s: float) -> None:
         await client.owner_announced(actor_id, since_s, PATIENT_S)
 
 
-async def test_an_announcement_wakes_who_waits_for_its_shard_and_nobody_else(world: World) -> None:
+async def test_an_announcement_wakes_the_callers_that_wait_for_its_shard_and_no_others(world: World) -> None:
     client, owner = (await world.node()).transport, (await world.node()).transport
     await client.follow_owners()
     since_s = now_s()

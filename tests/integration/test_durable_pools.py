@@ -217,7 +217,7 @@ async def test_a_subscriber_anywhere_hears_of_an_event_when_a_worker_says_that_i
         await subscription.stop()
 
 
-async def test_where_workers_leave_it_to_the_server_a_subscriber_waits_for_nobody(
+async def test_where_workers_leave_it_to_the_server_a_subscriber_waits_for_no_worker(
     nats_server: NatsServer, namespace: str
 ) -> None:
     async with node(nats_server.url, namespace) as worker, node(nats_server.url, namespace) as far:

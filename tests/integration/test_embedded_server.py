@@ -172,7 +172,7 @@ def test_the_program_on_the_path_will_do(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert find_program() == packaged
 
 
-def test_where_nobody_or_another_protocol_answers_the_probe_says_so(free_port: int) -> None:
+def test_where_no_server_or_another_protocol_answers_the_probe_says_so(free_port: int) -> None:
     with pytest.raises(NotAnswering, match="refused"):
         probe("127.0.0.1", free_port, 1)
     pid = spawn([sys.executable, "-c", NOT_NATS, str(free_port)])

@@ -76,7 +76,7 @@ def test_curl_calls_an_actor(own_server: NatsServer, namespace: str) -> None:
         assert "aether.gateway" in drained[0], "the gateway drains before the workers"
 
 
-def test_a_killed_gateway_comes_back_at_its_place_and_a_reload_refuses_nobody(
+def test_a_killed_gateway_comes_back_at_its_place_and_a_reload_refuses_no_request(
     own_server: NatsServer, namespace: str
 ) -> None:
     with pool_on(own_server, namespace) as pool:

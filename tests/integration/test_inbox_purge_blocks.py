@@ -250,7 +250,7 @@ async def test_a_server_that_dies_after_a_purge_has_what_stayed() -> None:
         assert await ends(made) == (starts[4], TELLS)
 
 
-async def test_files_that_are_gone_at_a_start_are_missed_by_nobody() -> None:
+async def test_files_that_are_gone_at_a_start_are_missed_by_no_reader() -> None:
     """As after a crash in the middle of a purge, or a power cut that kept some of the names that were removed."""
     async with filled() as (server, namespace, made):
         directory = blocks_of(server, namespace)

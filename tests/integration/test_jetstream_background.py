@@ -1,4 +1,4 @@
-"""The background tasks of a connection on a real server: an error that nobody expected, once, and each goes on."""
+"""The background tasks of a connection on a real server: an unexpected error, once, and each goes on."""
 
 import asyncio
 from typing import Any
@@ -68,7 +68,7 @@ async def test_the_keeper_connects_again(
         await commit(one.event_store, ALICE, 1, START)
 
 
-async def test_a_listener_that_raises_is_in_nobodys_way(own_server: NatsServer, namespace: str) -> None:
+async def test_a_listener_that_raises_is_in_no_others_way(own_server: NatsServer, namespace: str) -> None:
     def raises(_: object) -> None:
         raise LookupError("a bug")
 

@@ -125,7 +125,7 @@ async def test_a_slow_fill_from_a_stale_replica_with_little_room(
         assert await early.count(10) == stored
 
 
-async def test_a_receiver_that_raises_harms_nobody(nats_server: NatsServer, namespace: str) -> None:
+async def test_a_receiver_that_raises_harms_no_other(nats_server: NatsServer, namespace: str) -> None:
     def raises(_: object) -> None:
         raise RuntimeError("a bug")
 

@@ -135,7 +135,7 @@ async def test_a_subscription_that_was_given_up_takes_no_messages(nats_server: N
             await client.transport.request(ALICE, b"x", 10)
 
 
-async def test_unsubscribing_goes_on_when_whoever_waits_for_it_is_gone(nats_server: NatsServer, namespace: str) -> None:
+async def test_unsubscribing_goes_on_when_its_caller_is_gone(nats_server: NatsServer, namespace: str) -> None:
     async with node(nats_server.url, namespace) as owner, node(nats_server.url, namespace) as client:
         for steps in range(6):
             serving = await owner.transport.serve(SHARD, lambda delivery: delivery.respond(b"here"))

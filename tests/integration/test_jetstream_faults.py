@@ -119,7 +119,7 @@ async def test_a_flood_is_received_whole_and_in_order(nats_server: NatsServer, n
         assert await received.until(lambda items: items[-1:] == sent[-1:]) == sent
 
 
-async def test_closing_tells_everybody_who_waits(nats_server: NatsServer, namespace: str) -> None:
+async def test_closing_tells_every_caller_that_waits(nats_server: NatsServer, namespace: str) -> None:
     async with node(nats_server.url, namespace) as one:
         await one.nats.subscribe(f"silent.{namespace}", lambda *_: None)
         waiting = asyncio.create_task(one.nats.request(f"silent.{namespace}", b"", 60))

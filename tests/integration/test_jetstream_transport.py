@@ -1,4 +1,4 @@
-"""Requests on a real server: the owner answers, nobody does, and what was delivered is received."""
+"""Requests on a real server: the owner answers, or there is none, and what was delivered is received."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ def echo(delivery: Delivery) -> None:
     delivery.respond(delivery.payload)
 
 
-async def test_the_owner_answers_and_nobody_does(nats_server: NatsServer, namespace: str) -> None:
+async def test_the_owner_answers_and_without_one_no_worker_does(nats_server: NatsServer, namespace: str) -> None:
     async with node(nats_server.url, namespace) as one, node(nats_server.url, namespace) as other:
         with pytest.raises(NotSent, match="no worker listens"):
             await other.transport.request(ALICE, b"x", 5)
@@ -140,7 +140,7 @@ async def test_serving_goes_on_after_a_restart_and_old_answers_are_dropped(
         assert await asked == b"answer"
 
 
-async def test_without_a_connection_nothing_is_announced_and_nobody_is_harmed(
+async def test_without_a_connection_nothing_is_announced_and_nothing_raises(
     own_server: NatsServer, namespace: str
 ) -> None:
     async with (
@@ -167,7 +167,9 @@ async def test_without_a_connection_nothing_is_announced_and_nobody_is_harmed(
             await asyncio.gather(waiting, deaf)
 
 
-async def test_an_announcement_that_cannot_be_read_interrupts_nobody(nats_server: NatsServer, namespace: str) -> None:
+async def test_an_announcement_that_cannot_be_read_interrupts_no_caller(
+    nats_server: NatsServer, namespace: str
+) -> None:
     async with node(nats_server.url, namespace) as one, node(nats_server.url, namespace) as other:
         received = Received[Delivery]()
         await one.transport.follow_owners()

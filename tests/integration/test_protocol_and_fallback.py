@@ -99,7 +99,7 @@ async def test_draining_loses_nothing_that_was_delivered(nats_server: NatsServer
         assert len(received) == count == FLOOD
 
 
-async def test_a_receiver_that_raises_harms_nobody(nats_server: NatsServer, way: type, namespace: str) -> None:
+async def test_a_receiver_that_raises_harms_no_other(nats_server: NatsServer, way: type, namespace: str) -> None:
     async with connect(config(nats_server)) as connection:
         received = Received[bytes]()
 

@@ -77,7 +77,7 @@ class Notified:
         assert {self.next().about for _ in range(count)} == {"WATCHDOG"}
 
     def has_more(self) -> bool:
-        """Whether a datagram has come that nobody has read."""
+        """Whether a datagram has come that was not read."""
         return bool(select.select([self._socket], [], [], 0)[0])
 
     def close(self) -> None:
@@ -156,7 +156,7 @@ def test_a_reload_that_is_called_off_is_ready_again(started: Starts, tmp_path: P
     assert pool.process.wait(DEADLINE_S) == 0
 
 
-def test_nobody_pings_a_watchdog_that_is_off_or_anothers(started: Starts, tmp_path: Path) -> None:
+def test_no_process_pings_a_watchdog_that_is_off_or_anothers(started: Starts, tmp_path: Path) -> None:
     pool = started(str(tmp_path / "notify"), WATCHDOG_USEC="1000", WATCHDOG_PID="1")
     pool.notified.next_change()
     pool.process.send_signal(signal.SIGTERM)

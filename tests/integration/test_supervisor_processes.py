@@ -365,7 +365,7 @@ def test_workers_and_server_die_with_a_killed_supervisor(pool: Starts) -> None:
         probe("127.0.0.1", port, 1.0)
 
 
-def test_the_server_is_stopped_last_also_when_everybody_is_signalled_at_once(pool: Starts) -> None:
+def test_the_server_is_stopped_last_also_when_all_processes_are_signalled_at_once(pool: Starts) -> None:
     running = pool("serve", with_server=True)
     server_pid, port = running.next("supervising")["server"]
     worker = running.next("ready")
@@ -429,7 +429,7 @@ def test_a_reload_of_code_that_does_not_load_leaves_the_old_workers_alone(pool: 
     assert running.exit_code() == 0
 
 
-def test_a_reload_of_the_only_worker_never_leaves_nobody_and_adds_nobody(pool: Starts, tmp_path: Path) -> None:
+def test_a_reload_of_the_only_worker_never_leaves_none_and_adds_none(pool: Starts, tmp_path: Path) -> None:
     running = pool("serve")
     old = running.next("ready")
     (tmp_path / "code").write_text("two")
@@ -460,7 +460,7 @@ def test_one_worker_more_and_one_less_and_nothing_else_restarts(pool: Starts) ->
     assert running.exit_code() == 0
 
 
-def test_asked_for_stacks_everybody_writes_them_and_goes_on(pool: Starts) -> None:
+def test_asked_for_stacks_every_process_writes_them_and_goes_on(pool: Starts) -> None:
     running = pool("refuse_until_killed")
     worker = running.next("ready")
     running.signal(signal.SIGUSR1)

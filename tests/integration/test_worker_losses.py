@@ -1,4 +1,4 @@
-"""A handler that ends its process, in a real pool: it ends two workers and no more, and hurts nobody else for long."""
+"""A handler that ends its process, in a real pool: it ends two workers and no more, and others wait only briefly."""
 
 import asyncio
 import os
@@ -110,7 +110,7 @@ async def test_a_crash_of_a_handlers_child_is_not_the_workers(
         assert not any("which crashed" in line for line in running.lines)
 
 
-async def test_a_kill_from_outside_is_held_against_nobody(
+async def test_a_kill_from_outside_is_held_against_no_command(
     tmp_path: Path, nats_server: NatsServer, namespace: str
 ) -> None:
     with pool(tmp_path, nats_server, namespace, workers=1) as running:

@@ -104,7 +104,7 @@ def test_overflow_is_only_what_the_first_choices_have_no_room_for(weights: Weigh
 
 
 @given(any_weights(), st.data())
-def test_whoever_comes_and_goes_only_overflow_moves_otherwise(weights: Weights, data: st.DataObject) -> None:
+def test_whichever_member_comes_and_goes_only_overflow_moves_otherwise(weights: Weights, data: st.DataObject) -> None:
     some = st.sets(st.sampled_from(sorted(weights)), min_size=1)
     before, after = ({member: weights[member] for member in data.draw(some)} for _ in range(2))
     assert moved_otherwise(before, after) <= overflow(before) | overflow(after)

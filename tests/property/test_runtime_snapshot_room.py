@@ -107,7 +107,7 @@ async def _run(waiting: int, at_once: int, seed: int, *, writes: float, cancelle
     writes=st.sampled_from((0.0, 0.5, 1.0)),
     cancelled=st.sampled_from((0.0, 0.5)),
 )
-def test_everybody_has_a_turn_and_never_too_many_write(
+def test_every_actor_has_a_turn_and_never_too_many_write(
     waiting: int, at_once: int, seed: int, writes: float, cancelled: float
 ) -> None:
     store, _, written = asyncio.run(_run(waiting, at_once, seed, writes=writes, cancelled=cancelled))

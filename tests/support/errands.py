@@ -249,7 +249,7 @@ class Errand(Actor):
 
     @command
     def forget(self) -> str:
-        """Start one whose result nobody wants."""
+        """Start one whose result no command takes."""
         return self._sent(self.start_task(nothing()))
 
     @command

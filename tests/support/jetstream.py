@@ -21,7 +21,7 @@ PING_INTERVAL_S = 0.2
 
 
 def fresh_namespace() -> str:
-    """A namespace that nobody has used."""
+    """An unused namespace."""
     return f"t{token_hex(6)}"
 
 

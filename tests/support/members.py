@@ -1,6 +1,6 @@
 """Members of a cluster over memory: each a runtime, or any VM provider, with a connection of its own to one server.
 
-Time is real and short: rows last a second. Whoever waits, waits for a fact, under a guard.
+Time is real and short: rows last a second. A test waits for a fact, under a guard.
 """
 
 import asyncio
@@ -132,7 +132,7 @@ def actor_of(shard: int, kind: str = "account", nth: int = 0) -> ActorId:
 
 @asynccontextmanager
 async def client(server: InMemoryServer) -> AsyncIterator["Client"]:
-    """Somebody who calls, hears of new owners, and retries as clients do."""
+    """A caller that hears of new owners and retries as clients do."""
     connection = InMemoryConnection(server, "tests", shards=SHARDS)
     async with connection:
         followed = await connection.transport.follow_owners()

@@ -30,7 +30,7 @@ CHANCE = random.SystemRandom()
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now; chance keeps it from other processes that look for one."""
+    """A port of loopback without a listener now; chance keeps it from other processes that look for one."""
     while True:
         port = CHANCE.choice(PORTS)
         with socket.socket() as probe, suppress(OSError):

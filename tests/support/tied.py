@@ -1,4 +1,4 @@
-"""Runs a program that dies with whoever started it, also when a test run is killed and cleans up nothing.
+"""Runs a program that dies with the process that started it, also when a test run is killed and cleans up nothing.
 
 `command` gives the command line: this file, run as a script, ties itself to its parent and then becomes the program, so
 the process id stays. The kernel ties it to the *thread* that started it: start from a thread that lives as long as the

@@ -144,7 +144,7 @@ async def test_an_answer_that_is_final_is_not_asked_for_again(error: AetherError
         ([encode_error(DeadlineExceeded("late"))], DeadlineExceeded),
     ],
 )
-async def test_at_the_deadline_nothing_was_done_or_nobody_knows(
+async def test_at_the_deadline_nothing_was_done_or_the_outcome_is_unknown(
     script: list[bytes | AetherError], raised: type[AetherError]
 ) -> None:
     with pytest.raises(raised) as error:

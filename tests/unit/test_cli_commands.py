@@ -381,7 +381,7 @@ def test_ls_prints_keys_as_they_come(run: Run) -> None:
     assert [json.loads(line) for line in exact] == [{"kind": "account", "key": key} for key in pool.listed]
 
 
-def test_ls_of_a_kind_that_nobody_knows_is_an_error_and_of_an_empty_one_is_not(run: Run) -> None:
+def test_ls_of_an_unknown_kind_is_an_error_and_of_an_empty_one_is_not(run: Run) -> None:
     ran = run("ls", "acount")
     assert (ran.code, ran.out) == (2, "")
     assert "unknown actor" in ran.err

@@ -129,7 +129,7 @@ async def test_what_a_leaving_member_has_taken_is_answered_before_its_shard_goes
         assert b.running.counters.answers_fenced == 0
 
 
-async def test_whoever_waits_for_an_owner_hears_of_each_shard_that_is_served_anew() -> None:
+async def test_a_caller_that_waits_for_an_owner_hears_of_each_shard_that_is_served_anew() -> None:
     server = InMemoryServer()
     waiting = InMemoryConnection(server, "tests", shards=SHARDS)
     await waiting.transport.follow_owners()
@@ -189,7 +189,7 @@ async def test_one_that_was_cut_off_for_a_moment_only_keeps_its_shards_and_its_a
             assert rows.holders(shard)[-1] == "b-0"
 
 
-async def test_when_everybody_was_cut_off_each_finds_its_shards_and_actors_again() -> None:
+async def test_when_all_members_were_cut_off_each_finds_its_shards_and_actors_again() -> None:
     server = InMemoryServer()
     rows = await Rows.of(server)
     config = replace(FAST, regather_s=3.0)

@@ -1,4 +1,4 @@
-"""A member whose background work meets an error that nobody expected: it goes on serving, or it fails as a whole."""
+"""A member whose background work meets an unexpected error: it goes on serving, or it fails as a whole."""
 
 import asyncio
 from dataclasses import replace

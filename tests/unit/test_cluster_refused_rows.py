@@ -1,4 +1,4 @@
-"""Members whose table takes no writes: callers hear that nobody serves, and why, and all is served again by itself."""
+"""Members whose table takes no writes: callers hear that no worker serves, and why, and later all is served again."""
 
 import asyncio
 

@@ -21,7 +21,7 @@ async def test_a_table_that_went_backwards_ends_the_member_and_nothing_more_is_a
             await a.cluster.wait_balanced(10)
 
 
-async def test_a_row_that_vanished_is_told_at_a_revision_that_was_read_and_ends_nobody() -> None:
+async def test_a_row_that_vanished_is_told_at_a_revision_that_was_read_and_ends_no_member() -> None:
     server = InMemoryServer()
     async with member(server, "a", provider=RecordingProvider()) as a:
         await soon(lambda: a.cluster.moves().held > 0)

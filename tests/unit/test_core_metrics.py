@@ -240,7 +240,7 @@ async def test_who_says_nothing_and_who_says_it_of_another_incarnation_is_missin
     assert found.missing == ("a-0", "a-1")
 
 
-async def test_where_nobody_is_expected_all_who_answer_count() -> None:
+async def test_where_no_worker_is_expected_all_that_answer_count() -> None:
     async def ask(enough: Any, timeout_s: float) -> None:
         assert not enough(encode_metrics(worker("a-0", measured())))
         assert not enough(encode_metrics(worker("a-1", measured())))

@@ -43,7 +43,7 @@ def test_an_interval_has_rates_per_second_and_latencies_in_milliseconds() -> Non
     assert 1 <= last.p50_ms <= 2.5
 
 
-def test_where_nobody_looked_is_a_gap_and_what_happened_there_is_no_peak() -> None:
+def test_where_no_viewer_looked_is_a_gap_and_what_happened_there_is_no_peak() -> None:
     found = intervals([reading(0, ok=1), reading(2, ok=3), reading(30, ok=5_000), reading(32, ok=5_002)])
     assert len(found) == KEPT - 1
     rates = [None if one is None else one.commands for one in found[-16:]]

@@ -247,7 +247,7 @@ async def test_a_correlation_id_is_passed_on_to_the_events(one: Served) -> None:
     assert plain["correlationid"] == plain["commandid"]
 
 
-async def test_a_command_that_nobody_waits_for_is_stored_and_carried_out_once(one: Served) -> None:
+async def test_a_command_without_a_waiting_caller_is_stored_and_carried_out_once(one: Served) -> None:
     later = {"Prefer": "respond-async", "Idempotency-Key": "later-1"}
     for _ in range(2):
         answer = await one.http.post("/actors/account/alice/deposit", json={"amount": 4}, headers=later)

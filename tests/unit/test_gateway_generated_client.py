@@ -1,4 +1,4 @@
-"""A client that somebody else's generator makes from `/openapi.json` calls actors."""
+"""A client that a generator of another project makes from `/openapi.json` calls actors."""
 
 import asyncio
 import importlib

@@ -64,7 +64,7 @@ async def test_keys_are_whole_below_any_prefix(prefix: str) -> None:
                 assert (await pool.client.state(Account, key)).version == 1
 
 
-async def test_one_that_nobody_has_entered_says_so() -> None:
+async def test_one_that_was_not_entered_says_so() -> None:
     async with http_of(aether.gateway.app(model)) as http:
         refused = await http.get("/actors/account/a")
         assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")

@@ -95,7 +95,7 @@ async def test_cors_is_for_the_origins_that_are_named() -> None:
         ).status_code == 403
 
 
-async def test_a_name_that_somebody_else_points_here_is_not_answered() -> None:
+async def test_a_name_that_an_attacker_points_here_is_not_answered() -> None:
     """A page whose host name is made to resolve to the loopback is of the same origin, but for its name."""
     async with served(config=GatewayConfig(hosts=("localhost", "127.0.0.1", "::1"))) as one:
         for host, status in [("evil.example", 421), ("127.0.0.1:1", 200), ("localhost", 200), ("LOCALHOST:8", 200),
@@ -346,7 +346,7 @@ async def test_a_function_of_the_users_decides() -> None:
     ]  # fmt: skip
 
 
-async def test_a_function_that_gives_no_plain_yes_or_fails_keeps_everybody_out() -> None:
+async def test_a_function_that_gives_no_plain_yes_or_fails_keeps_every_caller_out() -> None:
     def broken(request: Request, kind: str, key: str, command: str) -> bool:
         if key == "raise":
             raise RuntimeError("no database")

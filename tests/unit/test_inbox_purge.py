@@ -167,7 +167,7 @@ async def test_a_row_that_cannot_be_read_stays(inbox: Inbox) -> None:
     assert (await inbox.purge()).sequence == place
 
 
-async def test_a_row_that_somebody_else_writes_meanwhile_stays_where_it_is(
+async def test_a_row_that_another_caller_writes_meanwhile_stays_where_it_is(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = await inbox.inbox.write_dead_letter(1, encode_row(ROW), 0)

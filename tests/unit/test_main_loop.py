@@ -132,7 +132,7 @@ def test_a_signal_that_comes_while_the_loop_stands_still_is_handled(
 
 
 @pytest.mark.parametrize("make_loop", LOOPS)
-def test_whoever_awaits_such_a_task_has_what_it_raised(make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_awaiting_such_a_task_raises_what_it_raised(make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     async def main() -> int | str | None:
         try:
             await asyncio.create_task(leave_later(SystemExit(7)))

@@ -66,7 +66,7 @@ async def test_stop_hands_over_what_had_arrived() -> None:
     request.close()
 
 
-async def test_an_owner_without_connection_answers_nobody() -> None:
+async def test_an_owner_without_connection_answers_no_caller() -> None:
     clock = ManualClock()
     server = InMemoryServer(clock=clock)
     client, owner = InMemoryConnection(server, shards=1), InMemoryConnection(server, shards=1)
@@ -156,7 +156,7 @@ async def test_a_watch_that_could_not_begin_hears_nothing() -> None:
     assert told.items == []
 
 
-async def test_a_node_without_connection_announces_to_nobody_and_hears_nobody() -> None:
+async def test_a_node_without_connection_announces_nothing_and_hears_nothing() -> None:
     server = InMemoryServer(clock=ManualClock())
     cut, owner, client = (InMemoryConnection(server, shards=1) for _ in range(3))
     for connection in (cut, client):

@@ -109,7 +109,7 @@ class HTTPAccount(Holder):
 
 @dataclass
 class Opened:
-    """An event that nobody takes."""
+    """An event that no actor takes."""
 
 
 @dataclass

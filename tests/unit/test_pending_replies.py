@@ -1,4 +1,4 @@
-"""Replies that somebody waits for: each ends once, by what comes first."""
+"""Replies that callers wait for: each ends once, by what comes first."""
 
 from collections.abc import Callable
 

@@ -92,7 +92,7 @@ def test_a_process_that_only_has_the_same_id_is_never_signalled(tmp_path: Path) 
             assert running_supervisors(tmp_path) == []
 
 
-def test_a_lock_that_nobody_holds_is_of_no_supervisor(tmp_path: Path) -> None:
+def test_a_lock_that_no_process_holds_is_of_no_supervisor(tmp_path: Path) -> None:
     claim = claim_node(tmp_path, "bank", "mine")
     assert [found.pid for found in running_supervisors(tmp_path)] == [os.getpid()]
     assert claim.lock_fd is not None

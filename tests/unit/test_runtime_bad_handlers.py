@@ -337,7 +337,7 @@ async def test_a_handler_past_its_deadline_says_so_whatever_the_wall_clock_says(
         assert bytes(answer.value) == b"2"
 
 
-async def test_a_way_back_that_fails_holds_up_nobody() -> None:
+async def test_a_way_back_that_fails_holds_up_no_other_command() -> None:
     def broken(answer: bytes) -> None:
         raise OSError("the way back is gone")
 
@@ -375,7 +375,7 @@ async def test_what_a_handler_left_behind_changes_nothing_once_it_has_returned(b
         await goes_on(runtime, TALLY, b"1", 1)
 
 
-async def test_an_argument_whose_error_cannot_be_told_is_refused_and_in_nobodys_way() -> None:
+async def test_an_argument_whose_error_cannot_be_told_is_refused_and_in_no_others_way() -> None:
     async with node(model=model) as runtime:
         odd, good = await asyncio.wait_for(
             asyncio.gather(

@@ -171,7 +171,7 @@ async def test_events_of_another_version_stop_an_actor_for_as_long_as_the_versio
                 await send(old, ALICE, nodes.command(name, **args))
 
 
-async def test_a_deadline_that_is_too_far_ahead_is_nobodys_version() -> None:
+async def test_a_deadline_that_is_too_far_ahead_is_invalid_in_every_version() -> None:
     deployment = Deployment()
     deployment.under_way = "model version 2: b-0"
     async with serving(InMemoryServer(), V1, deployment) as old:

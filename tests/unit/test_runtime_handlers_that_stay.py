@@ -210,7 +210,7 @@ async def test_a_handler_that_will_not_be_cancelled_is_given_up_and_its_actor_he
         assert bytes((await send(runtime, STAYER, made("touch"))).value) == b"2"
 
 
-async def test_whoever_waits_behind_such_a_handler_hears_of_it_and_what_was_decided_before_is_stored() -> None:
+async def test_a_caller_behind_such_a_handler_hears_of_it_and_what_was_decided_before_is_stored() -> None:
     async with node(model=model, config=GRACE) as runtime:
         await send(runtime, STAYER, made("touch"))
         sent = [made("touch"), made("stay", for_s=0.2), made("touch"), made("say")]

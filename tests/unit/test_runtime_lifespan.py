@@ -292,7 +292,7 @@ async def test_one_that_ends_by_itself_fails_the_runtime(caplog: pytest.LogCaptu
     assert "the database went away" in caplog.text
 
 
-async def test_it_is_entered_and_exited_in_one_task_whoever_stops_the_runtime() -> None:
+async def test_it_is_entered_and_exited_in_one_task_whichever_task_stops_the_runtime() -> None:
     tasks: list[asyncio.Task[Any] | None] = []
 
     @asynccontextmanager

@@ -88,7 +88,7 @@ async def test_an_actor_whose_replay_ended_a_worker_is_left_alone_by_every_membe
         await soon(lambda: all(one.cluster.halted(ALICE) is None for one in (a, b)))
 
 
-async def test_a_replay_that_ended_a_worker_halts_its_actor_and_nobody_else() -> None:
+async def test_a_replay_that_ended_a_worker_halts_its_actor_and_no_other() -> None:
     server = InMemoryServer()
 
     class Halts:

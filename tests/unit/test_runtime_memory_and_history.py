@@ -113,7 +113,7 @@ async def test_an_idle_actor_leaves_memory_with_a_snapshot() -> None:
         assert await runtime.actor(Account, "alice").statement() == 5
 
 
-async def test_when_nobody_is_idle_a_new_actor_is_refused() -> None:
+async def test_when_no_actor_is_idle_a_new_one_is_refused() -> None:
     GATES["busy"] = asyncio.Event()
     async with node(config=replace(QUIET, active_vms_max=1)) as runtime:
         busy = asyncio.ensure_future(runtime.actor(Waiter, "a").wait_for("busy"))

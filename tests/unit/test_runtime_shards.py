@@ -26,7 +26,7 @@ WAITER = ActorId("waiter", "w")
 WAITERS = shard_of(WAITER, SHARDS_DEFAULT)
 ACCOUNT = model.actor_type("account")
 PATIENT_S = 60.0
-"""Longer than the test may take: whoever waits so long has not been answered."""
+"""Longer than the test may take: a caller that waits so long has not been answered."""
 
 
 def asked(client: InMemoryConnection, actor_id: ActorId, made: Command) -> asyncio.Task[Answer]:
@@ -64,7 +64,7 @@ class SlowToLeave:
         await self._inner.stop()
 
 
-async def test_nobody_is_answered_before_a_shard_is_served_and_after_it_was_left() -> None:
+async def test_no_caller_is_answered_before_a_shard_is_served_and_after_it_was_left() -> None:
     server = InMemoryServer()
     client = InMemoryConnection(server, "tests")
     async with node(server, shards=()) as runtime:
@@ -133,7 +133,7 @@ async def test_a_leaving_that_was_cancelled_leaves_nothing_subscribed_once_the_s
             await asked(client, ALICE, command("touch"))
 
 
-async def test_an_abandoned_shard_answers_nobody_and_gives_its_room_back() -> None:
+async def test_an_abandoned_shard_answers_no_caller_and_gives_its_room_back() -> None:
     GATES["abandoned"] = asyncio.Event()
     server = InMemoryServer()
     client = InMemoryConnection(server, "tests")

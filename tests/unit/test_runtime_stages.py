@@ -1,4 +1,4 @@
-"""Cohorts: stages in their order, all of what came together, and nobody's bug in anybody's way."""
+"""Cohorts: stages in their order, all of what came together, and no item's bug in another one's way."""
 
 import asyncio
 import re
@@ -143,7 +143,7 @@ async def test_commands_that_come_together_for_one_actor_share_a_commit() -> Non
         assert [event.time for event in events] == sorted(event.time for event in events)
 
 
-async def test_a_machine_with_a_bug_keeps_nobody_from_a_turn_or_a_commit() -> None:
+async def test_a_machine_with_a_bug_keeps_no_other_from_a_turn_or_a_commit() -> None:
     async with node() as runtime:
         await send(runtime, BOB, command("deposit", amount=1))
         worker: Any = runtime._worker

@@ -1,4 +1,4 @@
-"""A state that was changed in place is found, said, rebuilt, and never snapshotted, whoever changed it and when."""
+"""A state that was changed in place is found, said, rebuilt, and never snapshotted, by whichever code and whenever."""
 
 import asyncio
 import random

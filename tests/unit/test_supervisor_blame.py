@@ -44,7 +44,7 @@ def noted(*handlers: NotedHandler) -> Noted:
 
 
 @given(slots, codes, st.booleans())
-def test_nothing_is_blamed_on_nobody(slot: Slot, code: int, out_of_memory: bool) -> None:
+def test_without_a_handler_nothing_is_blamed(slot: Slot, code: int, out_of_memory: bool) -> None:
     assert loss_of(slot, code, NOTHING_NOTED, out_of_memory) is None
 
 
@@ -105,7 +105,7 @@ def test_a_crash_of_a_thread_that_ran_no_handler_is_laid_to_none() -> None:
     assert loss_of(READY, -11, Noted(active=(NOTED,), hang=(NOTED,)), out_of_memory=False) is None
 
 
-def test_a_kill_from_outside_is_laid_to_nobody() -> None:
+def test_a_kill_from_outside_is_laid_to_no_handler() -> None:
     assert loss_of(READY, -signal.SIGKILL, noted(NOTED), out_of_memory=False) is None
 
 

@@ -140,7 +140,7 @@ def test_a_loop_may_not_be_silent_for_longer_than_its_lease_lasts(
 
 
 @given(st.integers(4, 600), st.floats(0.0, 0.9))
-def test_by_default_a_silent_loop_is_ended_while_nobody_else_may_run_what_it_runs(ttl_s: int, share: float) -> None:
+def test_by_default_a_silent_loop_is_ended_while_no_other_worker_may_run_what_it_runs(ttl_s: int, share: float) -> None:
     config = ClusterConfig(ttl_s=ttl_s)
     options = RunOptions(model="m:m", nats="nats://127.0.0.1:1")
     ends_s = silent_kill_s(options, {"AETHER_MEMBER_TTL_S": str(ttl_s)})

@@ -142,7 +142,7 @@ def test_the_server_is_started_again_after_growing_delays_and_given_up_in_the_en
     assert world.exit_code == 3
 
 
-def test_a_server_that_somebody_kills_is_started_again_at_once_and_not_given_up() -> None:
+def test_a_server_that_is_killed_is_started_again_at_once_and_not_given_up() -> None:
     config = SupervisorConfig(workers=1, crash_limit=3, kills_max=8)
     world = World(config)
     world.all_ready()

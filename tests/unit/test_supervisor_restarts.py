@@ -18,7 +18,7 @@ def test_restart_delays_start_at_once_grow_and_stay_below_the_cap(failures: int)
     assert (delay_s == 0) == (failures == 0)
 
 
-def test_a_crash_loop_ends_with_3_only_while_nobody_serves() -> None:
+def test_a_crash_loop_ends_with_3_only_while_no_worker_serves() -> None:
     world = World(SupervisorConfig(workers=1, crash_limit=3))
     for _ in range(3):
         assert world.exit_code is None

@@ -1,4 +1,4 @@
-"""Laws of the rolling restart and of resizes: somebody serves all the time, and nothing else restarts."""
+"""Laws of the rolling restart and of resizes: a worker serves all the time, and nothing else restarts."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -45,9 +45,7 @@ steps = st.tuples(st.sampled_from([0, 0, 0, 1, 1, 1, 2, 2, 3, 4, 4, 5, 6]), st.i
 
 
 @given(st.integers(1, WORKERS_MAX_TRIED), st.lists(steps, max_size=80))
-def test_while_nobody_crashes_somebody_serves_whatever_is_asked_for(
-    workers: int, history: list[tuple[int, int]]
-) -> None:
+def test_while_no_worker_crashes_one_serves_whatever_is_asked_for(workers: int, history: list[tuple[int, int]]) -> None:
     """At every moment of a roll or a resize one ready worker stays; in the end there are as many as were asked for."""
     world = World(SupervisorConfig(workers=workers))
     world.all_ready()

@@ -1,4 +1,4 @@
-"""Nobody is told that something is durable before a sync that began after it was written has ended."""
+"""No reader is told that something is durable before a sync that began after it was written has ended."""
 
 import asyncio
 import threading
@@ -69,7 +69,7 @@ async def test_what_is_known_to_be_durable_is_told_at_once_to_readers_and_never_
     assert syncs.ended == 2
 
 
-async def test_on_a_new_connection_nobody_is_told_anything_before_it_is_proved_again() -> None:
+async def test_on_a_new_connection_no_reader_is_told_anything_before_it_is_proved_again() -> None:
     syncs = Syncs()
     barrier, _ = barrier_of(syncs)
     told: list[str] = []
@@ -177,15 +177,23 @@ async def test_who_is_in_no_hurry_rides_along_and_is_not_forgotten() -> None:
     assert syncs.began == 2
 
 
+def stop_timer(barrier: SyncBarrier) -> None:
+    """Have the test say when the time of those in no hurry is up."""
+    assert barrier._lazy is not None
+    barrier._lazy.cancel()
+
+
 async def test_while_others_need_syncs_none_is_made_for_who_is_in_no_hurry() -> None:
     syncs = Syncs()
     barrier, _ = barrier_of(syncs)
     told: list[str] = []
     barrier.after_notice(Position(1), told.append)
+    stop_timer(barrier)
     barrier.after_write(Position(2), told.append)
     await soon(lambda: len(told) == 2)
     barrier.after_notice(Position(3), told.append)
     barrier._begin_lazily()  # the time of the first one is up
+    stop_timer(barrier)
     assert syncs.began == 1
     barrier._begin_lazily()
     assert (syncs.began, len(told)) == (2, 3)
@@ -247,7 +255,7 @@ async def test_at_the_end_who_waits_is_told_that_it_is_not_known() -> None:
     assert len(told) == 2
 
 
-async def test_what_somebody_says_that_he_has_read_is_durable_for_him_alone() -> None:
+async def test_what_one_reader_says_that_it_has_read_is_durable_for_that_reader_alone() -> None:
     syncs = Syncs()
     barrier, _ = barrier_of(syncs)
     told: list[str] = []

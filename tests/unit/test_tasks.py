@@ -1,4 +1,4 @@
-"""Tasks in memory: each result once, whatever the function does and whoever crashes."""
+"""Tasks in memory: each result once, whatever the function does and whichever worker crashes."""
 
 import asyncio
 import functools
@@ -186,7 +186,7 @@ async def test_a_plain_decorator_around_an_asynchronous_function_is_named() -> N
         )
 
 
-async def test_a_plain_function_runs_in_a_thread_and_holds_nobody_up(pool: LocalPool, world: World) -> None:
+async def test_a_plain_function_runs_in_a_thread_and_holds_no_command_up(pool: LocalPool, world: World) -> None:
     await errand(pool).block()
     await until(lambda: len(world.calls) == 1)
     await errand(pool, "b").echo("meanwhile")
@@ -275,7 +275,7 @@ async def test_a_result_of_another_type_is_a_failure(pool: LocalPool, world: Wor
     assert "what the task lies returned is not of its declared type" in found.why
 
 
-async def test_a_result_that_nobody_wants_closes_its_task(pool: LocalPool, world: World) -> None:
+async def test_a_result_without_a_command_closes_its_task(pool: LocalPool, world: World) -> None:
     await errand(pool).forget()
     await until(lambda: outcomes(pool) == {("nothing", "ok"): 1})
     await until(lambda: open_tasks(pool) == 0)

@@ -162,7 +162,7 @@ async def test_a_rejection_is_final_and_what_is_behind_it_goes_on() -> None:
         assert await types(pool, "a") == [REFUSED_EVENT, "Moved"]
 
 
-async def test_a_failure_is_tried_again_and_then_given_up_and_blocks_nobody_else() -> None:
+async def test_a_failure_is_tried_again_and_then_given_up_and_blocks_no_other_actor() -> None:
     async with local_pool(MODEL, config=QUICK) as pool:
         await pool.client.tell(Purse.put, "a", 14)
         await pool.client.tell(Purse.put, "a", 2)

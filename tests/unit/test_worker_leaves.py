@@ -185,7 +185,7 @@ async def test_a_worker_that_hands_everything_over_has_drained(spec: WorkerSpec)
     assert worker.drained
 
 
-async def test_a_worker_whose_disk_fails_answers_nobody_and_goes_with_its_own_exit_code(
+async def test_a_worker_whose_disk_fails_answers_no_caller_and_goes_with_its_own_exit_code(
     spec: WorkerSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = InMemoryServer()
