@@ -48,7 +48,7 @@ def compile_handler(
         arguments=arguments_of(f"{kind}.{name}", name, parameters, place),
         reply=codec_of(returns, place, f"the reply of {kind}.{name}"),
         invoke=_invoke(function, parameters),
-        signature=inspect.Signature(parameters, return_annotation=returns),
+        signature=inspect.Signature(parameters, return_annotation=None if returns is type(None) else returns),
         description=inspect.cleandoc(function.__doc__ or ""),
     )
 
