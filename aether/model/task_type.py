@@ -45,7 +45,7 @@ class TaskType:
         self._arguments: Arguments = arguments_of(where, self.name, parameters, self.place)
         self._result: Codec = codec_of(returns, self.place, f"the result of {where}")
         self._invoke = _invoke(function, parameters, takes_context=self.takes_context)
-        self.signature = inspect.Signature(parameters, return_annotation=returns)
+        self.signature = inspect.Signature(parameters, return_annotation=None if returns is type(None) else returns)
 
     def _without_context(self, parameters: Parameters, where: str) -> Parameters:
         if parameters and parameters[0].name in _RUN_METHODS and parameters[0].annotation is inspect.Parameter.empty:

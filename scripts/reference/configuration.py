@@ -21,8 +21,8 @@ from scripts.reference.text import docstring, document, meanings, table
 INTRODUCTION = """
 Settings come from the environment. Options of `aether run` come before variables, and variables before defaults. A
 program that builds its own `Runtime` or calls `aether.connect` may give the same settings as dataclasses. A value of
-the wrong type, or out of bounds, is a `ConfigError` that names the setting. A setting without a variable can only be
-given so, or by the option that it names.
+the wrong type, or out of bounds, is a `ConfigError` that names the setting. A setting without a variable is given in
+code, or by an option of the command line.
 The options are in [command line](cli.md).
 
 A truth value is `1`, `true`, `yes` or `on`, or `0`, `false`, `no` or `off`. Seconds may have a fraction.

@@ -213,6 +213,7 @@ def test_a_proxys_method_has_the_handlers_signature_and_docstring() -> None:
     shown = "".join(pydoc.plain(pydoc.render_doc(deposit)).split())  # Python 3.13 gives each parameter a line
     assert "".join(f"account.deposit(amount: {CENTS}, /, note: str = 'none'".split()) in shown
     assert inspect.getdoc(deposit) == "Put money in."
+    assert str(inspect.signature(proxy().call_itself)) == "() -> None"
     assert str(inspect.signature(proxy(COUNTER).add)) == "(amount: int, times: int = 1) -> None"
     assert inspect.getdoc(proxy(COUNTER).add) == "Add to it."
     assert str(inspect.signature(proxy(COUNTER).doubled)) == "(times: int = 2) -> int"
