@@ -11,19 +11,14 @@ else runs in the event loop's callbacks. It owns the lines of tells of its shard
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 
 from aether.config import RuntimeConfig
-from aether.core.actor.agenda import is_tick_or_result
 from aether.core.backoff import Backoff
 from aether.errors import (
     AetherError,
-    DeadlineExceeded,
     InvalidCommand,
-    Overloaded,
-    Unavailable,
     UnknownActor,
 )
 from aether.ids import ActorId
@@ -32,17 +27,14 @@ from aether.names import shard_of
 from aether.ports import Clock, Delivery, Inbox, InboxMessage, TellPlace
 from aether.runtime.counters import Counters
 from aether.runtime.dead_letter_rows import DeadLetterRows
-from aether.tells import RETRY, Tell, decode_told
+from aether.runtime.tell_line import PendingTell, TellLine, command_of, counts, error_of, handed_over
+from aether.tells import decode_told
 from aether.waiting_tells import MESSAGE_CHARS_MAX, WaitingTells
 from aether.wire import (
     PARKED_END,
-    Answer,
-    Command,
     ErrorBody,
-    answer_error,
     decode_answer,
     encode_error,
-    instant,
 )
 
 WINDOW = 64
@@ -50,9 +42,6 @@ WINDOW = 64
 
 OPEN_MAX = 16_384
 """So many tells of the shard are read and not done; beyond that it is read on when some are."""
-
-DELIVERY_S = 30.0
-"""How long a handler may take for a tell."""
 
 UNANSWERED_S = 5.0
 """A tell without an answer for so long is handed over again: the lease may have lapsed, and the machine dropped it."""
@@ -65,44 +54,6 @@ DONE = b'{"ok":true'
 AGAIN = Backoff(first_s=0.05, cap_s=2.0)
 
 log = logging.getLogger("aether.inbox")
-
-
-class PendingTell:
-    """A tell that is not done: `failures` counts how often its handler failed, the last time with `error`.
-
-    `given_up` is that answer once it is not tried any more, and `buried` says that its row as a dead letter is written.
-    """
-
-    __slots__ = ("buried", "done", "error", "failures", "given_up", "read_s", "sequence", "tell")
-
-    def __init__(self, sequence: int, tell: Tell, read_s: float) -> None:
-        self.sequence = sequence
-        self.tell = tell
-        self.read_s = read_s
-        self.failures = 0
-        self.error: AetherError | None = None
-        self.given_up = b""
-        self.buried = False
-        self.done = False
-
-
-class Line:
-    """The tells of one actor that are not done, in order. The first `handed` of them are with its machine.
-
-    `parked` is the sequence of the one tell of a line of its own, 0 for the line of all others.
-    """
-
-    __slots__ = ("failed", "handed", "open", "parked", "since_s", "tells", "timer", "tries")
-
-    def __init__(self, parked: int = 0) -> None:
-        self.parked = parked
-        self.tells: deque[PendingTell] = deque()
-        self.handed = 0
-        self.open = 0
-        self.since_s = 0.0
-        self.failed = False
-        self.tries = 0
-        self.timer: asyncio.TimerHandle | None = None
 
 
 class ShardInbox:
@@ -142,8 +93,8 @@ class ShardInbox:
         self._stated = self._missed = 0
         self._written = self._unwritten = 0
         self._open: dict[int, None] = {}
-        self._lines: dict[ActorId, Line] = {}
-        self._parked: dict[int, tuple[ActorId, Line]] = {}
+        self._lines: dict[ActorId, TellLine] = {}
+        self._parked: dict[int, tuple[ActorId, TellLine]] = {}
         self._closed = self._mark_due = False
         self._read_due = True
 
@@ -238,7 +189,7 @@ class ShardInbox:
             if line.timer is not None:
                 line.timer.cancel()
 
-    def _all_lines(self) -> list[tuple[ActorId, Line]]:
+    def _all_lines(self) -> list[tuple[ActorId, TellLine]]:
         return [*self._lines.items(), *self._parked.values()]
 
     # ------------------------------------------------------------------------------------------ in
@@ -274,14 +225,14 @@ class ShardInbox:
             return
         line = self._lines.get(target)
         if line is None:
-            line = self._lines[target] = Line()
+            line = self._lines[target] = TellLine()
         self._open[message.sequence] = None
         line.tells.append(PendingTell(message.sequence, tell, self._clock.wall_s()))
         self._hand_over(target, line)
 
     # ------------------------------------------------------------------------------------------ hand over
 
-    def _hand_over(self, actor_id: ActorId, line: Line) -> None:
+    def _hand_over(self, actor_id: ActorId, line: TellLine) -> None:
         if line.failed or self._closed:
             return
         now_s = self._clock.wall_s()
@@ -289,21 +240,21 @@ class ShardInbox:
             pending = line.tells[line.handed]
             if pending.given_up and not pending.buried:
                 return  # it goes on when its row is written
-            before = next((one.sequence for one in _back_from(line) if not one.done), 0)
+            before = next((one.sequence for one in handed_over(line) if not one.done), 0)
             line.handed += 1
             if pending.done:
                 continue
             line.open += 1
             line.since_s = now_s
-            place = TellPlace(_command(pending.tell, now_s), pending.sequence, before, pending.given_up)
+            place = TellPlace(command_of(pending.tell, now_s), pending.sequence, before, pending.given_up)
             respond = partial(self._answered, actor_id, line, pending)
             self._receive(Delivery(self.shard, actor_id, b"", respond, place))
 
-    def _answered(self, actor_id: ActorId, line: Line, pending: PendingTell, answer: bytes) -> None:
+    def _answered(self, actor_id: ActorId, line: TellLine, pending: PendingTell, answer: bytes) -> None:
         if self._closed or pending.done or not line.open:
             return
         line.open -= 1
-        error = None if answer.startswith(DONE) else _error_of(decode_answer(answer))
+        error = None if answer.startswith(DONE) else error_of(decode_answer(answer))
         if error is None:
             if pending.given_up:
                 self._dead_letters.over(pending.sequence, committed=not answer.startswith(DONE))
@@ -317,19 +268,19 @@ class ShardInbox:
         elif not line.failed:
             self._hand_over(actor_id, line)
 
-    def _park(self, actor_id: ActorId, line: Line, pending: PendingTell, error: AetherError) -> None:
+    def _park(self, actor_id: ActorId, line: TellLine, pending: PendingTell, error: AetherError) -> None:
         """It has failed, and has a line of its own from now on: those behind it go on."""
         gone = PendingTell(pending.sequence, pending.tell, pending.read_s)
         gone.done = True
         line.tells[line.tells.index(pending)] = gone
         self._shorten(actor_id, line)
-        own = Line(parked=pending.sequence)
+        own = TellLine(parked=pending.sequence)
         own.tells.append(pending)
         self._parked[pending.sequence] = (actor_id, own)
         self._failed(own, pending, error)
         self._later(actor_id, own)
 
-    def _done(self, actor_id: ActorId, line: Line, pending: PendingTell) -> None:
+    def _done(self, actor_id: ActorId, line: TellLine, pending: PendingTell) -> None:
         pending.done = True
         self._counters.tells_applied += 1
         self._open.pop(pending.sequence, None)
@@ -339,7 +290,7 @@ class ShardInbox:
         if self._unwritten == MARK_TELLS or len(self._open) == OPEN_MAX - 1:
             self._wake.set()
 
-    def _shorten(self, actor_id: ActorId, line: Line) -> None:
+    def _shorten(self, actor_id: ActorId, line: TellLine) -> None:
         while line.tells and line.tells[0].done:
             line.tells.popleft()
             line.handed = max(0, line.handed - 1)
@@ -350,12 +301,12 @@ class ShardInbox:
         else:
             self._lines.pop(actor_id, None)
 
-    def _failed(self, line: Line, pending: PendingTell, error: AetherError) -> None:
+    def _failed(self, line: TellLine, pending: PendingTell, error: AetherError) -> None:
         line.failed = True
         if pending is not line.tells[0]:
             return
         pending.error = error
-        if pending.given_up or not _counts(error):
+        if pending.given_up or not counts(error):
             return
         pending.failures += 1
         self._counters.tells_failed += 1
@@ -366,7 +317,7 @@ class ShardInbox:
         log.error("a tell has failed too often and is given up", extra={**extra, "error": words(error)})
         pending.given_up = encode_error(error)
 
-    def _later(self, actor_id: ActorId, line: Line) -> None:
+    def _later(self, actor_id: ActorId, line: TellLine) -> None:
         """All that was handed over has come back: hand it over again after a while."""
         head = line.tells[0]
         if head.given_up and not head.buried:
@@ -379,7 +330,7 @@ class ShardInbox:
         delay_s = backoff.delay_s(attempt, self._jitter())
         line.timer = self._loop.call_later(delay_s, self._again, actor_id, line)
 
-    def _bury(self, actor_id: ActorId, line: Line, head: PendingTell) -> None:
+    def _bury(self, actor_id: ActorId, line: TellLine, head: PendingTell) -> None:
         """Write down that it is given up, and then have its actor commit it."""
 
         def written() -> None:
@@ -392,7 +343,7 @@ class ShardInbox:
         line.handed = 0
         self._dead_letters.give_up(head.sequence, head.tell, head.failures, error, written)
 
-    def _again(self, actor_id: ActorId, line: Line) -> None:
+    def _again(self, actor_id: ActorId, line: TellLine) -> None:
         if line.timer is not None:
             line.timer.cancel()
         line.timer, line.failed, line.handed, line.open = None, False, 0, 0
@@ -413,35 +364,3 @@ class ShardInbox:
         for actor_id, line in self._all_lines():
             if line.open and line.since_s < late_s:
                 self._again(actor_id, line)
-
-
-def _back_from(line: Line) -> Iterator[PendingTell]:
-    """Those that were handed over, the last one first."""
-    return (line.tells[index] for index in range(line.handed - 1, -1, -1))
-
-
-def _command(tell: Tell, now_s: float) -> Command:
-    """The tell as a command. One whose id no caller gave is known by its place: no attempt of it is the first."""
-    return Command(
-        id=tell.command_id,
-        command=tell.command,
-        args=tell.args,
-        deadline=instant(now_s + DELIVERY_S),
-        correlationid=tell.correlationid,
-        causationid=tell.causationid,
-        traceparent=tell.traceparent,
-        caller=tell.source or tell.caller,
-        attempt=2 if not tell.id or is_tick_or_result(tell.id) or tell.id.startswith(RETRY) else 0,
-    )
-
-
-def _error_of(answer: Answer) -> AetherError | None:
-    """Why the tell is not done, or None when it is: it has succeeded, or that it was refused is stored."""
-    return None if answer.ok or answer.decided or answer.error is None else answer_error(answer.error)
-
-
-def _counts(error: AetherError) -> bool:
-    """Whether it is the tell that has failed, and not the worker or the time."""
-    if isinstance(error, DeadlineExceeded):
-        return error.outcome_known
-    return not isinstance(error, Unavailable | Overloaded)

@@ -1,0 +1,86 @@
+"""The tells to one actor that are not done, in their order; what a tell is as a command, and what its answer means.
+
+Plain records and functions: `aether.runtime.shard_inbox` owns the lines and changes them.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+
+from aether.core.actor.agenda import is_tick_or_result
+from aether.errors import AetherError, DeadlineExceeded, Overloaded, Unavailable
+from aether.tells import RETRY, Tell
+from aether.wire import Answer, Command, answer_error, instant
+
+DELIVERY_S = 30.0
+"""How long a handler may take for a tell."""
+
+
+class PendingTell:
+    """A tell that is not done: `failures` counts how often its handler failed, the last time with `error`.
+
+    `given_up` is that answer once it is not tried any more, and `buried` says that its row as a dead letter is written.
+    """
+
+    __slots__ = ("buried", "done", "error", "failures", "given_up", "read_s", "sequence", "tell")
+
+    def __init__(self, sequence: int, tell: Tell, read_s: float) -> None:
+        self.sequence = sequence
+        self.tell = tell
+        self.read_s = read_s
+        self.failures = 0
+        self.error: AetherError | None = None
+        self.given_up = b""
+        self.buried = False
+        self.done = False
+
+
+class TellLine:
+    """The tells of one actor that are not done, in order. The first `handed` of them are with its machine.
+
+    `parked` is the sequence of the one tell of a line of its own, 0 for the line of all others.
+    """
+
+    __slots__ = ("failed", "handed", "open", "parked", "since_s", "tells", "timer", "tries")
+
+    def __init__(self, parked: int = 0) -> None:
+        self.parked = parked
+        self.tells: deque[PendingTell] = deque()
+        self.handed = 0
+        self.open = 0
+        self.since_s = 0.0
+        self.failed = False
+        self.tries = 0
+        self.timer: asyncio.TimerHandle | None = None
+
+
+def handed_over(line: TellLine) -> Iterator[PendingTell]:
+    """Those that were handed over, the last one first."""
+    return (line.tells[index] for index in range(line.handed - 1, -1, -1))
+
+
+def command_of(tell: Tell, now_s: float) -> Command:
+    """The tell as a command. One whose id no caller gave is known by its place: no attempt of it is the first."""
+    return Command(
+        id=tell.command_id,
+        command=tell.command,
+        args=tell.args,
+        deadline=instant(now_s + DELIVERY_S),
+        correlationid=tell.correlationid,
+        causationid=tell.causationid,
+        traceparent=tell.traceparent,
+        caller=tell.source or tell.caller,
+        attempt=2 if not tell.id or is_tick_or_result(tell.id) or tell.id.startswith(RETRY) else 0,
+    )
+
+
+def error_of(answer: Answer) -> AetherError | None:
+    """Why the tell is not done, or None when it is: it has succeeded, or that it was refused is stored."""
+    return None if answer.ok or answer.decided or answer.error is None else answer_error(answer.error)
+
+
+def counts(error: AetherError) -> bool:
+    """Whether it is the tell that has failed, and not the worker or the time."""
+    if isinstance(error, DeadlineExceeded):
+        return error.outcome_known
+    return not isinstance(error, Unavailable | Overloaded)
