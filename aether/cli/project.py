@@ -134,9 +134,10 @@ _README = """\
 # $name
 
     python -m venv .venv && . .venv/bin/activate
+    pip install '/path/to/aether[cli,embedded,gateway]'  # from a checkout, while Aether is on no package index
     pip install -e '.[dev]'
-    pytest                          # runs the actors in memory
-    mypy                            # commands, arguments and replies are typed
+    pytest  # runs the actors in memory
+    mypy  # commands, arguments and replies are typed
     aether dev $module.model:model  # a pool with its own NATS server, its data in .aether/, and a dashboard
 
 Then, in another terminal:
