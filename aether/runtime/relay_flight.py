@@ -86,7 +86,7 @@ class RelayFlight:
         over, self._over = self._over, None
         if over is not None and not over.done():
             over.set_result(None)
-        elif self.failure is not None or self._relay.waiting:
+        elif self._relay.waiting:  # as what has failed does
             self._rest()
 
     def _land(self) -> None:

@@ -185,7 +185,7 @@ class ShardRelayer:
 
     def _go_on(self) -> None:
         """Have relayed what waits, by the task only where it is needed."""
-        if self._task_works or self._look_due or self._relay.behind or not self._flight.begin():
+        if self._task_works or self._relay.behind or not self._flight.begin():
             self._go()
 
     def _is_flushed(self) -> bool:

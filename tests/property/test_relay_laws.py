@@ -84,6 +84,8 @@ class World:
         self.server = InMemoryServer(clock=self.clock, faults=Faults(self.fault))
         self.owners: list[Owner] = []
         self.tells = 0
+        self.died: list[str] = []
+        """Why a relayer ended that was not stopped."""
 
     def fault(self, step: FaultPoint) -> Fault | None:
         if self.healed or self.chance.random() > 0.2:
@@ -193,6 +195,8 @@ class Owner:
         self.link.event_store.publish(actor, payload, self.last[actor], done)
 
     def crash(self) -> None:
+        if self.task.done():
+            self.world.died.append(repr(self.task.exception()))
         self.task.cancel()
         self.link.close()
 
@@ -287,7 +291,8 @@ def wrong(world: World) -> str:
 @given(st.integers(0, 2**32))
 @settings(max_examples=150, deadline=None)
 def test_each_tell_is_in_the_inbox_once_and_in_order(seed: int) -> None:
-    assert wrong(asyncio.run(simulate(seed))) == ""
+    world = asyncio.run(simulate(seed))
+    assert (wrong(world), world.died) == ("", [])
 
 
 def test_the_simulation_tells_something() -> None:

@@ -1,7 +1,7 @@
 """What is on its way into the inbox, without a task: nothing counts as stored that may not be."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import pytest
@@ -10,6 +10,7 @@ from aether.core.relay import Relay
 from aether.core.relay_mark import Mark
 from aether.errors import Unavailable
 from aether.ids import Position
+from aether.ports import InboxMessage
 from aether.runtime.counters import Counters
 from aether.runtime.relay_flight import RelayFlight
 from aether.runtime.relaying import ShardRelayer
@@ -96,7 +97,7 @@ async def test_behind_one_that_may_not_be_stored_nothing_counts(
     await landed(flown, [6, outcome, 8])
     assert (flown.relay.waiting, flown.counters.tells_relayed, flown.rests) == (2, 1, 1)
     assert flown.relay.fence == 0
-    assert flown.flight.failure is not None
+    assert flown.flight.failure is outcome if isinstance(outcome, Exception) else flown.flight.failure is not None
     assert not flown.flight.begin()
 
 
@@ -155,14 +156,23 @@ class Marked(Stream):
         super().__init__()
         self.go_on = asyncio.Event()
         self.moving = False
+        self.end = Position(10)
+        self.mark: InboxMessage | None = None
+        self.claims: list[int] = []
+        self.refused = self.scans = 0
+        self.read: Callable[[], None] = lambda: None
 
-    async def relay_mark(self, _: int) -> None:
-        return None
+    async def relay_mark(self, _: int) -> InboxMessage | None:
+        return self.mark
 
     async def end_of_commits(self) -> Position:
-        return Position(10)
+        return self.end
 
-    async def claim_relay(self, _: int, __: bytes, ___: int) -> int:
+    async def claim_relay(self, _: int, payload: bytes, expected: int) -> int | None:
+        self.claims.append(expected)
+        if len(self.claims) <= self.refused:
+            return None
+        self.mark = InboxMessage(FENCE, payload)
         return FENCE
 
     async def move_relay_mark(self, _: int, __: bytes, ___: int) -> int:
@@ -170,14 +180,94 @@ class Marked(Stream):
         await self.go_on.wait()
         return FENCE
 
-    async def relayed(self, _: int, __: int, ___: int) -> list[Any]:
+    async def relayed(self, _: int, __: int, mark: int) -> list[Any]:
+        assert mark == FENCE
+        self.read()
         return []
 
     async def commits_that_send(self, _: int, __: Position, ___: Position) -> list[Any]:
+        self.scans += 1
         return []
 
     async def follow_commits(self, _: int, __: Any, ___: Any) -> None:
         return None
+
+
+class Relaying:
+    """A relayer over a stream, until `stop`. Between its attempts no time passes."""
+
+    def __init__(self, stream: Marked, owns: Callable[[], bool] = lambda: True) -> None:
+        self.relayer = ShardRelayer(0, 1, cast(Any, stream), owns, lambda: 0.0, lambda _: asyncio.sleep(0))
+        self.running = asyncio.ensure_future(self.relayer.run())
+        self.ready = asyncio.ensure_future(self.relayer.ready())
+
+    async def stop(self) -> None:
+        assert not self.running.done()
+        self.running.cancel()
+        self.ready.cancel()
+        await settle()
+
+
+async def test_a_mark_that_another_one_has_written_is_no_fence() -> None:
+    stream = Marked()
+    stream.refused = 2
+    relaying = Relaying(stream)
+    await asyncio.wait_for(relaying.ready, 5)
+    assert stream.claims == [0, 0, 0]
+    await relaying.stop()
+
+
+async def test_a_mark_counts_on_the_connection_on_which_it_was_written() -> None:
+    stream = Marked()
+    relaying = Relaying(stream)
+
+    def lose_connection() -> None:
+        stream.read = lambda: None
+        relaying.relayer.connected()
+
+    stream.read = lose_connection
+    await asyncio.wait_for(relaying.ready, 5)
+    assert stream.claims == [0, FENCE]
+    await relaying.stop()
+
+
+async def test_a_shard_of_another_worker_is_not_claimed() -> None:
+    stream, owned = Marked(), False
+    relaying = Relaying(stream, lambda: owned)
+    await settle()
+    assert stream.claims == []
+    owned = True
+    await asyncio.wait_for(relaying.ready, 5)
+    assert stream.claims == [0]
+    await relaying.stop()
+
+
+async def test_while_the_stream_of_commits_is_shorter_than_it_was_nothing_is_relayed() -> None:
+    stream = Marked()
+    relaying = Relaying(stream)
+    await asyncio.wait_for(relaying.ready, 5)
+    stream.end = Position(9)
+    relaying.relayer.look()
+    await settle()
+    relaying.relayer.committed(Position(11), [tell(0)], Position(0))
+    await settle()
+    assert stream.sent == []
+    await relaying.stop()
+
+
+async def test_what_a_scan_has_to_take_in_is_scanned_though_something_is_on_its_way() -> None:
+    stream = Marked()
+    relaying = Relaying(stream)
+    await asyncio.wait_for(relaying.ready, 5)
+    await settle()
+    relaying.relayer.committed(Position(11), [tell(0)], Position(0))
+    stream.end = Position(13)
+    relaying.relayer.committed(Position(13), [tell(1)], Position(12))
+    scans = stream.scans
+    stream.sent[0].set_result(6)
+    await settle()
+    assert stream.scans == scans + 1
+    await relaying.stop()
 
 
 async def test_a_commit_is_relayed_at_once_but_not_while_a_mark_is_written() -> None:

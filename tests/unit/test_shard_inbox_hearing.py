@@ -4,10 +4,13 @@ And each way in which there may be something to read leads to a read, while writ
 """
 
 import asyncio
+import random
 from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
@@ -141,6 +144,66 @@ async def test_of_a_gap_in_which_no_server_has_shown_a_tell_it_does_not_go_on_fr
     reading.inbox.hear(15, 16, InboxMessage(16, TELL))
     assert reading.sequences() == [7, 15, 16]
     reading.stop()
+
+
+async def test_a_tell_that_comes_twice_is_taken_once() -> None:
+    reading = Reading(Stream())
+    await reading.settle()
+    for _ in range(2):
+        reading.inbox.hear(MARK, 5, InboxMessage(5, TELL))
+    assert reading.sequences() == [5]
+    reading.stop()
+
+
+async def seen(seed: int) -> tuple[list[int], list[int]]:
+    """The tells of a stream, and what was handed over: of three replicas any may answer, and two lag behind.
+
+    A consumer ends now and then, and the next one begins at the end that the leader of that moment tells of.
+    """
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    reading = Reading(Stream())
+    end = said = MARK
+    broken = False
+    for _ in range(40):
+        match chance.choices(["tell", "other", "say", "begin", "look", "answer", "connect"], [6, 4, 4, 2, 2, 1, 1])[0]:
+            case "tell":
+                end += 1
+                reading.store(end)
+                if not broken and chance.random() < 0.8:
+                    reading.inbox.hear(said, end, InboxMessage(end, TELL))
+                    said = end
+                else:
+                    broken = True
+            case "other":
+                end += 1
+            case "say" if not broken and said < end:
+                reading.inbox.hear(said, end, None)
+                said = end
+            case "begin":
+                said, broken = end, False
+                reading.inbox.ring()
+            case "look":
+                reading.inbox.look()
+            case "answer":
+                for one in list(reading.handed):
+                    one.respond(DONE)
+            case "connect":
+                reading.inbox.connected()
+        reading.stream.shown = chance.choice([None, chance.randint(0, len(reading.stream.messages))])
+        for _ in range(chance.randint(0, 5)):
+            await asyncio.sleep(0)
+    reading.stream.shown = None
+    reading.inbox.ring()
+    await reading.settle()
+    reading.stop()
+    return [one.sequence for one in reading.stream.messages], list(dict.fromkeys(reading.sequences()))
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=100, deadline=None)
+def test_whichever_replica_answers_each_tell_is_handed_over_in_order(seed: int) -> None:
+    stored, handed = asyncio.run(seen(seed))
+    assert handed == stored
 
 
 async def test_what_was_heard_over_another_connection_is_not_waited_for() -> None:
