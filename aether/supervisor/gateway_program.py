@@ -24,10 +24,11 @@ class GatewayProgram:
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """The gateway's socket: its descriptor, and the URL that leads there."""
+    """The gateway's socket: its descriptor, the URL that leads there, and the address asked for if it was taken."""
 
     fd: int
     url: str
+    instead_of: str = ""
 
 
 def listen_for_gateway(options: RunOptions, directory: Path) -> Listening | None:
@@ -42,9 +43,10 @@ def listen_for_gateway(options: RunOptions, directory: Path) -> Listening | None
     from aether.gateway.server import address_of, listen, url_of  # noqa: PLC0415 - needs it
 
     check_options(_options(options, directory))
-    listening = listen(address_of(options.http), or_any_port=options.dev)
-    url = url_of(listening)
-    return Listening(listening.detach(), url)
+    address = address_of(options.http)
+    listening = listen(address, or_any_port=options.dev)
+    url, taken = url_of(listening), address.port not in (0, listening.getsockname()[1])
+    return Listening(listening.detach(), url, options.http if taken else "")
 
 
 def gateway_program(

@@ -128,6 +128,8 @@ def _run(options: RunOptions) -> int:
     if why_no_barrier:
         say(f"commits are not made durable by a sync of the workers: {why_no_barrier}", "WARNING")
     if options.dev and listening is not None:
+        if listening.instead_of:
+            say(f"another program listens at {listening.instead_of}, so a free port is taken", "WARNING")
         say(f"the dashboard is at {listening.url}/ui/; what is saved is loaded; Ctrl-C ends it")
     gateway_fd = None if listening is None else listening.fd
     context = _context(options, directory, variables, work.namespace, node, server, gateway_fd)

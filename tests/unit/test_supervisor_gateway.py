@@ -1,5 +1,7 @@
 """The gateway's process beside the workers: kept running, replaced last, drained first; it never ends the pool."""
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -169,3 +171,16 @@ def test_a_password_is_in_no_command_line(tmp_path: Path) -> None:
     assert "--fd=7" in program.arguments
     assert not any("secret" in argument for argument in program.arguments)
     assert program.variables == {"A": "b", "AETHER_NATS_URL": "nats://me:secret@there:1", "AETHER_NAMESPACE": "ns"}
+
+
+def test_a_development_pool_takes_a_free_port_and_knows_which_was_taken(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        for asked, instead_of in ((taken, taken), ("127.0.0.1:0", "")):
+            found = listen_for_gateway(RunOptions(model="m:m", http=asked, dev=True), tmp_path)
+            assert found is not None
+            os.close(found.fd)
+            assert found.instead_of == instead_of
+            assert taken not in found.url
