@@ -7,8 +7,8 @@ decisions taken out of its system calls.
 """
 
 from aether.supervisor.deadlines import forgive_pause
-from aether.supervisor.due import advance
 from aether.supervisor.inputs import take
+from aether.supervisor.next_actions import advance
 from aether.supervisor.state import Effect, Input, Phase, State, SupervisorConfig
 from aether.supervisor.step import Step
 

@@ -1,4 +1,4 @@
-"""What is due by now, whatever the last input was: to watch, to start, to replace, to end.
+"""The actions that the state asks for now, whatever the last input was: to watch, to start, to replace, to end.
 
 Pure. Each function changes the step that it is given.
 """
