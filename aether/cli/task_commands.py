@@ -69,7 +69,7 @@ def tasks_cancel_command(
     """Stop a task: its actor is told that it has failed."""
     target, loaded = find_pool(context, asked, None)
     pool.in_pool(cli_context(context), target, loaded, lambda at: at.client.tasks.cancel(id, at.left_s()))
-    render.write_line(f"{id} is cancelled, if it is not done")
+    render.write_line(f"{id} is cancelled, if it is not done: its actor hears of it from a worker that has the task")
 
 
 def _row(found: FailedTask) -> dict[str, Any]:

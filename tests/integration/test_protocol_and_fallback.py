@@ -162,6 +162,19 @@ async def test_a_forbidden_subject_is_reported_and_the_rest_goes_on(
     assert "ermissions" in str([record.__dict__ for record in caplog.records])
 
 
+@pytest.mark.parametrize("denied", ["publish", "subscribe"])
+async def test_a_user_who_may_not_hear_replies_is_told_so(denied: str) -> None:
+    permissions = f'permissions: {{ {denied}: {{ deny: "_INBOX.>" }} }}'
+    users = f'authorization {{ users: [ {{ user: "me", password: "right", {permissions} }} ] }}'
+    with NatsServer(config=users, jetstream=False) as server:
+        with pytest.raises(
+            ConfigError, match=r"does not permit this user to publish and subscribe to _INBOX\.>"
+        ) as raised:
+            async with connect(config(server, user="me", password="right")):
+                pass
+        assert raised.value.setting == "user"
+
+
 async def test_what_the_server_does_not_understand_ends_the_generation(nats_server: NatsServer, way: type) -> None:
     async with connect(config(nats_server)) as connection:
         session = of(connection)

@@ -57,5 +57,8 @@ def test_show_has_what_the_list_leaves_out(run: Run) -> None:
 def test_retry_and_cancel_name_the_task(run: Run) -> None:
     pool = Pool(tasks=Tasks(notes=[WAITING]))
     assert run("tasks", "retry", "one", pool=pool).out == "charge of booking/a is tried again now\n"
-    assert run("tasks", "cancel", "three", pool=pool).out == "three is cancelled, if it is not done\n"
+    assert (
+        run("tasks", "cancel", "three", pool=pool).out
+        == "three is cancelled, if it is not done: its actor hears of it from a worker that has the task\n"
+    )
     assert pool.tasks.asked == [("retry", "one"), ("cancel", "three")]

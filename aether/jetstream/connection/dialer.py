@@ -14,7 +14,7 @@ from nats.errors import Error as NatsError
 from aether.config import ConnectionConfig, without_secret
 from aether.errors import ConfigError, Unavailable
 from aether.jetstream.connection.fallback import TlsNotOffered
-from aether.jetstream.connection.session import NatsSession
+from aether.jetstream.connection.session import NatsSession, RepliesForbidden
 
 SCHEMES = ("nats", "tls", "ws", "wss")
 
@@ -42,6 +42,12 @@ class Dialer:
         except TlsNotOffered:
             text = f"TLS is asked for, and the server at {self.shown} does not offer it; nothing was sent to it"
             raise ConfigError(text, setting="tls_ca_file" if tls is not None else "url") from None
+        except RepliesForbidden:
+            text = (
+                f"{self.shown} does not permit this user to publish and subscribe to _INBOX.>, which each connection "
+                "needs: replies come there"
+            )
+            raise ConfigError(text, setting=self._credentials_setting()) from None
         except (OSError, NatsError, TimeoutError, Unavailable) as error:
             if "authorization" in str(error).lower() or "authentication" in str(error).lower():
                 text = f"{self.shown} refuses the credentials"

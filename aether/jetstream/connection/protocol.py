@@ -26,6 +26,9 @@ PERMISSIONS_VIOLATION = "permissions violation"
 FORBIDDEN = 'permissions violation for publish to "'
 """How it begins when it names the subject of a message that it has dropped."""
 
+UNHEARD = 'permissions violation for subscription to "'
+"""How it begins when it names the subject of a subscription that it does not make."""
+
 FAULTS_LOGGED_MAX = 64
 """So many different errors of a connection are logged as errors, each once; repetitions for debugging."""
 
@@ -49,7 +52,8 @@ def payload_bytes_believed(payload_bytes_max: int) -> int:
 class NatsProtocol(asyncio.Protocol):
     """Reads and writes frames; `lost` is called at most once, with the reason, when it cannot go on.
 
-    `forbidden` is called with each subject on which the server has dropped a message of ours.
+    `forbidden` is called with each subject on which the server has dropped a message of ours; `unheard` with
+    each that it does not let us subscribe to.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class NatsProtocol(asyncio.Protocol):
         ping_interval_s: float,
         lost: Callable[[str], None],
         forbidden: Callable[[str], None],
+        unheard: Callable[[str], None] = lambda _subject: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[None] = self._loop.create_future()
@@ -66,6 +71,7 @@ class NatsProtocol(asyncio.Protocol):
         self._parser = Parser(payload_bytes_believed(payload_bytes_max))
         self._lost = lost
         self._forbidden = forbidden
+        self._unheard = unheard
         self._faults_logged: set[str] = set()
         self._over = False
         self._receivers: dict[str, Receive] = {}
@@ -229,9 +235,10 @@ class NatsProtocol(asyncio.Protocol):
         if PERMISSIONS_VIOLATION not in text.lower():
             self._end(f"the server says: {text}")
             return
-        start = text.lower().find(FORBIDDEN)
-        if start >= 0:
-            self._forbidden(text[start + len(FORBIDDEN) :].partition('"')[0])
+        for beginning, tell in ((FORBIDDEN, self._forbidden), (UNHEARD, self._unheard)):
+            start = text.lower().find(beginning)
+            if start >= 0:
+                tell(text[start + len(beginning) :].partition('"')[0])
 
     def _end(self, reason: str) -> None:
         if not self._over:

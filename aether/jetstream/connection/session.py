@@ -40,6 +40,10 @@ T = TypeVar("T")
 log = logging.getLogger("aether.connection")
 
 
+class RepliesForbidden(Exception):
+    """The server does not let this user hear replies, or write what this process writes to itself."""
+
+
 class NatsSession:
     """One connection; open with `NatsSession.open`. Its own writer: nothing outside changes its fields."""
 
@@ -187,11 +191,11 @@ class NatsSession:
     async def _start(self, ping_interval_s: float) -> None:
         client = self._client
         self.payload_bytes_max = client.max_payload
-        prefix = client.new_inbox() + "."
+        prefix = self._prefix = client.new_inbox() + "."
         taken = adopt_transport(client)
         if taken is not None:
             protocol = NatsProtocol(
-                taken.transport, self.payload_bytes_max, ping_interval_s, self._end, self._forbidden
+                taken.transport, self.payload_bytes_max, ping_interval_s, self._end, self._forbidden, self._unheard
             )
             self._protocol = protocol
             protocol.begin(taken.unread)
@@ -223,6 +227,12 @@ class NatsSession:
 
     def _forbidden(self, subject: str) -> None:
         self._pending.forbid(subject)
+        self._unheard(subject)
+
+    def _unheard(self, subject: str) -> None:
+        if subject.startswith(self._prefix):
+            self._troubles.append(RepliesForbidden(subject))
+            self._end(f"the server does not permit {subject}")
 
     def _end(self, reason: str) -> None:
         if self.ended.done():
