@@ -31,6 +31,7 @@ def test_its_test_passes(project: Path) -> None:
     ran = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "3 passed" in ran.stdout
+    assert "Warning" not in ran.stdout + ran.stderr
 
 
 def test_it_is_clean(project: Path) -> None:
