@@ -48,15 +48,28 @@ def place_of_function(function: Callable[..., Any]) -> Place:
 def place_of_class(cls: type, otherwise: Place) -> Place:
     """Where a class is declared; `otherwise` when its source is not there (a notebook, a generated class)."""
     try:
-        return Place(inspect.getsourcefile(cls) or otherwise.file, inspect.getsourcelines(cls)[1])
+        return Place(inspect.getsourcefile(cls) or otherwise.file, _source_lines(cls)[1])
     except (OSError, TypeError, IndexError):
         return otherwise
+
+
+def _source_lines(cls: type) -> tuple[list[str], int]:
+    """The lines of a class and the number of the first; `OSError` where its name is that of another class.
+
+    Before Python 3.13 `inspect` looks for the name: it finds another class for one that `make_dataclass` made.
+    """
+    named: object = sys.modules.get(cls.__module__)
+    for name in cls.__qualname__.split("."):  # "<locals>" is no attribute
+        named = getattr(named, name, None)
+    if isinstance(named, type) and named is not cls:
+        raise OSError(f"{cls.__qualname__} is another class in {cls.__module__}")
+    return inspect.getsourcelines(cls)
 
 
 def place_of_field(cls: type, name: str, otherwise: Place) -> Place:
     """Where a class annotates a name; the class's own place when its source is not there."""
     try:
-        lines, first = inspect.getsourcelines(cls)
+        lines, first = _source_lines(cls)
         file = inspect.getsourcefile(cls)
     except (OSError, TypeError, IndexError):
         return otherwise
