@@ -14,7 +14,7 @@ from tests.chaos.processes import MODEL
 from tests.powercut.ablations import WITHOUT
 from tests.powercut.cuts import Cut, cuts
 from tests.powercut.disk import FileSystem, Names
-from tests.powercut.recorded import NAMESPACE, WORKERS
+from tests.powercut.recorded import LOG, NAMESPACE, WORKERS
 from tests.powercut.recording import Recording, Scene, record
 from tests.support.nightly import NIGHTLY
 from tests.support.pool import READY, Pool
@@ -78,6 +78,18 @@ def test_what_was_told_due_and_started_outlives_a_power_cut(recorded: Callable[[
 def test_a_power_cut_takes_nothing_while_the_inbox_is_shortened(recorded: Callable[[Scene], Recording]) -> None:
     recording = recorded(Scene(bank=True, arguments=SHORTENED, steps=("worker",), calls=1_200))
     found = list(cuts(recording, POSIX, "bank", by_readers=60, by_pools=20))
+    assert all(not cut.verdict.faults for cut in found), "\n".join(map(str, found))
+
+
+@pytest.mark.skipif(not NIGHTLY, reason="takes three minutes")
+@pytest.mark.timeout(480)
+def test_a_power_cut_takes_nothing_while_the_inbox_is_shortened_by_bytes(
+    recorded: Callable[[Scene], Recording], tmp_path: Path
+) -> None:
+    """Where the server syncs, workers do not see its blocks, and keep more than a block before what is needed."""
+    recording = recorded(Scene(bank=True, arguments=("--shorten", *BY_SERVER), steps=("worker",), calls=1_200))
+    assert "the inbox was shortened" in (tmp_path / LOG).read_text()
+    found = list(cuts(recording, FILE_NAMES, "bank", by_readers=20, by_pools=5))
     assert all(not cut.verdict.faults for cut in found), "\n".join(map(str, found))
 
 

@@ -9,8 +9,8 @@ import pytest
 from aether.core.relay import Relay
 from aether.core.relay_mark import Mark
 from aether.errors import Unavailable
-from aether.ids import Position
-from aether.ports import InboxMessage
+from aether.ids import ActorId, Position
+from aether.ports import InboxMessage, StoredCommit
 from aether.runtime.counters import Counters
 from aether.runtime.relay_flight import RelayFlight
 from aether.runtime.relaying import ShardRelayer
@@ -156,16 +156,20 @@ class Marked(Stream):
         super().__init__()
         self.go_on = asyncio.Event()
         self.moving = False
+        self.moved: int | None = FENCE
         self.end = Position(10)
         self.mark: InboxMessage | None = None
         self.claims: list[int] = []
-        self.refused = self.scans = 0
+        self.refused = self.scans = self.fails = 0
         self.read: Callable[[], None] = lambda: None
 
     async def relay_mark(self, _: int) -> InboxMessage | None:
         return self.mark
 
     async def end_of_commits(self) -> Position:
+        if self.fails:
+            self.fails -= 1
+            raise Unavailable("for a test")
         return self.end
 
     async def claim_relay(self, _: int, payload: bytes, expected: int) -> int | None:
@@ -175,10 +179,10 @@ class Marked(Stream):
         self.mark = InboxMessage(FENCE, payload)
         return FENCE
 
-    async def move_relay_mark(self, _: int, __: bytes, ___: int) -> int:
+    async def move_relay_mark(self, _: int, __: bytes, ___: int) -> int | None:
         self.moving = True
         await self.go_on.wait()
-        return FENCE
+        return self.moved
 
     async def relayed(self, _: int, __: int, mark: int) -> list[Any]:
         assert mark == FENCE
@@ -193,11 +197,20 @@ class Marked(Stream):
         return None
 
 
+class CancelledTasks:
+    """Takes what is cancelled."""
+
+    async def cancel(self, _: str, __: str) -> None:
+        return None
+
+
 class Relaying:
     """A relayer over a stream, until `stop`. Between its attempts no time passes."""
 
     def __init__(self, stream: Marked, owns: Callable[[], bool] = lambda: True) -> None:
-        self.relayer = ShardRelayer(0, 1, cast(Any, stream), owns, lambda: 0.0, lambda _: asyncio.sleep(0))
+        self.relayer = ShardRelayer(
+            0, 1, cast(Any, stream), owns, lambda: 0.0, lambda _: asyncio.sleep(0), tasks=cast(Any, CancelledTasks())
+        )
         self.running = asyncio.ensure_future(self.relayer.run())
         self.ready = asyncio.ensure_future(self.relayer.ready())
 
@@ -267,6 +280,70 @@ async def test_what_a_scan_has_to_take_in_is_scanned_though_something_is_on_its_
     stream.sent[0].set_result(6)
     await settle()
     assert stream.scans == scans + 1
+    await relaying.stop()
+
+
+async def test_a_scan_that_failed_is_begun_again() -> None:
+    stream = Marked()
+    relaying = Relaying(stream)
+    await asyncio.wait_for(relaying.ready, 5)
+    await settle()
+    scans, stream.fails = stream.scans, 1
+    relaying.relayer.look()
+    await settle()
+    assert stream.scans == scans + 1
+    await relaying.stop()
+
+
+@pytest.mark.parametrize("unreadable", [False, True])
+async def test_what_is_heard_and_says_not_all_is_scanned_for(unreadable: bool) -> None:
+    stream = Marked()
+    relaying = Relaying(stream)
+    await asyncio.wait_for(relaying.ready, 5)
+    await settle()
+    scans, stream.end = stream.scans, Position(20)
+    if unreadable:
+        commit = StoredCommit(ActorId("account", "a"), Position(11), b"no commit")
+        relaying.relayer.hear(Position(10), Position(11), [commit])
+    else:
+        relaying.relayer.hear(Position(15), Position(20), [])
+    await settle()
+    assert stream.scans == scans + 1
+    await relaying.stop()
+
+
+async def test_what_the_task_has_sent_and_is_refused_is_found_out_at_once() -> None:
+    stream = Marked()
+    relaying = Relaying(stream)
+    await asyncio.wait_for(relaying.ready, 5)
+    await settle()
+    sends: list[Send] = [CancelTask(id="t", source="account/a", position=11), tell(1)]
+    relaying.relayer.committed(Position(11), sends, Position(0))
+    await settle()
+    assert stream.claims == [0]
+    stream.sent[0].set_result(None)
+    await settle()
+    assert stream.claims == [0, FENCE]
+    await relaying.stop()
+
+
+@pytest.mark.parametrize("lost", ["the mark", "the connection"])
+async def test_a_relayer_that_could_not_write_its_mark_anew_begins_anew(lost: str) -> None:
+    stream = Marked()
+    relaying = Relaying(stream)
+    await asyncio.wait_for(relaying.ready, 5)
+    await settle()
+    relaying.relayer.hear(Position(10), Position(20_000), [])
+    await settle()
+    assert stream.moving
+    stream.end = Position(20_000)
+    if lost == "the mark":
+        stream.moved = None
+    else:
+        relaying.relayer.connected()
+    stream.go_on.set()
+    await settle()
+    assert stream.claims[:2] == [0, FENCE]
     await relaying.stop()
 
 

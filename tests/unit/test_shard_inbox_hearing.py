@@ -146,6 +146,20 @@ async def test_of_a_gap_in_which_no_server_has_shown_a_tell_it_does_not_go_on_fr
     reading.stop()
 
 
+async def test_the_mark_stands_before_the_first_tell_that_is_not_done() -> None:
+    reading = Reading(Stream())
+    await reading.settle()
+    for sequence, target in ((5, "a"), (7, "b"), (8, "c")):
+        told = encode_tell(Tell(kind="account", key=target, command="deposit"))
+        reading.inbox.hear(MARK, sequence, InboxMessage(sequence, told))
+    for answered in (reading.handed[2], reading.handed[0]):
+        answered.respond(DONE)
+        reading.inbox.look()
+        await reading.settle()
+    assert reading.stream.marks == [4, 6]
+    reading.stop()
+
+
 async def test_a_tell_that_comes_twice_is_taken_once() -> None:
     reading = Reading(Stream())
     await reading.settle()
