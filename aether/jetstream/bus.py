@@ -300,6 +300,8 @@ class NATSEventBus:
         if end < before:
             log.error("the stream went backwards", extra={"stream": self._names.stream, "from": before, "to": end})
             self._last = end
+            for handler in self._handlers:  # what is stored from now on is new to them, at a position that they had
+                handler.since = min(handler.since, end)
         return end
 
     async def _fill(self, until: int) -> None:

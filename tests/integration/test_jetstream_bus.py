@@ -1,6 +1,7 @@
 """The bus on a real server: whatever broadcast is lost, everything arrives, once and in order."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -75,6 +76,24 @@ async def test_what_was_stored_while_away_is_delivered_on_return(own_server: Nat
         assert await received.count(30) == stored
         assert [(n.actor_id, n.position) for n in notices.items] == [(c.actor_id, c.position) for c in stored]
         assert [n.version for n in notices.items if n.actor_id == ACTORS[0]] == list(range(1, 11))
+
+
+async def test_what_is_stored_after_the_stream_was_lost_is_delivered(
+    own_server: NatsServer, namespace: str, tmp_path: Path
+) -> None:
+    async with node(own_server.url, namespace, idle_scan_s=0.1) as one:
+        await commits(one, 3)
+        received, sessions = Received[StoredCommit](), Sessions(one.nats)
+        await one.bus.subscribe(received.receive)
+        own_server.kill()
+        await sessions.lost()
+        own_server.move(tmp_path)
+        own_server.start()
+        async with node(own_server.url, namespace) as other:
+            while not one.bus.synced:  # noqa: ASYNC110 - it has no event of its own
+                await asyncio.sleep(0.01)
+            stored = await commits(other, 2)
+            assert await received.count(2) == stored
 
 
 async def test_a_late_subscriber_hears_only_what_comes_after(nats_server: NatsServer, namespace: str) -> None:
