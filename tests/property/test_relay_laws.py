@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from aether.core import relay as core
-from aether.core.relay_mark import Mark, decode_mark
+from aether.core.relay_mark import Mark, Place, decode_mark
 from aether.ids import ActorId, Position
 from aether.memory.clock import ManualClock
 from aether.memory.connection import InMemoryConnection
@@ -422,6 +422,20 @@ def test_what_is_heard_after_a_claim_is_not_the_scan_that_the_claim_needs() -> N
     assert relay.heard([], 11, 14)
     assert relay.head == tell
     assert relay.cursor == 14
+
+
+def test_a_mark_says_where_what_a_claim_has_found_stands() -> None:
+    """Else the next one to claim does not see it, and relays it again."""
+    relay = core.Relay()
+    tells = [
+        Tell(kind="account", key="bob", command="deposit", source="account/a", position=12, number=number)
+        for number in (0, 1)
+    ]
+    relay.claimed(50, Mark(10, 0), [(40, Place(12, 0))])
+    relay.scanned([(Position(12), tells)], 20)
+    assert (relay.mark(), relay.waiting) == (Mark(11, 39), 1)
+    relay.stored(51)
+    assert relay.mark() == Mark(20, 51)
 
 
 @pytest.mark.parametrize(

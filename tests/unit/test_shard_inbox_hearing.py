@@ -70,10 +70,11 @@ class Reading:
         self.stream = stream
         self.may_apply = True
         self.handed: list[Delivery] = []
+        self.counters = Counters()
         unused = cast(Any, None)
         self.inbox = ShardInbox(
             0, 1, cast(Any, stream), receive=self.handed.append, clock=SystemClock(), config=RuntimeConfig(),
-            counters=Counters(), dead_letters=unused, jitter=lambda: 0.0, may_apply=lambda: self.may_apply,
+            counters=self.counters, dead_letters=unused, jitter=lambda: 0.0, may_apply=lambda: self.may_apply,
         )  # fmt: skip
         self._task = asyncio.ensure_future(read_for_ever(self.inbox, lambda: 0.0))
 
@@ -157,6 +158,19 @@ async def test_the_mark_stands_before_the_first_tell_that_is_not_done() -> None:
         reading.inbox.look()
         await reading.settle()
     assert reading.stream.marks == [4, 6]
+    reading.stop()
+
+
+async def test_an_answer_that_comes_twice_counts_once() -> None:
+    reading = Reading(Stream())
+    await reading.settle()
+    for sequence in (5, 6):
+        reading.inbox.hear(sequence - 1 if sequence > 5 else MARK, sequence, InboxMessage(sequence, TELL))
+    for _ in range(2):
+        reading.handed[0].respond(DONE)
+    assert (reading.counters.tells_applied, reading.inbox.waiting) == (1, 1)
+    reading.handed[1].respond(DONE)
+    assert (reading.counters.tells_applied, reading.inbox.waiting) == (2, 0)
     reading.stop()
 
 
