@@ -438,6 +438,33 @@ def test_a_mark_says_where_what_a_claim_has_found_stands() -> None:
     assert relay.mark() == Mark(20, 51)
 
 
+def test_what_is_known_of_commits_after_the_end_of_a_scan_stays_known() -> None:
+    """The stream's end may be that of a leader that was replaced."""
+    found, told = (
+        Tell(kind="account", key="bob", command="deposit", source="account/a", position=position)
+        for position in (25, 26)
+    )
+    relay = core.Relay()
+    relay.claimed(50, Mark(10, 0), [(40, Place(25, 0))])
+    relay.scanned([], 20)
+    assert relay.committed(Position(26), [told], Position(0))
+    relay.scanned([], 24)
+    relay.scanned([(Position(25), [found]), (Position(26), [told])], 30)
+    assert (relay.head, relay.waiting) == (told, 1)
+
+
+def test_what_comes_after_a_gap_or_without_a_fence_is_left_to_a_scan() -> None:
+    tell = Tell(kind="account", key="bob", command="deposit", source="account/a", position=11)
+    relay = core.Relay()
+    relay.claimed(50, Mark(10, 0), [])
+    relay.scanned([], 10)
+    assert not relay.heard([], 15, 20)
+    assert relay.cursor == 10
+    relay.lost()
+    assert not relay.committed(Position(11), [tell], Position(0))
+    assert relay.waiting == 0
+
+
 @pytest.mark.parametrize(
     "ablate",
     [no_fence, a_watermark, always_the_short_way, short_way_before_the_scan, same_connection, a_guess,

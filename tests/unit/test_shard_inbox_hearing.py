@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
-from aether.errors import Unavailable
+from aether.errors import ActorFailed, AetherError, DeadlineExceeded, Overloaded, Unavailable
 from aether.ports import Delivery, InboxBatch, InboxMessage
 from aether.runtime import shard_inbox
 from aether.runtime.counters import Counters
@@ -22,6 +22,7 @@ from aether.runtime.inbox_reading import read_for_ever
 from aether.runtime.shard_inbox import ShardInbox
 from aether.system.clock import SystemClock
 from aether.tells import Tell, encode_tell
+from aether.wire import encode_error
 
 MARK = 3
 TELL = encode_tell(Tell(kind="account", key="a", command="deposit"))
@@ -171,6 +172,25 @@ async def test_an_answer_that_comes_twice_counts_once() -> None:
     assert (reading.counters.tells_applied, reading.inbox.waiting) == (1, 1)
     reading.handed[1].respond(DONE)
     assert (reading.counters.tells_applied, reading.inbox.waiting) == (2, 0)
+    reading.stop()
+
+
+@pytest.mark.parametrize(
+    ("error", "failures"),
+    [
+        (Unavailable("for a test"), 0),
+        (Overloaded("for a test"), 0),
+        (DeadlineExceeded("for a test", outcome_known=False), 0),
+        (DeadlineExceeded("for a test", outcome_known=True), 1),
+        (ActorFailed("for a test"), 1),
+    ],
+)
+async def test_a_failure_of_the_worker_or_of_the_time_is_none_of_the_tell(error: AetherError, failures: int) -> None:
+    reading = Reading(Stream())
+    await reading.settle()
+    reading.inbox.hear(MARK, 5, InboxMessage(5, TELL))
+    reading.handed[0].respond(encode_error(error))
+    assert [one.failures for one in reading.inbox.lines()] == [failures]
     reading.stop()
 
 
