@@ -7,6 +7,7 @@ import multiprocessing
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -283,11 +284,13 @@ async def test_a_client_finds_the_namespace_of_its_environment(
 
 
 async def greeting(text: bytes) -> tuple[asyncio.Server, str]:
-    """A server that says this to who connects, and its URL."""
+    """A server that says this to who connects and leaves the connection open, and its URL."""
 
-    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(text)
-        await writer.drain()
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()  # a writer that nothing holds closes by itself, since Python 3.13
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     return server, f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
