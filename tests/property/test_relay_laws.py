@@ -429,13 +429,15 @@ def test_a_mark_says_where_what_a_claim_has_found_stands() -> None:
     relay = core.Relay()
     tells = [
         Tell(kind="account", key="bob", command="deposit", source="account/a", position=12, number=number)
-        for number in (0, 1)
+        for number in (0, 1, 2)
     ]
     relay.claimed(50, Mark(10, 0), [(40, Place(12, 0))])
     relay.scanned([(Position(12), tells)], 20)
-    assert (relay.mark(), relay.waiting) == (Mark(11, 39), 1)
+    assert (relay.mark(), relay.waiting) == (Mark(11, 39), 2)
     relay.stored(51)
-    assert relay.mark() == Mark(20, 51)
+    assert (relay.mark(), relay.waiting) == (Mark(11, 39), 1)
+    relay.stored(52)
+    assert relay.mark() == Mark(20, 52)
 
 
 def test_what_is_known_of_commits_after_the_end_of_a_scan_stays_known() -> None:
