@@ -436,8 +436,10 @@ def test_a_mark_says_where_what_a_claim_has_found_stands() -> None:
     assert (relay.mark(), relay.waiting) == (Mark(11, 39), 2)
     relay.stored(51)
     assert (relay.mark(), relay.waiting) == (Mark(11, 39), 1)
-    relay.stored(52)
-    assert relay.mark() == Mark(20, 52)
+    relay.marked(60, relay.mark())
+    assert relay.mark() == Mark(11, 39)
+    relay.stored(61)
+    assert relay.mark() == Mark(20, 61)
 
 
 def test_what_is_known_of_commits_after_the_end_of_a_scan_stays_known() -> None:
