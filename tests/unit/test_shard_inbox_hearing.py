@@ -22,7 +22,7 @@ from aether.runtime.inbox_reading import read_for_ever
 from aether.runtime.shard_inbox import ShardInbox
 from aether.system.clock import SystemClock
 from aether.tells import Tell, encode_tell
-from aether.wire import encode_error
+from aether.wire import encode_error, parked
 
 MARK = 3
 TELL = encode_tell(Tell(kind="account", key="a", command="deposit"))
@@ -159,6 +159,20 @@ async def test_the_mark_stands_before_the_first_tell_that_is_not_done() -> None:
         reading.inbox.look()
         await reading.settle()
     assert reading.stream.marks == [4, 6]
+    reading.stop()
+
+
+async def test_the_mark_does_not_pass_a_tell_that_is_parked() -> None:
+    reading = Reading(Stream())
+    await reading.settle()
+    for sequence in (5, 6):
+        reading.inbox.hear(sequence - 1 if sequence > 5 else MARK, sequence, InboxMessage(sequence, TELL))
+    reading.handed[0].respond(parked(encode_error(ActorFailed("for a test"))))
+    reading.handed[1].respond(DONE)
+    reading.inbox.look()
+    await reading.settle()
+    assert (reading.stream.marks, reading.inbox.waiting) == ([4], 1)
+    reading.inbox.close()
     reading.stop()
 
 
