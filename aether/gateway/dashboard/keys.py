@@ -12,7 +12,7 @@ from aether.reading_client import SHARDS_LISTED_AT_ONCE
 from aether.untyped_client import UntypedClient
 
 PAGE_KEYS = 60
-SEARCH_S = 0.15
+SEARCH_S = 0.08
 """How long one page may search before it shows what it has found, seconds."""
 
 
