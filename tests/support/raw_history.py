@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import nats
+from nats.js import JetStreamContext
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -26,7 +27,13 @@ class RawEvent:
 async def raw_events(url: str, namespace: str) -> dict[str, list[RawEvent]]:
     """Every stored event by subject, in stream order."""
     connection = await nats.connect(url)
-    js = connection.jetstream()
+    try:
+        return await _read(connection.jetstream(), namespace)
+    finally:
+        await connection.close()
+
+
+async def _read(js: JetStreamContext, namespace: str) -> dict[str, list[RawEvent]]:
     found: dict[str, list[RawEvent]] = {}
     stream = f"AETHER_{namespace}"
     last = (await js.stream_info(stream)).state.last_seq
@@ -48,5 +55,4 @@ async def raw_events(url: str, namespace: str) -> dict[str, list[RawEvent]]:
             )
             for event in json.loads(message.data)
         )
-    await connection.close()
     return found
