@@ -119,8 +119,8 @@ def test_a_search_that_took_too_long_goes_on(flights: Flights, script: bool) -> 
     with page(flights.browser, flights.url, script=script) as shown:
         shown.route(re.compile("begins=JF$"), cut)
         shown.goto(address)
-        while not script and not shown.get_by_role("link", name="JFK", exact=True).is_visible():
-            shown.goto(shown.get_by_role("link", name="Search on").get_attribute("href") or "")
+        if not script:  # the pages after the one that was cut short load the next one by themselves
+            shown.get_by_role("link", name="Search on").click()
         expect(shown.get_by_role("link", name="JFK", exact=True)).to_be_visible()
         expect(shown).to_have_url(re.compile("cursor="))
 
