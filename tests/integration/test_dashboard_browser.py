@@ -112,7 +112,8 @@ def test_a_search_that_took_too_long_goes_on(flights: Flights, script: bool) -> 
     following = f"{address}&cursor={cursor_of(0, '')}"
 
     def cut(route: Route) -> None:
-        text = route.fetch().text()
+        # On a busy machine the page that is cut may be one that goes on by itself without script.
+        text = re.sub("<noscript>.*?</noscript>", "", route.fetch().text())
         empty = f"""<section id="found" data-next="{following}"><a href="{following}">Search on</a></section>"""
         route.fulfill(body=re.sub(r'(?s)<section class="card" id="found".*?</section>', empty, text, count=1))
 
