@@ -97,6 +97,7 @@ class ShardInbox:
         self._parked: dict[int, tuple[ActorId, TellLine]] = {}
         self._closed = self._mark_due = False
         self._read_due = True
+        self._hand_overs = 0
 
     @property
     def waiting(self) -> int:
@@ -236,7 +237,7 @@ class ShardInbox:
         if line.failed or self._closed:
             return
         now_s = self._clock.wall_s()
-        while line.handed < min(len(line.tells), WINDOW):
+        while not line.failed and line.handed < min(len(line.tells), WINDOW):
             pending = line.tells[line.handed]
             if pending.given_up and not pending.buried:
                 return  # it goes on when its row is written
@@ -246,13 +247,17 @@ class ShardInbox:
                 continue
             line.open += 1
             line.since_s = now_s
+            self._hand_overs += 1
+            pending.hand_over = self._hand_overs
             place = TellPlace(command_of(pending.tell, now_s), pending.sequence, before, pending.given_up)
-            respond = partial(self._answered, actor_id, line, pending)
+            respond = partial(self._answered, actor_id, line, pending, pending.hand_over)
             self._receive(Delivery(self.shard, actor_id, b"", respond, place))
 
-    def _answered(self, actor_id: ActorId, line: TellLine, pending: PendingTell, answer: bytes) -> None:
-        if self._closed or pending.done or not line.open:
+    def _answered(self, actor_id: ActorId, line: TellLine, pending: PendingTell, hand_over: int, answer: bytes) -> None:
+        """One attempt may be handed over several times, and all have its answer: that of the last one counts."""
+        if self._closed or pending.hand_over != hand_over:
             return
+        pending.hand_over = 0
         line.open -= 1
         error = None if answer.startswith(DONE) else error_of(decode_answer(answer))
         if error is None:
@@ -323,7 +328,7 @@ class ShardInbox:
         if head.given_up and not head.buried:
             self._bury(actor_id, line, head)
             return
-        failures = line.tells[0].failures
+        failures = head.failures
         backoff, attempt = (self._retry, failures - 1) if failures else (AGAIN, line.tries)
         line.tries += 1
         line.handed = 0
@@ -338,16 +343,25 @@ class ShardInbox:
             if not self._closed:
                 self._again(actor_id, line)
 
+        line.handed = 0
+        if head.dying:
+            return
+        head.dying = True
         error = decode_answer(head.given_up).error
         assert error is not None
-        line.handed = 0
         self._dead_letters.give_up(head.sequence, head.tell, head.failures, error, written)
 
     def _again(self, actor_id: ActorId, line: TellLine) -> None:
         if line.timer is not None:
             line.timer.cancel()
+        for one in handed_over(line):
+            one.hand_over = 0
         line.timer, line.failed, line.handed, line.open = None, False, 0, 0
-        self._hand_over(actor_id, line)
+        head = line.tells[0] if line.tells else None
+        if head is not None and head.given_up and not head.buried:
+            self._bury(actor_id, line, head)
+        else:
+            self._hand_over(actor_id, line)
 
     def look(self) -> None:
         """Hand over again what has had no answer for too long, and write down what is applied. Now and then.

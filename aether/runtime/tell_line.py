@@ -19,10 +19,13 @@ DELIVERY_S = 30.0
 class PendingTell:
     """A tell that is not done: `failures` counts how often its handler failed, the last time with `error`.
 
-    `given_up` is that answer once it is not tried any more, and `buried` says that its row as a dead letter is written.
+    `given_up` is that answer once it is not tried any more; `dying` says that its row as a dead letter is being
+    written, and `buried` that it is. `hand_over` is the number of the one that has no answer yet, 0 for none.
     """
 
-    __slots__ = ("buried", "done", "error", "failures", "given_up", "read_s", "sequence", "tell")
+    __slots__ = (
+        "buried", "done", "dying", "error", "failures", "given_up", "hand_over", "read_s", "sequence", "tell",
+    )  # fmt: skip
 
     def __init__(self, sequence: int, tell: Tell, read_s: float) -> None:
         self.sequence = sequence
@@ -31,8 +34,9 @@ class PendingTell:
         self.failures = 0
         self.error: AetherError | None = None
         self.given_up = b""
-        self.buried = False
+        self.dying = self.buried = False
         self.done = False
+        self.hand_over = 0
 
 
 class TellLine:

@@ -22,7 +22,7 @@ from aether.runtime.inbox_reading import read_for_ever
 from aether.runtime.shard_inbox import ShardInbox
 from aether.system.clock import SystemClock
 from aether.tells import Tell, encode_tell
-from aether.wire import encode_error, parked
+from aether.wire import ErrorBody, decided, encode_error, parked
 
 MARK = 3
 TELL = encode_tell(Tell(kind="account", key="a", command="deposit"))
@@ -72,12 +72,17 @@ class Reading:
         self.may_apply = True
         self.handed: list[Delivery] = []
         self.counters = Counters()
-        unused = cast(Any, None)
+        self.receive = self.handed.append
+        self.given_up: list[tuple[int, int]] = []
+        self.written: list[Callable[[], None]] = []
         self.inbox = ShardInbox(
-            0, 1, cast(Any, stream), receive=self.handed.append, clock=SystemClock(), config=RuntimeConfig(),
-            counters=self.counters, dead_letters=unused, jitter=lambda: 0.0, may_apply=lambda: self.may_apply,
+            0, 1, cast(Any, stream), receive=self._received, clock=SystemClock(), config=RuntimeConfig(),
+            counters=self.counters, dead_letters=cast(Any, self), jitter=lambda: 0.0, may_apply=lambda: self.may_apply,
         )  # fmt: skip
         self._task = asyncio.ensure_future(read_for_ever(self.inbox, lambda: 0.0))
+
+    def _received(self, one: Delivery) -> None:
+        self.receive(one)
 
     async def settle(self) -> int:
         """How often it has read once nothing goes on any more."""
@@ -85,9 +90,26 @@ class Reading:
             await asyncio.sleep(0)
         return self.stream.reads
 
-    def answer(self) -> None:
+    def answer(self, answer: bytes = DONE) -> None:
+        """Answer what was handed over, each tell as often as it was, as its machine does."""
         while self.handed:
-            self.handed.pop(0).respond(DONE)
+            handed, self.handed[:] = list(self.handed), []
+            for one in sorted(handed, key=lambda one: one.told.sequence if one.told is not None else 0):
+                one.respond(answer)
+
+    def give_up(self, sequence: int, _: Tell, failures: int, __: ErrorBody, written: Callable[[], None]) -> None:
+        self.given_up.append((sequence, failures))
+        self.written.append(written)
+
+    def over(self, sequence: int, *, committed: bool) -> None:
+        assert (sequence, committed) == (self.given_up[0][0], True)
+
+    async def told(self, *sequences: int) -> None:
+        await self.settle()
+        before = MARK
+        for sequence in sequences:
+            self.inbox.hear(before, sequence, InboxMessage(sequence, TELL))
+            before = sequence
 
     def sequences(self) -> list[int]:
         return [one.told.sequence for one in self.handed if one.told is not None]
@@ -205,6 +227,64 @@ async def test_a_failure_of_the_worker_or_of_the_time_is_none_of_the_tell(error:
     reading.inbox.hear(MARK, 5, InboxMessage(5, TELL))
     reading.handed[0].respond(encode_error(error))
     assert [one.failures for one in reading.inbox.lines()] == [failures]
+    reading.stop()
+
+
+async def test_an_attempt_that_was_handed_over_several_times_fails_once() -> None:
+    """Its handler takes so long that the machine was asked again; all who ask have the one answer."""
+    reading = Reading(Stream())
+    await reading.told(5, 6, 7)
+    for _ in range(3):
+        reading.inbox.connected()
+    reading.answer(encode_error(ActorFailed("for a test")))
+    assert [(one.failures, one.count) for one in reading.inbox.lines()] == [(1, 3)]
+    reading.stop()
+
+
+async def test_what_is_refused_at_once_is_handed_over_later() -> None:
+    """As a runtime does that is about to end."""
+    reading = Reading(Stream())
+
+    def refuse(one: Delivery) -> None:
+        reading.handed.append(one)
+        assert len(reading.handed) == 1
+        one.respond(encode_error(Unavailable("for a test")))
+
+    reading.receive = refuse
+    await reading.told(5, 6)
+    assert reading.sequences() == [5]
+    reading.inbox.close()
+    reading.stop()
+
+
+async def test_an_attempt_that_was_handed_over_several_times_is_parked_once() -> None:
+    reading = Reading(Stream())
+    await reading.told(5, 6)
+    reading.inbox.connected()
+    reading.answer(parked(encode_error(ActorFailed("for a test"))))
+    assert [(one.first, one.failures, one.count) for one in reading.inbox.lines()] == [(5, 1, 1), (6, 1, 1)]
+    reading.inbox.close()
+    reading.stop()
+
+
+async def test_what_was_given_up_is_written_down_although_those_behind_it_are_handed_over_again() -> None:
+    """It has failed for the last time, and those behind it have no answer yet when the connection is lost."""
+    reading = Reading(Stream())
+    await reading.told(5, 6)
+    for _ in range(RuntimeConfig().tell_attempts_max - 1):
+        reading.handed[0].respond(encode_error(ActorFailed("for a test")))
+        reading.handed.clear()
+        reading.inbox.connected()
+    head, behind = reading.handed
+    head.respond(encode_error(ActorFailed("for a test")))
+    reading.inbox.connected()
+    behind.respond(encode_error(Unavailable("for a test")))
+    reading.inbox.connected()
+    assert reading.given_up == [(5, 10)]
+    reading.handed.clear()
+    reading.written[0]()
+    reading.answer(decided(encode_error(ActorFailed("for a test"))))
+    assert reading.inbox.waiting == 0
     reading.stop()
 
 
