@@ -14,6 +14,9 @@ NO_WORDS = "(its text cannot be made)"
 TYPE_CHARS_MAX = 200
 """Characters of the name of an error's class that are told."""
 
+_NAME = type.__dict__["__name__"]
+"""The name of a class as it was made, whatever its metaclass says of it."""
+
 REPEATED_EVERY_S = 30.0
 """How often what goes on and on is said again, with its count."""
 
@@ -21,7 +24,7 @@ REPEATED_EVERY_S = 30.0
 def words(error: BaseException) -> str:
     """What an error says, or its class when it says nothing, as a `TimeoutError` does. Never raises."""
     try:
-        return str(error).strip() or type(error).__name__
+        return str(error).strip() or type_name(error)
     except BaseException:
         return NO_WORDS
 
@@ -35,8 +38,9 @@ def shown(error: BaseException) -> str:
 
 
 def type_name(error: BaseException) -> str:
-    """The name of an error's class, cut: one that is made while the program runs can have any length."""
-    return type(error).__name__[:TYPE_CHARS_MAX]
+    """The name of an error's class, cut: one that is made while the program runs can have any length. Never raises."""
+    name: str = _NAME.__get__(type(error))
+    return name[:TYPE_CHARS_MAX]
 
 
 class Repeated:

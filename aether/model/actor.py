@@ -152,7 +152,7 @@ class Actor:
     def cancel_schedule(self, name: str, /) -> None:
         """Have no further ticks of this actor's schedule of this name: none is run once this command is stored.
 
-        A name without a schedule is let be. Raises `ActorFailed` in an `@event` method.
+        A name without a schedule is let be. Raises `ActorFailed` in a query and in an `@event` method.
         """
         self._aether_turn("cancel_schedule").cancel_schedule(checked_name(name))
 
@@ -182,7 +182,7 @@ class Actor:
         """Want no result of a task any more: none comes once this command is stored.
 
         A run that has begun is stopped, if it hears of it in time. A task that is over, or not of this actor, is let
-        be. Raises `ActorFailed` in an `@event` method.
+        be. Raises `ActorFailed` in a query and in an `@event` method.
         """
         self._aether_turn("cancel_task").cancel_task(task_id)
 

@@ -26,7 +26,7 @@ def note_failure(
     try:
         message = error.message if isinstance(error, AetherError) else str(error)
     except BaseException as unspeakable:  # users' code
-        message = f"it cannot be described: {type(unspeakable).__name__}"
+        message = f"it cannot be described: {type_name(unspeakable)}"
     failures.add(
         Failure(
             actor_id.kind,

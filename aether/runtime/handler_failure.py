@@ -13,6 +13,7 @@ from aether.errors import (
     asked_by,
 )
 from aether.ids import ActorId
+from aether.log_lines import type_name
 from aether.runtime.asks import passed_on
 from aether.runtime.counters import Counters
 from aether.runtime.pending_command import PendingCommand
@@ -26,7 +27,7 @@ def encode_failure(error: BaseException, pending: PendingCommand, actor_id: Acto
     try:
         return encode_error(_described(error, pending, actor_id, counters))
     except BaseException as unspeakable:  # users' code too: the error's text, its details, its class
-        name, why = type(error).__name__, type(unspeakable).__name__
+        name, why = type_name(error), type_name(unspeakable)
         message = f"{pending.command.command} failed with {name}, which cannot be described: {why}"
         log.error(message, exc_info=unspeakable, extra={"actor": str(actor_id)})
         return encode_error(ActorFailed(message, actor=str(actor_id), command_id=pending.id))
@@ -56,7 +57,7 @@ def _described(error: BaseException, pending: PendingCommand, actor_id: ActorId,
     )
     if isinstance(heard, StateChangedOutsideEvent):
         return heard
-    what = f"{type(heard).__name__}: {heard}"
+    what = f"{type_name(heard)}: {heard}"
     if isinstance(heard, ActorFailed):
         what = heard.message
     elif isinstance(error, asyncio.CancelledError):

@@ -22,6 +22,7 @@ from aether.errors import (
     UnknownCommand,
 )
 from aether.ids import ActorId
+from aether.log_lines import type_name
 from aether.model.definition import ActorType, CommandType, DeclaredCommand
 from aether.model.model import Model
 from aether.names import shard_of
@@ -191,7 +192,7 @@ class Router:
         if worker is not None:
             with suppress(AetherError):
                 worker.note_failure(delivery.actor_id, _command_of(delivery), error)
-        why = f"the command could not be taken: {type(error).__name__}; see the worker's log"
+        why = f"the command could not be taken: {type_name(error)}; see the worker's log"
         self._respond(delivery, encode_error(ActorFailed(why, actor=actor)))
 
     def _given_up(self, delivery: Delivery, error: AetherError, worker: WorkerContext) -> bool:

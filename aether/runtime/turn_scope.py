@@ -174,7 +174,8 @@ class TurnScope:
         self._send(made)
 
     def cancel_schedule(self, name: str) -> None:
-        """Have no further ticks of a schedule; one that is not there is let be. Raises RuntimeError outside."""
+        """Have no further ticks of a schedule; one that is not there is let be. Raises like `_check_may_cancel`."""
+        self._check_may_cancel("a schedule")
         agenda, sent = self._fold.agenda, self.draft.sent or ()
         is_open = agenda is not None and checked_name(name) in agenda.schedules
         if is_open or any(isinstance(one, SetSchedule) and one.name == name for one in sent):
@@ -192,17 +193,29 @@ class TurnScope:
         return start.id
 
     def cancel_task(self, task_id: str) -> None:
-        """Want no result of a task any more. One that is not open is let be. Raises RuntimeError outside a handler."""
+        """Want no result of a task any more. One that is not open is let be. Raises like `_check_may_cancel`."""
+        self._check_may_cancel("a task")
         agenda = self._fold.agenda
         is_open = agenda is not None and task_id in agenda.tasks
         if is_open or any(isinstance(one, StartTask) and one.id == task_id for one in self.draft.sent or ()):
             self._send(lambda _: CancelTask(id=task_id))
 
-    def _send(self, made: Callable[[PendingCommand], SendT]) -> SendT:
-        """Add what is made for the running command to what it sends. Raises RuntimeError outside its handler."""
+    def _check_may_cancel(self, what: str) -> None:
+        """Raises RuntimeError outside a handler, and `ActorFailed` in a query."""
+        query = self._sender().type
+        if query.query:
+            raise ActorFailed(f"the query {query.name} cancelled {what}", actor=str(self._machine.actor_id))
+
+    def _sender(self) -> PendingCommand:
+        """The command whose handler this is. Raises RuntimeError outside one."""
         running = self._running
         if running is None or running_command.get() is not running:
             raise RuntimeError("only the command handler that runs now can send something")
+        return running
+
+    def _send(self, made: Callable[[PendingCommand], SendT]) -> SendT:
+        """Add what is made for the running command to what it sends. Raises RuntimeError outside its handler."""
+        running = self._sender()
         send = made(running)
         handler = self._handler
         if handler is None or not handler.in_thread:

@@ -126,8 +126,7 @@ class GivenTurn:
 
     def cancel_schedule(self, name: str) -> None:
         """Keep it."""
-        if self.running is None:
-            raise RuntimeError("a schedule can only be cancelled by a running command handler")
+        self._check_runs("a schedule can only be cancelled", "cancelled a schedule")
         self.schedules.pop(name, None)
         self.cancelled_schedules.append(name)
 
@@ -141,8 +140,7 @@ class GivenTurn:
 
     def cancel_task(self, task_id: str) -> None:
         """Keep it."""
-        if self.running is None:
-            raise RuntimeError("a task can only be cancelled by a running command handler")
+        self._check_runs("a task can only be cancelled", "cancelled a task")
         self.cancelled.append(task_id)
 
     def _check_runs(self, what: str, done: str) -> None:

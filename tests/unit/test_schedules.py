@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aether import After, InvalidCommand, Runtime
+from aether import Actor, ActorFailed, After, InvalidCommand, Model, Runtime, command, query
 from aether.config import RuntimeConfig
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
@@ -187,6 +187,36 @@ async def test_wrong_arguments_are_refused_when_it_is_set(pool: LocalPool) -> No
         await pool.client.actor(Alarm, "a").once("x" * 200, 1)
     assert refused.value.path == "name"
     assert events(pool) == []
+
+
+class Meddler(Actor):
+    """Its queries cancel what they find."""
+
+    @command
+    def begin(self) -> None:
+        self.schedule("x", After(seconds=10), Meddler.begin, self.id.key)
+
+    @query
+    def cancel(self, name: str) -> None:
+        self.cancel_schedule(name)
+
+    @query
+    def cancel_a_task(self, task_id: str) -> None:
+        self.cancel_task(task_id)
+
+
+@pytest.mark.parametrize("name", ["x", "never set"])
+async def test_a_query_cancels_nothing(name: str) -> None:
+    async with local_pool(Model("meddler", actors=[Meddler])) as pool:
+        meddler = pool.client.actor(Meddler, "a")
+        await meddler.begin()
+        for query_, what in ((meddler.cancel, "a schedule"), (meddler.cancel_a_task, "a task")):
+            with pytest.raises(ActorFailed, match=f"cancelled {what}"):
+                await query_(name)
+        assert (await pool.client.state(Meddler, "a")).version == 1
+        assert [one.name for one in pool.server.space("meddler", SHARDS).timers.waiting()] == ["x"]
+    given(Meddler).when(Meddler.cancel, name).then_failed(ActorFailed)
+    given(Meddler).when(Meddler.cancel_a_task, name).then_failed(ActorFailed)
 
 
 def test_the_test_kit_says_what_was_scheduled() -> None:

@@ -240,9 +240,23 @@ def of_a_class_with_a_long_name() -> None:
     raise type("x" * 1_200_000, (Exception,), {})
 
 
+class Nameless(type):
+    """The class of a class that does not tell its name."""
+
+    __name__ = property(lambda _: 1 // 0)
+
+
+class Unnamed(Exception, metaclass=Nameless):
+    """Its class has no name to read."""
+
+
+def without_a_name() -> None:
+    raise Unnamed
+
+
 @pytest.mark.parametrize(
     "how",
-    [leave, interrupt, cancel_itself, stop, without_words, in_no_encoding, of_a_class_with_a_long_name],
+    [leave, interrupt, cancel_itself, stop, without_words, without_a_name, in_no_encoding, of_a_class_with_a_long_name],
     ids=lambda one: one.__name__,
 )
 @pytest.mark.parametrize("name", ["breaks", "breaks_in_thread"])
@@ -261,6 +275,7 @@ async def test_whatever_it_raises_is_its_own_failure(
         "StopIteration",
         "RuntimeError",
         "Mute",
+        "Unnamed",
         "FileNotFoundError",
         "x" * TYPE_CHARS_MAX,
     }
