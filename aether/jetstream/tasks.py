@@ -271,6 +271,16 @@ class JetStreamTasks:
         """What the consumers of tasks say. Raises `Unavailable`."""
         return sorted(TaskBacklog(task, one.num_pending, one.num_ack_pending) for task, one in await self._consumers())
 
+    async def stored(self, task: str) -> list[bytes]:
+        """The payloads of the starts of a task that the stream has, as some replica knows it. Raises `Unavailable`."""
+        found: list[bytes] = []
+        after, more, subject = 0, True, self._names.task_starts(task)
+        while more:
+            batch = await direct_batch(self._connection, self._names.inbox, subject, after + 1)
+            found += [one.payload for one in batch.messages]
+            after, more = batch.last, batch.more and batch.last > after
+        return found
+
     async def first_open(self) -> int:
         """The first start that is not acknowledged, of a task with a consumer or without. Raises `Unavailable`."""
         done = {task: one.ack_floor.stream_seq if one.ack_floor else 0 for task, one in await self._consumers()}

@@ -107,6 +107,13 @@ class InMemoryTasks:
         while self._unsent:
             self._unsent.popleft()()
 
+    async def stored(self, task: str) -> list[bytes]:
+        """The payloads of the starts of a task that the stream has. Raises `Unavailable`."""
+        return await self._link.call(
+            FaultPoint.TELL_READ,
+            lambda _: [one.payload for one in self._space.tells if self._names.task_of_start(one.subject) == task],
+        )
+
     async def first_open(self) -> int:
         """The first start that is not done, or 0. Raises `Unavailable`."""
         return await self._link.call(

@@ -72,6 +72,10 @@ class Tasks(Protocol):
         """Hand one that waits to be handed out again out now."""
         ...
 
+    async def stored(self, task: str) -> list[bytes]:
+        """The payloads of the starts of a task that the stream has, open or done; a replica may lack the last ones."""
+        ...
+
     async def first_open(self) -> int:
         """The sequence of the first start of any task that may be handed out, now or again; 0 when there is none."""
         ...

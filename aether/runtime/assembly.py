@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextvars import copy_context
 
 from aether.config import CallConfig
@@ -16,9 +17,11 @@ from aether.runtime.replay import Replayer
 from aether.runtime.router import Router
 from aether.runtime.snapshots import SnapshotWriter
 from aether.runtime.surroundings import Surroundings
+from aether.runtime.task_run import TaskWorker
 from aether.runtime.task_runner import TaskRunner
 from aether.runtime.telling import Telling
 from aether.runtime.traced import TracedStore, traced_answers, traced_arrivals, traced_tells
+from aether.runtime.unknown_tasks import UnknownTasks
 from aether.runtime.worker_context import Spawn, WorkerContext
 from aether.tracing.configured import configured_tracing
 
@@ -96,3 +99,25 @@ def make_task_runner(around: Surroundings, model: Model, worker: WorkerContext) 
         command_type=worker.command_type,
         foreign=worker.foreign,
     )
+
+
+def make_unknown_tasks(around: Surroundings, model: Model, worker: WorkerContext) -> UnknownTasks | None:
+    """What sees to the starts of tasks that the model has not; None when none can be started."""
+    if around.tasks is None or around.inbox is None:
+        return None
+    task_worker = TaskWorker(
+        tasks=around.tasks,
+        inbox=around.inbox,
+        shards=around.connection.shards,
+        clock=around.clock,
+        config=around.config,
+        counters=around.counters,
+        jitter=around.jitter,
+        threads=Executor(),  # nothing is called
+        resources=lambda: None,
+        command_type=worker.command_type,
+        foreign=worker.foreign,
+        cancelled=lambda task_id: "",
+        left=lambda run: None,
+    )
+    return UnknownTasks(task_worker, model.task_types, around.task_ttl_s)

@@ -1,5 +1,5 @@
 """What a runtime does by itself: passivate idle actors, ask a store that refuses events, measure its event loop, and
-look for tasks that its model has not.
+look for starts of tasks that its model has not.
 """
 
 import asyncio
@@ -10,9 +10,9 @@ from aether.core.metrics.histogram import Histogram
 from aether.errors import AetherError
 from aether.model.model import Model
 from aether.ports import EventStore
+from aether.runtime.assembly import make_unknown_tasks
 from aether.runtime.registry import Registry
 from aether.runtime.surroundings import Surroundings
-from aether.runtime.unknown_tasks import tell_unknown_tasks
 from aether.runtime.worker_context import WorkerContext
 
 SWEEP_S = 1.0
@@ -32,13 +32,14 @@ def begin_upkeep(
     background: Background, around: Surroundings, model: Model, worker: WorkerContext, registry: Registry
 ) -> None:
     """Do all of it in the background, for the runtime of this worker."""
-    store, health, tasks = around.event_store, around.health, around.tasks
+    store, health = around.event_store, around.health
     if worker.config.idle_passivation_s:
         background.forever("aether passivation", lambda: passivate_idle(worker, registry))
     background.forever("aether refused appends", lambda: ask_whether_appends_are_taken(store, health))
     background.forever("aether loop lag", lambda: measure_loop_lag(worker.counters.loop_lag_seconds))
-    if tasks is not None:
-        background.forever("aether unknown tasks", lambda: tell_unknown_tasks(tasks, model.task_types, worker.foreign))
+    unknown = make_unknown_tasks(around, model, worker)
+    if unknown is not None:
+        background.forever("aether unknown tasks", unknown.run)
 
 
 async def passivate_idle(worker: WorkerContext, registry: Registry) -> None:

@@ -15,7 +15,7 @@ from aether.model.tasks import Task
 from aether.ports import TaskBacklog
 from aether.runtime import unknown_tasks
 from aether.testing import local_pool
-from aether.testing.pool import LocalPool
+from aether.testing.pool import SHARDS, LocalPool
 
 CONFIG = RuntimeConfig(tell_attempts_max=2, tell_retry_first_s=0.01, tell_retry_max_s=0.01)
 FAILS_AT_ONCE = Retry(first_s=0.01, cap_s=0.01, attempts=2)
@@ -90,6 +90,10 @@ def till(
             call: Any = refuse() if what == "refuse" else charge(Amount(5))
             names: Any = type(self)
             return self.start_task(call, then=names.paid, failed=names.failed)
+
+        @command
+        def stop(self, task_id: str) -> None:
+            self.cancel_task(task_id)
 
         if has_paid:
 
@@ -227,3 +231,103 @@ async def test_starts_of_a_task_that_the_model_has_lost_are_kept_and_told_once(
     await deploy(pool, till())
     assert await notes(pool) == ("5 cents",)
     assert len(lines()) == len(pool.workers)
+
+
+async def lose(pool: LocalPool, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Start a task and deploy a model without it; its id. From here on such starts are looked for all the time."""
+    for setting in ("FIRST_LOOK_S", "LOOK_EVERY_S"):
+        monkeypatch.setattr(unknown_tasks, setting, 0.001)
+    task_id: str = await pool.client.actor("till", "a").start("charge")
+    await until(lambda: world.called == 1)
+    await pool.client.actor("till", "b").start("charge")
+    await until(lambda: world.called == 2)
+    return task_id
+
+
+async def is_over(pool: LocalPool, left: int) -> None:
+    """Wait until so many starts of the task are left."""
+    async with asyncio.timeout(10):
+        while sum(one.waiting + one.taken for one in await pool.client.untyped.tasks.backlog()) != left:
+            await pool.clock.advance(seconds=1)
+
+
+def deliveries(pool: LocalPool) -> list[int]:
+    """How often each start of the task that is not over was handed out."""
+    queue = pool.server.space(pool.namespace, SHARDS).task_queues["charge"]
+    return [one.deliveries for one in queue._handed.values()]
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_cancelled_task_that_the_model_has_lost_ends_and_is_no_attempt_of_the_others(
+    pool: LocalPool, monkeypatch: pytest.MonkeyPatch, *, before: bool
+) -> None:
+    task_id = await lose(pool, monkeypatch)
+    for worker in pool.workers if before else ():
+        await pool.crash(worker)
+    if before:
+        await pool.client.untyped.tasks.cancel(task_id)
+    await deploy(pool, till(tasks=()))
+    if not before:
+        await pool.client.untyped.tasks.cancel(task_id)
+    await is_over(pool, left=1)
+    assert await notes(pool) == ("TaskCancelled: an operator has cancelled it",)
+    await deploy(pool, till())
+    await is_over(pool, left=0)
+    assert await pool.client.actor("till", "b").read() == ("5 cents",)
+
+
+async def test_a_task_that_its_actor_has_cancelled_and_the_model_has_lost_ends(
+    pool: LocalPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = await lose(pool, monkeypatch)
+    await deploy(pool, till(tasks=(refuse,)))
+    await pool.client.actor("till", "a").stop(task_id)
+    await is_over(pool, left=1)
+    (row,) = await pool.client.untyped.tasks.failed()
+    assert row.note.given_back, "the other one was given back, and nothing is kept of the cancelled one"
+    assert not await pool.client.actor("till", "a").read()
+
+
+async def test_a_cancelled_task_that_has_ended_has_the_starts_of_a_lost_task_taken_no_more(
+    pool: LocalPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[None] = []
+    stored = InMemoryTasks.stored
+
+    async def counted(self: InMemoryTasks, task: str) -> list[bytes]:
+        looks.append(None)
+        return await stored(self, task)
+
+    monkeypatch.setattr(InMemoryTasks, "stored", counted)
+    task_id = await lose(pool, monkeypatch)
+    await deploy(pool, till(tasks=()))
+    await pool.client.untyped.tasks.cancel(task_id)
+    await is_over(pool, left=1)
+    for settled in (False, True):
+        before = deliveries(pool)
+        for _ in range(10):
+            await pool.clock.advance(seconds=15)
+            looks.clear()
+            await until(lambda: len(looks) > 4)
+        assert deliveries(pool) == before or not settled
+
+
+async def test_a_cancelled_task_is_left_to_another_version_that_may_have_it(
+    pool: LocalPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = True
+    asked: list[None] = []
+
+    def foreign(self: object, error: AetherError) -> AetherError:
+        asked.append(None)
+        return Unavailable("another version may have it") if both else error
+
+    monkeypatch.setattr("aether.runtime.worker_context.WorkerContext.foreign", foreign)
+    task_id = await lose(pool, monkeypatch)
+    await deploy(pool, till(tasks=()))
+    await pool.client.untyped.tasks.cancel(task_id)
+    asked.clear()
+    await until(lambda: len(asked) > 10)
+    assert deliveries(pool) == [1, 1]
+    both = False
+    await is_over(pool, left=1)
