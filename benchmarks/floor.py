@@ -15,11 +15,11 @@ Several floor processes split the accounts by their names.
 """
 
 import asyncio
-import os
 import sys
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import nats
@@ -27,9 +27,11 @@ import orjson
 import uvloop
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 from nats.js.api import RePublish, StreamConfig
 from nats.js.errors import BadRequestError
 
+from benchmarks.floor_blocks import Blocks
 from benchmarks.floor_plan import (
     EXPECTED,
     Outgoing,
@@ -52,7 +54,6 @@ class FloorWorker(ABC):
     def __init__(self, connection: Client, part: int, store: Path) -> None:
         self.connection = connection
         self.part = part
-        self.blocks = store / "jetstream" / "$G" / "streams" / STREAM / "msgs"
         self.balances: dict[str, int] = {}
         self.positions: dict[str, int] = {}
         self.acks: dict[str, Callable[[bytes], Awaitable[None]]] = {}
@@ -118,34 +119,11 @@ class Synced(FloorWorker):
 
     def __init__(self, connection: Client, part: int, store: Path) -> None:
         super().__init__(connection, part, store)
-        self.gathered: list[Msg] = []
-        self.block, self.fd = 0, -1
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.blocks = Blocks(store, STREAM)
 
     async def on_ack(self, message: Msg) -> None:
-        """Gather it, with all that is received in this turn of the event loop."""
-        self.gathered.append(message)
-        if len(self.gathered) == 1:
-            task = asyncio.create_task(self.sync())
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
-
-    async def sync(self) -> None:
-        """Sync the newest block, the ones before it that are not synced yet, and go on with what that made durable."""
-        gathered, self.gathered = self.gathered, []
-        if self.fd >= 0:
-            os.fdatasync(self.fd)
-        while (following := self.blocks / f"{self.block + 1}.blk").exists():
-            self.block += 1
-            if self.fd >= 0:
-                os.close(self.fd)
-            self.fd = os.open(following, os.O_RDONLY)
-            os.fdatasync(self.fd)
-            directory = os.open(self.blocks, os.O_RDONLY)
-            os.fsync(directory)
-            os.close(directory)
-        for message in gathered:
-            await super().on_ack(message)
+        """Go on when it is on the disk."""
+        self.blocks.when_synced(partial(super().on_ack, message))
 
 
 class Single(FloorWorker):
@@ -172,7 +150,7 @@ class Single(FloorWorker):
         async def acknowledged(ack: bytes) -> None:
             self.positions[account] = last_sequence(ack)
             self.balances[account] = balance
-            await self.answer(wanted.reply, balance)
+            await self.stored(wanted, balance)
             line = self.waiting[account]
             if line:
                 await self.store(line.popleft())
@@ -180,6 +158,10 @@ class Single(FloorWorker):
                 del self.waiting[account]
 
         await self.publish(account, self.encode(wanted), self.expected(account), acknowledged)
+
+    async def stored(self, wanted: Wanted, balance: int) -> None:
+        """What follows when it is stored."""
+        await self.answer(wanted.reply, balance)
 
 
 class Turn(FloorWorker):
@@ -291,16 +273,21 @@ WAYS: dict[str, type[FloorWorker]] = {
 }
 
 
+async def make_stream(js: JetStreamContext, config: StreamConfig) -> None:
+    """Make it; a server that refuses ends the process."""
+    try:
+        await js.add_stream(config, allow_atomic=True)
+    except BadRequestError as error:
+        raise SystemExit(f"the stream {config.name} cannot be made: {error}") from error
+
+
 async def work(url: str, way: str, part: int, store: Path) -> None:
     """Run the worker until the process is told to end."""
     connection = await nats.connect(url, pending_size=0, allow_reconnect=False)
     js = connection.jetstream()
     repeated = RePublish(src="floor.evt.>", dest="floor.stored.>") if WAYS[way].alike else None
     config = StreamConfig(name=STREAM, subjects=["floor.evt.>"], allow_direct=True, republish=repeated)
-    try:
-        await js.add_stream(config, allow_atomic=True)
-    except BadRequestError as error:
-        raise SystemExit(f"the floor's stream cannot be made: {error}") from error
+    await make_stream(js, config)
     await WAYS[way](connection, part, store).start()
     print("ready", flush=True)
     await asyncio.Event().wait()
