@@ -52,7 +52,10 @@ def timed(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One setting, and the rounds of all contestants at it; `runs` begins with Aether."""
+    """One setting, and the rounds of all contestants at it; `runs` begins with Aether.
+
+    `beside` is the contestant that is the floor, where the fastest of the others does not do the same.
+    """
 
     name: str
     case: str = ""
@@ -62,11 +65,14 @@ class Point:
     unit: str = "commands"
     runs: Mapping[str, Sequence[Measured]]
     better: Literal["per_s", "p99_ms"] = "per_s"
+    beside: str | None = None
     more: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def floor(self) -> str | None:
-        """The contestant that is the floor here: of all that are not Aether the one with the best median."""
+        """The contestant that is the floor here: unless it is said, of all but Aether the one with the best median."""
+        if self.beside is not None:
+            return self.beside
         others = [name for name in self.runs if name != AETHER]
         sign = -1 if self.better == "p99_ms" else 1
         return max(others, key=lambda name: sign * (self.median(name, self.better) or 0.0), default=None)

@@ -16,6 +16,10 @@ BATCH_MAX = 1_000
 """Messages that a server takes in one atomic batch."""
 
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED_ELSEWHERE = "Nats-Expected-Last-Subject-Sequence-Subject"
+
+SHARDS = 256
+"""As many as a namespace of Aether has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,56 @@ class Wanted:
             "causationid": command_id,
             "reply": str(self.amount),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Paired(Wanted):
+    """A deposit that is told to the account `to`, or that was told by the message `tell` of the stream of tells."""
+
+    to: str = ""
+    tell: int = 0
+
+    @property
+    def event(self) -> dict[str, object]:
+        """What is stored of it: the tell within, or which one it applies."""
+        sent = {"tells": [{"to": self.to, "amount": self.amount}]} if self.to else {"tell": self.tell}
+        return {"type": "Deposited", "data": {"amount": self.amount}, "id": self.id, **sent}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A tell on its way: from which account, whose event at this position has it, to which one."""
+
+    source: str
+    position: int
+    to: str
+    amount: int
+
+    @property
+    def subject(self) -> str:
+        """Where it is stored: by the shards of both accounts."""
+        return f"floor.tell.{part_of(self.to, SHARDS)}.{part_of(self.source, SHARDS)}"
+
+    @property
+    def body(self) -> bytes:
+        """What is stored of it."""
+        return orjson.dumps({"to": self.to, "amount": self.amount, "source": self.source, "position": self.position})
+
+    def headers(self, marks: Sequence[int]) -> dict[str, str]:
+        """Refuse it when the mark of its source's shard is not the one that we wrote; `marks` are by shard."""
+        shard = part_of(self.source, SHARDS)
+        return {EXPECTED: str(marks[shard]), EXPECTED_ELSEWHERE: mark_of(shard)}
+
+
+def mark_of(shard: int) -> str:
+    """Where it is written who sends the tells of a shard."""
+    return f"floor.mark.{shard}"
+
+
+def delivered(reply: str) -> tuple[int, int]:
+    """What a consumer says in the reply subject of a message: its sequence in the stream, and its number."""
+    tokens = reply.split(".")
+    return int(tokens[-4]), int(tokens[-3])
 
 
 @dataclass(frozen=True, slots=True)

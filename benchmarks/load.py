@@ -64,7 +64,7 @@ async def closed_loop(
             await deposit(account, amount)
             latencies_s.append(time.perf_counter() - begun_s)
 
-    with _set_aside():
+    with set_aside():
         before = cpu_by_name(processes or {})
         begun_s = time.perf_counter()
         async with asyncio.TaskGroup() as group:
@@ -73,7 +73,7 @@ async def closed_loop(
         if until is not None:
             await until()
         took_s = time.perf_counter() - begun_s
-    return timed(latencies_s, len(plan) / took_s, _spent(before, processes or {}, len(plan)))
+    return timed(latencies_s, len(plan) / took_s, spent(before, processes or {}, len(plan)))
 
 
 def arrivals_s(per_s: float, count: int, seed: int) -> list[float]:
@@ -101,7 +101,7 @@ async def open_loop(
         await deposit(account, amount)
         latencies_s.append(now_s() - intended_s)
 
-    with _set_aside():
+    with set_aside():
         before = cpu_by_name(processes or {})
         begun_s = now_s()
         async with asyncio.timeout(due_s[-1] + OPEN_LOOP_TIMEOUT_S), asyncio.TaskGroup() as group:
@@ -112,11 +112,11 @@ async def open_loop(
                 group.create_task(one(account, amount, begun_s + due))
         took_s = now_s() - begun_s
     late = {"sent late at most, ms": late_s * 1e3}
-    return timed(latencies_s, len(plan) / took_s, _spent(before, processes or {}, len(plan)), late)
+    return timed(latencies_s, len(plan) / took_s, spent(before, processes or {}, len(plan)), late)
 
 
 @contextmanager
-def _set_aside() -> Iterator[None]:
+def set_aside() -> Iterator[None]:
     """What the load has made so far, its libraries and its plan, is not looked at when garbage is collected inside.
 
     Otherwise the load stops for 20 to 80 ms per second, and reports that as the latency of others.
@@ -129,6 +129,7 @@ def _set_aside() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _spent(before: Mapping[str, float], processes: Mapping[str, Sequence[int]], count: int) -> dict[str, float]:
+def spent(before: Mapping[str, float], processes: Mapping[str, Sequence[int]], count: int) -> dict[str, float]:
+    """CPU seconds of each process since `before`, per 1,000 of what was done."""
     after = cpu_by_name(processes)
     return {name: (after[name] - before[name]) / count * 1000 for name in after}

@@ -125,12 +125,14 @@ async def client_of(server: Server, model: Model = bank.model) -> AsyncIterator[
 
 
 @contextlib.asynccontextmanager
-async def floor_side(server: Server, way: str, workers: int = 1) -> AsyncIterator[FloorSide]:
-    """So many floor processes that store in one way, ready."""
+async def floor_side(
+    server: Server, way: str, workers: int = 1, module: str = "benchmarks.floor"
+) -> AsyncIterator[FloorSide]:
+    """So many floor processes that store in one way of their module, ready."""
     with contextlib.ExitStack() as stack:
         pids = []
         for part in range(workers):
-            arguments = ["-m", "benchmarks.floor", server.url, way, str(part), str(server.store)]
+            arguments = ["-m", module, server.url, way, str(part), str(server.store)]
             pids.append(stack.enter_context(running(arguments)).pid)
         connection = await nats.connect(server.url, pending_size=0, allow_reconnect=False)
         client = FloorClient(connection, workers)

@@ -19,7 +19,7 @@ from dataclasses import replace
 from aether import Client
 from benchmarks.errands import MODEL, Asked, Done, Errand, model
 from benchmarks.figures import AETHER, Measured, Point, timed
-from benchmarks.load import account_name
+from benchmarks.load import account_name, set_aside, spent
 from benchmarks.processes import cpu_by_name
 from benchmarks.server import Server
 from benchmarks.sides import AetherSide, aether_side
@@ -71,16 +71,17 @@ async def tasks_on(side: AetherSide, way: str, actors: int, each: int) -> Measur
             await _errand(side, way, actor, number)
             latencies_s.append(time.perf_counter() - begun_s)
 
-    before = cpu_by_name(side.processes)
-    begun_s = time.perf_counter()
-    await asyncio.gather(*(one_caller(actor) for actor in range(actors)))
-    await until_applied(side.client, told * (each + 1))
-    took_s = time.perf_counter() - begun_s
-    after, count = cpu_by_name(side.processes), actors * each
+    with set_aside():
+        before = cpu_by_name(side.processes)
+        begun_s = time.perf_counter()
+        await asyncio.gather(*(one_caller(actor) for actor in range(actors)))
+        await until_applied(side.client, told * (each + 1))
+        took_s = time.perf_counter() - begun_s
+    count = actors * each
+    cpu_s = spent(before, side.processes, count)
     for actor in range(actors):
         await check_done(side.client, account_name(actor), range(each + 1))
-    spent = {name: (after[name] - before[name]) / count * 1000 for name in after}
-    return timed(latencies_s, count / took_s, spent)
+    return timed(latencies_s, count / took_s, cpu_s)
 
 
 async def check_done(client: Client, key: str, numbers: Sequence[int]) -> None:

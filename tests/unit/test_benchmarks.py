@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -22,6 +23,7 @@ from benchmarks.suite import by_case
 from benchmarks.summary import summary
 from benchmarks.takeover import SHARDS, TELLS_PER_SHARD, Watch
 from benchmarks.tasks import PLAIN_CALLS, TWO_CALLS, in_plain_calls
+from benchmarks.tells import CALLS, CALLS_BY_CPU, CONTESTANTS, in_calls
 
 # ---------------------------------------------------------------------------------------------------- figures
 
@@ -67,6 +69,12 @@ def test_the_floor_is_the_variant_with_the_better_median() -> None:
     assert (told["accounts"], told["rounds"], told["in_flight"]) == (7, 3, 100)
     assert len(told["runs"]["floor single"]) == 3
     orjson.dumps(told)
+
+
+def test_a_faster_contestant_that_does_less_is_not_the_floor() -> None:
+    point = replace(a_point([50, 60, 70], [100, 90, 500], [200, 210, 1]), beside="floor single")
+    assert (point.floor, point.ratios) == ("floor single", [0.5, 60 / 90, 0.14])
+    assert point.to_json()["floor_per_s"] == 100
 
 
 def test_a_point_without_a_floor_or_a_speed_says_so_with_nothing() -> None:
@@ -239,6 +247,20 @@ def test_an_account_has_one_part(account: str, parts: int) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- tasks, takeovers
+
+
+def test_a_pair_is_told_in_calls_of_its_own_side_and_round() -> None:
+    def rounds(*speeds: float, server: float) -> list[Measured]:
+        return [Measured(per_s=speed, cpu_s={"server": server, "load": 9.0}) for speed in speeds]
+
+    measured = {name: rounds(100, 50, server=0.4) for name, contestant in CONTESTANTS.items() if contestant.call}
+    measured |= {"one call": rounds(200, 200, server=0.1), "floor one call": rounds(500, 300, server=0.2)}
+    told = in_calls(measured)
+    assert told.keys() == measured.keys()
+    assert [one.figures[CALLS] for one in told["aether"]] == [2, 4]
+    assert [one.figures[CALLS] for one in told["floor tell"]] == [5, 6]
+    assert [told[name][0].figures[CALLS_BY_CPU] for name in ("aether", "floor tell")] == [4, 2]
+    assert told["one call"] == measured["one call"]
 
 
 def test_the_cpu_of_a_task_is_told_in_calls_of_the_same_round() -> None:
