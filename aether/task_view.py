@@ -12,7 +12,7 @@ from aether.errors import InvalidCommand
 from aether.ids import check_id
 from aether.ports import TaskBacklog
 from aether.retried_request import RetriedRequest
-from aether.runtime.task_notes import WAITS, TaskNote, decode_note
+from aether.runtime.task_notes import RUNS, WAITS, TaskNote, decode_note
 
 BY_OPERATOR = "operator"
 """Why a task is cancelled that its actor waits for: it is told so, as `TaskFailed`."""
@@ -61,9 +61,12 @@ class TaskView:
     async def retry(self, task_id: str, deadline_s: float | None = None) -> FailedTask:
         """Have one that waits tried again now. Raises `InvalidCommand` with the path `id` for any other."""
         found = await self.one(task_id, deadline_s)
+        if found.note.state == RUNS:
+            raise InvalidCommand(f"the task {task_id} is being tried again already", path="id")
         if found.note.state != WAITS:
             raise InvalidCommand(f"the task {task_id} is given up: its actor has been told", path="id")
-        self._node.tasks.hurry(found.note.token)
+        if found.note.token:
+            self._node.tasks.hurry(found.note.token)
         return found
 
     async def cancel(self, task_id: str, deadline_s: float | None = None) -> None:

@@ -9,10 +9,11 @@ import sysconfig
 from pathlib import Path
 from types import TracebackType
 
-from aether.core.metrics.failures import Failure, RecentFailures
+from aether.core.metrics.failures import TASK, Failure, RecentFailures
 from aether.errors import AetherError, DeadlineExceeded, InvalidCommand, Rejected
 from aether.ids import ActorId
 from aether.log_lines import type_name
+from aether.sends import StartTask
 from aether.wire import Command
 
 _OURS = f"{Path(__file__).parents[1]}{os.sep}"
@@ -38,6 +39,26 @@ def note_failure(
             place_of(error.__traceback__),
             command.id,
             command.correlationid or command.id,
+            now_s,
+        )
+    )
+
+
+def note_task_failure(
+    failures: RecentFailures, start: StartTask, error: BaseException, message: str, now_s: float
+) -> None:
+    """Remember how an attempt of a task ended, under its actor; `now_s`: Unix seconds."""
+    failures.add(
+        Failure(
+            start.actor_id.kind,
+            start.actor_id.key,
+            TASK + start.task,
+            "timed_out" if isinstance(error, TimeoutError) else "failed",
+            type_name(error),
+            message,
+            place_of(error.__traceback__),
+            start.causationid,
+            start.correlationid or start.causationid,
             now_s,
         )
     )

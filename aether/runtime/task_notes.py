@@ -11,6 +11,9 @@ ERROR_CHARS_MAX = 2_000
 WAITS = "waits"
 """It is tried again later."""
 
+RUNS = "runs"
+"""It is tried again now."""
+
 GIVEN_UP = "given up"
 """Its actor has been told that it failed."""
 
@@ -18,7 +21,8 @@ GIVEN_UP = "given up"
 class TaskNote(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A task that has failed at least once, or was given back.
 
-    - `task`, `actor`: its name, and the actor that has started it, as `kind/key`. `state`: `WAITS` or `GIVEN_UP`.
+    - `task`, `actor`: its name, and the actor that has started it, as `kind/key`. `state`: `WAITS`, `RUNS`
+      or `GIVEN_UP`.
     - `attempt` of `attempts`: the last one, and how many it may have. `error`, `error_type`: how it has failed.
     - `given_back`: how often a worker has handed it back unfinished, which is no attempt.
     - `at_s`, `next_s`: when it failed and when it is tried again, in Unix seconds; `next_s` is 0 when it is not.

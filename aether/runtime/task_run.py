@@ -18,7 +18,6 @@ from msgspec.structs import replace
 
 from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
-from aether.core.metrics.failures import TASK, Failure
 from aether.errors import AetherError, InvalidCommand, Unavailable, UnknownActor, UnknownCommand
 from aether.log_lines import type_name, words
 from aether.model.definition import DeclaredCommand
@@ -27,9 +26,9 @@ from aether.model.tasks import TaskContext, TaskFailed
 from aether.names import shard_of
 from aether.ports import Clock, Inbox, TaskClaim, Tasks
 from aether.runtime.counters import Counters
-from aether.runtime.failures import place_of
+from aether.runtime.failures import note_task_failure
 from aether.runtime.task_call import Stopped, call
-from aether.runtime.task_notes import GIVEN_UP, WAITS, TaskNote, decode_note, encode_note, note_of, said
+from aether.runtime.task_notes import GIVEN_UP, RUNS, WAITS, TaskNote, decode_note, encode_note, note_of, said
 from aether.sends import BY_ACTOR, StartTask
 from aether.tells import Tell, encode_tell
 from aether.tracing.spans import SpanKind, Tracing, attributes_of, ended
@@ -168,6 +167,8 @@ class TaskRun:
         except BaseException as error:  # users' code, too: it makes the arguments
             await self._untaken(error)
             return error
+        if self._note is not None:
+            await self._write_runs(self._note)
         deadline = instant(worker.clock.wall_s() + self.task_type.timeout_s)
         context = TaskContext(
             task_id=start.id,
@@ -239,10 +240,9 @@ class TaskRun:
                 await self._forget()
 
     async def _failed(self, error: BaseException) -> None:
-        retry, said_of = self.task_type.retry, said(error)
-        name = type_name(error)
+        worker, retry, said_of, name = self._worker, self.task_type.retry, said(error), type_name(error)
         log.warning("a task failed", exc_info=error, extra=self._fields())
-        self._remember(error, said_of)
+        note_task_failure(worker.counters.failures, self.start, error, said_of, worker.clock.wall_s())
         if self._attempt < retry.attempts:
             backoff = Backoff(first_s=retry.first_s, cap_s=retry.cap_s)
             delay_s = backoff.delay_s(self._attempt - 1, self._worker.jitter())
@@ -251,24 +251,6 @@ class TaskRun:
         self._attempt_over("timed_out" if name == "TimeoutError" else "failed")
         if self._attempt >= retry.attempts:
             await self._give_up(TaskFailed(said_of, name, self._attempt))
-
-    def _remember(self, error: BaseException, said_of: str) -> None:
-        """Have it among the failures of its actor, for operators who look for the reason."""
-        start, outcome = self.start, "timed_out" if isinstance(error, TimeoutError) else "failed"
-        self._worker.counters.failures.add(
-            Failure(
-                start.actor_id.kind,
-                start.actor_id.key,
-                TASK + start.task,
-                outcome,
-                type_name(error),
-                said_of,
-                place_of(error.__traceback__),
-                start.causationid,
-                start.correlationid or start.causationid,
-                self._worker.clock.wall_s(),
-            )
-        )
 
     async def _give_up(self, failed: TaskFailed) -> None:
         if await self._tell_failed(failed):
@@ -299,10 +281,10 @@ class TaskRun:
         return await self._tell(command, args)
 
     async def _hand_back(self, delay_s: float = 0.0) -> None:
-        note = note_of(self.start, self._note)
+        note = replace(note_of(self.start, self._note), attempts=self.task_type.retry.attempts)
         self._attempt_over("given_back")
         with suppress(AetherError):
-            note = replace(note, given_back=note.given_back + 1)
+            note = replace(note, state=WAITS, given_back=note.given_back + 1, next_s=0.0, token="")
             await self._worker.tasks.write_row(self.start.id, encode_note(note))
         self._worker.tasks.again(self.claim, delay_s)
 
@@ -370,6 +352,13 @@ class TaskRun:
             next_s=0.0 if delay_s is None else now_s + delay_s,
             token=self.claim.token,
         )
+        await self._write_note(note)
+
+    async def _write_runs(self, note: TaskNote) -> None:
+        """Write down that it does not wait any more: to hurry it now would have it run twice at once."""
+        await self._write_note(replace(note, state=RUNS, next_s=0.0))
+
+    async def _write_note(self, note: TaskNote) -> None:
         try:
             await self._worker.tasks.write_row(self.start.id, encode_note(note))
         except AetherError as unwritten:

@@ -4,21 +4,35 @@ import asyncio
 import functools
 import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import field
 from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 
-from aether import Actor, ActorFailed, InvalidCommand, Model, Retry, TaskFailed, command, event, query, task
+from aether import (
+    Actor,
+    ActorFailed,
+    InvalidCommand,
+    Model,
+    Retry,
+    TaskContext,
+    TaskFailed,
+    command,
+    event,
+    query,
+    task,
+)
 from aether.config import RuntimeConfig
 from aether.ids import ActorId
 from aether.log_lines import TYPE_CHARS_MAX
 from aether.memory.connection import InMemoryConnection
-from aether.runtime.task_notes import GIVEN_UP, decode_note
+from aether.runtime.task_notes import GIVEN_UP, RUNS, WAITS, TaskNote, decode_note
 from aether.testing import given, local_pool, started
 from aether.testing.pool import SHARDS, LocalPool
 from aether.worker_log import CommandFilter
-from tests.support.errands import Errand, Lost, Sent, World, echo, model, renew
+from tests.support import errands
+from tests.support.errands import Back, Errand, Lost, Sent, World, echo, model, renew
 
 CONFIG = RuntimeConfig(cancel_grace_s=0.2, task_drain_s=0.05, tasks_running_max=5)
 TTL_S = 15.0
@@ -132,8 +146,12 @@ def tasks_of(pool: LocalPool) -> Any:
     return InMemoryConnection(pool.server, pool.namespace, shards=SHARDS).tasks
 
 
+def noted(pool: LocalPool, task_id: str) -> TaskNote | None:
+    return decode_note(pool.server.space(pool.namespace, SHARDS).failed_tasks.get(task_id))
+
+
 def note_state(pool: LocalPool, task_id: str) -> str:
-    note = decode_note(pool.server.space(pool.namespace, SHARDS).failed_tasks.get(task_id))
+    note = noted(pool, task_id)
     return "" if note is None else note.state
 
 
@@ -428,6 +446,63 @@ async def test_operators_see_what_has_failed_and_try_it_again_or_cancel_it(pool:
         await view.retry(hopeless)
     with pytest.raises(InvalidCommand, match="a task's id is"):
         await view.cancel("")
+
+
+@task(retry=Retry(first_s=60, cap_s=60, attempts=2))
+async def stumbles(context: TaskContext) -> str:
+    """Fail at first, then wait until the test opens the gate."""
+    errands.world.calls.append(context)
+    if context.attempt == 1:
+        raise ConnectionError("no 1")
+    await errands.world.opened.wait()
+    return "opened"
+
+
+class Stumbler(Actor):
+    """Starts one, and keeps what comes back."""
+
+    found: list[str] = field(default_factory=list[str])
+
+    @command
+    def begin(self) -> str:
+        return self.start_task(stumbles(), then=Stumbler.came, failed=Stumbler.failed)
+
+    @command
+    def came(self, what: str) -> None:
+        self.emit(Back(what))
+
+    @command
+    def failed(self, failed: TaskFailed) -> None:
+        self.emit(Back(failed.message))
+
+    @query
+    def came_back(self) -> list[str]:
+        return self.found
+
+    @event
+    def was_back(self, e: Back) -> None:
+        self.found = [*self.found, e.what]
+
+
+async def test_one_that_is_tried_again_already_is_not_tried_twice_at_once(world: World) -> None:
+    async with local_pool(Model("stumbling", actors=[Stumbler], tasks=[stumbles])) as pool:
+        stumbler, view = pool.client.actor(Stumbler, "a"), pool.client.untyped.tasks
+        task_id = await stumbler.begin()
+        await until(lambda: note_state(pool, task_id) == WAITS)
+        await view.retry(task_id)
+        await until(lambda: len(world.calls) == 2)
+        assert (one := noted(pool, task_id)) is not None
+        assert (one.state, one.attempt, one.error) == (RUNS, 1, "no 1")
+        with pytest.raises(InvalidCommand, match="is being tried again already") as refused:
+            await view.retry(task_id)
+        assert refused.value.path == "id"
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert await stumbler.came_back() == [], "another worker has given it up meanwhile"
+        world.opened.set()
+        await until(lambda: noted(pool, task_id) is None)
+        assert await stumbler.came_back() == ["opened"]
+        assert [one.attempt for one in world.calls] == [1, 2]
 
 
 # ------------------------------------------------------------------------------------------------ crashes

@@ -22,7 +22,7 @@ from aether.gateway.dashboard.soon import soon
 from aether.gateway.problems import http_problem
 from aether.gateway.requests import read_body
 from aether.ids import ActorId
-from aether.runtime.task_notes import WAITS
+from aether.runtime.task_notes import GIVEN_UP, WAITS
 from aether.task_view import FailedTask
 from aether.untyped_client import VERSION_MAX, UntypedClient
 from aether.waiting_tells import RunningTask
@@ -45,7 +45,7 @@ class ShownTask:
     id: str
     task: str
     actor_id: ActorId
-    waits: bool
+    state: str
     attempt: int
     attempts: int
     error: str
@@ -222,12 +222,11 @@ class TaskPages:
 
     async def _task(self, visit: Visit, one: FailedTask, of: ActorId, sees: bool) -> ShownTask:
         note, now_s = one.note, datetime.now(UTC).timestamp()
-        waits = note.state == WAITS
         return ShownTask(
             one.id,
             note.task,
             of,
-            waits,
+            note.state,
             note.attempt,
             note.attempts,
             note.error_type,
@@ -239,8 +238,8 @@ class TaskPages:
             note.given_back,
             note.causationid,
             note.correlationid,
-            waits and await self._rights.may(visit, Role.CALL, of.kind, of.key, RETRY_TASK),
-            waits and await self._rights.may(visit, Role.ADMIN, of.kind, of.key, CANCEL_TASK),
+            note.state == WAITS and await self._rights.may(visit, Role.CALL, of.kind, of.key, RETRY_TASK),
+            note.state != GIVEN_UP and await self._rights.may(visit, Role.ADMIN, of.kind, of.key, CANCEL_TASK),
         )
 
 
