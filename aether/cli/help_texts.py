@@ -253,7 +253,8 @@ INBOX_RETRY = """Send a dead letter again to the same actor, or all of them. Men
   aether inbox retry --all --kind account --limit 10
 
 It is one effect for each dead letter, though several do it at once. The new command's id is retry:ID; when it fails too
-often again, it is another dead letter. With --all it says how many were sent, and exits 1 when some could not be.
+often again, it is another dead letter. With --all it says how many were sent, and exits 1 when some could not be;
+--timeout bounds each of them.
 """
 
 INBOX_DROP = """Take a dead letter out of the list. The actor's history keeps it.

@@ -44,13 +44,18 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """An open client, the command's time limit, and the model where the user named one."""
+    """An open client, the command's time limit, and the model where the user named one.
+
+    `whole_s`: how long the command may take, in seconds; of one that does many things, each of them.
+    """
 
     client: CliClient
     limit: asyncio.Timeout
     model: LoadedModel | None
+    whole_s: float
+    ends_s: float
 
-    async def board(self) -> Board:
+    async def board(self, *, wait: bool = True) -> Board:
         """The model, as named by the user or as the pool has it; a pool that is only starting is waited for.
 
         Raises the last `Unavailable` when the time is nearly up.
@@ -64,7 +69,7 @@ class Reached:
                 return Board(await self.client.schema(), source)
             except Unavailable as error:
                 delay_s, now_s = _ASK_AGAIN.delay_s(attempt, jitter=0.5), asyncio.get_running_loop().time()
-                if self._ends_s() - now_s <= delay_s:
+                if not wait or self.ends_s - now_s <= delay_s:
                     raise
                 if now_s - begun_s > _SAY_AFTER_S and not said:
                     said = True
@@ -74,16 +79,12 @@ class Reached:
 
     def ends_within(self, seconds: float) -> bool:
         """Whether the command's time is up in so many seconds."""
-        return self._ends_s() - asyncio.get_running_loop().time() <= seconds
+        return self.ends_s - asyncio.get_running_loop().time() <= seconds
 
     def left_s(self) -> float:
         """Seconds until the command's time is up; from now on the caller bounds itself."""
-        ends_s = self._ends_s()
         self.limit.reschedule(None)
-        return max(ends_s - asyncio.get_running_loop().time(), _LEFT_MIN_S)
-
-    def _ends_s(self) -> float:
-        return self.limit.when() or 0.0
+        return max(self.ends_s - asyncio.get_running_loop().time(), _LEFT_MIN_S)
 
 
 def in_pool(
@@ -102,7 +103,8 @@ def in_pool(
 async def _reach(outside: CliContext, target: Target, model: LoadedModel | None) -> AsyncIterator[Reached]:
     try:
         async with asyncio.timeout(target.timeout_s) as limit, AsyncExitStack() as stack:
-            yield Reached(await _opened(outside, target, stack), limit, model)
+            ends_s = asyncio.get_running_loop().time() + target.timeout_s
+            yield Reached(await _opened(outside, target, stack), limit, model, target.timeout_s, ends_s)
     except TimeoutError:
         text = f"no answer from the pool at {target.connection.shown_url} within {target.timeout_s:g} s"
         raise Unavailable(text, namespace=target.namespace) from None
@@ -263,7 +265,7 @@ async def schedules(reached: Reached, kind: str | None, key: str | None) -> list
 async def _check_known(reached: Reached, kind: str) -> None:
     """Raise `UnknownActor` for a kind that the running pool does not have; without a pool nothing is known."""
     with suppress(Unavailable, DeadlineExceeded):
-        (await reached.board()).actor(kind)
+        (await reached.board(wait=False)).actor(kind)
 
 
 async def in_inbox(reached: Reached, id: int) -> DeadLetter | WaitingTells:
@@ -285,7 +287,11 @@ async def inbox_kept(reached: Reached) -> "InboxContent":
 
 async def retry_dead_letter(reached: Reached, id: int, by: str) -> str:
     """What was sent again, in words."""
-    receipt = await reached.client.retry_dead_letter(id, by=by, deadline_s=reached.left_s())
+    return await _sent_again(reached, id, by, reached.left_s())
+
+
+async def _sent_again(reached: Reached, id: int, by: str, deadline_s: float) -> str:
+    receipt = await reached.client.retry_dead_letter(id, by=by, deadline_s=deadline_s)
     return f"{id} sent again to {receipt.actor_id} as {receipt.command_id}"
 
 
@@ -303,7 +309,7 @@ async def retry_dead_letters(
     """Send all dead letters again, or those to a kind, the oldest first and at most `limit`.
 
     What another one sends or drops meanwhile is left out; one that cannot be sent again is said, and the next follows.
-    Raises `UnknownActor` when there is none, and the model has no such kind.
+    Each may take as long as the command may. Raises `UnknownActor` when there is none, and the model has no such kind.
     """
     sent = failed = left = 0
     async for letter in reached.client.dead_letters(kind, deadline_s=reached.left_s()):
@@ -311,7 +317,7 @@ async def retry_dead_letters(
             left += 1
             continue
         try:
-            say(await retry_dead_letter(reached, letter.id, by))
+            say(await _sent_again(reached, letter.id, by, reached.whole_s))
         except InvalidCommand as error:
             if error.path != "id":
                 raise

@@ -283,6 +283,8 @@ class Pool:
         return found[0]
 
     async def retry_dead_letter(self, id: int, *, by: str = "", deadline_s: float | None = None) -> Receipt:
+        assert deadline_s is not None
+        assert deadline_s > 1, "it has the command's time, and no rest of it"
         self.asked.append(("retry", id, by))
         if id in self.gone:
             raise InvalidCommand(f"there is no dead letter {id} any more", path="id", state="retried")
