@@ -18,6 +18,7 @@ from aether.ports import AppendOutcome, Committed, Conflict, Fenced, Refused, St
 from aether.runtime.activation import replay, send_once_ready
 from aether.runtime.commit_answers import answer_committed, answer_not_stored
 from aether.runtime.fold import Fold
+from aether.runtime.handler import Handler
 from aether.runtime.machine_scope import MachineScope
 from aether.runtime.mailbox import Mailbox
 from aether.runtime.pending_command import PendingCommand
@@ -86,9 +87,9 @@ class VirtualMachine(MachineScope):
         return 0 if self._mailbox is None else self._mailbox.waiting
 
     @property
-    def awaits_handler(self) -> bool:
-        """Whether a handler runs that its turn awaits."""
-        return self._turn is not None and self._turn.awaits_handler
+    def handler(self) -> Handler | None:
+        """The handler that its turn awaits."""
+        return None if self._turn is None else self._turn.handler
 
     @property
     def unsaved(self) -> bool:

@@ -248,7 +248,7 @@ class Runtime:
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(ASKS_TIMEOUT_S):
-                while active := [one for one in self._router.registry if one.awaits_handler]:
+                while active := [one for one in self._router.registry if one.handler is not None]:
                     await active[0].wait_idle()
 
     async def __aenter__(self) -> "Runtime":

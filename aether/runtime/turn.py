@@ -32,9 +32,9 @@ class Turn(TurnDecisions):
     __slots__ = ()
 
     @property
-    def awaits_handler(self) -> bool:
-        """Whether an asynchronous handler runs, or one in a thread."""
-        return self._handler is not None
+    def handler(self) -> Handler | None:
+        """The asynchronous handler that runs, or the one in a thread."""
+        return self._handler
 
     def run(self) -> None:
         """Run the commands that wait, then tell the owner.

@@ -3,12 +3,15 @@
 import asyncio
 import heapq
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
 SETTLE_TURNS = 10
 """Turns of the event loop in which what an alarm has begun goes on, before `advance` returns."""
+
+THREAD_S = 2.0
+"""How long, in real time, `advance` waits for what an alarm has begun in a thread."""
 
 IDLE_TURNS = 40
 """After so many turns of the event loop in which nothing was stored, what was due is taken to be over."""
@@ -32,6 +35,9 @@ class PoolClock:
         self._moving = asyncio.Lock()
         self.stored: Callable[[], object] = lambda: None
         """Another value each time that something was stored: what an alarm begins is over when that rests."""
+        self.in_threads: Callable[[], Set[object]] = frozenset
+        """What runs in threads: each is waited for, once."""
+        self._waited_for: Set[object] = frozenset()
 
     def wall_s(self) -> float:
         """Unix time in seconds."""
@@ -53,6 +59,8 @@ class PoolClock:
     async def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
         """Move time forward; what was due on the way has rung when this returns, each at the time it was set for.
 
+        What that has begun on the event loop has gone on as far as it could without real time passing, and what it has
+        begun in threads, as a plain task or a blocking handler, is over, if it takes no longer than `THREAD_S`.
         The deadlines of calls that are in flight pass, as they would have. Steps of several tasks are taken one after
         another. Raises ValueError for a negative step, and for one beyond the year 9999, and takes none then.
         """
@@ -79,6 +87,15 @@ class PoolClock:
         await self._settle()
 
     async def _settle(self) -> None:
+        await self._rest()
+        while begun := self.in_threads() - self._waited_for:
+            until_s = time.monotonic() + THREAD_S
+            while begun & self.in_threads() and time.monotonic() < until_s:  # noqa: ASYNC110 - threads do not wake it
+                await asyncio.sleep(0.001)
+            self._waited_for = (begun | self._waited_for) & self.in_threads()
+            await self._rest()
+
+    async def _rest(self) -> None:
         await _turns(SETTLE_TURNS)
         stored = self.stored()
         while stored is not None:

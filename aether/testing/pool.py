@@ -7,7 +7,7 @@ says once who serves what.
 
 import itertools
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence, Set
 from contextlib import asynccontextmanager
 from datetime import datetime
 
@@ -128,7 +128,7 @@ class LocalPool:
         self.incarnations = itertools.count(1)
         self._owners = owners(self.assigned)
         space = self.server.space(model.name, SHARDS)
-        clock.stored = lambda: space.changes
+        clock.stored, clock.in_threads = lambda: space.changes, self._in_threads
         self._workers: list[LocalWorker] = []
         self._untyped: UntypedClient | None = None
         self.client: Client
@@ -143,6 +143,15 @@ class LocalPool:
         actor_id = ActorId(self.model.actor_type(kind).kind, key)
         owner = self._owners[shard_of(actor_id, SHARDS)]
         return next(worker for worker in self._workers if worker.name == owner)
+
+    def _in_threads(self) -> Set[object]:
+        """The runs of plain tasks, and the blocking handlers, of all workers."""
+        types, found = self.model.task_types, set[object]()
+        for runtime in (worker.runtime for worker in self._workers):
+            found.update((one.id, one.attempt) for one in runtime.running_tasks() if types[one.task].blocking)
+            handlers = (machine.handler for machine in runtime.get_active_vms())
+            found.update(one for one in handlers if one is not None and one.in_thread)
+        return found
 
     async def crash(self, worker: LocalWorker | int | None = None) -> LocalWorker:
         """End a worker (one of them, if None) in the middle of whatever it does, and put another in its place.
