@@ -72,7 +72,8 @@ async def sync_barrier(
             failed(f"the files of the server cannot be synced: {error}")
             raise Unavailable("nothing can be made durable") from error
         told = _inbox_of(node, blocks)
-        commits, inbox = SyncBarrier(blocks.sync, failed), SyncBarrier(told.sync, failed)
+        commits = SyncBarrier(blocks.sync, failed, blocks.identity)
+        inbox = SyncBarrier(told.sync, failed, told.identity)
         stack.push_async_callback(_closed, commits, blocks)
         stack.push_async_callback(_closed, inbox, told)
         stack.callback(_proving_again(node, blocks, (commits, inbox), failed, session))

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeAlias
 
 _BLOCK = re.compile(r"(\d+)\.blk")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -23,6 +24,9 @@ CHANGE_SEEN_NS = 50_000_000
 COARSE_CHANGE_SEEN_NS = 2_000_000_000
 """A change of a directory this long ago hides none that came in the same tick of the clock of its file system, which is
 10 ms at most, or a second where times are whole seconds."""
+
+Identity: TypeAlias = tuple[int, int]
+"""Device and inode of a stream's directory: others once the stream was deleted and made anew."""
 
 KNOWN = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "bcachefs", "overlay", "tmpfs"})
 """Kinds of local file systems, where a sync of a file takes in what another process has written to it."""
@@ -130,10 +134,17 @@ class BlockFiles:
         self._inodes: dict[int, int] = {}
         self._newest_fd = -1
 
-    def sync(self) -> bool:
-        """Return when all that was written before the call is on the disk and will be found there.
+    def identity(self) -> Identity:
+        """Which stream is there now; (0, 0) when there is none, or it cannot be seen. For any thread."""
+        try:
+            found = os.stat(self._paths[0])  # noqa: PTH116 - as in `sync`
+        except OSError:
+            return 0, 0
+        return found.st_dev, found.st_ino
 
-        False says that the directory is another one than before: the stream was deleted and made anew.
+    def sync(self) -> Identity:
+        """Return when all that was written before the call is on the disk and will be found there; in which stream.
+
         Raises `SyncFailed`, which is final. Any other `OSError` (the directory is not there, no permission) says that
         nothing is known to be synced, and may be tried again.
         """
@@ -144,14 +155,14 @@ class BlockFiles:
         if same and changed_ns == self._changed_ns:
             if self._newest_fd >= 0:
                 _sync(os.fdatasync, self._newest_fd)
-            return True
+            return self._identity
         now_ns = time.time_ns()
         if same and changed_ns[1] == self._changed_ns[1]:
             self._sync_blocks()
         else:
             self._sync_file_system()
         self._changed_ns = (_seen(changed_ns[0], now_ns), _seen(changed_ns[1], now_ns))
-        return same
+        return self._identity
 
     def mark(self) -> tuple[int, int]:
         """The newest block and its size now: what is written later comes after it."""
@@ -192,8 +203,8 @@ class BlockFiles:
 
     def _sync_file_system(self) -> None:
         """Sync everything: a stream that was made just now has directories and files that nothing else syncs."""
-        self.close()
         directory_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.close()  # only now, so that the new one has not the number of the one before
         try:
             opened = os.fstat(directory_fd)
             blocks = _blocks(self.directory)  # before the sync: what comes after it is new to the next one

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import NamedTuple, TypeAlias
 
 from aether.ids import Position
-from aether.system.block_files import SyncFailed
+from aether.system.block_files import Identity, SyncFailed
 
 log = logging.getLogger("aether.barrier")
 
@@ -45,14 +45,18 @@ class _Round(NamedTuple):
 class SyncBarrier:
     """`Durability` by syncs: `sync` returns when all that was written before is on the disk, or raises `OSError`.
 
-    It says whether the stream is still the one of the sync before: in another one, positions mean something else.
-    A sync that failed (`SyncFailed`) is final: `failed` is called, once, and nothing more is said to be durable.
+    It says of which stream that was, and `stream` says which one is there now: in another one, positions mean something
+    else. A sync that failed (`SyncFailed`) is final: `failed` is called, once, and nothing more is said to be durable.
     """
 
-    def __init__(self, sync: Callable[[], bool], failed: Callable[[str], None]) -> None:
+    def __init__(
+        self, sync: Callable[[], Identity], failed: Callable[[str], None], stream: Callable[[], Identity]
+    ) -> None:
         self.position = Position(0)
         self._sync = sync
         self._failed = failed
+        self._stream_now = stream
+        self._stream = stream()
         self._loop = asyncio.get_running_loop()
         self._seen = 0
         self._epoch = 0
@@ -78,7 +82,7 @@ class SyncBarrier:
 
     def after_read(self, position: Position, done: Done) -> None:
         """The same for what was read up to a position; at once when that is known to be on the disk."""
-        if position <= self.position:
+        if self._knows(position):
             done(self._broken)
             return
         self._wait(position, done)
@@ -86,7 +90,7 @@ class SyncBarrier:
 
     def after_notice(self, position: Position, done: Done) -> None:
         """The same for a notice. No caller waits for it, so it waits a while for a sync that others need."""
-        if position <= self.position:
+        if self._knows(position):
             done(self._broken)
             return
         self._wait(position, done)
@@ -95,7 +99,7 @@ class SyncBarrier:
 
     def after_question(self, position: Position, done: Done) -> None:
         """The same for a position that another program says it has read. It is believed for that program only."""
-        if position <= self.position:
+        if self._knows(position):
             done(self._broken)
             return
         self._wait(Position(0), done)
@@ -124,6 +128,12 @@ class SyncBarrier:
         self._asked.put(False)
         await asyncio.to_thread(self._syncing.join, CLOSE_TIMEOUT_S)
         return not self._syncing.is_alive()
+
+    def _knows(self, position: int) -> bool:
+        """Whether all up to a position is known to be on the disk, in the stream that is there now."""
+        if self.position and self._stream_now() != self._stream:
+            self._forget()
+        return position <= self.position
 
     def _forget(self) -> None:
         self.position, self._seen = Position(0), 0
@@ -180,21 +190,23 @@ class SyncBarrier:
             with suppress(RuntimeError):  # the loop is closed: nothing waits
                 self._loop.call_soon_threadsafe(self._ended_in_thread, outcome, took_s)
 
-    def _ended_in_thread(self, outcome: bool | Exception, took_s: float) -> None:
+    def _ended_in_thread(self, outcome: Identity | Exception, took_s: float) -> None:
         round_, self._in_thread = self._in_thread, None
         if round_ is not None:
             self._end(round_, outcome, took_s)
+        elif isinstance(outcome, SyncFailed):  # no other program hears of it: the kernel reports it once
+            self._failed(f"it could not be synced: {outcome}")
 
-    def _synced(self) -> tuple[bool | Exception, float]:
-        """Whether the stream is the same as before, or what the sync has raised; and how long it took."""
+    def _synced(self) -> tuple[Identity | Exception, float]:
+        """Of which stream the sync was, or what it has raised; and how long it took."""
         began_s = time.monotonic()
         try:
-            outcome: bool | Exception = self._sync()
+            outcome: Identity | Exception = self._sync()
         except Exception as error:
             outcome = error
         return outcome, time.monotonic() - began_s
 
-    def _end(self, round_: _Round, outcome: bool | Exception, took_s: float) -> None:
+    def _end(self, round_: _Round, outcome: Identity | Exception, took_s: float) -> None:
         self._mean_s += (took_s - self._mean_s) / MEAN_OF
         why = ""
         if isinstance(outcome, Exception):
@@ -203,8 +215,11 @@ class SyncBarrier:
             if isinstance(outcome, SyncFailed):
                 self._broken = self._broken or why
                 self._failed(why)
-        elif not outcome:
+                self._answer(self._waiting, why)
+                self._waiting = []
+        elif outcome != self._stream:
             self._forget()
+            self._stream = outcome
         elif round_.epoch == self._epoch:
             self.position = Position(max(self.position, round_.until))
         self._answer(round_.waiting, why)

@@ -19,8 +19,8 @@ def _without_barrier() -> None:
     """No sync but the first one, which takes in all there is."""
     sync = _files.sync
 
-    def first_only(files: Any) -> bool:
-        return bool(sync(files)) if files._directory_fd < 0 else True
+    def first_only(files: Any) -> Any:
+        return sync(files) if files._directory_fd < 0 else files._identity
 
     _files.sync = first_only
 
@@ -58,8 +58,8 @@ def _without_inbox() -> None:
     """The stream of tells, of ticks that are due and of starts of tasks is not synced."""
     sync = _files.sync
 
-    def others_only(files: Any) -> bool:
-        return True if INBOX_ENDS in str(files.directory) else bool(sync(files))
+    def others_only(files: Any) -> Any:
+        return files.identity() if INBOX_ENDS in str(files.directory) else sync(files)
 
     _files.sync = others_only
 

@@ -143,17 +143,43 @@ def test_a_stream_that_was_made_anew_is_synced_from_the_ground(directory: Path, 
     write(directory, 7)
     blocks = BlockFiles(directory)
     made_old(directory)
-    blocks.sync()
+    before = blocks.sync()
+    assert before == blocks.identity()
     told = directory.stat()
     shutil.rmtree(directory)
+    assert blocks.identity() == (0, 0)
     directory.mkdir()
     write(directory, 1)
     os.utime(directory, ns=(told.st_atime_ns, told.st_mtime_ns))
     disk.calls.clear()
-    assert not blocks.sync()
+    made_anew = blocks.identity()
+    assert made_anew != before
+    assert blocks.sync() == made_anew
     assert disk.lost() == []
     assert disk.calls[0] == "all"
-    assert blocks.sync()
+    assert blocks.sync() == made_anew
+
+
+def test_a_stream_that_is_made_anew_while_a_sync_begins_is_told_as_another_one(
+    directory: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(directory, 7)
+    blocks = BlockFiles(directory)
+    made_old(directory)
+    before = blocks.sync()
+    (directory.parent / "meta.inf").write_text("{}")  # so that it is opened anew
+    open_, remade = os.open, [True]
+
+    def meanwhile(path: str | Path, flags: int) -> int:
+        if path == directory and remade and remade.pop():
+            directory.rename(directory.parent / "away")
+            directory.mkdir()
+            write(directory, 1)
+        return open_(path, flags)
+
+    monkeypatch.setattr(os, "open", meanwhile)
+    assert blocks.sync() == blocks.identity() != before
+    assert disk.lost() == []
 
 
 def test_a_change_in_the_same_tick_of_the_clock_is_seen(
@@ -216,7 +242,7 @@ def test_new_settings_of_the_stream_are_synced_with_all_there_is(directory: Path
     disk.calls.clear()
     (directory.parent / "meta.tmp").write_text("{}")
     (directory.parent / "meta.tmp").rename(directory.parent / "meta.inf")
-    assert blocks.sync()
+    assert blocks.sync() == blocks.identity()
     assert disk.calls[0] == "all"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from aether.ids import Position
 from aether.system import sync_barrier
-from aether.system.block_files import SyncFailed
+from aether.system.block_files import Identity, SyncFailed
 from aether.system.environment import is_compiled
 from aether.system.sync_barrier import MEAN_OF, SHORT_S, SyncBarrier
 from tests.support.members import soon
@@ -25,9 +25,9 @@ class Syncs:
         self.threads: list[str] = []
         self.error: Exception | None = None
         self.slow: threading.Event | None = None
-        self.same = True
+        self.stream = (0, 1)
 
-    def __call__(self) -> bool:
+    def __call__(self) -> Identity:
         self.began += 1
         self.threads.append(threading.current_thread().name)
         if self.slow is not None:
@@ -35,12 +35,12 @@ class Syncs:
         if self.error is not None:
             raise self.error
         self.ended += 1
-        return self.same
+        return self.stream
 
 
-def barrier_of(syncs: Callable[[], bool]) -> tuple[SyncBarrier, list[str]]:
+def barrier_of(syncs: Syncs) -> tuple[SyncBarrier, list[str]]:
     failed: list[str] = []
-    return SyncBarrier(syncs, failed.append), failed
+    return SyncBarrier(syncs, failed.append, lambda: syncs.stream), failed
 
 
 async def test_all_who_wait_in_one_turn_of_the_loop_share_one_sync() -> None:
@@ -275,11 +275,57 @@ async def test_in_another_stream_nothing_is_known() -> None:
     told: list[str] = []
     barrier.after_read(Position(9), told.append)
     await soon(lambda: told == [""])
-    syncs.same = False
+    syncs.stream = (0, 2)
     barrier.after_write(Position(1), told.append)
     await soon(lambda: len(told) == 2)
-    syncs.same = True
     barrier.after_read(Position(5), told.append)
     assert len(told) == 2
     await soon(lambda: len(told) == 3)
     assert barrier.position == 5
+
+
+@pytest.mark.parametrize("ask", [SyncBarrier.after_read, SyncBarrier.after_notice, SyncBarrier.after_question])
+async def test_who_reads_another_stream_first_is_told_after_a_sync(
+    ask: Callable[[SyncBarrier, Position, Callable[[str], None]], None],
+) -> None:
+    """It was deleted and made anew, and others have written to it."""
+    syncs = Syncs()
+    barrier, _ = barrier_of(syncs)
+    told: list[str] = []
+    barrier.after_read(Position(9), told.append)
+    await soon(lambda: told == [""])
+    syncs.stream = (0, 2)
+    ask(barrier, Position(5), told.append)
+    assert (told, barrier.position) == ([""], 0)
+    await soon(lambda: len(told) == 2)
+    assert syncs.ended == 2
+
+
+async def test_at_the_end_a_sync_that_is_under_way_and_fails_is_told_as_one() -> None:
+    syncs = Syncs()
+    barrier, failed = barrier_of(syncs)
+    barrier._mean_s, syncs.slow = SLOW_S, threading.Event()
+    told: list[str] = []
+    barrier.after_write(Position(1), told.append)
+    await soon(lambda: syncs.began == 1)
+    syncs.error = SyncFailed(5, "Input/output error")
+    closing = asyncio.ensure_future(barrier.close())
+    await soon(lambda: len(told) == 1)
+    syncs.slow.set()
+    assert await closing
+    assert ["Input/output error" in why for why in failed] == [True]
+
+
+async def test_who_comes_while_a_sync_runs_that_fails_is_told_at_once() -> None:
+    syncs = Syncs()
+    barrier, _ = barrier_of(syncs)
+    barrier._mean_s, syncs.slow = SLOW_S, threading.Event()
+    told: list[str] = []
+    barrier.after_write(Position(1), told.append)
+    await soon(lambda: syncs.began == 1)
+    barrier.after_write(Position(2), told.append)
+    syncs.error = SyncFailed(5, "Input/output error")
+    syncs.slow.set()
+    await soon(lambda: len(told) == 2)
+    assert all("Input/output error" in why for why in told)
+    assert await barrier.close()

@@ -50,7 +50,7 @@ class Proving:
 
     def __init__(self, node: Node, proved_on: object) -> None:
         self.failed: list[str] = []
-        self.barrier = SyncBarrier(lambda: True, self.failed.append)
+        self.barrier = SyncBarrier(lambda: (0, 1), self.failed.append, lambda: (0, 1))
         self.end = _proving_again(
             cast(JetStreamConnection, node), cast(BlockFiles, None), [self.barrier], self.failed.append, proved_on
         )
