@@ -14,6 +14,8 @@ commits may land long after they were sent, and acknowledgements get lost. So:
 - *The scan has the last word.* Every commit of the shard up to the `cursor` was read, in the order of the stream. A
   commit that lands late has a later position than all that were there before it, so a later scan finds it. To be told
   of all commits between two positions is a scan, too, if the first one is not after the cursor.
+- *A scan may be doubted.* A replaced leader of a replicated stream may say that there are no more commits. Such a scan
+  is done again when no such leader can be left, and until then no mark passes it.
 - *The short way.* A commit of our own need not wait for a scan: its actor's earlier commits are known, because they are
   our own, or not later than the cursor. Where they are not (the actor was replayed to beyond the cursor) the scan is
   waited for. So the tells of one actor are relayed in the order of its commits.
@@ -28,6 +30,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from math import ceil, inf
+from typing import NamedTuple
 
 from aether.core.relay_mark import Mark, Place
 from aether.ids import Position
@@ -35,11 +38,24 @@ from aether.sends import CancelSchedule, Send, SetSchedule, StartTask
 from aether.tells import Tell
 
 
+class Doubt(NamedTuple):
+    """A scan after a position and up to another that may have missed commits, and which it found.
+
+    It is to be done again at `due_s`: no mark passes it before. A commit that only the second one finds is found by a
+    claim, which begins at the mark.
+    """
+
+    after: int
+    until: int
+    found: frozenset[int]
+    due_s: float
+
+
 class Relay:
     """The tells of one source shard. Made anew by `claimed`; until then, and after `lost`, nothing may be sent."""
 
     __slots__ = (
-        "_done", "_early", "_first", "_highest", "_last_set", "_left", "_queue", "_unscanned", "_unsynced",
+        "_done", "_doubts", "_early", "_first", "_highest", "_last_set", "_left", "_queue", "_unscanned", "_unsynced",
         "_wanted", "cursor", "fence",
     )  # fmt: skip
 
@@ -56,6 +72,7 @@ class Relay:
         self._first: dict[int, int] = {}
         self._highest = 0
         self._unsynced: deque[tuple[int, float]] = deque()
+        self._doubts: deque[Doubt] = deque()
         self._last_set: dict[tuple[str, str], Place] = {}
 
     @property
@@ -80,6 +97,7 @@ class Relay:
         scanned before anything is sent.
         """
         self._forget()
+        self._doubts.clear()
         self.fence, self.cursor, self._highest = fence, mark.relayed, fence
         for sequence, place in relayed:
             if place.position > mark.relayed:
@@ -106,6 +124,18 @@ class Relay:
             self.cursor = until
             self._early = {position for position in self._early if position > until}
             self._done = {place for place in self._done if place.position > until}
+
+    def doubt(self, doubt: Doubt) -> None:
+        """That was not a scan that has the last word. Doubts come in the order of their positions and times."""
+        self._doubts.append(doubt)
+
+    def doubted(self, now_s: float) -> Doubt | None:
+        """What is to be scanned again at this time."""
+        return self._doubts[0] if self._doubts and self._doubts[0].due_s <= now_s else None
+
+    def confirmed(self) -> None:
+        """The first doubt was scanned again, and nothing else was found."""
+        self._doubts.popleft()
 
     def heard(self, commits: Iterable[tuple[Position, Sequence[Send]]], after: int, until: int) -> bool:
         """The shard's commits after a position and up to `until` that send something; False when it is to be scanned.
@@ -198,6 +228,8 @@ class Relay:
             self._unsynced.popleft()
         open_ = [*self._left, *(position for position, _ in self._unsynced)]
         relayed = min((position - 1 for position in open_ if position <= self.cursor), default=self.cursor)
+        if self._doubts:
+            relayed = min(relayed, self._doubts[0].after)
         since = min((sequence for position, sequence in self._first.items() if position > relayed), default=0)
         return Mark(relayed, since - 1 if since else self._highest)
 

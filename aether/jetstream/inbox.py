@@ -44,6 +44,10 @@ ROW_BYTES = 3072
 RELAYS_AT_ONCE = 64
 """So many tells of one shard are on their way at once."""
 
+SCAN_AGAIN_S = 25.0
+"""After this time a replaced leader of a replicated stream, which answers from its old state, has noticed that it has
+no quorum: every 10 s it looks whether it has heard from none for 10 s (nats-server 2.15, `lostQuorumInterval`)."""
+
 STALE_READS_MAX = 50
 STALE = Backoff(first_s=0.01, cap_s=0.1)
 
@@ -54,6 +58,7 @@ class JetStreamInbox:
     def __init__(self, connection: NatsConnection, names: Names, replicas: int) -> None:
         self.relays_at_once = RELAYS_AT_ONCE if replicas == 1 else 1
         """Replicas refuse a message that is conditioned on a subject while another one that is, too, is on its way."""
+        self.scan_again_s = SCAN_AGAIN_S if replicas > 1 else 0.0
         self.durability: Durability | None = None
         self.commits_durability: Durability | None = None
         self.beginning = InboxBeginning(connection, names)
@@ -135,7 +140,10 @@ class JetStreamInbox:
         return end
 
     async def commits_that_send(self, shard: int, after: Position, until: Position) -> list[StoredCommit]:
-        """The commits of a shard that send something; the leader has the last word on whether there are more."""
+        """The commits of a shard that send something; who leads the stream has the last word on whether there are more.
+
+        A leader that was replaced and does not know it may say that there are none. See `scan_again_s`.
+        """
         names, found = self._names, list[StoredCommit]()
         subject, last = names.events_of_shard(shard), int(after)
         while last < until:

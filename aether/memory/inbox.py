@@ -28,6 +28,7 @@ class InMemoryInbox:
         self._space = link.space
         self._names = Names(link.namespace, link.shards)
         self.relays_at_once = RELAYS_AT_ONCE
+        self.scan_again_s = 0.0
         self._generation = 0
         self._claims: dict[int, tuple[int, int]] = {}
         link.on_down[self._broken] = None

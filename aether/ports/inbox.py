@@ -70,6 +70,11 @@ class Inbox(Protocol):
         """How many tells of a shard may be on their way at once; each is stored or not, whatever comes of another."""
         ...
 
+    @property
+    def scan_again_s(self) -> float:
+        """After so many seconds `commits_that_send` of the same positions is complete for sure; 0: it is at once."""
+        ...
+
     async def relay_mark(self, shard: int) -> InboxMessage | None:
         """The shard's relay mark, as the stream's leader knows it; None when nothing of the shard was ever sent."""
         ...
@@ -103,7 +108,10 @@ class Inbox(Protocol):
         ...
 
     async def commits_that_send(self, shard: int, after: Position, until: Position) -> list[StoredCommit]:
-        """The commits of a shard that send something, and maybe some that do not, in order and complete."""
+        """The commits of a shard that send something, and maybe some that do not, in order.
+
+        Complete, if `until` has been known for `scan_again_s`; before that a replaced leader may leave out the last.
+        """
         ...
 
     async def tells(self, target: int, after: int) -> InboxBatch:

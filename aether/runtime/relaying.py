@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from aether.core.backoff import Backoff
-from aether.core.relay import Relay
+from aether.core.relay import Doubt, Relay
 from aether.core.relay_mark import Mark, decode_mark, decode_place, encode_mark
 from aether.errors import AetherError, Unavailable
 from aether.ids import Position
@@ -32,6 +32,9 @@ RENEW_TELLS = 65_536
 
 WAITING_MAX = 10_000
 """So many tells of a shard wait to be relayed; beyond that no commit of it sends more."""
+
+LATER = 1.1
+"""After so many times `scan_again_s`, and by chance up to one more, a scan is done again: not all shards at once."""
 
 AGAIN = Backoff(first_s=0.05, cap_s=2.0)
 
@@ -216,6 +219,7 @@ class ShardRelayer:
                 await self._bring(head)
             if relay.waiting <= WAITING_MAX // 2:
                 self._settled.set()
+        await self._scan_again()
         await self._mark()
 
     async def _land(self) -> None:
@@ -260,6 +264,21 @@ class ShardRelayer:
             raise Unavailable(f"the stream of commits ends at {until}, before {after}")
         commits = await self._inbox.commits_that_send(self.shard, after, until)
         self._relay.scanned([(one.position, _sends(one)) for one in commits], until)
+        again_s = self._inbox.scan_again_s
+        if again_s and until > after:
+            found = frozenset(one.position for one in commits)
+            self._relay.doubt(Doubt(after, until, found, self._now_s() + again_s))
+            asyncio.get_running_loop().call_later(again_s * (LATER + self._jitter()), self._go)
+
+    async def _scan_again(self) -> None:
+        """See whether a scan that may have been answered by a replaced leader has missed commits."""
+        while (doubt := self._relay.doubted(self._now_s())) is not None:
+            after, until = Position(doubt.after), Position(doubt.until)
+            commits = await self._inbox.commits_that_send(self.shard, after, until)
+            missed = [one.position for one in commits if one.position not in doubt.found]
+            if missed:
+                raise Unavailable(f"a scan of shard {self.shard} has missed the commit at {missed[0]}")
+            self._relay.confirmed()
 
     async def _bring(self, send: Send) -> None:
         """What does not go into the inbox stream."""

@@ -24,6 +24,7 @@ class Stream:
     """Takes tells; what comes of each is said by the test."""
 
     relays_at_once = 3
+    scan_again_s = 0.0
 
     def __init__(self) -> None:
         self.sent: list[asyncio.Future[int | None]] = []
