@@ -60,7 +60,8 @@ class DeadLetter:
     """A tell that failed too often and was given up.
 
     - `id`: the sequence of the tell in the inbox stream.
-    - `command`, `args`: what it was to run; `source`: the actor that told it, None for a client.
+    - `command`, `args`: what it was to run; {} where the arguments are no object of JSON. `source`: the actor that told
+      it, None for a client.
     - `error`, `failures`: why it failed the last time, and how often it did. `at`: when it was given up, UTC.
     - `retrying`: it is being sent again, and not stored yet as far as is known.
     """
@@ -111,20 +112,36 @@ SHORT_CHARS = 200
 def dead_letter_of(row: DeadLetterRow) -> DeadLetter:
     """What callers see of a row."""
     tell, error = row.tell, row.error
-    kind, _, key = tell.source.partition("/")
     return DeadLetter(
         id=row.sequence,
         actor_id=tell.target,
         command=tell.command,
-        args=decode(bytes(tell.args)),
+        args=_args_of(bytes(tell.args)),
         error=error_from_body(error.code, error.message, error.details),
         failures=row.failures,
         at=row.at,
-        source=ActorId(kind, key) if tell.source else None,
+        source=_actor_of(tell.source),
         command_id=tell.command_id,
         correlation_id=tell.correlationid,
         retrying=row.state == RETRYING,
     )
+
+
+def _args_of(raw: bytes) -> Mapping[str, Any]:
+    """Other programs tell, too: what they sent may be anything that has the ends of JSON."""
+    try:
+        args = decode(raw)
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return args if isinstance(args, dict) else {}
+
+
+def _actor_of(source: str) -> ActorId | None:
+    kind, _, key = source.partition("/")
+    try:
+        return ActorId(kind, key) if source else None
+    except InvalidCommand:
+        return None
 
 
 def sent_again(row: DeadLetterRow) -> Tell:

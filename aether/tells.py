@@ -53,8 +53,19 @@ class Tell(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.id or f"tell:{self.position}.{self.number}"
 
 
+_args_decoder = Decoder(dict[str, Raw])
 _encoder = Encoder()
 _tell_decoder = Decoder(Tell)
+
+
+def checked_args(args: bytes) -> bytes:
+    """Arguments that a client gives. Raises `InvalidCommand` where they are no JSON object."""
+    try:
+        args.decode()
+        _args_decoder.decode(args)
+    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidCommand(f"arguments are a JSON object by name: {error}", path="args") from None
+    return args
 
 
 def encode_tell(tell: Tell) -> bytes:

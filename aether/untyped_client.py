@@ -40,7 +40,7 @@ from aether.sends import SetSchedule
 from aether.state_stream import StateStream
 from aether.table_keys import MEMBER_PREFIX, member_of_row_key
 from aether.task_view import TaskView
-from aether.tells import Tell, encode_tell
+from aether.tells import Tell, checked_args, encode_tell
 from aether.tracing.configured import configured_tracing
 from aether.tracing.spans import SpanKind, attributes_of, ended
 from aether.waiting_tells import RunningTask, WaitingTells
@@ -116,15 +116,15 @@ class UntypedClient(ReadingClient):
     ) -> Receipt:
         """Store a command that some worker runs once it can; returns when it is on the disk.
 
-        An id that comes again within two minutes is stored once. Raises `InvalidCommand` for one that is too large;
-        `Unavailable` or `DeadlineExceeded(outcome_known=False)` when it is not known by the deadline that it is stored;
-        `ClientUnusable`.
+        An id that comes again within two minutes is stored once. Raises `InvalidCommand` for one that is too large, and
+        for arguments that are no JSON object; `Unavailable` or `DeadlineExceeded(outcome_known=False)` when it is not
+        known by the deadline that it is stored; `ClientUnusable`.
         """
         if command_id is not None:
             checked_command_id(command_id, "command_id")
         chosen, tracing = command_id or self._new_id(), self._tracing
         tell = Tell(
-            kind=actor_id.kind, key=actor_id.key, command=command, args=Raw(args), id=chosen,
+            kind=actor_id.kind, key=actor_id.key, command=command, args=Raw(checked_args(args)), id=chosen,
             correlationid=correlation_id or chosen, caller=caller, traceparent=traceparent,
         )  # fmt: skip
         if tracing is None:

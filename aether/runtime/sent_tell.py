@@ -6,6 +6,7 @@ And what is stored of one that was given up.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import orjson
 from msgspec import Raw
 
 from aether.errors import ActorFailed, AetherError, InvalidCommand
@@ -88,8 +89,20 @@ def told_by(
 
 
 def dead_letters(command: Command, error: bytes) -> Iterator[bytes]:
-    """What is stored of a tell that was given up, and less of it where that is too much."""
-    template = b'{"error":%b,"command":"%b","args":%b}'
-    name = command.command.encode()
-    yield template % (error_data(error), name, bytes(command.args))
+    """What is stored of a tell that was given up, and less of it where that is too much.
+
+    The history has to stay readable for every reader, so a name of any characters is escaped, and arguments that are no
+    JSON (only their ends are known until here) are left out.
+    """
+    template = b'{"error":%b,"command":%b,"args":%b}'
+    name, args = orjson.dumps(command.command), bytes(command.args)
+    yield template % (error_data(error), name, args if _is_json(args) else b"{}")
     yield template % (error_data(without_details(error)), name, b"{}")
+
+
+def _is_json(raw: bytes) -> bool:
+    try:
+        orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return False
+    return True

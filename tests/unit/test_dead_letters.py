@@ -1,21 +1,24 @@
 """Dead letters: found after every crash, sent again once, and dropped."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from aether import Actor, DeadLetter, InvalidCommand, Model, command, event, query
 from aether.config import RuntimeConfig
 from aether.dead_letters import DeadLetterRow, decode_row, encode_row, shorter
 from aether.errors import ActorFailed
 from aether.ids import ActorId
+from aether.names import shard_of
 from aether.runtime.dead_letter_rows import DeadLetterRows
-from aether.tells import Tell
+from aether.tells import Tell, encode_tell
 from aether.testing import local_pool
-from aether.testing.pool import LocalPool
+from aether.testing.pool import SHARDS, LocalPool
 from aether.waiting_tells import WaitingTells
 from aether.wire import DEAD_LETTERED_EVENT, ErrorBody, instant
 
@@ -127,6 +130,43 @@ async def test_kinds_are_told_apart() -> None:
         assert [one async for one in pool.client.untyped.dead_letters("jar", "alice")] == []
         with pytest.raises(InvalidCommand):
             await anext(pool.client.untyped.dead_letters("no kind!"))
+
+
+STRANGE = [
+    ('no"te', b'{"amount":1}', {"amount": 1}), ("a\\b", b"{}", {}), ("\0\n", b"{}", {}), ("", b"{}", {}),
+    ("add", b'{"amount":1e400}', {}), ("add", b'{"amount":"\xff"}', {}), ("add", b'"text"', {}), ("add", b"[1]", {}),
+    ("add", b'{"amount":' + b"[" * 900 + b"]" * 900 + b"}", None),
+]  # fmt: skip
+
+
+async def test_what_another_program_tells_leaves_the_history_and_the_list_readable() -> None:
+    actor = ActorId("jar", "bob")
+    shard = shard_of(actor, SHARDS)
+    async with local_pool(MODEL, config=QUICK) as pool:
+        inbox = pool.client.untyped._node.inbox
+        for number, (name, args, _) in enumerate(STRANGE):
+            tell = Tell(kind="jar", key="bob", command=name, args=Raw(args), id=f"strange {number}", source="none")
+            await inbox.send(shard, encode_tell(tell), str(number))
+        letters = await dead(pool, len(STRANGE))
+        assert [(one.command, one.source) for one in letters] == [(name, None) for name, _, _ in STRANGE]
+        for letter, (_, _, shown) in zip(letters, STRANGE, strict=True):
+            assert shown is None or letter.args == shown
+        await pool.client.tell(Jar.add, "bob", 1)
+        await content(pool, "bob", 1)
+        commits = pool.server.space(pool.namespace, SHARDS).commits
+        stored = [event for one in commits if one.actor_id == actor for event in json.loads(one.payload)]
+        given = [one["data"]["command"] for one in stored if one["type"] == DEAD_LETTERED_EVENT]
+        assert given == [name for name, _, _ in STRANGE]
+
+
+@pytest.mark.parametrize(
+    "args", [b"", b"no json", b"[1]", b'"x"', b"null", b'{"a":', b'{"a":1}{"b":2}', b'{"a":"\xff"}']
+)
+async def test_what_is_no_object_of_json_is_told_to_no_actor(args: bytes) -> None:
+    async with local_pool(MODEL, config=QUICK) as pool:
+        with pytest.raises(InvalidCommand) as refused:
+            await pool.client.untyped.tell(ActorId("jar", "bob"), "add", args)
+        assert refused.value.path == "args"
 
 
 async def test_what_is_sent_again_is_run_once_though_two_ask_for_it() -> None:
