@@ -6,7 +6,7 @@ the owner of the sender's shard copies each into the inbox stream, one message a
 """
 
 from msgspec import DecodeError, Raw, Struct, ValidationError
-from msgspec.json import Decoder, Encoder
+from msgspec.json import Decoder, Encoder, decode
 
 from aether.errors import InvalidCommand
 from aether.ids import ActorId
@@ -66,6 +66,20 @@ def checked_args(args: bytes) -> bytes:
     except (DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidCommand(f"arguments are a JSON object by name: {error}", path="args") from None
     return args
+
+
+def check_same_tell(payload: bytes, stored: bytes) -> None:
+    """Raise `InvalidCommand` unless what a client tells is what is stored under its id."""
+    if payload == stored:
+        return
+    try:
+        one, other = _tell_decoder.decode(payload), _tell_decoder.decode(stored)
+        same = (one.command, decode(bytes(one.args))) == (other.command, decode(bytes(other.args)))
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        raise InvalidCommand("another message was told under this id", path="id") from None
+    if not same:
+        text = f"the command id {one.id} was given to another command, or to other arguments"
+        raise InvalidCommand(text, path="id")
 
 
 def encode_tell(tell: Tell) -> bytes:

@@ -58,10 +58,14 @@ class Answered(Struct):
 
 
 class Acknowledgement(Answered):
-    """What the server answers to a publish: the sequence of the last message, and of how many in an atomic batch."""
+    """What the server answers to a publish: the sequence of the last message, and of how many in an atomic batch.
+
+    `duplicate`: the message's id came before, and it is that one's sequence; this one is not stored.
+    """
 
     seq: int = 0
     count: int = 0
+    duplicate: bool = False
 
 
 decode_acknowledgement = Decoder(Acknowledgement).decode

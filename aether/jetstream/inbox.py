@@ -23,17 +23,18 @@ from aether.jetstream.api import (
     leader_next,
     stream_info,
 )
-from aether.jetstream.connection.headers import MESSAGE_ID, expected_elsewhere_head, expected_head
+from aether.jetstream.connection.headers import expected_elsewhere_head, expected_head
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.history_reader import until_durable, until_written
 from aether.jetstream.inbox_beginning import InboxBeginning, Made
 from aether.jetstream.inbox_relays import InboxRelays
 from aether.jetstream.shard_consumer import ShardSubjects, commits_follower, tells_follower
 from aether.jetstream.shard_feed import ShardFeed
-from aether.jetstream.stream_writes import write
+from aether.jetstream.stream_writes import write, write_once
 from aether.names import CLIENT_SOURCE, Names
 from aether.ports import Durability, Hear, HearCommits, InboxBatch, InboxMessage, InboxSize, StoredCommit, Subscription
 from aether.sends import SENDS_MARK
+from aether.tells import check_same_tell
 
 TELL_HEADERS_BYTES = 1024
 """Room in a message for the headers that it carries and those the server adds when it repeats it."""
@@ -284,14 +285,17 @@ class JetStreamInbox:
     async def send(self, target: int, payload: bytes, message_id: str) -> int:
         """Store a client's tell, once for an id that comes again within two minutes, and wait until it is on the disk.
 
-        Raises `InvalidCommand` for one that is too large, `Unavailable`.
+        Raises `InvalidCommand` for one that is too large, and for an id that came with another one; `Unavailable`.
         """
         if self._connection.payload_bytes_max and len(payload) > self.tell_bytes_max:
             text = f"a tell is at most {self.tell_bytes_max} bytes, this is {len(payload)}"
             raise InvalidCommand(text, path="args")
-        head = {MESSAGE_ID: message_id}
-        sequence = await write(self._connection, self._names.tell(target, CLIENT_SOURCE), payload, head)
-        assert sequence is not None, "nothing was expected"
+        subject = self._names.tell(target, CLIENT_SOURCE)
+        sequence, known = await write_once(self._connection, subject, payload, message_id)
+        if known:
+            found = await leader_next(self._connection, self._names.inbox, subject, sequence)
+            if found is not None and found.sequence == sequence:  # else it is applied, and removed
+                check_same_tell(payload, found.payload)
         if self.durability is not None:
             await until_written(self.durability, Position(sequence))
         return sequence

@@ -10,8 +10,8 @@ from msgspec import DecodeError
 
 from aether.aio import set_once
 from aether.errors import Unavailable
-from aether.jetstream.api import API_TIMEOUT_S, ApiRefused, decode_acknowledgement
-from aether.jetstream.connection.headers import BATCH_ID, BATCH_SEQUENCE, ERROR_WRONG_LAST_SEQUENCE
+from aether.jetstream.api import API_TIMEOUT_S, Acknowledgement, ApiRefused, decode_acknowledgement
+from aether.jetstream.connection.headers import BATCH_ID, BATCH_SEQUENCE, ERROR_WRONG_LAST_SEQUENCE, MESSAGE_ID
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.pending_replies import NoReply, Reply
 from aether.jetstream.connection.publisher import Headers
@@ -49,18 +49,37 @@ async def write(connection: NatsConnection, subject: str, value: bytes, headers:
     Raises `NotStored` when the server says why it stores nothing, `NotSent` without a connection, `Unavailable` when
     what came of it is not known.
     """
+    return written(await _published(connection, subject, value, headers), subject)
+
+
+async def write_once(connection: NatsConnection, subject: str, value: bytes, message_id: str) -> tuple[int, bool]:
+    """Publish to a stream what is stored once: the sequence, and whether a message with this id was there already.
+
+    Raises as `write`.
+    """
+    reply = await _published(connection, subject, value, {MESSAGE_ID: message_id})
+    found = _acknowledged(reply, subject)
+    assert found is not None, "nothing was expected"
+    return found.seq, found.duplicate
+
+
+async def _published(connection: NatsConnection, subject: str, value: bytes, headers: Headers) -> Reply:
     session = connection.session or await connection.ready(API_TIMEOUT_S)
     arrived: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
     reply_to = session.send(subject, value, lambda reply: set_once(arrived, reply), API_TIMEOUT_S, headers)
     try:
-        reply = await arrived
+        return await arrived
     finally:
         session.forget(reply_to)
-    return written(reply, subject)
 
 
 def written(reply: Reply, subject: str) -> int | None:
     """What an acknowledgement says. Raises as `write`."""
+    found = _acknowledged(reply, subject)
+    return None if found is None else found.seq
+
+
+def _acknowledged(reply: Reply, subject: str) -> Acknowledgement | None:
     if isinstance(reply, NoReply):
         if reply in UNANSWERED:
             raise NotStored(f"{UNANSWERED[reply]}: {subject}")
@@ -73,7 +92,7 @@ def written(reply: Reply, subject: str) -> int | None:
     if refusal is None:
         if answer.seq <= 0:
             raise Unavailable(f"no sequence was acknowledged: {subject}")
-        return answer.seq
+        return answer
     if refusal.err_code == ERROR_WRONG_LAST_SEQUENCE:
         return None
     if proves_not_stored(refusal.err_code, refusal.description):

@@ -13,6 +13,7 @@ from aether.memory.server import GONE, InboxEntry
 from aether.names import CLIENT_SOURCE, Names, shard_of
 from aether.ports import Hear, HearCommits, InboxBatch, InboxMessage, InboxSize, NotSent, StoredCommit, Subscription
 from aether.sends import SENDS_MARK
+from aether.tells import check_same_tell
 
 TELLS_AT_ONCE = 256
 RELAYS_AT_ONCE = 64
@@ -128,9 +129,14 @@ class InMemoryInbox:
         return await self._link.call(FaultPoint.TELL_READ, read)
 
     async def send(self, target: int, payload: bytes, message_id: str) -> int:
-        """Store a client's tell; its sequence. Raises `Unavailable`, `InvalidCommand` for one that is too large."""
+        """Store a client's tell; its sequence.
+
+        Raises `Unavailable`, `InvalidCommand` for one that is too large, and for an id that came with another one.
+        """
         sequence = await self._write(self._names.tell(target, CLIENT_SOURCE), payload, None, message_id)
         assert sequence is not None
+        if (stored := self._space.tells[sequence - 1].payload) != payload and stored:
+            check_same_tell(payload, stored)
         return sequence
 
     async def has_tell(self, target: int, after: int) -> bool:

@@ -131,7 +131,10 @@ class Inbox(Protocol):
         ...
 
     async def send(self, target: int, payload: bytes, message_id: str) -> int:
-        """Store a client's tell, once for an id that comes again within two minutes; its sequence."""
+        """Store a client's tell, once for an id that comes again within two minutes; its sequence.
+
+        Raises `InvalidCommand` with the path `id` when that id came with another tell.
+        """
         ...
 
     async def applied_mark(self, shard: int) -> int:

@@ -51,6 +51,9 @@ MARK_TELLS = 1_024
 
 DONE = b'{"ok":true'
 
+NOT_RUN = b'{"error":{"code":"invalid_command"'
+"""So begins a final answer that says that the id was given to another command."""
+
 AGAIN = Backoff(first_s=0.05, cap_s=2.0)
 
 log = logging.getLogger("aether.inbox")
@@ -261,6 +264,9 @@ class ShardInbox:
         line.open -= 1
         error = None if answer.startswith(DONE) else error_of(decode_answer(answer))
         if error is None:
+            if answer.startswith(NOT_RUN) and not pending.given_up:
+                extra = {"actor": str(actor_id), "sequence": pending.sequence, "command_id": pending.tell.id}
+                log.error("a tell is not run: its id was given to another command, or to other arguments", extra=extra)
             if pending.given_up:
                 self._dead_letters.over(pending.sequence, committed=not answer.startswith(DONE))
             self._done(actor_id, line, pending)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from msgspec import Raw
 from msgspec.structs import replace
 
 from aether.errors import InvalidCommand, Unavailable
@@ -11,7 +12,7 @@ from aether.ids import ActorId, Position
 from aether.names import shard_of
 from aether.ports import START, Committed, EventStore, Inbox, InboxMessage, StoredCommit, Subscription
 from aether.sends import encode_sends
-from aether.tells import Tell
+from aether.tells import Tell, encode_tell
 from aether.wire import encode_commit
 from tests.contract.harness import SHARDS, Received, World, events_of, publish
 
@@ -154,6 +155,22 @@ async def test_a_client_tells_an_id_once(world: World) -> None:
     assert await other.send(4, b"deposit", "one") == first
     assert await other.send(4, b"deposit", "two") > first
     assert len(await all_tells(inbox, 4)) == 2
+
+
+async def test_an_id_that_came_with_another_tell_is_refused(world: World) -> None:
+    inbox = (await world.node()).inbox
+
+    def told(command: str, args: bytes, traceparent: str = "") -> bytes:
+        tell = Tell(kind="account", key="a", command=command, args=Raw(args), id="mine", traceparent=traceparent)
+        return encode_tell(tell)
+
+    first = await inbox.send(4, told("deposit", b'{"amount":1,"note":"a"}'), "one")
+    assert await inbox.send(4, told("deposit", b'{"note": "a", "amount": 1}', traceparent="later"), "one") == first
+    for other in (told("deposit", b'{"amount":2,"note":"a"}'), told("withdraw", b'{"amount":1,"note":"a"}'), b"none"):
+        with pytest.raises(InvalidCommand) as refused:
+            await inbox.send(4, other, "one")
+        assert refused.value.path == "id"
+    assert len(await all_tells(inbox, 4)) == 1
 
 
 async def test_a_tell_that_is_too_large_is_refused(world: World) -> None:

@@ -233,3 +233,25 @@ async def test_tells_survive_passivation_and_snapshots() -> None:
         await balance(pool, "b", 10)
         await pool.client.actor(Purse, "a").pay("b", 1)
         await balance(pool, "b", 11)
+
+
+async def test_an_id_that_was_given_to_another_command_is_refused_or_the_tell_is_not_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A second tell is refused at once; one with the id of a call is found out by its actor only."""
+    alice = ActorId("purse", "alice")
+    async with local_pool(MODEL) as pool:
+        tell = pool.client.untyped.tell
+        first = await tell(alice, "put", b'{"amount":1}', command_id="mine")
+        assert await tell(alice, "put", b'{"amount": 1}', command_id="mine") == first
+        for name, args in (("put", b'{"amount":2}'), ("pay", b'{"amount":1}')):
+            with pytest.raises(InvalidCommand) as refused:
+                await tell(alice, name, args, command_id="mine")
+            assert refused.value.path == "id"
+        await balance(pool, "alice", 1)
+        await pool.client.actor(Purse, "alice", command_id="yours").put(10)
+        other = await tell(alice, "put", b'{"amount":100}', command_id="yours")
+        await pool.client.tell(Purse.put, "alice", 1000)
+        await balance(pool, "alice", 1011)
+        said = [one for one in caplog.records if "a tell is not run" in one.message]
+        assert [(one.sequence, one.command_id) for one in said] == [(other.sequence, "yours")]  # type: ignore[attr-defined]
