@@ -38,7 +38,7 @@ class Retry:
 
     def __post_init__(self) -> None:
         for name, value in (("first_s", self.first_s), ("cap_s", self.cap_s)):
-            if not 0 <= value <= WAIT_MAX_S:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= WAIT_MAX_S:
                 raise ValueError(f"{name} is a number of seconds from 0 to {WAIT_MAX_S:g}, not {value!r}")
         if type(self.attempts) is not int or self.attempts < 1:
             raise ValueError(f"attempts is a whole number, at least 1, not {self.attempts!r}")

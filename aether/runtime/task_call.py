@@ -103,6 +103,8 @@ async def _end(
         await asyncio.wait((work,), timeout=grace_s)
         if not work.done():
             log.error("a task goes on although it was cancelled", extra={"task": task_type.name, "at": where})
+    else:
+        log.warning("a plain task is over and goes on in its thread, which it keeps", extra={"task": task_type.name})
     if stopped:
         return TaskCalled(b"", Stopped())
     at = f", at {where}" if where else ""

@@ -2,6 +2,9 @@
 
 import asyncio
 import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,7 +12,8 @@ from aether import Rejected
 from aether.config import RuntimeConfig
 from aether.testing import local_pool
 from aether.testing.pool import LocalPool
-from examples.agent.language_model import LanguageModel, Message, answer_to
+from examples.agent import chat
+from examples.agent.language_model import LanguageModel, Message, ToolCall, answer_to
 from examples.agent.model import model
 from examples.agent.session import ModelSaid, Session, UserReminded, UserSaid
 
@@ -55,6 +59,29 @@ async def test_one_thing_after_the_other(monkeypatch: pytest.MonkeyPatch) -> Non
         with pytest.raises(Rejected, match="still thinking"):
             await session.say("are you there?")
         assert await answered(pool, "a", 1) == SEEN[:1]
+
+
+async def test_a_chat_that_was_left_shows_the_open_answer_before_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, opened, lines = list[str](), asyncio.Event(), ["thank you\n", "\n"]
+    stream = LanguageModel.stream
+
+    async def held(self: LanguageModel, conversation: Sequence[Message]) -> AsyncIterator[str | ToolCall]:
+        await opened.wait()
+        async for piece in stream(self, conversation):
+            yield piece
+
+    def show(*words: str) -> None:
+        shown.append(" ".join(words))
+        opened.set()
+
+    monkeypatch.setattr(LanguageModel, "stream", held)
+    monkeypatch.setattr(chat, "print", show, raising=False)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(readline=lambda: lines.pop(0)))
+    async with local_pool(model, config=QUICK) as pool, asyncio.timeout(30):
+        monkeypatch.setattr(chat, "connect", lambda model: nullcontext(pool.client))
+        await pool.client.actor(Session, "a").say("weather in Lima")
+        await chat.main("a")
+    assert shown == ["user: weather in Lima", "model: Lima: fog", "model: You said: thank you"]
 
 
 async def test_a_day_later_the_user_is_reminded_once() -> None:

@@ -177,7 +177,10 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], why: str) -
         task(Idle.nothing)
 
 
-@pytest.mark.parametrize("options", [{"attempts": 0}, {"attempts": 1.5}, {"first_s": -1}, {"cap_s": float("nan")}])
+@pytest.mark.parametrize(
+    "options",
+    [{"attempts": 0}, {"attempts": 1.5}, {"first_s": -1}, {"first_s": "1"}, {"cap_s": True}, {"cap_s": float("nan")}],
+)
 def test_retries_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         Retry(**options)

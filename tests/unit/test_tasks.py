@@ -377,11 +377,14 @@ async def test_one_that_waits_to_be_tried_again_is_not_called_any_more(pool: Loc
     assert len(world.calls) == 1
 
 
-async def test_a_thread_that_is_cancelled_goes_on_and_its_result_does_not_count(pool: LocalPool, world: World) -> None:
+async def test_a_thread_that_is_cancelled_goes_on_and_its_result_does_not_count(
+    pool: LocalPool, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     task_id = await errand(pool).block()
     await until(lambda: len(world.calls) == 1)
     await errand(pool).cancel(task_id)
     await until(lambda: outcomes(pool) == {("blocks", "cancelled"): 1})
+    assert "a plain task is over and goes on in its thread, which it keeps" in caplog.messages
     world.gate.set()
     await errand(pool).echo("next")
     assert await back(pool) == ["next"]
