@@ -144,9 +144,13 @@ _decode_of: dict[str, _Decode] = {
 }
 
 
-def made_id(actor_id: ActorId, command_id: str, number: int) -> str:
-    """The id of what a command makes as its `number`th: the same one when its handler runs again."""
-    return str(uuid5(_IDS, f"{actor_id}\n{command_id}\n{number}"))
+def made_id(actor_id: ActorId, command_id: str, version: int, number: int) -> str:
+    """The id of what a command makes as its `number`th: the same one when its handler runs again.
+
+    `version` is that of the actor before the command: an id that the caller gives may come again after its time, and is
+    carried out anew then.
+    """
+    return str(uuid5(_IDS, f"{actor_id}\n{command_id}\n{version}\n{number}"))
 
 
 def encode_sends(sends: Sequence[Send]) -> str:

@@ -39,10 +39,11 @@ def set_by(
     wanted: ScheduleSetting,
     now: datetime,
     *,
+    version: int,
     number: int,
     agenda: Agenda | None,
 ) -> SetSchedule:
-    """The schedule that a handler sets as the `number`th thing that it sends.
+    """The schedule that a handler sets as the `number`th thing that it sends, run at this version of its actor.
 
     Raises `InvalidCommand` for a name that cannot be one and for arguments that the command does not take,
     `UnknownActor`, `UnknownCommand`; `ActorFailed` in a query, and where nothing can be scheduled.
@@ -55,7 +56,7 @@ def set_by(
     target, by, recurrence = ActorId(to.kind, to.key), running.command, when.recurrence
     setting = SetSchedule(
         name=checked_name(name),
-        id=made_id(actor_id, by.id, number),
+        id=made_id(actor_id, by.id, version, number),
         at=when.first(now),
         kind=target.kind,
         key=target.key,

@@ -25,10 +25,11 @@ def started_by(
     then: str,
     failed: str,
     *,
+    version: int,
     number: int,
     agenda: Agenda | None,
 ) -> StartTask:
-    """The start of a task that a handler makes as the `number`th thing that it sends.
+    """The start of a task that a handler makes as the `number`th thing that it sends, run at this version of its actor.
 
     Raises `InvalidCommand` for a task that the model does not have, for arguments that it does not take, and for
     commands that do not take its result; `ActorFailed` in a query, and where no task can be started.
@@ -40,7 +41,7 @@ def started_by(
             _check_takes_one(worker, actor_id.kind, command, name)
     by = running.command
     start = StartTask(
-        id=made_id(actor_id, by.id, number),
+        id=made_id(actor_id, by.id, version, number),
         task=task_type.name,
         args=Raw(task_type.encode_args(call.args, call.kwargs)),
         then=then,

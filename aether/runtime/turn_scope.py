@@ -165,11 +165,14 @@ class TurnScope:
         """Have an actor run a command at a time, from the commit of this command on. Raises like `tell`."""
         if self._policy is not None:
             self._policy.check_tell(to.kind, to.command)
-        actor_id, number, agenda = self._machine.actor_id, len(self.draft.sent or ()), self._fold.agenda
+        actor_id, draft, agenda = self._machine.actor_id, self.draft, self._fold.agenda
+        version, number = draft.version_before, len(draft.sent or ())
 
         def made(running: PendingCommand) -> SetSchedule:
             setting = ScheduleSetting(name, when, to, args, kwargs)
-            return set_by(running, actor_id, self._worker, setting, self._time(), number=number, agenda=agenda)
+            return set_by(
+                running, actor_id, self._worker, setting, self._time(), version=version, number=number, agenda=agenda
+            )
 
         self._send(made)
 
@@ -183,11 +186,19 @@ class TurnScope:
 
     def start_task(self, call: TaskCall[Any], then: str, failed: str) -> str:
         """Have a task run, once the commit of this command is stored; its id. Raises like `tell`."""
-        machine, sent = self._machine, self.draft.sent
-        number, agenda = len(sent or ()), self._fold.agenda
+        machine, draft, agenda = self._machine, self.draft, self._fold.agenda
+        version, number = draft.version_before, len(draft.sent or ())
         start = self._send(
             lambda running: started_by(
-                running, machine.actor_id, self._worker, call, then, failed, number=number, agenda=agenda
+                running,
+                machine.actor_id,
+                self._worker,
+                call,
+                then,
+                failed,
+                version=version,
+                number=number,
+                agenda=agenda,
             )
         )
         return start.id

@@ -86,11 +86,11 @@ def test_other_commands_are_no_ticks_and_no_results() -> None:
     assert not is_tick_or_result("mine")
 
 
-def test_ids_are_the_same_when_a_handler_runs_again() -> None:
-    made = {made_id(ALICE, "c-1", 0), made_id(ALICE, "c-1", 1), made_id(ALICE, "c-2", 0)}
-    made.add(made_id(ActorId("account", "bob"), "c-1", 0))
-    assert len(made) == 4
-    assert made_id(ALICE, "c-1", 0) in made
+def test_ids_are_the_same_when_a_handler_runs_again_and_others_when_its_command_is_carried_out_anew() -> None:
+    made = {made_id(ALICE, "c-1", 5, 0), made_id(ALICE, "c-1", 5, 1), made_id(ALICE, "c-2", 5, 0)}
+    made |= {made_id(ALICE, "c-1", 6, 0), made_id(ActorId("account", "bob"), "c-1", 5, 0)}
+    assert len(made) == 5
+    assert made_id(ALICE, "c-1", 5, 0) in made
 
 
 @pytest.mark.parametrize(

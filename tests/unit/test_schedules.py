@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aether import Actor, ActorFailed, After, InvalidCommand, Model, Runtime, command, query
+from aether import Actor, ActorFailed, After, At, InvalidCommand, Model, Runtime, command, event, query
 from aether.config import RuntimeConfig
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
@@ -16,7 +16,7 @@ from aether.testing import given, local_pool, scheduled
 from aether.testing.clock import PoolClock
 from aether.testing.pool import SHARDS, LocalPool
 from aether.wire import DEAD_LETTERED_EVENT, HANDLED_EVENT, REFUSED_EVENT, TOLD_EVENT, decode_commit
-from tests.support.alarms import Alarm, model
+from tests.support.alarms import Alarm, Rang, model
 
 START = datetime(2026, 3, 28, 12, tzinfo=UTC)
 CONFIG = RuntimeConfig(tell_attempts_max=2, tell_retry_first_s=0.001)
@@ -187,6 +187,33 @@ async def test_wrong_arguments_are_refused_when_it_is_set(pool: LocalPool) -> No
         await pool.client.actor(Alarm, "a").once("x" * 200, 1)
     assert refused.value.path == "name"
     assert events(pool) == []
+
+
+class Punctual(Actor):
+    """Has the same done at a time that was said."""
+
+    rung: int = 0
+
+    @command
+    def at(self, time: datetime) -> None:
+        self.schedule("x", At(time), Punctual.ring, self.id.key)
+
+    @command
+    def ring(self) -> None:
+        self.emit(Rang("x", 0))
+
+    @event
+    def rang(self, e: Rang) -> None:
+        self.rung += 1
+
+
+async def test_a_command_that_is_carried_out_anew_sets_another_schedule() -> None:
+    async with local_pool(Model("punctual", actors=[Punctual]), start=START) as pool:
+        again = pool.client.using(command_id="order-7").actor(Punctual, "a")
+        for rung in (1, 2):
+            await again.at(START)
+            await pool.clock.advance(minutes=10)  # then the id is forgotten
+            assert (await pool.client.state(Punctual, "a")).state.rung == rung
 
 
 class Meddler(Actor):

@@ -109,6 +109,19 @@ async def test_a_result_comes_to_its_command(pool: LocalPool, world: World) -> N
     assert open_tasks(pool) == 0
 
 
+async def test_a_command_that_is_carried_out_anew_starts_another_task(pool: LocalPool, world: World) -> None:
+    again = pool.client.using(command_id="order-7").actor(Errand, "a")
+    first = await again.echo("hello")
+    assert await back(pool) == ["hello"]
+    assert await again.echo("hello") == first
+    await pool.clock.advance(minutes=10)  # the id is forgotten
+    second = await again.echo("hello")
+    assert await back(pool, count=2) == ["hello", "hello"]
+    assert [one.task_id for one in world.calls] == [first, second]
+    assert first != second
+    assert open_tasks(pool) == 0
+
+
 async def test_what_fails_is_tried_again_under_the_same_id(pool: LocalPool, world: World) -> None:
     task_id = await errand(pool).fail(2)
     for attempt in (1, 2):

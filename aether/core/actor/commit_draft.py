@@ -88,6 +88,11 @@ class CommitDraft(Generic[Pending]):
         """Whether there is anything to commit."""
         return bool(self._chunks)
 
+    @property
+    def version_before(self) -> int:
+        """The version before the running command."""
+        return self.version - len(self.emitted)
+
     def emit(self, emitted: EmittedEvent) -> None:
         """Add an event of the running command."""
         self.emitted.append(emitted)
