@@ -98,12 +98,13 @@ def decode_row(payload: bytes) -> DeadLetterRow | None:
     return row
 
 
-def shorter(row: DeadLetterRow) -> Iterator[bytes]:
+def shorter(row: DeadLetterRow, *, keep_args: bool = False) -> Iterator[bytes]:
     """The row, and less and less of it where that is too much: without the error's details, without the arguments."""
     yield encode_row(row)
     brief = replace(row, error=ErrorBody(row.error.code, row.error.message[:SHORT_CHARS]))
     yield encode_row(brief)
-    yield encode_row(replace(brief, tell=replace(row.tell, args=EMPTY_ARGS), args_left_out=True))
+    if not keep_args:
+        yield encode_row(replace(brief, tell=replace(row.tell, args=EMPTY_ARGS), args_left_out=True))
 
 
 SHORT_CHARS = 200

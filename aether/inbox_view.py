@@ -22,8 +22,8 @@ from aether.dead_letters import (
     DeadLetterRow,
     dead_letter_of,
     decode_row,
-    encode_row,
     sent_again,
+    shorter,
     what_came_of,
 )
 from aether.errors import InvalidCommand, Unavailable
@@ -121,7 +121,7 @@ class InboxView:
         sequence = await inbox.send_again(target, encode_tell(tell), id, decided.at)
         if sequence is None:
             raise Unavailable(f"another caller sends the dead letter {id} again")
-        await inbox.write_dead_letter(id, encode_row(replace(row, state=RETRIED)), decided.at)
+        await self._write(replace(row, state=RETRIED), decided.at)
         log.info("a dead letter was sent again", extra=_said(row, row.by))
         return dead_letter_of(row), tell.command_id, sequence
 
@@ -144,10 +144,21 @@ class InboxView:
                 raise InvalidCommand(f"the arguments of {id} were too large to be kept beside its error", path="id")
             now = instant(self._node.clock.wall_s())
             row = replace(found.row, state=state, by=by, at=now) if found.row.state != state else found.row
-            at = await self._node.inbox.write_dead_letter(id, encode_row(row), found.at)
+            at = await self._write(row, found.at)
             if at is not None:
                 return _Found(at, row)
         raise Unavailable(f"the dead letter {id} changes faster than it can be written")
+
+    async def _write(self, row: DeadLetterRow, expected: int) -> int | None:
+        """Write the row, with less of its error where the operator's name leaves no room for all of it."""
+        refused: InvalidCommand | None = None
+        for payload in shorter(row, keep_args=row.state == RETRYING):
+            try:
+                return await self._node.inbox.write_dead_letter(row.sequence, payload, expected)
+            except InvalidCommand as error:
+                refused = error
+        assert refused is not None
+        raise refused
 
     async def _found(self, id: int) -> _Found:
         """The row of a dead letter, by the leader. Raises `InvalidCommand` where there is none, or it is over."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from aether import Actor, DeadLetter, InvalidCommand, Model, command, event, query
 from aether.config import RuntimeConfig
@@ -191,6 +192,38 @@ async def test_what_is_sent_again_is_run_once_though_two_ask_for_it() -> None:
         assert (again.commandid, again.correlationid) == (f"retry:{letter.id}", letter.correlation_id)
         assert again.causationid == letter.command_id
         assert again.idexpires is None, "it is known by its place"
+
+
+async def test_the_name_of_an_operator_takes_its_room_from_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row of a large tell is as long as a message may be."""
+    async with local_pool(MODEL, config=QUICK) as pool:
+        for amount in (5, 6):
+            await pool.client.tell(Jar.add, "bob", amount)
+        (first, second) = await dead(pool, 2)
+        inbox = pool.client.untyped._node.inbox
+        found = await inbox.dead_letter(first.id)
+        assert found is not None
+        row = decode_row(found.payload)
+        assert row is not None
+        long = replace(row, error=ErrorBody("actor_failed", "e" * 2_000))
+        assert await inbox.write_dead_letter(first.id, encode_row(long), found.sequence)
+        write, most = inbox.write_dead_letter, len(encode_row(long))
+
+        async def written(tell: int, payload: bytes, expected: int) -> int | None:
+            if len(payload) > most:
+                raise InvalidCommand("too large, for a test")
+            return await write(tell, payload, expected)
+
+        monkeypatch.setattr(inbox, "write_dead_letter", written)
+        BROKEN.clear()
+        await pool.client.retry_dead_letter(first.id, by="o" * 200)
+        await content(pool, "bob", 5)
+        most = 0
+        with pytest.raises(InvalidCommand, match="too large"):
+            await pool.client.retry_dead_letter(second.id, by="o" * 200)
+        most = 600
+        await pool.client.drop_dead_letter(second.id, by="o" * 200)
+        assert await dead(pool, 0) == []
 
 
 async def test_what_fails_again_is_another_dead_letter() -> None:
