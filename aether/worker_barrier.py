@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from errno import EIO
 from functools import partial
 from pathlib import Path
 
@@ -17,9 +18,17 @@ from aether.config import ConnectionConfig, StorageConfig
 from aether.errors import ConfigError, Unavailable
 from aether.jetstream.adapters import JetStreamConnection, connect_worker
 from aether.log_lines import words
-from aether.system.block_files import BlockFiles, block_starts, directories_of, why_not_synced
+from aether.system.block_files import (
+    BlockFiles,
+    Identity,
+    SyncFailed,
+    block_starts,
+    directories_of,
+    why_not_synced,
+)
 from aether.system.clock import SystemClock
 from aether.system.environment import boot_id
+from aether.system.shared_failure import SharedFailure
 from aether.system.sync_barrier import SyncBarrier
 
 LOOK_AGAIN_S = 0.2
@@ -56,24 +65,30 @@ async def why_no_barrier(connection: ConnectionConfig, namespace: str, storage: 
 
 @asynccontextmanager
 async def sync_barrier(
-    node: JetStreamConnection, store: Path, failed: Callable[[str], None], waits: Callable[[], None]
+    node: JetStreamConnection,
+    store: Path,
+    sync_failure: SharedFailure,
+    failed: Callable[[str], None],
+    waits: Callable[[], None],
 ) -> AsyncIterator[None]:
     """Meanwhile what `node` has stored and read is on the disk. `store` is the server's `store_dir`.
 
-    `failed` is called when a sync has failed, or another server is in its place whose acknowledgements mean less: from
-    then on nothing is stored any more. `waits` is called now and then while the server stores nothing. Raises
-    `NotProved` where the server's files are not found or what it acknowledges does not stand in them, `Unavailable`.
+    `failed` is called when a sync has failed, in any worker with this `sync_failure`, or another server is in its place
+    whose acknowledgements mean less: from then on nothing is stored any more. `waits` is called now and then while the
+    server stores nothing. Raises `NotProved` where the server's files are not found or what it acknowledges does not
+    stand in them, `Unavailable`.
     """
     async with AsyncExitStack() as stack:
         blocks, session = await _proved_in_time(node, store, waits)
+        sync = partial(_sync, blocks, sync_failure)
         try:
-            await asyncio.to_thread(blocks.sync)  # the first one takes in all there is
+            await asyncio.to_thread(sync)  # the first one takes in all there is
         except OSError as error:
             failed(f"the files of the server cannot be synced: {error}")
             raise Unavailable("nothing can be made durable") from error
         told = _inbox_of(node, blocks)
-        commits = SyncBarrier(blocks.sync, failed, blocks.identity)
-        inbox = SyncBarrier(told.sync, failed, told.identity)
+        commits = SyncBarrier(sync, failed, blocks.identity)
+        inbox = SyncBarrier(partial(_sync, told, sync_failure), failed, told.identity)
         stack.push_async_callback(_closed, commits, blocks)
         stack.push_async_callback(_closed, inbox, told)
         stack.callback(_proving_again(node, blocks, (commits, inbox), failed, session))
@@ -88,6 +103,18 @@ async def sync_barrier(
 def _inbox_of(node: JetStreamConnection, blocks: BlockFiles) -> BlockFiles:
     """The files of the inbox stream, beside those of the commits: what was proved of the server holds for both."""
     return BlockFiles(blocks.directory.parent.parent / node.names.inbox / blocks.directory.name)
+
+
+def _sync(blocks: BlockFiles, sync_failure: SharedFailure) -> Identity:
+    """`BlockFiles.sync`, which fails from when one has failed in any worker of the pool."""
+    try:
+        stream = blocks.sync()
+    except SyncFailed:
+        sync_failure.set()
+        raise
+    if sync_failure.happened:  # looked at last, as the other one may have failed meanwhile
+        raise SyncFailed(EIO, "a sync of another worker of the pool has failed")
+    return stream
 
 
 async def _closed(barrier: SyncBarrier, blocks: BlockFiles) -> None:

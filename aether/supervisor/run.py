@@ -52,6 +52,7 @@ from aether.system.environment import (
 )
 from aether.system.node_claim import NodeClaim, claim_node
 from aether.system.process import leave, mend_standard_streams, time_limit
+from aether.system.shared_failure import SharedFailure
 from aether.worker.settings import WorkerSettings
 from aether.worker.worker import run_worker
 from aether.worker_protocol import WorkerSpec
@@ -118,7 +119,7 @@ def _run(options: RunOptions) -> int:
         return _continue(options, config, directory, variables, handover)
     say, began_ns = _voice(options, variables), _now_ns(options)
     listening = listen_for_gateway(options, directory)
-    work = _Work(options, variables, _load(options))
+    work = _Work(options, variables, _load(options), SharedFailure())
     node = claim_node(options.data_dir, work.namespace, options.node or variables.get("AETHER_NODE"))
     if node.lock_fd is None:
         say(f"nothing can be locked in {options.data_dir}: the node {node.name!r} goes without", "WARNING")
@@ -144,10 +145,10 @@ def _continue(
     context = _context(
         options, directory, variables, options.namespace or "", handover.node, server, handover.gateway_fd
     )
-    began_ns = _now_ns(options)
+    began_ns, sync_failure = _now_ns(options), SharedFailure()  # also for workers that load the model themselves
 
     def loaded() -> _Work:
-        work = _Work(options, variables, _load(options))
+        work = _Work(options, variables, _load(options), sync_failure)
         if server is not None:
             work.configure(server.url, store=server.directory, sync="server" if server.always else "barrier")
         else:
@@ -228,10 +229,13 @@ def silent_kill_s(options: RunOptions, variables: Mapping[str, str]) -> float:
 class _Work:
     """What each worker does, with the settings that all share; made before the fork."""
 
-    def __init__(self, options: RunOptions, variables: Mapping[str, str], model: Model) -> None:
+    def __init__(
+        self, options: RunOptions, variables: Mapping[str, str], model: Model, sync_failure: SharedFailure
+    ) -> None:
         self._options = options
         self._variables = variables
         self._model = model
+        self._sync_failure = sync_failure
         self.namespace = check_namespace(options.namespace or variables.get("AETHER_NAMESPACE") or model.name)
         given = _nats(options, variables)
         self.embedded = given == EMBEDDED
@@ -255,6 +259,7 @@ class _Work:
             runtime=from_environment(RuntimeConfig, self._variables),
             cluster=self.cluster,
             log=_log_config(self._options, self._variables),
+            sync_failure=self._sync_failure,
         )
 
     def __call__(self, spec: WorkerSpec) -> int:

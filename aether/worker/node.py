@@ -80,5 +80,6 @@ async def connected_node(
             )
         )
         if settings.storage.sync == "barrier":
-            await stack.enter_async_context(sync_barrier(node, Path(settings.storage.nats_store), failed, waits))
+            store = Path(settings.storage.nats_store)
+            await stack.enter_async_context(sync_barrier(node, store, settings.sync_failure, failed, waits))
         yield node

@@ -3,11 +3,15 @@
 from dataclasses import dataclass, field
 
 from aether.config import ClusterConfig, ConnectionConfig, LogConfig, RuntimeConfig, StorageConfig
+from aether.system.shared_failure import SharedFailure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """The settings of one pool's workers. Which worker one is, its `WorkerSpec` says."""
+    """The settings of one pool's workers. Which worker one is, its `WorkerSpec` says.
+
+    `sync_failure`: set by the worker in which a sync fails, for all of them.
+    """
 
     namespace: str
     connection: ConnectionConfig = field(default_factory=ConnectionConfig)
@@ -15,3 +19,4 @@ class WorkerSettings:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    sync_failure: SharedFailure = field(default_factory=SharedFailure)

@@ -384,6 +384,29 @@ async def test_after_a_failed_sync_the_pool_ends_and_the_next_one_has_what_was_a
         await deposits((tmp_path / "data" / "nats.url").read_text().strip(), namespace)
 
 
+async def test_after_a_failed_sync_of_one_worker_no_other_answers(namespace: str, tmp_path: Path) -> None:
+    """The kernel may tell one process of it, and the next sync of another one succeeds."""
+    flag = tmp_path / "fails"
+    (tmp_path / "sitecustomize.py").write_text(FAILS_ONCE.format(flag=str(flag)))
+    with embedded("--namespace", namespace, variables={"PYTHONPATH": str(tmp_path)}) as pool:
+        async with aether.connect(url_of(pool), model=model, namespace=namespace) as client:
+
+            async def deposit(number: int) -> bool:
+                try:
+                    await client.actor(Account, str(number), deadline_s=2).deposit(1)
+                except aether.AetherError:
+                    return False
+                return True
+
+            assert all([await deposit(number) for number in range(20)])
+            flag.touch()
+            first = asyncio.gather(*(deposit(number) for number in range(20)))
+            await asyncio.to_thread(pool.wait_for, re.compile("could not be synced to the disk"))
+            assert not any(await asyncio.gather(*(deposit(number) for number in range(20))))
+            await first
+        assert pool.process.wait(60) == 1
+
+
 async def test_workers_that_start_under_load_prove_it_all_the_same(namespace: str) -> None:
     """Others write megabytes between a message of the proof and its acknowledgement."""
     with embedded("--namespace", namespace) as pool:

@@ -58,7 +58,6 @@ class Waiter:
     needs: int
     since: int  # how many syncs had begun
     takes_a_sync: bool
-    held: bool
     told: list[str] = field(default_factory=list)
 
 
@@ -141,7 +140,7 @@ class Barrier(RuleBasedStateMachine):
         enough = [number for number, _ in self.ended if number > waiter.since]
         self.law(bool(enough) or not waiter.takes_a_sync, "told without a sync of its own time")
         if self.held and waiter.needs:
-            self.law(not waiter.held and min(enough, default=FAR) <= self.held_since, "told while held")
+            self.law(min(enough, default=FAR) <= self.held_since, "told while held")
         if waiter.stream == self.stream:
             on_disk = self.durable.get(self.stream, 0)
             self.law(on_disk >= waiter.needs, "told what is not on the disk")
@@ -150,7 +149,7 @@ class Barrier(RuleBasedStateMachine):
 
     def wait(self, after: Callable[[Position, Callable[[str], None]], None], position: int, *, write: bool = False,
              raises: bool = False, again: bool = False) -> None:  # fmt: skip
-        waiter = Waiter(self.stream, min(position, self.end), self.began, write, self.held)
+        waiter = Waiter(self.stream, min(position, self.end), self.began, write)
         self.waiters.append(waiter)
 
         def done(why: str) -> None:
@@ -199,8 +198,11 @@ class Barrier(RuleBasedStateMachine):
 
     @rule(much=st.booleans())
     def time_passes(self, much: bool) -> None:
-        self.loop.now_s += 3 * LAZY_S if much else LAZY_S / 2
-        self.settle()
+        for _ in range(3 if much else 1):
+            self.loop.now_s += LAZY_S if much else LAZY_S / 2
+            self.settle()
+        if much and not self.held and not self.begun.is_set():
+            assert all(waiter.told for waiter in self.waiters)
 
     @initialize(slow=st.booleans())
     def disk_begins(self, slow: bool) -> None:
@@ -225,12 +227,18 @@ class Barrier(RuleBasedStateMachine):
             assert self.loop.called.acquire(timeout=ENDS_S)
             self.settle()
 
-    @rule(end=st.none() | st.integers(1, 3), proved=st.sampled_from([True, True, True, False]))
-    def connection_is_another(self, end: int | None, proved: bool) -> None:
+    @rule(end=st.none() | st.integers(1, 3), proved=st.booleans(), meanwhile=st.booleans())
+    def connection_is_another(self, end: int | None, proved: bool, meanwhile: bool) -> None:
         """With `end` it is a server that has other events in the same directory, as far as can be seen."""
-        if not self.held:
-            self.held, self.held_since = True, self.began
-        self.within(self.barrier.hold)
+
+        def hold() -> None:
+            if meanwhile:
+                self.write(raises=False, again=False)
+            if not self.held:
+                self.held, self.held_since = True, self.began
+            self.barrier.hold()
+
+        self.within(hold)
         assert self.barrier.position == 0
         if end is not None:
             self.stream, self.end = self.stream + 1, end
@@ -241,6 +249,15 @@ class Barrier(RuleBasedStateMachine):
     def is_proved(self) -> None:
         self.held = False
         self.within(self.barrier.go_on)
+        self.settle()
+        assert self.begun.is_set() or all(waiter.told for waiter in self.waiters)
+
+    @rule(end=st.integers(1, 3))
+    def a_sync_ends_after_another_server_has_come(self, end: int) -> None:
+        """What it has made durable were positions of the server before."""
+        self.connection_is_another(end=end, proved=True, meanwhile=False)
+        self.thread_ends()
+        self.read(back=0)
 
     @rule(end=st.integers(0, 3))
     def stream_is_made_anew(self, end: int) -> None:

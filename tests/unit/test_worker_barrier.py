@@ -1,6 +1,7 @@
 """A barrier counts again only on a connection on which it was proved."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from typing import cast
 
@@ -8,9 +9,10 @@ import pytest
 
 from aether.ids import Position
 from aether.jetstream.adapters import JetStreamConnection
-from aether.system.block_files import BlockFiles
+from aether.system.block_files import BlockFiles, Identity, SyncFailed
+from aether.system.shared_failure import SharedFailure
 from aether.system.sync_barrier import SyncBarrier
-from aether.worker_barrier import _proving_again
+from aether.worker_barrier import _proving_again, _sync
 from tests.support.members import soon
 
 
@@ -128,3 +130,43 @@ async def test_another_server_in_its_place_is_told(node: Node, proving: Proving)
     node.proofs[0].set_result("it does not stand in the file")
     await soon(lambda: len(proving.failed) == 1)
     assert not await proving.tells()
+
+
+class Files:
+    """The block files of one worker, whose sync fails when the test says so."""
+
+    def __init__(self) -> None:
+        self.error: OSError | None = None
+
+    def sync(self) -> Identity:
+        if self.error is not None:
+            raise self.error
+        return 0, 1
+
+
+def synced(files: Files, sync_failure: SharedFailure) -> Identity:
+    return _sync(cast(BlockFiles, files), sync_failure)
+
+
+def test_when_a_sync_of_one_worker_has_failed_none_of_another_counts() -> None:
+    one, other, sync_failure = Files(), Files(), SharedFailure()
+    assert synced(one, sync_failure) == synced(other, sync_failure) == (0, 1)
+    one.error = FileNotFoundError(2, "No such file or directory")
+    with pytest.raises(FileNotFoundError):
+        synced(one, sync_failure)
+    assert synced(other, sync_failure) == (0, 1)
+    one.error = SyncFailed(5, "Input/output error")
+    with pytest.raises(SyncFailed, match="Input/output"):
+        synced(one, sync_failure)
+    with pytest.raises(SyncFailed, match="another worker"):
+        synced(other, sync_failure)
+
+
+def test_processes_that_were_forked_share_a_failure() -> None:
+    sync_failure = SharedFailure()
+    pid = os.fork()
+    if pid == 0:
+        sync_failure.set()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert sync_failure.happened
