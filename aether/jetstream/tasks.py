@@ -183,15 +183,14 @@ class JetStreamTasks:
             what = "there is no such consumer" if status == STATUS_NO_RESPONDERS else f"status {status}"
             raise Unavailable(f"no starts of a task can be taken: {what}")
 
-    async def leave(self, task: str) -> None:
-        """Listen no more; what has arrived goes back."""
+    async def leave(self, task: str) -> list[TaskClaim]:
+        """Listen no more; what has arrived meanwhile."""
         taking = self._taking.pop(task, None)
         if taking is None:
-            return
+            return []
         if taking.standing is not None:
             await taking.standing.stop()
-        for claim in taking.arrived:
-            self.again(claim, 0.0)
+        return list(taking.arrived)
 
     def keep(self, claim: TaskClaim) -> None:
         """Have the server begin its ack wait anew."""

@@ -52,8 +52,8 @@ class Tasks(Protocol):
         """
         ...
 
-    async def leave(self, task: str) -> None:
-        """Take no more; what has arrived and was not given out by `take` goes back. Idempotent."""
+    async def leave(self, task: str) -> list[TaskClaim]:
+        """Take no more; what has arrived and was not given out by `take`. Idempotent."""
         ...
 
     def keep(self, claim: TaskClaim) -> None:

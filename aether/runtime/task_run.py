@@ -280,6 +280,12 @@ class TaskRun:
             args = encode({"failed": failed})
         return await self._tell(command, args)
 
+    async def hand_back(self) -> None:
+        """It was taken by a worker that leaves: others run it, and that is no attempt. Raises `Unavailable`."""
+        if self.claim.deliveries > 1:
+            self._note = decode_note(await self._worker.tasks.row(self.start.id))
+        await self._hand_back()
+
     async def _hand_back(self, delay_s: float = 0.0) -> None:
         note = replace(note_of(self.start, self._note), attempts=self.task_type.retry.attempts)
         self._attempt_over("given_back")

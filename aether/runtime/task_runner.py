@@ -132,8 +132,7 @@ class TaskRunner:
             return
         self._draining = True
         await self._takers.stop()
-        for name in self._types:
-            await self._leave(name)
+        await asyncio.gather(*map(self._leave, self._types.values()))
         if self._running.tasks:
             await asyncio.wait(set(self._running.tasks), timeout=self._config.task_drain_s)
         for run in list(self._runs.values()):
@@ -194,25 +193,32 @@ class TaskRunner:
         return room
 
     def _begin(self, task_type: TaskType, claim: TaskClaim) -> None:
-        try:
-            start = decode_start(claim.payload)
-        except InvalidCommand as error:
-            log.error("a start of a task cannot be read", extra={"sequence": claim.sequence, "error": words(error)})
-            self._tasks.again(claim, UNREADABLE_AGAIN_S)
+        run = self._run_of(task_type, claim)
+        if run is None:
             return
-        known = self._runs.get(start.id)
-        if known is not None:
-            known.claim = claim
-            return
-        if self._done.get(start.id):
-            self._tasks.done(claim)
-            return
-        run = self._runs[start.id] = TaskRun(self._worker, task_type, start, claim)
+        self._runs[run.start.id] = run
         self._of_type[task_type.name] += 1
         if task_type.blocking:
             self._threads_taken += 1
         task = self._running.once(f"aether task {task_type.name}", run.live())
         task.add_done_callback(lambda _: self._ended(run))
+
+    def _run_of(self, task_type: TaskType, claim: TaskClaim) -> TaskRun | None:
+        """The run that a claim begins; None when there is none to begin."""
+        try:
+            start = decode_start(claim.payload)
+        except InvalidCommand as error:
+            log.error("a start of a task cannot be read", extra={"sequence": claim.sequence, "error": words(error)})
+            self._tasks.again(claim, UNREADABLE_AGAIN_S)
+            return None
+        known = self._runs.get(start.id)
+        if known is not None:
+            known.claim = claim
+            return None
+        if self._done.get(start.id):
+            self._tasks.done(claim)
+            return None
+        return TaskRun(self._worker, task_type, start, claim)
 
     def _ended(self, run: TaskRun) -> None:
         self._runs.pop(run.start.id, None)
@@ -229,11 +235,15 @@ class TaskRunner:
             self._of_type[run.task_type.name] -= 1
         self._freed.set()
 
-    async def _leave(self, name: str) -> None:
+    async def _leave(self, task_type: TaskType) -> None:
+        """Take no more of a task; what has arrived just now is given back, within `GIVE_BACK_S`."""
         try:
-            await self._tasks.leave(name)
-        except AetherError as error:
-            log.info("a worker that leaves cannot say so", extra={"task": name, "error": words(error)})
+            claims = await self._tasks.leave(task_type.name)
+            runs = [run for run in (self._run_of(task_type, claim) for claim in claims) if run is not None]
+            async with asyncio.timeout(GIVE_BACK_S):
+                await asyncio.gather(*(run.hand_back() for run in runs))
+        except (AetherError, TimeoutError) as error:
+            log.info("a worker that leaves cannot say so", extra={"task": task_type.name, "error": words(error)})
 
     # ------------------------------------------------------------------------------------------ in the background
 

@@ -118,7 +118,8 @@ class UnknownTasks:
                 runs = await asyncio.gather(*(self._see_to(stand_in, claim) for claim in claims))
                 put_back += runs.count(False)
         finally:
-            await tasks.leave(backlog.task)
+            for claim in await tasks.leave(backlog.task):
+                put_back += not await self._see_to(stand_in, claim)
         return put_back
 
     async def _see_to(self, stand_in: TaskType, claim: TaskClaim) -> bool:

@@ -172,10 +172,27 @@ async def test_who_leaves_takes_nothing_more_and_others_go_on(world: World) -> N
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait((waiting,))
-    await node.tasks.leave("charge")
-    await node.tasks.leave("charge")
+    assert await node.tasks.leave("charge") == []
+    assert await node.tasks.leave("charge") == []
     await Starts(node.inbox).store("charge", b"a")
     assert [one.payload for one in await all_of(other.tasks, "charge", 1)] == [b"a"]
+
+
+async def test_who_leaves_gets_what_has_arrived_meanwhile(world: World) -> None:
+    node = await taker(world, "charge")
+    waiting = asyncio.create_task(node.tasks.take("charge", 1, WAIT_S))
+    for _ in range(100):  # the request is on its way
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait((waiting,))
+    await Starts(node.inbox).store("charge", b"a")
+    arrived = await node.tasks.leave("charge")
+    for claim in arrived:
+        assert (claim.payload, claim.deliveries) == (b"a", 1)
+        node.tasks.again(claim, 0.0)
+    other = await taker(world, "charge")
+    [claim] = await all_of(other.tasks, "charge", 1)
+    assert (claim.payload, claim.deliveries) == (b"a", 1 + len(arrived))
 
 
 async def test_the_backlog_says_how_many_wait_and_how_many_are_taken(world: World) -> None:

@@ -27,6 +27,8 @@ from aether.config import RuntimeConfig
 from aether.ids import ActorId
 from aether.log_lines import TYPE_CHARS_MAX
 from aether.memory.connection import InMemoryConnection
+from aether.memory.tasks import InMemoryTasks
+from aether.ports import TaskClaim
 from aether.runtime.task_notes import GIVEN_UP, RUNS, WAITS, TaskNote, decode_note
 from aether.testing import given, local_pool, started
 from aether.testing.pool import SHARDS, LocalPool
@@ -546,6 +548,29 @@ async def test_one_that_ends_its_worker_each_time_is_given_up(pool: LocalPool, w
             await pool.crash(worker)
         await pool.clock.advance(seconds=TTL_S)
     assert await lost(pool) == Lost("its worker was lost each time, or could not keep it", "WorkerLost", 3)
+
+
+async def test_what_arrives_while_a_worker_leaves_goes_back_and_that_is_no_attempt(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_ = InMemoryTasks.leave
+
+    async def leave_late(self: InMemoryTasks, task: str) -> list[TaskClaim]:
+        arrived = self._queues[task].take(64) if task in self._queues else []
+        return [*arrived, *await leave_(self, task)]
+
+    monkeypatch.setattr(InMemoryTasks, "leave", leave_late)
+    async with local_pool(model, workers=1, config=CONFIG) as pool:
+        ids = [await errand(pool).wait() for _ in range(3)]
+        await until(lambda: world.running == 2)  # the third one waits for room
+        await pool.workers[0].runtime.finish_tasks()
+        await until(lambda: [getattr(noted(pool, one), "given_back", 0) for one in ids] == [1, 1, 1])
+        monkeypatch.setattr(InMemoryTasks, "leave", leave_)
+        await pool.crash(0)
+        world.opened.set()
+        assert await back(pool, count=3) == ["opened"] * 3
+        assert sorted(one.task_id for one in world.calls) == sorted(ids[:2] * 2 + ids[2:])
+        assert {one.attempt for one in world.calls} == {1}
 
 
 async def test_a_worker_that_leaves_gives_its_tasks_back_and_that_is_no_attempt(world: World) -> None:
