@@ -57,7 +57,7 @@ STALE = Backoff(first_s=0.01, cap_s=0.1)
 class JetStreamInbox:
     """`Inbox` of one namespace. With durabilities, what it gives is on the disk: of commits, and of the inbox.
 
-    `notices` are the bus's: whose commits are followed here needs none meanwhile (`docs/decisions/follow-stored.md`).
+    `notices` are the bus's: whose commits are followed here needs none meanwhile (`docs/decisions/resting-notices.md`).
     """
 
     def __init__(
