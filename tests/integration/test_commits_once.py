@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from aether import ActorId, Runtime
+from aether import ActorId, Runtime, Unavailable
 from aether.ids import Position
 from aether.jetstream import shard_feed
 from aether.jetstream.adapters import JetStreamConnection
@@ -49,15 +49,17 @@ class Arrivals:
     def __init__(self) -> None:
         self.came: list[tuple[str, int]] = []
         self.lost: list[int] = []
-        self.lose_next = 0
+        self.lose_next = False
+        self.for_ever = False
+        """Whether what was lost is lost again each time."""
 
     def loses(self, message: Message) -> bool:
         if message.subject.startswith("stored."):
             self.came.append((NOTICE, message.integer(SEQUENCE)))
         elif ".evt." in message.subject and message.reply:
             position = int(message.reply.rsplit(".", 4)[1])
-            if self.lose_next:
-                self.lose_next -= 1
+            if self.lose_next or (self.for_ever and position in self.lost):
+                self.lose_next = False
                 self.lost.append(position)
                 return True
             self.came.append((CONSUMER, position))
@@ -218,7 +220,7 @@ async def test_commits_that_a_consumer_has_skipped_are_handed_on(nats_server: Na
         await worker.follow(1, 2)
         await worker.follow_commits(1, 2)
         await worker.came_once(CONSUMER, 1)
-        worker.arrivals.lose_next = 1
+        worker.arrivals.lose_next = True
         skipped = await worker.commit(1, 2)
         await worker.has(skipped)
         assert worker.arrivals.lost == [skipped[0].position]
@@ -231,10 +233,29 @@ async def test_a_message_that_never_arrives_is_passed_over(nats_server: NatsServ
         await worker.follow(1, 2)
         await worker.follow_commits(1, 2)
         await worker.came_once(CONSUMER, 1)
-        worker.arrivals.lose_next = 2
+        worker.arrivals.lose_next = worker.arrivals.for_ever = True
         await worker.commit(1)
         await soon(lambda: len(worker.arrivals.lost) == 2)
-        assert len(set(worker.arrivals.lost)) == 1
+        await soon(lambda: not resting(worker.one))
+        await worker.rests(1, 2)
+        await worker.came_once(CONSUMER, 1, 2)
+
+
+async def test_notices_come_while_no_consumer_can_be_made(
+    nats_server: NatsServer, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise Unavailable("no consumer can be made now")
+
+    async with followed(nats_server, namespace) as worker:
+        await worker.follow(1, 2)
+        await worker.follow_commits(1, 2)
+        with monkeypatch.context() as patched:
+            patched.setattr(shard_feed, "_consumer_create", refuse)
+            worker.one.inbox._commits._break()
+            assert worker.one.nats.session is not None
+            await worker.one.nats.session.barrier()
+            await worker.has(await worker.commit(1, 2))
         await worker.rests(1, 2)
         await worker.came_once(CONSUMER, 1, 2)
 
