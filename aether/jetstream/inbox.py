@@ -74,7 +74,7 @@ class JetStreamInbox:
         self._relays = InboxRelays(connection, names)
         commits = ShardSubjects(names.stream, names.events_of_shard, names.events_all, names.shard_of_event, SENDS_MARK)
         tells = ShardSubjects(names.inbox, names.tells_to, names.tells_all, names.target_of_tell)
-        # A consumer of a replicated stream may be on a replica that is behind, of which notices are not.
+        # A consumer of a replicated stream may be on a replica that is behind; notices come from the leader.
         self._commits = ShardFeed(connection, commits, notices if replicas == 1 else None)
         self._tells = ShardFeed(connection, tells)
 
