@@ -180,11 +180,11 @@ class ShardInbox:
 
     async def write_mark(self) -> None:
         """Write down what is applied. Raises `Unavailable`."""
-        applied = self.applied
+        applied, unwritten = self.applied, self._unwritten
         if applied > self._written:
-            self._unwritten = 0
             await self._inbox.write_applied_mark(self.shard, applied)
             self._written = applied
+            self._unwritten -= unwritten
 
     def close(self) -> None:
         """Hand over nothing more, and hear no more answers. Idempotent."""
@@ -237,7 +237,7 @@ class ShardInbox:
     # ------------------------------------------------------------------------------------------ hand over
 
     def _hand_over(self, actor_id: ActorId, line: TellLine) -> None:
-        if line.failed or self._closed:
+        if self._closed:
             return
         now_s = self._clock.wall_s()
         while not line.failed and line.handed < min(len(line.tells), WINDOW):

@@ -67,7 +67,7 @@ class Stream:
 class Reading:
     """A shard's inbox that is being read, and what it has handed over: to be answered by `answer`."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, shards: int = 1) -> None:
         self.stream = stream
         self.may_apply = True
         self.handed: list[Delivery] = []
@@ -76,7 +76,7 @@ class Reading:
         self.given_up: list[tuple[int, int]] = []
         self.written: list[Callable[[], None]] = []
         self.inbox = ShardInbox(
-            0, 1, cast(Any, stream), receive=self._received, clock=SystemClock(), config=RuntimeConfig(),
+            0, shards, cast(Any, stream), receive=self._received, clock=SystemClock(), config=RuntimeConfig(),
             counters=self.counters, dead_letters=cast(Any, self), jitter=lambda: 0.0, may_apply=lambda: self.may_apply,
         )  # fmt: skip
         self._task = asyncio.ensure_future(read_for_ever(self.inbox, lambda: 0.0))
