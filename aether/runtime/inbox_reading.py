@@ -14,12 +14,17 @@ log = logging.getLogger("aether.inbox")
 async def read_for_ever(inbox: ShardInbox, jitter: Callable[[], float]) -> None:
     """Read the tells of a shard and hand them over, for ever. `jitter` gives [0, 1)."""
     not_read = Repeated(log, logging.INFO, "tells cannot be read now")
+    full = Repeated(log, logging.ERROR, "a shard has too many tells that wait: those to its other actors wait, too")
     attempt = 0
     while True:
         try:
             await inbox.step()
             attempt = 0
             not_read.over()
+            if (of := inbox.full_of) is not None:
+                full.again(shard=inbox.shard, waiting=inbox.waiting, actor=of.actor, of_actor=of.count)
+            else:
+                full.over()
             await inbox.until_woken()
         except AetherError as error:
             inbox.read_again()

@@ -26,7 +26,7 @@ from aether.log_lines import type_name
 from aether.model.definition import ActorType, CommandType, DeclaredCommand
 from aether.model.model import Model
 from aether.names import shard_of
-from aether.ports import Delivery, StoredCommit
+from aether.ports import Delivery, StoredCommit, TellPlace
 from aether.runtime.counters import CommandCounts, Counters
 from aether.runtime.deadlocks import encode_waits
 from aether.runtime.machine import VirtualMachine
@@ -177,7 +177,7 @@ class Router:
         worker = self._worker
         if worker is not None and _may_be_foreign(error):
             error = worker.foreign(error)
-            if delivery.told is not None and delivery.told.given_up and self._given_up(delivery, error, worker):
+            if delivery.told is not None and self._told(delivery, delivery.told, error, worker):
                 return
         if isinstance(error, AetherError):
             try:
@@ -195,12 +195,17 @@ class Router:
         why = f"the command could not be taken: {type_name(error)}; see the worker's log"
         self._respond(delivery, encode_error(ActorFailed(why, actor=actor)))
 
-    def _given_up(self, delivery: Delivery, error: AetherError, worker: WorkerContext) -> bool:
-        """Whether a tell that the model does not take was handed to its actor, to commit that it is given up."""
-        if delivery.actor_id.kind not in self._state_queries or not isinstance(error, InvalidCommand | UnknownCommand):
+    def _told(self, delivery: Delivery, told: TellPlace, error: AetherError, worker: WorkerContext) -> bool:
+        """Whether a tell that the model does not take was handed to its actor all the same.
+
+        It has to commit that the tell is given up, or, where tells need not be in order, that those behind it go on.
+        """
+        actor_type = self._actor_types.get(delivery.actor_id.kind)
+        if actor_type is None or not isinstance(error, InvalidCommand | UnknownCommand):
             return False
-        command = _command_of(delivery)
-        counts = self._counts_of(delivery)
+        if actor_type.tells_in_order and not told.given_up:
+            return False
+        command, counts = told.command, self._counts_of(delivery)
         expires_s = command.deadline.timestamp()
         untaken, arrived_s = UntakenCommand(command.command, error), worker.clock.boot_s()
         pending = PendingCommand(command, untaken, None, delivery, expires_s, counts, arrived_s=arrived_s)

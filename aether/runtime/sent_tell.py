@@ -25,14 +25,14 @@ TELLS_MAX = 10_000
 
 
 class UntakenCommand:
-    """A `CommandType` for what the model does not take: its handler raises why."""
+    """A `CommandType` for what the model does not take, and why. It is never invoked."""
 
     query = False
     blocking = False
 
     def __init__(self, name: str, error: AetherError) -> None:
         self.name = name
-        self._error = error
+        self.error = error
 
     def decode_args(self, raw: bytes) -> Any:
         """The arguments as they came; none of them is read."""
@@ -40,7 +40,7 @@ class UntakenCommand:
 
     def invoke(self, state: State, scope: Scope, args: Any) -> Any:
         """Raises."""
-        raise self._error
+        raise self.error
 
     def encode_reply(self, value: Any) -> bytes:
         """There is none."""

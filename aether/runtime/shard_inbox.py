@@ -125,6 +125,13 @@ class ShardInbox:
             )
 
     @property
+    def full_of(self) -> WaitingTells | None:
+        """Of the actors whose first tell has failed, the one with most tells, while so many wait that none is read."""
+        if len(self._open) < OPEN_MAX:
+            return None
+        return max((one for one in self.lines() if one.failures), key=lambda one: one.count, default=None)
+
+    @property
     def applied(self) -> int:
         """All tells up to this sequence are applied."""
         return next(iter(self._open)) - 1 if self._open else max(self._cursor, 0)

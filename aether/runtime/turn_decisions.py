@@ -12,7 +12,7 @@ from aether.errors import ActorFailed, InvalidCommand, Rejected, StateChangedOut
 from aether.ports import TellPlace
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.sent_schedule import is_too_late, next_setting, tick_for_another
-from aether.runtime.sent_tell import dead_letters
+from aether.runtime.sent_tell import UntakenCommand, dead_letters
 from aether.runtime.state_checker import StateChecker, changed_in_place
 from aether.runtime.turn_scope import TurnScope
 from aether.sends import SENDS_FORMAT
@@ -56,6 +56,9 @@ class TurnDecisions(TurnScope):
             self._give_up(pending, told.given_up)
         elif not self._is_to_run(pending.command) or self._passes_on(pending.command):
             self._store_handled(pending, NULL)
+        elif isinstance(pending.type, UntakenCommand):
+            pending.counts.refused(pending.type.error)
+            self._tell_failed(pending, told.sequence, encode_error(pending.type.error))
         else:
             return False
         return True

@@ -170,6 +170,19 @@ async def test_what_is_no_object_of_json_is_told_to_no_actor(args: bytes) -> Non
         assert refused.value.path == "args"
 
 
+async def test_a_tell_under_an_id_that_is_too_long_is_given_up_and_sent_again() -> None:
+    actor = ActorId("jar", "bob")
+    async with local_pool(MODEL, config=QUICK) as pool:
+        tell = Tell(kind="jar", key="bob", command="add", args=Raw(b'{"amount":2}'), id="x" * 129)
+        await pool.client.untyped._node.inbox.send(shard_of(actor, SHARDS), encode_tell(tell), "a")
+        await pool.client.tell(Jar.add, "bob", 1)
+        await content(pool, "bob", 1)
+        (letter,) = await dead(pool, 1)
+        assert isinstance(letter.error, InvalidCommand)
+        await pool.client.retry_dead_letter(letter.id)
+        await content(pool, "bob", 3)
+
+
 async def test_what_is_sent_again_is_run_once_though_two_ask_for_it() -> None:
     async with local_pool(MODEL, config=QUICK) as pool:
         await pool.client.tell(Jar.add, "bob", 6)

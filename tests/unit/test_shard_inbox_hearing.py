@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
-from aether.errors import ActorFailed, AetherError, DeadlineExceeded, Overloaded, Unavailable
+from aether.errors import ActorFailed, AetherError, DeadlineExceeded, Overloaded, Unavailable, UnknownActor
 from aether.ports import Delivery, InboxBatch, InboxMessage
 from aether.runtime import shard_inbox
 from aether.runtime.counters import Counters
@@ -440,4 +440,23 @@ async def test_beyond_a_bound_it_is_read_on_when_some_are_done(monkeypatch: pyte
     reading.answer()
     await reading.settle()
     assert reading.sequences() == [7, 8]
+    reading.stop()
+
+
+async def test_an_actor_that_holds_up_its_whole_shard_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(shard_inbox, "OPEN_MAX", 3)
+    reading = Reading(Stream())
+    reading.store(5, 6, 7, 8)
+    await reading.settle()
+    reading.inbox.hear(8, 9, InboxMessage(9, TELL))
+    await reading.settle()
+    assert "too many tells" not in caplog.text, "none has failed"
+    reading.handed[0].respond(encode_error(UnknownActor("for a test")))
+    reading.inbox.look()
+    await reading.settle()
+    (said,) = [one for one in caplog.records if "too many tells" in one.message]
+    assert (said.actor, said.of_actor) == ("account/a", 4)  # type: ignore[attr-defined]
+    reading.inbox.close()
     reading.stop()

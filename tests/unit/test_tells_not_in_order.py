@@ -104,6 +104,22 @@ async def test_by_default_they_wait() -> None:
         assert PARKED_EVENT not in await types(pool, "strict")
 
 
+@pytest.mark.parametrize(("name", "args"), [("gone", b"{}"), ("note", b'{"amount":"two"}')])
+async def test_what_the_model_does_not_take_holds_back_none(name: str, args: bytes) -> None:
+    config = RuntimeConfig(tell_attempts_max=3, tell_retry_first_s=0.01, tell_retry_max_s=30.0)
+    async with local_pool(MODEL, config=replace(config, tell_retry_first_s=30.0)) as pool:
+        await pool.client.untyped.tell(ActorId("loose", "a"), name, args)
+        await pool.client.tell(Loose.note, "a", 1)
+        await noted(pool, [1])
+        assert (await types(pool)).count(PARKED_EVENT) == 1
+    async with local_pool(MODEL, config=config) as pool:
+        await pool.client.untyped.tell(ActorId("loose", "a"), name, args)
+        async with asyncio.timeout(10):
+            while not [one async for one in pool.client.dead_letters(Loose)]:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.005)
+        assert (await types(pool)).count(DEAD_LETTERED_EVENT) == 1
+
+
 @pytest.mark.parametrize("rest", [False, True])
 async def test_crashes_neither_lose_nor_repeat_what_is_parked(rest: bool) -> None:
     """With `rest` the actor is read from a snapshot that was taken after the tell had failed."""
