@@ -17,8 +17,8 @@ from aether.runtime.replay import Replayer
 from aether.runtime.router import Router
 from aether.runtime.snapshots import SnapshotWriter
 from aether.runtime.surroundings import Surroundings
-from aether.runtime.task_run import TaskWorker
 from aether.runtime.task_runner import TaskRunner
+from aether.runtime.task_worker import TaskWorker
 from aether.runtime.telling import Telling
 from aether.runtime.traced import TracedStore, traced_answers, traced_arrivals, traced_tells
 from aether.runtime.unknown_tasks import UnknownTasks

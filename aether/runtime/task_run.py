@@ -6,32 +6,27 @@ an attempt that took its worker with it counts, too, and a function that ends wo
 
 import asyncio
 import logging
-from collections.abc import Callable
-from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from msgspec import Raw
 from msgspec.json import encode
 from msgspec.structs import replace
 
-from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
 from aether.errors import AetherError, InvalidCommand, Unavailable, UnknownActor, UnknownCommand
 from aether.log_lines import type_name, words
-from aether.model.definition import DeclaredCommand
 from aether.model.task_type import TaskType
 from aether.model.tasks import TaskContext, TaskFailed
 from aether.names import shard_of
-from aether.ports import Clock, Inbox, TaskClaim, Tasks
-from aether.runtime.counters import Counters
+from aether.ports import TaskClaim
 from aether.runtime.failures import note_task_failure
 from aether.runtime.task_call import Stopped, call
 from aether.runtime.task_notes import GIVEN_UP, RUNS, WAITS, TaskNote, decode_note, encode_note, note_of, said
+from aether.runtime.task_worker import TaskWorker
 from aether.sends import BY_ACTOR, StartTask
 from aether.tells import Tell, encode_tell
-from aether.tracing.spans import SpanKind, Tracing, attributes_of, ended
+from aether.tracing.spans import SpanKind, attributes_of, ended
 from aether.waiting_tells import RunningTask
 from aether.wire import instant
 
@@ -47,32 +42,6 @@ ANOTHER_VERSION_S = 1.0
 SEND_AGAIN = Backoff(first_s=0.05, cap_s=2.0)
 
 log = logging.getLogger("aether.tasks")
-
-
-@dataclass(frozen=True, slots=True)
-class TaskWorker:
-    """What a run needs of its worker.
-
-    - `resources`: what the model's lifespan made. `command_type`: a command of the model by kind and name.
-    - `foreign`: what to say of what the model does not take: `Unavailable` while workers of another version are there.
-    - `cancelled`: why a task is cancelled, "" when it is not known to be. `left`: the function of a run runs no more.
-    - `tracing`: what gives each attempt a span.
-    """
-
-    tasks: Tasks
-    inbox: Inbox
-    shards: int
-    clock: Clock
-    config: RuntimeConfig
-    counters: Counters
-    jitter: Callable[[], float]
-    threads: Executor
-    resources: Callable[[], Any]
-    command_type: Callable[[str, str], DeclaredCommand]
-    foreign: Callable[[AetherError], AetherError]
-    cancelled: Callable[[str], str]
-    left: "Callable[[TaskRun], None]"
-    tracing: Tracing | None = None
 
 
 class TaskRun:
@@ -133,7 +102,7 @@ class TaskRun:
     async def _live(self) -> None:
         start, retry = self.start, self.task_type.retry
         if self.claim.deliveries > 1:
-            self._note = decode_note(await self._worker.tasks.row(start.id))
+            self._note = await self._known_note()
             if self._note is not None:
                 self._attempt -= self._note.given_back
         if self._worker.cancelled(start.id):
@@ -144,6 +113,18 @@ class TaskRun:
             await self._give_up(TaskFailed(note.error, note.error_type, retry.attempts) if note else lost)
         else:
             await self._try()
+
+    async def _known_note(self) -> TaskNote | None:
+        """What is written down of it, once the store answers. Raises `Unavailable` when the worker leaves before."""
+        worker, attempt = self._worker, 0
+        while True:
+            try:
+                return decode_note(await worker.tasks.row(self.start.id))
+            except AetherError:
+                if self._given_back:
+                    raise
+                await asyncio.sleep(SEND_AGAIN.delay_s(attempt, worker.jitter()))
+                attempt += 1
 
     async def _try(self) -> None:
         tracing, start = self._worker.tracing, self.start
@@ -332,8 +313,11 @@ class TaskRun:
         while True:
             try:
                 await worker.inbox.send(target, payload, start.result_id)
-            except InvalidCommand:
-                raise
+            except InvalidCommand as error:
+                if error.path != "id":
+                    raise
+                log.info("a task was run twice, and another result of it counts", extra=self._fields())
+                return True
             except AetherError as error:
                 if self._given_back:
                     worker.tasks.again(self.claim, 0.0)

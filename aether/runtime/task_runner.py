@@ -24,7 +24,8 @@ from aether.model.task_type import TaskType
 from aether.ports import Clock, Inbox, Subscription, TaskClaim, Tasks
 from aether.recent import Recent
 from aether.runtime.counters import Counters
-from aether.runtime.task_run import TaskRun, TaskWorker
+from aether.runtime.task_run import TaskRun
+from aether.runtime.task_worker import TaskWorker
 from aether.sends import decode_start
 from aether.tracing.configured import configured_tracing
 from aether.waiting_tells import RunningTask

@@ -16,7 +16,8 @@ from aether.model.task_type import TaskType
 from aether.model.tasks import Retry, task
 from aether.ports import Subscription, TaskBacklog, TaskClaim
 from aether.recent import Recent
-from aether.runtime.task_run import TaskRun, TaskWorker
+from aether.runtime.task_run import TaskRun
+from aether.runtime.task_worker import TaskWorker
 from aether.sends import decode_start
 
 FIRST_LOOK_S = 10.0

@@ -15,7 +15,7 @@ from aether.ports import Inbox, TaskBacklog, Tasks
 from aether.runtime import unknown_tasks
 from aether.runtime.counters import Counters
 from aether.runtime.task_notes import decode_note
-from aether.runtime.task_run import TaskWorker
+from aether.runtime.task_worker import TaskWorker
 from aether.runtime.unknown_tasks import UnknownTasks
 from aether.sends import StartTask, encode_send
 from aether.system.clock import SystemClock

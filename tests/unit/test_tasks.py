@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 import pytest
+from msgspec import Raw
 
 from aether import (
     Actor,
@@ -18,6 +19,7 @@ from aether import (
     Retry,
     TaskContext,
     TaskFailed,
+    Unavailable,
     command,
     event,
     query,
@@ -28,8 +30,11 @@ from aether.ids import ActorId
 from aether.log_lines import TYPE_CHARS_MAX
 from aether.memory.connection import InMemoryConnection
 from aether.memory.tasks import InMemoryTasks
+from aether.names import shard_of
 from aether.ports import TaskClaim
 from aether.runtime.task_notes import GIVEN_UP, RUNS, WAITS, TaskNote, decode_note
+from aether.sends import RESULT
+from aether.tells import Tell, encode_tell
 from aether.testing import given, local_pool, started
 from aether.testing.pool import SHARDS, LocalPool
 from aether.worker_log import CommandFilter
@@ -140,6 +145,40 @@ async def test_it_waits_before_it_tries_again(pool: LocalPool, world: World) -> 
     assert len(world.calls) == 1
     await pool.clock.advance(seconds=0.7)
     await until(lambda: len(world.calls) == 2)
+
+
+async def test_a_store_that_cannot_be_read_costs_no_attempt(
+    pool: LocalPool, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, unread = InMemoryTasks.row, list(range(3))
+
+    async def row_(self: InMemoryTasks, task_id: str) -> bytes | None:
+        if unread:
+            raise Unavailable(f"no answer {unread.pop()}")
+        return await row(self, task_id)
+
+    monkeypatch.setattr(InMemoryTasks, "row", row_)
+    await errand(pool).fail(1)
+    await until(lambda: attempts(pool).get(("fails", "failed")) == 1)
+    await pool.clock.advance(seconds=1)
+    assert await back(pool) == ["after 2"]
+    assert [one.attempt for one in world.calls] == [1, 2]
+
+
+async def test_one_that_another_worker_has_ended_meanwhile_is_over(pool: LocalPool, world: World) -> None:
+    task_id = await errand(pool).wait()
+    await until(lambda: world.running == 1)
+    args = Raw(b'{"failed":{"message":"no","error_type":"Another","attempts":3}}')
+    told = Tell(kind="errand", key="a", command="failed", args=args, id=f"{RESULT}{task_id}")
+    connection = InMemoryConnection(pool.server, pool.namespace, shards=SHARDS)
+    await connection.inbox.send(shard_of(ActorId("errand", "a"), SHARDS), encode_tell(told), told.id)
+    assert (await lost(pool)).error_type == "Another"
+    world.opened.set()
+    await until(lambda: pool.server.space(pool.namespace, SHARDS).task_queues["waits"].taken == 0)
+    assert len(world.calls) == 1
+    assert attempts(pool) == {("waits", "ok"): 1}
+    assert noted(pool, task_id) is None
+    assert await errand(pool).results() == []
 
 
 async def test_after_its_attempts_a_task_is_given_up(pool: LocalPool, world: World) -> None:

@@ -1,0 +1,40 @@
+"""What the runs of tasks need of their worker."""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from aether.config import RuntimeConfig
+from aether.errors import AetherError
+from aether.model.definition import DeclaredCommand
+from aether.ports import Clock, Inbox, Tasks
+from aether.runtime.counters import Counters
+from aether.tracing.spans import Tracing
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWorker:
+    """What a run needs of its worker.
+
+    - `resources`: what the model's lifespan made. `command_type`: a command of the model by kind and name.
+    - `foreign`: what to say of what the model does not take: `Unavailable` while workers of another version are there.
+    - `cancelled`: why a task is cancelled, "" when it is not known to be. `left`: the function of
+      a `TaskRun` runs no more.
+    - `tracing`: what gives each attempt a span.
+    """
+
+    tasks: Tasks
+    inbox: Inbox
+    shards: int
+    clock: Clock
+    config: RuntimeConfig
+    counters: Counters
+    jitter: Callable[[], float]
+    threads: Executor
+    resources: Callable[[], Any]
+    command_type: Callable[[str, str], DeclaredCommand]
+    foreign: Callable[[AetherError], AetherError]
+    cancelled: Callable[[str], str]
+    left: Callable[[Any], None]
+    tracing: Tracing | None = None
