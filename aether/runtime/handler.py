@@ -125,9 +125,12 @@ class Handler:
     # ------------------------------------------------------------------------------------------ at its deadline
 
     def _overdue(self) -> None:
-        """Its deadline has passed, unless a later delivery of its command brought a longer one."""
+        """Its deadline has passed, unless a later delivery of its command brought a longer one.
+
+        A tell is delivered again for as long as its handler is at work, which gives that no more time.
+        """
         more_s = self._pending.expires_s - self._deadline_s
-        if more_s > 0:
+        if more_s > 0 and self._pending.told is None:
             self._deadline_s += more_s
             self._timer = self._worker.loop.call_later(more_s, self._overdue)
             return

@@ -7,7 +7,7 @@ from typing import Annotated
 import pytest
 from msgspec import Meta
 
-from aether import Actor, InvalidCommand, Model, Rejected, command, event, query
+from aether import Actor, DeadlineExceeded, InvalidCommand, Model, Rejected, command, event, query
 from aether.config import RuntimeConfig
 from aether.ids import ActorId
 from aether.testing import local_pool
@@ -40,6 +40,10 @@ class Purse(Actor):
     @command
     def note(self, amount: int) -> None:
         """Emits nothing."""
+
+    @command
+    async def hang(self) -> None:
+        await asyncio.Event().wait()
 
     @command
     def pay(self, to: str, amount: int) -> int:
@@ -255,3 +259,23 @@ async def test_an_id_that_was_given_to_another_command_is_refused_or_the_tell_is
         await balance(pool, "alice", 1011)
         said = [one for one in caplog.records if "a tell is not run" in one.message]
         assert [(one.sequence, one.command_id) for one in said] == [(other.sequence, "yours")]  # type: ignore[attr-defined]
+
+
+async def test_a_handler_that_hangs_fails_though_its_tell_is_handed_over_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else it would hold its actor for ever: what is handed over again has a later deadline."""
+    monkeypatch.setattr("aether.runtime.tell_line.DELIVERY_S", 0.1)
+    monkeypatch.setattr("aether.runtime.shard_inbox.UNANSWERED_S", 0.0)
+    config = RuntimeConfig(tell_attempts_max=2, tell_retry_first_s=0.01)
+    async with local_pool(MODEL, config=config, workers=1) as pool:
+        await pool.client.tell(Purse.hang, "alice")
+        await pool.client.tell(Purse.put, "alice", 1)
+        async with asyncio.timeout(20):
+            while DEAD_LETTERED_EVENT not in await types(pool, "alice"):
+                for served in pool.workers[0].runtime._telling._serving.values():  # type: ignore[union-attr]
+                    served.inbox.look()
+                await asyncio.sleep(0.005)
+        (letter,) = [one async for one in pool.client.dead_letters(Purse)]
+        assert isinstance(letter.error, DeadlineExceeded)
+        await balance(pool, "alice", 1)
