@@ -344,7 +344,6 @@ class ShardInbox:
         failures = head.failures
         backoff, attempt = (self._retry, failures - 1) if failures else (AGAIN, line.tries)
         line.tries += 1
-        line.handed = 0
         delay_s = backoff.delay_s(attempt, self._jitter())
         line.timer = self._loop.call_later(delay_s, self._again, actor_id, line)
 
@@ -353,10 +352,8 @@ class ShardInbox:
 
         def written() -> None:
             head.buried = True
-            if not self._closed:
-                self._again(actor_id, line)
+            self._again(actor_id, line)
 
-        line.handed = 0
         if head.dying:
             return
         head.dying = True

@@ -368,3 +368,14 @@ async def test_a_commit_is_relayed_at_once_but_not_while_a_mark_is_written() -> 
     await settle()
     assert len(stream.sent) == 2
     running.cancel()
+
+
+async def test_what_is_committed_after_the_end_is_left_to_the_next_owner() -> None:
+    stream = Marked()
+    relaying = Relaying(stream)
+    await asyncio.wait_for(relaying.ready, 5)
+    await settle()
+    await relaying.stop()
+    relaying.relayer.committed(Position(11), [tell(0)], Position(0))
+    await settle()
+    assert stream.sent == []

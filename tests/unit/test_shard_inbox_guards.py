@@ -7,6 +7,7 @@ from aether.core.backoff import Backoff
 from aether.errors import ActorFailed, Unavailable
 from aether.names import shard_of
 from aether.ports import Delivery, InboxMessage
+from aether.runtime import shard_inbox
 from aether.runtime.shard_inbox import WINDOW
 from aether.tells import Tell, encode_tell
 from aether.wire import encode_error
@@ -144,4 +145,66 @@ async def test_what_is_done_is_not_handed_over_again_and_an_answer_at_once_passe
     reading.inbox.connected()
     assert reading.sequences() == [5, 7, 8]
     assert (reading.inbox.waiting, reading.counters.tells_applied) == (0, 4)
+    reading.stop()
+
+
+async def test_a_mark_is_written_after_so_many_tells_without_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_inbox, "MARK_TELLS", 2)
+    reading = Reading(Stream())
+    await reading.told(5, 6, 7)
+    for answered in reading.handed:
+        answered.respond(OK)
+    await reading.settle()
+    assert reading.stream.marks == [7]
+    reading.stop()
+
+
+async def test_one_that_is_given_up_fails_no_more_while_its_actor_cannot_commit_that() -> None:
+    reading = Reading(Stream())
+    await reading.told(5)
+    for _ in range(RuntimeConfig().tell_attempts_max):
+        reading.answer(FAILED)
+        reading.inbox.connected()
+    reading.written[0]()
+    failures = reading.counters.tells_failed
+    reading.answer(FAILED)
+    assert reading.counters.tells_failed == failures == RuntimeConfig().tell_attempts_max
+    assert len(reading.given_up) == 1
+    reading.inbox.close()
+    reading.stop()
+
+
+async def test_that_one_is_given_up_is_written_down_at_once() -> None:
+    reading = Reading(Stream())
+    await reading.told(5)
+    for attempt in range(RuntimeConfig().tell_attempts_max):
+        if attempt:
+            reading.inbox.connected()
+        reading.answer(FAILED)
+    assert len(reading.given_up) == 1
+    reading.inbox.close()
+    reading.stop()
+
+
+async def test_what_has_no_answer_for_too_long_is_handed_over_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = Reading(Stream())
+    await reading.told(5)
+    reading.inbox.look()
+    assert reading.sequences() == [5]
+    monkeypatch.setattr(shard_inbox, "UNANSWERED_S", -1.0)
+    reading.inbox.look()
+    assert reading.sequences() == [5, 5]
+    reading.answer()
+    assert reading.inbox.waiting == 0
+    reading.stop()
+
+
+async def test_one_that_is_handed_over_again_before_its_time_is_not_once_more_then() -> None:
+    reading = Reading(Stream())
+    reading.inbox._retry = Backoff(first_s=0.0, cap_s=0.0)
+    await reading.told(5)
+    reading.answer(FAILED)
+    reading.inbox.connected()
+    await reading.settle()
+    assert reading.sequences() == [5]
     reading.stop()
