@@ -42,6 +42,14 @@ async def stays(context: TaskContext) -> None:
     await asyncio.Event().wait()
 
 
+@task(retry=Retry(first_s=600, cap_s=600, attempts=3))
+async def fails_and_stays(context: TaskContext) -> None:
+    """Fail, and when it is tried again run until it is stopped."""
+    if context.attempt == 1:
+        raise ConnectionError("no 1")
+    await asyncio.Event().wait()
+
+
 @dataclass(frozen=True)
 class Ended:
     """What came of a task."""
@@ -63,6 +71,10 @@ class Errand(Actor):
         self.start_task(fails_once(), failed=Errand.failed)
 
     @command
+    def fail_and_stay(self) -> None:
+        self.start_task(fails_and_stays(), failed=Errand.failed)
+
+    @command
     def stay(self) -> None:
         self.start_task(stays(), failed=Errand.failed)
 
@@ -79,7 +91,7 @@ class Errand(Actor):
         self.back = e.how
 
 
-errands = Model("errands", actors=[Errand], tasks=[fails, fails_once, stays])
+errands = Model("errands", actors=[Errand], tasks=[fails, fails_once, fails_and_stays, stays])
 SOON_OVER = RuntimeConfig(task_drain_s=0.0, cancel_grace_s=0.05)
 TOKENS = ByToken({name[0] * 20: (role, name) for name, role in
                   (("reader", Role.READ), ("caller", Role.CALL), ("admin", Role.ADMIN))})  # fmt: skip
@@ -151,6 +163,20 @@ async def test_a_task_that_has_failed_is_shown_and_tried_again_by_its_form() -> 
         gone = await send(one, "retry", task.id)
         assert gone.status_code == 422
         assert "there is no failed task" in gone.text
+
+
+async def test_a_task_that_is_tried_again_now_is_shown_so_and_can_be_stopped() -> None:
+    async with errand_pool() as one:
+        await one.pool.client.actor(Errand, "a").fail_and_stay()
+        (task,) = await failed(one.pool, lambda found: len(found) == 1)
+        assert (await send(one, "retry", task.id)).status_code < 400
+        page = await shows(one, "/ui/tasks", ", it is tried again now")
+        assert "fails_and_stays of errand/a : attempt 1 of 3 failed" in page.text
+        assert {do for form in page.forms for do in form.buttons.get("do", [])} == {"cancel"}
+        assert (await send(one, "retry", task.id)).status_code == 422
+        assert (await send(one, "cancel", task.id)).status_code < 400
+        await back(one, "a", "failed")
+        await failed(one.pool, lambda found: not found)
 
 
 async def test_an_actors_page_has_its_failed_tasks_and_tries_one_again() -> None:
