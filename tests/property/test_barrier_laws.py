@@ -174,17 +174,22 @@ class Barrier(RuleBasedStateMachine):
         self.end += 1
         self.wait(self.barrier.after_write, self.end, write=True, raises=raises, again=again)
 
-    @rule(count=st.integers(1, 3))
-    def others_write(self, count: int) -> None:
-        self.end += count
-
-    @rule(back=st.integers(0, 2))
-    def read(self, back: int) -> None:
+    @rule(more=st.integers(0, 2), back=st.integers(0, 2))
+    def read(self, more: int, back: int) -> None:
+        """What others may have stored."""
+        self.end += more
         self.wait(self.barrier.after_read, max(0, self.end - back))
 
-    @rule(back=st.integers(0, 3))
-    def hear(self, back: int) -> None:
+    @rule(more=st.integers(0, 2), back=st.integers(0, 2))
+    def hear(self, more: int, back: int) -> None:
+        self.end += more
         self.wait(self.barrier.after_notice, max(0, self.end - back))
+
+    @rule()
+    def hear_before_and_after_a_write(self) -> None:
+        self.hear(more=1, back=0)
+        self.write(raises=False, again=False)
+        self.hear(more=1, back=0)
 
     @rule(asked=st.sampled_from([0, 1, FAR]))
     def ask(self, asked: int) -> None:
@@ -257,7 +262,7 @@ class Barrier(RuleBasedStateMachine):
         """What it has made durable were positions of the server before."""
         self.connection_is_another(end=end, proved=True, meanwhile=False)
         self.thread_ends()
-        self.read(back=0)
+        self.read(more=0, back=0)
 
     @rule(end=st.integers(0, 3))
     def stream_is_made_anew(self, end: int) -> None:
