@@ -1,0 +1,118 @@
+"""What the task of a shard's relayer does not leave out: what is known, what failed meanwhile, a look during a scan."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from aether.core.relay_mark import decode_mark
+from aether.ids import Position
+from aether.ports import StoredCommit
+from aether.runtime import relaying as relaying_module
+from aether.runtime.relaying import RENEW_TELLS
+from tests.unit.test_relay_doubts import commit_at
+from tests.unit.test_relay_flight import FENCE, Marked, Relaying, settle, tell
+
+
+class Scanned(Marked):
+    """Calls back while it is scanned."""
+
+    scanning: Callable[[], None] | None = None
+    commits: Sequence[StoredCommit] = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moves: list[bytes] = []
+
+    async def move_relay_mark(self, _: int, payload: bytes, ___: int) -> int | None:
+        self.moves.append(payload)
+        return FENCE + len(self.moves)
+
+    async def commits_that_send(self, _: int, __: Position, ___: Position) -> list[Any]:
+        if self.scanning is not None:
+            self.scanning()
+        await super().commits_that_send(_, __, ___)
+        return list(self.commits)
+
+
+async def test_a_flush_waits_for_all_that_is_known() -> None:
+    stream = Marked()
+    relaying = Relaying(stream)
+    await asyncio.wait_for(relaying.ready, 5)
+    await settle()
+    relaying.relayer.committed(Position(11), [tell(number) for number in range(7)], Position(0))
+    flushed = asyncio.ensure_future(relaying.relayer.flush())
+    await settle()
+    for number in range(6):
+        stream.sent[number].set_result(6 + number)
+        await settle()
+    assert (len(stream.sent), flushed.done()) == (7, False)
+    stream.sent[6].set_result(12)
+    await asyncio.wait_for(flushed, 5)
+    await relaying.stop()
+
+
+async def test_after_a_tell_that_was_not_stored_one_claim_is_enough() -> None:
+    stream = Scanned()
+    relaying = Relaying(stream)
+    await asyncio.wait_for(relaying.ready, 5)
+    await settle()
+    relaying.relayer.committed(Position(11), [tell(0)], Position(0))
+    stream.sent[0].set_result(None)
+    stream.end = Position(11)
+    stream.commits = [commit_at(11)]
+    await settle()
+    assert stream.claims == [0, FENCE]
+    stream.sent[1].set_result(7)
+    await settle()
+    assert (stream.claims, relaying.relayer.waiting, len(stream.sent)) == ([0, FENCE], 0, 2)
+    await relaying.stop()
+
+
+async def test_a_look_during_a_scan_leads_to_another_scan() -> None:
+    stream = Scanned()
+    relaying = Relaying(stream)
+    await asyncio.wait_for(relaying.ready, 5)
+    await settle()
+    scans = stream.scans
+
+    def look_once() -> None:
+        stream.scanning = None
+        relaying.relayer.look()
+
+    stream.scanning = look_once
+    relaying.relayer.look()
+    await settle()
+    assert stream.scans == scans + 2
+    await relaying.stop()
+
+
+async def test_while_too_many_tells_wait_no_commit_sends_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relaying_module, "WAITING_MAX", 4)
+    stream = Marked()
+    relaying = Relaying(stream)
+    await asyncio.wait_for(relaying.ready, 5)
+    await settle()
+    relaying.relayer.committed(Position(11), [tell(number) for number in range(4)], Position(0))
+    before = relaying.relayer.may_send
+    ready = asyncio.ensure_future(relaying.relayer.ready())
+    await settle()
+    assert (before, ready.done()) == (False, False)
+    for number in range(4):
+        stream.sent[number].set_result(6 + number)
+        await settle()
+    await asyncio.wait_for(ready, 5)
+    assert relaying.relayer.may_send
+    await relaying.stop()
+
+
+async def test_a_mark_is_renewed_twice_so_that_the_last_one_stands_after_all_before() -> None:
+    stream = Scanned()
+    relaying = Relaying(stream)
+    await asyncio.wait_for(relaying.ready, 5)
+    await settle()
+    relaying.relayer.renew(RENEW_TELLS)
+    await settle()
+    assert [decode_mark(one).since for one in stream.moves] == [FENCE, FENCE + 1]
+    await relaying.stop()
