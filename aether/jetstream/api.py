@@ -6,7 +6,7 @@ replica and may be stale; `leader_last` and `leader_next` are answered by the st
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from msgspec import DecodeError, Struct
@@ -38,6 +38,10 @@ from aether.ports import NotSent
 
 API = "$JS.API."
 API_TIMEOUT_S = 5.0
+
+FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
+"""The first and the last time that the server knows."""
+
 BATCH_MESSAGES = 256
 BATCH_BYTES = 1024 * 1024
 """What one batched direct get asks for: several may be in flight at once."""
@@ -218,6 +222,11 @@ async def leader_next(
     return await _leader_get(connection, stream, {"seq": sequence, "next_by_subj": subject_filter})
 
 
+def server_time(time: datetime) -> datetime:
+    """The nearest time that the server knows: it counts nanoseconds in 64 bits, so the year 9999 is past for it."""
+    return min(max(time, FIRST), LAST)
+
+
 async def leader_since(
     connection: NatsConnection, stream: str, subject_filter: str, time: datetime
 ) -> StoredMessage | None:
@@ -225,7 +234,7 @@ async def leader_since(
 
     Raises `Unavailable`.
     """
-    return await _leader_get(connection, stream, {"start_time": time, "next_by_subj": subject_filter})
+    return await _leader_get(connection, stream, {"start_time": server_time(time), "next_by_subj": subject_filter})
 
 
 async def direct_last(connection: NatsConnection, stream: str, subject: str) -> StoredMessage | None:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from aether.core.relay_mark import Place, decode_place
 from aether.errors import Unavailable
 from aether.ids import ActorId
-from aether.jetstream.api import StoredMessage, direct_batch, last_sequence, leader_last, stream_purge
+from aether.jetstream.api import StoredMessage, direct_batch, last_sequence, leader_last, server_time, stream_purge
 from aether.jetstream.connection.headers import (
     EXPECTED_LAST_ON_SUBJECT,
     MESSAGE_TTL,
@@ -29,9 +29,6 @@ from aether.sends import CancelSchedule, SetSchedule, decode_schedule, encode_se
 
 CANCELLED_TTL = "1h"
 """For so long a cancelled schedule keeps its place; an earlier setting that is armed later is ignored by its actor."""
-
-FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
-"""The server counts nanoseconds in 64 bits: for it the year 1 never comes, and the year 9999 is past."""
 
 TRIES_MAX = 20
 
@@ -106,4 +103,4 @@ def _message(stored: StoredMessage) -> InboxMessage:
 
 
 def _rfc3339(at: datetime) -> str:
-    return min(max(at, FIRST), LAST).astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+    return server_time(at).astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
@@ -314,6 +315,13 @@ async def test_the_stream_says_what_was_stored_since_a_time(world: World) -> Non
     last = await commit(node.store, ALICE, 2, first.position)
     assert await node.stream.positions_since(long_ago) == (first.position - 1, last.position)
     assert await node.stream.positions_since(far_ahead) == (last.position, last.position)
+    for year in (1, 1600, 1969):
+        assert await node.stream.positions_since(datetime(year, 1, 1, tzinfo=UTC)) == (
+            first.position - 1,
+            last.position,
+        )
+    for year in (2263, 2999, 9999):
+        assert await node.stream.positions_since(datetime(year, 1, 1, tzinfo=UTC)) == (last.position, last.position)
 
 
 async def test_a_long_stream_is_read_whole(world: World) -> None:
