@@ -143,17 +143,17 @@ def _proving_again(
 
     async def prove() -> None:
         await connected.wait()
-        connected.clear()
         session = node.nats.session
+        connected.clear()
         try:
-            why = await node.why_not_written(blocks)
-        except Unavailable:
+            why = await _why_not_written(node, blocks)
+        except BaseException:  # it is made again: until then nothing is answered
+            connected.set()
+            raise
+        if why is None:
             await asyncio.sleep(LOOK_AGAIN_S)
             connected.set()
-            return
-        except OSError as error:
-            why = str(error)
-        if why:
+        elif why:
             failed(f"another server is in its place: {why}")
         elif session is not None and session is node.nats.session:  # else it is proved anew on the next one
             for barrier in barriers:
@@ -169,6 +169,16 @@ def _proving_again(
         proving.cancel()
 
     return end
+
+
+async def _why_not_written(node: JetStreamConnection, blocks: BlockFiles) -> str | None:
+    """Why the proof has failed; "" when it has not, None when the server stores nothing now."""
+    try:
+        return await node.why_not_written(blocks)
+    except Unavailable:
+        return None
+    except OSError as error:
+        return str(error)
 
 
 async def _again_and_again(prove: Callable[[], Awaitable[None]]) -> None:

@@ -7,6 +7,8 @@ from typing import cast
 
 import pytest
 
+from aether import worker_barrier
+from aether.errors import Unavailable, UnreadableEvent
 from aether.ids import Position
 from aether.jetstream.adapters import JetStreamConnection
 from aether.system.block_files import BlockFiles, Identity, SyncFailed
@@ -130,6 +132,22 @@ async def test_another_server_in_its_place_is_told(node: Node, proving: Proving)
     node.proofs[0].set_result("it does not stand in the file")
     await soon(lambda: len(proving.failed) == 1)
     assert not await proving.tells()
+
+
+@pytest.mark.parametrize("error", [Unavailable("no answer"), UnreadableEvent("of another version")])
+async def test_a_proof_that_raises_is_made_again(
+    node: Node, proving: Proving, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_barrier, "LOOK_AGAIN_S", 0.0)
+    node.nats.change(None)
+    node.nats.change(object())
+    await soon(lambda: len(node.proofs) == 1)
+    node.proofs[0].set_exception(error)
+    await soon(lambda: len(node.proofs) == 2)
+    assert not await proving.tells()
+    node.proofs[1].set_result("")
+    await asyncio.sleep(0.01)
+    assert await proving.tells()
 
 
 class Files:
