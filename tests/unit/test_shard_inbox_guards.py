@@ -39,10 +39,11 @@ async def test_after_its_end_nothing_is_taken_or_handed_over() -> None:
     await reading.told(5)
     reading.inbox.close()
     reading.inbox.hear(5, 6, InboxMessage(6, TELL))
-    reading.inbox.connected()
     assert (reading.sequences(), reading.inbox.waiting) == ([5], 1)
     reading.answer()
     assert reading.inbox.waiting == 1, "an answer is not heard any more"
+    reading.inbox.connected()
+    assert reading.sequences() == []
     reading.stop()
 
 
@@ -207,4 +208,16 @@ async def test_one_that_is_handed_over_again_before_its_time_is_not_once_more_th
     reading.inbox.connected()
     await reading.settle()
     assert reading.sequences() == [5]
+    reading.stop()
+
+
+async def test_of_those_that_are_handed_over_again_what_is_done_is_left_out() -> None:
+    reading = Reading(Stream())
+    await reading.told(5, 6, 7)
+    reading.handed[1].respond(OK)
+    reading.handed.clear()
+    reading.inbox.connected()
+    assert reading.sequences() == [5, 7]
+    reading.answer()
+    assert (reading.inbox.waiting, reading.counters.tells_applied) == (0, 3)
     reading.stop()
