@@ -52,7 +52,7 @@ class JetStreamConnection:
         self.snapshots = JetStreamSnapshotStore(connection, names)
         self.bus = NATSEventBus(connection, names, bus)
         self.table = JetStreamTable(connection, names, watch)
-        self.inbox = JetStreamInbox(connection, names, layout.replicas, self.bus.shard_notices)
+        self.inbox = JetStreamInbox(connection, names, layout.replicas)
         self.timers = JetStreamTimers(connection, names)
         self.tasks = JetStreamTasks(connection, names, watch)
         self._storage = StorageConfig(shards=names.shards, replicas=layout.replicas)

@@ -24,7 +24,7 @@ from aether.jetstream.connection.headers import SEQUENCE
 from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.nats_connection import NatsConnection, StandingSubscription
 from aether.jetstream.connection.session import NatsSession
-from aether.jetstream.stored_notices import DurableNotices, Follower, ShardNotices, commit_of
+from aether.jetstream.stored_notices import DurableNotices, Follower, commit_of
 from aether.jetstream.version_cache import last_version
 from aether.log_lines import Repeated, words
 from aether.names import Names
@@ -95,20 +95,6 @@ class _Handler:
         await self._bus.leave(self)
 
 
-class _FollowedShard:
-    """A subscription to the notices of a shard."""
-
-    def __init__(self, notices: ShardNotices, shard: int, follower: Follower, standing: StandingSubscription) -> None:
-        self._notices = notices
-        self._shard = shard
-        self._standing = standing
-        notices.add(shard, follower, standing)
-
-    async def stop(self) -> None:
-        self._notices.remove(self._shard, self._standing)
-        await self._standing.stop()
-
-
 class _Together:
     """Several subscriptions as one."""
 
@@ -128,8 +114,6 @@ class NATSEventBus:
         names: Names,
         config: BusConfig | None = None,
     ) -> None:
-        self.shard_notices = ShardNotices()
-        """Those of `follow_shards`."""
         self._durability: Durability | None = None
         self._notices = DurableNotices(self._hand_on, None)
         self._connection = connection
@@ -172,16 +156,15 @@ class NATSEventBus:
     async def follow_shards(self, shards: Sequence[int], receive: Callable[[StoredCommit], None]) -> Subscription:
         """Deliver the commits of some shards as they are stored; a lost one is not noticed. Raises `Unavailable`."""
         follower = Follower(self._names, receive, self._durability)
-        followed: list[_FollowedShard] = []
+        standing: list[StandingSubscription] = []
         try:
             for shard in shards:
                 subject = self._names.stored(self._names.events_of_shard(shard))
-                standing = await self._connection.subscribe(subject, follower.receive)
-                followed.append(_FollowedShard(self.shard_notices, shard, follower, standing))
+                standing.append(await self._connection.subscribe(subject, follower.receive))
         except BaseException:
-            await _Together(followed).stop()
+            await _Together(standing).stop()
             raise
-        return _Together(followed)
+        return _Together(standing)
 
     async def close(self) -> None:
         """Stop listening, also for subscribers that are left. Idempotent."""

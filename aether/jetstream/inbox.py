@@ -30,7 +30,6 @@ from aether.jetstream.inbox_beginning import InboxBeginning, Made
 from aether.jetstream.inbox_relays import InboxRelays
 from aether.jetstream.shard_consumer import ShardSubjects, commits_follower, tells_follower
 from aether.jetstream.shard_feed import ShardFeed
-from aether.jetstream.stored_notices import ShardNotices
 from aether.jetstream.stream_writes import write, write_once
 from aether.names import CLIENT_SOURCE, Names
 from aether.ports import Durability, Hear, HearCommits, InboxBatch, InboxMessage, InboxSize, StoredCommit, Subscription
@@ -55,14 +54,9 @@ STALE = Backoff(first_s=0.01, cap_s=0.1)
 
 
 class JetStreamInbox:
-    """`Inbox` of one namespace. With durabilities, what it gives is on the disk: of commits, and of the inbox.
+    """`Inbox` of one namespace. With durabilities, what it gives is on the disk: of commits, and of the inbox."""
 
-    `notices` are the bus's: whose commits are followed here needs none meanwhile (`docs/decisions/resting-notices.md`).
-    """
-
-    def __init__(
-        self, connection: NatsConnection, names: Names, replicas: int, notices: ShardNotices | None = None
-    ) -> None:
+    def __init__(self, connection: NatsConnection, names: Names, replicas: int) -> None:
         self.relays_at_once = RELAYS_AT_ONCE if replicas == 1 else 1
         """Replicas refuse a message that is conditioned on a subject while another one that is, too, is on its way."""
         self.scan_again_s = SCAN_AGAIN_S if replicas > 1 else 0.0
@@ -74,9 +68,7 @@ class JetStreamInbox:
         self._relays = InboxRelays(connection, names)
         commits = ShardSubjects(names.stream, names.events_of_shard, names.events_all, names.shard_of_event, SENDS_MARK)
         tells = ShardSubjects(names.inbox, names.tells_to, names.tells_all, names.target_of_tell)
-        # A consumer of a replicated stream may be on a replica that is behind; notices come from the leader.
-        self._commits = ShardFeed(connection, commits, notices if replicas == 1 else None)
-        self._tells = ShardFeed(connection, tells)
+        self._commits, self._tells = ShardFeed(connection, commits), ShardFeed(connection, tells)
 
     @property
     def tell_bytes_max(self) -> int:

@@ -15,7 +15,6 @@ from aether.jetstream.connection.headers import LAST_CONSUMER, STATUS, STATUS_HE
 from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.nats_connection import NatsConnection, StandingSubscription
 from aether.jetstream.connection.session import NatsSession
-from aether.jetstream.stored_notices import ShardNotices
 from aether.jetstream.watch import delivered_sequences
 from aether.names import Names
 from aether.ports import Durability, Hear, HearCommits, InboxMessage, StoredCommit
@@ -88,8 +87,6 @@ class ShardConsumer:
     """One consumer of the server. All messages of its shards from after `begin` up to `position` were delivered.
 
     `followers` are those of its feed, by shard; `missed` is called when it is `broken`: it may have missed a message.
-    `notices` rest from the first message on until then. The server sends them, this message, and what is delivered
-    after it in the order in which it was stored, so each commit has come in one way or comes in the other.
     """
 
     __slots__ = (
@@ -100,7 +97,6 @@ class ShardConsumer:
         "_kept",
         "_last",
         "_missed",
-        "_notices",
         "_now_s",
         "_passed_s",
         "_subjects",
@@ -123,7 +119,6 @@ class ShardConsumer:
         followers: dict[int, ShardFollower],
         begin: int,
         missed: Callable[["ShardConsumer"], None],
-        notices: ShardNotices | None,
     ) -> None:
         self.name = f"shards_{token_hex(8)}"
         self.session = session
@@ -138,7 +133,6 @@ class ShardConsumer:
         self._durability = durability
         self._followers = followers
         self._missed = missed
-        self._notices = notices
         self._now_s = asyncio.get_running_loop().time
         self._delivered = 0
         self._passed_s = 0.0
@@ -159,16 +153,9 @@ class ShardConsumer:
             log.warning("what a consumer delivers cannot be read", extra={"error": repr(error)})
             self.give_up()
 
-    @property
-    def stuck(self) -> bool:
-        """Whether its first message did not arrive: one that begins at the same place may come no further."""
-        return self._delivered > 0 and self.position == self.begin
-
-    def give_up(self, kept: frozenset[int] = frozenset()) -> None:
-        """It says nothing more, and may have missed a message. `kept`: what another one delivers in its place."""
+    def give_up(self) -> None:
+        """It may have missed a message, and says nothing more."""
         self.broken = True
-        if self._notices is not None:
-            self._notices.resume(self.shards - kept)
         self._missed(self)
 
     def _take(self, message: Message) -> None:
@@ -179,34 +166,23 @@ class ShardConsumer:
         if self.broken:
             return
         self.position = sequence
-        having, subject, shard = self._subjects.having, message.subject, -1
+        having = self._subjects.having
         if having in message.data:  # b"" is in all
-            shard = self._subjects.shard_of(subject)
-            stored = Stored(subject, sequence, message.data)
+            shard = self._subjects.shard_of(message.subject)
+            stored = Stored(message.subject, sequence, message.data)
             if having:
                 self._kept.setdefault(shard, []).append(stored)
             elif shard in self.shards:
                 self._state(shard, sequence, (stored,))
         if self.heard_s - self._passed_s > PASSED_EVERY_S:
-            self._pass()
-        if self._notices is not None:
-            shard = self._subjects.shard_of(subject) if shard < 0 else shard
-            if shard in self.shards:  # others' commits come as notices
-                self._notices.stored(shard, sequence, subject, message.data)
+            self.say_passed()
 
     def _heartbeat(self, message: Message) -> None:
         headers = message.headers or {}
-        delivered = int(headers.get(LAST_CONSUMER, "0"))
-        if headers.get(STATUS) != STATUS_HEARTBEAT or delivered > self._delivered:
-            self._delivered = delivered
+        if headers.get(STATUS) != STATUS_HEARTBEAT or int(headers.get(LAST_CONSUMER, "0")) > self._delivered:
             self.give_up()
         elif not self.broken:
-            self._pass()
-
-    def _pass(self) -> None:
-        self.say_passed()
-        if self._notices is not None and self.session is self._connection.session:
-            self._notices.rest(self.shards)
+            self.say_passed()
 
     def say_passed(self) -> None:
         """Tell every shard up to where all was delivered, and what was kept for it."""

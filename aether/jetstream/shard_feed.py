@@ -4,8 +4,7 @@ A read by a filter costs the server a look at each message of the stream since t
 it is; the consumer looks at each message once. What it gives is a statement: between two sequences there is no other
 message of the shard. So a receiver that misses one sees that, and reads. A hole in the consumer's numbering, missing
 heartbeats and a new connection end a consumer, and the next one rings for every shard; when shards are added, the next
-one goes on where the one before stands, and rings for the new ones. Where it delivers in place of notices, the next one
-goes on there in any case, but not over a new connection. Receivers are synchronous; one task.
+one goes on where the one before stands, and rings for the new ones. Receivers are synchronous; one task.
 """
 
 import asyncio
@@ -20,7 +19,6 @@ from aether.jetstream.api import Answered, Method, last_sequence
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.session import NatsSession
 from aether.jetstream.shard_consumer import ShardConsumer, ShardFollower, ShardSubjects
-from aether.jetstream.stored_notices import ShardNotices
 from aether.log_lines import Repeated, words
 from aether.ports import Durability
 
@@ -33,9 +31,6 @@ SETTLE_S = 0.02
 FILTERS_MAX = 512
 """More shards than this are followed by a filter for all, and what is not theirs is left out."""
 
-REPEATED_MAX = 65_536
-"""So much of the stream at most is delivered again, or late, when a consumer has ended that delivers for notices."""
-
 RETRY = Backoff(first_s=0.05, cap_s=1.0)
 
 _NANOSECONDS = 1_000_000_000
@@ -46,18 +41,12 @@ _consumer_delete: Method[Answered] = Method("CONSUMER.DELETE.{}", Answered)
 
 
 class ShardFeed:
-    """The followers of one worker in one stream, and the consumer that they have now. `durability` is the stream's.
+    """The followers of one worker in one stream, and the consumer that they have now. `durability` is the stream's."""
 
-    The `notices` of the same shards rest while the consumer delivers what they would.
-    """
-
-    def __init__(
-        self, connection: NatsConnection, subjects: ShardSubjects, notices: ShardNotices | None = None
-    ) -> None:
+    def __init__(self, connection: NatsConnection, subjects: ShardSubjects) -> None:
         self.durability: Durability | None = None
         self._connection = connection
         self._subjects = subjects
-        self._notices = notices
         self._followers: dict[int, ShardFollower] = {}
         self._consumer: ShardConsumer | None = None
         self._due = asyncio.Event()
@@ -87,7 +76,9 @@ class ShardFeed:
             self._due.set()
 
     def _connected(self, _: object) -> None:
-        self._break()
+        if self._consumer is not None:
+            self._consumer.broken = True
+        self._due.set()
 
     async def _keep(self) -> None:
         unlisten = self._connection.listen(self._connected)
@@ -129,7 +120,7 @@ class ShardFeed:
 
     def _break(self) -> None:
         if self._consumer is not None:
-            self._consumer.give_up()
+            self._consumer.broken = True
         self._due.set()
 
     async def _begin(self) -> None:
@@ -138,8 +129,6 @@ class ShardFeed:
         before = self._consumer
         if before is None or before.broken or before.session is not session:
             end = await last_sequence(self._connection, self._subjects.stream)
-            if self._notices is not None and before is not None and before.session is session and not before.stuck:
-                end = max(min(end, before.position), end - REPEATED_MAX)  # what it missed came as no notice
             consumer, known = self._consumer_from(session, end), frozenset[int]()
         else:
             before.say_passed()  # so that nothing is left that the next one would have to say
@@ -157,18 +146,11 @@ class ShardFeed:
         for shard, follower in list(self._followers.items()):
             if shard not in known:
                 follower.ring()
-        await self._end(before, frozenset() if consumer.broken else consumer.shards)
+        await self._end(before)
 
     def _consumer_from(self, session: NatsSession, begin: int) -> ShardConsumer:
         return ShardConsumer(
-            self._connection,
-            session,
-            self._subjects,
-            self.durability,
-            self._followers,
-            begin,
-            self._missed,
-            self._notices,
+            self._connection, session, self._subjects, self.durability, self._followers, begin, self._missed
         )
 
     async def _open(self, consumer: ShardConsumer) -> None:
@@ -193,11 +175,9 @@ class ShardFeed:
         await _consumer_create(self._connection, f"{subjects.stream}.{consumer.name}", body)
         consumer.heard_s = asyncio.get_running_loop().time()
 
-    async def _end(self, consumer: ShardConsumer | None, kept: frozenset[int] = frozenset()) -> None:
+    async def _end(self, consumer: ShardConsumer | None) -> None:
         if consumer is None:
             return
-        if not consumer.broken:
-            consumer.give_up(kept)
         if consumer.standing is not None:
             await consumer.standing.stop()
         if self._connection.session is not None:

@@ -1,11 +1,8 @@
-"""Stored-event notices: the messages that the server repeats once they are stored. The hot half of following shards.
-
-A shard whose commits a consumer delivers needs no notices: they rest, and the consumer's deliveries are handed on.
-"""
+"""Stored-event notices: the messages that the server repeats once they are stored. The hot half of following shards."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 
 from aether.aio import set_once
@@ -13,7 +10,6 @@ from aether.errors import InvalidCommand
 from aether.ids import Position
 from aether.jetstream.connection.headers import SEQUENCE
 from aether.jetstream.connection.message import Message
-from aether.jetstream.connection.nats_connection import StandingSubscription
 from aether.names import PROBE, Names
 from aether.ports import Durability, StoredCommit
 
@@ -93,7 +89,7 @@ class DurableNotices:
 
 
 class Follower:
-    """Receives the notices of some shards, or what is delivered in their place, and hands on their commits."""
+    """Receives the notices of some shards and hands on their commits."""
 
     def __init__(
         self, names: Names, receive: Callable[[StoredCommit], None], durability: Durability | None = None
@@ -103,49 +99,6 @@ class Follower:
 
     def receive(self, _: object, message: Message) -> None:
         """One notice."""
-        self.stored(message.integer(SEQUENCE), message.subject, message.data)
-
-    def stored(self, sequence: int, subject: str, payload: bytes) -> None:
-        """One stored message."""
-        commit = commit_of(self._names, sequence, subject, payload)
+        commit = commit_of(self._names, message.integer(SEQUENCE), message.subject, message.data)
         if commit is not None:
             self._notices.add(commit)
-
-
-class ShardNotices:
-    """The followers of shards and their subscriptions to notices, which rest while a consumer delivers the commits."""
-
-    __slots__ = ("_followed",)
-
-    def __init__(self) -> None:
-        self._followed: dict[int, dict[StandingSubscription, Follower]] = {}
-
-    def add(self, shard: int, follower: Follower, standing: StandingSubscription) -> None:
-        """A shard is followed, by one follower more."""
-        self._followed.setdefault(shard, {})[standing] = follower
-
-    def remove(self, shard: int, standing: StandingSubscription) -> None:
-        """It is followed no more with this subscription. Idempotent."""
-        followed = self._followed.get(shard, {})
-        followed.pop(standing, None)
-        if not followed:
-            self._followed.pop(shard, None)
-
-    def stored(self, shard: int, sequence: int, subject: str, payload: bytes) -> None:
-        """A consumer delivers a commit of the shard."""
-        followed = self._followed.get(shard)
-        if followed is not None:
-            for follower in list(followed.values()):
-                follower.stored(sequence, subject, payload)
-
-    def rest(self, shards: Iterable[int]) -> None:
-        """A consumer delivers all that these shards store: no notices are needed on this session. Idempotent."""
-        for shard in shards:
-            for standing in self._followed.get(shard, ()):
-                standing.rest()
-
-    def resume(self, shards: Iterable[int]) -> None:
-        """No consumer delivers what these shards store: notices are needed again. Idempotent."""
-        for shard in shards:
-            for standing in self._followed.get(shard, ()):
-                standing.resume()

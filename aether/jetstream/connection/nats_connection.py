@@ -60,19 +60,6 @@ class StandingSubscription:
         except Unavailable:
             return
 
-    def rest(self) -> None:
-        """Unsubscribe on the present session, soon. `resume` and each later session subscribe again. Idempotent."""
-        on, self._on = self._on, None
-        if on is not None:
-            self._ending = self._connection.spawn(self._end(*on))
-
-    def resume(self) -> None:
-        """Subscribe again after `rest`; without a session the next one does it. Not to be called after `stop`."""
-        session = self._connection.session
-        if self._on is None and session is not None:
-            with suppress(Unavailable):  # it has ended
-                self.begin(session)
-
     async def stop(self) -> None:
         """Unsubscribe; what the server sent before it knew has been received when this returns. Idempotent.
 
