@@ -118,7 +118,8 @@ class VirtualMachine(MachineScope):
         if self._phase is not Phase.IDLE or mailbox is None or not mailbox.waiting:
             return
         if worker.detached and self.actor_id in worker.detached:
-            mailbox.refuse_waiting(worker.detached[self.actor_id].refusal(self.actor_id))
+            held = worker.detached[self.actor_id]
+            mailbox.refuse_waiting(held.refusal(self.actor_id), held.later(self.actor_id))
             self._schedule()
             return
         self._phase = advance(self._phase, Trigger.TURN_BEGUN)

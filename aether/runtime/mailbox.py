@@ -114,13 +114,13 @@ class Mailbox:
         self._close(pending)
         self._worker.counters.answers_fenced += len(pending.deliveries)
 
-    def refuse_waiting(self, error: AetherError) -> None:
-        """Answer all that wait with an error that came before they ran."""
-        answer = encode_error(error)
+    def refuse_waiting(self, error: AetherError, of_tells: AetherError | None = None) -> None:
+        """Answer all that wait with an error that came before they ran; tells with another one, if that is given."""
         while self._queue:
             pending = self._queue.popleft()
-            self._count_refused(pending, error)
-            self.answer(pending, answer)
+            why = error if of_tells is None or pending.told is None else of_tells
+            self._count_refused(pending, why)
+            self.answer(pending, encode_error(why))
 
     def expire(self, why: AetherError) -> None:
         """Answer those that wait beyond their deadline; `why` says what they waited for."""

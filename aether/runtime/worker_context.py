@@ -65,8 +65,12 @@ class DetachedHandler:
 
     def refusal(self, actor_id: ActorId) -> AetherError:
         """What a command for the actor hears: to ask again, or that it failed when the handler was given up."""
-        text = f"{actor_id} still runs {self.command}, whose caller has been answered"
-        return ActorFailed(text, actor=str(actor_id)) if self.given_up else Unavailable(text)
+        later = self.later(actor_id)
+        return ActorFailed(later.message, actor=str(actor_id)) if self.given_up else later
+
+    def later(self, actor_id: ActorId) -> AetherError:
+        """What a tell for the actor hears: it has not failed, and waits."""
+        return Unavailable(f"{actor_id} still runs {self.command}, whose caller has been answered")
 
 
 class WorkerContext:

@@ -1,18 +1,32 @@
 """Tells in memory: from actors and from clients, once, in order, whatever crashes in between."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated
 
 import pytest
 from msgspec import Meta
 
-from aether import Actor, DeadlineExceeded, InvalidCommand, Model, Rejected, command, event, query
+from aether import (
+    Actor,
+    ActorFailed,
+    DeadlineExceeded,
+    InvalidCommand,
+    Model,
+    Rejected,
+    command,
+    event,
+    query,
+)
 from aether.config import RuntimeConfig
 from aether.ids import ActorId
 from aether.testing import local_pool
 from aether.testing.pool import LocalPool
 from aether.wire import DEAD_LETTERED_EVENT, HANDLED_EVENT, REFUSED_EVENT, TOLD_EVENT
+
+STAY: list[int] = []
+"""Not empty: a handler that goes on although it was cancelled may end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +54,12 @@ class Purse(Actor):
     @command
     def note(self, amount: int) -> None:
         """Emits nothing."""
+
+    @command
+    async def stay(self) -> None:
+        while not STAY:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.001)
 
     @command
     async def hang(self) -> None:
@@ -279,3 +299,25 @@ async def test_a_handler_that_hangs_fails_though_its_tell_is_handed_over_again(
         (letter,) = [one async for one in pool.client.dead_letters(Purse)]
         assert isinstance(letter.error, DeadlineExceeded)
         await balance(pool, "alice", 1)
+
+
+async def test_a_tell_that_cannot_be_run_while_a_handler_goes_on_has_not_failed() -> None:
+    """The handler of a call has been given up, and holds its actor until it ends."""
+    STAY.clear()
+    config = RuntimeConfig(tell_attempts_max=1, tell_retry_first_s=0.01, cancel_grace_s=0.01)
+    async with local_pool(MODEL, config=config, workers=1) as pool:
+        try:
+            with pytest.raises(DeadlineExceeded):
+                await pool.client.actor(Purse, "alice", deadline_s=0.05).stay()
+            with pytest.raises(ActorFailed, match="still runs"):
+                await pool.client.actor(Purse, "alice").total()
+            await pool.client.tell(Purse.put, "alice", 1)
+            async with asyncio.timeout(5):
+                while not [one for one in (await pool.client.untyped.waiting_tells())[0] if one.error is not None]:  # noqa: ASYNC110 - the pool makes progress
+                    await asyncio.sleep(0.005)
+            ((line,), _) = await pool.client.untyped.waiting_tells()
+            assert line.failures == 0
+        finally:
+            STAY.append(1)
+        await stored(pool, "alice", "Moved")
+        assert DEAD_LETTERED_EVENT not in await types(pool, "alice")
