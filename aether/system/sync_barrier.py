@@ -131,9 +131,12 @@ class SyncBarrier:
 
     def _knows(self, position: int) -> bool:
         """Whether all up to a position is known to be on the disk, in the stream that is there now."""
-        if self.position and self._stream_now() != self._stream:
+        if position > self.position:  # most are: before they cost a look at the disk
+            return False
+        if self._stream_now() != self._stream:
             self._forget()
-        return position <= self.position
+            return False
+        return True
 
     def _forget(self) -> None:
         self.position, self._seen = Position(0), 0
