@@ -66,8 +66,10 @@ class JetStreamInbox:
         self._connection = connection
         self._names = names
         self._relays = InboxRelays(connection, names)
-        commits = ShardSubjects(names.stream, names.events_of_shard, names.events_all, names.shard_of_event, SENDS_MARK)
-        tells = ShardSubjects(names.inbox, names.tells_to, names.tells_all, names.target_of_tell)
+        commits = ShardSubjects(
+            names.stream, names.shards, names.events_of_shard, names.events_all, names.shard_of_event, SENDS_MARK
+        )
+        tells = ShardSubjects(names.inbox, names.shards, names.tells_to, names.tells_all, names.target_of_tell)
         self._commits, self._tells = ShardFeed(connection, commits), ShardFeed(connection, tells)
 
     @property

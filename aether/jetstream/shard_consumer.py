@@ -28,10 +28,12 @@ log = logging.getLogger("aether.jetstream")
 class ShardSubjects(NamedTuple):
     """Which messages of a stream are of a shard: its filter, the filter for all, and the shard of a subject.
 
-    With `having` it is those that have these bytes, and they are handed on now and then; else at once.
+    `shards`: how many there are. With `having` it is those that have these bytes, and they are handed on now and then;
+    else at once.
     """
 
     stream: str
+    shards: int
     of_shard: Callable[[int], str]
     of_all: str
     shard_of: Callable[[str], int]

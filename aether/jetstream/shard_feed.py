@@ -29,7 +29,10 @@ SETTLE_S = 0.02
 """Shards come many at a time: so long after the first one the consumer is made for all of them."""
 
 FILTERS_MAX = 512
-"""More shards than this are followed by a filter for all, and what is not theirs is left out."""
+ALL_FROM = 0.75
+"""More shards than `FILTERS_MAX`, or this part of all of them, are followed by one filter for all, and what is not
+theirs is left out: the server looks for each message among the filters, which costs more than to deliver some too many.
+"""
 
 RETRY = Backoff(first_s=0.05, cap_s=1.0)
 
@@ -156,7 +159,8 @@ class ShardFeed:
     async def _open(self, consumer: ShardConsumer) -> None:
         deliver_to = f"_INBOX.{consumer.name}"
         consumer.standing = await self._connection.subscribe(deliver_to, consumer.receive)
-        several, subjects = len(consumer.shards) <= FILTERS_MAX, self._subjects
+        subjects, count = self._subjects, len(consumer.shards)
+        several = count <= FILTERS_MAX and count < ALL_FROM * subjects.shards
         config = {
             "name": consumer.name,
             "deliver_subject": deliver_to,

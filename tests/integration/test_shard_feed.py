@@ -12,7 +12,7 @@ from aether.jetstream.inbox import JetStreamInbox
 from aether.jetstream.shard_feed import ShardFeed
 from aether.ports import InboxMessage, Subscription
 from tests.contract.harness import Received
-from tests.support.jetstream import node
+from tests.support.jetstream import SHARDS, node
 from tests.support.nats_server import NatsServer
 
 delete_consumer: Method[Answered] = Method("CONSUMER.DELETE.{}", Answered)
@@ -69,6 +69,25 @@ async def test_a_shard_that_is_added_costs_the_others_nothing(nats_server: NatsS
         assert ear.rings == 1
         elsewhere = await inbox.send(6, b"c", "c")
         assert (await another.hears(elsewhere))[2] == InboxMessage(elsewhere, b"c")
+        for subscription in following:
+            await subscription.stop()
+
+
+@pytest.mark.parametrize("others", [1, SHARDS // 2])
+async def test_a_worker_of_most_shards_has_one_filter_and_hears_of_no_other_shard(
+    nats_server: NatsServer, namespace: str, others: int
+) -> None:
+    async with node(nats_server.url, namespace) as one:
+        ears = [Ear(one.inbox, shard) for shard in range(others, SHARDS)]
+        following = [await ear.follow() for ear in ears]
+        consumer = feed_of(one.inbox)._consumer
+        assert consumer is not None
+        await one.inbox.send(0, b"another's", "a")
+        own = await one.inbox.send(SHARDS - 1, b"b", "b")
+        assert (await ears[-1].hears(own))[2] == InboxMessage(own, b"b")
+        assert consumer._delivered == (2 if others == 1 else 1)
+        heard = [told[2] for ear in ears for told in ear.told.items if told is not None and told[2] is not None]
+        assert heard == [InboxMessage(own, b"b")]
         for subscription in following:
             await subscription.stop()
 
