@@ -37,10 +37,26 @@ class Syncs:
         self.ended += 1
         return self.stream
 
+    def go_on(self) -> None:
+        """Let the slow sync that is under way end."""
+        assert self.slow is not None
+        self.slow.set()
+
 
 def barrier_of(syncs: Syncs) -> tuple[SyncBarrier, list[str]]:
     failed: list[str] = []
     return SyncBarrier(syncs, failed.append, lambda: syncs.stream), failed
+
+
+async def sync_under_way(position: int = 1) -> tuple[Syncs, SyncBarrier, list[str], list[str]]:
+    """A slow sync, made in the thread, for a write that waits; what is called failed, and what the write is told."""
+    syncs = Syncs()
+    barrier, failed = barrier_of(syncs)
+    barrier._mean_s, syncs.slow = SLOW_S, threading.Event()
+    told: list[str] = []
+    barrier.after_write(Position(position), told.append)
+    await soon(lambda: syncs.began == 1)
+    return syncs, barrier, failed, told
 
 
 async def test_all_who_wait_in_one_turn_of_the_loop_share_one_sync() -> None:
@@ -87,14 +103,9 @@ async def test_on_a_new_connection_no_reader_is_told_anything_before_it_is_prove
 
 
 async def test_a_sync_that_began_before_a_new_connection_says_nothing_of_its_positions() -> None:
-    syncs = Syncs()
-    barrier, _ = barrier_of(syncs)
-    barrier._mean_s, syncs.slow = SLOW_S, threading.Event()
-    told: list[str] = []
-    barrier.after_write(Position(1000), told.append)
-    await soon(lambda: syncs.began == 1)
+    syncs, barrier, _, told = await sync_under_way(1000)
     barrier.hold()
-    syncs.slow.set()
+    syncs.go_on()
     await soon(lambda: told == [""])
     assert barrier.position == 0
     assert await barrier.close()
@@ -111,7 +122,7 @@ async def test_who_comes_while_a_sync_runs_waits_for_the_next(monkeypatch: pytes
     barrier.after_write(Position(2), lambda why: told.append(f"second after {syncs.ended} syncs"))
     await asyncio.sleep(0.01)
     assert told == []
-    syncs.slow.set()
+    syncs.go_on()
     await soon(lambda: len(told) == 2)
     assert told == ["first", "second after 2 syncs"]
     assert await barrier.close()
@@ -146,17 +157,12 @@ async def test_while_syncs_are_slow_on_average_a_thread_makes_them(monkeypatch: 
 
 async def test_at_the_end_who_waits_for_a_sync_that_is_under_way_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync_barrier, "CLOSE_TIMEOUT_S", 0.01)
-    syncs = Syncs()
-    barrier, _ = barrier_of(syncs)
-    barrier._mean_s, syncs.slow = SLOW_S, threading.Event()
-    told: list[str] = []
-    barrier.after_write(Position(1), told.append)
-    await soon(lambda: syncs.began == 1)
+    syncs, barrier, _, told = await sync_under_way()
     barrier.after_write(Position(2), told.append)
     assert not await barrier.close(), "the files must stay open"
     assert len(told) == 2
     assert all(told)
-    syncs.slow.set()
+    syncs.go_on()
     await soon(lambda: syncs.ended == 1)
     await asyncio.sleep(0.01)
     assert len(told) == 2
@@ -302,30 +308,20 @@ async def test_who_reads_another_stream_first_is_told_after_a_sync(
 
 
 async def test_at_the_end_a_sync_that_is_under_way_and_fails_is_told_as_one() -> None:
-    syncs = Syncs()
-    barrier, failed = barrier_of(syncs)
-    barrier._mean_s, syncs.slow = SLOW_S, threading.Event()
-    told: list[str] = []
-    barrier.after_write(Position(1), told.append)
-    await soon(lambda: syncs.began == 1)
+    syncs, barrier, failed, told = await sync_under_way()
     syncs.error = SyncFailed(5, "Input/output error")
     closing = asyncio.ensure_future(barrier.close())
     await soon(lambda: len(told) == 1)
-    syncs.slow.set()
+    syncs.go_on()
     assert await closing
     assert ["Input/output error" in why for why in failed] == [True]
 
 
 async def test_who_comes_while_a_sync_runs_that_fails_is_told_at_once() -> None:
-    syncs = Syncs()
-    barrier, _ = barrier_of(syncs)
-    barrier._mean_s, syncs.slow = SLOW_S, threading.Event()
-    told: list[str] = []
-    barrier.after_write(Position(1), told.append)
-    await soon(lambda: syncs.began == 1)
+    syncs, barrier, _, told = await sync_under_way()
     barrier.after_write(Position(2), told.append)
     syncs.error = SyncFailed(5, "Input/output error")
-    syncs.slow.set()
+    syncs.go_on()
     await soon(lambda: len(told) == 2)
     assert all("Input/output error" in why for why in told)
     assert await barrier.close()
