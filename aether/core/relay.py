@@ -104,6 +104,14 @@ class Relay:
                 self._done.add(place)
                 self._first.setdefault(place.position, sequence)
 
+    def resumed(self, fence: int) -> None:
+        """Go on although the inbox was lost, and with it all marks: ours is stored anew, at sequence `fence`.
+
+        What is known stays known: what is relayed is not relayed again, and what waits is.
+        """
+        self.fence = self._highest = fence
+        self._first.clear()
+
     def _forget(self) -> None:
         """All but which commits were told of too early: the scan that takes them in has not begun yet, perhaps."""
         self._unscanned = True

@@ -131,13 +131,31 @@ async def create_layout(
     names = Names(namespace, storage.shards)
     ends_s = asyncio.get_running_loop().time() + election_timeout_s
     await _settled(lambda timeout_s: check_jetstream(connection, timeout_s), ends_s)
-    found = [(config["name"], await _create(connection, config, ends_s)) for config in configs(names, storage.replicas)]
+    inbox_begins = await _settled(lambda timeout_s: _beginning_of_inbox(connection, names, timeout_s), ends_s)
+    wanted = configs(names, storage.replicas, inbox_begins)
+    found = [(config["name"], await _create(connection, config, ends_s)) for config in wanted]
     table, stream = found[0][1], found[-1][1]
     layout = _agreed(stream, namespace, storage.shards)
     wrong = [one for name, info in found for one in _differences(names, name, info, storage.replicas)]
     if wrong:
         raise _refusal(wrong)
     return replace(layout, table_age_s=_age_s(table) if _is_younger(table, stream) else inf)
+
+
+async def _beginning_of_inbox(connection: NatsConnection, names: Names, timeout_s: float) -> int:
+    """The first sequence of a stream of tells that is made now: in place of a lost one, beyond all that it had.
+
+    Actors skip tells up to the last one that they have applied. The time in microseconds is beyond, because no stream
+    takes more than a message each.
+    """
+    try:
+        commits = await stream_info(connection, names.stream, timeout_s=timeout_s)
+    except ApiRefused as refused:
+        if refused.err_code != ERROR_STREAM_NOT_FOUND:
+            raise
+        return 0
+    has_some = commits.state is not None and commits.state.last_seq > 0
+    return int(commits.ts.timestamp() * 1e6) if has_some and commits.ts is not None else 0
 
 
 async def missing(connection: NatsConnection, names: Names) -> list[str]:

@@ -17,11 +17,15 @@ DUPLICATE_WINDOW_S = 120
 _NANOSECONDS = 1_000_000_000
 
 
-def configs(names: Names, replicas: int) -> list[dict[str, Any]]:
-    """How the streams and buckets of a namespace are created, in this order."""
+def configs(names: Names, replicas: int, inbox_begins: int = 0) -> list[dict[str, Any]]:
+    """How the streams and buckets of a namespace are created, in this order.
+
+    `inbox_begins` is the first sequence of the stream of tells, 0 for the server's own.
+    """
     buckets = (names.table, names.snapshots, names.checkpoints, names.tasks)
     made = [bucket_config(bucket, replicas, expiring=bucket in (names.table, names.tasks)) for bucket in buckets]
-    streams = [inbox_config(names, replicas), timers_config(names, replicas), stream_config(names, replicas)]
+    inbox = {**inbox_config(names, replicas), **({"first_seq": inbox_begins} if inbox_begins else {})}
+    streams = [inbox, timers_config(names, replicas), stream_config(names, replicas)]
     return [*made, *streams]
 
 

@@ -239,14 +239,14 @@ class ShardRelayer:
         found = await self._inbox.relay_mark(self.shard)
         if found is not None:
             mark = decode_mark(found.payload)
-        elif self._asked:
-            mark = Mark(await self._inbox.end_of_commits(), 0)
+        elif self.marked or self._asked:
+            end = await self._inbox.end_of_commits()
+            if self.marked and self._relay.cursor <= end:
+                return await self._resume(connections)
+            mark = Mark(end, 0)
         else:
             return False
-        expected = found.sequence if found is not None else 0
-        fence = await self._inbox.claim_relay(self.shard, encode_mark(mark), expected)
-        if fence is None:
-            raise Unavailable(f"another one has begun to relay the tells of shard {self.shard}")
+        fence = await self._claimed(mark, found.sequence if found is not None else 0)
         relayed = await self._inbox.relayed(self.shard, mark.since, fence)
         if connections != self._connections:
             raise Unavailable("the connection was lost meanwhile")
@@ -254,6 +254,24 @@ class ShardRelayer:
         self._relay.claimed(fence, mark, places)
         self._written = mark
         self.marked = True
+        return True
+
+    async def _claimed(self, mark: Mark, expected: int) -> int:
+        fence = await self._inbox.claim_relay(self.shard, encode_mark(mark), expected)
+        if fence is None:
+            raise Unavailable(f"another one has begun to relay the tells of shard {self.shard}")
+        return fence
+
+    async def _resume(self, connections: int) -> bool:
+        """The inbox was purged or deleted by hand: write the mark anew, and relay what is not relayed."""
+        relay = self._relay
+        mark = Mark(relay.mark(self._now_s()).relayed, 0)
+        fence = await self._claimed(mark, 0)
+        if connections != self._connections:
+            raise Unavailable("the connection was lost meanwhile")
+        log.error("the stream of tells has lost a relay mark, which is written anew", extra={"shard": self.shard})
+        relay.resumed(fence)
+        self._written = mark
         return True
 
     async def _scan(self) -> None:

@@ -155,3 +155,22 @@ async def test_deleted_buckets_refuse_and_are_made_anew(own_server: NatsServer, 
         assert await one.table.create("member.a", b"{}", 60) == 1
         await one.snapshots.save(ALICE, b"{}")
         assert await one.restore() == []
+
+
+async def test_a_stream_of_tells_made_anew_goes_on_beyond_the_lost_one(own_server: NatsServer, namespace: str) -> None:
+    """Actors skip what is not beyond the last tell that they have applied."""
+    async with node(own_server.url, namespace) as one:
+        inbox = one.names.inbox
+        assert await one.inbox.send(0, b"{}", "before any commit") == 1
+        await publish(one.event_store, ALICE, payload_of(ALICE, 1), START)
+        last = 1
+        for number in range(2):
+            await _delete(one.nats, inbox)
+            assert await one.restore() == [inbox]
+            assert await one.restore() == []
+            begins, last = last, await one.inbox.send(0, b"{}", f"tell {number}")
+            assert begins + 1_000 < last < 2**53
+        assert await one.inbox.next_tell(0, 1) == last
+        await _update(one.nats, inbox, {**((await stream_info(one.nats, inbox)).config or {}), "max_msgs": 9})
+        assert [found.setting for found in await one.repair(change=True)] == ["max_msgs"]
+        assert await one.repair(change=False) == []

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from aether.core.relay_mark import decode_mark
+from aether.core.relay_mark import Mark, decode_mark
 from aether.ids import Position
 from aether.ports import StoredCommit
 from aether.runtime import relaying as relaying_module
@@ -34,6 +35,10 @@ class Scanned(Marked):
             self.scanning()
         await super().commits_that_send(_, __, ___)
         return list(self.commits)
+
+
+def mark_of(stream: Marked) -> Mark | None:
+    return None if stream.mark is None else decode_mark(stream.mark.payload)
 
 
 async def test_a_flush_waits_for_all_that_is_known() -> None:
@@ -115,4 +120,41 @@ async def test_a_mark_is_renewed_twice_so_that_the_last_one_stands_after_all_bef
     relaying.relayer.renew(RENEW_TELLS)
     await settle()
     assert [decode_mark(one).since for one in stream.moves] == [FENCE, FENCE + 1]
+    await relaying.stop()
+
+
+async def test_when_the_inbox_has_lost_its_marks_what_waits_is_relayed_and_nothing_twice() -> None:
+    stream = Scanned()
+    relaying = Relaying(stream)
+    await asyncio.wait_for(relaying.ready, 5)
+    await settle()
+    relaying.relayer.committed(Position(11), [tell(0)], Position(0))
+    stream.sent[0].set_result(6)
+    await settle()
+    stream.mark = None
+    relaying.relayer.committed(Position(12), [replace(tell(0), position=12)], Position(0))
+    stream.sent[1].set_result(None)
+    stream.end, stream.commits = Position(13), [commit_at(11), commit_at(12), commit_at(13)]
+    await settle()
+    assert stream.claims == [0, 0]
+    assert mark_of(stream) == Mark(10, 0)
+    relaying.relayer.look()
+    await settle()
+    for number in (2, 3):
+        stream.sent[number].set_result(6 + number)
+        await settle()
+    assert (len(stream.sent), relaying.relayer.waiting) == (4, 0)
+    await relaying.stop()
+
+
+async def test_when_commits_are_lost_too_it_begins_at_their_end() -> None:
+    stream = Scanned()
+    relaying = Relaying(stream)
+    await asyncio.wait_for(relaying.ready, 5)
+    await settle()
+    relaying.relayer.committed(Position(11), [tell(0)], Position(0))
+    stream.mark, stream.end = None, Position(3)
+    stream.sent[0].set_result(None)
+    await settle()
+    assert mark_of(stream) == Mark(3, 0)
     await relaying.stop()
