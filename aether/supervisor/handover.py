@@ -33,13 +33,14 @@ class Handover:
     parent_write_fd: int
     server: EmbeddedServer | None
     gateway_fd: int | None = None
+    sync_failure_fd: int | None = None
 
     def descriptors(self) -> list[int]:
         """All that must stay open."""
-        locks = [fd for fd in (self.node.lock_fd, self.gateway_fd) if fd is not None]
+        others = [fd for fd in (self.node.lock_fd, self.gateway_fd, self.sync_failure_fd) if fd is not None]
         if self.server is not None:
-            locks.append(self.server.lock_fd)
-        return [*self.status_fds.values(), *self.note_fds.values(), self.parent_read_fd, self.parent_write_fd, *locks]
+            others.append(self.server.lock_fd)
+        return [*self.status_fds.values(), *self.note_fds.values(), self.parent_read_fd, self.parent_write_fd, *others]
 
 
 def hand_over(handover: Handover, arguments: Sequence[str], directory: Path, variables: Mapping[str, str]) -> None:

@@ -134,6 +134,7 @@ def _run(options: RunOptions) -> int:
         say(f"the dashboard is at {listening.url}/ui/; what is saved is loaded; Ctrl-C ends it")
     gateway_fd = None if listening is None else listening.fd
     context = _context(options, directory, variables, work.namespace, node, server, gateway_fd)
+    context = replace(context, sync_failure=work.settings.sync_failure)
     return _supervised(config, work, context, began_ns)
 
 
@@ -145,7 +146,9 @@ def _continue(
     context = _context(
         options, directory, variables, options.namespace or "", handover.node, server, handover.gateway_fd
     )
-    began_ns, sync_failure = _now_ns(options), SharedFailure()  # also for workers that load the model themselves
+    # Also for workers that load the model themselves; those of the interpreter before have the same one.
+    began_ns, sync_failure = _now_ns(options), SharedFailure(handover.sync_failure_fd)
+    context = replace(context, sync_failure=sync_failure)
 
     def loaded() -> _Work:
         work = _Work(options, variables, _load(options), sync_failure)

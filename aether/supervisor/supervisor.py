@@ -65,6 +65,7 @@ from aether.system.handler_note import make_note
 from aether.system.memory_kills import kills_for_memory
 from aether.system.node_claim import NodeClaim
 from aether.system.process import send_signal, set_process_name, spawn
+from aether.system.shared_failure import SharedFailure
 from aether.worker_protocol import WORKER_JOINED, WORKER_LEFT, WORKER_READY, WORKER_STUCK, WORKER_UNREADY, WorkerSpec
 
 _SIGNALS: Mapping[type[Terminate | Outdate | Dump | Kill], int] = {
@@ -85,7 +86,8 @@ class SupervisorContext:
     `check` is a program that proves, as `aether.supervisor.check` says, that fresh code loads; `fresh` is this
     supervisor's own command line, which must reach `supervise` again with the handover. `directory` and `variables` are
     where they start, whatever the model has changed since. When one of `sources` is saved, the code is reloaded.
-    `gateway` runs beside the workers.
+    `gateway` runs beside the workers. `sync_failure` is the mark that all workers share, those of the next interpreter
+    too.
     """
 
     namespace: str
@@ -98,6 +100,7 @@ class SupervisorContext:
     say: Console = field(default_factory=Console)
     sources: SourceWatch | None = None
     gateway: GatewayProgram | None = None
+    sync_failure: SharedFailure | None = None
 
 
 def supervise(
@@ -344,6 +347,7 @@ class _Supervisor:
             parent_write_fd=self._pipes.parent_write_fd,
             server=self._server,
             gateway_fd=None if self._around.gateway is None else self._around.gateway.listening_fd,
+            sync_failure_fd=None if self._around.sync_failure is None else self._around.sync_failure.fd,
         )
         block_signals()
         self.signals.leave_to_successor()

@@ -5,13 +5,20 @@ when it cannot write its journal. So who makes syncs looks here before a sync co
 """
 
 import mmap
+import os
+import weakref
 
 
 class SharedFailure:
-    """A mark that is never taken back. Made before a fork, it is the same in all processes."""
+    """A mark that is never taken back. Made before a fork, it is the same in all processes.
 
-    def __init__(self) -> None:
-        self._page = mmap.mmap(-1, 1)
+    A program that is executed in the place of this one makes it the same again from its descriptor.
+    """
+
+    def __init__(self, fd: int | None = None) -> None:
+        self.fd = _made() if fd is None else fd
+        self._page = mmap.mmap(self.fd, 1)
+        weakref.finalize(self, os.close, self.fd)
 
     @property
     def happened(self) -> bool:
@@ -21,3 +28,9 @@ class SharedFailure:
     def set(self) -> None:
         """A sync has failed. Idempotent."""
         self._page[0] = 1
+
+
+def _made() -> int:
+    fd = os.memfd_create("aether-sync-failure")
+    os.ftruncate(fd, 1)
+    return fd

@@ -407,6 +407,21 @@ async def test_after_a_failed_sync_of_one_worker_no_other_answers(namespace: str
         assert pool.process.wait(60) == 1
 
 
+def mark_of(pid: int) -> set[int]:
+    """Which memory a worker shares to say that a sync has failed."""
+    fds = Path(f"/proc/{pid}/fd").iterdir()
+    return {fd.stat().st_ino for fd in fds if "aether-sync-failure" in str(fd.readlink())}
+
+
+async def test_workers_of_before_and_after_a_reload_share_the_mark_of_a_failed_sync(namespace: str) -> None:
+    with embedded("--namespace", namespace) as pool:
+        before = {mark for pid in pool.worker_pids(2).values() for mark in mark_of(pid)}
+        pool.reload()
+        after = {mark for pid in pool.worker_pids(4).values() for mark in mark_of(pid)}
+        assert len(before) == 1
+        assert after == before
+
+
 async def test_workers_that_start_under_load_prove_it_all_the_same(namespace: str) -> None:
     """Others write megabytes between a message of the proof and its acknowledgement."""
     with embedded("--namespace", namespace) as pool:

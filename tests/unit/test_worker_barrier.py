@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import cast
 
@@ -187,4 +189,11 @@ def test_processes_that_were_forked_share_a_failure() -> None:
         sync_failure.set()
         os._exit(0)
     os.waitpid(pid, 0)
+    assert sync_failure.happened
+
+
+def test_a_program_that_is_executed_in_its_place_shares_a_failure_by_the_descriptor() -> None:
+    sync_failure = SharedFailure()
+    code = "import sys; from aether.system.shared_failure import SharedFailure; SharedFailure(int(sys.argv[1])).set()"
+    subprocess.run([sys.executable, "-c", code, str(sync_failure.fd)], check=True, pass_fds=(sync_failure.fd,))
     assert sync_failure.happened
