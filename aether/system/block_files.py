@@ -8,6 +8,7 @@ of the stream change the one above, which are looked at before each sync. Synchr
 """
 
 import ctypes
+import errno
 import os
 import re
 import struct
@@ -24,6 +25,9 @@ CHANGE_SEEN_NS = 50_000_000
 COARSE_CHANGE_SEEN_NS = 2_000_000_000
 """A change of a directory this long ago hides none that came in the same tick of the clock of its file system, which is
 10 ms at most, or a second where times are whole seconds."""
+
+DISK_FAILS = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENODEV, errno.ENXIO, errno.EREMOTEIO})
+"""What a file system says to any call when its disk fails, or when it has given up because of that."""
 
 Identity: TypeAlias = tuple[int, int]
 """Device and inode of a stream's directory: others once the stream was deleted and made anew."""
@@ -119,7 +123,7 @@ def _first_sequence(head: bytes, subjects: bytes) -> int:
 
 
 class SyncFailed(OSError):
-    """A sync failed: what was to be made durable may be lost, and a second sync would not report it."""
+    """A sync failed, or the disk: what was to be made durable may be lost, and a second sync would not report it."""
 
 
 class BlockFiles:
@@ -131,7 +135,7 @@ class BlockFiles:
         self._directory_fd = -1  # kept open, so that no other directory gets its number
         self._identity = (0, 0)
         self._changed_ns = (0, 0)
-        self._inodes: dict[int, int] = {}
+        self._files: dict[int, tuple[int, int]] = {}
         self._newest_fd = -1
 
     def identity(self) -> Identity:
@@ -145,9 +149,19 @@ class BlockFiles:
     def sync(self) -> Identity:
         """Return when all that was written before the call is on the disk and will be found there; in which stream.
 
-        Raises `SyncFailed`, which is final. Any other `OSError` (the directory is not there, no permission) says that
-        nothing is known to be synced, and may be tried again.
+        Raises `SyncFailed`, which is final, where the disk fails any call. Another `OSError` (no directory there,
+        no permission) says that nothing is known to be synced, and may be tried again.
         """
+        try:
+            return self._synced()
+        except SyncFailed:
+            raise
+        except OSError as error:
+            if error.errno in DISK_FAILS:
+                raise SyncFailed(error.errno, f"the store cannot be read: {error.strerror}") from error
+            raise
+
+    def _synced(self) -> Identity:
         directory, stream = self._paths
         found = os.stat(directory)  # noqa: PTH116 - before each answer, and a Path's takes twice as long
         changed_ns = (found.st_mtime_ns, os.stat(stream).st_mtime_ns)  # noqa: PTH116 - likewise
@@ -191,15 +205,16 @@ class BlockFiles:
 
     def _sync_blocks(self) -> None:
         """Sync the block that was the newest, each that is new or another file than before, and then the names."""
-        blocks = _blocks(self.directory)
+        now_ns = time.time_ns()
+        blocks = _files(self.directory)
         if self._newest_fd >= 0:
             _sync(os.fdatasync, self._newest_fd)
-        changed = {number for number, inode in blocks.items() if self._inodes.get(number) != inode}
+        changed = {number for number, file in blocks.items() if self._files.get(number) != file}
         for number in sorted(changed.union([max(blocks)] if blocks else [])):  # the last one stays open
             with suppress(FileNotFoundError):  # removed meanwhile, and what it held with it
                 self._sync_block(number)
         _sync(os.fsync, self._directory_fd)
-        self._inodes = blocks
+        self._files = _seen_files(blocks, now_ns)
 
     def _sync_file_system(self) -> None:
         """Sync everything: a stream that was made just now has directories and files that nothing else syncs."""
@@ -207,7 +222,8 @@ class BlockFiles:
         self.close()  # only now, so that the new one has not the number of the one before
         try:
             opened = os.fstat(directory_fd)
-            blocks = _blocks(self.directory)  # before the sync: what comes after it is new to the next one
+            now_ns = time.time_ns()
+            blocks = _files(self.directory)  # before the sync: what comes after it is new to the next one
             _sync(_syncfs, directory_fd)
             if blocks:
                 self._sync_block(max(blocks))
@@ -215,7 +231,8 @@ class BlockFiles:
         except BaseException:
             os.close(directory_fd)
             raise
-        self._inodes, self._directory_fd, self._identity = blocks, directory_fd, (opened.st_dev, opened.st_ino)
+        self._files, self._directory_fd = _seen_files(blocks, now_ns), directory_fd
+        self._identity = opened.st_dev, opened.st_ino
 
     def _sync_block(self, number: int) -> None:
         """Sync a block and keep it open as the newest: a process that has a file open gets an error in writing it."""
@@ -230,15 +247,34 @@ class BlockFiles:
 
 
 def _seen(changed_ns: int, now_ns: int) -> int:
-    """A time of change that differs after the next change; 0 while one could still come in the same tick."""
-    tick_ns = CHANGE_SEEN_NS if changed_ns % 1_000_000_000 else COARSE_CHANGE_SEEN_NS
-    return changed_ns if now_ns - changed_ns > tick_ns else 0
+    """A time of change that differs after the next change; 0 while one could still come in the same tick.
+
+    One that lies ahead, because the clock was set back, does not come again; a whole second does.
+    """
+    if changed_ns % 1_000_000_000:
+        return changed_ns if abs(now_ns - changed_ns) > CHANGE_SEEN_NS else 0
+    return changed_ns if now_ns - changed_ns > COARSE_CHANGE_SEEN_NS else 0
 
 
-def _blocks(directory: Path) -> dict[int, int]:
-    """The inode of each block file, by its number."""
+def _seen_files(files: dict[int, tuple[int, int]], now_ns: int) -> dict[int, tuple[int, int]]:
+    return {number: (inode, _seen(changed_ns, now_ns)) for number, (inode, changed_ns) in files.items()}
+
+
+def _blocks(directory: Path) -> list[int]:
+    """The numbers of the block files."""
     with os.scandir(directory) as entries:
-        return {int(match[1]): entry.inode() for entry in entries if (match := _BLOCK.fullmatch(entry.name))}
+        return [int(match[1]) for entry in entries if (match := _BLOCK.fullmatch(entry.name))]
+
+
+def _files(directory: Path) -> dict[int, tuple[int, int]]:
+    """The inode of each block file and when it was changed, by its number: the next file may get a freed inode."""
+    files = {}
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if match := _BLOCK.fullmatch(entry.name):
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    files[int(match[1])] = entry.inode(), entry.stat(follow_symlinks=False).st_ctime_ns
+    return files
 
 
 def _sync(sync: Callable[[int], object], fd: int) -> None:

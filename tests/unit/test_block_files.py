@@ -1,5 +1,6 @@
 """Every block with news is synced, and every name; an error of a sync is final."""
 
+import errno
 import os
 import shutil
 import time
@@ -119,6 +120,24 @@ def test_a_block_that_was_rewritten_is_another_file(directory: Path, disk: Disk,
     assert disk.lost() == []
 
 
+def test_a_block_that_was_rewritten_twice_and_has_its_old_number_again_is_another_file(
+    directory: Path, disk: Disk
+) -> None:
+    """A file system gives the number of a file that is gone to the next new one."""
+    write(directory, 1)
+    write(directory, 2)
+    blocks = BlockFiles(directory)
+    blocks.sync()
+    for entry in directory.iterdir():
+        os.utime(entry, ns=(0, 0))
+    made_old(directory)
+    blocks.sync()
+    (directory / "1.blk").write_bytes(b"rewritten")  # as if twice by a new file that was renamed
+    (directory / "index.db").touch()
+    blocks.sync()
+    assert disk.lost() == []
+
+
 def test_blocks_that_begin_during_the_first_sync_are_new_to_the_next(
     directory: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +214,25 @@ def test_a_change_in_the_same_tick_of_the_clock_is_seen(
     assert disk.lost() == []
 
 
+def test_a_directory_that_was_changed_in_the_future_is_not_looked_at_again_and_again(
+    directory: Path, disk: Disk
+) -> None:
+    """The clock was set back since."""
+    write(directory, 1)
+    ahead_ns = time.time_ns() + 3_600_000_000_007
+    for one in (directory, directory.parent):
+        os.utime(one, ns=(ahead_ns, ahead_ns))
+    blocks = BlockFiles(directory)
+    blocks.sync()
+    disk.calls.clear()
+    write(directory, 1)
+    blocks.sync()
+    assert disk.calls == ["data"]
+    write(directory, 2)
+    blocks.sync()
+    assert disk.lost() == []
+
+
 def test_a_stream_that_is_gone_is_told_and_may_come_back(directory: Path, disk: Disk) -> None:
     write(directory, 1)
     blocks = BlockFiles(directory)
@@ -218,6 +256,27 @@ def test_an_error_of_a_sync_is_told_as_one(directory: Path, disk: Disk, fails: s
     disk.failing = fails
     with pytest.raises(SyncFailed, match="Input/output error"):
         blocks.sync()
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EUCLEAN])
+@pytest.mark.parametrize("call", ["stat", "open", "scandir"])
+def test_a_disk_that_cannot_be_read_is_one_that_fails(
+    directory: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, call: str, code: int
+) -> None:
+    """XFS says so at every call once it could not write its log."""
+    write(directory, 1)
+    blocks = BlockFiles(directory)
+    blocks.sync()
+    write(directory, 2)
+
+    def failing(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, failing)
+        with pytest.raises(OSError, match=os.strerror(code)) as told:
+            blocks.sync()
+    assert isinstance(told.value, SyncFailed)
 
 
 def test_text_is_found_in_what_was_written_since_a_mark(directory: Path) -> None:
