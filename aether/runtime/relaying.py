@@ -77,6 +77,7 @@ class ShardRelayer:
         self._written = Mark(0, 0)
         self._connections = 0
         self._asked = False
+        self._went_back: tuple[Position, float] | None = None
         self._look_due = False
         self._mark_due = False
         self._renewals = 0
@@ -238,7 +239,7 @@ class ShardRelayer:
         connections = self._connections
         found = await self._inbox.relay_mark(self.shard)
         if found is not None:
-            mark = decode_mark(found.payload)
+            mark = await self._reachable(decode_mark(found.payload))
         elif self.marked or self._asked:
             end = await self._inbox.end_of_commits()
             if self.marked and self._relay.cursor <= end:
@@ -255,6 +256,19 @@ class ShardRelayer:
         self._written = mark
         self.marked = True
         return True
+
+    async def _reachable(self, mark: Mark) -> Mark:
+        """A mark that is not beyond a stream of commits that went backwards: what is stored from there on is relayed.
+
+        Of several servers one that was replaced and does not know it may have said so: it has to be so for a while.
+        """
+        if self._went_back is None:
+            return mark
+        end, at_s = self._went_back
+        if mark.relayed <= end or self._now_s() - at_s < self._inbox.scan_again_s:
+            return mark
+        log.error("the stream of commits went backwards", extra={"shard": self.shard, "from": mark.relayed, "to": end})
+        return Mark(end, await self._inbox.end_of_tells())
 
     async def _claimed(self, mark: Mark, expected: int) -> int:
         fence = await self._inbox.claim_relay(self.shard, encode_mark(mark), expected)
@@ -278,8 +292,9 @@ class ShardRelayer:
         self._look_due = False
         after, until = Position(self._relay.cursor), await self._inbox.end_of_commits()
         if until < after:
-            log.error("the stream of commits went backwards", extra={"shard": self.shard, "from": after, "to": until})
+            self._went_back = self._went_back or (until, self._now_s())
             raise Unavailable(f"the stream of commits ends at {until}, before {after}")
+        self._went_back = None
         commits = await self._inbox.commits_that_send(self.shard, after, until)
         self._relay.scanned([(one.position, _sends(one)) for one in commits], until)
         again_s = self._inbox.scan_again_s

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from aether.core.relay_mark import Mark, decode_mark
+from aether.core.relay_mark import Mark, decode_mark, encode_mark
 from aether.ids import Position
-from aether.ports import StoredCommit
+from aether.ports import InboxMessage, StoredCommit
 from aether.runtime import relaying as relaying_module
 from aether.runtime.relaying import RENEW_TELLS
 from tests.unit.test_relay_doubts import commit_at
@@ -29,6 +29,9 @@ class Scanned(Marked):
     async def move_relay_mark(self, _: int, payload: bytes, ___: int) -> int | None:
         self.moves.append(payload)
         return FENCE + len(self.moves)
+
+    async def end_of_tells(self) -> int:
+        return 4
 
     async def commits_that_send(self, _: int, __: Position, ___: Position) -> list[Any]:
         if self.scanning is not None:
@@ -157,4 +160,23 @@ async def test_when_commits_are_lost_too_it_begins_at_their_end() -> None:
     stream.sent[0].set_result(None)
     await settle()
     assert mark_of(stream) == Mark(3, 0)
+    await relaying.stop()
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+async def test_after_the_commits_were_lost_what_new_ones_tell_is_relayed(lasts: bool) -> None:
+    """It has to be so for a while: of several servers one that was replaced may have said it."""
+    stream = Scanned()
+    stream.scan_again_s = 0.0 if lasts else 1_000.0
+    stream.mark = InboxMessage(3, encode_mark(Mark(20, 0)))
+    relaying = Relaying(stream)
+    await settle()
+    await settle()
+    assert mark_of(stream) == (Mark(10, 4) if lasts else Mark(20, 0))
+    stream.end, stream.commits = Position(11 if lasts else 21), [commit_at(11 if lasts else 21)]
+    relaying.relayer.look()
+    await settle()
+    await settle()
+    assert len(stream.sent) == 1
+    assert mark_of(stream) == (Mark(10, 4) if lasts else Mark(20, 0))
     await relaying.stop()
