@@ -79,7 +79,7 @@ class Turn(TurnDecisions):
         if pending.told is not None:
             answer = self._before_tell(pending.told) or answer
         if answer is not None:
-            self._mailbox.answer(pending, answer)
+            self._answer_unrun(pending, answer)
             return True
         if pending.expires_s <= now_s:
             pending.counts.timed_out += 1

@@ -170,6 +170,18 @@ class TurnDecisions(TurnScope):
         else:
             self._put_off(pending)
 
+    def _answer_unrun(self, pending: PendingCommand, answer: bytes) -> None:
+        """It has an answer already. Of a tell that is parked, another send of which was done, that is stored."""
+        log, told = self._fold.command_log, pending.told
+        if told is None or log is None or told.sequence not in self._fold.parked or log.get(pending.id) is None:
+            self._mailbox.answer(pending, answer)
+            return
+        chunk = self._system_event(pending, HANDLED_EVENT, b"{}", None)
+        if chunk is None:
+            self._put_off(pending)
+        else:
+            self.draft.refuse(pending, answer, chunk, final=False)
+
     def _give_up(self, pending: PendingCommand, error: bytes) -> None:
         """A tell has failed too often: store that instead of running it."""
         chunk = None

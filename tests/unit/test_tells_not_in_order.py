@@ -12,7 +12,7 @@ from aether.ids import ActorId
 from aether.runtime.dead_letter_rows import DeadLetterRows
 from aether.testing import local_pool
 from aether.testing.pool import SHARDS, LocalPool
-from aether.wire import DEAD_LETTERED_EVENT, PARKED_EVENT
+from aether.wire import DEAD_LETTERED_EVENT, HANDLED_EVENT, PARKED_EVENT
 
 BROKEN: set[int] = set()
 
@@ -203,3 +203,24 @@ def test_the_setting_is_a_boolean() -> None:
 
     with pytest.raises(ModelError, match="tells_in_order is True or False"):
         Model("odd", actors=[Odd])
+
+
+async def test_what_was_done_meanwhile_under_its_id_is_parked_no_longer() -> None:
+    """Else it would count among the tells that are parked for ever, and run once its id is forgotten."""
+    BROKEN.add(1)
+    slow = replace(QUICK, tell_retry_first_s=30.0, tell_retry_max_s=30.0)
+    async with local_pool(MODEL, config=slow, workers=1) as pool:
+        await pool.client.untyped.tell(ActorId("loose", "a"), "note", b'{"amount":1}', command_id="mine")
+        await pool.client.tell(Loose.note, "a", 2)
+        await noted(pool, [2])
+        BROKEN.clear()
+        await pool.client.actor(Loose, "a", command_id="mine").note(1)
+        for _ in range(2):
+            await pool.crash()
+            async with asyncio.timeout(10):
+                while HANDLED_EVENT not in await types(pool) or (await pool.client.untyped.waiting_tells())[0]:  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(0.005)
+            await noted(pool, [2, 1])
+            (machine,) = pool.workers[0].runtime.get_active_vms()
+            assert machine.fold.parked == frozenset()
+        assert await types(pool) == [PARKED_EVENT, "Noted", "Noted", HANDLED_EVENT]
