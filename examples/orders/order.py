@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from aether import Actor, After, Rejected, TaskFailed, command, event, query
-from examples.orders.payment import Paid, charge, void
+from examples.orders.payment import Payment, charge, void
 
 HOLD_MINUTES = 15
 
@@ -97,15 +97,19 @@ class Order(Actor):
             self._cancel("out of stock")
 
     @command
-    def paid(self, payment: Paid) -> None:
-        """The bank has paid."""
-        if self.step is Step.HELD:
+    def paid(self, payment: Payment) -> None:
+        """The bank has paid, or it says no."""
+        if self.step is not Step.HELD:
+            return
+        if payment.declined:
+            self._cancel(payment.declined)
+        else:
             self.cancel_schedule("hold")
             self.emit(OrderPaid(payment.charge))
 
     @command
     def payment_failed(self, failure: TaskFailed) -> None:
-        """The bank does not pay."""
+        """The bank could not be asked."""
         if self.step is Step.HELD:
             self._cancel(failure.message)
 

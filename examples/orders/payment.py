@@ -1,21 +1,29 @@
-"""What is asked of the bank: tasks, which run outside of any turn, at least once."""
+"""What is asked of the bank: tasks, which run outside of any turn, at least once.
+
+A bank that cannot be reached is asked again, so that is an error. A card that is declined stays so: that is a result.
+"""
 
 from dataclasses import dataclass
 
 from aether import Retry, TaskContext, task
+from examples.orders.bank import CardDeclined
 
 
 @dataclass(frozen=True, slots=True)
-class Paid:
-    """The bank's answer to a charge."""
+class Payment:
+    """The bank's answer: the number of the charge, or why there is none."""
 
-    charge: str
+    charge: str = ""
+    declined: str = ""
 
 
 @task(retry=Retry(first_s=0.5, cap_s=10, attempts=5), timeout_s=30)
-def charge(context: TaskContext, order: str, card: str, cents: int) -> Paid:
+def charge(context: TaskContext, order: str, card: str, cents: int) -> Payment:
     """Have the bank charge a card, once however often it is tried: the task's id is the idempotency key."""
-    return Paid(context.resources.bank.charge(context.task_id, order, card, cents))
+    try:
+        return Payment(charge=context.resources.bank.charge(context.task_id, order, card, cents))
+    except CardDeclined as no:
+        return Payment(declined=str(no))
 
 
 @task(retry=Retry(first_s=0.5, cap_s=60, attempts=100), timeout_s=30)
