@@ -109,8 +109,10 @@ class TaskRun:
             await self._cancelled()
         elif self._attempt > retry.attempts:
             note = self._note
-            lost = TaskFailed("its worker was lost each time, or could not keep it", WORKER_LOST, retry.attempts)
-            await self._give_up(TaskFailed(note.error, note.error_type, retry.attempts) if note else lost)
+            failed = TaskFailed("its worker was lost each time, or could not keep it", WORKER_LOST, retry.attempts)
+            if note is not None and note.error:  # what was only given back has no error
+                failed = TaskFailed(note.error, note.error_type, retry.attempts)
+            await self._give_up(failed)
         else:
             await self._try()
 

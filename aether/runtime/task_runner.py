@@ -109,7 +109,6 @@ class TaskRunner:
         self._background = Background()
         self._takers = Background()
         self._running = Background()
-        self._not_taken = Repeated(log, logging.INFO, "no starts of tasks can be taken now")
 
     def start(self) -> None:
         """Begin to take starts, in the background."""
@@ -155,16 +154,16 @@ class TaskRunner:
     # ------------------------------------------------------------------------------------------ taking
 
     async def _take_for_ever(self, task_type: TaskType) -> None:
-        attempt = 0
+        attempt, not_taken = 0, Repeated(log, logging.INFO, "no starts of tasks can be taken now")
         while True:
             try:
                 await self._tasks.open(task_type.name, self._ttl_s)
                 while True:
                     await self._take(task_type)
                     attempt = 0
-                    self._not_taken.over()
+                    not_taken.over()
             except AetherError as error:
-                self._not_taken.again(task=task_type.name, error=words(error))
+                not_taken.again(task=task_type.name, error=words(error))
                 await asyncio.sleep(AGAIN.delay_s(attempt, self._jitter()))
                 attempt += 1
 
@@ -255,12 +254,12 @@ class TaskRunner:
                 self._tasks.keep(run.claim)
 
     async def _follow_cancelled(self) -> None:
-        attempt = 0
+        attempt, not_followed = 0, Repeated(log, logging.INFO, "which tasks are cancelled cannot be followed now")
         while self._following is None:
             try:
                 self._following = await self._tasks.follow_cancelled(self._hear_cancelled)
             except AetherError as error:
-                self._not_taken.again(error=words(error))
+                not_followed.again(error=words(error))
                 await asyncio.sleep(AGAIN.delay_s(attempt, self._jitter()))
                 attempt += 1
         await asyncio.Event().wait()

@@ -1,0 +1,287 @@
+"""One start of a task, over a server by hand: what is said, told and written down in the cases that are seldom."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from aether.core.backoff import Backoff
+from aether.errors import InvalidCommand, Unavailable
+from aether.runtime import task_run
+from aether.runtime.task_notes import GIVEN_UP, RUNS, WAITS, TaskNote
+from tests.support.errands import World, model, renew
+from tests.support.task_server import TaskSide, start_of
+
+
+@pytest.fixture
+def world() -> World:
+    return renew()
+
+
+@pytest.fixture
+async def side(world: World, monkeypatch: pytest.MonkeyPatch) -> TaskSide:
+    monkeypatch.setattr(task_run, "SEND_AGAIN", Backoff(first_s=0.0, cap_s=0.0))
+    return TaskSide(model)
+
+
+async def until_running(world: World) -> None:
+    async with asyncio.timeout(10):
+        while not world.running:  # noqa: ASYNC110 - the run makes progress
+            await asyncio.sleep(0)
+
+
+def note(**fields: Any) -> TaskNote:
+    return TaskNote(task="echo", actor="errand/a", **fields)
+
+
+async def test_a_result_that_cannot_be_stored_goes_back_when_the_worker_leaves(side: TaskSide) -> None:
+    run = side.run_of(start_of("echo", b'{"text":"x"}'))
+    asked: list[None] = []
+
+    def away() -> Exception:
+        asked.append(None)
+        if len(asked) == 3:
+            run.give_back()
+        return Unavailable("no store")
+
+    side.server.send_error = away
+    await run.live()
+    assert len(asked) == 3
+    assert side.server.said == [("again", 7, 0.0)]
+    assert not run.done
+    assert side.counters.by_task == {}
+    assert side.counters.attempts_by_task == {}
+
+
+async def test_a_note_that_cannot_be_read_is_waited_for_until_the_worker_leaves(side: TaskSide, world: World) -> None:
+    side.server.row_errors = [Unavailable("no store")] * 2
+    run = side.run_of(start_of("echo", b'{"text":"x"}'), deliveries=2)
+    run.give_back()
+    await run.live()
+    assert side.server.said == [("again", 7, task_run.UNKNOWN_AGAIN_S)]
+    assert world.calls == []
+    assert side.left == [run]
+    assert side.counters.attempts_by_task == {}
+
+
+async def test_what_nothing_foresees_has_it_handed_out_again(side: TaskSide, world: World) -> None:
+    side.resources_error = RuntimeError("no resources")
+    run = side.run_of(start_of("echo", b'{"text":"x"}'))
+    await run.live()
+    assert side.server.said == [("again", 7, task_run.UNKNOWN_AGAIN_S)]
+    assert not run.done
+    assert side.left == [run]
+    assert world.calls == []
+
+
+async def test_one_that_lost_its_workers_after_it_was_given_back_says_so(side: TaskSide) -> None:
+    side.server.notes["t1"] = note(given_back=1)
+    run = side.run_of(start_of("echo", b'{"text":"x"}'), deliveries=5)
+    await run.live()
+    (tell,) = side.server.told
+    assert tell["args"]["failed"] == {
+        "message": "its worker was lost each time, or could not keep it",
+        "error_type": "WorkerLost",
+        "attempts": 3,
+    }
+    assert side.server.said == [("done", 7)]
+    assert side.server.notes["t1"].state == GIVEN_UP
+
+
+async def test_one_that_failed_and_then_lost_its_workers_says_how_it_failed(side: TaskSide) -> None:
+    side.server.notes["t1"] = note(error="no 1", error_type="ConnectionError", attempt=1)
+    run = side.run_of(start_of("echo", b'{"text":"x"}'), deliveries=6)
+    await run.live()
+    (tell,) = side.server.told
+    assert tell["args"]["failed"] == {"message": "no 1", "error_type": "ConnectionError", "attempts": 3}
+
+
+async def test_what_is_handed_back_needs_no_store_to_be_run_elsewhere(side: TaskSide, world: World) -> None:
+    side.server.write_error = Unavailable("no store")
+    run = side.run_of(start_of("waits"))
+    living = asyncio.create_task(run.live())
+    await until_running(world)
+    run.give_back()
+    await living
+    assert side.server.said == [("again", 7, 0.0)]
+    assert side.counters.attempts_by_task == {("waits", "given_back"): 1}
+    assert not run.done
+
+
+async def test_what_is_handed_back_waits_for_no_time_and_cannot_be_hurried(side: TaskSide) -> None:
+    side.server.notes["t1"] = note(state=WAITS, attempt=1, error="no 1", next_s=9.0, token="old", given_back=1)
+    run = side.run_of(start_of("echo", b'{"text":"x"}'), deliveries=3)
+    await run.hand_back()
+    wanted = structs.replace(side.server.notes["t1"], given_back=2, attempts=3, next_s=0.0, token="")
+    assert side.server.notes["t1"] == wanted
+    assert (wanted.state, wanted.attempt, wanted.error) == (WAITS, 1, "no 1")
+
+
+async def test_a_failure_is_written_down_before_it_is_tried_again(side: TaskSide) -> None:
+    run = side.run_of(start_of("fails", b'{"times":9}'))
+    await run.live()
+    (written,) = side.server.written
+    now_s = side.clock.wall_s()
+    assert written == TaskNote(
+        task="fails",
+        actor="errand/a",
+        state=WAITS,
+        attempt=1,
+        attempts=3,
+        error="no 1",
+        error_type="ConnectionError",
+        at_s=now_s,
+        next_s=now_s + 0.5,
+        token="token-1",
+        correlationid="together",
+        causationid="first",
+    )
+    assert side.server.said == [("again", 7, 0.5)]
+    (group,) = side.counters.failures.groups()
+    assert (group.kind, group.command, group.outcome) == ("errand", "task fails", "failed")
+
+
+class Spans:
+    """Tracing and its only span."""
+
+    traceparent = "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-01"
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, dict[str, str | int], str]] = []
+        self.errors: list[BaseException] = []
+        self.ended = 0
+
+    def span(self, name: str, _kind: object, attributes: dict[str, str | int], *, parent: str = "") -> "Spans":
+        self.begun.append((name, attributes, parent))
+        return self
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        yield
+
+    def raised(self, error: BaseException) -> None:
+        self.errors.append(error)
+
+    def end(self) -> None:
+        self.ended += 1
+
+
+def traced(side: TaskSide) -> Spans:
+    spans = Spans()
+    side.worker = replace(side.worker, tracing=spans)  # type: ignore[arg-type]
+    return spans
+
+
+async def test_an_attempt_has_a_span_and_what_it_sends_belongs_to_that(side: TaskSide, world: World) -> None:
+    spans = traced(side)
+    await side.run_of(start_of("echo", b'{"text":"x"}')).live()
+    ((name, attributes, _),) = spans.begun
+    assert (name, attributes["aether.attempt"], attributes["aether.task_id"]) == ("task echo", 1, "t1")
+    assert world.calls[0].traceparent == spans.traceparent
+    (tell,) = side.server.told
+    assert (tell["traceparent"], tell["correlationid"], tell["causationid"]) == (
+        spans.traceparent, "together", "first")  # fmt: skip
+    assert (spans.errors, spans.ended) == ([], 1)
+
+
+async def test_the_span_of_an_attempt_that_failed_has_its_error(side: TaskSide, world: World) -> None:
+    spans = traced(side)
+    await side.run_of(start_of("fails", b'{"times":9}')).live()
+    (error,) = spans.errors
+    assert (str(error), spans.ended) == ("no 1", 1)
+
+
+async def test_a_function_knows_what_it_belongs_to(side: TaskSide, world: World) -> None:
+    await side.run_of(start_of("echo", b'{"text":"x"}')).live()
+    (context,) = world.calls
+    assert context.correlation_id == "together"
+    assert context.deadline.timestamp() == side.clock.wall_s() + model.task_types["echo"].timeout_s
+
+
+@pytest.mark.parametrize(("path", "ends"), [("id", "ok"), ("args", "given_up")])
+async def test_a_result_that_the_inbox_refuses(side: TaskSide, path: str, ends: str) -> None:
+    """Another result of the task is there already, which counts; or it is too large, which is its failure."""
+    refusals = [InvalidCommand("no", path=path)]
+    side.server.send_error = lambda: refusals.pop() if refusals else None
+    await side.run_of(start_of("echo", b'{"text":"x"}'), deliveries=3).live()
+    assert side.counters.by_task == {("echo", ends): 1}
+    assert side.server.said == [("done", 7)]
+    if ends == "given_up":
+        assert side.server.told[0]["args"]["failed"]["error_type"] == "InvalidCommand"
+
+
+async def test_an_operators_cancellation_that_cannot_be_told_goes_back_when_the_worker_leaves(side: TaskSide) -> None:
+    side.cancelled["t1"] = "operator"
+    run = side.run_of(start_of("echo", b'{"text":"x"}'))
+
+    def away() -> Exception:
+        run.give_back()
+        return Unavailable("no store")
+
+    side.server.send_error = away
+    await run.live()
+    assert side.server.said == [("again", 7, 0.0)]
+    assert not run.done
+    assert side.counters.by_task == {}
+
+
+async def test_a_task_that_is_over_leaves_no_note_unless_it_was_given_up(side: TaskSide, world: World) -> None:
+    for reason in ("", "actor"):
+        side.cancelled["t1"] = reason
+        side.server.notes["t1"] = note(error="no 1", error_type="ConnectionError", attempt=1)
+        await side.run_of(start_of("echo", b'{"text":"x"}'), deliveries=2).live()
+        assert side.server.notes == {}
+    assert [one.state for one in side.server.written] == [RUNS]
+    assert side.server.said == [("done", 7), ("done", 7)]
+
+
+async def test_what_cannot_be_written_down_stops_nothing(side: TaskSide) -> None:
+    side.server.notes["t1"] = note(error="no 1", error_type="ConnectionError", attempt=1)
+    side.server.write_error = Unavailable("no store")
+    await side.run_of(start_of("fails", b'{"times":9}'), deliveries=2).live()
+    assert side.server.said == [("again", 7, 1.0)]
+    await side.run_of(start_of("echo", b'{"text":"x"}'), deliveries=2).live()
+    assert side.server.said[1:] == [("done", 7)]
+
+
+async def test_what_another_version_may_take_goes_back_after_a_while(side: TaskSide, world: World) -> None:
+    side.foreign_error = Unavailable("another version may know it")
+    await side.run_of(start_of("echo", b'{"text":"x"}', then="later")).live()
+    side.server.notes.clear()
+    side.cancelled["t1"] = "operator"
+    await side.run_of(start_of("echo", b'{"text":"x"}', failed="later")).live()
+    assert side.server.said == [("again", 7, task_run.ANOTHER_VERSION_S)] * 2
+    assert side.server.told == []
+    assert world.calls == []
+
+
+async def test_what_users_code_raises_is_of_no_other_version(side: TaskSide, world: World) -> None:
+    side.foreign_error = Unavailable("another version may know it")
+    world.breaks = lambda: 1 // 0
+    await side.run_of(start_of("breaks", then="")).live()
+    assert side.counters.by_task == {("breaks", "given_up"): 1}
+
+
+async def test_a_run_says_what_it_is(side: TaskSide, world: World) -> None:
+    side.clock.advance(100.0)
+    run = side.run_of(start_of("waits"), deliveries=2)
+    side.clock.advance(3.0)
+    line = run.line()
+    assert (line.id, line.task, line.actor, line.attempt, line.runs_s) == ("t1", "waits", "errand/a", 2, 3.0)
+
+
+async def test_it_is_stopped_once_however_often_that_is_said(side: TaskSide, world: World) -> None:
+    run = side.run_of(start_of("waits"))
+    living = asyncio.create_task(run.live())
+    await until_running(world)
+    side.cancelled["t1"] = "actor"
+    run.cancel()
+    run.cancel()
+    run.give_back()
+    await living
+    assert side.counters.by_task == {("waits", "cancelled"): 1}
+    assert side.left == [run]

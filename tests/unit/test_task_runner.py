@@ -1,0 +1,304 @@
+"""The loops of a worker that runs tasks, over a server by hand: what they ask for, keep, take once, and give back."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from aether import Actor, Model, Retry, TaskContext, command, task
+from aether.config import RuntimeConfig
+from aether.errors import Unavailable
+from aether.runtime import task_runner
+from aether.runtime.task_runner import UNREADABLE_AGAIN_S, WAIT_S, TaskRunner
+from aether.sends import StartTask
+from tests.support.task_server import CONFIG, TaskSide, claim_of, start_of
+
+
+class World:
+    """What the tasks below have done."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.opened = asyncio.Event()
+
+
+world = World()
+
+
+@task(retry=Retry(first_s=1, attempts=3))
+async def waits(context: TaskContext) -> str:
+    """Wait until the test opens the gate."""
+    world.calls.append(context.task_id)
+    await world.opened.wait()
+    return "opened"
+
+
+@task(max_running=1)
+async def alone(context: TaskContext) -> str:
+    """The same, one at a time, and it goes on when it is cancelled."""
+    world.calls.append(context.task_id)
+    while not world.opened.is_set():
+        try:
+            await world.opened.wait()
+        except asyncio.CancelledError:
+            continue
+    return "opened"
+
+
+class Errand(Actor):
+    """Takes what comes."""
+
+    @command
+    def came(self, what: str) -> None: ...
+
+
+both = Model("both", actors=[Errand], tasks=[waits, alone])
+waiting = Model("waiting", actors=[Errand], tasks=[waits])
+single = Model("single", actors=[Errand], tasks=[alone])
+
+
+def start(task: str = "waits", id: str = "t1") -> StartTask:
+    return start_of(task, id=id)
+
+
+class Pauses:
+    """A back-off without pauses; `asked` are the attempts it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def delay_s(self, attempt: int, _jitter: float) -> float:
+        self.asked.append(attempt)
+        return 0.0
+
+
+class Side(TaskSide):
+    """One worker with its runner."""
+
+    def __init__(self, model: Model, config: RuntimeConfig = CONFIG, ttl_s: float = 60.0) -> None:
+        super().__init__(model)
+        server: Any = self.server
+        self.runner = TaskRunner(
+            server,
+            server,
+            model,
+            shards=4,
+            clock=self.clock,
+            config=config,
+            counters=self.counters,
+            jitter=lambda: 0.0,
+            ttl_s=ttl_s,
+            resources=lambda: None,
+            command_type=self.command_type,
+            foreign=lambda error: error,
+        )
+        self.runner.start()
+
+
+Begin = Callable[..., Side]
+
+
+@pytest.fixture
+async def begin(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Begin]:
+    global world  # noqa: PLW0603 - tasks find it here
+    world = World()
+    sides: list[Side] = []
+
+    def made(*args: Any, **options: Any) -> Side:
+        sides.append(Side(*args, **options))
+        return sides[-1]
+
+    monkeypatch.setattr(task_runner, "AGAIN", Pauses())
+    yield made
+    world.opened.set()
+    for side in sides:
+        await side.runner.close(5.0)
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not reached():  # noqa: ASYNC110 - the runner makes progress
+            await asyncio.sleep(0)
+
+
+async def settle() -> None:
+    """Let everything that can go on without the test go on."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def test_what_runs_is_kept_alive_by_its_last_claim(begin: Begin) -> None:
+    side = begin(waiting, ttl_s=0.003)
+    side.server.give("waits", claim_of(start(), sequence=7))
+    await until(lambda: ("keep", 7) in side.server.said)
+    side.server.give("waits", claim_of(start(), 2, sequence=8))
+    await until(lambda: ("keep", 8) in side.server.said)
+    world.opened.set()
+    await until(lambda: ("done", 8) in side.server.said)
+    assert world.calls == ["t1"]
+    assert ("done", 7) not in side.server.said
+
+
+async def test_one_that_was_done_here_is_not_run_again(begin: Begin) -> None:
+    world.opened.set()
+    side = begin(waiting)
+    side.server.give("waits", claim_of(start(), sequence=7), claim_of(start(id="t2"), sequence=9))
+    await until(lambda: {("done", 7), ("done", 9)} <= set(side.server.said))
+    await until(lambda: side.runner.running == 0)
+    side.server.give("waits", claim_of(start(), 2, sequence=8))
+    await until(lambda: ("done", 8) in side.server.said)
+    assert world.calls == ["t1", "t2"]
+
+
+async def test_a_start_that_cannot_be_read_is_left_to_a_later_version(begin: Begin) -> None:
+    side = begin(waiting)
+    side.server.give("waits", claim_of(start())._replace(payload=b"?"))
+    await until(lambda: side.server.said == [("again", 7, UNREADABLE_AGAIN_S)])
+    assert side.runner.running == 0
+
+
+async def test_it_asks_for_what_there_is_room_for_and_waits_for_a_single_one(begin: Begin) -> None:
+    side = begin(waiting, replace_config(tasks_running_max=3))
+    await until(lambda: side.server.asked == [("waits", 3, 0.0), ("waits", 1, WAIT_S)])
+    side.server.give("waits", claim_of(start()))
+    await until(lambda: side.server.asked[2:] == [("waits", 2, 0.0), ("waits", 1, WAIT_S)])
+
+
+def replace_config(**options: Any) -> RuntimeConfig:
+    return replace(CONFIG, **options)
+
+
+async def test_room_that_one_task_asks_for_is_not_asked_for_by_another(begin: Begin) -> None:
+    asked: list[str] = []
+    answer = asyncio.Event()
+
+    async def take(name: str) -> None:
+        asked.append(name)
+        await answer.wait()
+
+    side = begin(both, replace_config(tasks_running_max=1))
+    side.server.during_take = take
+    await settle()
+    assert asked == ["waits"]
+    answer.set()
+    await until(lambda: "alone" in asked)
+    assert side.server.asked[-1] in {("alone", 1, 0.0), ("alone", 1, WAIT_S)}
+
+
+async def test_a_function_that_goes_on_keeps_its_place_until_it_ends(begin: Begin) -> None:
+    side = begin(single, replace_config(cancel_grace_s=0.0))
+    side.server.give("alone", claim_of(start("alone")), claim_of(start("alone", "t2"), sequence=8))
+    await until(lambda: world.calls == ["t1"])
+    assert side.server.receive is not None
+    side.server.receive("t1", "actor")
+    await until(lambda: side.runner.running == 0)
+    await settle()
+    assert world.calls == ["t1"]
+    world.opened.set()
+    await until(lambda: world.calls == ["t1", "t2"])
+
+
+async def test_a_cancellation_that_is_forgotten_cancels_nothing(begin: Begin) -> None:
+    side = begin(waiting)
+    side.server.give("waits", claim_of(start()))
+    await until(lambda: world.calls == ["t1"])
+    assert side.server.receive is not None
+    side.server.receive("t1", "")
+    await settle()
+    assert side.runner.running == 1
+    assert side.server.said == []
+    side.server.receive("t1", "actor")
+    await until(lambda: side.server.said == [("done", 7)])
+    await until(lambda: side.runner.running == 0)
+    side.server.receive("t2", "actor")
+    side.server.give("waits", claim_of(start(id="t2"), sequence=8))
+    await until(lambda: ("done", 8) in side.server.said)
+    assert world.calls == ["t1"]
+
+
+async def test_what_is_cancelled_is_followed_as_soon_as_it_can_be(begin: Begin) -> None:
+    side = begin(waiting)
+    side.server.follow_errors = [Unavailable("no server")] * 3
+    await until(lambda: side.server.receive is not None)
+    await side.runner.close(5.0)
+    assert side.server.stopped == 1
+    await side.runner.close(5.0)
+    assert side.server.stopped == 1
+
+
+async def test_after_an_error_it_is_opened_again_and_pauses_grow_until_it_works(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pauses = Pauses()
+    monkeypatch.setattr(task_runner, "AGAIN", pauses)
+    with caplog.at_level(logging.INFO, "aether.tasks"):
+        side = begin(waiting)
+        for times in (1, 2):
+            side.server.take_errors = [Unavailable("no server")] * 2
+            side.server.give("waits", claim_of(start(id=f"t{times}"), sequence=times))
+            await until(lambda: len(world.calls) == times)  # noqa: B023 - called at once
+            await until(lambda: side.server.asked[-1][2] == WAIT_S)
+    assert pauses.asked == [0, 1] * 2
+    assert len(side.server.opened) == 5
+    assert [line.__dict__.get("times") for line in lines_of(caplog)][:1] == [None]
+    assert [line.__dict__.get("times_more") for line in lines_of(caplog)][:3] == [None, 1, None]
+
+
+def lines_of(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [one for one in caplog.records if one.getMessage() == "no starts of tasks can be taken now"]
+
+
+async def test_one_task_that_cannot_be_taken_is_said_once_though_others_can(
+    begin: Begin, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.opened.set()
+    with caplog.at_level(logging.INFO, "aether.tasks"):
+        side = begin(both)
+
+        async def take(name: str) -> None:
+            await asyncio.sleep(0)
+            if name == "alone":
+                raise Unavailable("no such consumer")
+
+        side.server.during_take = take
+        for number in range(20):
+            side.server.give("waits", claim_of(start(id=f"t{number}")))
+            await until(lambda: len(world.calls) == number + 1)  # noqa: B023 - called at once
+    assert [line.__dict__["task"] for line in lines_of(caplog)] == ["alone"]
+
+
+# ------------------------------------------------------------------------------------------------ the end
+
+
+async def test_a_drain_lets_what_runs_go_on_for_a_while(begin: Begin) -> None:
+    side = begin(waiting, replace_config(task_drain_s=10.0))
+    side.server.during_leave = lambda _: world.opened.set()
+    side.server.give("waits", claim_of(start()))
+    await until(lambda: world.calls == ["t1"])
+    await side.runner.drain()
+    assert side.server.said == [("done", 7)]
+
+
+async def test_a_drain_gives_the_rest_back_and_takes_place_once(begin: Begin) -> None:
+    side = begin(waiting)
+    side.server.give("waits", claim_of(start()))
+    side.server.arrived = [claim_of(start(id="t2"), sequence=8)]
+    await until(lambda: world.calls == ["t1"])
+    await side.runner.drain()
+    assert side.server.said == [("again", 8, 0.0), ("again", 7, 0.0)]
+    assert side.runner.running == 0
+    await side.runner.drain()
+    assert side.server.left_tasks == ["waits"]
+
+
+async def test_a_drain_goes_on_though_the_server_is_away(begin: Begin) -> None:
+    side = begin(waiting)
+    side.server.leave_error = Unavailable("no server")
+    side.server.write_error = Unavailable("no server")
+    side.server.give("waits", claim_of(start()))
+    await until(lambda: world.calls == ["t1"])
+    await side.runner.drain()
+    assert side.server.said == [("again", 7, 0.0)]
