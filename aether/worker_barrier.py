@@ -15,10 +15,11 @@ from pathlib import Path
 
 from aether.background import Background
 from aether.config import ConnectionConfig, StorageConfig
-from aether.errors import ConfigError, Unavailable
+from aether.errors import AetherError, ConfigError, Unavailable
 from aether.jetstream.adapters import JetStreamConnection, connect_worker
 from aether.log_lines import words
 from aether.system.block_files import (
+    DISK_FAILS,
     BlockFiles,
     Identity,
     SyncFailed,
@@ -40,6 +41,11 @@ class NotProved(ConfigError):
     """A sync of the server's files would prove nothing here."""
 
 
+def _failing(error: OSError) -> AetherError:
+    """Of a disk that fails: nothing may rest on it, whoever syncs."""
+    return AetherError(f"the disk with the files of the server fails: {error.strerror}")
+
+
 def durability(storage: StorageConfig) -> str:
     """What the row of a worker says of how it makes commits durable: see `aether.core.cluster.membership.MemberRow`."""
     return f"sync barrier, boot {boot_id()}" if storage.sync == "barrier" else ""
@@ -49,7 +55,7 @@ async def why_no_barrier(connection: ConnectionConfig, namespace: str, storage: 
     """Why a sync barrier would prove nothing for this server and these files; "" when one can be begun.
 
     The namespace is made when it is not there. Raises `ConfigError` for what keeps it from being used in any case,
-    `Unavailable`.
+    `Unavailable`, and `AetherError` for a disk that fails.
     """
     async with connect_worker(connection, namespace, storage, SystemClock()) as node:
         try:
@@ -57,6 +63,8 @@ async def why_no_barrier(connection: ConnectionConfig, namespace: str, storage: 
             await asyncio.to_thread(blocks.sync)
         except NotProved as error:
             return error.message
+        except SyncFailed as error:  # reported once: whoever syncs after it hears nothing of it
+            raise _failing(error) from error
         except OSError as error:
             return f"the files of the server cannot be synced: {error}"
         blocks.close()
@@ -201,7 +209,10 @@ async def _proved_in_time(
 
 
 async def _proved(node: JetStreamConnection, store: Path) -> BlockFiles:
-    """The files of the node's stream of commits; those of its inbox lie beside. Raises `NotProved`, `Unavailable`."""
+    """The files of the node's stream of commits; those of its inbox lie beside.
+
+    Raises `NotProved`, `Unavailable`, and `AetherError` for a disk that fails.
+    """
     stream = node.names.stream
     if sys.platform != "linux":
         raise NotProved(f"syncs of another process's writes are known of Linux, not of {sys.platform}", setting="sync")
@@ -216,6 +227,8 @@ async def _proved(node: JetStreamConnection, store: Path) -> BlockFiles:
             why = why_not_synced(directory) or await node.why_not_written(blocks)
             why = why or why_not_synced(_inbox_of(node, blocks).directory)
         except OSError as error:
+            if error.errno in DISK_FAILS:
+                raise _failing(error) from error
             why = f"its files cannot be read: {error.strerror}"
         if not why:
             return blocks

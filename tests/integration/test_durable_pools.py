@@ -384,6 +384,22 @@ async def test_after_a_failed_sync_the_pool_ends_and_the_next_one_has_what_was_a
         await deposits((tmp_path / "data" / "nats.url").read_text().strip(), namespace)
 
 
+@pytest.mark.parametrize("sync", ["auto", "barrier"])
+def test_a_disk_that_fails_the_first_sync_is_no_reason_to_have_the_server_sync(
+    namespace: str, tmp_path: Path, sync: str
+) -> None:
+    """The kernel tells of it once: what is synced next succeeds."""
+    flag = tmp_path / "fails"
+    flag.touch()
+    (tmp_path / "sitecustomize.py").write_text(FAILS_ONCE.format(flag=str(flag)))
+    command = [sys.executable, "-P", "-m", "aether.supervisor", "tests.support.actors:model", "--nats", "embedded",
+               "--namespace", namespace, "--data-dir", str(tmp_path / "data"), "--sync", sync]  # fmt: skip
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False,
+                           env={**os.environ, "PYTHONPATH": str(tmp_path)})  # fmt: skip
+    assert ended.returncode == 3
+    assert "the disk with the files of the server fails: " in ended.stderr
+
+
 async def test_after_a_failed_sync_of_one_worker_no_other_answers(namespace: str, tmp_path: Path) -> None:
     """The kernel may tell one process of it, and the next sync of another one succeeds."""
     flag = tmp_path / "fails"
