@@ -43,6 +43,7 @@ from aether.supervisor.options import RunOptions
 from aether.supervisor.source_watch import imported_source_watch
 from aether.supervisor.state import RenewFailed, SupervisorConfig
 from aether.supervisor.supervisor import SupervisorContext, supervise
+from aether.system.block_files import why_not_lasting
 from aether.system.embedded import EmbeddedConfig, EmbeddedServer, shut_down, start
 from aether.system.environment import (
     current_directory,
@@ -128,6 +129,8 @@ def _run(options: RunOptions) -> int:
     say(_promises(work, server))
     if why_no_barrier:
         say(f"commits are not made durable by a sync of the workers: {why_no_barrier}", "WARNING")
+    if work.storage.nats_store and (why := why_not_lasting(Path(work.storage.nats_store))):
+        say(f"what is stored may be lost in a power cut, synced or not: {why}", "WARNING")
     if options.dev and listening is not None:
         if listening.instead_of:
             say(f"another program listens at {listening.instead_of}, so a free port is taken", "WARNING")

@@ -35,6 +35,10 @@ Identity: TypeAlias = tuple[int, int]
 KNOWN = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "bcachefs", "overlay", "tmpfs"})
 """Kinds of local file systems, where a sync of a file takes in what another process has written to it."""
 
+IN_MEMORY = frozenset({"tmpfs", "ramfs"})
+UNSAFE = frozenset({"nobarrier", "barrier=0", "fsync_mode=nobarrier", "volatile", "fsync=volatile"})
+"""Options of a mount with which a sync does nothing, or leaves what was written in the memory of the disk."""
+
 
 def directories_of(store: Path, stream: str) -> list[Path]:
     """Where a server whose `store_dir` is `store` keeps the blocks of a stream: in one account's directory or more."""
@@ -47,8 +51,22 @@ def why_not_synced(directory: Path) -> str:
     return "" if kind in KNOWN else f"{directory} is on a file system of the kind {kind or 'unknown'}"
 
 
+def why_not_lasting(directory: Path) -> str:
+    """Why a power cut takes what was synced here; "" where nothing tells that it does."""
+    kind, options = _mount_of(directory)
+    if kind in IN_MEMORY:
+        return f"{directory} is in memory ({kind})"
+    unsafe = sorted(options & UNSAFE)
+    return f"{directory} is on {kind} that is mounted with {unsafe[0]}" if unsafe else ""
+
+
 def file_system_of(directory: Path) -> str:
     """The kind of the file system that a directory is on, as the kernel calls it; "" when that cannot be read."""
+    return _mount_of(directory)[0]
+
+
+def _mount_of(directory: Path) -> tuple[str, frozenset[str]]:
+    """The kind of the file system, and the options of the file system itself."""
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -58,9 +76,10 @@ def file_system_of(directory: Path) -> str:
         mount = next(line.split()[1] for line in text.splitlines() if line.startswith("mnt_id:"))
         mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
         described = next(line for line in mounts if line.split()[0] == mount.encode())
-        return described.partition(b" - ")[2].split()[0].decode()
-    except (OSError, StopIteration, IndexError):
-        return ""
+        kind, _, options = described.partition(b" - ")[2].split(b" ")
+        return kind.decode(), frozenset(options.decode(errors="replace").split(","))
+    except (OSError, StopIteration, ValueError, IndexError):
+        return "", frozenset()
 
 
 def sync_all(directory: Path) -> None:

@@ -15,6 +15,7 @@ from aether.system.block_files import (
     directories_of,
     file_system_of,
     forget_cached,
+    why_not_lasting,
     why_not_synced,
 )
 from tests.support.disk import Disk
@@ -341,6 +342,31 @@ def test_a_file_system_that_is_not_known_proves_nothing(tmp_path: Path, monkeypa
         assert kind in why_not_synced(tmp_path) != ""
     monkeypatch.setattr(block_files, "file_system_of", lambda _: "ext4")
     assert why_not_synced(tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("described", "why"),
+    [
+        ("ext4 /dev/vda rw,relatime", ""),
+        ("ext4 /dev/vda rw,nobarrier", "nobarrier"),
+        ("overlay overlay rw,lowerdir=/l,upperdir=/u,workdir=/w,uuid=on", ""),
+        ("overlay overlay rw,lowerdir=/l,upperdir=/u,workdir=/w,volatile", "volatile"),
+        ("overlay overlay rw,lowerdir=/l,upperdir=/u,workdir=/w,uuid=on,fsync=volatile", "fsync=volatile"),
+        ("overlay  rw,volatile", "volatile"),  # a mount may have an empty source
+        ("tmpfs tmpfs rw,size=65536k", "in memory"),
+    ],
+)
+def test_what_a_power_cut_takes_although_it_was_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, described: str, why: str
+) -> None:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    about = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
+    here = next(line.split()[1] for line in about if line.startswith("mnt_id"))
+    os.close(fd)
+    table = f"1 1 0:1 / / rw - proc proc rw\n{here} 1 0:2 / /x rw,nobarrier shared:1 - {described}\n"
+    monkeypatch.setattr(Path, "read_bytes", lambda _: table.encode())
+    told = why_not_lasting(tmp_path)
+    assert (why in told) if why else told == ""
 
 
 def test_what_the_kernel_keeps_of_blocks_is_dropped(
