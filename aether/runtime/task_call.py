@@ -58,12 +58,15 @@ async def call(
     `left` is called once, when the function runs no more; that may be later than the end of this.
     """
     around = context_of(fields)
-    loop = asyncio.get_running_loop()
     work: asyncio.Future[HandlerResult]
     if task_type.blocking:
-        work = asyncio.wrap_future(threads.submit(around.run, _call_plain, task_type, context, arguments))
+        try:
+            work = asyncio.wrap_future(threads.submit(around.run, _call_plain, task_type, context, arguments))
+        except RuntimeError as error:  # the system gives no further thread
+            left()
+            return TaskCalled(b"", error)
     else:
-        work = loop.create_task(_call_async(task_type, context, arguments), context=around)
+        work = asyncio.get_running_loop().create_task(_call_async(task_type, context, arguments), context=around)
     work.add_done_callback(lambda _: left())
     try:
         await asyncio.wait((work, stop), timeout=task_type.timeout_s, return_when=asyncio.FIRST_COMPLETED)

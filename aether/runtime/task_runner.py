@@ -24,6 +24,7 @@ from aether.model.task_type import TaskType
 from aether.ports import Clock, Inbox, Subscription, TaskClaim, Tasks
 from aether.recent import Recent
 from aether.runtime.counters import Counters
+from aether.runtime.task_room import TaskRoom
 from aether.runtime.task_run import TaskRun
 from aether.runtime.task_worker import TaskWorker
 from aether.sends import decode_start
@@ -98,11 +99,9 @@ class TaskRunner:
         self._types = model.task_types
         self._ttl_s = ttl_s
         self._runs: dict[str, TaskRun] = {}
-        self._of_type: dict[str, int] = dict.fromkeys(self._types, 0)
-        """Runs and functions that go on after the end of theirs."""
-        self._threads_taken = 0
-        self._asked = 0
-        self._freed = asyncio.Event()
+        self._room = TaskRoom(config)
+        self._unplaced: dict[str, TaskClaim] = {}
+        """By task: a start that came unasked, of which it is not known yet whether there is room for it."""
         self._done: Recent[str, bool] = Recent(DONE_KEPT)
         self._cancelled: Recent[str, str] = Recent(CANCELLED_KEPT)
         self._following: Subscription | None = None
@@ -168,38 +167,35 @@ class TaskRunner:
                 attempt += 1
 
     async def _take(self, task_type: TaskType) -> None:
-        """Take what is there and fits; when nothing is there, wait for one, which may have to wait for room here."""
-        while (room := self._room(task_type)) <= 0:
-            self._freed.clear()
-            await self._freed.wait()
-        self._asked += room
+        """Take what is there and fits; when nothing is there, wait for one, which goes back if it has no room."""
+        room = await self._room.ask(task_type)
         try:
             claims = await self._tasks.take(task_type.name, room, 0.0)
+            for claim in claims:
+                self._begin(task_type, claim)
         finally:
-            self._asked -= room
-            self._freed.set()
+            self._room.asked(task_type, room)
         if not claims:
-            claims = await self._tasks.take(task_type.name, 1, WAIT_S)
-        for claim in claims:
-            self._begin(task_type, claim)
+            for claim in await self._tasks.take(task_type.name, 1, WAIT_S):
+                await self._place(task_type, claim)
 
-    def _room(self, task_type: TaskType) -> int:
-        """How many more of a task this worker may run, less what is asked for at the moment."""
-        room = self._config.tasks_running_max - sum(self._of_type.values()) - self._asked
-        if task_type.max_running is not None:
-            room = min(room, task_type.max_running - self._of_type[task_type.name])
-        if task_type.blocking:
-            room = min(room, self._config.task_threads_max - self._threads_taken)
-        return room
+    async def _place(self, task_type: TaskType, claim: TaskClaim) -> None:
+        """Begin a start that came after a while, in which others may have taken the room: then give it back."""
+        self._unplaced[task_type.name] = claim
+        has_room = await self._room.ask_for_one(task_type)
+        del self._unplaced[task_type.name]
+        if has_room:
+            self._begin(task_type, claim)
+            self._room.asked(task_type, 1)
+        elif (run := self._run_of(task_type, claim)) is not None:
+            await run.hand_back()
 
     def _begin(self, task_type: TaskType, claim: TaskClaim) -> None:
         run = self._run_of(task_type, claim)
         if run is None:
             return
         self._runs[run.start.id] = run
-        self._of_type[task_type.name] += 1
-        if task_type.blocking:
-            self._threads_taken += 1
+        self._room.enter(task_type)
         task = self._running.once(f"aether task {task_type.name}", run.live())
         task.add_done_callback(lambda _: self._ended(run))
 
@@ -222,23 +218,22 @@ class TaskRunner:
 
     def _ended(self, run: TaskRun) -> None:
         self._runs.pop(run.start.id, None)
-        if run.left:
-            self._of_type[run.task_type.name] -= 1
         if run.done:
             self._done.put(run.start.id, True)
-        self._freed.set()
+        if run.left:
+            self._room.leave(run.task_type)
 
     def _function_left(self, run: TaskRun) -> None:
-        if run.task_type.blocking:
-            self._threads_taken -= 1
+        self._room.leave_thread(run.task_type)
         if self._runs.get(run.start.id) is not run:  # it was given up before, and its function went on
-            self._of_type[run.task_type.name] -= 1
-        self._freed.set()
+            self._room.leave(run.task_type)
 
     async def _leave(self, task_type: TaskType) -> None:
         """Take no more of a task; what has arrived just now is given back, within `GIVE_BACK_S`."""
         try:
             claims = await self._tasks.leave(task_type.name)
+            if (unplaced := self._unplaced.pop(task_type.name, None)) is not None:
+                claims = [unplaced, *claims]
             runs = [run for run in (self._run_of(task_type, claim) for claim in claims) if run is not None]
             async with asyncio.timeout(GIVE_BACK_S):
                 await asyncio.gather(*(run.hand_back() for run in runs))
