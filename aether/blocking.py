@@ -17,6 +17,7 @@ from aether.core.metrics.failures import FailureGroup
 from aether.core.metrics.pool_metrics import PoolMetrics
 from aether.correlation import Trace
 from aether.correlation_search import TRACE_COMMITS_MAX, TRACE_SINCE
+from aether.dead_letters import DeadLetter
 from aether.errors import ClientUnusable
 from aether.history import HistoryEvent
 from aether.loop_thread import LoopThread, check_no_loop
@@ -166,6 +167,18 @@ class BlockingClient:
     def tell(self, command: Command[Any, P, Any], key: str, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Have the actor `key` run a command once it can; returns when that is on the disk."""
         return self._thread.run(lambda: self._client.tell(command, key, *args, **kwargs))
+
+    def dead_letters(self, kind: ActorRef | None = None, deadline_s: float | None = None) -> Iterator[DeadLetter]:
+        """The tells that failed too often, the oldest first, read while they are iterated."""
+        return self._iterate(lambda: self._client.dead_letters(kind, deadline_s))
+
+    def retry_dead_letter(self, id: int, *, by: str = "", deadline_s: float | None = None) -> Receipt:
+        """Tell the same actor the same again: see `Client.retry_dead_letter`."""
+        return self._thread.run(lambda: self._client.retry_dead_letter(id, by=by, deadline_s=deadline_s))
+
+    def drop_dead_letter(self, id: int, *, by: str = "", deadline_s: float | None = None) -> None:
+        """Take a dead letter out of the list for good; its actor's history keeps it."""
+        self._thread.run(lambda: self._client.drop_dead_letter(id, by=by, deadline_s=deadline_s))
 
     @overload
     def state(

@@ -147,5 +147,6 @@ async def _only_namespace(nats: NatsConnection, wait_s: float) -> str:
             log.warning("the server at %s has no namespace yet: waiting for a pool to start on it", nats.shown)
         await asyncio.sleep(LOOK_AGAIN_S)
     if len(found) > 1:
-        raise ConfigError(f"name the namespace, the server has several: {', '.join(found)}", setting="namespace")
+        text = f"which namespace? The server has {', '.join(found)}: say --namespace, namespace= or AETHER_NAMESPACE"
+        raise ConfigError(text, setting="namespace")
     return found[0]

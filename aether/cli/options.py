@@ -23,7 +23,8 @@ Namespace = Annotated[
     typer.Option(
         "--namespace",
         metavar="NAME",
-        help="Which pool. Default: AETHER_NAMESPACE, else the name of --model, else the only one the server has.",
+        help="Which pool. Default: AETHER_NAMESPACE, else the name of --model, else that of the pool "
+        "that runs in --data-dir, else the only one the server has.",
         show_default=False,
     ),
 ]

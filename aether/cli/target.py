@@ -54,12 +54,21 @@ def find_target(asked: PoolChoice, variables: Mapping[str, str], model_name: str
     namespace = asked.namespace
     if namespace is None:
         namespace = namespace_of(variables, model_name)
+    here = asked.nats is None and not variables.get(URL_VARIABLE)
+    if namespace is None and here:
+        namespace = _only_pool(asked.data_dir)
     return Target(
         connection=from_environment(ConnectionConfig, variables, url=url),
         calls=from_environment(CallConfig, variables, deadline_s=timeout_s),
         namespace=None if namespace is None else check_namespace(namespace),
-        unreachable_hint="" if asked.nats is not None or variables.get(URL_VARIABLE) else _hint(asked.data_dir),
+        unreachable_hint=_hint(asked.data_dir) if here else "",
     )
+
+
+def _only_pool(data_dir: Path) -> str | None:
+    """The namespace of the pools that run with a data directory, when it is one."""
+    running = {one.namespace for one in running_supervisors(data_dir)}
+    return running.pop() if len(running) == 1 else None
 
 
 def _hint(data_dir: Path) -> str:

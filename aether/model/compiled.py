@@ -64,6 +64,9 @@ class CompiledKind:
         """The declared type of an event object. Raises `ActorFailed` for an event that no handler takes."""
         found = self._by_type.get(type(event))
         if found is None:
+            if isinstance(event, type):
+                name = event.__qualname__
+                raise ActorFailed(f"{self.kind} emits an event and not the class of one: `{name}(...)`, not `{name}`")
             known = ", ".join(sorted(self.events))
             raise ActorFailed(f"{self.kind} takes no event {type(event).__qualname__}; it takes: {known}")
         return found

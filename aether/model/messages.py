@@ -57,19 +57,26 @@ class Arguments:
         try:
             return self.codec.convert(bound)
         except ValueMismatch as error:
-            raise InvalidCommand(error.message, path=error.path) from None
+            raise self._invalid(error) from None
 
     def decode(self, raw: bytes) -> Any:
         """The arguments as the codec's type. Raises `InvalidCommand` with the path of the argument."""
         try:
             return self.codec.accept(raw)
         except ValueMismatch as error:
-            raise InvalidCommand(error.message, path=error.path) from None
+            raise self._invalid(error) from None
         except (Rejected, InvalidCommand):
             raise
         except AetherError as error:  # users' code, which makes an argument, cannot speak for the runtime
             what = f"{type(error).__name__}: {error}"
             raise ActorFailed(f"an argument of {self.command} cannot be made: {what}") from error
+
+    def _invalid(self, error: ValueMismatch) -> InvalidCommand:
+        """What the caller hears. An argument that is not there is no field of an object to a caller."""
+        if error.message == f"Object missing required field {error.path!r}":
+            takes = ", ".join(dict.fromkeys([*self.positional, *self.names.values()]))
+            return InvalidCommand(f"the argument is missing; {self.command} takes {takes}", path=error.path)
+        return InvalidCommand(error.message, path=error.path)
 
 
 class ExactArguments(Arguments):

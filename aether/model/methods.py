@@ -148,7 +148,14 @@ def _refusing(method: ActorMethod[Any, ..., Any], actor: object) -> Callable[...
 def _no_call(method: ActorMethod[Any, ..., Any], actor: object) -> Exception:
     actor_id, scope = getattr(actor, "_aether_id", None), getattr(actor, "_aether_scope", None)
     if actor_id is None or scope is None or isinstance(scope, Detached):
-        through = f"await client.actor({type(actor).__name__}, {getattr(actor_id, 'key', 'key')!r}).{method.name}(...)"
-        return RuntimeError(f"{method.name} is a {method.role}, which is called through a client: `{through}`")
+        if actor_id is None and method.actor is not None:  # Account.deposit(5)
+            name, key = method.actor.__name__, "key"
+        else:
+            name, key = type(actor).__name__, repr(getattr(actor_id, "key", "key"))
+        through = f"await client.actor({name}, {key}).{method.name}(...)"
+        text = f"{method.name} is a {method.role}, which is called through a client: `{through}`"
+        if actor_id is None and method.role == "command":
+            text += f", and told by an actor with `self.tell({name}.{method.name}, {key}, ...)`"
+        return RuntimeError(text)
     why = f"self.{method.name} is a {method.role}, and an actor cannot call itself: it would wait for its own turn"
     return ActorFailed(f"{actor_id}: {why}; put what is shared in a plain method and call that", actor=str(actor_id))

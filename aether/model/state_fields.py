@@ -16,6 +16,7 @@ from aether.log_lines import type_name, words
 from aether.model.actor import Actor
 from aether.model.annotations import annotations_of
 from aether.model.declared import Place, kept_codec_of, place_of_field, resolve, type_arguments, with_arguments
+from aether.model.methods import ActorMethod
 
 _HINTS = {
     "kind": "; write `kind: ClassVar[str]`",
@@ -72,6 +73,8 @@ def _field(cls: type[Actor], name: str, type_: Any, place: Place) -> StateField:
     codec = kept_codec_of(type_, place, where)
     default = inspect.getattr_static(cls, name, dataclasses.MISSING)
     factory: Callable[[], Any] | None = None
+    if inspect.isfunction(default) or isinstance(default, ActorMethod):
+        raise place.error(f"{where} is a state field and a method, which hides it; give one of the two another name")
     declared = isinstance(default, dataclasses.Field)
     if isinstance(default, dataclasses.Field):
         factory = None if default.default_factory is dataclasses.MISSING else default.default_factory

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from msgspec import Raw
 from msgspec.structs import replace
 
 from aether.core.actor.agenda import OPEN_MAX, Agenda
@@ -16,7 +15,7 @@ from aether.ids import ActorId
 from aether.model.definition import ActorCommand
 from aether.model.schedules import Recurrence, When, checked_name
 from aether.runtime.pending_command import PendingCommand
-from aether.runtime.sent_tell import PLACE_BYTES
+from aether.runtime.sent_tell import PLACE_BYTES, encoded_args
 from aether.runtime.worker_context import WorkerContext
 from aether.sends import CancelSchedule, Send, SetSchedule, encode_send, made_id
 from aether.tells import Tell
@@ -61,7 +60,9 @@ def set_by(
         kind=target.kind,
         key=target.key,
         command=to.command,
-        args=Raw(command_type.encode_args(args, kwargs)),
+        args=encoded_args(
+            command_type.encode_args, args, kwargs, f"{to.kind}.{to.command}, which {running.type.name} schedules"
+        ),
         rule=recurrence.rule,
         zone=recurrence.zone,
         catch_up=recurrence.catch_up,

@@ -3,14 +3,12 @@
 from inspect import Parameter
 from typing import Any
 
-from msgspec import Raw
-
 from aether.core.actor.agenda import OPEN_MAX, Agenda
 from aether.errors import ActorFailed, InvalidCommand
 from aether.ids import ActorId
 from aether.model.tasks import TaskCall
 from aether.runtime.pending_command import PendingCommand
-from aether.runtime.sent_tell import PLACE_BYTES
+from aether.runtime.sent_tell import PLACE_BYTES, encoded_args
 from aether.runtime.worker_context import WorkerContext
 from aether.sends import StartTask, encode_send, made_id
 
@@ -43,7 +41,9 @@ def started_by(
     start = StartTask(
         id=made_id(actor_id, by.id, version, number),
         task=task_type.name,
-        args=Raw(task_type.encode_args(call.args, call.kwargs)),
+        args=encoded_args(
+            task_type.encode_args, call.args, call.kwargs, f"the task {task_type.name}, which {by.command} starts"
+        ),
         then=then,
         failed=failed,
         correlationid=by.correlationid or by.id,

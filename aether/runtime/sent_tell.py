@@ -3,7 +3,7 @@
 And what is stored of one that was given up.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -77,7 +77,9 @@ def told_by(
         kind=target.kind,
         key=target.key,
         command=to.command,
-        args=Raw(command_type.encode_args(args, kwargs)),
+        args=encoded_args(
+            command_type.encode_args, args, kwargs, f"{to.kind}.{to.command}, which {running.type.name} tells"
+        ),
         correlationid=command.correlationid or command.id,
         causationid=command.id,
         traceparent=command.traceparent,
@@ -86,6 +88,19 @@ def told_by(
     if size > most:
         raise InvalidCommand(f"a tell is at most {most} bytes, this is {size}", path="args")
     return tell
+
+
+def encoded_args(
+    encode: Callable[[tuple[Any, ...], Mapping[str, Any]], bytes],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    whose: str,
+) -> Raw:
+    """The arguments of what a handler sends. Raises `InvalidCommand` that says whose they are: not its caller's."""
+    try:
+        return Raw(encode(args, kwargs))
+    except InvalidCommand as error:
+        raise InvalidCommand(f"{error.message} (an argument of {whose})", path=error.path) from None
 
 
 def dead_letters(command: Command, error: bytes) -> Iterator[bytes]:

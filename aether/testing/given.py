@@ -136,6 +136,12 @@ class Outcome(Generic[A, R]):
         """The state's fields after the command."""
         return self._after.state
 
+    def __repr__(self) -> str:
+        if self.error is not None:
+            return f"<Outcome of {self._command}: {_shown(self.error)}>"
+        told = f", {len(self.tells)} told" if self.tells else ""
+        return f"<Outcome of {self._command}: events {list(self.events)}, reply {self.reply!r}{told}>"
+
     def then(self, *events: object, reply: R = ANY, told: Sequence[Told] = ANY) -> Given[A]:
         """It emitted exactly these events, in this order, gave this reply, and told exactly this, in this order.
 

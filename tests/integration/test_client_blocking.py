@@ -63,6 +63,13 @@ def test_it_tells(client: aether.BlockingClient) -> None:
     assert [one.event for one in events] == [Deposited(10)]
 
 
+def test_it_has_dead_letters(client: aether.BlockingClient) -> None:
+    assert list(client.dead_letters()) == []
+    for act in (client.retry_dead_letter, client.drop_dead_letter):
+        with pytest.raises(aether.InvalidCommand, match="there is no dead letter 7"):
+            act(7, by="test")
+
+
 def test_it_has_other_options(client: aether.BlockingClient) -> None:
     other = client.using(correlation_id="order 7").using(deadline_s=5)
     assert other.actor(Account, "options").deposit(10) == 10

@@ -134,6 +134,16 @@ def state_that_hides_an_attribute() -> None:
     Model("bank", actors=[Account])
 
 
+def state_that_a_method_hides() -> None:
+    class Account(Fine):
+        noted: int = 0  # wrong
+
+        @event  # type: ignore[no-redef]  # the fault is the point
+        def noted(self, e: Ended) -> None: ...  # noqa: F811
+
+    Model("bank", actors=[Account])
+
+
 def annotated_kind() -> None:
     class Account(Fine):
         kind: str = "account"  # type: ignore[misc]  # wrong
@@ -766,6 +776,7 @@ CASES = [
     (factory_of_another_type, "default of Account.names"),
     (state_that_is_no_json, "cannot be stored as JSON"),
     (state_that_hides_an_attribute, "hides an attribute"),
+    (state_that_a_method_hides, r"Account.noted is a state field and a method, which hides it"),
     (annotated_kind, "ClassVar"),
     (unknown_name_in_a_field, "Nowhere"),
     (own_init, "has an __init__"),

@@ -321,7 +321,8 @@ def test_the_copy_of_a_deciders_state_is_its_value() -> None:
 
 
 def test_a_command_is_not_called_on_its_class() -> None:
-    with pytest.raises(RuntimeError, match="called through a client"):
+    advice = r"`await client\.actor\(Account, key\)\.deposit\(\.\.\.\)`.* `self\.tell\(Account\.deposit, key, \.\.\.\)`"
+    with pytest.raises(RuntimeError, match=advice):
         Account.deposit(object(), 1)  # type: ignore[arg-type]  # the fault is the point
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from aether.cli.target import PoolChoice, find_target
 from aether.errors import ConfigError, Unavailable
 from aether.system.node_claim import claim_node
 from aether.system.running_supervisor import running_supervisors, signal_supervisor, the_supervisor
@@ -76,6 +77,20 @@ def test_of_several_one_has_to_be_named(tmp_path: Path, run: Run) -> None:
             the_supervisor(tmp_path, None)
         assert the_supervisor(tmp_path, "shop").pid == two.pid
         assert run("reload", "--data-dir", str(tmp_path)).code == 4
+
+
+def test_a_command_asks_the_pool_that_runs_in_its_directory(tmp_path: Path) -> None:
+    here = PoolChoice(data_dir=tmp_path)
+    assert find_target(here, {}).namespace is None, "the only one that the server has"
+    with supervisor(tmp_path), supervisor(tmp_path, node="b"):
+        assert find_target(here, {}).namespace == "bank"
+        assert find_target(here, {"AETHER_NAMESPACE": "other"}).namespace == "other"
+        assert find_target(here, {}, "model").namespace == "model"
+        elsewhere = PoolChoice(data_dir=tmp_path, nats="nats://127.0.0.1:4222")
+        assert find_target(elsewhere, {}).namespace is None
+        assert find_target(here, {"AETHER_NATS_URL": "nats://127.0.0.1:4222"}).namespace is None
+        with supervisor(tmp_path, "shop"):
+            assert find_target(here, {}).namespace is None
 
 
 def test_a_process_that_only_has_the_same_id_is_never_signalled(tmp_path: Path) -> None:

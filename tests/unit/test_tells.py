@@ -28,6 +28,9 @@ from aether.wire import DEAD_LETTERED_EVENT, HANDLED_EVENT, REFUSED_EVENT, TOLD_
 STAY: list[int] = []
 """Not empty: a handler that goes on although it was cancelled may end."""
 
+STAYING: list[int] = []
+"""Not empty: it has begun."""
+
 
 @dataclass(frozen=True, slots=True)
 class Moved:
@@ -57,6 +60,7 @@ class Purse(Actor):
 
     @command
     async def stay(self) -> None:
+        STAYING.append(1)
         while not STAY:
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(0.001)
@@ -170,6 +174,13 @@ async def test_what_cannot_be_run_cannot_be_told(name: str) -> None:
         with pytest.raises(InvalidCommand):
             await pool.client.tell(Purse.put, "b", -1)
         assert await types(pool, "a") == []
+
+
+async def test_what_is_wrong_with_a_tell_is_said_to_be_of_the_tell() -> None:
+    async with local_pool(MODEL) as pool:
+        with pytest.raises(InvalidCommand, match=r"\(an argument of purse\.put, which tell_wrong tells\)") as wrong:
+            await pool.client.actor(Purse, "a").tell_wrong("b")
+        assert wrong.value.path == "amount"
 
 
 async def test_a_told_command_without_events_is_stored_as_handled() -> None:
@@ -304,11 +315,13 @@ async def test_a_handler_that_hangs_fails_though_its_tell_is_handed_over_again(
 async def test_a_tell_that_cannot_be_run_while_a_handler_goes_on_has_not_failed() -> None:
     """The handler of a call has been given up, and holds its actor until it ends."""
     STAY.clear()
+    STAYING.clear()
     config = RuntimeConfig(tell_attempts_max=1, tell_retry_first_s=0.01, cancel_grace_s=0.01)
     async with local_pool(MODEL, config=config, workers=1) as pool:
         try:
-            with pytest.raises(DeadlineExceeded):
-                await pool.client.actor(Purse, "alice", deadline_s=0.05).stay()
+            while not STAYING:  # a deadline may pass before it has begun
+                with pytest.raises(DeadlineExceeded):
+                    await pool.client.actor(Purse, "alice", deadline_s=0.05).stay()
             with pytest.raises(ActorFailed, match="still runs"):
                 await pool.client.actor(Purse, "alice").total()
             await pool.client.tell(Purse.put, "alice", 1)

@@ -207,6 +207,11 @@ def test_what_a_pool_refuses_is_refused(name: str, error: type[BaseException]) -
     given(Odd).when(name).then_failed(error)
 
 
+def test_an_outcome_is_shown_with_what_came() -> None:
+    assert repr(given(Account).when("deposit", 5)).startswith("<Outcome of deposit: events [")
+    assert repr(given(Account).when("deposit", "x")).startswith("<Outcome of deposit: InvalidCommand: ")
+
+
 def test_ctrl_c_ends_the_test_and_is_no_failure_of_the_handler() -> None:
     with pytest.raises(KeyboardInterrupt):
         given(Odd).when("interrupt")
@@ -215,6 +220,8 @@ def test_ctrl_c_ends_the_test_and_is_no_failure_of_the_handler() -> None:
 def test_what_was_given_is_checked() -> None:
     with pytest.raises(ActorFailed, match="takes no event"):
         given(Account, Noted("x"))
+    with pytest.raises(ActorFailed, match=r"emits an event and not the class of one: `Noted\(\.\.\.\)`"):
+        given(Account, Noted)
     with pytest.raises(UnknownCommand, match="it has: "):
         given(Account).when("desposit", 1)
 
