@@ -41,7 +41,7 @@ class Registry:
     def use(self, actor_id: ActorId, now_s: float) -> VirtualMachine:
         """The actor's machine, made and started if need be, now the most recently used.
 
-        Raises `Overloaded` when there is no room and no idle machine to passivate, `UnknownActor` for an unknown kind.
+        Raises `Overloaded` when there is no room and no idle machine to passivate.
         """
         machine = self._machines.get(actor_id)
         if machine is None:

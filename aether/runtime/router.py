@@ -29,6 +29,7 @@ from aether.names import shard_of
 from aether.ports import Delivery, StoredCommit, TellPlace
 from aether.runtime.counters import CommandCounts, Counters
 from aether.runtime.deadlocks import encode_waits
+from aether.runtime.gone_kind import GoneKind
 from aether.runtime.machine import VirtualMachine
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.registry import Registry
@@ -201,9 +202,9 @@ class Router:
         It has to commit that the tell is given up, or, where tells need not be in order, that those behind it go on.
         """
         actor_type = self._actor_types.get(delivery.actor_id.kind)
-        if actor_type is None or not isinstance(error, InvalidCommand | UnknownCommand):
+        if not isinstance(error, InvalidCommand | UnknownCommand | UnknownActor):
             return False
-        if actor_type.tells_in_order and not told.given_up:
+        if (actor_type is None or actor_type.tells_in_order) and not told.given_up:
             return False
         command, counts = told.command, self._counts_of(delivery)
         expires_s = command.deadline.timestamp()
@@ -283,12 +284,19 @@ class Router:
         Another owner may have answered that meanwhile, and a refusal that is not stored would be undone.
         """
         assert self._worker is not None
-        actor_type, shard = self.actor_type(actor_id.kind), shard_of(actor_id, self._shards)
+        actor_type, shard = self._type_of_machine(actor_id.kind), shard_of(actor_id, self._shards)
         if not self._worker.owns(shard):
             raise Unavailable(f"{actor_id} is not served here now")
         self._made += 1
         self._counters.activations += 1
         return VirtualMachine(self._made, actor_id, actor_type, shard, self._worker)
+
+    def _type_of_machine(self, kind: str) -> ActorType:
+        """The type of a kind; for one that is gone there is no command but a tell that is given up (`_told`)."""
+        try:
+            return self.actor_type(kind)
+        except UnknownActor:
+            return GoneKind(kind)
 
 
 def _command_of(delivery: Delivery) -> Command:

@@ -302,6 +302,7 @@ class Runtime:
         """The actor's machine, activated and replayed. Raises what its history says when it cannot be."""
         if self._worker is None:
             raise Unavailable("the runtime is not started")
+        self._router.actor_type(actor_id.kind)
         machine = self._router.registry.use(actor_id, self._worker.clock.boot_s())
         await machine.start()
         return machine

@@ -19,7 +19,6 @@ from aether.core.backoff import Backoff
 from aether.errors import (
     AetherError,
     InvalidCommand,
-    UnknownActor,
 )
 from aether.ids import ActorId
 from aether.log_lines import words
@@ -27,7 +26,7 @@ from aether.names import shard_of
 from aether.ports import Clock, Delivery, Inbox, InboxMessage, TellPlace
 from aether.runtime.counters import Counters
 from aether.runtime.dead_letter_rows import DeadLetterRows
-from aether.runtime.tell_line import PendingTell, TellLine, command_of, counts, error_of, handed_over
+from aether.runtime.tell_line import PendingTell, TellLine, command_of, counts, error_of, handed_over, unknown_of
 from aether.tells import decode_told
 from aether.waiting_tells import MESSAGE_CHARS_MAX, WaitingTells
 from aether.wire import (
@@ -329,11 +328,12 @@ class ShardInbox:
         pending.failures += 1
         self._counters.tells_failed += 1
         extra = {"actor": str(pending.tell.target), "sequence": pending.sequence, "failures": pending.failures}
-        if pending.failures < self._attempts_max or isinstance(error, UnknownActor):  # who should commit it?
+        gone = unknown_of(pending.tell, error)
+        if pending.failures < self._attempts_max and not (gone and gone == line.gone):
             log.warning("a tell has failed and is tried again", extra={**extra, "error": words(error)})
             return
         log.error("a tell has failed too often and is given up", extra={**extra, "error": words(error)})
-        pending.given_up = encode_error(error)
+        pending.given_up, line.gone = encode_error(error), gone or line.gone
 
     def _later(self, actor_id: ActorId, line: TellLine) -> None:
         """All that was handed over has come back: hand it over again after a while."""

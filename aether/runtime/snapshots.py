@@ -153,7 +153,7 @@ class SnapshotWriter:
 
         Never raises: without a snapshot an actor only takes longer to activate.
         """
-        if not self._is_folded(fold):
+        if not fold.actor_type.fingerprint or not self._is_folded(fold):  # of a kind that is gone there is none
             return None
         if not self.room:
             self._counters.snapshots_left_out += 1

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from aether.core.actor.agenda import is_tick_or_result
-from aether.errors import AetherError, DeadlineExceeded, Overloaded, Unavailable
+from aether.errors import AetherError, DeadlineExceeded, Overloaded, Unavailable, UnknownActor, UnknownCommand
 from aether.tells import RETRY, Tell
 from aether.wire import Answer, Command, answer_error, instant
 
@@ -42,10 +42,11 @@ class PendingTell:
 class TellLine:
     """The tells of one actor that are not done, in order. The first `handed` of them are with its machine.
 
-    `parked` is the sequence of the one tell of a line of its own, 0 for the line of all others.
+    `parked` is the sequence of the one tell of a line of its own, 0 for the line of all others. `gone` is what one was
+    given up for that no worker has: see `unknown_of`.
     """
 
-    __slots__ = ("failed", "handed", "open", "parked", "since_s", "tells", "timer", "tries")
+    __slots__ = ("failed", "gone", "handed", "open", "parked", "since_s", "tells", "timer", "tries")
 
     def __init__(self, parked: int = 0) -> None:
         self.parked = parked
@@ -54,6 +55,7 @@ class TellLine:
         self.open = 0
         self.since_s = 0.0
         self.failed = False
+        self.gone = ""
         self.tries = 0
         self.timer: asyncio.TimerHandle | None = None
 
@@ -81,6 +83,13 @@ def command_of(tell: Tell, now_s: float) -> Command:
 def error_of(answer: Answer) -> AetherError | None:
     """Why the tell is not done, or None when it is: it has succeeded, or that it was refused is stored."""
     return None if answer.ok or answer.decided or answer.error is None else answer_error(answer.error)
+
+
+def unknown_of(tell: Tell, error: AetherError) -> str:
+    """What of a tell no worker has: its command, "*" for its kind, or "". The next one that needs it has one try."""
+    if isinstance(error, UnknownActor):
+        return "*"
+    return tell.command if isinstance(error, UnknownCommand) else ""
 
 
 def counts(error: AetherError) -> bool:

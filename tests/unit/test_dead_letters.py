@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import replace as replace_config
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 from aether import Actor, DeadLetter, InvalidCommand, Model, command, event, query
 from aether.config import RuntimeConfig
 from aether.dead_letters import DeadLetterRow, decode_row, encode_row, shorter
-from aether.errors import ActorFailed
+from aether.errors import ActorFailed, UnknownActor
 from aether.ids import ActorId
 from aether.names import shard_of
 from aether.runtime.dead_letter_rows import DeadLetterRows
@@ -434,12 +435,55 @@ async def test_metrics_count_dead_letters_and_tells_that_wait() -> None:
         assert (await pool.client.metrics()).sum().value("aether_inbox_pending") == 2
 
 
-async def test_a_kind_that_no_worker_has_is_waited_for() -> None:
+async def test_a_tell_to_a_kind_that_no_worker_has_is_given_up() -> None:
     async with local_pool(MODEL, config=QUICK) as pool:
         await pool.client.untyped.tell(ActorId("vat", "x"), "fill")
-        line, _ = await failing(pool, 4)
-        assert line.error is not None
-        assert line.error.code == "unknown_actor"
+        (letter,) = await dead(pool, 1)
+        assert isinstance(letter.error, UnknownActor)
+        assert letter.failures == 2
+        lines, _ = await pool.client.untyped.waiting_tells()
+        assert lines == []
+        with pytest.raises(UnknownActor):
+            await pool.workers[0].runtime.create_vm(ActorId("vat", "x"))
+
+
+def without_add() -> Model:
+    class Jar(Actor):
+        total: int = 0
+
+        @event
+        def added(self, e: Added) -> None:
+            self.total += e.amount
+
+    return Model("jars", actors=[Jar])
+
+
+@pytest.mark.parametrize("gone", [Model("jars", actors=[Lid]), without_add()], ids=["kind", "command"])
+async def test_what_was_given_up_of_what_was_gone_is_sent_again_once_it_is_back(gone: Model) -> None:
+    """Where the kind is gone its actors have events that no worker can read, and a snapshot, which is kept."""
+    config = RuntimeConfig(tell_attempts_max=3, tell_retry_first_s=0.01, tell_retry_max_s=0.02)
+    async with local_pool(MODEL, config=replace_config(config, snapshot_every_events=1), workers=1) as pool:
+        await pool.client.actor(Jar, "bob").add(1)
+        await pool.client.actor(Jar, "bob").add(2)
+        snapshots = pool.server.space(pool.namespace, SHARDS).snapshots
+        async with asyncio.timeout(10):
+            while ActorId("jar", "bob") not in snapshots:  # noqa: ASYNC110 - the pool makes progress
+                await asyncio.sleep(0.005)
+        pool.model = gone
+        await pool.crash()
+        before = snapshots[ActorId("jar", "bob")].now
+        for amount in range(10, 40):
+            await pool.client.untyped.tell(ActorId("jar", "bob"), "add", b'{"amount":%d}' % amount)
+        letters = await dead(pool, 30)
+        assert [one.args for one in letters] == [{"amount": amount} for amount in range(10, 40)]
+        assert [one.failures for one in letters] == [3] + [1] * 29, "what is behind it is not waited for"
+        assert "jar" in gone.actor_types or snapshots[ActorId("jar", "bob")].now == before
+        pool.model = MODEL
+        await pool.crash()
+        await content(pool, "bob", 3)
+        for one in letters:
+            await pool.client.retry_dead_letter(one.id)
+        await content(pool, "bob", 3 + sum(range(10, 40)))
         assert await dead(pool, 0) == []
 
 
