@@ -14,7 +14,7 @@ from aether.errors import AetherError, UnknownCommand
 from aether.memory.clock import ManualClock
 from aether.model.definition import DeclaredCommand
 from aether.model.model import Model
-from aether.ports import TaskClaim
+from aether.ports import TaskBacklog, TaskClaim
 from aether.runtime.counters import Counters
 from aether.runtime.task_notes import TaskNote, decode_note, encode_note
 from aether.runtime.task_run import TaskRun
@@ -50,6 +50,10 @@ class TaskServer:
         self.during_take: Callable[[str], Awaitable[None]] | None = None
         self.during_leave: Callable[[str], None] = lambda _: None
         self.left_tasks: list[str] = []
+        self.looked = 0
+        self.backlog_errors: list[Exception] = []
+        self.backlogs: list[TaskBacklog] = []
+        self.starts: dict[str, list[bytes]] = {}
         self._changed = asyncio.Event()
 
     def give(self, task: str, *claims: TaskClaim) -> None:
@@ -114,6 +118,15 @@ class TaskServer:
             raise error
         self.told.append(decode(payload))
         return len(self.told)
+
+    async def backlog(self) -> list[TaskBacklog]:
+        self.looked += 1
+        if self.backlog_errors:
+            raise self.backlog_errors.pop()
+        return self.backlogs
+
+    async def stored(self, task: str) -> list[bytes]:
+        return self.starts.get(task, [])
 
     def done(self, claim: TaskClaim) -> None:
         self.said.append(("done", claim.sequence))

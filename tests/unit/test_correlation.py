@@ -18,7 +18,16 @@ from aether.sends import CancelSchedule, CancelTask, Send, SetSchedule, StartTas
 from aether.tells import RETRY, Tell
 from aether.testing import local_pool
 from aether.testing.pool import LocalPool
-from aether.wire import DEAD_LETTERED_EVENT, HANDLED_EVENT, WORKER_LOST_EVENT, Event, encode_commit, new_event
+from aether.wire import (
+    DEAD_LETTERED_EVENT,
+    HANDLED_EVENT,
+    PARKED_EVENT,
+    REFUSED_EVENT,
+    WORKER_LOST_EVENT,
+    Event,
+    encode_commit,
+    new_event,
+)
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -343,3 +352,43 @@ def test_a_step_is_plain_values() -> None:
         "causation_id": "c-1", "outcome": "done", "error": "", "time": AT, "position": 4, "due": None,
         "events": [{"type": "Placed", "version": 1, "data": {"n": 1}}],
     }  # fmt: skip
+
+
+def test_a_tell_that_ended_a_worker_and_then_ran_stands_twice_below_its_sender_and_what_it_asked_once() -> None:
+    found = [
+        commit(4, "a", stored(1, "c-1", sends=[tell("b")])),
+        commit(5, "b", stored(1, "tell:4.0", "c-1", inboxseq="9", type_=WORKER_LOST_EVENT)),
+        commit(6, "asked", stored(1, "ask-1", "tell:4.0")),
+        commit(7, "b", stored(2, "tell:4.0", "c-1", inboxseq="9")),
+    ]
+    assert lines(steps_of("o-7", found)) == [
+        "call order/a. done Placed@1",
+        "  tell order/b.go lost",
+        "    ask order/asked. done Placed@1",
+        "  tell order/b.go done Placed@2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("type_", "body", "outcome", "error"),
+    [
+        (REFUSED_EVENT, b'{"code":"rejected","message":"sold out"}', "rejected", "sold out"),
+        (REFUSED_EVENT, b'{"code":"actor_failed","message":"broken"}', "failed", "broken"),
+        (PARKED_EVENT, b'{"code":"rejected","message":"not now"}', "failed", "not now"),
+        (DEAD_LETTERED_EVENT, b'{"error":{"message":"broken"}}', "dead-lettered", "broken"),
+        (DEAD_LETTERED_EVENT, b'{"error":"broken"}', "dead-lettered", ""),
+        (DEAD_LETTERED_EVENT, b"[]", "dead-lettered", ""),
+    ],
+)
+def test_what_came_of_a_command_is_said_as_its_last_event_says_it(
+    type_: str, body: bytes, outcome: str, error: str
+) -> None:
+    ended = replace(stored(1, "tell:1.0", "c-0", inboxseq="9", type_=type_), data=Raw(body))
+    [step] = steps_of("o-7", [commit(4, "a", ended)])
+    assert (step.outcome, step.error) == (outcome, error)
+
+
+def test_an_event_that_cannot_be_shown_is_there_all_the_same() -> None:
+    no_text = replace(stored(1, "c-1"), data=Raw(b'"\xff"'))
+    [step] = steps_of("o-7", [commit(4, "a", no_text)])
+    assert [(one.type, one.data) for one in step.events] == [("Placed", None)]
