@@ -64,7 +64,7 @@ async def search_commits(
         if batches is None:
             batches = store.search_stream(after, until, mark)
         try:
-            return await anext(batches, (until, []))
+            return await anext(batches)  # the last one is up to `until`
         except BaseException:  # it is over then, and another one goes on from `after`
             batches = None
             raise

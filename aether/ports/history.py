@@ -228,7 +228,7 @@ class StreamReading(Protocol):
     ) -> AsyncIterator[tuple[Position, list[StoredCommit]]]:
         """The commits of all actors that hold these bytes, after a position and up to another, in order.
 
-        Each step says up to where all are found. Raises `Unavailable`.
+        Each step says up to where all are found, the last one up to `until`. Raises `Unavailable`.
         """
         ...
 

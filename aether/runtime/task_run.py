@@ -365,9 +365,8 @@ class TaskRun:
             self._stop.set_result(None)
 
     def _leave(self) -> None:
-        if not self.left:
-            self.left = True
-            self._worker.left(self)
+        self.left = True
+        self._worker.left(self)
 
     def _fields(self) -> dict[str, str]:
         start = self.start

@@ -48,7 +48,7 @@ class TaskServer:
         self.stopped = 0
         self.waiting: dict[str, deque[TaskClaim]] = {}
         self.during_take: Callable[[str], Awaitable[None]] | None = None
-        self.during_leave: Callable[[str], None] = lambda _: None
+        self.during_leave: Callable[[str], object] = lambda _: None
         self.left_tasks: list[str] = []
         self.looked = 0
         self.backlog_errors: list[Exception] = []

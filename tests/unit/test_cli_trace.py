@@ -99,7 +99,7 @@ def test_a_beginning_is_a_time_or_how_long_ago(text: str, since: datetime | time
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0s", "2", "h", "-1h", "2w", "2026-01-31", "2026-01-31T12:00:00", "9" * 5_000 + "s"]
+    "text", ["", "0s", "2", "h", "-1h", "2w", "2026-01-31", "2026-01-31T12:00:00", "9" * 5_000 + "s", "15mx", "015m"]
 )
 def test_what_is_no_beginning_is_bad_input(text: str, run: Run) -> None:
     with pytest.raises(InvalidCommand, match="since: it is 90s"):

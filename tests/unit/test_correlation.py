@@ -1,9 +1,10 @@
 """Traces: the tree of what a correlation id's commands did, over calls, asks, tells, policies and what fails."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from msgspec import Raw
@@ -12,6 +13,8 @@ from msgspec.structs import replace
 from aether import Actor, InvalidCommand, Model, PolicyContext, Rejected, command, event, policy
 from aether.config import RuntimeConfig
 from aether.correlation import Trace, TraceStep, steps_of
+from aether.correlation_search import find_trace
+from aether.errors import Unavailable
 from aether.ids import ActorId, Position
 from aether.ports import StoredCommit
 from aether.sends import CancelSchedule, CancelTask, Send, SetSchedule, StartTask, encode_sends
@@ -392,3 +395,81 @@ def test_an_event_that_cannot_be_shown_is_there_all_the_same() -> None:
     no_text = replace(stored(1, "c-1"), data=Raw(b'"\xff"'))
     [step] = steps_of("o-7", [commit(4, "a", no_text)])
     assert [(one.type, one.data) for one in step.events] == [("Placed", None)]
+
+
+def test_a_tick_that_sets_another_schedule_leads_to_that() -> None:
+    def schedule(name: str) -> SetSchedule:
+        return SetSchedule(name=name, id=name, at=AT, kind="order", key="a", command="beat")
+
+    found = [commit(4, "a", stored(1, schedule("s10").firing_id, "c-0", inboxseq="9", sends=[schedule("s1")]))]
+    found.append(commit(5, "a", stored(2, schedule("s1").firing_id, "c-0", inboxseq="10")))
+    assert [(one.how, one.depth) for one in steps_of("o-7", found)] == [("tick", 0), ("schedule", 1), ("tick", 2)]
+
+
+# ------------------------------------------------------------------------------------------------ reading on
+
+
+class Stream:
+    """Commits of a stream from position 10 on, two at a time; reading breaks off where a test says."""
+
+    def __init__(self, last: int) -> None:
+        self.commits = [commit(n, "a", stored(n, f"c-{n}")) for n in range(11, last + 1)]
+        self.breaks: list[int] = []
+        self.begun: list[int] = []
+
+    async def positions_since(self, _time: datetime) -> tuple[Position, Position]:
+        return Position(10), self.commits[-1].position
+
+    async def search_stream(
+        self, after: Position, until: Position, _having: bytes
+    ) -> AsyncIterator[tuple[Position, list[StoredCommit]]]:
+        self.begun.append(after)
+        wanted = [one for one in self.commits if after < one.position <= until]
+        for number in range(0, len(wanted), 2):
+            batch = wanted[number : number + 2]
+            if batch[0].position in self.breaks:
+                self.breaks.remove(batch[0].position)
+                raise Unavailable("the connection was lost")
+            yield batch[-1].position, batch
+
+
+class Patience:
+    """Asks again at once, without end."""
+
+    def __init__(self) -> None:
+        self.begun_again = 0
+
+    async def ask(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        while True:
+            try:
+                return await ask()
+            except Unavailable:
+                continue
+
+    def start_again(self) -> None:
+        self.begun_again += 1
+
+
+async def found_in(stream: Stream, limit: int) -> tuple[Trace, list[tuple[int, int]], Patience]:
+    heard: list[tuple[int, int]] = []
+    patience: Any = Patience()
+    store: Any = stream
+    found = await find_trace(store, patience, "o-7", AT, limit, lambda done, of: heard.append((done, of)))
+    return found, heard, patience
+
+
+async def test_a_search_goes_on_from_where_it_was_when_the_connection_is_lost() -> None:
+    stream = Stream(17)
+    stream.breaks = [11, 15, 15]
+    found, heard, patience = await found_in(stream, 100)
+    assert [one.position for one in found.steps] == list(range(11, 18))
+    assert stream.begun == [10, 10, 14, 14]
+    assert heard == [(2, 7), (4, 7), (6, 7), (7, 7)]
+    assert patience.begun_again == 4
+    assert (found.after, found.until, found.complete) == (10, 17, True)
+
+
+async def test_a_search_that_finds_its_limit_at_the_end_is_complete() -> None:
+    for limit, complete in ((6, False), (7, True), (8, True)):
+        found, _, _ = await found_in(Stream(17), limit)
+        assert (found.complete, len(found.steps), found.until) == (complete, min(limit, 7), 10 + min(limit, 7))

@@ -78,7 +78,9 @@ async def test_it_looks_again_after_the_server_was_away(side: TaskSide, look: Ca
     assert side.server.receive is not None
 
 
-async def test_what_is_cancelled_is_followed_while_such_starts_wait(side: TaskSide, look: Callable[[], None]) -> None:
+async def test_what_is_cancelled_is_followed_while_such_starts_wait(
+    side: TaskSide, look: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
     wait(side.server, 1)
     look()
     await looks(side.server, 3)
@@ -87,6 +89,10 @@ async def test_what_is_cancelled_is_followed_while_such_starts_wait(side: TaskSi
     await looks(side.server, 3)
     assert side.server.stopped == 1
     assert side.server.opened == []
+    wait(side.server, 1)
+    await looks(side.server, 3)
+    said = [one.__dict__["task"] for one in caplog.records if "the model does not have" in one.getMessage()]
+    assert said == ["charge", "charge"], "once each time that they begin to wait"
 
 
 async def test_the_cancelled_ones_end_and_the_others_go_back_which_is_no_attempt(

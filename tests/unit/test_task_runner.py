@@ -275,7 +275,8 @@ async def test_one_task_that_cannot_be_taken_is_said_once_though_others_can(
 
 async def test_a_drain_lets_what_runs_go_on_for_a_while(begin: Begin) -> None:
     side = begin(waiting, replace_config(task_drain_s=10.0))
-    side.server.during_leave = lambda _: world.opened.set()
+    loop = asyncio.get_running_loop()
+    side.server.during_leave = lambda _: loop.call_later(0.005, world.opened.set)
     side.server.give("waits", claim_of(start()))
     await until(lambda: world.calls == ["t1"])
     await side.runner.drain()
@@ -302,3 +303,10 @@ async def test_a_drain_goes_on_though_the_server_is_away(begin: Begin) -> None:
     await until(lambda: world.calls == ["t1"])
     await side.runner.drain()
     assert side.server.said == [("again", 7, 0.0)]
+
+
+async def test_a_runner_that_is_closed_has_no_threads(begin: Begin) -> None:
+    side = begin(waiting)
+    await side.runner.close(5.0)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        side.runner._threads.submit(print)

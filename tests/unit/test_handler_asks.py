@@ -1,0 +1,369 @@
+"""The asks of one handler, over a caller by hand: what is sent for it, and when it is put off."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from aether import ActorFailed, ActorId, DeadlineExceeded, InvalidCommand, Rejected, Unavailable
+from aether.calls import Cause
+from aether.config import CallConfig
+from aether.core.actor.deadlock import Ask, Waits
+from aether.errors import AetherError
+from aether.memory.clock import ManualClock
+from aether.model.definition import CommandType
+from aether.ports import Delivery
+from aether.runtime import asks as asks_module
+from aether.runtime.asks import Asks, HandlerAsks, passed_on
+from aether.runtime.counters import CommandCounts, Counters
+from aether.runtime.deadlocks import ACTORS_MAX, encode_waits, find_circle
+from aether.runtime.pending_command import PendingCommand
+from aether.wire import DEADLINE_AHEAD_MAX_S, WAITS_COMMAND, Answer, Command, instant
+from tests.support.asking import Purse, model
+
+ME = ActorId("purse", "a")
+OTHER = ActorId("purse", "b")
+
+
+class Calls:
+    """Stands for the callers of a worker: what was called, and what each actor says that it waits for."""
+
+    def __init__(self) -> None:
+        self.called: list[tuple[int, ActorId, str, dict[str, Any]]] = []
+        self.looked: list[str] = []
+        self.says: Callable[[str], Waits | bytes | AetherError] = lambda _: Waits("", ())
+        self.answered = asyncio.Event()
+
+    def at(self, depth: int) -> Any:
+        return CallsAt(self, depth)
+
+
+class CallsAt:
+    """The caller of one depth."""
+
+    def __init__(self, calls: Calls, depth: int) -> None:
+        self._calls = calls
+        self._depth = depth
+
+    async def call(self, actor_id: ActorId, command: str, args: bytes, **options: Any) -> Answer:
+        calls = self._calls
+        if command == WAITS_COMMAND:
+            assert self._depth == 0
+            calls.looked.append(str(actor_id))
+            assert len(calls.looked) < 1_000, "it looks for ever"
+            await asyncio.sleep(0)
+            says = calls.says(str(actor_id))
+            if isinstance(says, AetherError):
+                raise says
+            return Answer(ok=True, value=Raw(says if isinstance(says, bytes) else encode_waits(says)))
+        calls.called.append((self._depth, actor_id, command, options))
+        await calls.answered.wait()
+        return Answer(ok=True)
+
+
+class Transport:
+    """Follows owners, or cannot."""
+
+    def __init__(self) -> None:
+        self.followed = 0
+        self.stopped = 0
+        self.error: AetherError | None = None
+
+    async def follow_owners(self) -> "Transport":
+        self.followed += 1
+        if self.error is not None:
+            raise self.error
+        return self
+
+    async def stop(self) -> None:
+        self.stopped += 1
+
+
+class Connection:
+    """What asks need of it."""
+
+    namespace, server = "n", "s"
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.transport = Transport()
+
+
+class Side:
+    """A worker's asks."""
+
+    def __init__(self) -> None:
+        connection: Any = Connection()
+        self.transport: Transport = connection.transport
+        self.clock: ManualClock = connection.clock
+        self.counters = Counters()
+        self.spawned: list[asyncio.Task[Any]] = []
+        self.asks = Asks(model, connection, CallConfig(), lambda: 0.0, self._spawn, self.counters)
+        self.put_off = 0
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        self.spawned.append(asyncio.ensure_future(work))
+
+    async def settle(self) -> None:
+        await asyncio.gather(*self.spawned)
+
+    def handler(self, command: str = "pay", for_s: float = 30.0, chain: tuple[str, ...] = ()) -> HandlerAsks:
+        type_: CommandType = model.actor_type("purse").commands[command]
+        wire = Command(id="c-1", command=command, deadline=instant(self.clock.wall_s()), causationid="cause",
+                       traceparent="trace", correlationid="together", chain=chain)  # fmt: skip
+        pending = PendingCommand(wire, type_, None, Delivery(0, ME, b"", lambda _: None), self.clock.wall_s() + for_s,
+                                 CommandCounts(), arrived_s=0.0)  # fmt: skip
+        return HandlerAsks(self.asks, ME, pending, self._put_off)
+
+    def _put_off(self) -> None:
+        self.put_off += 1
+
+
+@pytest.fixture
+async def side() -> Side:
+    return Side()
+
+
+@pytest.fixture
+async def calls(side: Side, monkeypatch: pytest.MonkeyPatch) -> Calls:
+    calls = Calls()
+    monkeypatch.setattr(side.asks, "caller", calls.at)
+    monkeypatch.setattr(asks_module, "LOOK_AFTER_S", 0.0)
+    return calls
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not reached():  # noqa: ASYNC110 - the asks make progress
+            await asyncio.sleep(0)
+
+
+# ------------------------------------------------------------------------------------------------ what is sent
+
+
+async def test_an_ask_goes_on_for_the_command_of_its_handler(side: Side, calls: Calls) -> None:
+    calls.answered.set()
+    handler = side.handler(chain=("node/x", "node/y"))
+    await handler.send(3, OTHER, "put", b"{}")
+    ((depth, actor_id, command, options),) = calls.called
+    assert (depth, actor_id, command) == (3, OTHER, "put")
+    now_s = side.clock.wall_s()
+    assert options == {
+        "deadline_s": 30.0,
+        "command_id": handler.id_of(3),
+        "cause": Cause(now_s + 30.0, "together", "c-1", "trace", ("node/x", "node/y", "purse/a")),
+    }
+    assert side.spawned == [], "an answer that comes at once is not looked for"
+    assert handler.waits() == Waits("c-1", ())
+
+
+async def test_an_ask_ends_with_the_command_and_at_most_so_much_later(side: Side, calls: Calls) -> None:
+    calls.answered.set()
+    await side.handler(for_s=3 * DEADLINE_AHEAD_MAX_S).send(1, OTHER, "put", b"{}")
+    assert calls.called[0][3]["deadline_s"] == DEADLINE_AHEAD_MAX_S
+    with pytest.raises(DeadlineExceeded, match=r"the deadline of pay passed before purse/b was asked") as late:
+        await side.handler(for_s=0.0).send(1, OTHER, "put", b"{}")
+    assert late.value.outcome_known
+    assert len(calls.called) == 1
+
+
+async def test_a_handler_that_has_ended_asks_nothing(side: Side, calls: Calls) -> None:
+    handler = side.handler()
+    handler.end()
+    with pytest.raises(RuntimeError, match="can only be asked by the command handler that runs now"):
+        await handler.send(1, OTHER, "put", b"{}")
+    assert side.asks.waits_of(ME) == Waits("", ())
+
+
+async def test_what_an_actor_waits_for_is_that_of_its_last_handler(side: Side, calls: Calls) -> None:
+    """An earlier one may go on, detached, and end later."""
+    first, last = side.handler(), side.handler()
+    asked = asyncio.ensure_future(last.send(2, OTHER, "put", b"{}"))
+    await until(lambda: len(calls.called) == 1)
+    first.end()
+    assert side.asks.waits_of(ME) == Waits("c-1", (Ask("purse/b", last.id_of(2)),))
+    calls.answered.set()
+    await asked
+
+
+async def test_ids_are_of_the_actor_its_command_and_their_number(side: Side) -> None:
+    ids = {side.handler(command).id_of(number) for command in ("pay", "put") for number in (1, 2)}
+    assert len(ids) == 4
+    assert side.handler().id_of(1) == side.handler().id_of(1)
+
+
+# ------------------------------------------------------------------------------------------------ new owners
+
+
+async def test_owners_are_followed_once_and_no_more_at_the_end(side: Side) -> None:
+    for depth in (1, 2, 1):
+        side.asks.caller(depth)
+    await side.settle()
+    assert side.transport.followed == 1
+    one, other = side.asks.caller(1), side.asks.caller(2)
+    assert one is not other
+    assert side.asks.caller(1) is one
+    await side.asks.close()
+    assert side.transport.stopped == 1
+    for caller in (one, other):
+        with pytest.raises(AetherError):
+            caller.check()
+
+
+async def test_owners_that_cannot_be_followed_now_are_followed_with_a_later_ask(side: Side) -> None:
+    side.transport.error = Unavailable("no server")
+    side.asks.caller(1)
+    await side.settle()
+    side.transport.error = None
+    side.asks.caller(1)
+    await side.settle()
+    assert side.transport.followed == 2
+    await side.asks.close()
+    assert side.transport.stopped == 1
+
+
+# ------------------------------------------------------------------------------------------------ circles
+
+
+def asks_back(runs: str) -> Waits:
+    """Of purse b: it runs this, and asks purse a."""
+    return Waits(runs, (Ask("purse/a", "ask-x"),))
+
+
+async def test_a_circle_counts_when_it_is_seen_twice_in_a_row(side: Side, calls: Calls) -> None:
+    seen = [asks_back("b-1"), Waits("", ()), asks_back("b-1"), asks_back("b-2"), asks_back("b-2")]
+    calls.says = lambda _: seen.pop(0)
+    asked = asyncio.ensure_future(side.handler().send(1, OTHER, "put", b"{}"))
+    await until(lambda: len(side.spawned) == 1)
+    await side.settle()
+    assert (seen, side.put_off, side.counters.handlers_put_off) == ([], 1, 1)
+    calls.answered.set()
+    await asked
+
+
+async def test_another_handler_of_a_circle_is_put_off_by_its_own_worker(side: Side, calls: Calls) -> None:
+    calls.says = lambda _: asks_back("z")  # the last of the ids
+    asked = asyncio.ensure_future(side.handler().send(1, OTHER, "put", b"{}"))
+    await until(lambda: len(calls.looked) == 20)
+    calls.answered.set()
+    await asked
+    await side.settle()
+    assert side.put_off == 0
+
+
+async def test_a_handler_that_ended_meanwhile_is_not_put_off(side: Side, calls: Calls) -> None:
+    handler = side.handler()
+
+    def ends(_: str) -> Waits:
+        if len(calls.looked) == 2:
+            handler.end()
+        return asks_back("b-1")
+
+    calls.says = ends
+    asked = asyncio.ensure_future(handler.send(1, OTHER, "put", b"{}"))
+    await until(lambda: len(side.spawned) == 1)
+    await side.settle()
+    assert (side.put_off, len(calls.looked)) == (0, 2)
+    calls.answered.set()
+    await asked
+
+
+async def test_each_ask_that_waits_is_looked_for_and_by_one_look(side: Side, calls: Calls) -> None:
+    handler = side.handler()
+    for number in (1, 2):
+        asked = [asyncio.ensure_future(handler.send(n, OTHER, "put", b"{}")) for n in (number, number + 10)]
+        before = len(calls.looked)
+        await until(lambda: len(calls.looked) > before + 3)  # noqa: B023 - called at once
+        calls.answered.set()
+        await asyncio.gather(*asked)
+        await side.settle()
+        assert len(side.spawned) == number
+        calls.answered.clear()
+
+
+async def test_it_looks_less_and_less_often_while_there_is_no_circle(
+    side: Side, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asks_module, "LOOK_AFTER_S", 0.5)
+    pauses: list[float] = []
+    seen = [Waits("", ())] * 4 + [asks_back("z"), Waits("", ())]
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if not seen:
+            handler.end()
+
+    calls.says = lambda _: seen.pop(0)
+    handler = side.handler()
+    asked = asyncio.ensure_future(handler.send(1, OTHER, "put", b"{}"))
+    await until(lambda: len(calls.called) == 1)
+    sleep = asyncio.sleep
+    monkeypatch.setattr("asyncio.sleep", lambda s: pause(s) if s else sleep(0))
+    handler._begin_to_look()
+    await side.settle()
+    assert pauses == [1.0, 2.0, 2.0, 2.0, 0.5, 1.0]
+    calls.answered.set()
+    await asked
+
+
+async def test_a_circle_is_looked_for_among_so_many_actors(calls: Calls) -> None:
+    calls.says = lambda actor: Waits("r", (Ask(f"{actor}x", "i"), Ask(f"{actor}y", "i")))
+    assert await find_circle("purse/a", Waits("r", (Ask("purse/b", "i"),)), calls.at(0)) is None
+    assert len(calls.looked) < 2 * ACTORS_MAX
+
+
+@pytest.mark.parametrize("says", [Unavailable("away"), b"of an earlier version", Waits("", ())])
+async def test_each_actor_is_asked_once_and_what_is_not_known_waits_for_nothing(
+    calls: Calls, says: Waits | bytes | AetherError
+) -> None:
+    waits: dict[str, Waits] = {name: Waits(name, (Ask("purse/d", "i"), Ask("purse/b", "i"))) for name in
+                               ("purse/b", "purse/c")}  # fmt: skip
+    calls.says = lambda actor: waits.get(actor, says)
+    waiting = Waits("r", (Ask("purse/b", "i"), Ask("purse/c", "j"), Ask("purse/b", "k")))
+    assert await find_circle("purse/a", waiting, calls.at(0)) is None
+    assert calls.looked == ["purse/b", "purse/c", "purse/d"]
+
+
+# ------------------------------------------------------------------------------------------------ what must not be
+
+
+async def test_so_many_may_wait_in_a_chain(side: Side, calls: Calls) -> None:
+    calls.answered.set()
+    chain = tuple(f"node/{n}" for n in range(31))
+    await side.handler(chain=chain).send(1, OTHER, "put", b"{}")
+    with pytest.raises(ActorFailed, match="at most 32 actors may wait in a chain") as failed:
+        await side.handler(chain=(*chain, "node/x")).send(1, OTHER, "put", b"{}")
+    assert failed.value.details["chain"] == [*chain, "node/x", "purse/a"]
+    with pytest.raises(ActorFailed, match="node/3 waits already"):
+        await side.handler(chain=chain).send(1, ActorId("node", "3"), "put", b"{}")
+    assert len(calls.called) == 1
+
+
+async def test_only_a_refusal_of_its_own_id_is_explained(side: Side, calls: Calls) -> None:
+    handler = side.handler()
+    proxy = handler.proxy(Purse, "b")
+    assert repr(proxy)
+    ask = handler._begin("purse/b.put")
+    other = InvalidCommand("amount is an int")
+    ask.mark(other)
+    assert other.message == "amount is an int"
+    own = InvalidCommand(f"the id {handler.id_of(1)} was given to another command")
+    ask.mark(own)
+    assert own.message.startswith("purse/a ran again and asked for something else: its ask number 1, of purse/b.put,")
+    assert str(own) == own.message
+
+
+def test_a_rejection_that_is_passed_on_keeps_who_said_it_first() -> None:
+    first = Rejected("no")
+    first.details = {"cents": 0, "rejected_by": "purse/c.put"}
+    heard = passed_on(first, "purse/b.put", "pay")
+    assert heard.details == {"cents": 0, "rejected_by": "purse/c.put"}
+
+
+def test_a_failure_that_is_passed_on_keeps_its_details() -> None:
+    first = ActorFailed("a cycle", actor="purse/b")
+    first.details = {"chain": ["purse/b"]}
+    heard = passed_on(first, "purse/b.put", "pay")
+    assert (heard.message, heard.details) == ("purse/b.put: a cycle", {"chain": ["purse/b"]})
