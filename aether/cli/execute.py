@@ -5,10 +5,12 @@ The only place that catches. A bug of Aether's own keeps its traceback; a user's
 
 import errno
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 import typer
 from typer.main import get_command
@@ -86,9 +88,17 @@ def _misused(error: Exception) -> int:
     context = getattr(error, "ctx", None)
     where = context.command_path if context else "aether"
     text = error.format_message() if hasattr(error, "format_message") else str(error)
-    _say(f"usage: {text.rstrip('.')}{_hint(error, where)}; see {where} --help")
+    _say(f"usage: {text.rstrip('.')}{_hint(error, where)}{_elsewhere(text, context)}; see {where} --help")
     # `run` and `dev` speak the supervisor's exit codes, where 2 has no meaning.
     return EXIT_CONFIGURATION if context and context.info_name in ("run", "dev") else EXIT_BAD_INPUT
+
+
+def _elsewhere(text: str, context: Any) -> str:
+    """Which groups have the command that is not here; "" for other errors."""
+    wanted = re.match(r"No such command '([^']+)'", text)
+    groups: Mapping[str, Any] = getattr(context.command, "commands", {}) if context and wanted else {}
+    found = [name for name, group in groups.items() if wanted and wanted[1] in getattr(group, "commands", ())]
+    return f"; there is {', '.join(f'aether {name} {wanted[1]}' for name in found)}" if wanted and found else ""
 
 
 def _hint(error: Exception, where: str) -> str:

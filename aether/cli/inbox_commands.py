@@ -2,7 +2,8 @@
 
 import getpass
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -136,15 +137,25 @@ def inbox_purge_command(
     cli = cli_context(context)
     target, loaded = find_pool(context, asked, None)
     found = pool.in_pool(cli, target, loaded, pool.inbox_kept)
-    rows = [_need_row(need, found.size.first) for need in found.needs[:limit]]
+    needs = _alike_together(found.needs)
+    rows = [_need_row(need, found.size.first) for need in needs[:limit]]
     table = cli.terminal and not json_lines
-    render.write_inbox_kept(_size_row(found), rows, table=table, left_out=max(0, len(found.needs) - limit))
+    render.write_inbox_kept(_size_row(found), rows, table=table, left_out=max(0, len(needs) - limit))
 
 
 def _size_row(found: "InboxContent") -> Mapping[str, Any]:
     size = found.size
     removable = max(0, found.needs[0].sequence - size.first) if size.messages else 0
     return {**size._asdict(), "removable": removable}
+
+
+def _alike_together(needs: Sequence["InboxNeed"]) -> list["InboxNeed"]:
+    """Needs from one sequence on that differ in their last number only, as one: those of the marks of many shards."""
+    together = []
+    for _, alike in groupby(needs, lambda need: (need.sequence, need.what.rstrip("0123456789"))):
+        first, *others = alike
+        together.append(first._replace(what=f"{first.what} and {len(others)} more") if others else first)
+    return together
 
 
 def _need_row(need: "InboxNeed", first: int) -> Mapping[str, Any]:

@@ -219,21 +219,27 @@ def write_board(board: Board) -> None:
         _add_group(branch, "events", [_event(name, event, board) for name, event in events.items()])
         _add_group(branch, "state", _fields(actor.get("state", {}), board))
     policies: Mapping[str, Schema] = board.document.get("policies", {})
-    _add_group(tree, "policies", [_policy(name, one) for name, one in policies.items()])
+    _add_group(tree, "policies", [_policy(name, one, board) for name, one in policies.items()])
     tasks: Mapping[str, Schema] = board.document.get("tasks", {})
-    _add_group(tree, "tasks", [line for name, one in tasks.items() for line in _task(name, one, board)])
+    added = _add_group(tree, "tasks", [_task(name, one, board) for name, one in tasks.items()])
+    for name, task in zip(tasks, added, strict=True):
+        for line in _starts(name, board):
+            task.add(line)
     _add_group(tree, "schedules", [_schedule(one) for one in board.document.get("schedules", ())])
     _add_group(tree, "types", _types(board))
     _print(tree)
 
 
-def _task(name: str, task: Schema, board: Board) -> list[Text]:
-    """The task with its result, and a line for each command or policy that starts it."""
+def _task(name: str, task: Schema, board: Board) -> Text:
     takes, gives = signature_text(task.get("args", {}), board.document), type_text(task["result"], board.document)
+    return _described(f"{name}({takes}) -> {gives}", task)
+
+
+def _starts(name: str, board: Board) -> list[Text]:
+    """A line for each command or policy that starts a task."""
     starts = [one for one in board.document.get("starts", ()) if one["task"] == name]
     ends = ((one["by"], _name(one["then"]), _name(one["failed"])) for one in starts)
-    lines = [f"  started by {_name(by)}: result to {then}, failure to {failed}" for by, then, failed in ends]
-    return [_described(f"{name}({takes}) -> {gives}", task), *map(Text, lines)]
+    return [Text(f"started by {_name(by)}: result to {then}, failure to {failed}") for by, then, failed in ends]
 
 
 def _schedule(schedule: Schema) -> Text:
@@ -248,11 +254,12 @@ def _name(one: Schema | None) -> str:
     return f"policy {one['policy']}" if "policy" in one else f"{one['kind']}.{one['command']}"
 
 
-def _policy(name: str, policy: Schema) -> Text:
+def _policy(name: str, policy: Schema, board: Board) -> Text:
     events = ", ".join(f"{one['kind']}.{one['event']}" for one in policy["events"])
     tells: Sequence[Schema] | None = policy["tells"]
-    told = "what it does not list" if tells is None else ", ".join(f"{one['kind']}.{one['command']}" for one in tells)
-    return _described(f"{name}: {events} -> {told or 'nothing'}", policy)
+    does = ["any command: it has no `tells`"] if tells is None else [f"{one['kind']}.{one['command']}" for one in tells]
+    does += [f"task {one['task']}" for one in board.document.get("starts", ()) if one["by"] == {"policy": name}]
+    return _described(f"{name}: {events} -> {', '.join(does) or 'nothing'}", policy)
 
 
 def _types(board: Board) -> list[Text]:
@@ -280,11 +287,11 @@ def _fields(state: Schema, board: Board) -> list[Text]:
     ]
 
 
-def _add_group(branch: Tree, title: str, lines: Sequence[Text]) -> None:
-    if lines:
-        group = branch.add(Text(title, style="dim"))
-        for line in lines:
-            group.add(line)
+def _add_group(branch: Tree, title: str, lines: Sequence[Text]) -> list[Tree]:
+    if not lines:
+        return []
+    group = branch.add(Text(title, style="dim"))
+    return [group.add(line) for line in lines]
 
 
 def _described(line: str, described: Schema) -> Text:

@@ -193,7 +193,7 @@ def test_model_show_has_the_policies(run: Run) -> None:
     shown = run("model", "show", pool=WithPolicies()).out
     assert shown.partition("└── policies\n")[2].splitlines() == [
         "    ├── on_deposit: account.Deposited, a.B -> mail.write, ledger.enter  Say so.",
-        "    ├── free: account.Deposited -> what it does not list",
+        "    ├── free: account.Deposited -> any command: it has no `tells`",
         "    └── watch: account.Deposited -> nothing",
     ]
 
@@ -204,6 +204,7 @@ def test_model_show_has_tasks_and_schedules_with_what_starts_them(run: Run) -> N
         "tasks": {"charge": {"args": {}, "result": {"type": "integer"}, "description": "Take money. Always."}},
         "starts": [{"by": deposit, "task": "charge", "then": deposit, "failed": None},
                    {"by": {"policy": "free"}, "task": "charge", "then": None, "failed": None}],
+        "policies": {"free": {"description": "", "events": [{"kind": "account", "event": "Deposited"}], "tells": []}},
         "schedules": [{"by": deposit, "name": "hold", "when": "After(hours=1)", "run": deposit}],
     }  # fmt: skip
 
@@ -212,10 +213,11 @@ def test_model_show_has_tasks_and_schedules_with_what_starts_them(run: Run) -> N
             return {**SCHEMA, **more}
 
     shown = run("model", "show", pool=WithTasks()).out
+    assert "free: account.Deposited -> task charge\n" in shown
     assert shown.partition("├── tasks\n")[2].splitlines() == [
-        "│   ├── charge() -> integer  Take money.",
-        "│   ├──   started by account.deposit: result to account.deposit, failure to none",
-        "│   └──   started by policy free: result to none, failure to none",
+        "│   └── charge() -> integer  Take money.",
+        "│       ├── started by account.deposit: result to account.deposit, failure to none",
+        "│       └── started by policy free: result to none, failure to none",
         "└── schedules",
         "    └── hold: After(hours=1), set by account.deposit, runs account.deposit",
     ]

@@ -58,6 +58,8 @@ BAD_INPUT = [
     (("call", "account"), "usage: Missing argument"),
     (("call", "account", "alice", "deposit", "--bogus"), "usage: No such option"),
     (("bogus",), "usage: No such command 'bogus'"),
+    (("check",), "usage: No such command 'check'; there is aether model check; see aether --help"),
+    (("retry", "7"), "there is aether inbox retry, aether tasks retry; see"),
     (("model", "bogus"), "usage: No such command 'bogus'"),
 ]
 

@@ -148,6 +148,17 @@ def test_purge_says_what_is_not_needed_and_what_keeps_the_rest(run: Run) -> None
     assert "1 more are left out" in ran.err
 
 
+def test_purge_tells_of_many_shards_in_one_line(run: Run) -> None:
+    marks = [InboxNeed(1, f"the relay mark of shard {shard}") for shard in range(256)]
+    kept = InboxContent(
+        InboxSize(1, 9, 9, 400), [*marks, InboxNeed(1, "the start of a task"), InboxNeed(2, marks[0].what)]
+    )
+    rows = [json.loads(line) for line in run("inbox", "purge", "--dry-run", pool=Pool(kept=kept)).out.splitlines()]
+    assert [(row["needed"], row["for"]) for row in rows[1:]] == [
+        (1, "the relay mark of shard 0 and 255 more"), (1, "the start of a task"), (2, "the relay mark of shard 0"),
+    ]  # fmt: skip
+
+
 def test_purge_of_an_empty_inbox_and_without_dry_run(run: Run) -> None:
     ran = run("inbox", "purge", "--dry-run", pool=Pool())
     assert json.loads(ran.out.splitlines()[0])["removable"] == 0
