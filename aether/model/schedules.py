@@ -6,7 +6,7 @@ A stored schedule has its next tick, and a `Recurrence` from which the ticks aft
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
-from math import isfinite
+from math import inf
 from typing import Literal, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -20,6 +20,9 @@ CATCH_UP: tuple[CatchUp, ...] = ("one", "skip", "all")
 
 DELAY_MAX = timedelta(days=366 * 100)
 """The longest delay: a slip in the unit is found when it is set, and not in a century."""
+
+SHOWN_MAX = 1e300
+"""A number from here on is not written into a message."""
 
 NAME_BYTES_MAX = 100
 
@@ -223,10 +226,11 @@ def time_zone(name: str) -> tzinfo:
 def _delay(what: str, seconds: float, minutes: float, hours: float, days: float) -> timedelta:
     parts = {"seconds": seconds, "minutes": minutes, "hours": hours, "days": days}
     for name, value in parts.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or value in (inf, -inf) or value != value:
             raise InvalidCommand(f"the {name} of {what} are a number, not {value!r}", path=name)
-        if abs(timedelta.max / timedelta(**{name: 1})) <= abs(value) or abs(timedelta(**{name: value})) > DELAY_MAX:
-            raise InvalidCommand(f"the {name} of {what} are at most a century, not {value!r}", path=name)
+        if abs(value) > DELAY_MAX / timedelta(**{name: 1}):  # an int of any size is compared, and not written
+            many = repr(value) if abs(value) < SHOWN_MAX else "so many"
+            raise InvalidCommand(f"the {name} of {what} are at most a century, not {many}", path=name)
     delay = timedelta(**parts)
     if delay > DELAY_MAX:
         raise InvalidCommand(f"{what} takes at most a century, not {delay}", path="days")

@@ -13,6 +13,10 @@ from aether.model.definition import JsonSchema
 from aether.model.messages import Arguments
 from aether.model.signature import Parameters, arguments_of, check_typed
 from aether.model.tasks import Retry, Task, TaskContext
+from aether.names import task_consumer
+
+CONSUMER_NAME_MAX = 255
+"""What the server takes for the name of a consumer, in characters."""
 
 _RUN_METHODS = ("self", "cls")
 
@@ -35,6 +39,9 @@ class TaskType:
         self.place: Place = place_of_function(function)
         self.description = inspect.cleandoc(function.__doc__ or "")
         where = f"the task {self.name}"
+        if len(task_consumer(self.name)) > CONSUMER_NAME_MAX:
+            what = "255 characters at most, of which others than ASCII letters, digits and _ count several"
+            raise self.place.error(f"{where} has a name that is too long: the server takes {what}")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise self.place.error(f"{where} is a generator; a task returns one result")
         parameters, returns = resolve_signature(function, declared.local_names, self.place)  # type: ignore[arg-type]

@@ -122,7 +122,12 @@ def refusals() -> list[tuple[Any, str]]:
     @task
     def wrong_default(amount: int = "many") -> None: ...  # type: ignore[assignment]
 
+    def named() -> None: ...
+
+    named.__name__ = "ä" * 42
+
     return [
+        (task(named), "name that is too long"),
         (untyped, r"untyped\(amount\) has no type"),
         (many, r"many\(\*amounts\) is untyped"),
         (silent, "does not say what it returns"),

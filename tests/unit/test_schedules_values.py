@@ -27,6 +27,9 @@ BERLIN = ZoneInfo("Europe/Berlin")
         (lambda: After(hours="1"), "hours"),  # type: ignore[arg-type]  # what is tested
         (lambda: After(days=True), "days"),
         (lambda: After(days=1e300), "days"),
+        (lambda: After(seconds=10**400), "seconds"),
+        (lambda: Every(hours=-(10**5000)), "hours"),
+        (lambda: After(seconds=float("inf")), "seconds"),
         (lambda: After(days=36_600, hours=24), "days"),
         (Every, "seconds"),
         (lambda: Every(seconds=0.5), "seconds"),
