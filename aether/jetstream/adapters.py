@@ -50,7 +50,7 @@ class JetStreamConnection:
         self.clock = clock
         self.transport = NatsTransport(connection, names)
         self.snapshots = JetStreamSnapshotStore(connection, names)
-        self.bus = NATSEventBus(connection, names, bus)
+        self.bus = NATSEventBus(connection, names, bus, layout.replicas)
         self.table = JetStreamTable(connection, names, watch)
         self.inbox = JetStreamInbox(connection, names, layout.replicas)
         self.timers = JetStreamTimers(connection, names)

@@ -114,10 +114,17 @@ class StreamState(Struct):
     subjects: dict[str, int] | None = None
 
 
+class ReplicaGroup(Struct):
+    """The servers that have a stream; `leader` is "" while the one that answers knows of none."""
+
+    leader: str = ""
+
+
 class StreamInfo(Answered):
     """The answer to STREAM.INFO and STREAM.CREATE.
 
-    `created` is when it was made and `ts` when this was said, both by the server's clock.
+    `created` is when it was made and `ts` when this was said, both by the server's clock. `cluster` is None where
+    there is one server.
     """
 
     config: dict[str, Any] | None = None
@@ -125,6 +132,7 @@ class StreamInfo(Answered):
     created: datetime | None = None
     ts: datetime | None = None
     total: int = 0
+    cluster: ReplicaGroup | None = None
 
 
 class Purged(Answered):
@@ -204,10 +212,20 @@ stream_purge = Method("STREAM.PURGE.{}", Purged)
 _message_get = Method("STREAM.MSG.GET.{}", _MessageAnswer)
 
 
+async def stream_state(connection: NatsConnection, stream: str) -> StreamState:
+    """How far a stream has come, by its leader. Raises `Unavailable`.
+
+    Asked for the state, a replica that knows of no leader gives its own, which may be old.
+    """
+    info = await stream_info(connection, stream)
+    if info.cluster is not None and not info.cluster.leader:
+        raise Unavailable(f"the stream {stream} has no leader now")
+    return info.state or StreamState()
+
+
 async def last_sequence(connection: NatsConnection, stream: str) -> int:
     """The stream's last sequence, by its leader. Raises `Unavailable`."""
-    state = (await stream_info(connection, stream)).state
-    return state.last_seq if state is not None else 0
+    return (await stream_state(connection, stream)).last_seq
 
 
 async def leader_last(connection: NatsConnection, stream: str, subject: str) -> StoredMessage | None:

@@ -17,13 +17,15 @@ from dataclasses import dataclass
 
 from aether.background import Background
 from aether.core.backoff import Backoff
+from aether.core.sustained import Sustained
 from aether.errors import AetherError, ConfigError, Unavailable
 from aether.ids import ActorId
-from aether.jetstream.api import direct_batch, last_sequence, leader_next
+from aether.jetstream.api import StoredMessage, direct_batch, last_sequence, leader_next
 from aether.jetstream.connection.headers import SEQUENCE
 from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.nats_connection import NatsConnection, StandingSubscription
 from aether.jetstream.connection.session import NatsSession
+from aether.jetstream.replicas import stale_s
 from aether.jetstream.stored_notices import DurableNotices, Follower, commit_of
 from aether.jetstream.version_cache import last_version
 from aether.log_lines import Repeated, words
@@ -113,6 +115,7 @@ class NATSEventBus:
         connection: NatsConnection,
         names: Names,
         config: BusConfig | None = None,
+        replicas: int = 1,
     ) -> None:
         self._durability: Durability | None = None
         self._notices = DurableNotices(self._hand_on, None)
@@ -131,6 +134,7 @@ class NATSEventBus:
         self._heard_count = 0
         self._held: deque[tuple[int, str, bytes]] = deque()
         self._overflowed = False
+        self._backwards, self._ended = Sustained(stale_s(replicas)), Sustained(stale_s(replicas))
         self._missed = Repeated(log, logging.INFO, "stored events cannot be looked for yet")
 
     def wait_for(self, durability: Durability) -> None:
@@ -297,7 +301,11 @@ class NATSEventBus:
     async def _end_of_stream(self) -> int:
         before = self._last
         end = await last_sequence(self._connection, self._names.stream)
-        if end < before:
+        if end >= before:
+            self._backwards.over()
+        elif not self._backwards.observed(asyncio.get_running_loop().time()):
+            raise Unavailable(f"the stream ends at {end}, before {before}: a leader that was replaced may say so")
+        else:
             log.error("the stream went backwards", extra={"stream": self._names.stream, "from": before, "to": end})
             self._last = end
             for handler in self._handlers:  # what is stored from now on is new to them, at a position that they had
@@ -309,10 +317,9 @@ class NATSEventBus:
         while self._last < until:
             batch = await direct_batch(self._connection, stream, subjects, self._last + 1)
             found = batch.messages
-            if not found or (not batch.more and found[-1].sequence <= until):
+            if not found or (not batch.more and found[-1].sequence < until):
                 # The replica has no more; only the leader knows whether there is no more.
-                next_sequence = (found[-1].sequence if found else self._last) + 1
-                following = await leader_next(self._connection, stream, subjects, next_sequence)
+                following = await self._following((found[-1].sequence if found else self._last) + 1, until)
                 if following is None or following.sequence > until:
                     self._take([(m.sequence, m.subject, m.payload) for m in found], until)
                     self._last = max(self._last, until)
@@ -321,6 +328,14 @@ class NATSEventBus:
             self._take([(m.sequence, m.subject, m.payload) for m in found], until)
             if found and found[-1].sequence > until:
                 self._last = max(self._last, until)
+
+    async def _following(self, sequence: int, until: int) -> StoredMessage | None:
+        """The next commit from a sequence on, though a replaced leader lacks it: there was one at `until`, or after."""
+        found = await leader_next(self._connection, self._names.stream, self._names.events_all, sequence)
+        if found is None and not self._ended.observed(asyncio.get_running_loop().time()):
+            raise Unavailable(f"the commits from {sequence} to {until} are not found")
+        self._ended.over()
+        return found
 
     def _take(self, found: Sequence[tuple[int, str, bytes]], until: int) -> None:
         for sequence, subject, payload in found:

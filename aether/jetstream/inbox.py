@@ -21,13 +21,14 @@ from aether.jetstream.api import (
     last_sequence,
     leader_last,
     leader_next,
-    stream_info,
+    stream_state,
 )
 from aether.jetstream.connection.headers import expected_elsewhere_head, expected_head
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.history_reader import until_durable, until_written
 from aether.jetstream.inbox_beginning import InboxBeginning, Made
 from aether.jetstream.inbox_relays import InboxRelays
+from aether.jetstream.replicas import stale_s
 from aether.jetstream.shard_consumer import ShardSubjects, commits_follower, tells_follower
 from aether.jetstream.shard_feed import ShardFeed
 from aether.jetstream.stream_writes import write, write_once
@@ -45,10 +46,6 @@ ROW_BYTES = 3072
 RELAYS_AT_ONCE = 64
 """So many tells of one shard are on their way at once."""
 
-SCAN_AGAIN_S = 25.0
-"""After this time a replaced leader of a replicated stream, which answers from its old state, has noticed that it has
-no quorum: every 10 s it looks whether it has heard from none for 10 s (nats-server 2.15, `lostQuorumInterval`)."""
-
 STALE_READS_MAX = 50
 STALE = Backoff(first_s=0.01, cap_s=0.1)
 
@@ -59,7 +56,7 @@ class JetStreamInbox:
     def __init__(self, connection: NatsConnection, names: Names, replicas: int) -> None:
         self.relays_at_once = RELAYS_AT_ONCE if replicas == 1 else 1
         """Replicas refuse a message that is conditioned on a subject while another one that is, too, is on its way."""
-        self.scan_again_s = SCAN_AGAIN_S if replicas > 1 else 0.0
+        self.scan_again_s = stale_s(replicas)
         self.durability: Durability | None = None
         self.commits_durability: Durability | None = None
         self.beginning = InboxBeginning(connection, names)
@@ -248,12 +245,8 @@ class JetStreamInbox:
 
     async def size(self) -> InboxSize:
         """What the stream has now. Raises `Unavailable`."""
-        state = (await stream_info(self._connection, self._names.inbox)).state
-        return (
-            InboxSize(0, 0, 0, 0)
-            if state is None
-            else InboxSize(state.first_seq, state.last_seq, state.messages, state.bytes)
-        )
+        state = await stream_state(self._connection, self._names.inbox)
+        return InboxSize(state.first_seq, state.last_seq, state.messages, state.bytes)
 
     async def made(self) -> Made:
         """Which stream it is now, and over which connection. Raises `Unavailable`."""

@@ -1,6 +1,7 @@
 """A scan that a replaced leader of a replicated stream has answered: no commit is passed for good on its word."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Sequence
 from typing import Any, cast
 
@@ -10,7 +11,8 @@ from msgspec.structs import replace
 from aether.core.relay import Doubt, Relay
 from aether.core.relay_mark import Mark, decode_mark, encode_mark
 from aether.ids import ActorId, Position
-from aether.jetstream.inbox import SCAN_AGAIN_S, JetStreamInbox
+from aether.jetstream.inbox import JetStreamInbox
+from aether.jetstream.replicas import STALE_LEADER_S
 from aether.names import Names
 from aether.ports import InboxMessage, StoredCommit
 from aether.sends import encode_sends
@@ -37,6 +39,14 @@ class Replicated(Marked):
         self.commits: Sequence[StoredCommit] = [commit_at(MISSED)]
         self.marks: list[int] = []
         self.told = asyncio.Event()
+        self.asked = asyncio.Event()
+        self.ends = list[int]()
+
+    async def end_of_commits(self) -> Position:
+        if not self.ends:
+            return await super().end_of_commits()
+        self.asked.set()
+        return Position(self.ends.pop(0))
 
     async def commits_that_send(self, _: int, after: Position, until: Position) -> list[Any]:
         self.scans += 1
@@ -107,10 +117,27 @@ def test_what_stands_in_the_inbox_of_a_commit_that_may_be_missed_is_read_by_the_
     assert relay.mark(9.0).relayed == 15
 
 
-@pytest.mark.parametrize(("replicas", "again_s"), [(1, 0.0), (3, SCAN_AGAIN_S)])
+@pytest.mark.parametrize(("replicas", "again_s"), [(1, 0.0), (3, STALE_LEADER_S)])
 def test_only_a_replicated_stream_is_scanned_again(replicas: int, again_s: float) -> None:
     class Unused:
         def listen(self, _: object) -> object:
             return None
 
     assert JetStreamInbox(cast(Any, Unused()), Names("one", 8), replicas).scan_again_s == again_s
+
+
+@pytest.mark.parametrize(("again_s", "levels"), [(3600.0, []), (0.0, [logging.ERROR])])
+async def test_an_end_before_the_cursor_is_an_error_only_where_no_replaced_leader_can_say_so(
+    again_s: float, levels: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = Replicated(again_s)
+    relaying = Relaying(stream)
+    await asyncio.wait_for(relaying.ready, 5)
+    stream.ends = [3]
+    relaying.relayer.look()
+    await asyncio.wait_for(stream.asked.wait(), 5)
+    await asyncio.wait_for(relaying.relayer.ready(), 5)
+    await settle()
+    assert not stream.ends
+    assert [one.levelno for one in caplog.records if "went backwards" in one.message] == levels
+    await relaying.stop()
