@@ -8,10 +8,11 @@ are answered again is for the scenario to wait for.
 import os
 import signal
 from dataclasses import dataclass
-from enum import Enum
 from random import Random
 from typing import ClassVar, Protocol
 
+from tests.chaos.needs import Needs
+from tests.chaos.partitions import Isolate
 from tests.chaos.processes import Host
 from tests.chaos.waiting import until
 from tests.chaos.world import DRAIN_GUARD_S, MEMBER_TTL_S, World, hold, picked
@@ -22,15 +23,6 @@ LEASE_OVER_S = (MEMBER_TTL_S + 1.0, MEMBER_TTL_S + 4.0)
 SHORT_S = (0.5, 4.0)
 HOSTS_MAX = 3
 WORKERS_TOP = 4
-
-
-class Needs(Enum):
-    """What a fault cannot strike without."""
-
-    CLUSTER = "three servers"
-    SINGLE = "one server"
-    PROXY = "a host behind a proxy"
-    BANK = "a load that tells"
 
 
 class Fault(Protocol):
@@ -332,6 +324,7 @@ class HostDies:
 FAULTS: tuple[type[Fault], ...] = (
     KillWorker, FreezeWorker, KillSupervisor, Reload, Scale, KillServer, KillNode, KillLeader, FreezeServer,
     CutConnection, MuteConnection, HostJoins, HostLeaves, HostDies, KillInboxLeader,
+    Isolate,
 )  # fmt: skip
 
 

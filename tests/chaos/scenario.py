@@ -16,7 +16,8 @@ from tests.chaos.bank.checker import check_bank
 from tests.chaos.bank.findings import BankReport, Wrong
 from tests.chaos.bank.outside import asked_line
 from tests.chaos.checker import Limits, check
-from tests.chaos.faults import FAULTS, Fault, Needs
+from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.needs import Needs
 from tests.chaos.raw_stream import RawStream, ends, keep_stream, read_stream
 from tests.chaos.waiting import NotObserved
 from tests.chaos.world import Setting, World, dice_of

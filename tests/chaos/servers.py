@@ -137,13 +137,13 @@ class SingleServer:
 
 
 class ClusterServers:
-    """A `NatsCluster`."""
+    """A `NatsCluster`, what whose servers say to each other can be held back."""
 
     replicas = 3
     store = None
 
     def __init__(self) -> None:
-        self._cluster = NatsCluster()
+        self._cluster = NatsCluster(linked=True)
         self.nodes: Sequence[Node] = self._cluster.nodes
 
     @property
@@ -151,6 +151,7 @@ class ClusterServers:
         return self._cluster.url
 
     async def start(self) -> None:
+        await self._cluster.links.start()
         self._cluster.launch()
         await self._cluster.accepts()
 
@@ -162,6 +163,16 @@ class ClusterServers:
 
     async def caught_up(self, stream: str) -> None:
         await self._cluster.caught_up(stream)
+
+    def isolate(self, node: Node, *, says: bool, hears: bool, system_only: bool) -> None:
+        """Hold back what a server says to the others, what they say to it, or of both only what Raft says."""
+        self._cluster.isolate(self._own(node), says=says, hears=hears, system_only=system_only)
+
+    def reunite(self, *, lose: bool) -> None:
+        """Let the servers hear each other again, also what was held back, unless it is to be lost."""
+        if lose:
+            self._cluster.links.cut()
+        self._cluster.links.release()
 
     def close(self) -> None:
         self._cluster.close()

@@ -23,6 +23,7 @@ from tests.chaos.faults import (
     KillWorker,
     Reload,
 )
+from tests.chaos.partitions import TABLE, Isolate, Way
 from tests.chaos.scenario import Scenario, Step, run, setting_of
 from tests.chaos.world import MEMBER_TTL_S, Setting
 from tests.support.nightly import NIGHTLY
@@ -42,6 +43,10 @@ SERVERS = [
     Step(KillNode(0.0)), Step(KillInboxLeader()), Step(KillLeader(of_table=False)), Step(KillNode(0.8)),
     Step(KillLeader(of_table=True)),
 ]  # fmt: skip
+PARTITIONS = [
+    Step(Isolate("", Way.SYSTEM, 15.0)), Step(Isolate("_INBOX", Way.BOTH, 40.0)), Step(Isolate("", Way.FROM, 5.0)),
+    Step(Isolate(TABLE, Way.TO, 15.0, cut=True)), Step(Isolate("_TIMERS", Way.BOTH, 15.0, cut=True)),
+]  # fmt: skip
 
 
 LONG = replace(setting_of(cluster=False, bank=True), shorten=True)
@@ -51,6 +56,10 @@ if NIGHTLY:
         "workers": Scenario(setting=LONG, steps=WORKERS),
         "server": Scenario(setting=LONG, steps=SERVER),
         "three servers": Scenario(setting=replace(LONG, cluster=True), steps=SERVERS),
+        "partitions": Scenario(
+            setting=replace(LONG, cluster=True, apart=True, hosts={"a": 1, "b": 1, "c": 1}, proxied=None),
+            steps=PARTITIONS,
+        ),
     }
 
 

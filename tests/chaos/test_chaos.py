@@ -24,10 +24,10 @@ from tests.chaos.faults import (
     KillSupervisor,
     KillWorker,
     MuteConnection,
-    Needs,
     Reload,
     Scale,
 )
+from tests.chaos.needs import Needs
 from tests.chaos.report import Violation
 from tests.chaos.scenario import Scenario, Step, drawn, run, setting_of
 from tests.chaos.seeds import Seed, kept_seeds

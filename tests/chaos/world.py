@@ -42,6 +42,7 @@ SHORTENED_MODEL = "tests.chaos.bank.shortened:model"
 class Setting:
     """What a run starts with.
 
+    `apart`: each host knows one server only, the next host the next one.
     `hosts`: the workers of each supervisor by node name. `proxied`: the host whose connection goes through a proxy.
     `follow`: whether workers apply what others store; without it an owner learns of another one's commits last.
     `bank`: the load is that of `tests.chaos.bank`, and `model` may be one of its with a safeguard less. `shorten`: its
@@ -49,6 +50,7 @@ class Setting:
     """
 
     cluster: bool = False
+    apart: bool = False
     hosts: Mapping[str, int] = field(default_factory=lambda: {"a": 2})
     proxied: str | None = None
     follow: bool = True
@@ -98,6 +100,8 @@ class World:
     def add_host(self, name: str, workers: int) -> Host:
         """A further supervisor, not started yet."""
         url = self.servers.url
+        if self.setting.apart:
+            url = self.servers.nodes[len(self.hosts) % len(self.servers.nodes)].url
         if name == self.setting.proxied:
             assert self.proxy is not None
             url = self.proxy.url

@@ -17,12 +17,16 @@ import nats
 from nats.errors import Error as NatsError
 
 from tests.support.nats_server import free_port, nats_server_binary
+from tests.support.route_links import RouteLinks
 from tests.support.tied import command
 
 NODES = 3
 START_TIMEOUT_S = 30.0
 ASK_TIMEOUT_S = 2.0
 LOOK_AGAIN_S = 0.05
+
+NOWHERE = "127.0.0.1:1"
+"""Where servers tell others to dial a third one, which they then do only as their own settings say."""
 
 
 class ClusterNode:
@@ -37,7 +41,7 @@ class ClusterNode:
         listens = ["-a", "127.0.0.1", "-p", str(port), "-n", name, "-l", str(self.log)]
         belongs = ["--cluster_name", "tests", "--cluster", f"nats://127.0.0.1:{own}", "--routes", routes]
         # Without the advertisement clients know the URLs they were given and no way around a proxy.
-        stores = ["--no_advertise", "-js", "-sd", str(directory / name)]
+        stores = ["--no_advertise", "--cluster_advertise", NOWHERE, "-js", "-sd", str(directory / name)]
         self._command = command([nats_server_binary(), *listens, *belongs, *stores])
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -90,16 +94,20 @@ class ClusterNode:
 
 
 class NatsCluster:
-    """The three of them. An asynchronous context manager: elected and ready inside, ended after it."""
+    """The three of them. An asynchronous context manager: elected and ready inside, ended after it.
 
-    def __init__(self) -> None:
+    `linked`: their routes go through `links`, where what they say can be held back.
+    """
+
+    def __init__(self, *, linked: bool = False) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="aether-cluster-")
         routes = [free_port() for _ in range(NODES)]
+        self.links = RouteLinks(routes, linked=linked)
         self.nodes = [
             ClusterNode(
                 f"n{n}",
                 free_port(),
-                (routes[n], [port for m, port in enumerate(routes) if m != n]),
+                (routes[n], self.links.ports(n)),
                 Path(self._directory.name),
             )
             for n in range(NODES)
@@ -152,6 +160,13 @@ class NatsCluster:
                         return node
                 await asyncio.sleep(LOOK_AGAIN_S)
 
+    def isolate(self, node: ClusterNode, *, says: bool = True, hears: bool = True, system_only: bool = False) -> None:
+        """Hold back what a server says to the others and what they say to it, or of that only the system account."""
+        own = self.nodes.index(node)
+        others = [other for other in range(NODES) if other != own]
+        said, told = [(own, other) for other in others], [(other, own) for other in others]
+        self.links.hold([*(said if says else []), *(told if hears else [])], system_only=system_only)
+
     async def caught_up(self, stream: str) -> None:
         """Return when every replica of a stream is there and current."""
         async with asyncio.timeout(START_TIMEOUT_S):
@@ -166,10 +181,12 @@ class NatsCluster:
         """End every server and remove the stores. Idempotent."""
         for node in self.nodes:
             node.kill()
+        self.links.close()
         self._directory.cleanup()
 
     async def __aenter__(self) -> "NatsCluster":
         try:
+            await self.links.start()
             self.launch()
             await self.ready()
         except BaseException:

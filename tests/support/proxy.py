@@ -25,6 +25,10 @@ class Proxy:
         assert self._server is not None
         return f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
+    def turn(self, port: int) -> None:
+        """Connect the clients that come from now on to another port."""
+        self._to_port = port
+
     def mute(self) -> None:
         """Let the client hear nothing more until `mend`."""
         self._muted = True

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.calls import Act, Call, CallLog, Outcome, Receipt, write_call
-from tests.chaos.faults import FAULTS, Needs
+from tests.chaos.faults import FAULTS
+from tests.chaos.needs import Needs
 from tests.chaos.scenario import drawn, possible_faults, setting_of
 from tests.chaos.seeds import Seed, keep_seed, kept_seeds
 from tests.chaos.world import Setting
