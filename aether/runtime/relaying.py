@@ -260,12 +260,16 @@ class ShardRelayer:
     async def _reachable(self, mark: Mark) -> Mark:
         """A mark that is not beyond a stream of commits that went backwards: what is stored from there on is relayed.
 
-        Of several servers one that was replaced and does not know it may have said so: it has to be so for a while.
+        Of several servers one that was replaced and does not know it may have said so: it has to be so for a while, and
+        still.
         """
         if self._went_back is None:
             return mark
-        end, at_s = self._went_back
-        if mark.relayed <= end or self._now_s() - at_s < self._inbox.scan_again_s:
+        (end, at_s), again_s = self._went_back, self._inbox.scan_again_s
+        if mark.relayed <= end or self._now_s() - at_s < again_s:
+            return mark
+        if again_s and await self._inbox.end_of_commits() >= mark.relayed:
+            self._went_back = None
             return mark
         log.error("the stream of commits went backwards", extra={"shard": self.shard, "from": mark.relayed, "to": end})
         return Mark(end, await self._inbox.end_of_tells())

@@ -258,6 +258,7 @@ async def test_a_shard_of_another_worker_is_not_claimed() -> None:
 
 async def test_while_the_stream_of_commits_is_shorter_than_it_was_nothing_is_relayed() -> None:
     stream = Marked()
+    stream.scan_again_s = 3600.0
     relaying = Relaying(stream)
     await asyncio.wait_for(relaying.ready, 5)
     stream.end = Position(9)
