@@ -6,11 +6,10 @@ it runs) is not found, and nothing decides by it. Nothing of the user's is calle
 """
 
 import ast
-import builtins
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any
 
 from aether.model.definition import JsonSchema
@@ -106,7 +105,6 @@ def _walked(function: Any, place: int, cls: type | None) -> Iterator[tuple[Funct
                 if used not in seen:
                     seen.add(used)
                     waiting.append(used)
-        place = 0  # a policy has no methods, and a method's actor is its first argument
 
 
 def _used(tree: ast.AST, self_name: str, cls: type | None) -> Iterator[FunctionType]:
@@ -118,11 +116,11 @@ def _used(tree: ast.AST, self_name: str, cls: type | None) -> Iterator[FunctionT
 
 
 class _Names:
-    """What names of a function stand for, without running anything: globals, closures, attributes of classes."""
+    """What names of a function stand for, without running anything: globals, closures, attributes of objects."""
 
     def __init__(self, function: FunctionType, tree: ast.AST, self_name: str, cls: type | None) -> None:
         around = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        self._found: dict[str, Any] = {**vars(builtins), **function.__globals__}
+        self._found: dict[str, Any] = dict(function.__globals__)
         self._found |= {name: cell.cell_contents for name, cell in around if _is_set(cell)}
         self._self_name = self_name
         self._cls = cls
@@ -149,8 +147,6 @@ class _Names:
         if not isinstance(node, ast.Attribute):
             return None
         owner = self._of(node.value)
-        if not isinstance(owner, type | ModuleType):
-            return None
         member = inspect.getattr_static(owner, node.attr, None)
         return member._get(None, owner) if isinstance(member, ActorMethod) and isinstance(owner, type) else member
 
@@ -165,7 +161,9 @@ def _is_set(cell: Any) -> bool:
 def _assigned(nodes: Iterable[ast.AST]) -> Mapping[str, ast.AST]:
     """What variables are set to by a plain assignment."""
     return {
-        node.targets[0].id: node.value
+        target.id: node.value
         for node in nodes
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
     }

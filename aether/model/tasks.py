@@ -167,8 +167,6 @@ def task(
         if not isinstance(decorated, FunctionType):
             raise place.error(f"@task goes directly on a function, not on {decorated!r}")
         names = local_names(frame, annotations_of(decorated).values())
-        return Task(
-            decorated, retry=retry, timeout_s=float(timeout_s), max_running=max_running, place=place, names=names
-        )
+        return Task(decorated, retry=retry, timeout_s=timeout_s, max_running=max_running, place=place, names=names)
 
     return decorate if function is None else decorate(function)

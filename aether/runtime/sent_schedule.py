@@ -13,7 +13,7 @@ from aether.core.actor.agenda import OPEN_MAX, Agenda
 from aether.errors import ActorFailed, InvalidCommand
 from aether.ids import ActorId
 from aether.model.definition import ActorCommand
-from aether.model.schedules import Recurrence, When, checked_name
+from aether.model.schedules import Recurrence, When
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.sent_tell import PLACE_BYTES, encoded_args
 from aether.runtime.worker_context import WorkerContext
@@ -22,7 +22,7 @@ from aether.tells import Tell
 
 
 class ScheduleSetting(NamedTuple):
-    """What a handler asks for."""
+    """What a handler asks for; the name and the time are checked where it does."""
 
     name: str
     when: When
@@ -44,8 +44,8 @@ def set_by(
 ) -> SetSchedule:
     """The schedule that a handler sets as the `number`th thing that it sends, run at this version of its actor.
 
-    Raises `InvalidCommand` for a name that cannot be one and for arguments that the command does not take,
-    `UnknownActor`, `UnknownCommand`; `ActorFailed` in a query, and where nothing can be scheduled.
+    Raises `InvalidCommand` for arguments that the command does not take, `UnknownActor`, `UnknownCommand`;
+    `ActorFailed` in a query, and where nothing can be scheduled.
     """
     name, when, to, args, kwargs = wanted
     _check_may_schedule(running, actor_id, worker, name, agenda, number)
@@ -54,7 +54,7 @@ def set_by(
         raise InvalidCommand(f"{to.command} is a query, and a query cannot be scheduled: it does nothing", "command")
     target, by, recurrence = ActorId(to.kind, to.key), running.command, when.recurrence
     setting = SetSchedule(
-        name=checked_name(name),
+        name=name,
         id=made_id(actor_id, by.id, version, number),
         at=when.first(now),
         kind=target.kind,

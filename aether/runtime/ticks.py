@@ -102,8 +102,8 @@ class ShardTicks:
             await first_of(self._wake.wait(), timeout_s=max(0.0, self._remove_at_s - self._now_s()))
             if self._now_s() < self._remove_at_s:
                 return
-            told, self._told = self._told, 0
-            await self._timers.remove_fired(self.shard, told)
+            await self._timers.remove_fired(self.shard, self._told)
+            self._told = 0
         await self._wake.wait()
 
     def _now_s(self) -> float:

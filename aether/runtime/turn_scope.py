@@ -12,7 +12,7 @@ from aether.core.actor.commit_draft import CommitDraft, EmittedEvent
 from aether.errors import ActorFailed
 from aether.model.definition import ActorCommand, Context, PolicyType
 from aether.model.proxy import ActorRef
-from aether.model.schedules import When, checked_name
+from aether.model.schedules import When
 from aether.model.tasks import TaskCall
 from aether.runtime.asks import refusal_to_ask
 from aether.runtime.fold import Fold
@@ -180,7 +180,7 @@ class TurnScope:
         """Have no further ticks of a schedule; one that is not there is let be. Raises like `_check_may_cancel`."""
         self._check_may_cancel("a schedule")
         agenda, sent = self._fold.agenda, self.draft.sent or ()
-        is_open = agenda is not None and checked_name(name) in agenda.schedules
+        is_open = agenda is not None and name in agenda.schedules
         if is_open or any(isinstance(one, SetSchedule) and one.name == name for one in sent):
             self._send(lambda _: CancelSchedule(name=name))
 

@@ -1,9 +1,12 @@
 """What the source of handlers says that they start, for the board: tasks with their ends, and schedules."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
-from aether import Actor, After, Model, PolicyContext, TaskFailed, command, event, policy, task
+from aether import Actor, After, Model, PolicyContext, TaskFailed, command, event, policy, query, task
 from examples.agent.model import model as agent
 from examples.orders.model import model as orders
 
@@ -148,3 +151,93 @@ def test_a_function_without_its_source_says_nothing() -> None:
     source = "class Typed(Actor):\n    @command\n    def go(self) -> None:\n        self.start_task(mail())\n"
     exec(source, names)  # noqa: S102 - a class that is in no file
     assert "starts" not in Model("typed", actors=[names["Typed"]], tasks=[mail]).schema()
+
+
+def logged(handler: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(handler)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return handler(*args, **kwargs)
+
+    return run
+
+
+SHOP = SimpleNamespace(mail=mail)
+
+
+def chosen() -> Any:
+    """Some call of a task: which, only a run knows."""
+    return mail()
+
+
+def starts_of(cls: type[Actor]) -> list[str]:
+    return [one["task"] for one in Model("some", actors=[cls], tasks=[charge, mail]).schema().get("starts", [])]
+
+
+def test_names_of_a_function_around_it_of_objects_and_of_decorated_handlers_are_known() -> None:
+    local = charge
+
+    class Some(Actor):
+        """Names tasks in more ways."""
+
+        @command
+        @logged
+        def closure(self) -> None:
+            self.start_task(local(1))
+
+        @command
+        def of_an_object(self) -> None:
+            first = same = SHOP.mail()
+            self.start_task(same)
+            self.start_task(first)
+
+    assert starts_of(Some) == ["charge", "mail"]
+
+
+def test_only_commands_start_something_and_only_tasks_are_started() -> None:
+    class Some(Actor):
+        """Would start something in a query, and something that no source names."""
+
+        @command
+        def go(self) -> None:
+            self.start_task(chosen())
+            self.none  # type: ignore[misc]  # noqa: B018 - a name that the source has
+
+        @query
+        def asks(self) -> None:
+            self.start_task(mail())
+
+        def none() -> None:  # type: ignore[misc]
+            ...
+
+    assert starts_of(Some) == []
+
+
+def test_the_methods_of_a_handler_are_read_in_the_order_of_its_source() -> None:
+    class Some(Actor):
+        """Uses two methods."""
+
+        @command
+        def go(self) -> None:
+            self._first()
+            self._second()
+
+        def _second(self) -> None:
+            self.start_task(charge(1))
+
+        def _first(self) -> None:
+            self.start_task(mail())
+
+    assert starts_of(Some) == ["mail", "charge"]
+
+
+def test_a_long_time_is_cut() -> None:
+    class Some(Actor):
+        """Says at length when it is due."""
+
+        @command
+        def go(self) -> None:
+            self.schedule("late", After(seconds=1 + 1 + 1, minutes=2 + 2 + 2, hours=3 + 3 + 3, days=1), Some.go, "k")
+
+    (one,) = Model("some", actors=[Some]).schema()["schedules"]
+    assert one["when"] == "After(seconds=1 + 1 + 1, minutes=2 + 2 + 2, hours=3 + 3 + 3…"
+    assert len(one["when"]) == 60

@@ -171,6 +171,7 @@ def test_a_model_takes_nothing_else_for_a_task() -> None:
     [
         ({"timeout_s": 0}, "timeout_s is a number of seconds above 0"),
         ({"timeout_s": float("nan")}, "timeout_s"),
+        ({"timeout_s": 24 * 3600.0 + 1}, "86400 at most"),
         ({"max_running": 0}, "max_running is a whole number"),
         ({"retry": 3}, r"retry is a Retry\(...\)"),
     ],
@@ -184,11 +185,30 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], why: str) -
 
 @pytest.mark.parametrize(
     "options",
-    [{"attempts": 0}, {"attempts": 1.5}, {"first_s": -1}, {"first_s": "1"}, {"cap_s": True}, {"cap_s": float("nan")}],
+    [
+        {"attempts": 0},
+        {"attempts": 1.5},
+        {"first_s": -1},
+        {"first_s": "1"},
+        {"cap_s": True},
+        {"cap_s": float("nan")},
+        {"attempts": True},
+        {"first_s": 24 * 3600.0 + 1},
+        {"cap_s": 24 * 3600.0 + 1},
+    ],
 )
 def test_retries_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         Retry(**options)
+
+
+def test_the_shortest_and_the_longest_that_can_be() -> None:
+    assert Retry(first_s=0, cap_s=0, attempts=1) != Retry(first_s=24 * 3600.0, cap_s=24 * 3600.0)
+    assert task(timeout_s=24 * 3600.0)(plain.function).timeout_s == 24 * 3600.0
+
+
+def test_a_call_shows_its_arguments() -> None:
+    assert repr(charge("alice", note="x")) == "<call of the task charge('alice', note='x')>"
 
 
 def test_a_task_that_is_not_in_the_model_is_named() -> None:

@@ -28,10 +28,12 @@ from aether import (
     query,
     task,
 )
+from aether.errors import InvalidCommand
 from aether.ids import ActorId
 from aether.testing import given, local_pool, told
 from aether.testing.pool import LocalPool
 from aether.wire import Event
+from tests.support.scopes import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +308,20 @@ async def test_what_a_policy_may_not_do_fails_its_command(
 def test_what_a_policy_may_not_do_fails_its_command_in_the_kit(wrong: tuple[Any, type[Exception], str]) -> None:
     model = Model("hotel", actors=[Booking, Room], policies=[policy(wrong[0])])
     given(Booking, model=model).when(Booking.pay, 5).then_failed(wrong[1])
+
+
+class Cellar(Room):
+    """Has the same commands."""
+
+
+@pytest.mark.parametrize("listed", [(), (Cellar.confirm,)], ids=["nothing", "the same of another kind"])
+def test_what_a_policy_does_not_list_it_may_not_tell(listed: tuple[Any, ...]) -> None:
+    @policy(tells=listed)
+    def on_paid(event: Paid, context: PolicyContext[Booking]) -> None:
+        context.tell(Room.confirm, "12", "b1")
+
+    model = Model("hotel", actors=[Booking, Room, Cellar], policies=[on_paid])
+    given(Booking, model=model).when(Booking.pay, 5).then_failed(ActorFailed)
 
 
 @pytest.mark.parametrize("by_state", [False, True])
@@ -646,3 +662,19 @@ def test_two_models_share_a_class_and_not_its_policies() -> None:
         0,
         1,
     ]
+
+
+@pytest.mark.parametrize(
+    ("use", "path"),
+    [
+        (lambda context: context.schedule("", After(hours=1), Room.confirm, "12", "x"), "name"),
+        (lambda context: context.schedule("hold", timedelta(hours=1), Room.confirm, "12", "x"), "when"),
+        (lambda context: context.cancel_schedule("n" * 101), "name"),
+    ],
+    ids=["name", "when", "cancelled name"],
+)
+def test_a_policy_schedules_under_a_name_and_at_a_time(use: Any, path: str) -> None:
+    turn: Any = Turn(Model("rooms", actors=[Room]).actor_type(Room))
+    with pytest.raises(InvalidCommand) as refused:
+        use(PolicyContext(ActorId("room", "12"), None, turn))
+    assert refused.value.path == path

@@ -4,16 +4,26 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from aether.core.backoff import Backoff
+from aether.errors import Unavailable
 from aether.ports import InboxBatch, InboxMessage
 from aether.runtime import ticks
 from aether.runtime.counters import Counters
-from aether.runtime.ticks import ShardTicks
-from aether.sends import SetSchedule, encode_send
+from aether.runtime.ticks import ShardTicks, told_tick
+from aether.sends import CancelSchedule, SetSchedule, encode_send
+from aether.wire import TICK_COMMAND
 
 SHARD, SHARDS = 0, 1
+
+
+def tick(id: str = "s", **fields: Any) -> SetSchedule:
+    wanted = {"kind": "order", "key": "k", "source": "order/k", **fields}
+    return SetSchedule(name="n", id=id, at=datetime(2026, 1, 1, tzinfo=UTC), command="go", position=1,
+                       traceparent="trace", correlationid="together", causationid="first", **wanted)  # fmt: skip
 
 
 class Bell:
@@ -32,12 +42,13 @@ class Server:
         self.read_after: list[int] = []
         self.removed: list[int] = []
         self.during_read: Callable[[], None] = lambda: None
+        self.at_once = 100
+        self.refusals: list[Exception] = []
+        self.owned = True
         self._changed = asyncio.Condition()
 
     def give(self, sequence: int) -> None:
-        tick = SetSchedule(name="n", id=f"s{sequence}", at=datetime(2026, 1, 1, tzinfo=UTC), kind="order", key="k",
-                           command="go", source="order/k", position=1)  # fmt: skip
-        self.given[sequence] = encode_send(tick)
+        self.given[sequence] = encode_send(tick(f"s{sequence}"))
 
     async def follow(self, _shard: int, _rung: Callable[[], None]) -> Bell:
         return Bell()
@@ -47,9 +58,11 @@ class Server:
         found = [InboxMessage(at, payload) for at, payload in self.given.items() if at > after]
         self.during_read()
         await self._change()
-        return InboxBatch(found, more=False)
+        return InboxBatch(found[: self.at_once], more=len(found) > self.at_once)
 
     async def remove_fired(self, _shard: int, until: int) -> None:
+        if self.refusals:
+            raise self.refusals.pop()
         self.removed.append(until)
         self.given = {at: payload for at, payload in self.given.items() if at > until}
         await self._change()
@@ -70,7 +83,8 @@ class Server:
 
 async def with_ticks(work: Callable[[Server, ShardTicks], Awaitable[None]]) -> None:
     server = Server()
-    shard = ShardTicks(SHARD, SHARDS, server, server, lambda: True, lambda: 0.0, Counters())  # type: ignore[arg-type]
+    timers: Any = server
+    shard = ShardTicks(SHARD, SHARDS, timers, timers, lambda: server.owned, lambda: 0.0, Counters())
     running = asyncio.create_task(shard.run())
     try:
         async with asyncio.timeout(10):
@@ -135,3 +149,91 @@ async def test_after_a_connection_was_lost_it_begins_at_the_first_again() -> Non
         assert server.removed == []
 
     await with_ticks(work)
+
+
+async def test_all_that_is_due_is_told_however_much_there_is() -> None:
+    async def work(server: Server, shard: ShardTicks) -> None:
+        server.at_once = 2
+        for sequence in range(1, 6):
+            server.give(sequence)
+        shard.ring()
+        await server.until(lambda: len(server.told) == 5)
+        assert server.read_after[-3:] == [0, 2, 4]
+
+    await with_ticks(work)
+
+
+async def test_a_worker_that_owns_the_shard_no_more_tells_nothing() -> None:
+    async def work(server: Server, shard: ShardTicks) -> None:
+        server.owned = False
+        server.give(1)
+        reads = len(server.read_after)
+        shard.ring()
+        await settle()
+        assert (len(server.read_after), server.told) == (reads, [])
+
+    await with_ticks(work)
+
+
+async def settle() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def test_further_ticks_do_not_put_off_the_removal_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr(ShardTicks, "_now_s", lambda _: now_s[0])
+
+    async def work(server: Server, shard: ShardTicks) -> None:
+        for count, at_s in ((1, 0.0), (2, ticks.REMOVE_AFTER_S - 0.1), (3, ticks.REMOVE_AFTER_S + 0.1)):
+            assert server.removed == []
+            now_s[0] = at_s
+            server.give(count)
+            shard.ring()
+            await server.until(lambda: len(server.told) == count)  # noqa: B023 - called at once
+            await settle()
+        assert server.removed == [2]
+
+    await with_ticks(work)
+
+
+async def test_what_cannot_be_removed_now_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ticks, "REMOVE_AFTER_S", 0.0)
+    monkeypatch.setattr(ticks, "AGAIN", Backoff(first_s=0.0, cap_s=0.0))
+
+    async def work(server: Server, shard: ShardTicks) -> None:
+        server.refusals = [Unavailable("no server")] * 2
+        server.give(3)
+        shard.ring()
+        await server.until(lambda: server.removed == [3])
+        assert len(server.told) == 1
+
+    await with_ticks(work)
+
+
+async def test_what_is_no_tick_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(server: Server, shard: ShardTicks) -> None:
+        server.given[1] = encode_send(CancelSchedule(name="n", source="order/k"))
+        server.given[2] = encode_send(tick(source=""))
+        server.given[3] = b"?"
+        server.give(4)
+        shard.ring()
+        await server.until(lambda: len(server.told) == 1)
+        await settle()
+        assert shard._counters.ticks_told == 1
+        left_out = [one.__dict__["sequence"] for one in caplog.records if "cannot be told" in one.getMessage()]
+        assert left_out == [1, 2, 3]
+
+    await with_ticks(work)
+
+
+@pytest.mark.parametrize(
+    ("fields", "command"),
+    [({}, "go"), ({"kind": "room"}, TICK_COMMAND), ({"key": "j"}, TICK_COMMAND)],
+    ids=["to itself", "to another kind", "to another key"],
+)
+def test_a_tick_goes_to_the_actor_that_has_set_its_schedule(fields: dict[str, str], command: str) -> None:
+    one = tick(**fields)
+    tell = told_tick(one)
+    assert (str(tell.target), tell.command, tell.id, tell.source) == ("order/k", command, one.firing_id, "order/k")
+    assert (tell.correlationid, tell.causationid, tell.traceparent) == ("together", "first", "trace")
