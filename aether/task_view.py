@@ -12,7 +12,7 @@ from aether.errors import InvalidCommand
 from aether.ids import check_id
 from aether.ports import TaskBacklog
 from aether.retried_request import RetriedRequest
-from aether.runtime.task_notes import RUNS, WAITS, TaskNote, decode_note
+from aether.runtime.task_notes import RUNS, WAITS, TaskNote, decode_note, token_of_waiting
 
 BY_OPERATOR = "operator"
 """Why a task is cancelled that its actor waits for: it is told so, as `TaskFailed`."""
@@ -76,6 +76,5 @@ class TaskView:
         check_id(task_id, "a task's id", "id")
         patience = self._patience(f"the task {task_id}", deadline_s, "written")
         await patience.ask(partial(self._node.tasks.cancel, task_id, BY_OPERATOR))
-        note = decode_note(await patience.ask(partial(self._node.tasks.row, task_id)))
-        if note is not None and note.state == WAITS and note.token:
-            self._node.tasks.hurry(note.token)
+        if token := token_of_waiting(await patience.ask(partial(self._node.tasks.row, task_id))):
+            self._node.tasks.hurry(token)

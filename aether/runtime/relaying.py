@@ -18,6 +18,7 @@ from aether.log_lines import Repeated, words
 from aether.ports import Inbox, StoredCommit, Subscription, Tasks, Timers
 from aether.runtime.counters import Counters
 from aether.runtime.relay_flight import RelayFlight
+from aether.runtime.task_notes import token_of_waiting
 from aether.sends import BY_ACTOR, CancelSchedule, CancelTask, Send, SetSchedule, sent_by
 from aether.wire import decode_commit
 
@@ -322,6 +323,8 @@ class ShardRelayer:
         match send:
             case CancelTask() if self._tasks is not None:
                 await self._tasks.cancel(send.id, BY_ACTOR)
+                if token := token_of_waiting(await self._tasks.row(send.id)):
+                    self._tasks.hurry(token)  # it ends now, and not when its next attempt is due
                 self._relay.brought()
             case SetSchedule() | CancelSchedule() if self._timers is not None:
                 if not self._relay.is_superseded(send):

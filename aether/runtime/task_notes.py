@@ -63,6 +63,12 @@ def decode_note(payload: bytes | None) -> TaskNote | None:
         return None
 
 
+def token_of_waiting(payload: bytes | None) -> str:
+    """By which the server knows a task that waits to be tried again; "" where no row says so."""
+    note = decode_note(payload)
+    return note.token if note is not None and note.state == WAITS else ""
+
+
 def note_of(start: StartTask, known: TaskNote | None) -> TaskNote:
     """What is known of a task already, or the beginning of it."""
     return known or TaskNote(

@@ -84,6 +84,13 @@ async def fails(context: TaskContext, times: int) -> str:
     return f"after {context.attempt}"
 
 
+@task(retry=Retry(first_s=3600, cap_s=3600, attempts=2))
+async def fails_for_an_hour(context: TaskContext) -> None:
+    """Fail, and be tried again much later."""
+    world.calls.append(context)
+    raise ConnectionError("no")
+
+
 @task(retry=QUICK, max_running=2)
 async def waits(context: TaskContext) -> str:
     """Wait until the test opens the gate."""
@@ -240,6 +247,7 @@ class Errand(Actor):
             "overdue_in_thread": overdue_in_thread,
             "breaks": breaks,
             "breaks_in_thread": breaks_in_thread,
+            "fails_for_an_hour": fails_for_an_hour,
         }[name]()
         return self._sent(self.start_task(call, failed=Errand.failed))
 
@@ -321,6 +329,6 @@ model = Model(
     "errands",
     actors=[Errand],
     tasks=[echo, fails, waits, blocks, blocks_alone, overdue, overdue_in_thread, breaks, breaks_in_thread, lies, noted,
-           noted_async, ends_its_worker, blocks_the_loop, nothing],
+           noted_async, ends_its_worker, blocks_the_loop, nothing, fails_for_an_hour],
     lifespan=lifespan,
 )  # fmt: skip

@@ -204,6 +204,9 @@ class CancelledTasks:
     async def cancel(self, _: str, __: str) -> None:
         return None
 
+    async def row(self, _: str) -> bytes | None:
+        return None
+
 
 class Relaying:
     """A relayer over a stream, until `stop`. Between its attempts no time passes."""

@@ -421,14 +421,16 @@ async def test_a_task_that_runs_is_cancelled(pool: LocalPool, world: World) -> N
     assert await errand(pool).results() == []
 
 
-async def test_one_that_waits_to_be_tried_again_is_not_called_any_more(pool: LocalPool, world: World) -> None:
-    task_id = await errand(pool).fail(2)
-    await until(lambda: attempts(pool).get(("fails", "failed")) == 1)
+async def test_one_that_waits_to_be_tried_again_and_is_cancelled_ends_at_once_and_is_not_called(
+    pool: LocalPool, world: World
+) -> None:
+    task_id = await errand(pool).run("fails_for_an_hour")
+    await until(lambda: attempts(pool).get(("fails_for_an_hour", "failed")) == 1)
     await errand(pool).cancel(task_id)
-    await until(lambda: pool.server.space(pool.namespace, SHARDS).cancelled_tasks.get(task_id) == "actor")
-    await pool.clock.advance(seconds=4)
-    await until(lambda: outcomes(pool).get(("fails", "cancelled")) == 1)
+    await until(lambda: outcomes(pool).get(("fails_for_an_hour", "cancelled")) == 1)
+    await until(lambda: noted(pool, task_id) is None)
     assert len(world.calls) == 1
+    assert await errand(pool).losses() == []
 
 
 async def test_a_thread_that_is_cancelled_goes_on_and_its_result_does_not_count(
