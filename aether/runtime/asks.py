@@ -11,14 +11,16 @@ All of it runs on the worker's event loop. A handler that asks holds its actor a
 import asyncio
 import hashlib
 import logging
+import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import orjson
 
-from aether.calls import Caller, Cause
+from aether.calls import Caller, Cause, InFlightLimit
 from aether.config import CallConfig
-from aether.core.actor.deadlock import Ask, Circle, Waits, put_off
+from aether.core.actor.deadlock import Ask, WaitGraph, Waits, deadlock_of, lasting, put_off
 from aether.errors import (
     ActorFailed,
     AetherError,
@@ -38,10 +40,10 @@ from aether.model.proxy import ActorRef
 from aether.ports import Connection, Subscription
 from aether.runtime.admission import CHAIN_MAX
 from aether.runtime.counters import Counters
-from aether.runtime.deadlocks import find_circle
+from aether.runtime.deadlocks import look_at
 from aether.runtime.pending_command import PendingCommand
 from aether.traced_calls import make_caller
-from aether.wire import DEADLINE_AHEAD_MAX_S, Answer
+from aether.wire import DEADLINE_AHEAD_MAX_S, Answer, Command
 
 LOOK_AFTER_S = 0.1
 """An ask without an answer for so long looks whether its handler waits for itself."""
@@ -75,25 +77,21 @@ class Asks:
         self.clock = connection.clock
         self.loop = asyncio.get_running_loop()
         self.command_types: set[CommandType] = set()
+        self.in_flight_max = config.in_flight_max
         self._connection = connection
-        self._config = config
+        self._config = replace(config, in_flight_max=sys.maxsize)  # each handler has room of its own
         self._jitter = jitter
         self.spawn = spawn
         self._counters = counters
-        self._callers: dict[int, Caller] = {}
+        self._caller: Caller | None = None
         self._asking: dict[ActorId, HandlerAsks] = {}
         self._owners: Subscription | None = None
         self._following = False
 
-    def caller(self, depth: int) -> Caller:
-        """What sends the asks of handlers that were themselves asked `depth` - 1 times over.
-
-        Each depth has room of its own for asks in flight. An ask can only wait for asks of greater depth, so asks never
-        wait for room that they hold themselves.
-        """
-        caller = self._callers.get(depth)
-        if caller is None:
-            caller = self._callers[depth] = make_caller(
+    def caller(self) -> Caller:
+        """What sends the asks of all handlers."""
+        if self._caller is None:
+            self._caller = make_caller(
                 self._connection.transport,
                 self._connection.clock,
                 self._config,
@@ -105,7 +103,7 @@ class Asks:
         if not self._following:
             self._following = True
             self.spawn(self._follow_owners())
-        return caller
+        return self._caller
 
     def began(self, actor_id: ActorId, handler: "HandlerAsks") -> None:
         """A handler of an actor begins to ask."""
@@ -121,19 +119,18 @@ class Asks:
         handler = self._asking.get(actor_id)
         return Waits("", ()) if handler is None else handler.waits()
 
-    def circle_ended(self, circle: Circle, actor_id: ActorId) -> None:
-        """The handler of this actor was put off, so that the others of the circle go on."""
+    def was_put_off(self, actor_id: ActorId, deadlock: WaitGraph) -> None:
+        """The handler of this actor was put off, so that the others of the deadlock go on."""
         self._counters.handlers_put_off += 1
-        actors = [step.actor for step in circle]
         log.info(
             "handlers wait for each other: one is put off",
-            extra={"actor": str(actor_id), "circle": actors},
+            extra={"actor": str(actor_id), "deadlock": sorted(deadlock)},
         )
 
     async def close(self) -> None:
         """Ask nothing more. Every handler, and every task of the worker, has ended or was cancelled before."""
-        for caller in self._callers.values():
-            caller.close()
+        if self._caller is not None:
+            self._caller.close()
         if self._owners is not None:
             await self._owners.stop()
 
@@ -147,7 +144,11 @@ class Asks:
 
 
 class HandlerAsks:
-    """The asks of one run of a handler, until that ends."""
+    """The asks of one run of a handler, until that ends.
+
+    It has room of its own for asks in flight, so that it never waits for what other handlers wait for. Further asks
+    wait for that room.
+    """
 
     __slots__ = (
         "_actor_id",
@@ -159,6 +160,7 @@ class HandlerAsks:
         "_pending",
         "_prefix",
         "_put_off",
+        "_room",
         "chain",
     )
 
@@ -171,6 +173,7 @@ class HandlerAsks:
         self._actor_id = actor_id
         self._count = 0
         self._open: dict[int, Ask] = {}
+        self._room = InFlightLimit(asks.in_flight_max)
         self._looks = False
         self._ended = False
         asks.began(actor_id, self)
@@ -182,7 +185,8 @@ class HandlerAsks:
 
     def waits(self) -> Waits:
         """What the handler runs for, and its asks that have no answer."""
-        return Waits(self._pending.command.id, tuple(self._open.values()))
+        command = self._pending.command
+        return Waits(command.id, tuple(self._open.values()), (_correlation_of(command), *self.chain))
 
     def proxy(self, kind: ActorRef, key: str) -> Any:
         """The actor that is to be asked; every error is raised when a call of it is awaited."""
@@ -194,31 +198,40 @@ class HandlerAsks:
 
     async def send(self, number: int, actor_id: ActorId, command: str, args: bytes) -> Answer:
         """The answer to the ask of this number, counted from 1."""
-        asks, pending, chain = self._asks, self._pending, self.chain
-        if self._ended or asyncio.get_running_loop() is not asks.loop:
-            raise RuntimeError(f"{actor_id} can only be asked by the command handler that runs now")
         self._check(actor_id, command)
-        now_s = asks.clock.wall_s()
-        ends_s = min(pending.expires_s, now_s + DEADLINE_AHEAD_MAX_S)
-        if ends_s <= now_s:
-            late = f"the deadline of {pending.type.name} passed before {actor_id} was asked"
-            raise DeadlineExceeded(late, outcome_known=True)
-        asking = pending.command
-        correlation_id = asking.correlationid or asking.id
+        room = self._room
+        if room.left:
+            room.left -= 1
+        else:
+            await room.wait()
+        try:
+            return await self._sent(number, actor_id, command, args)
+        finally:
+            room.leave()
+
+    async def _sent(self, number: int, actor_id: ActorId, command: str, args: bytes) -> Answer:
+        self._check_runs(actor_id)  # it may have ended while the ask waited for room
+        asks, asking = self._asks, self._pending.command
+        ends_s, left_s = self._deadline(actor_id)
+        cause = Cause(ends_s, _correlation_of(asking), asking.id, asking.traceparent, self.chain)
         self._open[number] = Ask(str(actor_id), self.id_of(number))
         look = asks.loop.call_later(LOOK_AFTER_S, self._begin_to_look)
         try:
-            return await asks.caller(len(chain)).call(
-                actor_id,
-                command,
-                args,
-                deadline_s=ends_s - now_s,
-                command_id=self.id_of(number),
-                cause=Cause(ends_s, correlation_id, asking.id, asking.traceparent, chain),
+            return await asks.caller().call(
+                actor_id, command, args, deadline_s=left_s, command_id=self.id_of(number), cause=cause
             )
         finally:
             look.cancel()
             del self._open[number]
+
+    def _deadline(self, actor_id: ActorId) -> tuple[float, float]:
+        """When an ask of this actor ends, in Unix seconds, and how many are left. Raises `DeadlineExceeded`."""
+        now_s = self._asks.clock.wall_s()
+        ends_s = min(self._pending.expires_s, now_s + DEADLINE_AHEAD_MAX_S)
+        if ends_s <= now_s:
+            late = f"the deadline of {self._pending.type.name} passed before {actor_id} was asked"
+            raise DeadlineExceeded(late, outcome_known=True)
+        return ends_s, ends_s - now_s
 
     def _begin_to_look(self) -> None:
         if not self._looks:
@@ -226,17 +239,18 @@ class HandlerAsks:
             self._asks.spawn(self._look())
 
     async def _look(self) -> None:
-        """Look whether the handler waits for itself, and have it put off when it is the one of the circle."""
-        before: Circle | None = None
-        pause_s = LOOK_AFTER_S
+        """Look whether the handler waits for itself, and have it put off when it is one that has to be."""
+        actor, pause_s = self.chain[-1], LOOK_AFTER_S
+        before: WaitGraph = {}
         try:
             while self._open and not self._ended:
-                seen = await find_circle(self.chain[-1], self.waits(), self._asks.caller(0))
-                if seen is not None and seen == before and put_off(seen) == self.chain[-1] and not self._ended:
+                seen = await look_at(actor, self.waits(), self._asks.caller())
+                deadlock = deadlock_of(actor, lasting(before, seen))
+                if put_off(actor, deadlock) and not self._ended:
                     self._put_off()
-                    self._asks.circle_ended(seen, self._actor_id)
+                    self._asks.was_put_off(self._actor_id, deadlock)
                     break
-                pause_s = min(LOOK_PAUSE_MAX_S, 2 * pause_s) if seen is None else LOOK_AFTER_S
+                pause_s = LOOK_AFTER_S if deadlock_of(actor, seen) else min(LOOK_PAUSE_MAX_S, 2 * pause_s)
                 before = seen
                 await asyncio.sleep(pause_s)
         finally:
@@ -246,8 +260,13 @@ class HandlerAsks:
         """The command id of the ask of this number."""
         return f"{self._prefix}{number}"
 
+    def _check_runs(self, actor_id: ActorId) -> None:
+        if self._ended or asyncio.get_running_loop() is not self._asks.loop:
+            raise RuntimeError(f"{actor_id} can only be asked by the command handler that runs now")
+
     def _check(self, actor_id: ActorId, command: str) -> None:
-        """Raise `ActorFailed` for what must not be asked."""
+        """Raise `ActorFailed` for what must not be asked, RuntimeError when this handler does not run here."""
+        self._check_runs(actor_id)
         chain, asker = self.chain, self.chain[-1]
         if str(actor_id) in chain:
             shown = [*chain, str(actor_id)]
@@ -328,6 +347,11 @@ def _id_prefix(actor_id: ActorId, pending: PendingCommand) -> str:
     """
     asking = orjson.dumps([str(actor_id), pending.type.name, pending.command.id])
     return f"ask-{hashlib.sha256(asking).hexdigest()[:32]}-"
+
+
+def _correlation_of(command: Command) -> str:
+    """What a command and all that it asks belong to."""
+    return command.correlationid or command.id
 
 
 def _no_new_id() -> str:

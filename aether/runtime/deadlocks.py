@@ -1,44 +1,65 @@
 """Finding deadlocks: a handler whose ask has no answer for a while looks whether it waits for itself.
 
 It asks the actors that it waits for, and those that they wait for, what they wait for (`aether.waits`, which a worker
-answers at once). What it sees was not all so at one instant. So a circle counts when it is seen twice with the same
-commands: each of these waited all the time between.
+answers at once). What it sees was not all so at one instant. So what is seen twice with the same commands counts: each
+of these waited all the time between.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 
-from msgspec import MsgspecError
+from msgspec import MsgspecError, Struct
 from msgspec.json import Decoder, Encoder
 
 from aether.calls import Caller
-from aether.core.actor.deadlock import Circle, Waits, circle_through
-from aether.errors import AetherError
+from aether.core.actor.deadlock import WaitGraph, Waits
+from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId
 from aether.wire import WAITS_COMMAND
 
-ACTORS_MAX = 64
-"""So many actors are looked at: a longer circle is ended by its deadlines."""
+ACTORS_MAX = 128
+"""So many actors are looked at: a deadlock that is not seen among them is ended by its deadlines."""
 
 LOOK_TIMEOUT_S = 1.0
 
-encode_waits: Callable[[Waits], bytes] = Encoder().encode
+_ARGS = b'{"path":true}'
+"""Asks for the path, too. Workers of earlier versions ask without, and take no more than the other two fields."""
+
+
+class _Args(Struct):
+    path: bool = False
+
+
+_encode: Callable[[object], bytes] = Encoder().encode
 _decode_waits = Decoder(Waits).decode
+_decode_args = Decoder(_Args).decode
 
 
-async def find_circle(actor: str, waiting: Waits, caller: Caller) -> Circle | None:
-    """The circle that an actor, whose handler waits like this, is in; None when none is seen."""
+def encode_waits(waits: Waits, args: bytes) -> bytes:
+    """What an actor waits for, as the arguments of `aether.waits` ask for it. Raises `InvalidCommand`."""
+    try:
+        wanted = _decode_args(args)
+    except MsgspecError as error:
+        raise InvalidCommand(str(error)) from None
+    return _encode(waits if wanted.path else (waits.runs, waits.asks))
+
+
+async def look_at(actor: str, waiting: Waits, caller: Caller) -> WaitGraph:
+    """What an actor, whose handler waits like this, waits for, and what those wait for that it waits for."""
     waits = {actor: waiting}
-    unseen = list(dict.fromkeys(_targets(waiting, waits)))
-    while unseen and len(waits) < ACTORS_MAX:
+    unseen = _targets([waiting], waits)
+    while unseen:
         answers = await asyncio.gather(*(_waits_of(one, caller) for one in unseen))
         waits.update(zip(unseen, answers, strict=True))
-        unseen = list(dict.fromkeys(target for answer in answers for target in _targets(answer, waits)))
-    return circle_through(actor, waits)
+        unseen = _targets(answers, waits)
+    return waits
 
 
-def _targets(waiting: Waits, seen: dict[str, Waits]) -> list[str]:
-    return [ask.actor for ask in waiting.asks if ask.actor not in seen]
+def _targets(found: Iterable[Waits], seen: WaitGraph) -> list[str]:
+    """Who is looked at next, at most as many as `ACTORS_MAX` leaves."""
+    asked = dict.fromkeys(ask.actor for waits in found for ask in waits.asks if ask.actor not in seen)
+    return list(islice(asked, ACTORS_MAX - len(seen)))
 
 
 async def _waits_of(actor: str, caller: Caller) -> Waits:
@@ -46,7 +67,7 @@ async def _waits_of(actor: str, caller: Caller) -> Waits:
     kind, _, key = actor.partition("/")
     try:
         answer = await caller.call(
-            ActorId(kind, key), WAITS_COMMAND, b"{}", deadline_s=LOOK_TIMEOUT_S, command_id=WAITS_COMMAND
+            ActorId(kind, key), WAITS_COMMAND, _ARGS, deadline_s=LOOK_TIMEOUT_S, command_id=WAITS_COMMAND
         )
         return _decode_waits(bytes(answer.value))
     except (AetherError, MsgspecError):  # its worker is of an earlier version, or is away

@@ -255,7 +255,7 @@ class Router:
         self, delivery: Delivery, command: Command, actor_type: ActorType, worker: WorkerContext, arrived_s: float
     ) -> None:
         if command.command == WAITS_COMMAND:
-            waits = encode_waits(worker.asks.waits_of(delivery.actor_id))
+            waits = encode_waits(worker.asks.waits_of(delivery.actor_id), bytes(command.args))
             self._respond(delivery, encode_answer(waits, 0, 0))
             return
         if command.command != STATE_COMMAND:

@@ -188,6 +188,20 @@ async def test_asks_of_one_handler_that_cross_succeed(runtime: Runtime) -> None:
     assert [len(await history(runtime, ActorId("node", key))) for key in "abc"] == [1, 2, 2]
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_two_that_ask_each_other_through_a_third_do_not_put_each_other_off_for_ever(workers: int) -> None:
+    """`a` asks `s`, which asks `b`, and `b` asks `s`, which asks `a`. The ids are below those of asks."""
+    async with local_pool(model, workers=workers) as pool:
+        calls = [
+            pool.client.actor(Node, one, deadline_s=30, command_id=f"0-{one}").follow(
+                json.dumps([["s", [[other, []]]]])
+            )
+            for one, other in ("ab", "ba")
+        ]
+        async with asyncio.timeout(15):
+            assert sorted(await asyncio.gather(*calls)) == [1, 2]
+
+
 async def test_a_slow_answer_is_no_deadlock(runtime: Runtime) -> None:
     GATES["g"] = asyncio.Event()
     asked = asyncio.ensure_future(runtime.actor(Purse, "a").ask_to_wait("b", "g"))
@@ -204,6 +218,49 @@ async def test_asks_never_wait_for_room_that_asks_hold(monkeypatch: pytest.Monke
         walks = [runtime.actor(Node, f"a{n}", deadline_s=20).walk([f"b{n}", f"c{n}", f"d{n}"]) for n in range(10)]
         async with asyncio.timeout(10):
             assert [len(visited) for visited in await asyncio.gather(*walks)] == [4] * 10
+
+
+async def test_asks_never_wait_for_room_that_asks_of_handlers_hold_which_wait_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`a` asks `b`, whose handler is about to ask `c`: none of them is asked by the other, and all room is taken."""
+    monkeypatch.setattr("aether.runtime.assembly.CallConfig", lambda: CallConfig(in_flight_max=2))
+    GATES["g"] = asyncio.Event()
+    async with local_runtime(model) as runtime:
+        later = [asyncio.ensure_future(runtime.actor(Purse, f"b{n}").pay_at_gate(f"c{n}", 1, "g")) for n in range(2)]
+        await until(lambda: len(WAITING) == 2)
+        first = [asyncio.ensure_future(runtime.actor(Purse, f"a{n}").pay(f"b{n}", 1)) for n in range(2)]
+        for n in range(2):
+            while not await asks_of(runtime, f"a{n}"):  # noqa: ASYNC110 - the runtime makes progress
+                await asyncio.sleep(0)
+        GATES["g"].set()
+        async with asyncio.timeout(5):
+            assert await asyncio.gather(*first, *later) == [-1, -1, -1, -1]
+
+
+async def asks_of(runtime: Runtime, key: str) -> list[list[str]]:
+    """The asks of a purse's handler that have no answer."""
+    answer = await send(runtime, ActorId("purse", key), sent("aether.waits"))
+    asks: list[list[str]] = json.loads(bytes(answer.value))[1]
+    return asks
+
+
+async def test_further_asks_of_a_handler_wait_for_its_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aether.runtime.assembly.CallConfig", lambda: CallConfig(in_flight_max=3))
+    async with local_runtime(model) as runtime:
+        assert await runtime.actor(Purse, "a").pay_each({f"b{n}": 1 for n in range(20)}) == -20
+        assert [await runtime.actor(Purse, f"b{n}").balance() for n in range(20)] == [1] * 20
+        GATES["g"] = asyncio.Event()
+        for n in range(3):
+            await runtime.actor(Purse, f"b{n}").put(0)
+        held = [asyncio.ensure_future(runtime.actor(Purse, f"b{n}").wait_at("g")) for n in range(3)]
+        await until(lambda: len(WAITING) == 3)
+        late = runtime.actor(Purse, "a", deadline_s=0.3)
+        with pytest.raises(DeadlineExceeded):
+            await late.pay_each({f"b{n}": 1 for n in range(20)})
+        GATES["g"].set()
+        await asyncio.gather(*held)
+        assert await runtime.actor(Purse, "a").pay_each({"b4": 1}) == -21
 
 
 async def test_asks_are_admitted_although_as_many_commands_wait_as_may() -> None:

@@ -18,7 +18,7 @@ from aether.ports import Delivery
 from aether.runtime import asks as asks_module
 from aether.runtime.asks import Asks, HandlerAsks, passed_on
 from aether.runtime.counters import CommandCounts, Counters
-from aether.runtime.deadlocks import ACTORS_MAX, encode_waits, find_circle
+from aether.runtime.deadlocks import ACTORS_MAX, encode_waits, look_at
 from aether.runtime.pending_command import PendingCommand
 from aether.wire import DEADLINE_AHEAD_MAX_S, WAITS_COMMAND, Answer, Command, instant
 from tests.support.asking import Purse, model
@@ -28,38 +28,25 @@ OTHER = ActorId("purse", "b")
 
 
 class Calls:
-    """Stands for the callers of a worker: what was called, and what each actor says that it waits for."""
+    """Stands for the caller of a worker: what was called, and what each actor says that it waits for."""
 
     def __init__(self) -> None:
-        self.called: list[tuple[int, ActorId, str, dict[str, Any]]] = []
+        self.called: list[tuple[ActorId, str, dict[str, Any]]] = []
         self.looked: list[str] = []
         self.says: Callable[[str], Waits | bytes | AetherError] = lambda _: Waits("", ())
         self.answered = asyncio.Event()
 
-    def at(self, depth: int) -> Any:
-        return CallsAt(self, depth)
-
-
-class CallsAt:
-    """The caller of one depth."""
-
-    def __init__(self, calls: Calls, depth: int) -> None:
-        self._calls = calls
-        self._depth = depth
-
     async def call(self, actor_id: ActorId, command: str, args: bytes, **options: Any) -> Answer:
-        calls = self._calls
         if command == WAITS_COMMAND:
-            assert self._depth == 0
-            calls.looked.append(str(actor_id))
-            assert len(calls.looked) < 1_000, "it looks for ever"
+            self.looked.append(str(actor_id))
+            assert len(self.looked) < 1_000, "it looks for ever"
             await asyncio.sleep(0)
-            says = calls.says(str(actor_id))
+            says = self.says(str(actor_id))
             if isinstance(says, AetherError):
                 raise says
-            return Answer(ok=True, value=Raw(says if isinstance(says, bytes) else encode_waits(says)))
-        calls.called.append((self._depth, actor_id, command, options))
-        await calls.answered.wait()
+            return Answer(ok=True, value=Raw(says if isinstance(says, bytes) else encode_waits(says, args)))
+        self.called.append((actor_id, command, options))
+        await self.answered.wait()
         return Answer(ok=True)
 
 
@@ -129,7 +116,7 @@ async def side() -> Side:
 @pytest.fixture
 async def calls(side: Side, monkeypatch: pytest.MonkeyPatch) -> Calls:
     calls = Calls()
-    monkeypatch.setattr(side.asks, "caller", calls.at)
+    monkeypatch.setattr(side.asks, "caller", lambda: calls)
     monkeypatch.setattr(asks_module, "LOOK_AFTER_S", 0.0)
     return calls
 
@@ -147,8 +134,8 @@ async def test_an_ask_goes_on_for_the_command_of_its_handler(side: Side, calls: 
     calls.answered.set()
     handler = side.handler(chain=("node/x", "node/y"))
     await handler.send(3, OTHER, "put", b"{}")
-    ((depth, actor_id, command, options),) = calls.called
-    assert (depth, actor_id, command) == (3, OTHER, "put")
+    ((actor_id, command, options),) = calls.called
+    assert (actor_id, command) == (OTHER, "put")
     now_s = side.clock.wall_s()
     assert options == {
         "deadline_s": 30.0,
@@ -156,13 +143,13 @@ async def test_an_ask_goes_on_for_the_command_of_its_handler(side: Side, calls: 
         "cause": Cause(now_s + 30.0, "together", "c-1", "trace", ("node/x", "node/y", "purse/a")),
     }
     assert side.spawned == [], "an answer that comes at once is not looked for"
-    assert handler.waits() == Waits("c-1", ())
+    assert handler.waits() == Waits("c-1", (), ("together", "node/x", "node/y", "purse/a"))
 
 
 async def test_an_ask_ends_with_the_command_and_at_most_so_much_later(side: Side, calls: Calls) -> None:
     calls.answered.set()
     await side.handler(for_s=3 * DEADLINE_AHEAD_MAX_S).send(1, OTHER, "put", b"{}")
-    assert calls.called[0][3]["deadline_s"] == DEADLINE_AHEAD_MAX_S
+    assert calls.called[0][2]["deadline_s"] == DEADLINE_AHEAD_MAX_S
     with pytest.raises(DeadlineExceeded, match=r"the deadline of pay passed before purse/b was asked") as late:
         await side.handler(for_s=0.0).send(1, OTHER, "put", b"{}")
     assert late.value.outcome_known
@@ -183,7 +170,7 @@ async def test_what_an_actor_waits_for_is_that_of_its_last_handler(side: Side, c
     asked = asyncio.ensure_future(last.send(2, OTHER, "put", b"{}"))
     await until(lambda: len(calls.called) == 1)
     first.end()
-    assert side.asks.waits_of(ME) == Waits("c-1", (Ask("purse/b", last.id_of(2)),))
+    assert side.asks.waits_of(ME) == Waits("c-1", (Ask("purse/b", last.id_of(2)),), ("together", "purse/a"))
     calls.answered.set()
     await asked
 
@@ -198,26 +185,23 @@ async def test_ids_are_of_the_actor_its_command_and_their_number(side: Side) -> 
 
 
 async def test_owners_are_followed_once_and_no_more_at_the_end(side: Side) -> None:
-    for depth in (1, 2, 1):
-        side.asks.caller(depth)
+    one = side.asks.caller()
+    await side.settle()
+    assert side.asks.caller() is one
     await side.settle()
     assert side.transport.followed == 1
-    one, other = side.asks.caller(1), side.asks.caller(2)
-    assert one is not other
-    assert side.asks.caller(1) is one
     await side.asks.close()
     assert side.transport.stopped == 1
-    for caller in (one, other):
-        with pytest.raises(AetherError):
-            caller.check()
+    with pytest.raises(AetherError):
+        one.check()
 
 
 async def test_owners_that_cannot_be_followed_now_are_followed_with_a_later_ask(side: Side) -> None:
     side.transport.error = Unavailable("no server")
-    side.asks.caller(1)
+    side.asks.caller()
     await side.settle()
     side.transport.error = None
-    side.asks.caller(1)
+    side.asks.caller()
     await side.settle()
     assert side.transport.followed == 2
     await side.asks.close()
@@ -308,10 +292,11 @@ async def test_it_looks_less_and_less_often_while_there_is_no_circle(
     await asked
 
 
-async def test_a_circle_is_looked_for_among_so_many_actors(calls: Calls) -> None:
+async def test_a_deadlock_is_looked_for_among_so_many_actors(calls: Calls) -> None:
     calls.says = lambda actor: Waits("r", (Ask(f"{actor}x", "i"), Ask(f"{actor}y", "i")))
-    assert await find_circle("purse/a", Waits("r", (Ask("purse/b", "i"),)), calls.at(0)) is None
-    assert len(calls.looked) < 2 * ACTORS_MAX
+    caller: Any = calls
+    assert len(await look_at("purse/a", Waits("r", (Ask("purse/b", "i"),)), caller)) == ACTORS_MAX
+    assert len(calls.looked) == ACTORS_MAX - 1
 
 
 @pytest.mark.parametrize("says", [Unavailable("away"), b"of an earlier version", Waits("", ())])
@@ -322,7 +307,9 @@ async def test_each_actor_is_asked_once_and_what_is_not_known_waits_for_nothing(
                                ("purse/b", "purse/c")}  # fmt: skip
     calls.says = lambda actor: waits.get(actor, says)
     waiting = Waits("r", (Ask("purse/b", "i"), Ask("purse/c", "j"), Ask("purse/b", "k")))
-    assert await find_circle("purse/a", waiting, calls.at(0)) is None
+    caller: Any = calls
+    nothing = Waits("", ())
+    assert await look_at("purse/a", waiting, caller) == {"purse/a": waiting, **waits, "purse/d": nothing}
     assert calls.looked == ["purse/b", "purse/c", "purse/d"]
 
 

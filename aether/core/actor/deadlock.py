@@ -1,13 +1,22 @@
-"""Deadlocks between handlers that ask: who waits for whom, the circle in it, and which handler is put off.
+"""Deadlocks between handlers that ask: who waits for whom, who of them wait for each other, which handler is put off.
 
 The wait-for graph of the field (Chandy, Misra, Haas 1983, for processes that wait for all that they ask). An actor
 whose handler asks waits for what it asks. An asked command either runs, or waits until its actor's own handler has
-ended. A circle in which each runs what the one before it asked cannot be: the chain of an ask prevents it. So in every
-circle an actor runs something else, and when its handler is put off, the command that waits for it can run.
+ended. A handler with several asks may be in several circles. So what is looked at are all actors that wait for each
+other (a strongly connected component of the graph): each of them sees the same ones, and chooses the same handlers.
+
+Who yields is decided by paths, which say for whom a command runs: of two that are in each other's way the one with the
+greater path (as in wound-wait; Rosenkrantz, Stearns, Lewis 1978). An ask may also wait behind a handler that runs for
+the asking command itself, which waits for it anyway; that one does not yield. Every deadlock has a handler that yields:
+seen from the last command that all of it runs for, a circle leads through several branches, and from one branch into
+another only by an ask that waits. The command with the smallest path never yields, so it ends, and then the next one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeAlias
+
+PUT_OFF_MAX = 8
+"""At most so many handlers of one deadlock are put off at once."""
 
 
 class Ask(NamedTuple):
@@ -18,55 +27,87 @@ class Ask(NamedTuple):
 
 
 class Waits(NamedTuple):
-    """An actor whose handler waits: the id of the command that it runs, and its asks without an answer."""
+    """An actor whose handler waits: the id of the command that it runs, and its asks without an answer.
+
+    `path` is the correlation id of the command, then the actors that wait for it, outermost first, and this actor.
+    Workers of earlier versions do not say it.
+    """
 
     runs: str
     asks: tuple[Ask, ...]
+    path: tuple[str, ...] = ()
 
 
-class CircleStep(NamedTuple):
-    """One actor of a circle: what it runs, and with which command it asks the next one."""
-
-    actor: str
-    runs: str
-    asks: str
+WaitGraph: TypeAlias = Mapping[str, Waits]
+"""What actors wait for, as far as it is known."""
 
 
-Circle: TypeAlias = tuple[CircleStep, ...]
-"""Each asks the next one, the last one the first."""
+def lasting(before: WaitGraph, now: WaitGraph) -> WaitGraph:
+    """What actors wait for in both of two looks, for the same commands."""
+    found = {}
+    for actor, waits in now.items():
+        earlier = before.get(actor)
+        if earlier is not None and earlier.runs == waits.runs:
+            asked = set(earlier.asks)
+            found[actor] = waits._replace(asks=tuple(ask for ask in waits.asks if ask in asked))
+    return found
 
 
-def circle_through(actor: str, waits: Mapping[str, Waits]) -> Circle | None:
-    """A circle that an actor is in, from it on; None when there is none among what is known."""
-    came_from: dict[str, CircleStep] = {}
+def deadlock_of(actor: str, waits: WaitGraph) -> WaitGraph:
+    """The actors that wait for each other, this one among them, with their asks of each other; empty without any."""
+    asked = {one: [ask.actor for ask in waiting.asks] for one, waiting in waits.items()}
+    asked_by: dict[str, list[str]] = {}
+    for one, targets in asked.items():
+        for target in targets:
+            asked_by.setdefault(target, []).append(one)
+    among = _reached(actor, asked) & _reached(actor, asked_by)
+    return {
+        one: waits[one]._replace(asks=tuple(ask for ask in waits[one].asks if ask.actor in among))
+        for one in waits
+        if one in among
+    }
+
+
+def _reached(actor: str, steps: Mapping[str, Iterable[str]]) -> set[str]:
+    """What is one or more steps from an actor; itself, if there is a way back."""
+    reached: set[str] = set()
     stack = [actor]
     while stack:
-        at = stack.pop()
-        waiting = waits.get(at)
-        for ask in () if waiting is None else waiting.asks:
-            assert waiting is not None
-            if ask.actor in came_from:
-                continue
-            came_from[ask.actor] = CircleStep(at, waiting.runs, ask.command_id)
-            if ask.actor == actor:
-                return _traced(actor, came_from)
-            stack.append(ask.actor)
-    return None
+        for following in steps.get(stack.pop(), ()):
+            if following not in reached:
+                reached.add(following)
+                stack.append(following)
+    return reached
 
 
-def _traced(actor: str, came_from: Mapping[str, CircleStep]) -> Circle:
-    steps = [came_from[actor]]
-    while steps[-1].actor != actor:
-        steps.append(came_from[steps[-1].actor])
-    return tuple(reversed(steps))
+def put_off(actor: str, waits: WaitGraph) -> bool:
+    """Whether the handler of this actor is one that is put off, so that all who wait for each other go on.
 
-
-def put_off(circle: Circle) -> str:
-    """The actor whose handler is put off, the same for all who see the circle; "" when there is none.
-
-    It runs something else than what the one before it has asked, so that this can run when it is put off. Of several
-    it is the one that runs the command with the last id.
+    Of those that a command with a smaller path waits for it is the one with the greatest path. Others follow while some
+    wait for each other without it.
     """
-    pairs = zip((circle[-1], *circle), circle, strict=False)
-    waited_for = [(step.runs, step.actor) for before, step in pairs if step.runs != before.asks]
-    return max(waited_for)[1] if waited_for else ""
+    left = dict(waits)
+    for _ in range(PUT_OFF_MAX):
+        left = dict(deadlock_of(actor, left))
+        yielding = [
+            (_path(left[ask.actor]), ask.actor)
+            for waiting in left.values()
+            for ask in waiting.asks
+            if ask.command_id != left[ask.actor].runs and _goes_first(_path(waiting), _path(left[ask.actor]))
+        ]
+        if not yielding:
+            return False
+        chosen = max(yielding)[1]
+        if chosen == actor:
+            return True
+        del left[chosen]
+    return False
+
+
+def _path(waits: Waits) -> tuple[str, ...]:
+    return waits.path or (waits.runs,)
+
+
+def _goes_first(path: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Whether a path is smaller than another one that does not run for it."""
+    return path < other and other[: len(path)] != path
