@@ -1,12 +1,13 @@
 """Whether a model can read what is stored: a dry run of the replays that its workers would make.
 
 Every event of the actors that are looked at is decoded, upcast and folded by the model's own code, in this process.
-It asks the store alone: no worker is needed, none is disturbed, and nothing is stored. Snapshots are left aside,
-because new code may have to read each history from its start.
+The commands of all schedules that wait are looked up, and their arguments decoded. It asks the store alone: no worker
+is needed, none is disturbed, and nothing is stored. Snapshots are left aside, because new code may have to read each
+history from its start.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -16,6 +17,7 @@ from aether.ids import ActorId, Position
 from aether.log_lines import words
 from aether.model.definition import ActorType
 from aether.runtime.fold import Fold, read_event
+from aether.sends import SetSchedule
 from aether.wire import Event, is_system_event
 
 SAMPLE_DEFAULT = 100
@@ -26,6 +28,9 @@ READ_AT_ONCE = 16
 
 STATE = "(state)"
 """In place of an event's type: the state that all events of an actor come to."""
+
+SCHEDULES = "(schedules)"
+"""In place of an event's type: the commands of a kind that schedules are to run."""
 
 
 class StoredHistories(Protocol):
@@ -39,6 +44,10 @@ class StoredHistories(Protocol):
         self, actor_id: ActorId, after_version: int = 0, *, deadline_s: float | None = None
     ) -> AsyncIterator[tuple[Event, Position]]:
         """Every stored event of an actor."""
+        ...
+
+    async def schedules(self, *, deadline_s: float | None = None) -> Sequence[SetSchedule]:
+        """Those whose next tick is waited for."""
         ...
 
 
@@ -88,8 +97,9 @@ async def check_histories(
 ) -> CheckedHistories:
     """Read the histories of `sample` actors of each kind, chosen at random, or of all actors if it is None.
 
-    Kinds that are stored and that the model does not have are findings too, but for those in `without`. Raises what
-    reading raises: `Unavailable` and `DeadlineExceeded` when nothing could be read for `deadline_s`.
+    All schedules are read. Kinds that are stored and that the model does not have are findings too, but for those in
+    `without`. Raises what reading raises: `Unavailable` and `DeadlineExceeded` when nothing could be read for
+    `deadline_s`.
     """
     check = _Check(stored, actor_types, deadline_s)
     chosen = _Sample(sample, choose)
@@ -111,6 +121,9 @@ async def check_histories(
     waiting += chosen.actors()
     for first in range(0, len(waiting), READ_AT_ONCE):
         await check.read(waiting[first : first + READ_AT_ONCE])
+    for schedule in await stored.schedules(deadline_s=deadline_s):
+        if schedule.kind not in without:
+            check.schedule(schedule)
     return CheckedHistories(findings=check.sorted(), actors_read=check.actors_read, actors_stored=actors_stored)
 
 
@@ -151,6 +164,21 @@ class _Check:
     def unknown_kind(self, kind: str) -> None:
         known = ", ".join(sorted(self._actor_types))
         self._finding(kind, "", 0).fail(f"the model has no actor {kind!r}; it has: {known}")
+
+    def schedule(self, schedule: SetSchedule) -> None:
+        """A tick whose command the model does not take fails, and becomes a dead letter."""
+        finding = self._finding(schedule.kind, SCHEDULES, 0)
+        finding.read += 1
+        what = f"the schedule {schedule.name} of {schedule.source} runs {schedule.kind}.{schedule.command}"
+        actor_type = self._actor_types.get(schedule.kind)
+        command = actor_type.commands.get(schedule.command) if actor_type is not None else None
+        if command is None:
+            finding.fail(f"{what}, which the model does not have")
+            return
+        try:
+            command.decode_args(bytes(schedule.args))
+        except BaseException as error:  # users' code too
+            finding.fail(f"{what}, which does not take its arguments: {words(error)}")
 
     async def read(self, actors: Collection[ActorId]) -> None:
         await asyncio.gather(*map(self._read, actors))

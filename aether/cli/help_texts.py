@@ -216,7 +216,8 @@ CHECK = """Read stored histories with a model: whether its workers will be able 
 
 Every event of 100 actors of each kind, chosen at random, is decoded, upcast and applied by this model's code, in this
 process: nothing is stored, and no worker is asked. One line per kind, event type and schema version says how many
-events were read, how many of them failed, and the first reason. --all reads every history.
+events were read, how many of them failed, and the first reason. --all reads every history. Of all schedules that wait
+it is looked up whether the model has their commands and takes their arguments: the lines "(schedules)".
 
 Exit codes: 0 everything can be read, 1 something cannot, 3 unavailable, 4 configuration, or a model that does not load.
 """

@@ -20,7 +20,7 @@ from aether.cli.board import Board
 from aether.cli.context import RepairedSetting
 from aether.cli.exits import one_line
 from aether.core.cluster.overview import Overview, ShardOverview, ShardState
-from aether.history_check import STATE, CheckedHistories
+from aether.history_check import SCHEDULES, STATE, CheckedHistories
 from aether.ids import ActorId
 from aether.model.schema_reading import Schema, resolve, signature_text, type_text
 from aether.wire import Event, encode_commit, instant
@@ -173,7 +173,7 @@ def write_checked(checked: CheckedHistories, *, table: bool) -> None:
 
 def checked_in_words(checked: CheckedHistories, namespace: str) -> str:
     """The outcome of a check in one sentence."""
-    events = sum(one.read for one in checked.findings if one.event not in ("", STATE))
+    events = sum(one.read for one in checked.findings if one.event not in ("", STATE, SCHEDULES))
     of_actors = f"{events} events of {checked.actors_read} of {checked.actors_stored} actors of namespace {namespace}"
     outcome = "everything can be read" if checked.good else "not everything can be read"
     rest = "; --all reads all actors" if checked.actors_read < checked.actors_stored and checked.good else ""

@@ -85,7 +85,8 @@ def _check_may_schedule(
     if running.type.query:
         raise ActorFailed(f"the query {running.type.name} set a schedule", actor=actor)
     if telling is None or not telling.has_timers:
-        raise ActorFailed("nothing can be scheduled here: this runtime has no timers", actor=actor)
+        why = "nothing can be scheduled here: this runtime has no timers; a test with `local_pool` has them"
+        raise ActorFailed(why, actor=actor)
     if not telling.can_schedule():
         why = "nothing can be scheduled while a worker of an earlier version, which does not know schedules, is there"
         raise ActorFailed(why, actor=actor)

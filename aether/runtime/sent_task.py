@@ -65,7 +65,8 @@ def _check_may_start(
     if running.type.query:
         raise ActorFailed(f"the query {running.type.name} started a task", actor=actor)
     if telling is None or not telling.has_tasks:
-        raise ActorFailed("no task can be started here: this runtime has no inbox", actor=actor)
+        why = "no task can be started here: this runtime has no inbox; a test with `local_pool` has one"
+        raise ActorFailed(why, actor=actor)
     if not telling.can_schedule():
         why = "no task can be started while a worker of an earlier version, which does not know tasks, is there"
         raise ActorFailed(why, actor=actor)

@@ -64,7 +64,8 @@ def told_by(
     if running.type.query:
         raise ActorFailed(f"the query {running.type.name} told something", actor=actor)
     if telling is None:
-        raise ActorFailed("nothing can be told here: this runtime has no inbox", actor=actor)
+        why = "nothing can be told here: this runtime has no inbox; a test with `local_pool` has one"
+        raise ActorFailed(why, actor=actor)
     if not telling.can_tell():
         why = "nothing can be told while a worker of an earlier version, which does not know tells, is there"
         raise ActorFailed(why, actor=actor)

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, ClassVar
 
-from aether import Actor, ActorId, InMemoryServer, Model, command, event
+from aether import Actor, ActorId, After, InMemoryServer, Model, command, event
 from aether.config import CallConfig
 from aether.history_check import CheckedHistories, Finding, check_histories
 from aether.ids import Position, Version
 from aether.memory.connection import InMemoryConnection
 from aether.model.model import Declared
-from aether.testing import local_runtime
+from aether.testing import local_pool, local_runtime
 from aether.untyped_client import UntypedClient
 from aether.wire import encode_commit, instant, new_event
 
@@ -99,6 +99,51 @@ async def test_a_model_that_reads_everything_is_good() -> None:
     assert (found.actors_read, found.actors_stored) == (2, 2)
     counts = [(one.kind, one.event, one.schema_version, one.read, one.failed) for one in found.findings]
     assert counts == [("person", "(state)", 0, 2, 0), ("person", "Moved", 1, 2, 0), ("person", "Renamed", 1, 4, 0)]
+
+
+class Nagged(Actor):
+    """Is told something later."""
+
+    said: str = ""
+
+    @command
+    def nag(self, name: str, text: str) -> None:
+        self.schedule(name, After(hours=1), Nagged.hear, self.id.key, text)
+
+    @command
+    def hear(self, text: str) -> None:
+        return None
+
+
+async def test_schedules_whose_command_is_gone_or_takes_something_else_are_found() -> None:
+    async with local_pool(Model("people", actors=[Nagged]), workers=1) as pool:
+        await pool.client.actor(Nagged, "p").nag("a", "get up")
+        await pool.client.actor(Nagged, "p").nag("b", "later")
+        await pool.clock.advance()
+        await schedules_are_checked(pool.client.untyped)
+
+
+async def schedules_are_checked(client: UntypedClient) -> None:
+    found = await checked(client, Nagged)
+    assert found.good
+    assert [(one.event, one.read) for one in found.findings] == [("(schedules)", 2), ("(state)", 1)]
+
+    def other(name: str, text: type) -> type[Actor]:
+        async def run(self: Actor, text: Any) -> None:
+            return None
+
+        run.__name__, run.__annotations__ = name, {"text": text, "return": None}
+        return type("Nagged", (Actor,), {name: command(run)})
+
+    (gone,) = failures(await checked(client, other("listen", str)))
+    assert (gone.kind, gone.event, gone.read, gone.failed) == ("nagged", "(schedules)", 2, 2)
+    assert gone.error == "the schedule a of nagged/p runs nagged.hear, which the model does not have"
+    (other_type,) = failures(await checked(client, other("hear", int)))
+    assert other_type.failed == 2
+    assert "which does not take its arguments: " in other_type.error
+    (unknown, _) = failures(await checked(client, Person))
+    assert unknown.event == ""
+    assert (await checked(client, Person, without=["nagged"])).good
 
 
 async def test_an_event_class_that_was_renamed_is_found_and_the_others_are_still_read() -> None:
