@@ -51,7 +51,7 @@ class JetStreamConnection:
         self.transport = NatsTransport(connection, names)
         self.snapshots = JetStreamSnapshotStore(connection, names)
         self.bus = NATSEventBus(connection, names, bus, layout.replicas)
-        self.table = JetStreamTable(connection, names, watch)
+        self.table = JetStreamTable(connection, names, watch, layout.replicas)
         self.inbox = JetStreamInbox(connection, names, layout.replicas)
         self.timers = JetStreamTimers(connection, names)
         self.tasks = JetStreamTasks(connection, names, watch)

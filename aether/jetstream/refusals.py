@@ -38,7 +38,7 @@ STORE_CLOSED = "store is closed"
 """The one failure of a store that may be this replica's alone: another one may have stored the message."""
 
 UNANSWERED = {
-    NoReply.NO_RESPONDERS: "no stream takes it: JetStream is off, or the stream or bucket was deleted",
+    NoReply.NO_RESPONDERS: "no stream takes it: JetStream is off, or the stream or bucket was deleted or has no leader",
     NoReply.FORBIDDEN: "the server does not permit to publish there",
 }
 """What proves that a message reached no stream, though no stream has answered."""

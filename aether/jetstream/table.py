@@ -30,8 +30,11 @@ CREATE_ATTEMPTS_MAX = 8
 class JetStreamTable:
     """`Table` of one namespace."""
 
-    def __init__(self, connection: NatsConnection, names: Names, config: WatchConfig | None = None) -> None:
+    def __init__(
+        self, connection: NatsConnection, names: Names, config: WatchConfig | None = None, replicas: int = 1
+    ) -> None:
         self._connection = connection
+        self._replicas = replicas
         self._config = config or WatchConfig()
         self._stream = f"KV_{names.table}"
         self._prefix = f"$KV.{names.table}."
@@ -78,7 +81,7 @@ class JetStreamTable:
 
     async def watch(self, receive: Callable[[Row], None], completed: Callable[[], None] = lambda: None) -> Subscription:
         """First every live row, then every change, in revision order. Raises `Unavailable` when it cannot begin."""
-        watch = Watch(self._connection, self._stream, self._prefix, receive, completed, self._config)
+        watch = Watch(self._connection, self._stream, self._prefix, receive, completed, self._config, self._replicas)
         await watch.start()
         return watch
 

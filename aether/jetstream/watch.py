@@ -3,8 +3,9 @@
 Each attempt is a consumer of its own: every key's last message, then every change, with heartbeats. A hole in the
 consumer's numbering, missing heartbeats or a new connection end the attempt; the next one reads everything anew and its
 rows replace the view: what changed is delivered, and what vanished is delivered as gone. The bucket keeps one message
-per key, so a change that is overwritten before the server has sent it is skipped; the last one never is. Receivers are
-synchronous; one task.
+per key, so a change that is overwritten before the server has sent it is skipped; the last one never is. With replicas
+a consumer may be at one that lags: rows of before what was delivered are not taken until that has lasted. Receivers
+are synchronous; one task.
 """
 
 import asyncio
@@ -19,11 +20,13 @@ from msgspec import Struct
 from aether.aio import first_of
 from aether.background import Background
 from aether.core.backoff import Backoff
+from aether.core.sustained import Sustained
 from aether.errors import ConfigError, Unavailable
 from aether.jetstream.api import Answered, Method
 from aether.jetstream.connection.headers import LAST_CONSUMER, STATUS, STATUS_HEARTBEAT, is_marker
 from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.nats_connection import NatsConnection, StandingSubscription
+from aether.jetstream.replicas import stale_s
 from aether.log_lines import Repeated, words
 from aether.ports import Row
 
@@ -111,9 +114,16 @@ class View:
         for key in [key for key in self._rows if key not in present]:
             self.change(Row(key, None, self._revision))
         for row in sorted(rows, key=lambda row: row.revision):
-            known = self._rows.get(row.key)
-            if (known is None and row.value is not None) or (known is not None and known.revision != row.revision):
+            if self._is_news(row):
                 self.change(row)
+
+    def is_beyond(self, rows: list[Row]) -> bool:
+        """Whether what was delivered is of after these rows: what is new has a later revision than all before it."""
+        return any(self._is_news(row) and row.revision <= self._revision for row in rows)
+
+    def _is_news(self, row: Row) -> bool:
+        known = self._rows.get(row.key)
+        return row.value is not None if known is None else known.revision != row.revision
 
     def change(self, row: Row) -> None:
         """Deliver one change, and before it the end of a row that was overwritten before its end could be delivered."""
@@ -139,6 +149,7 @@ class Watch:
         receive: Callable[[Row], None],
         completed: Callable[[], None],
         config: WatchConfig,
+        replicas: int = 1,
     ) -> None:
         self._connection = connection
         self._stream = stream
@@ -157,6 +168,7 @@ class Watch:
         self._task: asyncio.Task[None] | None = None
         self._unlisten: Callable[[], None] | None = None
         self._stopping = asyncio.Lock()
+        self._behind = Sustained(stale_s(replicas))
         self._missed = Repeated(log, logging.INFO, "the table cannot be watched yet")
 
     async def start(self) -> None:
@@ -277,7 +289,11 @@ class Watch:
         if self._synced:
             for row in rows:
                 self._view.change(row)
+        elif self._view.is_beyond(rows) and not self._behind.observed(asyncio.get_running_loop().time()):
+            self._attempt = Attempt()
+            self._failed.set()
         else:
+            self._behind.over()
             self._view.replace(rows)
             self._synced = True
             self._complete.set()

@@ -1,10 +1,14 @@
 """What a replica says that leads no more, or knows of no leader, repeats no event and passes none over."""
 
+import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import pytest
 
 import aether.jetstream.bus as bus_room
+import aether.jetstream.watch as watch_room
 from aether.errors import Unavailable
 from aether.ids import ActorId, Position
 from aether.jetstream.api import Batch, StoredMessage, direct_batch, last_sequence, leader_next
@@ -12,7 +16,9 @@ from aether.jetstream.bus import BusConfig, NATSEventBus
 from aether.jetstream.connection.headers import SEQUENCE
 from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.nats_connection import NatsConnection
-from aether.ports import START, StoredCommit
+from aether.jetstream.table import JetStreamTable
+from aether.jetstream.watch import View, WatchConfig
+from aether.ports import START, Row, StoredCommit
 from tests.contract.harness import Received, commit
 from tests.support.jetstream import Sessions, node
 from tests.support.nats_server import NatsServer
@@ -98,6 +104,49 @@ async def test_commits_that_a_replaced_leader_lacks_are_not_passed_over(
         stored += await stored_by(one, range(3, 6), stored[-1].position)
         assert await received.count(5) == stored
         await bus.close()
+
+
+class Telling(View):
+    """Tells when rows of before what was delivered have come."""
+
+    def __init__(self, views: list["Telling"], receive: Callable[[Row], None]) -> None:
+        super().__init__(receive)
+        self.was_beyond = asyncio.Event()
+        views.append(self)
+
+    def is_beyond(self, rows: list[Row]) -> bool:
+        found = super().is_beyond(rows)
+        if found:
+            self.was_beyond.set()
+        return found
+
+
+@pytest.mark.parametrize(("replicas", "repeated"), [(3, []), (1, [Row("member.a", b"1", 1)])])
+async def test_rows_of_a_replica_that_lags_are_taken_only_on_one_server(
+    nats_server: NatsServer, namespace: str, monkeypatch: pytest.MonkeyPatch, replicas: int, repeated: list[Row]
+) -> None:
+    views = list[Telling]()
+    monkeypatch.setattr(watch_room, "View", partial(Telling, views))
+    async with node(nats_server.url, namespace) as one:
+        table = JetStreamTable(one.nats, one.names, WatchConfig(heartbeat_s=0.2), replicas)
+        seen, sessions = Received[Row](), Sessions(one.nats)
+        revision = await table.create("member.a", b"1")
+        assert revision == 1
+        watching = await table.watch(seen.receive)
+        views[0].change(Row("member.a", b"3", 3))  # as another replica tells it, of what this server stores later
+        session = one.nats.session
+        assert session is not None
+        await session.close()
+        await sessions.back()
+        async with asyncio.timeout(5):
+            await views[0].was_beyond.wait()
+        for value in (b"2", b"3", b"4"):
+            revision = await table.update("member.a", value, revision)
+            assert revision is not None
+        told = await seen.until(lambda rows: rows[-1].revision == 4)
+        assert [row for row in told[2:-1] if row.value == b"1"] == repeated
+        assert told[:2] == [Row("member.a", b"1", 1), Row("member.a", b"3", 3)]
+        await watching.stop()
 
 
 @pytest.mark.parametrize(
