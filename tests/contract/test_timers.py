@@ -76,6 +76,13 @@ async def test_what_is_not_due_waits_and_is_listed(world: World) -> None:
     assert (await other.fired(SHARD, 0)).messages == []
 
 
+async def test_all_that_wait_are_listed_however_many(world: World) -> None:
+    timers = (await world.node()).timers
+    names = {str(n) for n in range(300)}
+    await asyncio.gather(*(timers.arm(setting(FAR, name=name)) for name in names))
+    assert {one.name for one in await timers.armed()} == names
+
+
 async def test_the_end_is_another_one_when_something_has_changed(world: World) -> None:
     timers = (await world.node()).timers
     ends = [await timers.end()]

@@ -2,9 +2,9 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -16,7 +16,12 @@ from aether.model.policy import PolicyContext, policy
 
 
 @dataclass(frozen=True)
-class Paid:
+class Base:
+    """The base of an event."""
+
+
+@dataclass(frozen=True)
+class Paid(Base):
     """An event of Booking."""
 
 
@@ -66,6 +71,21 @@ def generator() -> None:
         yield
 
     built(on_paid)
+
+
+def asynchronous_generator() -> None:
+    @policy  # type: ignore[arg-type]  # wrong
+    async def on_paid(event: Paid, context: PolicyContext[Booking]) -> AsyncIterator[None]:
+        yield
+
+    built(on_paid)
+
+
+def base_of_an_event() -> None:
+    @policy  # wrong
+    def on_base(event: Base, context: PolicyContext[Booking]) -> None: ...
+
+    built(on_base)
 
 
 def untyped_event() -> None:
@@ -225,6 +245,8 @@ def no_policy() -> None:
 CASES = [
     (asynchronous, "on_paid is a plain function: neither `async` nor a generator"),
     (generator, "on_paid is a plain function: neither `async` nor a generator"),
+    (asynchronous_generator, "on_paid is a plain function: neither `async` nor a generator"),
+    (base_of_an_event, "on_base is for Base, which is no event of booking"),
     (untyped_event, r"on_paid\(event\) has no type; annotate it"),
     (untyped_context, r"on_paid\(context\) has no type; annotate it"),
     (untyped_return, "on_paid returns nothing; write `-> None`"),
@@ -255,3 +277,28 @@ def test_what_cannot_be_a_policy_is_a_model_error_at_its_line(build: Callable[[]
     with pytest.raises(ModelError, match=message) as refused:
         build()
     assert (refused.value.file, refused.value.line) == (__file__, wrong)
+
+
+S = TypeVar("S")
+
+
+class Late(Booking):
+    """Another kind of bookings."""
+
+
+def test_a_policy_runs_once_for_each_event_of_the_kinds_it_is_for() -> None:
+    @policy
+    def bare(event: Paid, context: PolicyContext) -> None: ...  # type: ignore[type-arg]
+
+    @policy
+    def generic(event: Paid, context: PolicyContext[S]) -> None: ...
+
+    @policy
+    def twice(event: Paid, context: PolicyContext[Booking | Late]) -> None: ...
+
+    @policy
+    def one(event: Paid, context: PolicyContext[Late]) -> None: ...
+
+    model = Model("hotel", actors=[Booking, Late], policies=[bare, generic, twice, one])
+    ran = {kind.kind: [run.name for run in kind.events["Paid"].policies] for kind in model}
+    assert ran == {"booking": ["bare", "generic", "twice"], "late": ["bare", "generic", "twice", "one"]}

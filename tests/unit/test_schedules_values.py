@@ -39,6 +39,8 @@ BERLIN = ZoneInfo("Europe/Berlin")
         (lambda: Cron("0 0 9 * * *", zone="Europe/Atlantis"), "zone"),
         (lambda: Cron("0 0 9 * * *", zone="../etc/passwd"), "zone"),
         (lambda: Cron("0 0 9 * * *", zone=""), "zone"),
+        (lambda: Cron("0 0 9 * * *", zone="Europe"), "zone"),
+        (lambda: Cron("0 0 9 * * *", zone="x" * 300), "zone"),
         (lambda: Cron("0 0 9 * * *", zone=["UTC"]), "zone"),  # type: ignore[arg-type]  # what is tested
         (lambda: Cron("0 9 * * *"), "rule"),
         (lambda: Cron("0 0 9 30 2 *"), "rule"),
@@ -60,6 +62,8 @@ def test_what_cannot_be_a_schedule_is_refused_by_the_field(made: Callable[[], An
     ("when", "first"),
     [
         (At(datetime(2026, 7, 1, 9, tzinfo=BERLIN)), "2026-07-01T07:00Z"),
+        (After(), "2026-03-28T12:00:00.500Z"),
+        (Every(seconds=1), "2026-03-28T12:00:01.500Z"),
         (After(seconds=0.25), "2026-03-28T12:00:00.750Z"),
         (After(days=1, hours=1, minutes=1, seconds=1), "2026-03-29T13:01:01.500Z"),
         (Every(minutes=1.5), "2026-03-28T12:01:30.500Z"),
@@ -77,6 +81,7 @@ def test_the_first_tick(when: When, first: str) -> None:
     ("when", "tick", "now", "following"),
     [
         (Every(seconds=60, catch_up="one"), "12:00:00", "12:00:01", "12:01:00"),
+        (Every(seconds=60, catch_up="one"), "12:00:00", "12:01:00", "12:02:00"),
         (Every(seconds=60, catch_up="one"), "12:00:00", "12:04:30", "12:05:00"),
         (Every(seconds=60, catch_up="one"), "12:00:00", "12:05:00", "12:06:00"),
         (Every(seconds=60, catch_up="skip"), "12:00:00", "12:04:30", "12:05:00"),
@@ -117,3 +122,18 @@ def test_a_rule_of_a_later_version_is_refused() -> None:
 
 def test_no_tick_is_later_than_time() -> None:
     assert Recurrence("every 3153600000").after(datetime(9999, 1, 1, tzinfo=UTC)) is None
+
+
+@pytest.mark.parametrize("now", [timedelta(0), timedelta(days=1, hours=3)], ids=["in time", "late"])
+def test_an_interval_is_of_the_time_that_passes_and_ends_in_utc(now: timedelta) -> None:
+    tick = datetime(2026, 3, 28, 12, tzinfo=BERLIN)  # the clocks go forward in the night
+    following = Every(days=1).recurrence.after_run(tick, tick.astimezone(UTC) + now)
+    assert following == datetime(2026, 3, 29 + now.days, 11, tzinfo=UTC)
+    assert following is not None
+    assert following.tzinfo is UTC
+
+
+def test_the_longest_name_is_one() -> None:
+    assert checked_name("é" * 50) == "é" * 50
+    with pytest.raises(InvalidCommand):
+        checked_name("é" * 51)

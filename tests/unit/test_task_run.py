@@ -12,7 +12,7 @@ from msgspec import structs
 from aether.core.backoff import Backoff
 from aether.errors import InvalidCommand, Unavailable
 from aether.runtime import task_run
-from aether.runtime.task_notes import GIVEN_UP, RUNS, WAITS, TaskNote, decode_note
+from aether.runtime.task_notes import ERROR_CHARS_MAX, GIVEN_UP, RUNS, WAITS, TaskNote, decode_note, said
 from tests.support.errands import World, model, renew
 from tests.support.task_server import TaskSide, start_of
 
@@ -290,3 +290,7 @@ async def test_it_is_stopped_once_however_often_that_is_said(side: TaskSide, wor
 @pytest.mark.parametrize("payload", [None, b"", b"?", b'{"task":1}', b'{"task":"of a later version"}'])
 def test_a_note_that_cannot_be_read_is_none(payload: bytes | None) -> None:
     assert decode_note(payload) is None
+
+
+def test_what_an_error_says_is_cut() -> None:
+    assert said(ValueError("x" * 100_000)) == "x" * ERROR_CHARS_MAX

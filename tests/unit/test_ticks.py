@@ -44,6 +44,7 @@ class Server:
         self.during_read: Callable[[], None] = lambda: None
         self.at_once = 100
         self.refusals: list[Exception] = []
+        self.unread: list[Exception] = []
         self.owned = True
         self._changed = asyncio.Condition()
 
@@ -55,6 +56,8 @@ class Server:
 
     async def fired(self, _shard: int, after: int) -> InboxBatch:
         self.read_after.append(after)
+        if self.unread:
+            raise self.unread.pop()
         found = [InboxMessage(at, payload) for at, payload in self.given.items() if at > after]
         self.during_read()
         await self._change()
@@ -207,6 +210,33 @@ async def test_what_cannot_be_removed_now_is_not_told_again(monkeypatch: pytest.
         shard.ring()
         await server.until(lambda: server.removed == [3])
         assert len(server.told) == 1
+
+    await with_ticks(work)
+
+
+class Pauses:
+    """A back-off without pauses; `asked` are the attempts it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def delay_s(self, attempt: int, _jitter: float) -> float:
+        self.asked.append(attempt)
+        return 0.0
+
+
+async def test_pauses_grow_until_it_works_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ticks, "REMOVE_AFTER_S", 0.0)
+    pauses = Pauses()
+    monkeypatch.setattr(ticks, "AGAIN", pauses)
+
+    async def work(server: Server, shard: ShardTicks) -> None:
+        for count in (1, 2):
+            server.unread = [Unavailable("no server")] * 2
+            server.give(count)
+            shard.ring()
+            await server.until(lambda: server.removed == list(range(1, count + 1)))  # noqa: B023 - called at once
+        assert pauses.asked == [0, 1, 0, 1]
 
     await with_ticks(work)
 
