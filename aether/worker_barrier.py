@@ -7,7 +7,7 @@ sync of the stream's file (`aether.system.sync_barrier`). Where that cannot be p
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from errno import EIO
 from functools import partial
@@ -21,6 +21,7 @@ from aether.log_lines import words
 from aether.system.block_files import (
     DISK_FAILS,
     BlockFiles,
+    Ground,
     Identity,
     SyncFailed,
     block_starts,
@@ -59,15 +60,15 @@ async def why_no_barrier(connection: ConnectionConfig, namespace: str, storage: 
     """
     async with connect_worker(connection, namespace, storage, SystemClock()) as node:
         try:
-            blocks = await _proved(node, Path(storage.nats_store))
-            await asyncio.to_thread(blocks.sync)
+            proved, _ = await _proved(node, Path(storage.nats_store))
+            await asyncio.to_thread(proved.blocks.sync)
         except NotProved as error:
             return error.message
         except SyncFailed as error:  # reported once: whoever syncs after it hears nothing of it
             raise _failing(error) from error
         except OSError as error:
             return f"the files of the server cannot be synced: {error}"
-        blocks.close()
+        proved.blocks.close()
     return ""
 
 
@@ -87,25 +88,34 @@ async def sync_barrier(
     stand in them, `Unavailable`.
     """
     async with AsyncExitStack() as stack:
-        blocks, session = await _proved_in_time(node, store, waits)
+        (proved, proved_inbox), session = await _proved_in_time(node, store, waits)
+        blocks, told = proved.blocks, proved_inbox.blocks
         sync = partial(_sync, blocks, sync_failure)
         try:
             await asyncio.to_thread(sync)  # the first one takes in all there is
         except OSError as error:
             failed(f"the files of the server cannot be synced: {error}")
             raise Unavailable("nothing can be made durable") from error
-        told = _inbox_of(node, blocks)
         commits = SyncBarrier(sync, failed, blocks.identity)
         inbox = SyncBarrier(partial(_sync, told, sync_failure), failed, told.identity)
         stack.push_async_callback(_closed, commits, blocks)
         stack.push_async_callback(_closed, inbox, told)
-        stack.callback(_proving_again(node, blocks, (commits, inbox), failed, session))
+        counted = {commits: proved, inbox: proved_inbox}
+        stack.callback(_proving_again(node, blocks, counted, failed, session))
         node.wait_for(commits, inbox)
         node.inbox.beginning.block_starts = partial(block_starts, told.directory, node.names.tells_prefix)
         for barrier, subject in ((commits, node.names.durable()), (inbox, node.names.inbox_durable())):
             asked = await node.transport.answer_durable(barrier, subject)
             stack.push_async_callback(asked.stop)
         yield
+
+
+class _Proved:
+    """Files of a stream of which it was proved, as it was then, that a sync makes durable what is acknowledged."""
+
+    def __init__(self, blocks: BlockFiles) -> None:
+        self.blocks = blocks
+        self.ground = blocks.ground_now()
 
 
 def _inbox_of(node: JetStreamConnection, blocks: BlockFiles) -> BlockFiles:
@@ -133,50 +143,91 @@ async def _closed(barrier: SyncBarrier, blocks: BlockFiles) -> None:
 def _proving_again(
     node: JetStreamConnection,
     blocks: BlockFiles,
-    barriers: Sequence[SyncBarrier],
+    barriers: Mapping[SyncBarrier, _Proved],
     failed: Callable[[str], None],
     proved_on: object,
 ) -> Callable[[], None]:
     """Prove on each connection but the one it was proved on that it is still so, before a sync counts again.
 
-    Returns what ends it.
+    The same when a stream was made anew or is set otherwise. Returns what ends it.
     """
-    connected, background = asyncio.Event(), Background()
-
-    def changed(session: object) -> None:
-        for barrier in barriers:
-            barrier.hold()
-        if session is not None:
-            connected.set()
-
-    async def prove() -> None:
-        await connected.wait()
-        session = node.nats.session
-        connected.clear()
-        try:
-            why = await _why_not_written(node, blocks)
-        except BaseException:  # it is made again: until then nothing is answered
-            connected.set()
-            raise
-        if why is None:
-            await asyncio.sleep(LOOK_AGAIN_S)
-            connected.set()
-        elif why:
-            failed(f"another server is in its place: {why}")
-        elif session is not None and session is node.nats.session:  # else it is proved anew on the next one
-            for barrier in barriers:
-                barrier.go_on()
-
-    proving = background.forever("aether proof of the sync barrier", partial(_again_and_again, prove))
-    unlisten = node.nats.listen(changed)
+    proof, background = _ProofAgain(node, blocks, barriers, failed), Background()
+    proving = background.forever("aether proof of the sync barrier", proof.again_and_again)
+    for barrier, proved in barriers.items():
+        barrier.counts = partial(proof.counts, proved)
+    unlisten = node.nats.listen(proof.connected)
     if node.nats.session is not proved_on:
-        changed(node.nats.session)
+        proof.connected(node.nats.session)
 
     def end() -> None:
         unlisten()
         proving.cancel()
 
     return end
+
+
+class _ProofAgain:
+    """The proof that is made again, and what makes it needed."""
+
+    def __init__(
+        self,
+        node: JetStreamConnection,
+        blocks: BlockFiles,
+        barriers: Mapping[SyncBarrier, _Proved],
+        failed: Callable[[str], None],
+    ) -> None:
+        self._node = node
+        self._blocks = blocks
+        self._barriers = barriers
+        self._failed = failed
+        self._needed = asyncio.Event()
+
+    def connected(self, session: object) -> None:
+        """The connection is lost, or another one is there."""
+        for barrier in self._barriers:
+            barrier.hold()
+        if session is not None:
+            self._needed.set()
+
+    def counts(self, proved: _Proved) -> bool:
+        """Whether the last sync was of what was proved."""
+        same = proved.blocks.ground == proved.ground
+        if not same:
+            self.connected(self._node.nats.session)
+        return same
+
+    async def again_and_again(self) -> None:
+        """Prove whenever it is needed."""
+        while True:
+            await self._needed.wait()
+            self._needed.clear()
+            try:
+                await self._prove(self._node.nats.session)
+            except BaseException:  # it is made again: until then nothing is answered
+                self._needed.set()
+                raise
+
+    async def _prove(self, session: object) -> None:
+        grounds = {proved: _ground_now(proved.blocks) for proved in self._barriers.values()}
+        why = await _why_not_written(self._node, self._blocks) if all(grounds.values()) else None
+        if why is None:
+            await asyncio.sleep(LOOK_AGAIN_S)
+            self._needed.set()
+        elif why:
+            self._failed(f"another server is in its place, or it is set otherwise: {why}")
+        elif session is not None and session is self._node.nats.session and not self._needed.is_set():
+            for proved, ground in grounds.items():
+                proved.ground = ground or proved.ground
+            for barrier in self._barriers:
+                barrier.go_on()
+
+
+def _ground_now(blocks: BlockFiles) -> Ground | None:
+    """None while there is no such stream."""
+    try:
+        return blocks.ground_now()
+    except OSError:
+        return None
 
 
 async def _why_not_written(node: JetStreamConnection, blocks: BlockFiles) -> str | None:
@@ -189,14 +240,9 @@ async def _why_not_written(node: JetStreamConnection, blocks: BlockFiles) -> str
         return str(error)
 
 
-async def _again_and_again(prove: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await prove()
-
-
 async def _proved_in_time(
     node: JetStreamConnection, store: Path, waits: Callable[[], None]
-) -> tuple[BlockFiles, object]:
+) -> tuple[tuple[_Proved, _Proved], object]:
     """`_proved`, once the server stores something, and on which connection: a full disk has room again some time."""
     while True:
         session = node.nats.session
@@ -208,8 +254,8 @@ async def _proved_in_time(
         await asyncio.sleep(LOOK_AGAIN_S)
 
 
-async def _proved(node: JetStreamConnection, store: Path) -> BlockFiles:
-    """The files of the node's stream of commits; those of its inbox lie beside.
+async def _proved(node: JetStreamConnection, store: Path) -> tuple[_Proved, _Proved]:
+    """The files of the node's stream of commits, and those of its inbox, which lie beside.
 
     Raises `NotProved`, `Unavailable`, and `AetherError` for a disk that fails.
     """
@@ -224,12 +270,13 @@ async def _proved(node: JetStreamConnection, store: Path) -> BlockFiles:
     for directory in found:
         blocks = BlockFiles(directory)
         try:
+            proved = _Proved(blocks), _Proved(_inbox_of(node, blocks))
             why = why_not_synced(directory) or await node.why_not_written(blocks)
-            why = why or why_not_synced(_inbox_of(node, blocks).directory)
+            why = why or why_not_synced(proved[1].blocks.directory)
+            if not why:
+                return proved
         except OSError as error:
             if error.errno in DISK_FAILS:
                 raise _failing(error) from error
             why = f"its files cannot be read: {error.strerror}"
-        if not why:
-            return blocks
     raise NotProved(f"{why} ({', '.join(map(str, found))})", setting="sync")

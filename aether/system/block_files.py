@@ -32,6 +32,9 @@ DISK_FAILS = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENODEV, e
 Identity: TypeAlias = tuple[int, int]
 """Device and inode of a stream's directory: others once the stream was deleted and made anew."""
 
+Ground: TypeAlias = tuple[int, int, int]
+"""A stream's directory, and when its settings were changed: others once it was made anew, or is set otherwise."""
+
 KNOWN = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "bcachefs", "overlay", "tmpfs"})
 """Kinds of local file systems, where a sync of a file takes in what another process has written to it."""
 
@@ -146,13 +149,17 @@ class SyncFailed(OSError):
 
 
 class BlockFiles:
-    """The blocks in one directory, `<store>/jetstream/<account>/streams/<stream>/msgs`."""
+    """The blocks in one directory, `<store>/jetstream/<account>/streams/<stream>/msgs`.
+
+    `ground` is what the last sync was of.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._paths = (str(directory), str(directory.parent))
         self._directory_fd = -1  # kept open, so that no other directory gets its number
         self._identity = (0, 0)
+        self.ground: Ground = (0, 0, 0)
         self._changed_ns = (0, 0)
         self._files: dict[int, tuple[int, int]] = {}
         self._newest_fd = -1
@@ -164,6 +171,11 @@ class BlockFiles:
         except OSError:
             return 0, 0
         return found.st_dev, found.st_ino
+
+    def ground_now(self) -> Ground:
+        """Which stream is there now, with which settings. Raises `OSError`. For any thread."""
+        found = self.directory.stat()
+        return found.st_dev, found.st_ino, self.directory.parent.stat().st_mtime_ns
 
     def sync(self) -> Identity:
         """Return when all that was written before the call is on the disk and will be found there; in which stream.
@@ -194,6 +206,7 @@ class BlockFiles:
             self._sync_blocks()
         else:
             self._sync_file_system()
+            self.ground = (*self._identity, changed_ns[1])
         self._changed_ns = (_seen(changed_ns[0], now_ns), _seen(changed_ns[1], now_ns))
         return self._identity
 

@@ -42,6 +42,10 @@ class _Round(NamedTuple):
     epoch: int
 
 
+def _always() -> bool:
+    return True
+
+
 class SyncBarrier:
     """`Durability` by syncs: `sync` returns when all that was written before is on the disk, or raises `OSError`.
 
@@ -53,6 +57,8 @@ class SyncBarrier:
         self, sync: Callable[[], Identity], failed: Callable[[str], None], stream: Callable[[], Identity]
     ) -> None:
         self.position = Position(0)
+        self.counts: Callable[[], bool] = _always
+        """Asked after each sync: if it does not count, the barrier holds, and all who wait go on waiting."""
         self._sync = sync
         self._failed = failed
         self._stream_now = stream
@@ -220,6 +226,10 @@ class SyncBarrier:
                 self._failed(why)
                 self._answer(self._waiting, why)
                 self._waiting = []
+        elif not self.counts():
+            self._waiting = [*round_.waiting, *self._waiting]
+            self.hold()
+            return
         elif outcome != self._stream:
             self._forget()
             self._stream = outcome

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from aether.core.cluster.membership import MemberRow, encode_member
 from aether.errors import Unavailable
 from aether.ids import ActorId, Position
 from aether.jetstream.adapters import JetStreamConnection
-from aether.jetstream.api import Answered, Method
+from aether.jetstream.api import Answered, Method, stream_info
 from aether.jetstream.asked_durability import AskedDurability
 from aether.jetstream.connection.nats_connection import connect
 from aether.jetstream.stream_configs import stream_config
@@ -41,6 +41,7 @@ ALICE = ActorId("account", "alice")
 ENCRYPTED = 'jetstream { store_dir: "%s", key: "a secret of the test", cipher: aes }\n'
 
 _create = Method("STREAM.CREATE.{}", Answered)
+_update = Method("STREAM.UPDATE.{}", Answered)
 
 
 # ------------------------------------------------------------------------------------------------ the proof
@@ -454,6 +455,25 @@ async def test_workers_that_start_under_load_prove_it_all_the_same(namespace: st
                 await asyncio.to_thread(pool.worker_pids, 3 + count)
             going = False
             await asyncio.gather(*loads)
+
+
+async def test_a_stream_that_is_set_otherwise_by_hand_is_noticed(own_server: NatsServer, namespace: str) -> None:
+    """The connection stays, and what the server acknowledges means something else."""
+    with on(own_server, namespace, variables={"AETHER_NATS_STORE": str(own_server.store)}) as pool:
+        await deposits(own_server.url, namespace)
+        async with node(own_server.url, namespace) as by_hand:
+            for stream in (by_hand.names.stream, by_hand.names.inbox):
+                config = (await stream_info(by_hand.nats, stream)).config
+                await _update(by_hand.nats, stream, {**(config or {}), "description": "by hand"})
+            await deposits(own_server.url, namespace)
+            config = (await stream_info(by_hand.nats, by_hand.names.inbox)).config
+            await _update(by_hand.nats, by_hand.names.inbox, {**(config or {}), "compression": "s2"})
+        told = re.compile("it is set otherwise: compression of .*INBOX is 's2', not 'none'")
+        async with aether.connect(own_server.url, model=model, namespace=namespace) as client:
+            with suppress(aether.AetherError):
+                await client.tell(Account.deposit, "alice", 1)
+        await asyncio.to_thread(pool.wait_for, told)
+        assert pool.process.wait(60) == 1
 
 
 async def test_another_store_in_the_place_of_the_first_is_noticed(

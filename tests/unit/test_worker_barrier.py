@@ -13,10 +13,10 @@ from aether import worker_barrier
 from aether.errors import Unavailable, UnreadableEvent
 from aether.ids import Position
 from aether.jetstream.adapters import JetStreamConnection
-from aether.system.block_files import BlockFiles, Identity, SyncFailed
+from aether.system.block_files import BlockFiles, Ground, Identity, SyncFailed
 from aether.system.shared_failure import SharedFailure
 from aether.system.sync_barrier import SyncBarrier
-from aether.worker_barrier import _proving_again, _sync
+from aether.worker_barrier import _Proved, _proving_again, _sync
 from tests.support.members import soon
 
 
@@ -51,14 +51,26 @@ class Node:
         return await proof
 
 
+class Settled:
+    """Block files whose settings the test changes."""
+
+    def __init__(self) -> None:
+        self.ground = (0, 1, 1)
+
+    def ground_now(self) -> Ground:
+        return self.ground
+
+
 class Proving:
     """A barrier that is proved again, and what it tells."""
 
     def __init__(self, node: Node, proved_on: object) -> None:
         self.failed: list[str] = []
+        self.files = Settled()
         self.barrier = SyncBarrier(lambda: (0, 1), self.failed.append, lambda: (0, 1))
+        files = cast(BlockFiles, self.files)
         self.end = _proving_again(
-            cast(JetStreamConnection, node), cast(BlockFiles, None), [self.barrier], self.failed.append, proved_on
+            cast(JetStreamConnection, node), files, {self.barrier: _Proved(files)}, self.failed.append, proved_on
         )
 
     async def tells(self) -> bool:
@@ -125,6 +137,36 @@ async def test_a_connection_that_was_replaced_after_the_first_proof_is_proved_an
     await asyncio.sleep(0.01)
     assert await proving.tells()
     proving.end()
+
+
+async def test_a_stream_that_is_set_otherwise_counts_once_it_is_proved(node: Node, proving: Proving) -> None:
+    proving.files.ground = (0, 1, 2)
+    assert not await proving.tells()
+    await soon(lambda: len(node.proofs) == 1)
+    proving.files.ground = (0, 1, 3)
+    node.proofs[0].set_result("")
+    await soon(lambda: len(node.proofs) == 2)
+    assert not await proving.tells()
+    node.proofs[1].set_result("")
+    await asyncio.sleep(0.01)
+    assert await proving.tells()
+    proving.files.ground = (0, 1, 4)
+    assert not await proving.tells()
+    await soon(lambda: len(node.proofs) == 3)
+    node.proofs[2].set_result("it has three replicas")
+    await soon(lambda: proving.failed != [])
+
+
+async def test_who_waits_for_a_sync_that_does_not_count_is_told_by_the_next_that_does(
+    node: Node, proving: Proving
+) -> None:
+    told: list[str] = []
+    proving.files.ground = (0, 1, 2)
+    proving.barrier.after_write(Position(1), told.append)
+    await soon(lambda: len(node.proofs) == 1)
+    assert told == []
+    node.proofs[0].set_result("")
+    await soon(lambda: told == [""])
 
 
 async def test_another_server_in_its_place_is_told(node: Node, proving: Proving) -> None:
