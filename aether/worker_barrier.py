@@ -115,7 +115,7 @@ class _Proved:
 
     def __init__(self, blocks: BlockFiles) -> None:
         self.blocks = blocks
-        self.ground = blocks.ground_now()
+        self.ground = _ground_now(blocks)
 
 
 def _inbox_of(node: JetStreamConnection, blocks: BlockFiles) -> BlockFiles:
