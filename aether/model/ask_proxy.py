@@ -29,12 +29,12 @@ class Ask(Protocol):
 class AskProxy:
     """An actor to be asked: its commands and queries give coroutines, as those of a client's proxy do.
 
-    `begin` is given the name of what is asked, as `account/bob.deposit`, when a method is called.
+    `begin` is given the actor that is asked, as `account/bob`, and the method's name, when a method is called.
     """
 
     __slots__ = ("_begin", "_key", "_kind", "_model", "_proxy", "_what")
 
-    def __init__(self, model: Model, kind: ActorRef, key: str, begin: Callable[[str], Ask]) -> None:
+    def __init__(self, model: Model, kind: ActorRef, key: str, begin: Callable[[str, str], Ask]) -> None:
         self._model = model
         self._kind = kind
         self._key = key
@@ -46,7 +46,7 @@ class AskProxy:
         getattr(self._proxy, name)  # what is no command is refused at once, as by every proxy
 
         def call(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
-            ask = self._begin(f"{self._what}.{name}")
+            ask = self._begin(self._what, name)
             return _answered(ask, getattr(proxy_of(self._model, self._kind, self._key, ask.send), name), args, kwargs)
 
         return call

@@ -153,12 +153,11 @@ class HandlerAsks:
     __slots__ = (
         "_actor_id",
         "_asks",
-        "_count",
+        "_counts",
         "_ended",
         "_looks",
         "_open",
         "_pending",
-        "_prefix",
         "_put_off",
         "_room",
         "chain",
@@ -168,11 +167,10 @@ class HandlerAsks:
         self.chain = (*pending.command.chain, str(actor_id))
         self._asks = asks
         self._pending = pending
-        self._prefix = _id_prefix(actor_id, pending)
         self._put_off = put_off
         self._actor_id = actor_id
-        self._count = 0
-        self._open: dict[int, Ask] = {}
+        self._counts: dict[str, int] = {}
+        self._open: dict[str, Ask] = {}
         self._room = InFlightLimit(asks.in_flight_max)
         self._looks = False
         self._ended = False
@@ -192,12 +190,14 @@ class HandlerAsks:
         """The actor that is to be asked; every error is raised when a call of it is awaited."""
         return AskProxy(self._asks.model, kind, key, self._begin)
 
-    def _begin(self, what: str) -> "HandlerAsk":
-        self._count += 1
-        return HandlerAsk(self, self._count, what)
+    def _begin(self, actor: str, command: str) -> "HandlerAsk":
+        """Asks are counted for each actor that is asked: other branches of the handler, with other actors, may be
+        sooner or later when it runs again."""
+        number = self._counts[actor] = self._counts.get(actor, 0) + 1
+        return HandlerAsk(self, actor, number, command)
 
-    async def send(self, number: int, actor_id: ActorId, command: str, args: bytes) -> Answer:
-        """The answer to the ask of this number, counted from 1."""
+    async def send(self, command_id: str, actor_id: ActorId, command: str, args: bytes) -> Answer:
+        """The answer to the ask with this id."""
         self._check(actor_id, command)
         room = self._room
         if room.left:
@@ -205,24 +205,24 @@ class HandlerAsks:
         else:
             await room.wait()
         try:
-            return await self._sent(number, actor_id, command, args)
+            return await self._sent(command_id, actor_id, command, args)
         finally:
             room.leave()
 
-    async def _sent(self, number: int, actor_id: ActorId, command: str, args: bytes) -> Answer:
+    async def _sent(self, command_id: str, actor_id: ActorId, command: str, args: bytes) -> Answer:
         self._check_runs(actor_id)  # it may have ended while the ask waited for room
         asks, asking = self._asks, self._pending.command
         ends_s, left_s = self._deadline(actor_id)
         cause = Cause(ends_s, _correlation_of(asking), asking.id, asking.traceparent, self.chain)
-        self._open[number] = Ask(str(actor_id), self.id_of(number))
+        self._open[command_id] = Ask(str(actor_id), command_id)
         look = asks.loop.call_later(LOOK_AFTER_S, self._begin_to_look)
         try:
             return await asks.caller().call(
-                actor_id, command, args, deadline_s=left_s, command_id=self.id_of(number), cause=cause
+                actor_id, command, args, deadline_s=left_s, command_id=command_id, cause=cause
             )
         finally:
             look.cancel()
-            del self._open[number]
+            del self._open[command_id]
 
     def _deadline(self, actor_id: ActorId) -> tuple[float, float]:
         """When an ask of this actor ends, in Unix seconds, and how many are left. Raises `DeadlineExceeded`."""
@@ -256,9 +256,13 @@ class HandlerAsks:
         finally:
             self._looks = False
 
-    def id_of(self, number: int) -> str:
-        """The command id of the ask of this number."""
-        return f"{self._prefix}{number}"
+    def id_of(self, actor: str, number: int) -> str:
+        """The command id of the ask of this number of an actor, the same whenever and wherever the handler runs.
+
+        A caller may give one id to commands of several actors, so the asking actor and its command are in it too.
+        """
+        asking = orjson.dumps([self.chain[-1], self._pending.type.name, self._pending.command.id, actor])
+        return f"ask-{hashlib.sha256(asking).hexdigest()[:32]}-{number}"
 
     def _check_runs(self, actor_id: ActorId) -> None:
         if self._ended or asyncio.get_running_loop() is not self._asks.loop:
@@ -281,29 +285,32 @@ class HandlerAsks:
 
 
 class HandlerAsk:
-    """One ask of a handler; `what` names it, as `account/bob.deposit`."""
+    """One ask of a handler: of an actor (`kind/key`), the first of them, the second, and so on."""
 
-    __slots__ = ("_handler", "_number", "_what")
+    __slots__ = ("_actor", "_command", "_handler", "_id", "_number")
 
-    def __init__(self, handler: HandlerAsks, number: int, what: str) -> None:
+    def __init__(self, handler: HandlerAsks, actor: str, number: int, command: str) -> None:
         self._handler = handler
+        self._actor = actor
         self._number = number
-        self._what = what
+        self._command = command
+        self._id = handler.id_of(actor, number)
 
     async def send(self, actor_id: ActorId, command: str, args: bytes) -> Answer:
         """The answer of the actor."""
-        return await self._handler.send(self._number, actor_id, command, args)
+        return await self._handler.send(self._id, actor_id, command, args)
 
     def mark(self, error: AetherError) -> None:
         """Note on an error that it is of this ask, and make it understandable to the handler's author."""
-        if isinstance(error, InvalidCommand) and self._handler.id_of(self._number) in error.message:
+        asked = f"{self._actor}.{self._command}"
+        if isinstance(error, InvalidCommand) and self._id in error.message:
             error.message = (
-                f"{self._handler.chain[-1]} ran again and asked for something else: its ask number {self._number}, of "
-                f"{self._what}, was another command or had other arguments before. What a handler asks for must not "
-                "depend on the time, on chance, or on a state that other commands change meanwhile"
+                f"{self._handler.chain[-1]} ran again and asked for something else: {asked}, its ask number "
+                f"{self._number} of this actor, was another command or had other arguments before. What a handler asks "
+                "for must not depend on the time, on chance, or on a state that other commands change meanwhile"
             )
             error.args = (error.message,)
-        mark_asked(error, self._what)
+        mark_asked(error, asked)
 
 
 def refusal_to_ask(actor_id: ActorId, type_: CommandType) -> ActorFailed:
@@ -338,15 +345,6 @@ def passed_on(error: BaseException, asked: str, command: str) -> AetherError:
     failed = ActorFailed(text)
     failed.details = error.details
     return failed
-
-
-def _id_prefix(actor_id: ActorId, pending: PendingCommand) -> str:
-    """The beginning of the ids of a command's asks: the same whenever and wherever its handler runs.
-
-    A caller may give one id to commands of several actors, so the actor and the command are in it too.
-    """
-    asking = orjson.dumps([str(actor_id), pending.type.name, pending.command.id])
-    return f"ask-{hashlib.sha256(asking).hexdigest()[:32]}-"
 
 
 def _correlation_of(command: Command) -> str:

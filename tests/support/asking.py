@@ -187,9 +187,19 @@ class Purse(Actor):
         return self.cents
 
     @command
+    async def pay_twice_each(self, payees: list[str]) -> int:
+        """Pay several at once, and each of them once more as they answer: in another order when it runs again."""
+        await asyncio.gather(*(self.ask(Purse, key).put(1) for key in payees))
+        AMOUNTS.append(1)
+        for key in payees if len(AMOUNTS) == 1 else reversed(payees):
+            await self.ask(Purse, key).put(1)
+        self.emit(Paid(-2 * len(payees)))
+        return self.cents
+
+    @command
     async def pay_late_first(self) -> list[str]:
-        """Two asks that are called in one order and awaited in the other."""
-        first, second = self.ask(Purse, "x").who(), self.ask(Purse, "y").who()
+        """Two asks of an actor that are called in one order and awaited in the other."""
+        first, second = self.ask(Purse, "x").who(), self.ask(Purse, "x").who()
         ids = [await second, await first]
         return ids[::-1]
 

@@ -373,6 +373,17 @@ async def test_a_handler_that_runs_again_after_a_conflict_asks_once() -> None:
         assert [len(await history(one, ActorId("purse", key))) for key in "ab"] == [3, 1]
 
 
+async def test_branches_that_go_on_in_another_order_when_the_handler_runs_again_ask_once() -> None:
+    server = InMemoryServer()
+    async with node(server, model=model, config=DEAF) as one:
+        assert await one.actor(Purse, "a").put(10) == 10
+        async with node(server, model=model, shards=()) as other:
+            await send(other, ActorId("purse", "a"), sent("put", amount=5))
+            assert await one.actor(Purse, "a").pay_twice_each(["b", "c"]) == 11
+        assert (len(AMOUNTS), one.counters.conflicts) == (2, 1)
+        assert [await one.actor(Purse, key).balance() for key in "bc"] == [2, 2]
+
+
 async def test_a_handler_that_runs_again_after_an_unknown_outcome_asks_once() -> None:
     appends = [None, None, None, Lost(), Lost(), StoredUnknown()]  # the last three are of `a`, which has paid
     faults = Faults.script((FaultPoint.APPEND, fault) for fault in appends)
@@ -408,7 +419,9 @@ async def test_a_handler_that_asks_for_something_else_hears_why() -> None:
         await one.actor(Purse, "a").put(10)
         async with node(server, model=model, shards=()) as other:
             await send(other, ActorId("purse", "a"), sent("put", amount=5))
-            with pytest.raises(ActorFailed, match=r"purse/a ran again and asked for something else: its ask number 1"):
+            with pytest.raises(
+                ActorFailed, match=r"purse/a ran again and asked for something else: purse/b.put, its ask number 1"
+            ):
                 await one.actor(Purse, "a").pay_by_chance("b")
         assert (AMOUNTS, one.counters.conflicts) == ([1, 2], 1)
 

@@ -133,13 +133,13 @@ async def until(reached: Callable[[], bool]) -> None:
 async def test_an_ask_goes_on_for_the_command_of_its_handler(side: Side, calls: Calls) -> None:
     calls.answered.set()
     handler = side.handler(chain=("node/x", "node/y"))
-    await handler.send(3, OTHER, "put", b"{}")
+    await handler.send("ask-3", OTHER, "put", b"{}")
     ((actor_id, command, options),) = calls.called
     assert (actor_id, command) == (OTHER, "put")
     now_s = side.clock.wall_s()
     assert options == {
         "deadline_s": 30.0,
-        "command_id": handler.id_of(3),
+        "command_id": "ask-3",
         "cause": Cause(now_s + 30.0, "together", "c-1", "trace", ("node/x", "node/y", "purse/a")),
     }
     assert side.spawned == [], "an answer that comes at once is not looked for"
@@ -148,10 +148,10 @@ async def test_an_ask_goes_on_for_the_command_of_its_handler(side: Side, calls: 
 
 async def test_an_ask_ends_with_the_command_and_at_most_so_much_later(side: Side, calls: Calls) -> None:
     calls.answered.set()
-    await side.handler(for_s=3 * DEADLINE_AHEAD_MAX_S).send(1, OTHER, "put", b"{}")
+    await side.handler(for_s=3 * DEADLINE_AHEAD_MAX_S).send("ask-1", OTHER, "put", b"{}")
     assert calls.called[0][2]["deadline_s"] == DEADLINE_AHEAD_MAX_S
     with pytest.raises(DeadlineExceeded, match=r"the deadline of pay passed before purse/b was asked") as late:
-        await side.handler(for_s=0.0).send(1, OTHER, "put", b"{}")
+        await side.handler(for_s=0.0).send("ask-1", OTHER, "put", b"{}")
     assert late.value.outcome_known
     assert len(calls.called) == 1
 
@@ -160,25 +160,30 @@ async def test_a_handler_that_has_ended_asks_nothing(side: Side, calls: Calls) -
     handler = side.handler()
     handler.end()
     with pytest.raises(RuntimeError, match="can only be asked by the command handler that runs now"):
-        await handler.send(1, OTHER, "put", b"{}")
+        await handler.send("ask-1", OTHER, "put", b"{}")
     assert side.asks.waits_of(ME) == Waits("", ())
 
 
 async def test_what_an_actor_waits_for_is_that_of_its_last_handler(side: Side, calls: Calls) -> None:
     """An earlier one may go on, detached, and end later."""
     first, last = side.handler(), side.handler()
-    asked = asyncio.ensure_future(last.send(2, OTHER, "put", b"{}"))
+    asked = asyncio.ensure_future(last.send("ask-2", OTHER, "put", b"{}"))
     await until(lambda: len(calls.called) == 1)
     first.end()
-    assert side.asks.waits_of(ME) == Waits("c-1", (Ask("purse/b", last.id_of(2)),), ("together", "purse/a"))
+    assert side.asks.waits_of(ME) == Waits("c-1", (Ask("purse/b", "ask-2"),), ("together", "purse/a"))
     calls.answered.set()
     await asked
 
 
-async def test_ids_are_of_the_actor_its_command_and_their_number(side: Side) -> None:
-    ids = {side.handler(command).id_of(number) for command in ("pay", "put") for number in (1, 2)}
-    assert len(ids) == 4
-    assert side.handler().id_of(1) == side.handler().id_of(1)
+async def test_ids_are_of_the_actor_its_command_whom_it_asks_and_their_number(side: Side) -> None:
+    ids = {
+        side.handler(command).id_of(actor, number)
+        for command in ("pay", "put")
+        for actor in ("purse/b", "purse/c")
+        for number in (1, 2)
+    }
+    assert len(ids) == 8
+    assert side.handler().id_of("purse/b", 1) == side.handler().id_of("purse/b", 1)
 
 
 # ------------------------------------------------------------------------------------------------ new owners
@@ -219,7 +224,7 @@ def asks_back(runs: str) -> Waits:
 async def test_a_circle_counts_when_it_is_seen_twice_in_a_row(side: Side, calls: Calls) -> None:
     seen = [asks_back("b-1"), Waits("", ()), asks_back("b-1"), asks_back("b-2"), asks_back("b-2")]
     calls.says = lambda _: seen.pop(0)
-    asked = asyncio.ensure_future(side.handler().send(1, OTHER, "put", b"{}"))
+    asked = asyncio.ensure_future(side.handler().send("ask-1", OTHER, "put", b"{}"))
     await until(lambda: len(side.spawned) == 1)
     await side.settle()
     assert (seen, side.put_off, side.counters.handlers_put_off) == ([], 1, 1)
@@ -229,7 +234,7 @@ async def test_a_circle_counts_when_it_is_seen_twice_in_a_row(side: Side, calls:
 
 async def test_another_handler_of_a_circle_is_put_off_by_its_own_worker(side: Side, calls: Calls) -> None:
     calls.says = lambda _: asks_back("z")  # the last of the ids
-    asked = asyncio.ensure_future(side.handler().send(1, OTHER, "put", b"{}"))
+    asked = asyncio.ensure_future(side.handler().send("ask-1", OTHER, "put", b"{}"))
     await until(lambda: len(calls.looked) == 20)
     calls.answered.set()
     await asked
@@ -246,7 +251,7 @@ async def test_a_handler_that_ended_meanwhile_is_not_put_off(side: Side, calls: 
         return asks_back("b-1")
 
     calls.says = ends
-    asked = asyncio.ensure_future(handler.send(1, OTHER, "put", b"{}"))
+    asked = asyncio.ensure_future(handler.send("ask-1", OTHER, "put", b"{}"))
     await until(lambda: len(side.spawned) == 1)
     await side.settle()
     assert (side.put_off, len(calls.looked)) == (0, 2)
@@ -257,7 +262,7 @@ async def test_a_handler_that_ended_meanwhile_is_not_put_off(side: Side, calls: 
 async def test_each_ask_that_waits_is_looked_for_and_by_one_look(side: Side, calls: Calls) -> None:
     handler = side.handler()
     for number in (1, 2):
-        asked = [asyncio.ensure_future(handler.send(n, OTHER, "put", b"{}")) for n in (number, number + 10)]
+        asked = [asyncio.ensure_future(handler.send(f"ask-{n}", OTHER, "put", b"{}")) for n in (number, number + 10)]
         before = len(calls.looked)
         await until(lambda: len(calls.looked) > before + 3)  # noqa: B023 - called at once
         calls.answered.set()
@@ -281,7 +286,7 @@ async def test_it_looks_less_and_less_often_while_there_is_no_circle(
 
     calls.says = lambda _: seen.pop(0)
     handler = side.handler()
-    asked = asyncio.ensure_future(handler.send(1, OTHER, "put", b"{}"))
+    asked = asyncio.ensure_future(handler.send("ask-1", OTHER, "put", b"{}"))
     await until(lambda: len(calls.called) == 1)
     sleep = asyncio.sleep
     monkeypatch.setattr("asyncio.sleep", lambda s: pause(s) if s else sleep(0))
@@ -319,12 +324,12 @@ async def test_each_actor_is_asked_once_and_what_is_not_known_waits_for_nothing(
 async def test_so_many_may_wait_in_a_chain(side: Side, calls: Calls) -> None:
     calls.answered.set()
     chain = tuple(f"node/{n}" for n in range(31))
-    await side.handler(chain=chain).send(1, OTHER, "put", b"{}")
+    await side.handler(chain=chain).send("ask-1", OTHER, "put", b"{}")
     with pytest.raises(ActorFailed, match="at most 32 actors may wait in a chain") as failed:
-        await side.handler(chain=(*chain, "node/x")).send(1, OTHER, "put", b"{}")
+        await side.handler(chain=(*chain, "node/x")).send("ask-1", OTHER, "put", b"{}")
     assert failed.value.details["chain"] == [*chain, "node/x", "purse/a"]
     with pytest.raises(ActorFailed, match="node/3 waits already"):
-        await side.handler(chain=chain).send(1, ActorId("node", "3"), "put", b"{}")
+        await side.handler(chain=chain).send("ask-1", ActorId("node", "3"), "put", b"{}")
     assert len(calls.called) == 1
 
 
@@ -332,13 +337,13 @@ async def test_only_a_refusal_of_its_own_id_is_explained(side: Side, calls: Call
     handler = side.handler()
     proxy = handler.proxy(Purse, "b")
     assert repr(proxy)
-    ask = handler._begin("purse/b.put")
+    ask = handler._begin("purse/b", "put")
     other = InvalidCommand("amount is an int")
     ask.mark(other)
     assert other.message == "amount is an int"
-    own = InvalidCommand(f"the id {handler.id_of(1)} was given to another command")
+    own = InvalidCommand(f"the id {handler.id_of('purse/b', 1)} was given to another command")
     ask.mark(own)
-    assert own.message.startswith("purse/a ran again and asked for something else: its ask number 1, of purse/b.put,")
+    assert own.message.startswith("purse/a ran again and asked for something else: purse/b.put, its ask number 1 of")
     assert str(own) == own.message
 
 
