@@ -61,8 +61,6 @@ class CronRule:
             if self._is_due_on(day):
                 yield from (datetime.combine(day, at) for at in self._times(since))
             day, since = day + DAY, time()
-            while day.month not in self._months:
-                day = (day.replace(day=1) + 31 * DAY).replace(day=1)
 
     def _is_due_on(self, day: date) -> bool:
         if day.month not in self._months:

@@ -674,7 +674,16 @@ def test_two_models_share_a_class_and_not_its_policies() -> None:
     ids=["name", "when", "cancelled name"],
 )
 def test_a_policy_schedules_under_a_name_and_at_a_time(use: Any, path: str) -> None:
-    turn: Any = Turn(Model("rooms", actors=[Room]).actor_type(Room))
+    turn = Turn(Model("rooms", actors=[Room]).actor_type(Room))
     with pytest.raises(InvalidCommand) as refused:
         use(PolicyContext(ActorId("room", "12"), None, turn))
     assert refused.value.path == path
+
+
+def test_a_policy_knows_of_which_command_the_event_is() -> None:
+    turn = Turn(Model("rooms", actors=[Room]).actor_type(Room))
+    turn.emit(Noted("x"))
+    context = PolicyContext[Any](ActorId("room", "12"), turn.state, turn)
+    told = (context.version, context.now, context.command_id, context.correlation_id, context.caller)
+    assert told == (1, turn.context.now, "c1", "c0", "")
+    assert repr(context) == "<policy context of room/12>"

@@ -222,6 +222,21 @@ def tells_a_command_of_no_actor_of_the_model() -> None:
     built(on_paid)
 
 
+class Elsewhere(Actor, kind="booking"):
+    """Another class of a kind that the model has."""
+
+    @command
+    def leave(self) -> None:
+        """Nothing."""
+
+
+def tells_a_command_that_its_actor_has_not() -> None:
+    @policy(tells=[Elsewhere.leave])  # wrong
+    def on_paid(event: Paid, context: PolicyContext[Booking]) -> None: ...
+
+    built(on_paid)
+
+
 def tells_a_query() -> None:
     @policy(tells=[Booking.read])  # type: ignore[list-item]  # wrong
     def on_paid(event: Paid, context: PolicyContext[Booking]) -> None:
@@ -263,6 +278,7 @@ CASES = [
     (two_of_one_name, r"a second policy 'on_paid'; the first is at .*test_policy_errors.py:\d+"),
     (the_same_twice, "a second policy 'on_paid'"),
     (tells_a_command_of_no_actor_of_the_model, "on_paid tells other.go, which is no command of the model"),
+    (tells_a_command_that_its_actor_has_not, "on_paid tells booking.leave, which is no command of the model"),
     (tells_a_query, r"on_paid tells a tuple of commands, like \(Room.confirm,\), not \[<query"),
     (tells_a_single_command, "on_paid tells a tuple of commands"),
     (on_no_function, "@policy goes directly on a function, not on functools.partial"),
