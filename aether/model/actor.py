@@ -175,7 +175,8 @@ class Actor:
         if not isinstance(cast(object, call), TaskCall):
             what = f"self.start_task takes a call of a task, like charge(5), not {call!r}"
             raise InvalidCommand(what, path="call")
-        then_name, failed_name = own_command(self.kind, then, "then"), own_command(self.kind, failed, "failed")
+        kind = self.kind
+        then_name, failed_name = own_command(self, kind, then, "then"), own_command(self, kind, failed, "failed")
         return self._aether_turn("start_task").start_task(call, then_name, failed_name)
 
     def cancel_task(self, task_id: str) -> None:

@@ -120,12 +120,15 @@ def checked_command(command: object, where: str) -> Command[Any, ..., Any]:
     return command
 
 
-def own_command(kind: str, command: Any, what: str) -> str:
-    """The name of a command of the actor; "" for None. Raises `InvalidCommand` for anything else."""
+def own_command(actor: object, kind: str, command: Any, what: str) -> str:
+    """The name of a command of the actor, or of a class that it inherits from; "" for None.
+
+    Raises `InvalidCommand` for anything else.
+    """
     if command is None:
         return ""
     found = checked_command(command, f"self.start_task(..., {what}=...)")
-    if found.kind != kind:
+    if found.kind != kind and not (found.actor is not None and isinstance(actor, found.actor)):
         text = f"{what} is a command of the actor that starts the task, {kind}, not of {found.kind}"
         raise InvalidCommand(text, path=what)
     return found.name

@@ -110,7 +110,8 @@ class PolicyContext(Generic[S_co]):
 
         `then` and `failed` are commands of the actor that emitted the event.
         """
-        then_name, failed_name = own_command(self.id.kind, then, "then"), own_command(self.id.kind, failed, "failed")
+        kind, actor = self.id.kind, self.state
+        then_name, failed_name = own_command(actor, kind, then, "then"), own_command(actor, kind, failed, "failed")
         return self._scope.start_task(call, then_name, failed_name)
 
     def cancel_task(self, task_id: str) -> None:

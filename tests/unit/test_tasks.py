@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import AsyncIterator, Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, cast
 
@@ -16,12 +16,14 @@ from aether import (
     ActorFailed,
     InvalidCommand,
     Model,
+    PolicyContext,
     Retry,
     TaskContext,
     TaskFailed,
     Unavailable,
     command,
     event,
+    policy,
     query,
     task,
 )
@@ -698,6 +700,65 @@ async def test_what_cannot_be_started_is_refused(name: str, args: tuple[str, ...
             await getattr(pool.client.actor(Wrong, "a"), name)(*args)
         with pytest.raises(ActorFailed, match="the query asks started a task"):
             await pool.client.actor(Wrong, "a").asks()
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An answer came."""
+
+    what: str
+
+
+class Listening(Actor):
+    """A base of actors that start a task."""
+
+    heard: tuple[str, ...] = ()
+
+    @command
+    def send(self, what: str) -> None:
+        self.start_task(echo(what), then=Listening.came, failed=Listening.failed)
+
+    @command
+    def came(self, what: str) -> None:
+        self.emit(Heard(what))
+
+    @command
+    def failed(self, failed: TaskFailed) -> None: ...
+
+    @event
+    def on(self, e: Heard) -> None:
+        self.heard += (e.what,)
+
+
+class Child(Listening):
+    """Inherits the command that starts it."""
+
+
+class Loud(Listening):
+    """Has a command of its own for the result."""
+
+    @command
+    def came(self, what: str) -> None:
+        self.emit(Heard(what.upper()))
+
+
+@policy
+def again(event: Heard, context: PolicyContext[Listening]) -> None:
+    """Once more."""
+    if len(context.state.heard) == 1:
+        context.start_task(echo("again"), then=Listening.came)
+
+
+@pytest.mark.parametrize(("kind", "heard"), [(Child, ("x", "again")), (Loud, ("X", "AGAIN"))])
+@pytest.mark.parametrize("with_base", [True, False])
+async def test_an_inherited_command_starts_tasks_of_its_actor(
+    kind: type[Listening], heard: tuple[str, ...], with_base: bool, world: World
+) -> None:
+    actors = [kind, Listening] if with_base else [kind]
+    async with local_pool(Model("heirs", actors=actors, tasks=[echo], policies=[again])) as pool:
+        await pool.client.actor(kind, "a").send("x")
+        await pool.clock.advance()
+        assert (await pool.client.state(kind, "a")).state.heard == heard
 
 
 # ------------------------------------------------------------------------------------------------ around it
