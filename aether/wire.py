@@ -226,6 +226,10 @@ def encode_error(error: AetherError) -> bytes:
         return orjson.dumps({"error": {**body, "message": _printable(error.message), "details": details}})
 
 
+ENDED_WORKERS = "ended_workers"
+"""Among the details of an `ActorFailed`: the command has ended two workers, and is not run again."""
+
+
 def decided(error: bytes) -> bytes:
     """The answer that `encode_error` made, said to be the command's one outcome."""
     return b'%b,"decided":true}' % error[:-1]

@@ -180,7 +180,8 @@ class Fold:
             command_log.add(once, b"lost", expires_s, after)
         elif command_log.get(command_id) is None:
             text = f"the command {command_id} has ended two workers and is not run again"
-            answer = decided(encode_error(ActorFailed(text, actor=str(self.actor_id))))
+            error = ActorFailed(text, actor=str(self.actor_id), ended_workers=True)
+            answer = decided(encode_error(error))
             command_log.add(command_id, answer, expires_s, after)
 
     def _evolve(self, event: Event, position: Position) -> None:

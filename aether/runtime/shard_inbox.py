@@ -16,25 +16,26 @@ from functools import partial
 
 from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
-from aether.errors import (
-    AetherError,
-    InvalidCommand,
-)
+from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId
 from aether.log_lines import words
 from aether.names import shard_of
 from aether.ports import Clock, Delivery, Inbox, InboxMessage, TellPlace
 from aether.runtime.counters import Counters
 from aether.runtime.dead_letter_rows import DeadLetterRows
-from aether.runtime.tell_line import PendingTell, TellLine, command_of, counts, error_of, handed_over, unknown_of
+from aether.runtime.tell_line import (
+    PendingTell,
+    TellLine,
+    command_of,
+    counts,
+    error_of,
+    handed_over,
+    is_hopeless,
+    unknown_of,
+)
 from aether.tells import decode_told
 from aether.waiting_tells import MESSAGE_CHARS_MAX, WaitingTells
-from aether.wire import (
-    PARKED_END,
-    ErrorBody,
-    decode_answer,
-    encode_error,
-)
+from aether.wire import PARKED_END, ErrorBody, decode_answer, encode_error
 
 WINDOW = 64
 """So many tells of one actor are handed over at once."""
@@ -328,12 +329,11 @@ class ShardInbox:
         pending.failures += 1
         self._counters.tells_failed += 1
         extra = {"actor": str(pending.tell.target), "sequence": pending.sequence, "failures": pending.failures}
-        gone = unknown_of(pending.tell, error)
-        if pending.failures < self._attempts_max and not (gone and gone == line.gone):
+        if pending.failures < self._attempts_max and not is_hopeless(line, pending.tell, error):
             log.warning("a tell has failed and is tried again", extra={**extra, "error": words(error)})
             return
         log.error("a tell has failed too often and is given up", extra={**extra, "error": words(error)})
-        pending.given_up, line.gone = encode_error(error), gone or line.gone
+        pending.given_up, line.gone = encode_error(error), unknown_of(pending.tell, error) or line.gone
 
     def _later(self, actor_id: ActorId, line: TellLine) -> None:
         """All that was handed over has come back: hand it over again after a while."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from aether.core.actor.agenda import is_tick_or_result
 from aether.errors import AetherError, DeadlineExceeded, Overloaded, Unavailable, UnknownActor, UnknownCommand
 from aether.tells import RETRY, Tell
-from aether.wire import Answer, Command, answer_error, instant
+from aether.wire import ENDED_WORKERS, Answer, Command, answer_error, instant
 
 DELIVERY_S = 30.0
 """How long a handler may take for a tell."""
@@ -82,7 +82,16 @@ def command_of(tell: Tell, now_s: float) -> Command:
 
 def error_of(answer: Answer) -> AetherError | None:
     """Why the tell is not done, or None when it is: it has succeeded, or that it was refused is stored."""
-    return None if answer.ok or answer.decided or answer.error is None else answer_error(answer.error)
+    if answer.ok or answer.error is None:
+        return None
+    error = answer_error(answer.error)
+    return None if answer.decided and not error.details.get(ENDED_WORKERS) else error
+
+
+def is_hopeless(line: TellLine, tell: Tell, error: AetherError) -> bool:
+    """Whether another try would change nothing: it has ended two workers, or one before it has waited for the same."""
+    gone = unknown_of(tell, error)
+    return bool(error.details.get(ENDED_WORKERS)) or (gone != "" and gone == line.gone)
 
 
 def unknown_of(tell: Tell, error: AetherError) -> str:

@@ -77,7 +77,7 @@ class Turn(TurnDecisions):
         self._now = None
         answer = earlier_answer(self._fold, pending, self._worker, now_s, len(self.draft.replies))
         if pending.told is not None:
-            answer = self._before_tell(pending.told) or answer
+            answer = self._answer_to_tell(pending, pending.told, answer)
         if answer is not None:
             self._answer_unrun(pending, answer)
             return True

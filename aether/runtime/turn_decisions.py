@@ -10,6 +10,7 @@ from aether.core.actor.agenda import is_bare_result
 from aether.core.actor.commit_draft import EmittedEvent, IdRetention
 from aether.errors import ActorFailed, InvalidCommand, Rejected, StateChangedOutsideEvent, Unavailable
 from aether.ports import TellPlace
+from aether.runtime.fold import LOST_ONCE
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.sent_schedule import is_too_late, next_setting, tick_for_another
 from aether.runtime.sent_tell import UntakenCommand, dead_letters
@@ -42,13 +43,20 @@ class TurnDecisions(TurnScope):
 
     __slots__ = ()
 
-    def _before_tell(self, told: TellPlace) -> bytes | None:
-        """The answer to a tell that was applied, or that comes too early: the one before it has failed."""
+    def _answer_to_tell(self, pending: PendingCommand, told: TellPlace, known: bytes | None) -> bytes | None:
+        """The answer to a tell that was applied, or that comes too early: the one before it has failed; or a known one.
+
+        That it has ended workers is no answer to one that is given up: it has to be stored that it is.
+        """
         if told.sequence <= self.inboxseq and told.sequence not in self._fold.parked:
             return encode_answer(NULL, self.draft.version, self._fold.position)
         if told.after > self.inboxseq:
             return encode_error(Unavailable("a tell before it is not applied"))
-        return None
+        return None if known is not None and told.given_up and self._has_ended_workers(pending) else known
+
+    def _has_ended_workers(self, pending: PendingCommand) -> bool:
+        log = self._fold.command_log
+        return log is not None and log.get(f"{LOST_ONCE}{pending.id}") is not None
 
     def _ends_unrun(self, pending: PendingCommand, told: TellPlace) -> bool:
         """Whether a tell ends without a handler: it is given up, or is a tick or a result that is not waited for."""
@@ -173,7 +181,8 @@ class TurnDecisions(TurnScope):
     def _answer_unrun(self, pending: PendingCommand, answer: bytes) -> None:
         """It has an answer already. Of a tell that is parked, another send of which was done, that is stored."""
         log, told = self._fold.command_log, pending.told
-        if told is None or log is None or told.sequence not in self._fold.parked or log.get(pending.id) is None:
+        known = log is not None and log.get(pending.id) is not None and not self._has_ended_workers(pending)
+        if told is None or not known or told.sequence not in self._fold.parked:
             self._mailbox.answer(pending, answer)
             return
         chunk = self._system_event(pending, HANDLED_EVENT, b"{}", None)

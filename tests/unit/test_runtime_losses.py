@@ -1,15 +1,20 @@
 """Commands and replays that end workers: refused in the end, on every host, and the others are served."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from msgspec import Raw
 
 from aether import ActorFailed, ActorId, Runtime
+from aether.dead_letters import decode_row
 from aether.memory.connection import InMemoryConnection
 from aether.memory.faults import FaultPoint, Faults, StoredUnknown
 from aether.memory.server import InMemoryServer
-from aether.wire import WORKER_LOST_EVENT
+from aether.names import shard_of
+from aether.tells import Tell, encode_tell
+from aether.wire import DEAD_LETTERED_EVENT, WORKER_LOST_EVENT
 from aether.worker_protocol import Loss, NotedHandler
 from tests.support.actors import model
 from tests.support.members import SHARDS, member, settled, soon
@@ -58,6 +63,25 @@ async def test_a_query_that_has_ended_two_workers_is_refused_too() -> None:
         with pytest.raises(ActorFailed, match="has ended two workers"):
             await send(runtime, ALICE, command("statement", id="q1"))
         assert (await send(runtime, ALICE, command("statement", id="q2"))).version == 2
+
+
+async def test_a_tell_that_has_ended_two_workers_is_a_dead_letter_and_those_behind_it_follow() -> None:
+    connection = InMemoryConnection(InMemoryServer(), "tests")
+    shard = shard_of(ALICE, connection.shards)
+    for id in ("c1", "c2"):
+        tell = Tell(kind=ALICE.kind, key=ALICE.key, command="deposit", args=Raw(b'{"amount":1}'), id=id)
+        await connection.inbox.send(shard, encode_tell(tell), id)
+    losses = (loss("c1", "run-1"), loss("c1", "run-2"))
+    inbox, tasks, timers = connection.inbox, connection.tasks, connection.timers
+    runtime = Runtime(connection, connection.event_store, QUIET, losses=losses, inbox=inbox, tasks=tasks, timers=timers)
+    runtime.load_model(model)
+    async with connection, runtime:
+        async with asyncio.timeout(10):
+            while len(stored := await history(runtime, ALICE)) < 4:  # noqa: ASYNC110 - the runtime makes progress
+                await asyncio.sleep(0.005)
+        assert [event.type for event in stored[2:]] == [DEAD_LETTERED_EVENT, "Deposited"]
+        rows = [decode_row(one.payload) for one in (await inbox.dead_letters(0)).messages]
+        assert {(row.sequence, row.failures) for row in rows if row is not None} == {(1, 1)}
 
 
 async def test_one_loss_is_still_known_when_a_snapshot_was_written_after_it() -> None:
