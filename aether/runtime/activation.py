@@ -8,7 +8,8 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from aether.errors import ActorFailed, AetherError, Unavailable, UnreadableEvent
+from aether.core.sustained import Sustained
+from aether.errors import ActorFailed, AetherError, HistoryRegressed, Unavailable, UnreadableEvent
 from aether.log_lines import shown
 from aether.ports import Fenced
 from aether.runtime.protocols import Machine
@@ -59,7 +60,7 @@ async def replay(machine: Machine, worker: WorkerContext, delay_s: float, *, act
 
 
 async def _replay(machine: Machine, worker: WorkerContext, delay_s: float) -> None:
-    attempt = 0
+    attempt, regressed = 0, Sustained(worker.stale_s)
     while True:
         if delay_s:
             await asyncio.sleep(delay_s)
@@ -69,15 +70,23 @@ async def _replay(machine: Machine, worker: WorkerContext, delay_s: float) -> No
                 fold, version = await worker.replayer.replay(machine.actor_id, machine.actor_type, machine)
             machine.replayed(fold, version, seen, worker.clock.boot_s() - started_s)
             return
-        except Unavailable as error:
-            if not machine.still_wanted(error):
+        except Exception as error:
+            again = _passing(error, regressed, worker)
+            if again is None:  # whatever it is, every caller hears of it
+                if not machine.stopped:
+                    machine.failed(_not_loaded(machine, worker, error))
+                return
+            if not machine.still_wanted(again):
                 return
             delay_s = worker.retry_delay_s(attempt)
             attempt += 1
-        except Exception as error:  # whatever it is, every caller hears of it
-            if not machine.stopped:
-                machine.failed(_not_loaded(machine, worker, error))
-            return
+
+
+def _passing(error: Exception, regressed: Sustained, worker: WorkerContext) -> Unavailable | None:
+    """Why the history is read again; None when that is of no use. A replaced leader gives one without its end."""
+    if isinstance(error, HistoryRegressed) and not regressed.observed(worker.clock.boot_s()):
+        return Unavailable(f"{error.message}; a leader that was replaced may say so", **error.details)
+    return error if isinstance(error, Unavailable) else None
 
 
 def _not_loaded(machine: Machine, worker: WorkerContext, error: Exception) -> AetherError:

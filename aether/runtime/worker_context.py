@@ -139,6 +139,11 @@ class WorkerContext:
         pipeline.drafts.bind(self._finish_turns)
         pipeline.answers.bind(self._send_answers)
 
+    @property
+    def stale_s(self) -> float:
+        """For so many seconds a read may be answered by a replaced leader, which lacks the last commits; mostly 0."""
+        return self._around.inbox.scan_again_s if self._around.inbox is not None else 0.0
+
     def retry_delay_s(self, attempt: int) -> float:
         """Seconds to wait before a replay is tried again, by the number of tries before, from 0."""
         return self._replay_again.delay_s(attempt, self._around.jitter())

@@ -1,6 +1,7 @@
 """Histories that went backwards are found, and those that did not are not accused."""
 
 import asyncio
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -46,6 +47,23 @@ async def test_a_history_that_is_shorter_than_what_was_acknowledged_stops_the_ac
         with pytest.raises(HistoryRegressed, match="version 1"):
             await runtime.actor(Account, "alice").deposit(5)
         assert len(await history(runtime, ALICE)) == 1
+
+
+async def test_a_history_whose_end_a_replaced_leader_lacks_is_read_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with node(tells=True) as runtime:
+        connection: Any = runtime.connection
+        for _ in range(3):
+            await runtime.actor(Account, "alice").deposit(5)
+        connection.inbox.scan_again_s = 3600.0
+        stored = connection.space.histories[ALICE]
+        connection.space.histories[ALICE] = stored[:1]
+        asked = asyncio.ensure_future(runtime.actor(Account, "alice").deposit(5))
+        await until(lambda: asked.done() or any("cannot be read now" in one.message for one in caplog.records))
+        connection.space.histories[ALICE] = stored
+        assert await asked == 20
+        assert len(await history(runtime, ALICE)) == 4
+        assert runtime.counters.actors_not_loaded == 0
 
 
 async def test_a_history_that_lost_its_end_and_went_on_elsewhere_stops_the_actor() -> None:
