@@ -113,6 +113,7 @@ def make_unknown_tasks(around: Surroundings, model: Model, worker: WorkerContext
         config=around.config,
         counters=around.counters,
         jitter=around.jitter,
+        ttl_s=around.task_ttl_s,
         threads=Executor(),  # nothing is called
         resources=lambda: None,
         command_type=worker.command_type,

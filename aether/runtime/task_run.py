@@ -109,6 +109,9 @@ class TaskRun:
             await self._cancelled()
         elif self._attempt > retry.attempts:
             note = self._note
+            if self._attempt == retry.attempts + 1 and note is not None and note.state == RUNS:
+                self._worker.tasks.again(self.claim, self._worker.ttl_s)  # two may have asked to try it again at once:
+                return  # where its last attempt goes on, its worker keeps the start from being handed out then
             failed = TaskFailed("its worker was lost each time, or could not keep it", WORKER_LOST, retry.attempts)
             if note is not None and note.error:  # what was only given back has no error
                 failed = TaskFailed(note.error, note.error_type, retry.attempts)

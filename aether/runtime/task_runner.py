@@ -87,6 +87,7 @@ class TaskRunner:
             config=config,
             counters=counters,
             jitter=jitter,
+            ttl_s=ttl_s,
             threads=self._threads,
             resources=resources,
             command_type=command_type,

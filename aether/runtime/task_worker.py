@@ -17,6 +17,7 @@ from aether.tracing.spans import Tracing
 class TaskWorker:
     """What a run needs of its worker.
 
+    - `ttl_s`: how long a start that was taken stays with its worker.
     - `resources`: what the model's lifespan made. `command_type`: a command of the model by kind and name.
     - `foreign`: what to say of what the model does not take: `Unavailable` while workers of another version are there.
     - `cancelled`: why a task is cancelled, "" when it is not known to be. `left`: the function of
@@ -31,6 +32,7 @@ class TaskWorker:
     config: RuntimeConfig
     counters: Counters
     jitter: Callable[[], float]
+    ttl_s: float
     threads: Executor
     resources: Callable[[], Any]
     command_type: Callable[[str, str], DeclaredCommand]

@@ -26,6 +26,9 @@ STARTS = 70
 """More than are taken at once."""
 
 
+TTL_S = 15.0
+
+
 def unknown_command(kind: str, name: str) -> DeclaredCommand:
     raise UnknownCommand("no command")
 
@@ -43,6 +46,7 @@ def worker(tasks: Tasks, inbox: Inbox, counters: Counters) -> TaskWorker:
         config=RuntimeConfig(),
         counters=counters,
         jitter=lambda: 0.0,
+        ttl_s=TTL_S,
         threads=Executor(),
         resources=lambda: None,
         command_type=unknown_command,

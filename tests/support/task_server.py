@@ -21,6 +21,7 @@ from aether.runtime.task_run import TaskRun
 from aether.runtime.task_worker import TaskWorker
 from aether.sends import StartTask, encode_send
 
+TTL_S = 15.0
 CONFIG = RuntimeConfig(cancel_grace_s=5.0, task_drain_s=0.0)
 
 
@@ -171,6 +172,7 @@ class TaskSide:
             config=CONFIG,
             counters=self.counters,
             jitter=lambda: 0.0,
+            ttl_s=TTL_S,
             threads=threads or Executor(),
             resources=self._resources,
             command_type=self.command_type,

@@ -14,7 +14,7 @@ from aether.errors import InvalidCommand, Unavailable
 from aether.runtime import task_run
 from aether.runtime.task_notes import ERROR_CHARS_MAX, GIVEN_UP, RUNS, WAITS, TaskNote, decode_note, said
 from tests.support.errands import World, model, renew
-from tests.support.task_server import TaskSide, start_of
+from tests.support.task_server import TTL_S, TaskSide, start_of
 
 
 @pytest.fixture
@@ -294,3 +294,18 @@ def test_a_note_that_cannot_be_read_is_none(payload: bytes | None) -> None:
 
 def test_what_an_error_says_is_cut() -> None:
     assert said(ValueError("x" * 100_000)) == "x" * ERROR_CHARS_MAX
+
+
+async def test_one_that_is_handed_out_once_too_often_while_its_last_attempt_runs_is_not_given_up(
+    side: TaskSide, world: World
+) -> None:
+    """Two operators tried it again at once."""
+    start = start_of("fails", b'{"times":3}')
+    side.server.notes[start.id] = note(state=RUNS, attempt=2, error="no 2", error_type="ConnectionError")
+    await side.run_of(start, deliveries=4).live()
+    assert side.server.said == [("again", 7, TTL_S)]
+    assert side.server.told == []
+    assert side.left
+    await side.run_of(start, deliveries=5).live()
+    assert [one["command"] for one in side.server.told] == ["failed"]
+    assert world.calls == []
