@@ -1,8 +1,9 @@
 """Cron rules with six fields, and the instants at which they are due in a time zone. Pure.
 
 The fields are second, minute, hour, day of the month, month and day of the week. In each: `*`, a number, a range
-`a-b`, a step `*/n` or `a-b/n`, or several of these with commas; months and days of the week also by their English names
-(`JAN`, `MON`; 0 and 7 are Sunday). When both days are restricted, either of them suffices, as in every cron.
+`a-b`, a step `*/n`, `a-b/n` or `a/n` (from `a` on), or several of these with commas; months and days of the week also
+by their English names (`JAN`, `MON`; 0 and 7 are Sunday). When both days are restricted, either of them suffices, as in
+every cron.
 
 Theory of operation. A rule says times of a wall clock; where clocks are moved, some of those do not exist and some come
 twice. A rule that names its hours is due once for each time that it says: one that is skipped is due at the moment when
@@ -96,7 +97,7 @@ def _part(number: int, part: str, text: str) -> range:
     span, slash, step_text = part.partition("/")
     step = _number(number, step_text, text) if slash else 1
     if span == "*":
-        first, last = low, high - (number == 5)
+        first, last = low, high
     elif "-" in span:
         first, last = (_value(number, end, text) for end in span.split("-", 1))
     else:
@@ -162,7 +163,7 @@ def _instant(wall: datetime, zone: tzinfo) -> datetime:
     instant = aware.astimezone(UTC)
     if _wall(instant, zone) == wall:
         return instant
-    return _moved_at(aware.replace(fold=1).astimezone(UTC) - SECOND, instant, zone)
+    return _moved_at(aware.replace(fold=1).astimezone(UTC), instant, zone)
 
 
 def _moved_at(before: datetime, after: datetime, zone: tzinfo) -> datetime:
@@ -178,7 +179,7 @@ def _moved_at(before: datetime, after: datetime, zone: tzinfo) -> datetime:
 
 
 def _wall(instant: datetime, zone: tzinfo) -> datetime:
-    return instant.astimezone(zone).replace(tzinfo=None, fold=0)
+    return instant.astimezone(zone).replace(tzinfo=None)
 
 
 def _offset(instant: datetime, zone: tzinfo) -> timedelta | None:

@@ -125,6 +125,11 @@ def test_a_rule_is_due_when_brute_force_says_so(
         # Of what never comes together, one suffices.
         ("0 0 0 31 2 MON", "UTC", "2026-01-01T00:00Z", ["2026-02-02T00:00Z", "2026-02-09T00:00Z"]),
         ("0 0 0 28,31 2 *", "UTC", "2026-01-01T00:00Z", ["2026-02-28T00:00Z", "2027-02-28T00:00Z"]),
+        # The first hour of the day comes twice, with another offset before than half a year earlier.
+        ("0 30 * 25 10 *", "Atlantic/Azores", "2026-01-01T00:00Z", ["2026-10-25T00:30Z", "2026-10-25T01:30Z"]),
+        # A step from a number on.
+        ("5/20 * * * * *", "UTC", "2026-01-01T00:00:06Z", ["2026-01-01T00:00:25Z", "2026-01-01T00:00:45Z"]),
+        ("0 0 0 * * 1/3", "UTC", "2026-01-02T00:00Z", ["2026-01-04T00:00Z", "2026-01-05T00:00Z"]),
         # A day that Samoa left out.
         ("0 0 9 30 12 *", "Pacific/Apia", "2011-12-29T00:00Z", ["2011-12-30T10:00Z", "2012-12-29T19:00Z"]),
     ],
@@ -157,6 +162,7 @@ def test_the_next_tick_is_later(unix_s: float, zone: str) -> None:
         ("0 0 5-3 * * *", "hour"),
         ("0 */0 * * * *", "minute"),
         ("0 1,, * * * *", "minute"),
+        (f"0 {'0' * 5_000} * * * *", "minute"),
         ("0 \u0661 * * * *", "minute"),
         ("0 0 0 30 2 *", "rule"),
         ("0 0 0 31 4,6 *", "rule"),

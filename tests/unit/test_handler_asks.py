@@ -142,6 +142,8 @@ async def test_an_ask_goes_on_for_the_command_of_its_handler(side: Side, calls: 
         "command_id": "ask-3",
         "cause": Cause(now_s + 30.0, "together", "c-1", "trace", ("node/x", "node/y", "purse/a")),
     }
+    for _ in range(3):
+        await asyncio.sleep(0)
     assert side.spawned == [], "an answer that comes at once is not looked for"
     assert handler.waits() == Waits("c-1", (), ("together", "node/x", "node/y", "purse/a"))
 
@@ -344,7 +346,7 @@ async def test_only_a_refusal_of_its_own_id_is_explained(side: Side, calls: Call
     own = InvalidCommand(f"the id {handler.id_of('purse/b', 1)} was given to another command")
     ask.mark(own)
     assert own.message.startswith("purse/a ran again and asked for something else: purse/b.put, its ask number 1 of")
-    assert str(own) == own.message
+    assert (str(own), own.args) == (own.message, (own.message,))
 
 
 def test_a_rejection_that_is_passed_on_keeps_who_said_it_first() -> None:
