@@ -8,7 +8,7 @@ say is believed for a while.
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aether.background import Background
 from aether.core.backoff import Backoff
@@ -42,15 +42,18 @@ class AskedDurability:
         self._subject = subject
         self._table = table
         self._waiting: list[tuple[Position, Callable[[str], None]]] = []
+        self._written: list[tuple[Position, Callable[[str], None]]] = []
         self._background = Background()
         self._asking: asyncio.Task[None] | None = None
         self._left_to_server_until_s = 0.0
         self._missed = Repeated(log, logging.INFO, "whether events are durable is not known yet")
-        connection.listen(lambda _: self._forget())
+        self._epoch = 0
+        connection.listen(lambda _: self.forget())
 
     def after_write(self, position: Position, done: Callable[[str], None]) -> None:
-        """See `ports.Durability`."""
-        self.after_notice(position, done)
+        """See `ports.Durability`. It takes a question of its own time: in a stream made anew, positions begin anew."""
+        self._written.append((position, done))
+        self._hurry()
 
     def after_read(self, position: Position, done: Callable[[str], None]) -> None:
         """See `ports.Durability`."""
@@ -62,6 +65,9 @@ class AskedDurability:
             done("")
             return
         self._waiting.append((position, done))
+        self._hurry()
+
+    def _hurry(self) -> None:
         if self._asking is None or self._asking.done():
             self._asking = self._background.once("aether durable position", self._ask_while_wanted())
 
@@ -69,17 +75,18 @@ class AskedDurability:
         """See `ports.Durability`."""
         self.after_notice(position, done)
 
-    def _forget(self) -> None:
-        """The connection is another one: after a power cut other events may be in the same places."""
+    def forget(self) -> None:
+        """See `ports.Durability`. Also for another connection: after a power cut others may be in the same places."""
         self.position = Position(0)
+        self._epoch += 1
         self._left_to_server_until_s = 0.0
 
     async def _ask_while_wanted(self) -> None:
         attempt = 0
-        while self._waiting and not self._connection.closed:
-            session, asked = self._connection.session, max(position for position, _ in self._waiting)
+        while (self._waiting or self._written) and not self._connection.closed:
+            epoch, written = self._epoch, list(self._written)
             try:
-                known = await self._ask(asked)
+                known = await self._ask(max(position for position, _ in (*self._waiting, *written)))
             except Unavailable as error:
                 self._missed.again(error=words(error))
                 # Spreads the questions of many clients; nothing depends on the value.
@@ -88,11 +95,9 @@ class AskedDurability:
                 continue
             attempt = 0
             self._missed.over()
-            if session is None or session is not self._connection.session:
-                self._forget()
-            else:
+            if epoch == self._epoch and self._connection.session is not None:
                 self.position = Position(max(self.position, known))
-                self._answer_known()
+                self._answer_known(written)
 
     async def _ask(self, position: Position) -> int:
         """Up to where all is durable, at least up to `position`. Raises `Unavailable`."""
@@ -112,9 +117,11 @@ class AskedDurability:
             raise Unavailable("a worker could not make it durable")
         return int(answer)
 
-    def _answer_known(self) -> None:
+    def _answer_known(self, written: Sequence[tuple[Position, Callable[[str], None]]]) -> None:
+        """`written`: what was stored before the question was asked."""
         waiting, self._waiting = self._waiting, []
-        for position, done in waiting:
+        self._written = self._written[len(written) :]
+        for position, done in (*written, *waiting):
             if position <= self.position:
                 done("")
             else:

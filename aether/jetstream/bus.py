@@ -308,6 +308,8 @@ class NATSEventBus:
         else:
             log.error("the stream went backwards", extra={"stream": self._names.stream, "from": before, "to": end})
             self._last = end
+            if self._durability is not None:
+                self._durability.forget()
             for handler in self._handlers:  # what is stored from now on is new to them, at a position that they had
                 handler.since = min(handler.since, end)
         return end

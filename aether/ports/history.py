@@ -137,6 +137,10 @@ class Durability(Protocol):
         """The same for a position that another program says it has read. It is believed for that program only."""
         ...
 
+    def forget(self) -> None:
+        """What is known is of another stream than is there now."""
+        ...
+
 
 class EventStore(Protocol):
     """The histories of all actors. What it says was stored, or read, is as durable as it will be."""

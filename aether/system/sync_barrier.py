@@ -111,9 +111,14 @@ class SyncBarrier:
         self._wait(Position(0), done)
         self._hurry()
 
+    def forget(self) -> None:
+        """See `ports.Durability`."""
+        self.position, self._seen = Position(0), 0
+        self._epoch += 1
+
     def hold(self) -> None:
         """Forget what is known, and answer no waiter until `go_on`: it may be another server."""
-        self._forget()
+        self.forget()
         self._held = True
 
     def go_on(self) -> None:
@@ -140,13 +145,9 @@ class SyncBarrier:
         if position > self.position:  # most are: before they cost a look at the disk
             return False
         if self._stream_now() != self._stream:
-            self._forget()
+            self.forget()
             return False
         return True
-
-    def _forget(self) -> None:
-        self.position, self._seen = Position(0), 0
-        self._epoch += 1
 
     def _wait(self, position: int, done: Done) -> None:
         if self._broken:
@@ -231,7 +232,7 @@ class SyncBarrier:
             self.hold()
             return
         elif outcome != self._stream:
-            self._forget()
+            self.forget()
             self._stream = outcome
         elif round_.epoch == self._epoch:
             self.position = Position(max(self.position, round_.until))

@@ -41,6 +41,7 @@ ALICE = ActorId("account", "alice")
 ENCRYPTED = 'jetstream { store_dir: "%s", key: "a secret of the test", cipher: aes }\n'
 
 _create = Method("STREAM.CREATE.{}", Answered)
+_delete = Method("STREAM.DELETE.{}", Answered)
 _update = Method("STREAM.UPDATE.{}", Answered)
 
 
@@ -214,6 +215,54 @@ async def test_a_subscriber_anywhere_hears_of_an_event_when_a_worker_says_that_i
         assert received.items == []
         durable.reach(first.position)
         await received.count(1)
+        await answering.stop()
+        await subscription.stop()
+
+
+async def test_of_what_was_stored_just_now_a_worker_is_asked_though_later_positions_are_known(
+    nats_server: NatsServer, namespace: str
+) -> None:
+    """A stream that was made anew has the positions of the one before."""
+    async with node(nats_server.url, namespace) as worker, node(nats_server.url, namespace) as far:
+        row = MemberRow(node="a", slot=0, incarnation="a-0", durability="sync barrier, boot 1")
+        await worker.table.create(member_key("a", 0), encode_member(row))
+        asked = AskedDurability(far.nats, far.names.durable(), far.table)
+        durable, told = Durable(), list[str]()
+        durable.reach(5)
+        answering = await worker.transport.answer_durable(durable, worker.names.durable())
+        asked.after_read(Position(5), told.append)
+        await soon(lambda: told == [""])
+        await answering.stop()
+        asked.after_write(Position(1), told.append)
+        assert told == [""]
+        answering = await worker.transport.answer_durable(durable, worker.names.durable())
+        await soon(lambda: told == ["", ""])
+        await answering.stop()
+
+
+async def test_where_a_stream_begins_anew_a_subscriber_knows_of_no_position_that_it_is_durable(
+    nats_server: NatsServer, namespace: str
+) -> None:
+    async with node(nats_server.url, namespace) as worker, node(nats_server.url, namespace, idle_scan_s=0.05) as far:
+        row = MemberRow(node="a", slot=0, incarnation="a-0", durability="sync barrier, boot 1")
+        await worker.table.create(member_key("a", 0), encode_member(row))
+        far.bus.wait_for(AskedDurability(far.nats, far.names.durable(), far.table))
+        received = Received[StoredCommit]()
+        subscription = await far.bus.subscribe(received.receive)
+        durable = Durable()
+        durable.reach(1)
+        answering = await worker.transport.answer_durable(durable, worker.names.durable())
+        await publish(worker.event_store, ALICE, payload_of(ALICE, 1), START)
+        await received.count(1)
+        await answering.stop()
+        await _delete(worker.nats, worker.names.stream)
+        await _create(worker.nats, worker.names.stream, stream_config(worker.names, 1))
+        await soon(lambda: far.bus._last == 0)
+        await publish(worker.event_store, ALICE, payload_of(ALICE, 1), START)
+        await soon(lambda: far.bus._last == 1)
+        assert len(received.items) == 1
+        answering = await worker.transport.answer_durable(durable, worker.names.durable())
+        await received.count(2)
         await answering.stop()
         await subscription.stop()
 

@@ -159,6 +159,9 @@ class Later:
 
     after_notice = after_question = after_read
 
+    def forget(self) -> None:
+        self.position = Position(0)
+
 
 async def test_what_is_on_the_disk_of_another_connection_is_rung_for(nats_server: NatsServer, namespace: str) -> None:
     async with node(nats_server.url, namespace) as one:

@@ -26,6 +26,9 @@ class Durable:
     def after_question(self, position: Position, done: Callable[[str], None]) -> None:
         self.after_notice(position, done)
 
+    def forget(self) -> None:
+        self.position = Position(0)
+
     def after_notice(self, position: Position, done: Callable[[str], None]) -> None:
         if position <= self.position:
             done("")
