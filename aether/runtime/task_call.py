@@ -57,6 +57,9 @@ async def call(
 
     `left` is called once, when the function runs no more; that may be later than the end of this.
     """
+    if stop.done():  # while what is written down of it was read
+        left()
+        return TaskCalled(b"", Stopped())
     around = context_of(fields)
     work: asyncio.Future[HandlerResult]
     if task_type.blocking:

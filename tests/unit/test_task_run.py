@@ -309,3 +309,17 @@ async def test_one_that_is_handed_out_once_too_often_while_its_last_attempt_runs
     await side.run_of(start, deliveries=5).live()
     assert [one["command"] for one in side.server.told] == ["failed"]
     assert world.calls == []
+
+
+@pytest.mark.parametrize("name", ["blocks", "fails"])
+async def test_one_that_is_stopped_while_its_row_is_read_is_not_called(side: TaskSide, world: World, name: str) -> None:
+    start = start_of(name, b'{"times":0}' if name == "fails" else b"{}")
+    side.server.notes[start.id] = note(attempt=1, error="no", error_type="ConnectionError")
+    run = side.run_of(start, deliveries=2)
+    world.gate.set()
+    run.give_back()
+    await run.live()
+    assert world.calls == []
+    assert side.left == [run]
+    assert side.server.said == [("again", 7, 0.0)]
+    assert side.server.notes[start.id].given_back == 1
