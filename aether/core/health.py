@@ -12,10 +12,11 @@ class Need(Enum):
     ROW = "the member's row is not renewed"
     LAYOUT = "the namespace on the server is not as it must be"
     SNAPSHOTS = "snapshots are not stored"
+    TELLS = "tells are not stored"
 
 
-HELPFUL = frozenset({Need.SNAPSHOTS})
-"""Without these a worker serves, only slower."""
+HELPFUL = frozenset({Need.SNAPSHOTS, Need.TELLS})
+"""Without these a worker serves calls: slower, and what is told later."""
 
 
 class Health:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import cycle
 
 from aether.background import Background
+from aether.core.health import Need
 from aether.dead_letters import OVER, decode_row
 from aether.errors import AetherError
 from aether.ids import Position
@@ -81,6 +82,7 @@ class Telling:
         self._lease = around.lease
         self._config = config = around.config
         self._counters = around.counters
+        self._health = around.health
         self._jitter = jitter = around.jitter
         self._tasks = tasks = around.tasks
         self._timers = around.timers
@@ -275,9 +277,12 @@ class Telling:
             try:
                 before, ends = ends, await self._ends()
             except AetherError as error:
+                if error.details.get("gone"):
+                    self._health.wrong(Need.TELLS, words(error))
                 self._not_looked.again(error=words(error))
                 continue
             self._not_looked.over()
+            self._health.well(Need.TELLS)
             search_s = self._clock.boot_s() + SEARCH_EVERY_S
             if ends != before:
                 unsearched |= self._serving.keys()

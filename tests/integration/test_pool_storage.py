@@ -19,6 +19,8 @@ from aether.untyped_client import UntypedClient
 from tests.support.actors import Account, model
 from tests.support.nats_server import NatsServer
 from tests.support.pool import READY, Pool
+from tests.support.transfers import Till
+from tests.support.transfers import model as transfers_model
 
 GUARD_S = 60.0
 NOT_READY = re.compile(r"ERROR aether\.health: not ready: (.*) error=(.*)")
@@ -133,6 +135,34 @@ async def test_a_deleted_stream_is_made_anew(own_server: NatsServer, namespace: 
             await until(untyped, {"serving": 2})
             await asyncio.to_thread(pool.wait_for, OVER)
     assert [line for line in pool.lines if "was made anew, empty" in line]
+
+
+@pytest.mark.parametrize("method", [_delete, _purge], ids=["deleted", "purged"])
+async def test_after_the_stream_of_tells_was_lost_tells_are_relayed_and_applied(
+    own_server: NatsServer, namespace: str, method: Method[Answered]
+) -> None:
+    transfers = "tests.support.transfers:model"
+    with Pool(transfers, "--workers", "2", "--nats", own_server.url, "--namespace", namespace) as pool:
+        async with (
+            aether.connect(own_server.url, model=transfers_model, namespace=namespace) as client,
+            connect(ConnectionConfig(url=own_server.url)) as nats,
+        ):
+            payer = client.actor(Till, "payer", deadline_s=GUARD_S)
+            await payer.open(100)
+            for number in range(1, 41):
+                if number == 21:
+                    await _received(client, 20)
+                    await method(nats, Names(namespace).inbox)
+                await payer.send(f"payment {number}", "payee", 1)
+            await _received(client, 40)
+            assert await payer.read() == 60
+    assert [line for line in pool.lines if "has lost a relay mark" in line]
+
+
+async def _received(client: aether.Client, amount: int) -> None:
+    async with asyncio.timeout(GUARD_S):
+        while await client.actor(Till, "payee", deadline_s=GUARD_S).read() != amount:  # noqa: ASYNC110 - it progresses
+            await asyncio.sleep(0.05)
 
 
 async def test_workers_that_may_not_write_the_table_are_not_said_to_be_ready() -> None:

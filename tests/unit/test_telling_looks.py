@@ -7,6 +7,8 @@ from typing import Any, cast
 import pytest
 
 from aether.config import RuntimeConfig
+from aether.core.health import Health, Need
+from aether.errors import Unavailable
 from aether.ports import InboxBatch
 from aether.runtime import telling as looking
 from aether.runtime.counters import Counters
@@ -21,6 +23,7 @@ class Streams:
 
     tell_bytes_max = 1_000
     end = 1
+    error: Unavailable | None = None
 
     def on_connected(self, _: Any) -> Any:
         return lambda: None
@@ -29,6 +32,8 @@ class Streams:
         return self.end
 
     async def end_of_tells(self) -> int:
+        if self.error is not None:
+            raise self.error
         return self.end
 
     async def dead_letters(self, _: int) -> InboxBatch:
@@ -56,7 +61,7 @@ async def looks(monkeypatch: pytest.MonkeyPatch) -> tuple[Telling, Streams, list
     streams, noted = Streams(), list[tuple[str, int]]()
     around = SimpleNamespace(
         connection=SimpleNamespace(shards=SHARDS), clock=SystemClock(), lease=None, config=RuntimeConfig(),
-        counters=Counters(), jitter=lambda: 0.0, tasks=None, timers=None,
+        counters=Counters(), health=Health(), jitter=lambda: 0.0, tasks=None, timers=None,
     )  # fmt: skip
     one = Telling(cast(Any, streams), cast(Any, around), lambda _: None)
     for shard in range(SHARDS):
@@ -96,4 +101,20 @@ async def test_each_is_searched_once_for_an_end_that_has_moved(
         assert [sum(done.count(("search", shard)) for done in turns) for shard in range(SHARDS)] == [1] * SHARDS
     for shard in range(SHARDS):
         del one._serving[shard]
+    await one.close(1.0)
+
+
+async def test_a_stream_that_is_gone_is_lacked_until_it_is_made_anew(
+    looks: tuple[Telling, Streams, list[tuple[str, int]]],
+) -> None:
+    one, streams, noted = looks
+    found: list[str] = []
+    for error in (Unavailable("late"), Unavailable("no stream", gone=True), None):
+        streams.error = error
+        for _ in range(4 * LOOK_PARTS):
+            await turn(noted)
+        found.append(one._health.why(Need.TELLS))
+    assert found == ["", "no stream", ""]
+    assert one._health.trouble == "", "calls are served"
+    one._serving.clear()
     await one.close(1.0)
