@@ -16,6 +16,9 @@ from aether.correlation import Trace, TraceStep
 from aether.correlation_search import TRACE_COMMITS_MAX, read_since
 from aether.ids import check_id
 
+INDENTS_MAX = 20
+"""A step further below is not indented more; its depth stands before it."""
+
 _NO_TIME = " " * len("2026-01-01 00:00:00.000")
 
 
@@ -59,7 +62,8 @@ def line_of(step: TraceStep) -> str:
     name = f".{step.name}" if step.name else ""
     result = _result(step)
     line = one_line(f"{step.how} {step.actor_id}{name}{f': {result}' if result else ''}")
-    return f"{time}  {'  ' * step.depth}{line}"
+    deeper = f"[{step.depth}] " if step.depth > INDENTS_MAX else ""
+    return f"{time}  {'  ' * min(step.depth, INDENTS_MAX)}{deeper}{line}"
 
 
 def _shown(time: datetime) -> str:

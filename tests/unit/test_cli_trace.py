@@ -52,6 +52,18 @@ def test_a_trace_is_lines_on_a_terminal(run: Run) -> None:
     assert pool.asked == [("trace", "o-7", timedelta(hours=1), TRACE_COMMITS_MAX, None)]
 
 
+def test_a_deep_trace_is_indented_so_far_and_says_its_depth(run: Run) -> None:
+    """A circle of policies is thousands of steps deep."""
+    steps = [TraceStep(depth, "tell", ORDER, "go", f"t-{depth}", "", "done", "", AT) for depth in (19, 20, 21, 9_999)]
+    lines = run("trace", "o-7", pool=pool_with(steps), terminal=True).out.splitlines()
+    assert [line[len("2026-01-31 12:00:00.000  ") :] for line in lines] == [
+        f"{'  ' * 19}tell order/o-7.go: no events",
+        f"{'  ' * 20}tell order/o-7.go: no events",
+        f"{'  ' * 20}[21] tell order/o-7.go: no events",
+        f"{'  ' * 20}[9999] tell order/o-7.go: no events",
+    ]
+
+
 def test_a_trace_is_json_for_programs(run: Run) -> None:
     for arguments in ({"terminal": False}, {"terminal": True}):
         given = ["--json"] if arguments["terminal"] else []
