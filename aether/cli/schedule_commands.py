@@ -1,6 +1,7 @@
 """The command about schedules: which wait for their next tick. It asks the server, and prints."""
 
 from collections.abc import Mapping
+from datetime import UTC
 from typing import Any
 
 import typer
@@ -34,7 +35,7 @@ def schedules_ls_command(
 
 def _row(setting: SetSchedule) -> Mapping[str, Any]:
     return {
-        "next": setting.at.isoformat(timespec="seconds"),
+        "next": f"{setting.at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "actor": setting.source,
         "name": setting.name,
         "rule": setting.rule or "once",

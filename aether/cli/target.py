@@ -61,7 +61,7 @@ def find_target(asked: PoolChoice, variables: Mapping[str, str], model_name: str
         connection=from_environment(ConnectionConfig, variables, url=url),
         calls=from_environment(CallConfig, variables, deadline_s=timeout_s),
         namespace=None if namespace is None else check_namespace(namespace),
-        unreachable_hint=_hint(asked.data_dir) if here else "",
+        unreachable_hint=_hint(asked.data_dir, namespace) if here else "",
     )
 
 
@@ -71,8 +71,11 @@ def _only_pool(data_dir: Path) -> str | None:
     return running.pop() if len(running) == 1 else None
 
 
-def _hint(data_dir: Path) -> str:
-    running = ", ".join(f"{one.namespace} (process {one.pid})" for one in running_supervisors(data_dir))
+def _hint(data_dir: Path, namespace: str | None) -> str:
+    found = running_supervisors(data_dir)
+    running = ", ".join(f"{one.namespace} (process {one.pid})" for one in found)
+    if running and namespace not in (None, *(one.namespace for one in found)):
+        return f"; what runs with {data_dir} is {running}"
     if running:
         return f"; the pool of {data_dir}, {running}, is still starting, or its server is away: try again in a moment"
     if recorded_url(data_dir) is not None:

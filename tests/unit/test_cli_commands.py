@@ -473,6 +473,9 @@ def test_a_server_that_is_not_there_is_told_with_what_was_looked_for(run: Run, t
     assert f"; the pool of {tmp_path} does not run now: start it with `aether run`" in told(*here)
     claim = claim_node(tmp_path, "bank", "mine")
     assert f"; the pool of {tmp_path}, bank (process {os.getpid()}), is still starting" in told(*here)
+    other = told(*here, "--namespace", "other")
+    assert f"; what runs with {tmp_path} is bank (process {os.getpid()})\n" in other
+    assert "still starting" not in other
     assert claim.lock_fd is not None
     os.close(claim.lock_fd)
     for line in (told(*here, "--nats", "nats://h:1"), told(*here, AETHER_NATS_URL="nats://h:1")):

@@ -38,7 +38,7 @@ def test_ls_lists_what_waits(run: Run) -> None:
     ran = run("schedules", "ls", pool=pool)
     once, daily = map(json.loads, ran.out.splitlines())
     assert once == {
-        "next": "2027-01-15T08:00:00+00:00", "actor": "booking/b1", "name": "expiry", "rule": "once", "zone": "",
+        "next": "2027-01-15T08:00:00Z", "actor": "booking/b1", "name": "expiry", "rule": "once", "zone": "",
         "catch_up": "", "target": "booking/b1", "command": "expire", "args": {"why": "late"},
     }  # fmt: skip
     assert (daily["rule"], daily["zone"], daily["catch_up"]) == ("cron 0 0 9 * * *", "Europe/Berlin", "skip")
