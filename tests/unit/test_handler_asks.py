@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from msgspec import Raw
+from msgspec.json import decode
 
 from aether import ActorFailed, ActorId, DeadlineExceeded, InvalidCommand, Rejected, Unavailable
 from aether.calls import Cause
@@ -163,7 +164,29 @@ async def test_a_handler_that_has_ended_asks_nothing(side: Side, calls: Calls) -
     handler.end()
     with pytest.raises(RuntimeError, match="can only be asked by the command handler that runs now"):
         await handler.send("ask-1", OTHER, "put", b"{}")
+    with pytest.raises(RuntimeError):  # and not that it would ask itself
+        await handler.send("ask-1", ME, "put", b"{}")
     assert side.asks.waits_of(ME) == Waits("", ())
+
+
+async def test_an_ask_waits_for_room_and_is_not_sent_when_its_handler_ends_before(side: Side, calls: Calls) -> None:
+    side.asks.in_flight_max = 1
+    handler, other = side.handler(), side.handler()
+    first, second, third = (
+        asyncio.ensure_future(handler.send(f"ask-{number}", OTHER, "put", b"{}")) for number in (1, 2, 3)
+    )
+    another = asyncio.ensure_future(other.send("ask-4", OTHER, "put", b"{}"))
+    await until(lambda: len(calls.called) == 2)
+    assert handler.waits().asks == (Ask("purse/b", "ask-1"),)
+    first.cancel()
+    await until(lambda: len(calls.called) == 3)
+    assert handler.waits().asks == (Ask("purse/b", "ask-2"),)
+    handler.end()
+    calls.answered.set()
+    await asyncio.gather(second, another)
+    with pytest.raises(RuntimeError, match="can only be asked by the command handler that runs now"):
+        await third
+    assert len(calls.called) == 3
 
 
 async def test_what_an_actor_waits_for_is_that_of_its_last_handler(side: Side, calls: Calls) -> None:
@@ -318,6 +341,23 @@ async def test_each_actor_is_asked_once_and_what_is_not_known_waits_for_nothing(
     nothing = Waits("", ())
     assert await look_at("purse/a", waiting, caller) == {"purse/a": waiting, **waits, "purse/d": nothing}
     assert calls.looked == ["purse/b", "purse/c", "purse/d"]
+
+
+async def test_all_that_the_actors_of_one_step_wait_for_are_looked_at(calls: Calls) -> None:
+    waits = {"purse/b": Waits("b", (Ask("purse/d", "i"),)), "purse/c": Waits("c", (Ask("purse/e", "i"),))}
+    calls.says = lambda actor: waits.get(actor, Waits("", ()))
+    caller: Any = calls
+    await look_at("purse/a", Waits("r", (Ask("purse/b", "i"), Ask("purse/c", "j"))), caller)
+    assert calls.looked == ["purse/b", "purse/c", "purse/d", "purse/e"]
+
+
+def test_what_an_actor_waits_for_is_said_as_it_was_asked() -> None:
+    waits = Waits("c-1", (Ask("purse/b", "i"),), ("together", "purse/a"))
+    assert decode(encode_waits(waits, b"{}")) == ["c-1", [["purse/b", "i"]]]
+    assert decode(encode_waits(waits, b'{"path":true}')) == ["c-1", [["purse/b", "i"]], ["together", "purse/a"]]
+    for wrong in (b"", b"[]", b'{"path":1}'):
+        with pytest.raises(InvalidCommand):
+            encode_waits(waits, wrong)
 
 
 # ------------------------------------------------------------------------------------------------ what must not be
