@@ -36,6 +36,8 @@ class TaskServer:
         self.told: list[dict[str, Any]] = []
         self.notes: dict[str, TaskNote] = {}
         self.written: list[TaskNote] = []
+        self.said_before: list[int] = []
+        """How much was said when each note was written."""
         self.row_errors: list[Exception] = []
         self.write_error: Exception | None = None
         self.send_error: Callable[[], Exception | None] = lambda: None
@@ -106,6 +108,7 @@ class TaskServer:
         note = decode_note(payload)
         assert note is not None
         self.written.append(note)
+        self.said_before.append(len(self.said))
         self.notes[task_id] = note
 
     async def drop_row(self, task_id: str) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from aether import Model, Retry, task
 from aether.core.backoff import Backoff
 from aether.errors import InvalidCommand, Unavailable
+from aether.model.task_type import TaskType
 from aether.runtime import task_run
 from aether.runtime.task_notes import ERROR_CHARS_MAX, GIVEN_UP, RUNS, WAITS, TaskNote, decode_note, said
-from tests.support.errands import World, model, renew
+from tests.support.errands import Errand, World, model, renew
 from tests.support.task_server import TTL_S, TaskSide, start_of
 
 
@@ -89,7 +91,9 @@ async def test_one_that_lost_its_workers_after_it_was_given_back_says_so(side: T
         "attempts": 3,
     }
     assert side.server.said == [("done", 7)]
-    assert side.server.notes["t1"].state == GIVEN_UP
+    written = side.server.notes["t1"]
+    assert (written.state, written.error, written.error_type) == (
+        GIVEN_UP, "its worker was lost each time, or could not keep it", "WorkerLost")  # fmt: skip
 
 
 async def test_one_that_failed_and_then_lost_its_workers_says_how_it_failed(side: TaskSide) -> None:
@@ -141,6 +145,7 @@ async def test_a_failure_is_written_down_before_it_is_tried_again(side: TaskSide
         causationid="first",
     )
     assert side.server.said == [("again", 7, 0.5)]
+    assert side.server.said_before == [0], "another worker may have it before it is written down"
     (group,) = side.counters.failures.groups()
     assert (group.kind, group.command, group.outcome) == ("errand", "task fails", "failed")
 
@@ -264,6 +269,60 @@ async def test_what_users_code_raises_is_of_no_other_version(side: TaskSide, wor
     world.breaks = lambda: 1 // 0
     await side.run_of(start_of("breaks", then="")).live()
     assert side.counters.by_task == {("breaks", "given_up"): 1}
+
+
+async def test_arguments_that_users_code_cannot_make_are_of_no_other_version(
+    side: TaskSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: TaskType, __: bytes) -> None:
+        raise KeyError("no such account")
+
+    monkeypatch.setattr(TaskType, "decode_args", refused)
+    side.foreign_error = Unavailable("another version may know it")
+    await side.run_of(start_of("breaks", then="")).live()
+    assert side.counters.by_task == {("breaks", "given_up"): 1}
+
+
+lingering = asyncio.Event()
+
+
+@task
+async def lingers() -> None:
+    """Needs a moment to end."""
+    lingering.set()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
+@task(retry=Retry(first_s=30, cap_s=2, attempts=2))
+async def hopeless() -> None:
+    """Fail."""
+    raise ValueError("no")
+
+
+OTHERS = Model("others", actors=[Errand], tasks=[lingers, hopeless])
+
+
+async def test_a_function_that_is_stopped_has_a_while_to_end(caplog: pytest.LogCaptureFixture) -> None:
+    side = TaskSide(OTHERS)
+    run = side.run_of(start_of("lingers", then=""))
+    living = asyncio.create_task(run.live())
+    async with asyncio.timeout(10):
+        await lingering.wait()
+    run.give_back()
+    await living
+    assert side.left == [run]
+    assert "a task goes on although it was cancelled" not in caplog.messages
+    assert side.server.said == [("again", 7, 0.0)]
+
+
+async def test_a_task_waits_no_longer_than_it_says() -> None:
+    side = TaskSide(OTHERS)
+    await side.run_of(start_of("hopeless", then="")).live()
+    assert side.server.said == [("again", 7, 1.0)]
 
 
 async def test_a_run_says_what_it_is(side: TaskSide, world: World) -> None:
