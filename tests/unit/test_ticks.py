@@ -46,12 +46,14 @@ class Server:
         self.refusals: list[Exception] = []
         self.unread: list[Exception] = []
         self.owned = True
+        self.followed = 0
         self._changed = asyncio.Condition()
 
     def give(self, sequence: int) -> None:
         self.given[sequence] = encode_send(tick(f"s{sequence}"))
 
     async def follow(self, _shard: int, _rung: Callable[[], None]) -> Bell:
+        self.followed += 1
         return Bell()
 
     async def fired(self, _shard: int, after: int) -> InboxBatch:
@@ -237,6 +239,7 @@ async def test_pauses_grow_until_it_works_again(monkeypatch: pytest.MonkeyPatch)
             shard.ring()
             await server.until(lambda: server.removed == list(range(1, count + 1)))  # noqa: B023 - called at once
         assert pauses.asked == [0, 1, 0, 1]
+        assert server.followed == 1
 
     await with_ticks(work)
 

@@ -1,0 +1,207 @@
+"""Starts of tasks over a connection by hand: what is asked of the server, and what is made of what it says."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from msgspec.json import decode
+
+from aether.errors import Unavailable
+from aether.jetstream import tasks as tasks_module
+from aether.jetstream.connection.headers import STATUS
+from aether.jetstream.connection.message import Message
+from aether.jetstream.tasks import PULL_MAX, UNSENT_MAX, JetStreamTasks
+from aether.names import Names
+from aether.ports import TaskClaim
+
+NAMES = Names("ns", 4)
+CLAIM = TaskClaim(7, b"x", 1, "$JS.ACK.token")
+
+
+class Session:
+    """One connection. `answer` says what comes back to each request."""
+
+    def __init__(self) -> None:
+        self.alive = True
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.published: list[tuple[str, bytes]] = []
+        self.answer: Callable[[dict[str, Any]], None] = lambda _: None
+
+    def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
+        if not self.alive:
+            raise Unavailable("no connection")
+        self.published.append((subject, payload))
+        if reply:
+            self.answer(decode(payload))
+
+
+class Connection:
+    """Has one session, or none; `hear` hands over what the server sends to the worker's inbox."""
+
+    def __init__(self) -> None:
+        self.session: Session | None = Session()
+        self.hear: Callable[[Any, Message], None] = lambda _, __: None
+        self.connected: Callable[[Session | None], None] = lambda _: None
+        self.subscribed = 0
+        self.stopped = 0
+
+    def listen(self, connected: Callable[[Session | None], None]) -> None:
+        self.connected = connected
+
+    async def subscribe(self, _inbox: str, hear: Callable[[Any, Message], None]) -> "Connection":
+        self.subscribed += 1
+        self.hear = hear
+        return self
+
+    async def stop(self) -> None:
+        self.stopped += 1
+
+
+class Side:
+    """`Tasks` over them, opened for one task."""
+
+    def __init__(self) -> None:
+        self.connection = Connection()
+        assert self.connection.session is not None
+        self.session = self.connection.session
+        connection: Any = self.connection
+        self.tasks = JetStreamTasks(connection, NAMES)
+        self.asked: list[dict[str, Any]] = []
+        self.session.answer = self.asked.append
+
+    def start(self, sequence: int, deliveries: int = 1) -> None:
+        """A start comes."""
+        reply = f"$JS.ACK.AETHER_ns_INBOX.task.{deliveries}.{sequence}.1.1.0"
+        self.connection.hear(None, Message("aether.ns.task.charge", reply, b"start", None))
+
+    def status(self, code: str, reply: str = "") -> None:
+        """The server ends a request."""
+        self.connection.hear(None, Message("_INBOX", reply, b"", None, {STATUS: code}))
+
+    def answers(self, *answers: Callable[[], None]) -> None:
+        """To each request one of these."""
+        left = list(answers)
+
+        def answer(request: dict[str, Any]) -> None:
+            self.asked.append(request)
+            left.pop(0)()
+
+        self.session.answer = answer
+
+
+@pytest.fixture
+async def side(monkeypatch: pytest.MonkeyPatch) -> Side:
+    made: list[dict[str, Any]] = []
+
+    async def create(_connection: object, _subject: str, body: dict[str, Any]) -> None:
+        made.append(body["config"])
+
+    monkeypatch.setattr(tasks_module, "_consumer_create", create)
+    side = Side()
+    for _ in range(2):
+        await side.tasks.open("charge", 15.0)
+    assert side.connection.subscribed == 1
+    assert made[0] == made[1]
+    config = made[0]
+    assert config["durable_name"] == config["name"]
+    assert config["filter_subject"] == NAMES.task_starts("charge")
+    assert (config["ack_wait"], config["max_deliver"], config["max_ack_pending"]) == (15_000_000_000, -1, -1)
+    return side
+
+
+async def test_it_asks_for_what_is_there_and_then_for_one(side: Side) -> None:
+    side.answers(lambda: side.status("404"), lambda: side.start(9))
+    claims = await side.tasks.take("charge", 1_000, 2.0)
+    assert [(one.sequence, one.deliveries, one.payload) for one in claims] == [(9, 1, b"start")]
+    assert side.asked == [{"batch": PULL_MAX, "no_wait": True}, {"batch": 1, "expires": 2_000_000_000}]
+
+
+async def test_it_asks_for_no_more_than_is_wanted(side: Side) -> None:
+    side.answers(lambda: side.status("404"), lambda: side.status("404"), lambda: side.status("408"))
+    assert await side.tasks.take("charge", 3, 0.0) == []
+    assert await side.tasks.take("charge", 1, 0.0) == []
+    assert await side.tasks.take("charge", 1, 2.0) == []
+    assert side.asked == [{"batch": 3, "no_wait": True}, {"batch": 1, "no_wait": True},
+                          {"batch": 1, "expires": 2_000_000_000}]  # fmt: skip
+
+
+async def test_a_request_is_over_when_all_have_come_or_the_server_says_so(side: Side) -> None:
+    taking = asyncio.ensure_future(side.tasks.take("charge", 3, 0.0))
+    for sequence in (1, 2):
+        await asyncio.sleep(0)
+        side.start(sequence)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not taking.done()
+    side.start(3, deliveries=4)
+    assert [(one.sequence, one.deliveries) for one in await taking] == [(1, 1), (2, 1), (3, 4)]
+    taking = asyncio.ensure_future(side.tasks.take("charge", 3, 0.0))
+    await asyncio.sleep(0)
+    side.start(4)
+    side.status("408", reply="another subject")
+    assert [one.sequence for one in await taking] == [4]
+
+
+async def test_what_came_unasked_is_given_out_before_anything_is_asked_for(side: Side) -> None:
+    for sequence in (1, 2, 3):
+        side.start(sequence)
+    assert [one.sequence for one in await side.tasks.take("charge", 2, 2.0)] == [1, 2]
+    assert side.asked == []
+    assert [one.sequence for one in await side.tasks.leave("charge")] == [3]
+    assert side.connection.stopped == 1
+    assert await side.tasks.leave("charge") == []
+
+
+@pytest.mark.parametrize(("code", "why"), [("503", "there is no such consumer"), ("409", "status 409")])
+async def test_another_status_means_that_none_can_be_taken(side: Side, code: str, why: str) -> None:
+    side.answers(lambda: side.status(code))
+    with pytest.raises(Unavailable, match=why):
+        await side.tasks.take("charge", 3, 0.0)
+
+
+async def test_a_connection_that_is_lost_ends_a_request(side: Side) -> None:
+    taking = asyncio.ensure_future(side.tasks.take("charge", 1, 60.0))
+    await asyncio.sleep(0)
+    side.session.alive = False
+    side.session.ended.set_result(None)
+    with pytest.raises(Unavailable, match="the connection was lost"):
+        await taking
+
+
+async def test_a_start_of_a_server_with_a_domain(side: Side) -> None:
+    reply = "$JS.ACK.hub.hash.AETHER_ns_INBOX.task.2.9.1.1.0.x"
+    side.connection.hear(None, Message("aether.ns.task.charge", reply, b"start", None))
+    (one,) = await side.tasks.take("charge", 1, 2.0)
+    assert (one.sequence, one.deliveries, one.token) == (9, 2, reply)
+
+
+async def test_what_is_said_of_a_start(side: Side) -> None:
+    side.tasks.keep(CLAIM)
+    side.tasks.again(CLAIM, 1.5)
+    side.tasks.again(CLAIM, 0.0)
+    side.tasks.hurry("token")
+    side.tasks.done(CLAIM)
+    assert side.session.published == [
+        (CLAIM.token, b"+WPI"), (CLAIM.token, b'-NAK {"delay": 1500000000}'), (CLAIM.token, b"-NAK"),
+        ("token", b"-NAK"), (CLAIM.token, b"+ACK"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["no connection", "a connection that is lost just now"])
+async def test_what_cannot_be_said_now_is_said_once_to_the_next_connection(side: Side, lost: bool) -> None:
+    if lost:
+        side.session.alive = False
+    else:
+        side.connection.session = None
+    side.tasks.keep(CLAIM)
+    side.tasks.again(CLAIM, 0.0)
+    side.tasks.done(CLAIM)
+    for number in range(UNSENT_MAX + 10):
+        side.tasks.done(CLAIM._replace(token=f"{number}"))
+    session = side.connection.session = Session()
+    for _ in range(2):
+        side.connection.connected(None)
+        side.connection.connected(session)
+    assert session.published[:2] == [(CLAIM.token, b"+ACK"), ("0", b"+ACK")]
+    assert len(session.published) == UNSENT_MAX
