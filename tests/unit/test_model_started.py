@@ -241,3 +241,16 @@ def test_a_long_time_is_cut() -> None:
     (one,) = Model("some", actors=[Some]).schema()["schedules"]
     assert one["when"] == "After(seconds=1 + 1 + 1, minutes=2 + 2 + 2, hours=3 + 3 + 3…"
     assert len(one["when"]) == 60
+
+
+def test_a_name_that_is_not_set_yet_is_of_no_task() -> None:
+    class Some(Actor):
+        """Names what comes later."""
+
+        @command
+        def go(self) -> None:
+            self.start_task(later(1))
+
+    assert starts_of(Some) == []
+    later = charge
+    assert starts_of(Some) == ["charge"]
