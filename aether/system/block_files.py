@@ -211,9 +211,14 @@ class BlockFiles:
         return self._identity
 
     def mark(self) -> tuple[int, int]:
-        """The newest block and its size now: what is written later comes after it."""
+        """The newest block and its size now: what is written later comes after it. Raises `OSError`.
+
+        A sync of a file of an overlay's lower layer does nothing. So it is made one of the upper layer, if it is not.
+        """
         newest = max(_blocks(self.directory), default=0)
         try:
+            if file_system_of(self.directory) == "overlay":
+                self._path(newest).open("r+b").close()  # what the server writes below an overlay is no more seen then
             return newest, self._path(newest).stat().st_size
         except FileNotFoundError:
             return newest, 0

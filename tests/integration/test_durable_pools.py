@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,29 @@ async def test_another_directory_proves_nothing(nats_server: NatsServer, namespa
     blocks.mkdir(parents=True)
     (blocks / "1.blk").write_bytes(b"another server's")
     assert "does not stand" in await why_not(nats_server, namespace, tmp_path)
+
+
+@pytest.fixture
+def overlay(nats_server: NatsServer, tmp_path: Path) -> Iterator[Path]:
+    """The store of the server as the lower layer of an overlay."""
+    upper, work, mounted = (tmp_path / name for name in ("upper", "work", "mounted"))
+    for directory in (upper, work, mounted):
+        directory.mkdir()
+    options = f"lowerdir={nats_server.store},upperdir={upper},workdir={work}"
+    mount = ["mount", "-t", "overlay", "overlay", "-o", options, str(mounted)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode != 0:
+        pytest.skip("only root may mount an overlay, and not everywhere")
+    try:
+        yield mounted
+    finally:
+        subprocess.run(["umount", str(mounted)], check=True)
+
+
+async def test_a_store_below_an_overlay_proves_nothing(nats_server: NatsServer, namespace: str, overlay: Path) -> None:
+    """What the server writes is seen through the overlay, and a sync through it does nothing."""
+    assert await why_not(nats_server, namespace) == ""
+    assert "does not stand" in await why_not(nats_server, namespace, overlay)
+    assert await why_not(nats_server, namespace) == ""
 
 
 async def test_an_encrypted_store_proves_nothing(namespace: str, tmp_path: Path) -> None:
