@@ -40,7 +40,9 @@ class Isolate:
 
     @classmethod
     def drawn(cls, chance: Random) -> "Isolate":
-        return cls(chance.choice(STREAMS), chance.choice(list(Way)), chance.choice(FOR_S), chance.random() < 0.5)
+        way = chance.choice(list(Way))
+        cut = chance.random() < 0.5 and way is not Way.SYSTEM  # servers take a minute to dial such a connection again
+        return cls(chance.choice(STREAMS), way, chance.choice(FOR_S), cut)
 
     async def strike(self, world: World) -> None:
         servers = world.servers
