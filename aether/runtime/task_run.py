@@ -211,13 +211,17 @@ class TaskRun:
     async def _succeeded(self, raw: bytes) -> None:
         try:
             args = self._args_of(self.start.then, self.task_type.decode_result(raw))
-        except BaseException as error:  # not the command's argument after all; users' code, which makes it
+        except InvalidCommand as error:  # not the command's argument after all
+            what = f"the command {self.start.then} does not take what the task {self.start.task} has returned"
+            await self._failed(InvalidCommand(f"{what}: {error}"))
+            return
+        except BaseException as error:  # users' code, which makes the argument
             await self._failed(error)
             return
         try:
             sent = await self._tell(self.start.then, args)
         except InvalidCommand as error:  # too large
-            await self._failed(error)
+            await self._failed(InvalidCommand(f"what the task {self.start.task} has returned is too large: {error}"))
             return
         if sent:
             self._attempt_over("ok")

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 from aether import Actor, Model, Retry, TaskContext, TaskFailed, command, event, query, task
 
@@ -191,6 +192,18 @@ async def blocks_the_loop(context: TaskContext) -> str:
     return ""
 
 
+@task(retry=Retry(attempts=1))
+async def gives_a_text() -> str:
+    """What no command for numbers takes."""
+    return "a text"
+
+
+@task(retry=Retry(attempts=1))
+async def large(size: int) -> str:
+    """A result of so many characters."""
+    return "x" * size
+
+
 @task
 def nothing() -> None:
     """Nothing."""
@@ -254,6 +267,19 @@ class Errand(Actor):
     @command
     def lie(self) -> str:
         return self._sent(self.start_task(lies(), failed=Errand.failed))
+
+    @command
+    def mistake(self) -> str:
+        """Start one whose result the command does not take."""
+        return self._sent(self.start_task(gives_a_text(), then=cast(Any, Errand.numbered), failed=Errand.failed))
+
+    @command
+    def numbered(self, number: int) -> None:
+        self.emit(Back(str(number)))
+
+    @command
+    def enlarge(self, size: int) -> str:
+        return self._sent(self.start_task(large(size), then=Errand.came, failed=Errand.failed))
 
     @command
     def forget(self) -> str:
@@ -329,6 +355,7 @@ model = Model(
     "errands",
     actors=[Errand],
     tasks=[echo, fails, waits, blocks, blocks_alone, overdue, overdue_in_thread, breaks, breaks_in_thread, lies, noted,
-           noted_async, ends_its_worker, blocks_the_loop, nothing, fails_for_an_hour],
+           noted_async, ends_its_worker, blocks_the_loop, nothing, fails_for_an_hour, gives_a_text,
+           large],
     lifespan=lifespan,
 )  # fmt: skip

@@ -364,6 +364,20 @@ async def test_a_result_of_another_type_is_a_failure(pool: LocalPool, world: Wor
     assert "what the task lies returned is not of its declared type" in found.why
 
 
+async def test_a_result_that_its_command_does_not_take_says_which(pool: LocalPool, world: World) -> None:
+    await errand(pool).mistake()
+    found = await lost(pool)
+    assert found.error_type == "InvalidCommand"
+    assert found.why.startswith("the command numbered does not take what the task gives_a_text has returned: number: ")
+
+
+async def test_a_result_that_is_too_large_is_a_failure(pool: LocalPool, world: World) -> None:
+    await errand(pool).enlarge(2_000_000)
+    found = await lost(pool)
+    assert found.error_type == "InvalidCommand"
+    assert found.why.startswith("what the task large has returned is too large: ")
+
+
 async def test_a_result_without_a_command_closes_its_task(pool: LocalPool, world: World) -> None:
     await errand(pool).forget()
     await until(lambda: outcomes(pool) == {("nothing", "ok"): 1})
