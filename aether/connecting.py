@@ -22,7 +22,7 @@ from aether.errors import ClientUnusable, ConfigError, Unavailable
 from aether.jetstream.adapters import client_bundle
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.provisioning import namespaces
-from aether.model.model import Model
+from aether.model.model import Model, checked_model
 from aether.system.clock import SystemClock
 from aether.system.environment import environment, namespace_of, nats_url
 from aether.untyped_client import UntypedClient
@@ -94,7 +94,7 @@ def connect(
     name for the namespace. Entering raises `Unavailable` when the server cannot be reached or the namespace does not
     appear within `LAYOUT_WAIT_S`, `ConfigError` for bad settings.
     """
-    chosen = namespace or namespace_of(environment(), model.name)
+    chosen = namespace or namespace_of(environment(), checked_model(model).name)
     return Connecting(connect_untyped(url, namespace=chosen, calls=calls, connection=connection), model)
 
 

@@ -210,3 +210,10 @@ def _checked_lifespan(lifespan: Any, place: Place) -> Lifespan | None:
         pass
     checked: Lifespan = lifespan
     return checked
+
+
+def checked_model(model: object) -> Model:
+    """The model itself. Raises TypeError for what is none, such as an actor's class."""
+    if not isinstance(model, Model):
+        raise TypeError(f'a model is wanted, like Model("bank", actors=[Account]), not {model!r}')
+    return model

@@ -11,7 +11,7 @@ from dataclasses import replace
 from aether.config import RuntimeConfig
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
-from aether.model.model import Model
+from aether.model.model import Model, checked_model
 from aether.runtime.runtime import Runtime
 
 DRAIN_TIMEOUT_S = 2.0
@@ -38,7 +38,7 @@ async def local_runtime(
     async with local_runtime(model) as runtime:
         assert await runtime.actor(Account, "alice").deposit(10) == 10
     """
-    async with InMemoryConnection(server, model.name) as connection:
+    async with InMemoryConnection(server, checked_model(model).name) as connection:
         runtime = Runtime(connection, connection.event_store, checked_config(config))
         runtime.load_model(model)
         async with runtime:

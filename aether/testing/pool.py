@@ -20,7 +20,7 @@ from aether.core.metrics.worker_metrics import WorkerMetrics, encode_metrics
 from aether.ids import ActorId
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
-from aether.model.model import Model
+from aether.model.model import Model, checked_model
 from aether.model.proxy import ActorRef
 from aether.names import shard_of
 from aether.ports import Subscription
@@ -212,7 +212,7 @@ async def local_pool(
     """
     if not 1 <= workers <= SHARDS:
         raise ValueError(f"a local pool has 1-{SHARDS} workers, not {workers}")
-    pool = LocalPool(model, workers, checked_config(config), PoolClock(start))
+    pool = LocalPool(checked_model(model), workers, checked_config(config), PoolClock(start))
     try:
         await pool.start(calls or CallConfig())
         yield pool

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, cast
 
 from aether.model.methods import Command, checked_command
 from aether.model.schedules import When
@@ -77,5 +77,7 @@ def started(
     failed: Callable[..., object] | None = None,
 ) -> Started:
     """What a handler has started: `started(charge(5), then=Booking.paid)`, to compare with `Outcome.tasks`."""
+    if not isinstance(cast(object, call), TaskCall):
+        raise TypeError(f"started takes a call of a task, like charge(5), not {call!r}")
     names = ["" if one is None else checked_command(one, "started").name for one in (then, failed)]
     return Started(call.task.name, call.args, call.kwargs, *names)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -22,10 +22,11 @@ from aether import (
     UnknownCommand,
     UnreadableEvent,
     command,
+    connect,
     event,
     query,
 )
-from aether.testing import given
+from aether.testing import given, local_pool, local_runtime, started
 from tests.support.actors import Account, Deposited, Notebook, Noted, Withdrawn
 
 
@@ -210,6 +211,18 @@ def test_what_a_pool_refuses_is_refused(name: str, error: type[BaseException]) -
 def test_an_outcome_is_shown_with_what_came() -> None:
     assert repr(given(Account).when("deposit", 5)).startswith("<Outcome of deposit: events [")
     assert repr(given(Account).when("deposit", "x")).startswith("<Outcome of deposit: InvalidCommand: ")
+
+
+async def test_what_is_no_model_or_no_call_of_a_task_is_named() -> None:
+    wrong = cast(Any, Account)
+    for made in (local_pool, local_runtime):
+        with pytest.raises(TypeError, match=r"a model is wanted, like Model\(.*\), not <class .*Account'>"):
+            async with made(wrong):
+                pass
+    with pytest.raises(TypeError, match="a model is wanted"):
+        connect(model=wrong)
+    with pytest.raises(TypeError, match=r"started takes a call of a task, like charge\(5\)"):
+        started(wrong)
 
 
 def test_ctrl_c_ends_the_test_and_is_no_failure_of_the_handler() -> None:
