@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,11 +10,12 @@ from msgspec.json import decode
 
 from aether.errors import Unavailable
 from aether.jetstream import tasks as tasks_module
+from aether.jetstream.api import Batch, StoredMessage
 from aether.jetstream.connection.headers import STATUS
 from aether.jetstream.connection.message import Message
 from aether.jetstream.tasks import PULL_MAX, UNSENT_MAX, JetStreamTasks
-from aether.names import Names
-from aether.ports import TaskClaim
+from aether.names import Names, task_consumer
+from aether.ports import TaskBacklog, TaskClaim, TaskRow
 
 NAMES = Names("ns", 4)
 CLAIM = TaskClaim(7, b"x", 1, "$JS.ACK.token")
@@ -205,3 +207,30 @@ async def test_what_cannot_be_said_now_is_said_once_to_the_next_connection(side:
         side.connection.connected(session)
     assert session.published[:2] == [(CLAIM.token, b"+ACK"), ("0", b"+ACK")]
     assert len(session.published) == UNSENT_MAX
+
+
+async def test_what_is_stored_is_read_to_its_end(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    prefix = f"$KV.{NAMES.tasks}.failed."
+    asked: list[int] = []
+
+    async def batch(_connection: object, _stream: str, _subject: str, sequence: int) -> Batch:
+        asked.append(sequence)
+        found = [
+            StoredMessage(f"{prefix}t{n}", n, b"%d" % n, marker=False) for n in range(sequence, min(sequence + 2, 6))
+        ]
+        return Batch(found, last=found[-1].sequence, more=found[-1].sequence < 5)
+
+    monkeypatch.setattr(tasks_module, "direct_batch", batch)
+    assert await side.tasks.stored("charge") == [b"1", b"2", b"3", b"4", b"5"]
+    assert await side.tasks.rows() == [TaskRow(f"t{n}", b"%d" % n) for n in range(1, 6)]
+    assert asked == [1, 3, 5] * 2
+
+
+async def test_the_backlog_is_in_the_order_of_names(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def consumers(_connection: object, _stream: str, body: dict[str, int]) -> Any:
+        names = ["b", "a", "c"][body["offset"] :][:2]
+        found = [SimpleNamespace(name=task_consumer(one), num_pending=1, num_ack_pending=2) for one in names]
+        return SimpleNamespace(total=3, consumers=found)
+
+    monkeypatch.setattr(tasks_module, "_consumer_list", consumers)
+    assert await side.tasks.backlog() == [TaskBacklog(name, 1, 2) for name in "abc"]

@@ -133,3 +133,23 @@ async def test_a_node_that_waits_for_a_start_hears_that_it_is_cut_off() -> None:
     async with asyncio.timeout(10):
         with pytest.raises(Unavailable):
             await taking
+    queue = node.tasks._space.task_queues["charge"]
+    assert queue.wakers == {}
+
+
+async def test_a_node_that_waits_gets_the_first_that_comes_and_one_that_has_left_none() -> None:
+    node = connected()
+    await node.tasks.open("charge", 15.0)
+    taking = asyncio.ensure_future(node.tasks.take("charge", 3, 600.0))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    queue = node.tasks._space.task_queues["charge"]
+    for sequence in (1, 2):
+        queue.add(sequence, b"x")
+    async with asyncio.timeout(10):
+        (claim,) = await taking
+    assert claim.sequence == 1
+    assert queue.wakers == {}
+    await node.tasks.leave("charge")
+    with pytest.raises(KeyError):
+        await node.tasks.take("charge", 1, 0.0)
