@@ -85,13 +85,15 @@ def _mount_of(directory: Path) -> tuple[str, frozenset[str]]:
         return "", frozenset()
 
 
-def sync_all(directory: Path) -> None:
-    """Bring to the disk all that any process has written to the file system of a directory. Raises `SyncFailed`."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _sync(_syncfs, fd)
-    finally:
-        os.close(fd)
+def sync_all(store: Path) -> None:
+    """Bring to the disk all that any process has written to the file systems of a store. Raises `SyncFailed`."""
+    for directory in (store, *_roots(store)):  # one below may be a link to another disk
+        with suppress(FileNotFoundError):
+            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                _sync(_syncfs, fd)
+            finally:
+                os.close(fd)
 
 
 def forget_cached(store: Path) -> None:

@@ -15,6 +15,7 @@ from aether.system.block_files import (
     directories_of,
     file_system_of,
     forget_cached,
+    sync_all,
     why_not_lasting,
     why_not_synced,
 )
@@ -257,6 +258,21 @@ def test_an_error_of_a_sync_is_told_as_one(directory: Path, disk: Disk, fails: s
     disk.failing = fails
     with pytest.raises(SyncFailed, match="Input/output error"):
         blocks.sync()
+
+
+def test_a_store_that_is_linked_to_another_disk_is_synced_there_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
+    store.mkdir()
+    synced: list[int] = []
+    monkeypatch.setattr(block_files, "_syncfs", lambda fd: synced.append(os.fstat(fd).st_ino))
+    sync_all(store)
+    assert synced == [store.stat().st_ino]
+    elsewhere.mkdir()
+    (store / "jetstream").symlink_to(elsewhere)
+    sync_all(store)
+    assert elsewhere.stat().st_ino in synced
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.EUCLEAN])
