@@ -5,7 +5,7 @@ when each is awaited. Whatever an ask raises is marked as that ask's.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from aether.errors import AetherError
 from aether.ids import ActorId
@@ -47,7 +47,10 @@ class AskProxy:
 
         def call(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
             ask = self._begin(self._what, name)
-            return _answered(ask, getattr(proxy_of(self._model, self._kind, self._key, ask.send), name), args, kwargs)
+            method = getattr(proxy_of(self._model, self._kind, self._key, ask.send), name)
+            answer: Any = _answered(ask, method, args, kwargs)
+            answer.__qualname__ = f"{self._what}.{name}"  # Python names what was never awaited
+            return cast(Coroutine[Any, Any, Any], answer)
 
         return call
 

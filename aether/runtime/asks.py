@@ -261,8 +261,9 @@ class HandlerAsks:
 
         A caller may give one id to commands of several actors, so the asking actor and its command are in it too.
         """
-        asking = orjson.dumps([self.chain[-1], self._pending.type.name, self._pending.command.id, actor])
-        return f"ask-{hashlib.sha256(asking).hexdigest()[:32]}-{number}"
+        asking = orjson.dumps([self.chain[-1], self._pending.type.name, self._pending.command.id])
+        asked = actor.encode(errors="surrogatepass")  # a key that cannot be is refused when the ask is awaited
+        return f"ask-{hashlib.sha256(asking + asked).hexdigest()[:32]}-{number}"
 
     def _check_runs(self, actor_id: ActorId) -> None:
         if self._ended or asyncio.get_running_loop() is not self._asks.loop:

@@ -219,8 +219,14 @@ class Purse(Actor):
     async def ask_badly(self, how: str) -> None:
         """Ask for what cannot be."""
         kind: Any = {"kind": "nobody"}.get(how, "purse")
-        purse = self.ask(kind, "" if how == "key" else "other")
+        purse = self.ask(kind, {"key": "", "surrogate": "\ud800"}.get(how, "other"))
         await (purse.nonsense() if how == "command" else purse.put("much"))
+
+    @command
+    async def forget_to_await(self, payee: str) -> int:
+        """Call a method of a proxy, and no more."""
+        self.ask(Purse, payee).put(1)  # type: ignore[unused-coroutine]
+        return self.cents
 
     @command
     async def wait_at(self, gate: str) -> int:

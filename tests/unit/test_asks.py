@@ -304,6 +304,7 @@ async def test_a_rejection_of_ones_own_is_ones_own(runtime: Runtime) -> None:
     [
         ("kind", r"ask_badly failed: nobody/other\.put: UnknownActor: .*has no actor 'nobody'"),
         ("key", r"ask_badly failed: purse/\.put: InvalidCommand: an actor's key cannot be empty"),
+        ("surrogate", r"ask_badly failed: purse/\?\.put: InvalidCommand: an actor's key .*lone surrogate"),
         ("command", r"ask_badly failed: purse/other\.nonsense: UnknownCommand: purse has no command 'nonsense'"),
         ("args", r"ask_badly failed: purse/other\.put: InvalidCommand: "),
     ],
@@ -312,6 +313,12 @@ async def test_what_cannot_be_asked_is_the_fault_of_the_handler(runtime: Runtime
     with pytest.raises(ActorFailed, match=says) as failed:
         await runtime.actor(Purse, "a").ask_badly(how)
     assert failed.value.actor == "purse/a"
+
+
+async def test_an_ask_that_is_not_awaited_is_not_sent_and_python_names_it(runtime: Runtime) -> None:
+    with pytest.warns(RuntimeWarning, match=r"coroutine 'purse/b\.put' was never awaited"):
+        assert await runtime.actor(Purse, "a").forget_to_await("b") == 0
+    assert await history(runtime, ActorId("purse", "b")) == []
 
 
 async def test_the_failure_of_another_is_a_failure(runtime: Runtime) -> None:
