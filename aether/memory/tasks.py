@@ -4,7 +4,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from aether.errors import Unavailable
 from aether.memory.faults import FaultPoint, Lost
 from aether.memory.feed import Feed
 from aether.memory.link import Link
@@ -62,8 +61,6 @@ class InMemoryTasks:
                     return claims
                 await woken.wait()
                 woken.clear()
-                if not self._link.up:
-                    raise Unavailable("the connection was lost")
         finally:
             patience.cancel()
             queue.wakers.pop(woken.set, None)

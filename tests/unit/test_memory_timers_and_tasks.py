@@ -14,7 +14,7 @@ from aether.memory.server import InMemoryServer
 from aether.memory.task_queue import TaskQueue
 from aether.memory.timers import TICKS_AT_ONCE
 from aether.names import shard_of
-from aether.ports import NotSent
+from aether.ports import NotSent, TaskClaim
 from aether.sends import SetSchedule
 
 HOME = ActorId("order", "k")
@@ -153,3 +153,25 @@ async def test_a_node_that_waits_gets_the_first_that_comes_and_one_that_has_left
     await node.tasks.leave("charge")
     with pytest.raises(KeyError):
         await node.tasks.take("charge", 1, 0.0)
+
+
+async def test_a_node_that_was_woken_for_nothing_waits_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = connected()
+    await node.tasks.open("charge", 15.0)
+    takes: list[int] = []
+    take = TaskQueue.take
+
+    def counted(self: TaskQueue, most: int) -> list[TaskClaim]:
+        takes.append(most)
+        return take(self, most)
+
+    monkeypatch.setattr(TaskQueue, "take", counted)
+    taking = asyncio.ensure_future(node.tasks.take("charge", 3, 600.0))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    before = len(takes)
+    node.tasks._space.task_queues["charge"]._wake()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(takes) == before + 1
+    taking.cancel()
