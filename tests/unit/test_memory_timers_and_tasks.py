@@ -175,3 +175,22 @@ async def test_a_node_that_was_woken_for_nothing_waits_again(monkeypatch: pytest
         await asyncio.sleep(0)
     assert len(takes) == before + 1
     taking.cancel()
+
+
+async def test_a_node_without_a_connection_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = connected()
+    await node.tasks.open("charge", 15.0)
+    queue = node.tasks._space.task_queues["charge"]
+    queue.add(1, b"x")
+    monkeypatch.setattr(node.tasks._space, "queue_of_start", lambda _: queue)
+    (claim,) = queue.take(1)
+    clock_of(node).advance(10)
+    node.disconnect()
+    node.tasks.keep(claim)
+    clock_of(node).advance(5)
+    assert [one.deliveries for one in queue.take(1)] == [2]
+    node.reconnect()
+    clock_of(node).advance(10)
+    node.tasks.keep(claim)
+    clock_of(node).advance(5)
+    assert queue.take(1) == []
