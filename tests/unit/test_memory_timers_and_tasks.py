@@ -194,3 +194,23 @@ async def test_a_node_without_a_connection_keeps_nothing(monkeypatch: pytest.Mon
     node.tasks.keep(claim)
     clock_of(node).advance(5)
     assert queue.take(1) == []
+
+
+async def test_what_is_said_of_a_start_may_be_lost_and_waits_for_the_next_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lost = Faults.script([(FaultPoint.TASK, Lost())])
+    node = InMemoryConnection(InMemoryServer(clock=ManualClock()), "ns", shards=SHARDS, faults=lost)
+    await node.tasks.open("charge", 15.0)
+    queue = node.tasks._space.task_queues["charge"]
+    monkeypatch.setattr(node.tasks._space, "queue_of_start", lambda _: queue)
+    queue.add(1, b"x")
+    (claim,) = queue.take(1)
+    node.tasks.done(claim)
+    assert queue.taken == 1, "it was lost"
+    node.disconnect()
+    node.tasks.done(claim)
+    assert queue.taken == 1
+    node.reconnect()
+    assert queue.taken == 0
+    node.tasks.hurry("of another server")
