@@ -10,12 +10,12 @@ from msgspec.json import decode
 
 from aether.errors import Unavailable
 from aether.jetstream import tasks as tasks_module
-from aether.jetstream.api import Batch, StoredMessage
-from aether.jetstream.connection.headers import STATUS
+from aether.jetstream.api import ApiRefused, Batch, Refusal, StoredMessage
+from aether.jetstream.connection.headers import ERROR_STREAM_NOT_FOUND, STATUS
 from aether.jetstream.connection.message import Message
 from aether.jetstream.tasks import PULL_MAX, UNSENT_MAX, JetStreamTasks
 from aether.names import Names, task_consumer
-from aether.ports import TaskBacklog, TaskClaim, TaskRow
+from aether.ports import Row, TaskBacklog, TaskClaim, TaskRow
 
 NAMES = Names("ns", 4)
 CLAIM = TaskClaim(7, b"x", 1, "$JS.ACK.token")
@@ -234,3 +234,51 @@ async def test_the_backlog_is_in_the_order_of_names(side: Side, monkeypatch: pyt
 
     monkeypatch.setattr(tasks_module, "_consumer_list", consumers)
     assert await side.tasks.backlog() == [TaskBacklog(name, 1, 2) for name in "abc"]
+
+
+async def test_what_is_written_down_is_kept_for_some_days_and_its_removal_for_a_minute(
+    side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads: list[dict[str, str]] = []
+
+    async def write(_connection: object, _subject: str, _payload: bytes, headers: dict[str, str]) -> int:
+        heads.append(headers)
+        return 1
+
+    monkeypatch.setattr(tasks_module, "write", write)
+    await side.tasks.write_row("t", b"x")
+    await side.tasks.cancel("t", "actor")
+    await side.tasks.drop_row("t")
+    assert [one["Nats-TTL"] for one in heads] == ["604800s", "604800s", "60s"]
+
+
+def test_a_cancellation_that_is_forgotten_has_no_reason() -> None:
+    heard: list[tuple[str, str]] = []
+    for value in (b"actor", None):
+        tasks_module._hear_cancelled(lambda *row: heard.append(row), Row("t=2E1", value, 1))
+    assert heard == [("t.1", "actor"), ("t.1", "")]
+
+
+async def test_the_first_open_start_is_looked_for_over_all_pages(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    subjects = [NAMES.task_starts(one) for one in ("a", "b", "c")]
+    total = 3
+
+    async def info(_connection: object, _stream: str, body: dict[str, Any]) -> Any:
+        page = dict.fromkeys(subjects[body["offset"] :][:2], 1)
+        return SimpleNamespace(state=SimpleNamespace(subjects=page), total=total)
+
+    async def following(_connection: object, _stream: str, subject: str, _sequence: int) -> StoredMessage:
+        return StoredMessage(subject, 10 - subjects.index(subject), b"", marker=False)
+
+    async def no_stream(_connection: object, _stream: str, _body: object) -> None:
+        raise refused
+
+    refused = ApiRefused(Refusal(404, ERROR_STREAM_NOT_FOUND), "the stream")
+    monkeypatch.setattr(tasks_module, "stream_info", info)
+    monkeypatch.setattr(tasks_module, "leader_next", following)
+    monkeypatch.setattr(tasks_module, "_consumer_list", no_stream)
+    assert await side.tasks.backlog() == []
+    assert await side.tasks.first_open() == 8
+    total = 4
+    with pytest.raises(Unavailable, match="cannot be listed"):
+        await side.tasks.first_open()
