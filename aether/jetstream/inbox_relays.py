@@ -3,12 +3,12 @@
 import asyncio
 
 from aether.errors import AetherError
+from aether.jetstream.acknowledgements import written
 from aether.jetstream.api import API_TIMEOUT_S
 from aether.jetstream.connection.headers import expected_elsewhere_head
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.pending_replies import Reply
 from aether.jetstream.connection.session import NatsSession
-from aether.jetstream.stream_writes import written
 from aether.names import Names
 
 

@@ -1,8 +1,4 @@
-"""Messages that are published to a stream and acknowledged: what an acknowledgement, or its absence, means.
-
-Three outcomes: stored, not stored and the server says why (`NotStored`, or None for another last sequence), and not
-known (`Unavailable`). Stateless.
-"""
+"""Messages that are published to a stream and awaited until they are acknowledged. Stateless."""
 
 import asyncio
 
@@ -10,13 +6,13 @@ from msgspec import DecodeError
 
 from aether.aio import set_once
 from aether.errors import Unavailable
-from aether.jetstream.api import API_TIMEOUT_S, Acknowledgement, ApiRefused, decode_acknowledgement
-from aether.jetstream.connection.headers import BATCH_ID, BATCH_SEQUENCE, ERROR_WRONG_LAST_SEQUENCE, MESSAGE_ID
+from aether.jetstream.acknowledgements import acknowledged, written
+from aether.jetstream.api import API_TIMEOUT_S, decode_acknowledgement
+from aether.jetstream.connection.headers import BATCH_ID, BATCH_SEQUENCE, MESSAGE_ID
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.pending_replies import NoReply, Reply
 from aether.jetstream.connection.publisher import Headers
-from aether.jetstream.refusals import UNANSWERED, proves_not_stored, shown
-from aether.ports import NotStored
+from aether.jetstream.refusals import UNANSWERED, shown
 
 
 async def batch_refused(connection: NatsConnection, subject: str, batch_id: str, payload_bytes: int) -> str:
@@ -58,7 +54,7 @@ async def write_once(connection: NatsConnection, subject: str, value: bytes, mes
     Raises as `write`.
     """
     reply = await _published(connection, subject, value, {MESSAGE_ID: message_id})
-    found = _acknowledged(reply, subject)
+    found = acknowledged(reply, subject)
     assert found is not None, "nothing was expected"
     return found.seq, found.duplicate
 
@@ -71,30 +67,3 @@ async def _published(connection: NatsConnection, subject: str, value: bytes, hea
         return await arrived
     finally:
         session.forget(reply_to)
-
-
-def written(reply: Reply, subject: str) -> int | None:
-    """What an acknowledgement says. Raises as `write`."""
-    found = _acknowledged(reply, subject)
-    return None if found is None else found.seq
-
-
-def _acknowledged(reply: Reply, subject: str) -> Acknowledgement | None:
-    if isinstance(reply, NoReply):
-        if reply in UNANSWERED:
-            raise NotStored(f"{UNANSWERED[reply]}: {subject}")
-        raise Unavailable(f"{reply.value}: {subject}")
-    try:
-        answer = decode_acknowledgement(reply.data)
-    except DecodeError as error:
-        raise Unavailable(f"the acknowledgement of {subject} cannot be read: {error}") from None
-    refusal = answer.error
-    if refusal is None:
-        if answer.seq <= 0:
-            raise Unavailable(f"no sequence was acknowledged: {subject}")
-        return answer
-    if refusal.err_code == ERROR_WRONG_LAST_SEQUENCE:
-        return None
-    if proves_not_stored(refusal.err_code, refusal.description):
-        raise NotStored(f"{shown(refusal)}: {subject}", err_code=refusal.err_code)
-    raise ApiRefused(refusal, subject)

@@ -65,7 +65,8 @@ class RelayFlight:
 
     def _store(self, send: Send) -> "asyncio.Future[int | None]":
         try:
-            return asyncio.ensure_future(self._sent(send))
+            sent = self._sent(send)
+            return sent if isinstance(sent, asyncio.Future) else asyncio.ensure_future(sent)
         except Exception as error:  # the task says what it is
             failed: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
             failed.set_exception(error)
