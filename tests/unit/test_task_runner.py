@@ -14,6 +14,7 @@ from aether.errors import Unavailable
 from aether.runtime import task_runner
 from aether.runtime.task_runner import UNREADABLE_AGAIN_S, WAIT_S, TaskRunner
 from aether.sends import StartTask
+from tests.support.pauses import Pauses
 from tests.support.task_server import CONFIG, TaskSide, claim_of, start_of
 
 
@@ -62,17 +63,6 @@ single = Model("single", actors=[Errand], tasks=[alone])
 
 def start(task: str = "waits", id: str = "t1") -> StartTask:
     return start_of(task, id=id)
-
-
-class Pauses:
-    """A back-off without pauses; `asked` are the attempts it was asked for."""
-
-    def __init__(self) -> None:
-        self.asked: list[int] = []
-
-    def delay_s(self, attempt: int, _jitter: float) -> float:
-        self.asked.append(attempt)
-        return 0.0
 
 
 class Side(TaskSide):

@@ -16,6 +16,7 @@ from aether.runtime.counters import Counters
 from aether.runtime.ticks import ShardTicks, told_tick
 from aether.sends import CancelSchedule, SetSchedule, encode_send
 from aether.wire import TICK_COMMAND
+from tests.support.pauses import Pauses
 
 SHARD, SHARDS = 0, 1
 
@@ -214,17 +215,6 @@ async def test_what_cannot_be_removed_now_is_not_told_again(monkeypatch: pytest.
         assert len(server.told) == 1
 
     await with_ticks(work)
-
-
-class Pauses:
-    """A back-off without pauses; `asked` are the attempts it was asked for."""
-
-    def __init__(self) -> None:
-        self.asked: list[int] = []
-
-    def delay_s(self, attempt: int, _jitter: float) -> float:
-        self.asked.append(attempt)
-        return 0.0
 
 
 async def test_pauses_grow_until_it_works_again(monkeypatch: pytest.MonkeyPatch) -> None:
