@@ -243,7 +243,10 @@ class BlockFiles:
         self._newest_fd = self._directory_fd = -1
 
     def _sync_blocks(self) -> None:
-        """Sync the block that was the newest, each that is new or another file than before, and then the names."""
+        """Sync each block that is new, changed or another file than before, and then the names.
+
+        The one that was the newest by the open file, too: that is told of each error since it was opened.
+        """
         now_ns = time.time_ns()
         blocks = _files(self.directory)
         if self._newest_fd >= 0:

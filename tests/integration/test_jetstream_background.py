@@ -10,7 +10,7 @@ import aether.jetstream.watch as watch_room
 from aether import background
 from aether.core.backoff import Backoff
 from aether.ids import ActorId
-from aether.jetstream.api import UnreadableReply, direct_last, stream_info
+from aether.jetstream.api import Batch, UnreadableReply, direct_last, stream_info
 from aether.jetstream.connection.dialer import Dialer
 from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.session import NatsSession
@@ -106,6 +106,11 @@ async def test_the_watch_goes_on(
         await asyncio.wait_for(watch.stop(), 10)
 
 
+async def read_by_a_replica_that_lags(*_: Any, **__: Any) -> Batch:
+    """It has no messages yet, so the leader is asked."""
+    return Batch([], more=False)
+
+
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("name", ["direct_batch", "leader_next", "last_sequence"])
 async def test_the_bus_goes_on(
@@ -121,6 +126,8 @@ async def test_the_bus_goes_on(
         sessions = Sessions(one.nats)
         first = await commit(other.event_store, ALICE, 1, START)
         assert await received.count(1) == [first]
+        if name == "leader_next":
+            monkeypatch.setattr(bus_room, "direct_batch", read_by_a_replica_that_lags)
         once = Once(bus_room, name, error, monkeypatch)
         proxy.cut()
         await sessions.lost()

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from aether import inbox_needs
@@ -37,8 +38,8 @@ def _without_directory() -> None:
 
 
 def _without_previous() -> None:
-    """When a new block has begun, the one before is not synced once more."""
-    sync_blocks = _files._sync_blocks
+    """When a new block has begun, the one before is not synced once more: neither as such, nor as a changed file."""
+    sync_blocks, files_in = _files._sync_blocks, block_files._files
 
     def new_only(files: Any) -> None:
         if files._newest_fd >= 0:
@@ -46,7 +47,10 @@ def _without_previous() -> None:
             files._newest_fd = -1
         sync_blocks(files)
 
-    _files._sync_blocks = new_only
+    def by_inode(directory: Path) -> dict[int, tuple[int, int]]:
+        return {number: (inode, 0) for number, (inode, _) in files_in(directory).items()}
+
+    _files._sync_blocks, vars(block_files)["_files"] = new_only, by_inode
 
 
 def _without_ground() -> None:
