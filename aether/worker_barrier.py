@@ -43,7 +43,7 @@ class NotProved(ConfigError):
 
 
 def _failing(error: OSError) -> AetherError:
-    """Of a disk that fails: nothing may rest on it, whoever syncs."""
+    """Of a disk that fails: nothing may rest on it, whichever process syncs."""
     return AetherError(f"the disk with the files of the server fails: {error.strerror}")
 
 
@@ -64,7 +64,7 @@ async def why_no_barrier(connection: ConnectionConfig, namespace: str, storage: 
             await asyncio.to_thread(proved.blocks.sync)
         except NotProved as error:
             return error.message
-        except SyncFailed as error:  # reported once: whoever syncs after it hears nothing of it
+        except SyncFailed as error:  # reported once: a later sync hears nothing of it
             raise _failing(error) from error
         except OSError as error:
             return f"the files of the server cannot be synced: {error}"
