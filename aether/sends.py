@@ -173,6 +173,14 @@ def decode_start(payload: bytes) -> StartTask:
     return start
 
 
+def is_start_of(payload: bytes, task_id: str) -> bool:
+    """Whether a message of the inbox stream is the start of this task."""
+    try:
+        return decode_start(payload).id == task_id
+    except InvalidCommand:
+        return False
+
+
 def decode_schedule(payload: bytes) -> SetSchedule | CancelSchedule:
     """What a timer holds. Raises `UnreadableEvent`."""
     try:

@@ -12,7 +12,7 @@ from aether.errors import InvalidCommand
 from aether.ids import check_id
 from aether.ports import TaskBacklog
 from aether.retried_request import RetriedRequest
-from aether.runtime.task_notes import RUNS, WAITS, TaskNote, decode_note, token_of_waiting
+from aether.runtime.task_notes import GIVEN_UP, RUNS, WAITS, TaskNote, decode_note, token_of_waiting
 
 BY_OPERATOR = "operator"
 """Why a task is cancelled that its actor waits for: it is told so, as `TaskFailed`."""
@@ -70,11 +70,19 @@ class TaskView:
         return found
 
     async def cancel(self, task_id: str, deadline_s: float | None = None) -> None:
-        """Have one stopped: its actor is told that it has failed. It need not have failed before; one that is done, or
-        never was, is let be. Raises `InvalidCommand` with the path `id` for what is no id.
+        """Have one stopped: its actor is told that it has failed. It need not have failed before.
+
+        One that is done may be let be. Raises `InvalidCommand` with the path `id` for one that is given up, for one
+        whose start is not in the inbox, and for what is no id.
         """
         check_id(task_id, "a task's id", "id")
-        patience = self._patience(f"the task {task_id}", deadline_s, "written")
-        await patience.ask(partial(self._node.tasks.cancel, task_id, BY_OPERATOR))
-        if token := token_of_waiting(await patience.ask(partial(self._node.tasks.row, task_id))):
-            self._node.tasks.hurry(token)
+        patience, tasks = self._patience(f"the task {task_id}", deadline_s, "written"), self._node.tasks
+        row = await patience.ask(partial(tasks.row, task_id))
+        note = decode_note(row)
+        if note is not None and note.state == GIVEN_UP:
+            raise InvalidCommand(f"the task {task_id} is given up: its actor has been told", path="id")
+        if row is None and not await patience.ask(partial(tasks.has_start, task_id)):
+            raise InvalidCommand(f"there is no task {task_id}: it is done, not sent yet, or never was", path="id")
+        await patience.ask(partial(tasks.cancel, task_id, BY_OPERATOR))
+        if token := token_of_waiting(await patience.ask(partial(tasks.row, task_id))):
+            tasks.hurry(token)

@@ -49,6 +49,7 @@ from aether.jetstream.stream_writes import write
 from aether.jetstream.watch import Watch, WatchConfig
 from aether.names import Names, decode_token, encode_token, task_consumer, task_of_consumer
 from aether.ports import Row, Subscription, TaskBacklog, TaskClaim, TaskRow
+from aether.sends import is_start_of
 
 PULL_MAX = 64
 """So many starts one request asks for."""
@@ -279,6 +280,18 @@ class JetStreamTasks:
             found += [one.payload for one in batch.messages]
             after, more = batch.last, batch.more and batch.last > after
         return found
+
+    async def has_start(self, task_id: str) -> bool:
+        """Whether the stream has the start of a task, as some replica knows it. Raises `Unavailable`."""
+        stream, having = self._names.inbox, b'"id":' + encode(task_id)
+        for task in await self._started():
+            after, more, subject = 0, True, self._names.task_starts(task)
+            while more:
+                batch = await direct_batch(self._connection, stream, subject, after + 1, having=having)
+                if any(is_start_of(one.payload, task_id) for one in batch.messages):
+                    return True
+                after, more = batch.last, batch.more and batch.last > after
+        return False
 
     async def first_open(self) -> int:
         """The first start that is not acknowledged, of a task with a consumer or without. Raises `Unavailable`."""

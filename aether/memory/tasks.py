@@ -10,6 +10,7 @@ from aether.memory.link import Link
 from aether.memory.task_queue import TaskQueue
 from aether.names import Names
 from aether.ports import Subscription, TaskBacklog, TaskClaim, TaskRow
+from aether.sends import is_start_of
 
 ROWS_KEPT_S = 7 * 24 * 3600.0
 
@@ -110,6 +111,14 @@ class InMemoryTasks:
         return await self._link.call(
             FaultPoint.TELL_READ,
             lambda _: [one.payload for one in self._space.tells if self._names.task_of_start(one.subject) == task],
+        )
+
+    async def has_start(self, task_id: str) -> bool:
+        """Whether the stream has the start of a task. Raises `Unavailable`."""
+        starts = self._names.task_of_start
+        return await self._link.call(
+            FaultPoint.TELL_READ,
+            lambda _: any(starts(one.subject) and is_start_of(one.payload, task_id) for one in self._space.tells),
         )
 
     async def first_open(self) -> int:

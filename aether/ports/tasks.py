@@ -76,6 +76,10 @@ class Tasks(Protocol):
         """The payloads of the starts of a task that the stream has, open or done; a replica may lack the last ones."""
         ...
 
+    async def has_start(self, task_id: str) -> bool:
+        """Whether the stream has the start of a task, open or done; a replica may lack the last ones."""
+        ...
+
     async def first_open(self) -> int:
         """The sequence of the first start of any task that may be handed out, now or again; 0 when there is none."""
         ...

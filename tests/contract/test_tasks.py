@@ -5,8 +5,10 @@ from collections import defaultdict
 
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
+from msgspec import Raw
 
 from aether.ports import Inbox, TaskBacklog, TaskClaim, TaskRow, Tasks
+from aether.sends import StartTask, encode_send
 from tests.contract.harness import SHARDS, Node, Received, Side, SideMachine, World, run_machine
 
 TTL_S = 1.0
@@ -218,6 +220,26 @@ async def test_what_is_written_down_of_a_failed_task_is_there_until_it_is_remove
     await other.drop_row("never")
     assert await tasks.row("one") is None
     assert await tasks.rows() == [TaskRow("two/ \u00e9", b"2")]
+
+
+def start_of(task_id: str, args: bytes = b"{}") -> bytes:
+    """A start as it is relayed."""
+    return encode_send(StartTask(id=task_id, task="charge", source="order/1", args=Raw(args)))
+
+
+async def test_the_stream_knows_which_starts_it_has(world: World) -> None:
+    node = await taker(world, "charge")
+    assert not await node.tasks.has_start("one")
+    starts = Starts(node.inbox)
+    await starts.store("charge", start_of("one"), start_of("two \u00e9", b'{"id":"three"}'), b"no start")
+    await starts.store("never taken", start_of("four"))
+    for task_id in ("one", "two \u00e9", "four"):
+        assert await node.tasks.has_start(task_id)
+    for task_id in ("three", "on", "ONE", '"', "*", "no start"):
+        assert not await node.tasks.has_start(task_id)
+    [claim, *_] = await all_of(node.tasks, "charge", 3)
+    node.tasks.done(claim)
+    assert await node.tasks.has_start("one"), "as long as the stream has it"
 
 
 async def test_all_nodes_hear_of_what_is_cancelled_also_what_was_before(world: World) -> None:

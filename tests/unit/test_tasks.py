@@ -500,6 +500,18 @@ async def test_what_an_operator_cancels_has_failed(pool: LocalPool, world: World
     assert await lost(pool) == Lost("an operator has cancelled it", "TaskCancelled", 1)
 
 
+async def test_an_operator_cancels_no_task_that_is_not_known(pool: LocalPool, world: World) -> None:
+    task_id, view = await errand(pool).wait(), pool.client.untyped.tasks
+    await until(lambda: world.running == 1)
+    for unknown in ("99999", task_id[:-1], task_id.upper(), ">", "\u00e9"):
+        with pytest.raises(InvalidCommand, match="there is no task") as raised:
+            await view.cancel(unknown)
+        assert raised.value.path == "id"
+    assert pool.server.space(pool.namespace, SHARDS).cancelled_tasks == {}
+    await view.cancel(task_id)
+    assert await lost(pool) == Lost("an operator has cancelled it", "TaskCancelled", 1)
+
+
 async def test_operators_see_what_has_failed_and_try_it_again_or_cancel_it(pool: LocalPool, world: World) -> None:
     view = pool.client.untyped.tasks
     retried, cancelled = await errand(pool).fail(1), await errand(pool, "b").fail(99)
@@ -519,6 +531,8 @@ async def test_operators_see_what_has_failed_and_try_it_again_or_cancel_it(pool:
     await until(lambda: note_state(pool, hopeless) == GIVEN_UP)
     with pytest.raises(InvalidCommand, match="is given up: its actor has been told"):
         await view.retry(hopeless)
+    with pytest.raises(InvalidCommand, match="is given up: its actor has been told"):
+        await view.cancel(hopeless)
     with pytest.raises(InvalidCommand, match="a task's id is"):
         await view.cancel("")
 
