@@ -33,10 +33,11 @@ from aether.inbox_needs import InboxContent
 from aether.inbox_view import InboxView
 from aether.jetstream.stream_settings import SettingDifference
 from aether.model.definition import ActorType
+from aether.model.schedules import checked_name
 from aether.names import encode_token, shard_of
 from aether.ports import NotSent, NotStored
 from aether.reading_client import ReadingClient
-from aether.sends import SetSchedule
+from aether.sends import SetSchedule, decode_schedule
 from aether.state_stream import StateStream
 from aether.table_keys import MEMBER_PREFIX, member_of_row_key
 from aether.task_view import TaskView
@@ -46,6 +47,7 @@ from aether.tracing.spans import SpanKind, attributes_of, ended
 from aether.waiting_tells import RunningTask, WaitingTells
 from aether.wire import (
     STATE_COMMAND,
+    UNSCHEDULE_COMMAND,
     Answer,
     answer_error,
     decode_answer,
@@ -89,6 +91,18 @@ class UntypedClient(ReadingClient):
         patience = self._patience("the schedules", deadline_s, "read")
         found = await patience.ask(partial(self._node.timers.armed, kind, key))
         return sorted(found, key=lambda one: (one.at, one.source, one.name))
+
+    async def cancel_schedule(self, actor_id: ActorId, name: str, *, deadline_s: float | None = None) -> SetSchedule:
+        """Have no further ticks of a schedule of an actor, whose kind may be gone; what it was, without arguments.
+
+        The actor itself ends it, so it needs a worker; it is on the disk when this returns. A tick that is due and not
+        run yet is not run. Raises `InvalidCommand` with the path `name` for what the actor has not set, else as `call`.
+        """
+        args = orjson.dumps({"name": checked_name(name)})
+        answer = await self.call(actor_id, UNSCHEDULE_COMMAND, args, deadline_s=deadline_s)
+        setting = decode_schedule(bytes(answer.value))
+        assert isinstance(setting, SetSchedule)
+        return setting
 
     def call(
         self,

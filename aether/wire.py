@@ -32,6 +32,9 @@ STATE_COMMAND = "aether.state"
 WAITS_COMMAND = "aether.waits"
 """Says at once which command an actor's handler runs and which asks of it have no answer; nothing when none runs."""
 
+UNSCHEDULE_COMMAND = "aether.unschedule"
+"""Ends a schedule of the actor; `args` holds its `name`. A kind that is gone has it, too."""
+
 TICK_COMMAND = "aether.tick"
 """A tick of a schedule of the actor, which is for another one: the actor tells it."""
 

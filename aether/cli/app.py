@@ -30,7 +30,7 @@ from aether.cli.pool_commands import (
 )
 from aether.cli.project import create_project, next_steps
 from aether.cli.run_command import dev_command, run_command
-from aether.cli.schedule_commands import schedules_ls_command
+from aether.cli.schedule_commands import schedules_cancel_command, schedules_ls_command
 from aether.cli.supervisor_commands import reload_command, stop_command
 from aether.cli.task_commands import tasks_cancel_command, tasks_ls_command, tasks_retry_command, tasks_show_command
 from aether.cli.trace_command import trace_command
@@ -109,6 +109,7 @@ inbox_app.command("drop", help=help_texts.INBOX_DROP)(inbox_drop_command)
 inbox_app.command("purge", help=help_texts.INBOX_PURGE)(inbox_purge_command)
 app.add_typer(schedules_app, name="schedules", help="Commands that actors have set for a time.")
 schedules_app.command("ls", help=help_texts.SCHEDULES_LS)(schedules_ls_command)
+schedules_app.command("cancel", help=help_texts.SCHEDULES_CANCEL)(schedules_cancel_command)
 app.add_typer(tasks_app, name="tasks", help="Calls to the outside world: what waits, and what has failed.")
 tasks_app.command("ls", help=help_texts.TASKS_LS)(tasks_ls_command)
 tasks_app.command("show", help=help_texts.TASKS_SHOW)(tasks_show_command)

@@ -112,6 +112,10 @@ class CliClient(Protocol):
         """The schedules whose next tick is waited for."""
         ...
 
+    async def cancel_schedule(self, actor_id: ActorId, name: str, *, deadline_s: float | None = None) -> SetSchedule:
+        """Have no further ticks of one of an actor's schedules; what it was."""
+        ...
+
     def dead_letters(
         self, kind: str | None = None, key: str | None = None, *, deadline_s: float | None = None
     ) -> AsyncIterator[DeadLetter]:

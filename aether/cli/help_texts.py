@@ -297,6 +297,17 @@ A tick that is due and not run yet is in the inbox: aether inbox ls. A table on 
 line.
 """
 
+SCHEDULES_CANCEL = """Cancel a schedule that an actor has set: it has no further ticks.
+
+\b
+  aether schedules cancel booking b1 expiry
+
+The actor itself ends it, so the pool has to run; the kind may be one that the model does not have any more. A tick that
+is due and not run yet is not run. What the actor has told another one for a tick before is run.
+
+Exit codes: 0 it is cancelled, and that is on the disk; 2 the actor has no such schedule, or bad input, 3 unavailable.
+"""
+
 TASKS_LS = """Count the tasks of each name: those that wait for a worker, and those that are taken. Or list what failed.
 
 \b
@@ -325,7 +336,8 @@ TASKS_CANCEL = """Stop a task, whether it waits, runs or has failed: its actor i
 \b
   aether tasks cancel 5f0e7d0c-1f5f-5f5e-9c7a-1d2f9d2a3b4c
 
-A task that is done, or never was, is let be.
+A task that is done is let be as long as its start is in the inbox. One that is given up or not known is bad input:
+exit code 2.
 """
 
 DROP_SNAPSHOTS = """Remove the snapshots of all actors of a kind, or of one actor.

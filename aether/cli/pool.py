@@ -262,6 +262,17 @@ async def schedules(reached: Reached, kind: str | None, key: str | None) -> list
     return found
 
 
+async def cancel_schedule(reached: Reached, actor_id: ActorId, name: str) -> SetSchedule:
+    """The schedule that was cancelled. When that is not known the error says how to find it out."""
+    try:
+        return await reached.client.cancel_schedule(actor_id, name, deadline_s=reached.left_s())
+    except DeadlineExceeded as error:
+        if error.outcome_known:
+            raise
+        text = f"{error.message}; ask again: if it was cancelled, there is no such schedule then"
+        raise DeadlineExceeded(text, outcome_known=False) from None
+
+
 async def _check_known(reached: Reached, kind: str) -> None:
     """Raise `UnknownActor` for a kind that the running pool does not have; without a pool nothing is known."""
     with suppress(Unavailable, DeadlineExceeded):

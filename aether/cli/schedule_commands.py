@@ -1,8 +1,8 @@
-"""The command about schedules: which wait for their next tick. It asks the server, and prints."""
+"""The commands about schedules: which wait for their next tick, and to cancel one. Each asks the pool, and prints."""
 
 from collections.abc import Mapping
-from datetime import UTC
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import typer
 
@@ -33,9 +33,25 @@ def schedules_ls_command(
     render.write_schedules([_row(one) for one in found], table=cli.terminal and not json_lines)
 
 
+@with_pool_options
+def schedules_cancel_command(
+    context: typer.Context,
+    asked: PoolChoice,
+    kind: options.Kind,
+    key: options.Key,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name, as aether schedules ls shows it.")],
+) -> None:
+    """Cancel a schedule of an actor."""
+    actor_id = ActorId(kind, key)
+    target, loaded = find_pool(context, asked, None)
+    was = pool.in_pool(cli_context(context), target, loaded, lambda at: pool.cancel_schedule(at, actor_id, name))
+    due = f"{was.command} of {was.kind}/{was.key} was due at {_utc(was.at)}"
+    render.write_line(f"cancelled {name} of {actor_id}: {due}")
+
+
 def _row(setting: SetSchedule) -> Mapping[str, Any]:
     return {
-        "next": f"{setting.at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "next": _utc(setting.at),
         "actor": setting.source,
         "name": setting.name,
         "rule": setting.rule or "once",
@@ -45,3 +61,7 @@ def _row(setting: SetSchedule) -> Mapping[str, Any]:
         "command": setting.command,
         "args": setting.args,
     }
+
+
+def _utc(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

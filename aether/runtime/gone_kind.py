@@ -1,4 +1,5 @@
-"""A kind that the model does not have any more, for what its actors still do: to store that a tell is given up.
+"""A kind that the model does not have any more, for what its actors still do: to store that a tell is given up, or that
+a schedule is cancelled.
 
 Its events are not read, only counted, so its state is nothing. It has no commands, and is never snapshotted.
 """

@@ -36,12 +36,14 @@ from aether.runtime.registry import Registry
 from aether.runtime.sent_tell import UntakenCommand
 from aether.runtime.state_at_version import StateAtVersion
 from aether.runtime.state_query import StateQuery, decode_state_args
+from aether.runtime.unschedule import Unschedule
 from aether.runtime.worker_context import WorkerContext
 from aether.wire import (
     DEADLINE_AHEAD_MAX_S,
     STATE_COMMAND,
     SYSTEM_COMMAND_PREFIX,
     TICK_COMMAND,
+    UNSCHEDULE_COMMAND,
     WAITS_COMMAND,
     Command,
     checked_command,
@@ -57,6 +59,8 @@ _TICK = UntakenCommand(TICK_COMMAND, UnknownCommand("a tick is for the actor tha
 
 _BARE_RESULT = UntakenCommand("", UnknownCommand("the result of a task has no command"))
 """Of the result of a task that no command is run for; it is never invoked."""
+
+_UNSCHEDULE = Unschedule()
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -219,6 +223,9 @@ class Router:
             raise Unavailable("the worker is stopping")
         command = _command_of(delivery)
         name = command.command
+        if name == UNSCHEDULE_COMMAND and delivery.told is None:
+            self._unschedule(delivery, command, worker, now_s, arrived_s)
+            return
         actor_type = self.actor_type(delivery.actor_id.kind)
         expires_s = _unix_s(command.deadline)
         _check_deadline(command, expires_s, now_s)
@@ -249,6 +256,21 @@ class Router:
                 given,
                 arrived_s=arrived_s,
             )
+        )
+
+    def _unschedule(
+        self, delivery: Delivery, command: Command, worker: WorkerContext, now_s: float, arrived_s: float
+    ) -> None:
+        """End a schedule, whether the model has the actor's kind or not."""
+        expires_s = _unix_s(command.deadline)
+        _check_deadline(command, expires_s, now_s)
+        name = _UNSCHEDULE.decode_args(bytes(command.args))
+        if worker.health.trouble:
+            _check_appends(worker)
+        given = "" if command.attempt else digest(command.command, name)
+        counts = self._counts_of(delivery)
+        worker.pipeline.arrivals.add(
+            PendingCommand(command, _UNSCHEDULE, name, delivery, expires_s, counts, given, arrived_s=arrived_s)
         )
 
     def _route_system(
@@ -292,7 +314,7 @@ class Router:
         return VirtualMachine(self._made, actor_id, actor_type, shard, self._worker)
 
     def _type_of_machine(self, kind: str) -> ActorType:
-        """The type of a kind; for one that is gone there is no command but a tell that is given up (`_told`)."""
+        """The type of a kind; one that is gone takes tells that are given up (`_told`), and `aether.unschedule`."""
         try:
             return self.actor_type(kind)
         except UnknownActor:

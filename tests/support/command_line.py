@@ -266,6 +266,16 @@ class Pool:
         self.asked.append(("schedules", kind, key))
         return self.set_schedules
 
+    async def cancel_schedule(self, actor_id: ActorId, name: str, *, deadline_s: float | None = None) -> SetSchedule:
+        assert deadline_s is not None
+        self.asked.append(("cancel schedule", str(actor_id), name))
+        if self.error is not None:
+            raise self.error
+        for one in self.set_schedules:
+            if (one.source, one.name) == (str(actor_id), name):
+                return one
+        raise InvalidCommand(f"{actor_id} has no schedule {name!r}", path="name")
+
     async def dead_letters(
         self, kind: str | None = None, key: str | None = None, *, deadline_s: float | None = None
     ) -> AsyncIterator[DeadLetter]:

@@ -1,4 +1,4 @@
-"""`aether schedules ls`."""
+"""`aether schedules`: which wait, and to cancel one."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from aether.errors import Unavailable
+from aether.errors import DeadlineExceeded, Unavailable
 from aether.sends import SetSchedule
 from aether.wire import instant
 from tests.support.command_line import Pool, Run, runner
@@ -60,3 +60,26 @@ def test_a_kind_without_any_is_one_of_the_model_or_an_error(run: Run) -> None:
     assert "the model has no actor 'acount'; its actors are account" in ran.err
     assert run("schedules", "ls", "booking", pool=Pool(set_schedules=[EXPIRY])).code == 0
     assert run("schedules", "ls", "acount", pool=Stopped()).code == 0
+
+
+def test_cancel_names_what_was_cancelled(run: Run) -> None:
+    pool = Pool(set_schedules=[EXPIRY, DAILY])
+    ran = run("schedules", "cancel", "booking", "b2", "daily", pool=pool)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == "cancelled daily of booking/b2: write of report/r was due at 2027-01-15T08:10:00Z\n"
+    assert pool.asked == [("cancel schedule", "booking/b2", "daily")]
+
+
+def test_cancel_of_what_is_not_set_is_bad_input(run: Run) -> None:
+    ran = run("schedules", "cancel", "booking", "b1", "daily", pool=Pool(set_schedules=[EXPIRY, DAILY]))
+    assert (ran.code, ran.out) == (2, "")
+    assert "booking/b1 has no schedule 'daily'" in ran.err
+    assert run("schedules", "cancel", "Booking", "b1", "daily").code == 2
+    assert run("schedules", "cancel", "booking", "b1").code == 2
+
+
+def test_cancel_says_how_to_find_out_what_came_of_it(run: Run) -> None:
+    late = DeadlineExceeded("no answer within 10 s", outcome_known=False)
+    ran = run("schedules", "cancel", "booking", "b1", "expiry", pool=Pool(error=late))
+    assert ran.code == 3
+    assert "ask again: if it was cancelled, there is no such schedule then" in ran.err
