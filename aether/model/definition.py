@@ -10,6 +10,8 @@ from datetime import datetime
 from inspect import Signature
 from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from msgspec import inspect
+
 from aether.ids import ActorId, Position, Version
 from aether.model.schedules import When
 from aether.model.tasks import TaskCall
@@ -202,6 +204,8 @@ class DeclaredCommand(CommandType, Protocol):
     def signature(self) -> Signature: ...  # noqa: D102 - a field
     @property
     def description(self) -> str: ...  # noqa: D102 - a field
+    @property
+    def takes(self) -> inspect.Type | None: ...  # noqa: D102 - its first argument, as far as it is known
 
     def encode_args(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """Bind, validate and encode as a JSON object by name. Raises `InvalidCommand` with the field's path."""

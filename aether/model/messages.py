@@ -9,6 +9,7 @@ from inspect import Signature
 from typing import Any, TypeAlias
 
 import msgspec
+import msgspec.inspect
 import orjson
 
 from aether.codec import Codec
@@ -39,6 +40,12 @@ class Arguments:
         self.codec = codec
         self.positional = positional
         self.names = names
+
+    @property
+    def first(self) -> msgspec.inspect.Type | None:
+        """The type of the first argument; None where there is none, and where only its class knows it."""
+        fields = getattr(self.codec.info, "fields", ())
+        return next((one.type for one in fields if one.encode_name in self.positional[:1]), None)
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """Bind, validate and encode. Raises `InvalidCommand` with the path of the argument."""
@@ -128,6 +135,11 @@ class TypedCommand:
         self.description = description
         self.encode_args = arguments.encode
         self.decode_args = arguments.decode
+
+    @property
+    def takes(self) -> msgspec.inspect.Type | None:
+        """The type of its first argument, as far as it is known."""
+        return self.arguments.first
 
     def encode_reply(self, value: Any) -> bytes:
         """The reply as JSON. Raises `ActorFailed` when the value is not of the declared type."""

@@ -2,9 +2,10 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
+import msgspec.inspect
 
 from aether.codec import Codec
 from aether.json_checks import ValueMismatch
@@ -19,6 +20,7 @@ CONSUMER_NAME_MAX = 255
 """What the server takes for the name of a consumer, in characters."""
 
 _RUN_METHODS = ("self", "cls")
+_BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class TaskType:
@@ -57,17 +59,24 @@ class TaskType:
     def _without_context(self, parameters: Parameters, where: str) -> Parameters:
         if parameters and parameters[0].name in _RUN_METHODS and parameters[0].annotation is inspect.Parameter.empty:
             raise self.place.error(f"{where} is a method; @task goes on a function outside of classes")
-        self.takes_context = bool(parameters) and parameters[0].annotation is TaskContext
+        first = parameters[0] if parameters else None
+        self.takes_context = first is not None and first.annotation is TaskContext and first.kind in _BY_PLACE
         rest = parameters[1:] if self.takes_context else parameters
         for one in rest:
-            if one.annotation is TaskContext:
-                raise self.place.error(f"{where}({one.name}): a TaskContext is the first parameter")
+            if one.annotation is TaskContext or TaskContext in get_args(one.annotation):
+                what = "a TaskContext is the first parameter, by its place, and of that type alone"
+                raise self.place.error(f"{where}({one.name}): {what}")
         return rest
 
     @property
     def types(self) -> dict[tuple[str, str], Any]:
         """The types of its messages, for schemas."""
         return {("args", self.name): self._arguments.codec.type, ("result", self.name): self._result.type}
+
+    @property
+    def returns(self) -> msgspec.inspect.Type:
+        """The type of its result."""
+        return self._result.info
 
     def encode_args(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """Bind, validate and encode as a JSON object by name. Raises `InvalidCommand` with the argument's path."""

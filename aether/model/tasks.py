@@ -22,14 +22,16 @@ R_co = TypeVar("R_co", covariant=True)
 
 TIMEOUT_MAX_S = 24 * 3600.0
 WAIT_MAX_S = 24 * 3600.0
+ATTEMPTS_MAX = 2**63 - 1
+"""What is written down of a task holds no larger number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
     """How often a task is tried, and how long it waits in between.
 
-    - `attempts`: how often in all, at least 1. `first_s`: how long, in seconds, before the second attempt; it doubles
-      with each one. `cap_s`: to how much at most, one day at most. Of each wait, up to half is left to chance.
+    - `attempts`: how often in all, from 1 to 2**63 - 1. `first_s`: how long, in seconds, before the second attempt; it
+      doubles with each one. `cap_s`: to how much at most, one day at most. Of each wait, up to half is left to chance.
     """
 
     first_s: float = 1.0
@@ -40,8 +42,8 @@ class Retry:
         for name, value in (("first_s", self.first_s), ("cap_s", self.cap_s)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= WAIT_MAX_S:
                 raise ValueError(f"{name} is a number of seconds from 0 to {WAIT_MAX_S:g}, not {value!r}")
-        if type(self.attempts) is not int or self.attempts < 1:
-            raise ValueError(f"attempts is a whole number, at least 1, not {self.attempts!r}")
+        if type(self.attempts) is not int or not 1 <= self.attempts <= ATTEMPTS_MAX:
+            raise ValueError(f"attempts is a whole number from 1 to 2**63 - 1, not {self.attempts!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,18 +1,26 @@
 """The start of a task as the handler that starts it makes it: checked against the model, so that it can be run."""
 
-from inspect import Parameter
+from collections.abc import Callable
+from inspect import Parameter, formatannotation
 from typing import Any
+
+from msgspec import inspect
 
 from aether.core.actor.agenda import OPEN_MAX, Agenda
 from aether.errors import ActorFailed, InvalidCommand
 from aether.ids import ActorId
-from aether.model.tasks import TaskCall
+from aether.model.definition import DeclaredCommand
+from aether.model.fitting import can_fit
+from aether.model.task_type import TaskType
+from aether.model.tasks import TaskCall, TaskFailed
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.sent_tell import PLACE_BYTES, encoded_args
 from aether.runtime.worker_context import WorkerContext
 from aether.sends import StartTask, encode_send, made_id
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+_FAILURE = inspect.type_info(TaskFailed)
 
 
 def started_by(
@@ -34,9 +42,7 @@ def started_by(
     """
     _check_may_start(running, actor_id, worker, agenda, number)
     task_type = worker.task_type(call.task)
-    for name, command in (("then", then), ("failed", failed)):
-        if command:
-            _check_takes_one(worker, actor_id.kind, command, name)
+    check_takes_what_comes(task_type, then, failed, lambda name: worker.command_type(actor_id.kind, name))
     by = running.command
     start = StartTask(
         id=made_id(actor_id, by.id, version, number),
@@ -74,11 +80,25 @@ def _check_may_start(
         raise ActorFailed(f"an actor has at most {OPEN_MAX} tasks and schedules open", actor=actor)
 
 
-def _check_takes_one(worker: WorkerContext, kind: str, command: str, what: str) -> None:
-    command_type = worker.command_type(kind, command)
+def check_takes_what_comes(
+    task_type: TaskType, then: str, failed: str, command_of: Callable[[str], DeclaredCommand]
+) -> None:
+    """Raise `InvalidCommand` for commands that never take what comes of a task; "" for none, as `start_task` has it."""
+    for what, name, comes in (("then", then, task_type.returns), ("failed", failed, _FAILURE)):
+        if name:
+            _check_takes(command_of(name), what, comes)
+
+
+def _check_takes(command_type: DeclaredCommand, what: str, comes: inspect.Type) -> None:
+    command = command_type.name
     if command_type.query:
         raise InvalidCommand(f"{command} is a query, and takes no result of a task", path=what)
     parameters = list(command_type.signature.parameters.values())
     needed = [one for one in parameters if one.default is Parameter.empty]
     if not parameters or parameters[0].kind not in _POSITIONAL or len(needed) > 1:
         raise InvalidCommand(f"{command} takes {len(needed)} arguments; it is called with one, what came", path=what)
+    takes = command_type.takes
+    if takes is not None and not can_fit(comes, takes):
+        declared = formatannotation(parameters[0].annotation)
+        came = "what the task returns" if what == "then" else "a TaskFailed"
+        raise InvalidCommand(f"{command} takes {declared}, which {came} never is", path=what)

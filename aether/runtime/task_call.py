@@ -22,13 +22,14 @@ log = logging.getLogger("aether.tasks")
 
 
 class TaskCalled:
-    """What a call came to: the result as JSON, or an error."""
+    """What a call came to: the result as JSON, or an error. `returned` says that the function gave a result."""
 
-    __slots__ = ("error", "raw")
+    __slots__ = ("error", "raw", "returned")
 
-    def __init__(self, raw: bytes, error: BaseException | None = None) -> None:
+    def __init__(self, raw: bytes, error: BaseException | None = None, *, returned: bool = False) -> None:
         self.raw = raw
         self.error = error
+        self.returned = returned
 
 
 class Stopped(Exception):
@@ -91,11 +92,9 @@ async def _call_async(task_type: TaskType, context: TaskContext, arguments: Any)
 
 def _call_plain(task_type: TaskType, context: TaskContext, arguments: Any) -> HandlerResult:
     try:
-        result = task_type.invoke(context, arguments)
-        refuse_awaitable(result, f"the task {task_type.name} is a plain function", AS_ASYNC)
+        return HandlerResult(task_type.invoke(context, arguments), None)
     except BaseException as error:
         return HandlerResult(None, error)
-    return HandlerResult(result, None)
 
 
 async def _end(
@@ -127,6 +126,8 @@ def _came_to(task_type: TaskType, work: "asyncio.Future[HandlerResult]") -> Task
     if outcome.error is not None:
         return TaskCalled(b"", outcome.error)
     try:
-        return TaskCalled(task_type.encode_result(outcome.result))
+        if task_type.blocking:
+            refuse_awaitable(outcome.result, f"the task {task_type.name} is a plain function", AS_ASYNC)
+        return TaskCalled(task_type.encode_result(outcome.result), returned=True)
     except BaseException as error:  # users' code, which encodes the result, too
-        return TaskCalled(b"", error)
+        return TaskCalled(b"", error, returned=True)

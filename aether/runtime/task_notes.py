@@ -15,7 +15,7 @@ RUNS = "runs"
 """It is tried again now."""
 
 GIVEN_UP = "given up"
-"""Its actor has been told that it failed."""
+"""No worker calls it again: its actor is told that it failed."""
 
 
 class TaskNote(Struct, frozen=True, kw_only=True, omit_defaults=True):

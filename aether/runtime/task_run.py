@@ -105,10 +105,12 @@ class TaskRun:
             self._note = await self._known_note()
             if self._note is not None:
                 self._attempt -= self._note.given_back
+        note = self._note
         if self._worker.cancelled(start.id):
             await self._cancelled()
+        elif note is not None and note.state == GIVEN_UP:  # by a worker that could not tell its actor
+            await self._give_up(TaskFailed(note.error, note.error_type, note.attempt))
         elif self._attempt > retry.attempts:
-            note = self._note
             if self._attempt == retry.attempts + 1 and note is not None and note.state == RUNS:
                 self._worker.tasks.again(self.claim, self._worker.ttl_s)  # two may have asked to try it again at once:
                 return  # where its last attempt goes on, its worker keeps the start from being handed out then
@@ -153,6 +155,11 @@ class TaskRun:
         except BaseException as error:  # users' code, too: it makes the arguments
             await self._untaken(error)
             return error
+        try:
+            resources = worker.resources()
+        except RuntimeError:  # the lifespan has ended, and the worker ends with it
+            await self._hand_back(UNKNOWN_AGAIN_S)
+            return None
         if self._note is not None:
             await self._write_runs(self._note)
         deadline = instant(worker.clock.wall_s() + self.task_type.timeout_s)
@@ -160,7 +167,7 @@ class TaskRun:
             task_id=start.id,
             attempt=self._attempt,
             actor_id=start.actor_id,
-            resources=worker.resources(),
+            resources=resources,
             deadline=deadline,
             correlation_id=start.correlationid,
             traceparent=self._traceparent,
@@ -179,7 +186,7 @@ class TaskRun:
         if called.error is None:
             await self._succeeded(called.raw)
         elif not isinstance(called.error, Stopped):
-            await self._failed(called.error)
+            await self._failed(called.error, returned=called.returned)
         elif worker.cancelled(start.id):
             self._attempt_over("cancelled")
             await self._cancelled()
@@ -213,15 +220,16 @@ class TaskRun:
             args = self._args_of(self.start.then, self.task_type.decode_result(raw))
         except InvalidCommand as error:  # not the command's argument after all
             what = f"the command {self.start.then} does not take what the task {self.start.task} has returned"
-            await self._failed(InvalidCommand(f"{what}: {error}"))
+            await self._failed(InvalidCommand(f"{what}: {error}"), returned=True)
             return
         except BaseException as error:  # users' code, which makes the argument
-            await self._failed(error)
+            await self._failed(error, returned=True)
             return
         try:
             sent = await self._tell(self.start.then, args)
         except InvalidCommand as error:  # too large
-            await self._failed(InvalidCommand(f"what the task {self.start.task} has returned is too large: {error}"))
+            what = f"what the task {self.start.task} has returned is too large"
+            await self._failed(InvalidCommand(f"{what}: {error}"), returned=True)
             return
         if sent:
             self._attempt_over("ok")
@@ -229,24 +237,27 @@ class TaskRun:
             if self._note is not None:
                 await self._forget()
 
-    async def _failed(self, error: BaseException) -> None:
+    async def _failed(self, error: BaseException, *, returned: bool = False) -> None:
+        """An attempt has failed. A function that has `returned` has done its work, and is not called again."""
         worker, retry, said_of, name = self._worker, self.task_type.retry, said(error), type_name(error)
         log.warning("a task failed", exc_info=error, extra=self._fields())
         note_task_failure(worker.counters.failures, self.start, error, said_of, worker.clock.wall_s())
-        if self._attempt < retry.attempts:
+        over = returned or self._attempt >= retry.attempts
+        if not over:
             backoff = Backoff(first_s=retry.first_s, cap_s=retry.cap_s)
             delay_s = backoff.delay_s(self._attempt - 1, self._worker.jitter())
             await self._write(said_of, name, delay_s)
             self._worker.tasks.again(self.claim, delay_s)
         self._attempt_over("timed_out" if name == "TimeoutError" else "failed")
-        if self._attempt >= retry.attempts:
+        if over:
             await self._give_up(TaskFailed(said_of, name, self._attempt))
 
     async def _give_up(self, failed: TaskFailed) -> None:
+        if self._note is None or self._note.state != GIVEN_UP:
+            await self._write(failed.message, failed.error_type, None)  # first: from here on no worker calls it
         if await self._tell_failed(failed):
             self._over("given_up")
             log.error("a task is given up", extra={**self._fields(), "error": failed.message})
-            await self._write(failed.message, failed.error_type, None)
 
     async def _cancelled(self) -> None:
         if self._worker.cancelled(self.start.id) != BY_ACTOR:
@@ -262,7 +273,7 @@ class TaskRun:
         command = self.start.failed
         try:
             args = self._args_of(command, failed)
-        except (UnknownActor, UnknownCommand, InvalidCommand) as error:
+        except BaseException as error:  # users' code, too: it makes the argument
             if self._is_for_another_version(error):
                 self._worker.tasks.again(self.claim, ANOTHER_VERSION_S)
                 return False
@@ -280,7 +291,8 @@ class TaskRun:
         note = replace(note_of(self.start, self._note), attempts=self.task_type.retry.attempts)
         self._attempt_over("given_back")
         with suppress(AetherError):
-            note = replace(note, state=WAITS, given_back=note.given_back + 1, next_s=0.0, token="")
+            state = GIVEN_UP if note.state == GIVEN_UP else WAITS
+            note = replace(note, state=state, given_back=note.given_back + 1, next_s=0.0, token="")
             await self._worker.tasks.write_row(self.start.id, encode_note(note))
         self._worker.tasks.again(self.claim, delay_s)
 

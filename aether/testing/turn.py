@@ -17,6 +17,7 @@ from aether.model.model import Model
 from aether.model.schedules import When
 from aether.model.tasks import TaskCall
 from aether.runtime.fold import Fold
+from aether.runtime.sent_task import check_takes_what_comes
 from aether.testing.sent import Scheduled, Started, Told
 from aether.wire import Event
 
@@ -134,7 +135,9 @@ class GivenTurn:
         """Keep it: no task runs here. The ids count from `test-task-1`."""
         self._check_runs("a task can only be started", "started a task")
         if self._setting.model is not None:
-            self._setting.model.task_type(call.task).encode_args(call.args, call.kwargs)
+            task_type = self._setting.model.task_type(call.task)
+            task_type.encode_args(call.args, call.kwargs)
+            check_takes_what_comes(task_type, then, failed, lambda name: declared_command(self._actor_type, name))
         self.tasks.append(Started(call.task.name, call.args, call.kwargs, then, failed))
         return f"test-task-{len(self.tasks)}"
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from aether import Actor, Model, Retry, TaskContext, TaskFailed, command, event, query, task
 
@@ -147,7 +147,7 @@ def breaks_in_thread() -> str:
     return str(world.breaks())
 
 
-@task(retry=Retry(attempts=1))
+@task(retry=QUICK)
 async def lies() -> int:
     """Return something else than it declares."""
     return "a text"  # type: ignore[return-value]  # what is tested
@@ -192,13 +192,13 @@ async def blocks_the_loop(context: TaskContext) -> str:
     return ""
 
 
-@task(retry=Retry(attempts=1))
+@task(retry=QUICK)
 async def gives_a_text() -> str:
-    """What no command for numbers takes."""
+    """What the command for numbers does not take."""
     return "a text"
 
 
-@task(retry=Retry(attempts=1))
+@task(retry=QUICK)
 async def large(size: int) -> str:
     """A result of so many characters."""
     return "x" * size
@@ -274,8 +274,8 @@ class Errand(Actor):
         return self._sent(self.start_task(gives_a_text(), then=cast(Any, Errand.numbered), failed=Errand.failed))
 
     @command
-    def numbered(self, number: int) -> None:
-        self.emit(Back(str(number)))
+    def numbered(self, number: Literal["one", "two"]) -> None:
+        self.emit(Back(number))
 
     @command
     def enlarge(self, size: int) -> str:

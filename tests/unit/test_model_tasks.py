@@ -148,6 +148,18 @@ def test_what_could_not_run_is_refused_with_its_line(declared: Any, why: str) ->
     assert refused.value.line == declared.function.__code__.co_firstlineno
 
 
+def test_a_context_that_would_not_be_filled_in_is_refused() -> None:
+    @task
+    def by_name(*, context: TaskContext) -> None: ...
+
+    @task
+    def maybe(context: TaskContext | None = None) -> None: ...
+
+    for declared in (by_name, maybe):
+        with pytest.raises(ModelError, match=r"\(context\): a TaskContext is the first parameter, by its place"):
+            compiled(declared)
+
+
 def test_two_tasks_of_one_name_are_refused() -> None:
     first = plain
 
@@ -187,6 +199,7 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], why: str) -
     "options",
     [
         {"attempts": 0},
+        {"attempts": 2**63},
         {"attempts": 1.5},
         {"first_s": -1},
         {"first_s": "1"},

@@ -71,7 +71,7 @@ async def test_a_note_that_cannot_be_read_is_waited_for_until_the_worker_leaves(
 
 
 async def test_what_nothing_foresees_has_it_handed_out_again(side: TaskSide, world: World) -> None:
-    side.resources_error = RuntimeError("no resources")
+    side.resources_error = LookupError("what nothing foresees")
     run = side.run_of(start_of("echo", b'{"text":"x"}'))
     await run.live()
     assert side.server.said == [("again", 7, task_run.UNKNOWN_AGAIN_S)]
@@ -382,3 +382,52 @@ async def test_one_that_is_stopped_while_its_row_is_read_is_not_called(side: Tas
     assert side.left == [run]
     assert side.server.said == [("again", 7, 0.0)]
     assert side.server.notes[start.id].given_back == 1
+
+
+async def test_a_task_is_not_called_where_the_lifespan_has_ended_and_that_is_no_attempt(
+    side: TaskSide, world: World
+) -> None:
+    side.resources_error = RuntimeError("the lifespan has ended")
+    run = side.run_of(start_of("echo", b'{"text":"x"}'))
+    await run.live()
+    assert world.calls == []
+    assert side.server.said == [("again", 7, task_run.UNKNOWN_AGAIN_S)]
+    assert side.server.notes["t1"].given_back == 1
+    assert side.counters.attempts_by_task == {("echo", "given_back"): 1}
+    assert side.left == [run]
+
+
+@pytest.mark.parametrize("error", [KeyError("no"), SystemExit(1)])
+async def test_a_failure_that_users_code_does_not_take_is_told_as_it_is(
+    side: TaskSide, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its actor makes of that is a dead letter."""
+
+    class Refusing:
+        def encode_args(self, *_: object) -> bytes:
+            raise error
+
+    side.worker = replace(side.worker, command_type=lambda *_: Refusing())  # type: ignore[arg-type]
+    await side.run_of(start_of("fails", b'{"times":9}'), deliveries=3).live()
+    (tell,) = side.server.told
+    assert (tell["command"], tell["args"]["failed"]["message"]) == ("failed", "no 3")
+    assert side.server.said == [("done", 7)]
+
+
+async def test_one_that_is_given_up_and_not_told_is_not_called_by_the_next_worker(side: TaskSide, world: World) -> None:
+    start = start_of("lies", then="", failed="later")
+    side.foreign_error = Unavailable("another version may know it")
+    await side.run_of(start).live()
+    assert side.server.told == []
+    assert side.server.said == [("again", 7, task_run.ANOTHER_VERSION_S)]
+    await side.run_of(start, deliveries=2).hand_back()  # it has no room
+    note = side.server.notes["t1"]
+    assert (note.state, note.attempt, note.error_type) == (GIVEN_UP, 1, "TypeError")
+    side.foreign_error = None
+    failures = side.counters.attempts_by_task["lies", "failed"]
+    await side.run_of(start, deliveries=3).live()
+    (tell,) = side.server.told
+    failed = tell["args"]["failed"]
+    assert (failed["error_type"], failed["attempts"]) == ("TypeError", 1)
+    assert side.counters.attempts_by_task["lies", "failed"] == failures, "it was called again"
+    assert side.server.notes["t1"] == note

@@ -219,7 +219,7 @@ def once(function: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
-@task(retry=Retry(attempts=1))
+@task
 @once
 async def wrapped() -> int:
     return 1
@@ -362,6 +362,7 @@ async def test_a_result_of_another_type_is_a_failure(pool: LocalPool, world: Wor
     found = await lost(pool)
     assert found.error_type == "TypeError"
     assert "what the task lies returned is not of its declared type" in found.why
+    assert found.attempts == 1, "it was called again"
 
 
 async def test_a_result_that_its_command_does_not_take_says_which(pool: LocalPool, world: World) -> None:
@@ -369,6 +370,7 @@ async def test_a_result_that_its_command_does_not_take_says_which(pool: LocalPoo
     found = await lost(pool)
     assert found.error_type == "InvalidCommand"
     assert found.why.startswith("the command numbered does not take what the task gives_a_text has returned: number: ")
+    assert found.attempts == 1, "it was called again"
 
 
 async def test_a_result_that_is_too_large_is_a_failure(pool: LocalPool, world: World) -> None:
@@ -376,6 +378,7 @@ async def test_a_result_that_is_too_large_is_a_failure(pool: LocalPool, world: W
     found = await lost(pool)
     assert found.error_type == "InvalidCommand"
     assert found.why.startswith("what the task large has returned is too large: ")
+    assert found.attempts == 1, "it was called again"
 
 
 async def test_a_result_without_a_command_closes_its_task(pool: LocalPool, world: World) -> None:
@@ -822,3 +825,20 @@ def test_given_shows_what_was_started_and_cancelled() -> None:
     outcome.then(Sent("test-task-1"), reply="test-task-1")
     assert given(Errand).when(Errand.cancel, "one").cancelled_tasks == ("one",)
     assert given(Errand).when(Errand.start_and_fail).tasks == ()
+
+
+def test_given_refuses_commands_that_never_take_what_comes() -> None:
+    outcome = given(Misfit, model=Model("misfit", actors=[Misfit], tasks=[echo])).when(Misfit.begin)
+    assert isinstance(outcome.error, InvalidCommand)
+    assert outcome.error.path == "then"
+
+
+class Misfit(Actor):
+    """Mistakes a text for a number."""
+
+    @command
+    def begin(self) -> None:
+        self.start_task(echo("x"), then=cast(Any, Misfit.counted))
+
+    @command
+    def counted(self, number: int) -> None: ...

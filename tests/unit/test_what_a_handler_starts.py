@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.json import decode
 
-from aether import Actor, ActorFailed, After, Every, InvalidCommand, Model, command, query, task
+from aether import Actor, ActorFailed, After, Every, InvalidCommand, Model, TaskFailed, command, query, task
 from aether.core.actor.agenda import OPEN_MAX
 from aether.ids import ActorId
 from aether.model.definition import ActorCommand
@@ -47,6 +47,12 @@ class Till(Actor):
 
     @command
     def by_name(self, *, what: str) -> None: ...
+
+    @command
+    def number(self, what: int) -> None: ...
+
+    @command
+    def lost(self, failed: TaskFailed) -> None: ...
 
     @query
     def asks(self, what: str) -> None: ...
@@ -123,8 +129,8 @@ def test_a_schedule_says_all_that_its_ticks_need(worker: Worker) -> None:
 
 
 def test_a_start_says_all_that_its_run_needs(worker: Worker) -> None:
-    one = start(worker, then="one", failed="none_needed")
-    assert (one.task, one.then, one.failed, decode(one.args)) == ("charge", "one", "none_needed", {"text": "x"})
+    one = start(worker, then="one", failed="lost")
+    assert (one.task, one.then, one.failed, decode(one.args)) == ("charge", "one", "lost", {"text": "x"})
 
 
 @MAKERS
@@ -166,12 +172,21 @@ def test_a_schedule_that_takes_the_place_of_another_needs_no_room(worker: Worker
 
 @pytest.mark.parametrize("what", ["then", "failed"])
 def test_commands_that_take_no_result_are_refused(worker: Worker, what: str) -> None:
-    for name in ("one", "none_needed"):
+    for name in ("one", "none_needed") if what == "then" else ("lost",):
         start(worker, **{what: name})  # type: ignore[arg-type]
     for name in ("two", "nothing", "by_name", "asks"):
         with pytest.raises(InvalidCommand) as refused:
             start(worker, **{what: name})  # type: ignore[arg-type]
         assert refused.value.path == what
+
+
+def test_commands_that_take_values_of_other_types_are_refused(worker: Worker) -> None:
+    with pytest.raises(InvalidCommand, match="number takes int, which what the task returns never is") as refused:
+        start(worker, then="number")
+    assert refused.value.path == "then"
+    with pytest.raises(InvalidCommand, match="one takes str, which a TaskFailed never is") as refused:
+        start(worker, failed="one")
+    assert refused.value.path == "failed"
 
 
 def test_a_query_cannot_be_scheduled(worker: Worker) -> None:
