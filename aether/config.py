@@ -175,7 +175,7 @@ class RuntimeConfig:
     - `schedule_late_s`: a tick later than that is left out, of a schedule with `catch_up="skip"`.
     - `tasks_running_max`: tasks that one worker runs at once; `max_running` of a `@task` says less for one of them.
       `task_threads_max`: those of them that are plain functions, each in a thread. `task_drain_s`: how long a worker
-      that leaves lets its tasks go on before another worker begins them anew.
+      that leaves lets its tasks go on before another worker begins them anew; half of `drain_timeout_s` at most.
     - `append_timeout_s`: an append without acknowledgement for so long has an unknown outcome.
     - `blocking_threads_max`: `blocking` handlers that run at once; others wait for a thread, within their deadlines.
     - `loop_silent_s`: a worker whose event loop is blocked for so long says by what in the log; 0 never.

@@ -127,14 +127,18 @@ class TaskRunner:
         return [run.line() for run in self._runs.values()]
 
     async def drain(self) -> None:
-        """Take no more, let what runs go on for `task_drain_s`, and give the rest back. Idempotent."""
+        """Take no more, let what runs go on for `task_drain_s`, and give the rest back. Idempotent.
+
+        That is half of `drain_timeout_s` at most: to give back takes a while, and so does what a worker leaves after.
+        """
         if self._draining:
             return
         self._draining = True
         await self._takers.stop()
         await asyncio.gather(*map(self._leave, self._types.values()))
         if self._running.tasks:
-            await asyncio.wait(set(self._running.tasks), timeout=self._config.task_drain_s)
+            goes_on_s = min(self._config.task_drain_s, self._config.drain_timeout_s / 2)
+            await asyncio.wait(set(self._running.tasks), timeout=goes_on_s)
         for run in list(self._runs.values()):
             run.give_back()
         if self._running.tasks:
@@ -189,7 +193,8 @@ class TaskRunner:
             self._begin(task_type, claim)
             self._room.asked(task_type, 1)
         elif (run := self._run_of(task_type, claim)) is not None:
-            await run.hand_back()
+            back = self._running.once(f"aether task {task_type.name}", _handed_back(run))
+            await asyncio.shield(back)  # to its end, though this loop is stopped meanwhile
 
     def _begin(self, task_type: TaskType, claim: TaskClaim) -> None:
         run = self._run_of(task_type, claim)
@@ -265,3 +270,11 @@ class TaskRunner:
         run = self._runs.get(task_id)
         if run is not None and reason:
             run.cancel()
+
+
+async def _handed_back(run: TaskRun) -> None:
+    try:
+        await run.hand_back()
+    except AetherError as error:  # it is handed out again when the time of its claim is over
+        extra = {"task": run.task_type.name, "task_id": run.start.id, "error": words(error)}
+        log.info("a start of a task cannot be given back now", extra=extra)

@@ -300,3 +300,48 @@ async def test_a_runner_that_is_closed_has_no_threads(begin: Begin) -> None:
     await side.runner.close(5.0)
     with pytest.raises(RuntimeError, match="after shutdown"):
         side.runner._threads.submit(print)
+
+
+async def test_a_drain_leaves_half_of_its_time_to_what_comes_after(begin: Begin) -> None:
+    side = begin(waiting, replace_config(task_drain_s=3600.0, drain_timeout_s=0.02))
+    side.server.give("waits", claim_of(start()))
+    await until(lambda: world.calls == ["t1"])
+    async with asyncio.timeout(10):
+        await side.runner.drain()
+    assert side.server.said == [("again", 7, 0.0)]
+
+
+async def test_a_start_that_goes_back_for_want_of_room_does_so_though_the_worker_leaves(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side, asked, answered = begin(both, replace_config(tasks_running_max=1)), asyncio.Event(), asyncio.Event()
+
+    async def row(_: str) -> None:
+        asked.set()
+        await answered.wait()
+
+    await until(lambda: {("waits", 1, WAIT_S), ("alone", 1, WAIT_S)} <= set(side.server.asked))
+    side.server.give("waits", claim_of(start()))
+    await until(lambda: world.calls == ["t1"])
+    monkeypatch.setattr(side.server, "row", row)
+    side.server.give("alone", claim_of(start("alone", id="t2"), deliveries=2, sequence=8))
+    async with asyncio.timeout(10):
+        await asked.wait()
+        side.server.during_leave = lambda _: answered.set()
+        await side.runner.drain()
+    assert ("again", 8, 0.0) in side.server.said
+    assert side.server.notes["t2"].given_back == 1
+
+
+async def test_a_start_that_cannot_be_given_back_for_want_of_room_is_said_and_left_to_its_time(
+    begin: Begin, caplog: pytest.LogCaptureFixture
+) -> None:
+    side = begin(both, replace_config(tasks_running_max=1))
+    await until(lambda: {("waits", 1, WAIT_S), ("alone", 1, WAIT_S)} <= set(side.server.asked))
+    side.server.give("waits", claim_of(start()))
+    await until(lambda: world.calls == ["t1"])
+    side.server.row_errors = [Unavailable("no server")]
+    with caplog.at_level(logging.INFO, "aether.tasks"):
+        side.server.give("alone", claim_of(start("alone", id="t2"), deliveries=2, sequence=8))
+        await until(lambda: "a start of a task cannot be given back now" in caplog.messages)
+    assert side.server.said == []
