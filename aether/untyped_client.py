@@ -4,6 +4,7 @@ To what a `ReadingClient` reads from the store it adds what needs workers or cha
 the questions that tools have about a pool, dead letters, snapshots, repairs.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from aether.core.cluster.overview import Overview, ask_members, overview
 from aether.core.metrics.pool_metrics import PoolMetrics, ask_workers
 from aether.dead_letters import DeadLetter
 from aether.errors import (
+    AetherError,
+    ClientUnusable,
     DeadlineExceeded,
     InvalidCommand,
     Unavailable,
@@ -131,8 +134,9 @@ class UntypedClient(ReadingClient):
         """Store a command that some worker runs once it can; returns when it is on the disk.
 
         An id that comes again within two minutes is stored once. Raises `InvalidCommand` for one that is too large, and
-        for arguments that are no JSON object; `Unavailable` or `DeadlineExceeded(outcome_known=False)` when it is not
-        known by the deadline that it is stored; `ClientUnusable`.
+        for arguments that are no JSON object; `Unavailable` when it is not stored by the deadline, and
+        `DeadlineExceeded(outcome_known=False)` when that is not known, with `command_id` in its details;
+        `ClientUnusable`.
         """
         if command_id is not None:
             checked_command_id(command_id, "command_id")
@@ -157,6 +161,7 @@ class UntypedClient(ReadingClient):
 
         async def send() -> int:
             nonlocal maybe_stored
+            connected = not self.trouble
             try:
                 return await inbox.send(shard, payload, message_id)
             except (NotSent, NotStored):
@@ -164,13 +169,14 @@ class UntypedClient(ReadingClient):
             except Unavailable:
                 maybe_stored = True
                 raise
+            except asyncio.CancelledError:  # at the deadline; without a connection it has waited for one
+                maybe_stored = maybe_stored or connected or not self.trouble
+                raise
 
         try:
             return Receipt(actor_id, tell.id, await patience.ask(send))
-        except Unavailable as error:
-            if maybe_stored:
-                raise DeadlineExceeded(f"{error.message}; it may be stored", outcome_known=False) from None
-            raise
+        except (Unavailable, DeadlineExceeded, ClientUnusable) as error:
+            raise _not_told(error, tell.id, maybe_stored=maybe_stored) from None
 
     async def state(self, actor_id: ActorId, version: int | None = None, *, deadline_s: float | None = None) -> bytes:
         """`{"id", "version", "state"}` as JSON, now or at an earlier version. Raises what `state_answer` raises."""
@@ -333,3 +339,18 @@ class UntypedClient(ReadingClient):
         )
         self._streams.add(stream)
         return stream
+
+
+def _not_told(
+    error: Unavailable | DeadlineExceeded | ClientUnusable, command_id: str, *, maybe_stored: bool
+) -> AetherError:
+    """What a caller hears whose tell was not acknowledged. With the command's id it can be told again, and found."""
+    if isinstance(error, DeadlineExceeded):
+        error.details["command_id"] = command_id
+        return error
+    if not maybe_stored:
+        return error
+    if isinstance(error, ClientUnusable):
+        text = "the client was closed before a tell was acknowledged; it may be stored"
+        return ClientUnusable(text, outcome_known=False)
+    return DeadlineExceeded(f"{error.message}; it may be stored", outcome_known=False, command_id=command_id)

@@ -58,6 +58,8 @@ _SILENT: Mapping[type[AetherError], str] = {
 }
 """Errors whose own words may hold what callers must not see, and what is said instead."""
 
+_STOPPED = "the gateway was stopped before there was an answer; the command may have been carried out"
+
 _RESERVED = frozenset({"type", "title", "status", "detail", "instance", "code", "details"})
 _PRIVATE = frozenset({"server", "namespace", "gone", "err_code", "file", "line"})
 
@@ -81,11 +83,12 @@ class HttpProblem(Exception):
 def http_problem(error: AetherError) -> HttpProblem:
     """The problem that an error of Aether's is."""
     kind = next(one for one in type(error).__mro__ if one in STATUS)
-    status = STATUS[kind]
+    unknown = isinstance(error, ClientUnusable) and not error.outcome_known
+    status = STATUS[DeadlineExceeded] if unknown else STATUS[kind]
     details = {name: value for name, value in error.details.items() if name not in _PRIVATE}
     if kind in _SILENT:
         log.warning("a request failed", extra={"error": error.message, "code": error.code})
-    text = _SILENT.get(kind) or _without_place(error)
+    text = _STOPPED if unknown else _SILENT.get(kind) or _without_place(error)
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else {}
     members = {name: value for name, value in details.items() if name not in _RESERVED}
     if hidden := {name: value for name, value in details.items() if name in _RESERVED}:

@@ -8,7 +8,9 @@ from urllib.parse import quote
 
 import pytest
 
+from aether.errors import ClientUnusable
 from aether.gateway.config import GatewayConfig
+from aether.gateway.problems import http_problem
 from tests.support.actors import GATES
 from tests.support.gateway import Served, served
 from tests.support.nodes import until
@@ -338,3 +340,47 @@ async def test_a_wait_that_is_kept_is_said(one: Served) -> None:
     waited = await one.http.get("/actors/account/a/statement", headers={"Prefer": "wait=7"})
     assert waited.headers["preference-applied"] == "wait=7"
     assert "preference-applied" not in (await one.http.get("/actors/account/a/statement")).headers
+
+
+async def test_a_command_that_may_be_stored_says_with_which_id_it_can_be_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def without_answer(*_: object) -> int:
+        return await asyncio.Future()
+
+    async with served(config=GatewayConfig(deadline_s=0.2)) as one:
+        with monkeypatch.context() as patch:
+            patch.setattr(one.pool.client.untyped._node.inbox, "send", without_answer)
+            late = await one.http.post("/actors/account/a/touch", headers={"Prefer": "respond-async"})
+        assert (late.status_code, late.json()["code"], late.json()["outcome_known"]) == (
+            504,
+            "deadline_exceeded",
+            False,
+        )
+        again = {"Prefer": "respond-async", "Idempotency-Key": late.json()["command_id"]}
+        assert (await one.http.post("/actors/account/a/touch", headers=again)).status_code == 202
+
+
+async def test_what_became_of_a_command_without_a_waiting_caller_is_answered_to_the_same_request_that_waits(
+    one: Served,
+) -> None:
+    """Whichever of the two comes first, it is carried out once."""
+    for key in ("a", "b"):
+        path, later = f"/actors/account/{key}/deposit", {"Prefer": "respond-async", "Idempotency-Key": "later"}
+        assert (await one.http.post(path, json={"amount": 4}, headers=later)).status_code == 202
+        if key == "a":
+            while not (await one.http.get("/actors/account/a")).json()["version"]:
+                pass
+        answer = await one.http.post(path, json={"amount": 4}, headers={"Idempotency-Key": "later"})
+        assert answer.json()["value"] == 4
+    await one.http.post("/actors/account/b/deposit", json={"amount": 1}, headers={"Prefer": "respond-async"})
+    while (state := (await one.http.get("/actors/account/b")).json()["state"])["balance"] < 5:
+        pass
+    assert state == {"balance": 5, "deposits": 2}
+
+
+def test_a_gateway_that_was_stopped_says_whether_something_may_have_been_done() -> None:
+    not_sent, sent = (http_problem(ClientUnusable("closed", outcome_known=known)) for known in (True, False))
+    assert (not_sent.status, not_sent.headers) == (503, {"Retry-After": "1"})
+    assert (sent.status, sent.headers, sent.members) == (504, {}, {"outcome_known": False})
+    assert "may have been carried out" in sent.detail

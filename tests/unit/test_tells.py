@@ -11,16 +11,19 @@ from msgspec import Meta
 from aether import (
     Actor,
     ActorFailed,
+    ClientUnusable,
     DeadlineExceeded,
     InvalidCommand,
     Model,
     Rejected,
+    Unavailable,
     command,
     event,
     query,
 )
 from aether.config import RuntimeConfig
 from aether.ids import ActorId
+from aether.ports import NotSent
 from aether.testing import local_pool
 from aether.testing.pool import LocalPool
 from aether.wire import DEAD_LETTERED_EVENT, HANDLED_EVENT, REFUSED_EVENT, TOLD_EVENT
@@ -290,6 +293,64 @@ async def test_an_id_that_was_given_to_another_command_is_refused_or_the_tell_is
         await balance(pool, "alice", 1011)
         said = [one for one in caplog.records if "a tell is not run" in one.message]
         assert [(one.sequence, one.command_id) for one in said] == [(other.sequence, "yours")]  # type: ignore[attr-defined]
+
+
+class SilentInbox:
+    """Stores a client's tell and does not acknowledge it, after it was out of reach so many times."""
+
+    def __init__(self, pool: LocalPool, away: int = 0) -> None:
+        self.inbox = pool.client.untyped._node.inbox
+        self.away = away
+        self.stored = asyncio.Event()
+
+    async def send(self, target: int, payload: bytes, message_id: str) -> int:
+        if self.away:
+            self.away -= 1
+            raise NotSent("there is no connection")
+        await type(self.inbox).send(self.inbox, target, payload, message_id)
+        self.stored.set()
+        return await asyncio.Future()
+
+
+@pytest.mark.parametrize("away", [0, 1])
+async def test_a_tell_that_was_sent_and_not_acknowledged_may_be_stored_though_an_earlier_try_was_not_sent(
+    monkeypatch: pytest.MonkeyPatch, away: int
+) -> None:
+    async with local_pool(MODEL) as pool:
+        silent = SilentInbox(pool, away)
+        monkeypatch.setattr(silent.inbox, "send", silent.send)
+        with pytest.raises(DeadlineExceeded) as late:
+            await pool.client.using(deadline_s=0.3).tell(Purse.put, "a", 7)
+        assert not late.value.outcome_known
+        await balance(pool, "a", 7)
+        [event] = [one async for one, _ in pool.client.untyped.history(ActorId("purse", "a"))]
+        assert late.value.details["command_id"] == event.commandid, "with which it can be told again"
+
+
+async def test_a_tell_that_has_waited_for_a_connection_until_its_deadline_is_not_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def without_end(*_: object) -> int:
+        return await asyncio.Future()
+
+    async with local_pool(MODEL) as pool:
+        monkeypatch.setattr(pool.client.untyped._node.inbox, "send", without_end)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(pool.client.untyped), "trouble", "there is no connection")
+            with pytest.raises(Unavailable, match=r"could not be stored within 0.1 s: there is no connection"):
+                await pool.client.using(deadline_s=0.1).tell(Purse.put, "a", 7)
+
+
+async def test_a_client_that_is_closed_says_that_an_open_tell_may_be_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with local_pool(MODEL) as pool:
+        silent, untyped = SilentInbox(pool), pool.client.untyped
+        monkeypatch.setattr(silent.inbox, "send", silent.send)
+        telling = asyncio.ensure_future(untyped.tell(ActorId("purse", "a"), "put", b'{"amount":7}', deadline_s=0.3))
+        await silent.stored.wait()
+        untyped.close()
+        with pytest.raises(ClientUnusable, match="it may be stored") as closed:
+            await telling
+        assert not closed.value.outcome_known
 
 
 async def test_a_handler_that_hangs_fails_though_its_tell_is_handed_over_again(
