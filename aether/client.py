@@ -15,7 +15,7 @@ from aether.correlation_search import TRACE_COMMITS_MAX, TRACE_SINCE
 from aether.dead_letters import DeadLetter
 from aether.errors import UnknownCommand
 from aether.history import EventStream, History, wanted_events
-from aether.ids import ActorId, check_id, check_text, checked_command_id
+from aether.ids import ActorId, check_id, check_text, check_traceparent, checked_command_id
 from aether.model.actor import Actor
 from aether.model.decider import Decider
 from aether.model.definition import ActorState
@@ -88,7 +88,7 @@ class Client:
         - `command_id`: for one command: the next call or tell has this id, so use such a client once.
 
         What is not given stays as it is. Raises `InvalidCommand` for an id that is not 1-128 characters of UTF-8,
-        and for a caller or a trace that is no UTF-8.
+        for a caller that is no UTF-8, and for a `traceparent` of another form; "" takes it away.
         """
         given = CallOptions(**self._options)
         if correlation_id is not None:
@@ -103,7 +103,7 @@ class Client:
         if correlation_id is not None:
             given["correlation_id"] = correlation_id
         if traceparent is not None:
-            check_text(traceparent, "a traceparent", "traceparent")
+            check_traceparent(traceparent, "traceparent")
             given["traceparent"] = traceparent
         return Client(self._untyped, self._model, given, self)
 
@@ -137,7 +137,8 @@ class Client:
         Returns when the command is on the disk. It is run once, after those told before to that actor, though no worker
         is there now; one that fails is tried again (docs/guarantees.md). Its options are those of `using`.
         Raises `InvalidCommand` for arguments that the command does not take, `UnknownActor`, `UnknownCommand`;
-        `Unavailable` or `DeadlineExceeded(outcome_known=False)` when it is not known that it is stored.
+        `Unavailable` when it is not stored, `DeadlineExceeded(outcome_known=False)` when that is not known, with the
+        `command_id` in its details; `ClientUnusable`.
         """
         told = checked_command(command, "tell")
         declared = self._model.actor_type(told.kind).commands.get(told.name)

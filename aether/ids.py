@@ -31,6 +31,9 @@ OWN_COMMAND_IDS = ("tell:", "task:", "timer:", "retry:")
 A caller's id is none of them: the actor would take what really comes under that id for a repetition.
 """
 
+TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""A `traceparent` of W3C Trace Context: version, trace, span, flags."""
+
 _is_ascii = str.isascii
 _KIND = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -88,6 +91,14 @@ def check_text(text: str, what: str, path: str) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise InvalidCommand(f"{what} cannot hold a lone surrogate", path=path) from None
+
+
+def check_traceparent(text: str, path: str) -> None:
+    """Raise `InvalidCommand` unless it is "", for none, or a `traceparent` of W3C Trace Context."""
+    check_text(text, "a traceparent", path)
+    if text and not TRACEPARENT.fullmatch(text):
+        example = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        raise InvalidCommand(f"a traceparent is like {example}, not {text[:60]!r}", path=path)
 
 
 def _no_text(actor_id: ActorId) -> InvalidCommand:

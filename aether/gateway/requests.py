@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope
 
 from aether.errors import InvalidCommand
 from aether.gateway.problems import HttpProblem
-from aether.ids import COMMAND_ID_CHARS_MAX, checked_command_id
+from aether.ids import COMMAND_ID_CHARS_MAX, TRACEPARENT, checked_command_id
 from aether.wire import DEADLINE_AHEAD_MAX_S
 
 QUERY_FIELDS_MAX = 256
@@ -24,7 +24,6 @@ _ONCE = frozenset({b"authorization", b"idempotency-key", b"content-type", b"cont
                    b"last-event-id", b"traceparent", b"x-correlation-id"})  # fmt: skip
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
 _ASYNC = re.compile(r"(?:^|[,;])\s*respond-async\s*(?=$|[,;])", re.IGNORECASE)
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
@@ -87,7 +86,7 @@ def wishes_of(headers: Mapping[bytes, bytes]) -> Wishes:
         command_id=_command_id_of(headers),
         deadline_s=deadline_s or None,
         respond_async=bool(prefer and _ASYNC.search(prefer)),
-        traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else "",
+        traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else "",
         correlation_id=_id_of(headers.get(b"x-correlation-id"), "X-Correlation-Id") or "",
     )
 

@@ -155,6 +155,32 @@ async def test_what_is_no_text_is_refused_before_it_is_sent(option: str, text: o
             pool.client.using(**{option: text})  # type: ignore[arg-type]  # what is tried
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "trace",
+        PARENT.upper(),
+        f"{PARENT}\n",
+        f"{PARENT}-",
+        f"{PARENT}\r\nX-Correlation-Id: other",
+        f"ff{PARENT[2:]}",
+        f"00-{'0' * 32}-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+        "0" * 100_000,
+    ],
+)
+async def test_a_trace_of_another_form_is_refused_before_it_is_sent(text: str) -> None:
+    async with local_pool(MODEL) as pool:
+        with pytest.raises(InvalidCommand, match=r"traceparent: a traceparent is like 00-.*, not .{,70}$"):
+            pool.client.using(traceparent=text)
+
+
+async def test_a_trace_can_be_taken_away() -> None:
+    async with local_pool(MODEL) as pool:
+        client = pool.client.using(traceparent=PARENT).using(traceparent="")
+        assert (await client.actor(Runner, "a").who())[3] == ""
+
+
 @pytest.mark.parametrize("taken", ["tell:7.0", "task:t1", "timer:s@2026", "retry:4"])
 async def test_an_id_that_only_aether_makes_is_refused_however_it_is_given(taken: str) -> None:
     async with local_pool(MODEL) as pool:
