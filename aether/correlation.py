@@ -17,7 +17,7 @@ from aether.errors import Rejected
 from aether.ids import ActorId, Position, Version
 from aether.ports import StoredCommit
 from aether.sends import FIRING, RESULT, CancelSchedule, CancelTask, Send, SetSchedule, StartTask, decode_sends, sent_by
-from aether.tells import RETRY, Tell
+from aether.tells import RETRY, TOLD, Tell
 from aether.wire import (
     DEAD_LETTERED_EVENT,
     PARKED_EVENT,
@@ -125,20 +125,48 @@ def steps_of(correlation_id: str, commits: Iterable[StoredCommit]) -> tuple[Trac
     by_id: dict[str, list[_Node]] = {}
     for node in nodes:
         by_id.setdefault(node.step.command_id, []).append(node)
+    for node in nodes:
+        if node.step.outcome == "lost":
+            node.step = _as_it_came(node.step, by_id)
     sent = {one for node in nodes for send in node.sends for one in _ids_of(send)}
     roots = []
     for node in nodes:
-        step = node.step
-        if step.command_id in sent:
+        if node.step.command_id in sent:
             continue
-        again = step.command_id.startswith(RETRY)
-        parents = by_id.get(step.causation_id, []) if again or step.how == "ask" else []
-        if parents:
-            parents[0].followed.append(node)
+        parent = _parent(node.step, by_id)
+        if parent is not None:
+            parent.followed.append(node)
         else:
             roots.append(node)
     found = list(_in_order(roots, by_id))
     return (*found, *_in_order(nodes, by_id))
+
+
+def _as_it_came(lost: TraceStep, by_id: Mapping[str, Sequence[_Node]]) -> TraceStep:
+    """A command that ended a worker with what else its history says of it: the event of the loss has only its id."""
+    for node in by_id[lost.command_id]:
+        other = node.step
+        if other.actor_id == lost.actor_id and other.outcome != "lost":
+            return replace(lost, how=other.how, causation_id=other.causation_id)
+    return lost
+
+
+def _parent(step: TraceStep, by_id: Mapping[str, Sequence[_Node]]) -> _Node | None:
+    """What asked a command, or the tell that an operator has told again with it; None where that is not known.
+
+    Actors may have commands of one id. What is asked is stored before what its asker emits, so the first one after it
+    has asked it; what is told again was given up before.
+    """
+    asked = step.how == "ask"
+    if not asked and not step.command_id.startswith(RETRY):
+        return None
+    causes = by_id.get(step.causation_id, ())
+    place = step.position or 0
+    if asked:
+        found = next((one for one in causes if (one.step.position or 0) > place), None)
+    else:
+        found = next((one for one in reversed(causes) if (one.step.position or 0) < place), None)
+    return found or (causes[0] if causes else None)
 
 
 def _nodes(correlation_id: str, commit: StoredCommit) -> Iterator[_Node]:
@@ -189,7 +217,7 @@ def _how(event: Event) -> How:
         return "result"
     if event.commandid.startswith(FIRING):
         return "tick"
-    if event.inboxseq:
+    if event.inboxseq or event.commandid.startswith((TOLD, RETRY)):
         return "tell"
     return "call" if event.causationid in ("", event.commandid) else "ask"
 
@@ -241,7 +269,7 @@ def _in_order(roots: Iterable[_Node], by_id: Mapping[str, Sequence[_Node]]) -> I
         if one.placed:
             continue
         one.placed = True
-        name = name or one.step.name
+        name = name or one.step.name or _name_of_tick(one)
         yield replace(one.step, depth=depth, name=name)
         below: list[tuple[_Node | TraceStep, int, str]] = [
             (node, depth + 1, name if node.step.how == "tell" else "") for node in one.followed
@@ -253,6 +281,12 @@ def _in_order(roots: Iterable[_Node], by_id: Mapping[str, Sequence[_Node]]) -> I
             else:
                 below += _below(one.step, send, depth + 1, by_id)
         stack += reversed([*below, *further])
+
+
+def _name_of_tick(node: _Node) -> str:
+    """The command of a tick whose schedule was set before what was read, where it goes on; else ""."""
+    sent = (send for send in node.sends if isinstance(send, SetSchedule) and _is_tick_of(node.step, send))
+    return next((send.command for send in sent), "")
 
 
 def _is_tick_of(step: TraceStep, send: SetSchedule) -> bool:

@@ -14,6 +14,9 @@ from aether.ids import ActorId
 TELL = "tell"
 """The tag of a tell among what a turn sends: there may be other tags later, which an earlier version must not skip."""
 
+TOLD = "tell:"
+"""Begins the command id of an actor's tell; the position of the commit that sent it follows, and its number there."""
+
 RETRY = "retry:"
 """Begins the command id of a dead letter that is sent again; the sequence of the tell that was given up follows."""
 
@@ -50,7 +53,7 @@ class Tell(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def command_id(self) -> str:
         """The id of the command that it is, the same each time that it is tried."""
-        return self.id or f"tell:{self.position}.{self.number}"
+        return self.id or f"{TOLD}{self.position}.{self.number}"
 
 
 _args_decoder = Decoder(dict[str, Raw])

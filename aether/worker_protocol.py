@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotedHandler:
-    """What a worker was running: a command of an actor, or, without a command, the actor's replay."""
+    """What a worker was running: a command of an actor, or, without a command, the actor's replay.
+
+    `correlation_id` is "" where the command came with none.
+    """
 
     kind: str
     key: str
     command: str = ""
     command_id: str = ""
+    correlation_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ class Lease(Protocol):
 class HandlerNote(Protocol):
     """Where a thread notes which handler is on its stack; the supervisor reads it when the worker has died."""
 
-    def begin(self, actor_id: ActorId, command: str, command_id: str) -> None:
+    def begin(self, actor_id: ActorId, command: str, command_id: str, correlation_id: str) -> None:
         """A handler of this command begins or goes on; without a command it is the actor's replay."""
         ...
 

@@ -76,7 +76,8 @@ class Handler:
         """Await what an asynchronous handler gave; at its deadline it is cancelled."""
         note = self._worker.note
         if note is not None:
-            result = noted(result, note, self._actor_id, self._command, self._command_id)
+            correlation_id = self._pending.command.correlationid
+            result = noted(result, note, self._actor_id, self._command, self._command_id, correlation_id)
         task = self._task = self._worker.spawn(run_handler(result))
         task.set_name(f"{self._actor_id}.{self._command}")
         task.add_done_callback(self._task_done)
@@ -186,7 +187,7 @@ class Handler:
         note = None if notes is None else notes.of_thread()
         if note is None:
             return _called(call)
-        note.begin(self._actor_id, self._command, self._command_id)
+        note.begin(self._actor_id, self._command, self._command_id, self._pending.command.correlationid)
         try:
             return _called(call)
         finally:

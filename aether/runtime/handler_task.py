@@ -63,16 +63,23 @@ def innermost_frame(task: "asyncio.Task[Any]") -> str:
 class NotedCoroutine:
     """A handler's coroutine, noted whenever it is on the stack and not while it waits. Tasks that it starts are not."""
 
-    __slots__ = ("_actor_id", "_command", "_command_id", "_note", "gi_yieldfrom")
+    __slots__ = ("_actor_id", "_command", "_command_id", "_correlation_id", "_note", "gi_yieldfrom")
 
     def __init__(
-        self, handler: Coroutine[Any, Any, Any], note: HandlerNote, actor_id: ActorId, command: str, command_id: str
+        self,
+        handler: Coroutine[Any, Any, Any],
+        note: HandlerNote,
+        actor_id: ActorId,
+        command: str,
+        command_id: str,
+        correlation_id: str,
     ) -> None:
         self.gi_yieldfrom = handler  # as a generator names what it waits for
         self._note = note
         self._actor_id = actor_id
         self._command = command
         self._command_id = command_id
+        self._correlation_id = correlation_id
 
     def __await__(self) -> "NotedCoroutine":
         return self
@@ -85,7 +92,7 @@ class NotedCoroutine:
 
     def send(self, value: Any) -> Any:
         """Go on with the handler."""
-        self._note.begin(self._actor_id, self._command, self._command_id)
+        self._note.begin(self._actor_id, self._command, self._command_id, self._correlation_id)
         try:
             return self.gi_yieldfrom.send(value)
         finally:
@@ -93,7 +100,7 @@ class NotedCoroutine:
 
     def throw(self, *error: Any) -> Any:
         """Go on with the handler where it stands, by an error."""
-        self._note.begin(self._actor_id, self._command, self._command_id)
+        self._note.begin(self._actor_id, self._command, self._command_id, self._correlation_id)
         try:
             return self.gi_yieldfrom.throw(*error)
         finally:
@@ -105,7 +112,9 @@ class NotedCoroutine:
 
 
 def noted(
-    result: Awaitable[Any], note: HandlerNote, actor_id: ActorId, command: str, command_id: str
+    result: Awaitable[Any], note: HandlerNote, actor_id: ActorId, command: str, command_id: str, correlation_id: str
 ) -> Awaitable[Any]:
     """The same handler, noted; one that is no coroutine is not."""
-    return NotedCoroutine(result, note, actor_id, command, command_id) if isinstance(result, Coroutine) else result
+    if not isinstance(result, Coroutine):
+        return result
+    return NotedCoroutine(result, note, actor_id, command, command_id, correlation_id)

@@ -91,7 +91,7 @@ class Losses:
             time=instant(now_s),
             data=Raw(data),
             commandid=handler.command_id,
-            correlationid=handler.command_id,
+            correlationid=handler.correlation_id or handler.command_id,
             causationid=handler.command_id,
             idexpires=instant(until_s),
         )

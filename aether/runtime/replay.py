@@ -132,7 +132,7 @@ class Replayer:
         """Users' event handlers are on the stack."""
         note = self._note
         if note is not None:
-            note.begin(fold.actor_id, "", "")
+            note.begin(fold.actor_id, "", "", "")
         try:
             yield
         finally:

@@ -104,7 +104,7 @@ class Turn(TurnDecisions):
             return False
         note = self._worker.note
         if note is not None:
-            note.begin(self._machine.actor_id, pending.type.name, pending.id)
+            note.begin(self._machine.actor_id, pending.type.name, pending.id, pending.command.correlationid)
         try:
             result = pending.type.invoke(self._fold.state, self._machine, pending.args)
             awaitable = hasattr(result, "__await__")  # which may be users' code too

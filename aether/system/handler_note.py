@@ -17,7 +17,7 @@ import threading
 import time
 from typing import Any, Final
 
-from aether.ids import ActorId
+from aether.ids import COMMAND_ID_CHARS_MAX, ActorId
 from aether.worker_protocol import Noted, NotedHandler
 
 _PAGE_BYTES: Final = 4_096
@@ -31,6 +31,13 @@ _NOTE: Final = struct.Struct("<Qd")
 _NOTE_AT: Final = _TEXT_BYTES + 8
 _STACKS_MAX_BYTES: Final = 256 * 1024
 _CRASHED: Final = re.compile(rb"^Current thread 0x([0-9a-f]+)", re.MULTILINE)
+
+_RUNS: Final = "\2"
+_RUNS_BYTE: Final = 2
+"""Begins the note of a handler that is on the stack; 0 is there when none is."""
+
+_RAN_BYTE: Final = 1
+"""The same of a worker of an earlier version, whose supervisor is this one: without the correlation id."""
 
 _LENGTHS: Final = "".join(map(chr, range(256)))
 """A character for each length: keys and ids of commands are shorter."""
@@ -54,11 +61,14 @@ class Page:
     def __init__(self, page: Any) -> None:
         self._page = page
 
-    def begin(self, actor_id: ActorId, command: str, command_id: str) -> None:
+    def begin(self, actor_id: ActorId, command: str, command_id: str, correlation_id: str) -> None:
         """A handler of this command begins or goes on; without a command it is the actor's replay."""
-        kind, key = actor_id.kind, actor_id.key
+        kind, key, length = actor_id.kind, actor_id.key, _LENGTHS
+        if len(correlation_id) > COMMAND_ID_CHARS_MAX:  # of a program without our client
+            correlation_id = ""
         # The lengths as characters: to write them as numbers would take longer than all the rest.
-        text = f"\1{kind} {command} {_LENGTHS[len(key)]}{_LENGTHS[len(command_id)]}{key}{command_id}".encode()
+        lengths = f"{length[len(key)]}{length[len(command_id)]}{length[len(correlation_id)]}"
+        text = f"{_RUNS}{kind} {command} {lengths}{key}{command_id}{correlation_id}".encode()
         self._page[0 : len(text)] = text
 
     def end(self) -> None:
@@ -68,7 +78,7 @@ class Page:
     def last(self) -> tuple[NotedHandler | None, bool]:
         """The handler that was on the stack last, and whether it still is; for other threads."""
         content = bytes(self._page[0:_TEXT_BYTES])
-        return _read(content), content[:1] == b"\1"
+        return _read(content), content[0] == _RUNS_BYTE
 
 
 class WorkerNote:
@@ -123,7 +133,7 @@ def read_note(fd: int, now_s: float) -> Noted:
     content = os.pread(fd, pages * _PAGE_BYTES, 0)
     running: dict[int, NotedHandler] = {}
     for at in range(0, len(content), _PAGE_BYTES):
-        handler = _read(content[at : at + _TEXT_BYTES]) if content[at] == 1 else None
+        handler = _read(content[at : at + _TEXT_BYTES]) if content[at] in (_RAN_BYTE, _RUNS_BYTE) else None
         if handler is not None:
             running[_IDENT.unpack_from(content, at + _TEXT_BYTES)[0]] = handler
     stacks = os.pread(fd, _STACKS_MAX_BYTES, pages * _PAGE_BYTES) if pages else b""
@@ -144,9 +154,17 @@ def read_note(fd: int, now_s: float) -> Noted:
 
 def _read(content: bytes) -> NotedHandler | None:
     parts = content[1:].decode(errors="replace").split(" ", 2)
-    if len(parts) < 3 or len(parts[2]) < 2:
+    count = 2 if content[0] == _RAN_BYTE else 3
+    if len(parts) < 3 or len(parts[2]) < count:
         return None
     kind, command, names = parts
-    key_ends = 2 + ord(names[0])
+    key_ends = count + ord(names[0])
     id_ends = key_ends + ord(names[1])
-    return NotedHandler(kind=kind, key=names[2:key_ends], command=command, command_id=names[key_ends:id_ends])
+    ends = id_ends + ord(names[2]) if count == 3 else id_ends
+    return NotedHandler(
+        kind=kind,
+        key=names[count:key_ends],
+        command=command,
+        command_id=names[key_ends:id_ends],
+        correlation_id=names[id_ends:ends],
+    )

@@ -318,6 +318,13 @@ def test_ticks_of_a_schedule_that_goes_on_stand_beside_each_other() -> None:
     ]
     assert {(one.how, one.depth) for one in steps[2:]} == {("tick", 2), ("tell", 3)}
     assert len(steps) == 2 + 2 * 3_000
+    late = steps_of("o-7", commits[-2:])
+    assert lines(late) == [
+        "tick order/a.beat done Placed@3000",
+        "  tell order/b.go open",
+        "tick order/a.beat done Placed@3001",
+        "  tell order/b.go open",
+    ], "of a schedule that was set before what was read"
 
 
 def test_a_chain_of_tells_is_as_deep_as_it_is() -> None:
@@ -367,8 +374,54 @@ def test_a_tell_that_ended_a_worker_and_then_ran_stands_twice_below_its_sender_a
     assert lines(steps_of("o-7", found)) == [
         "call order/a. done Placed@1",
         "  tell order/b.go lost",
-        "    ask order/asked. done Placed@1",
         "  tell order/b.go done Placed@2",
+        "    ask order/asked. done Placed@1",
+    ]
+
+
+def test_what_is_asked_is_below_the_one_that_asked_it_where_actors_have_commands_of_one_id() -> None:
+    found = [
+        commit(4, "asked", stored(1, "ask-1", "same")),
+        commit(5, "a", stored(1, "same")),
+        commit(6, "asked", stored(2, "ask-2", "same")),
+        commit(7, "b", stored(1, "same")),
+        commit(8, "asked", stored(3, "ask-3", "same")),
+    ]
+    assert lines(steps_of("o-7", found)) == [
+        "call order/a. done Placed@1",
+        "  ask order/asked. done Placed@1",
+        "  ask order/asked. done Placed@3",
+        "call order/b. done Placed@1",
+        "  ask order/asked. done Placed@2",
+    ]
+
+
+def test_what_ended_a_worker_came_as_what_it_was() -> None:
+    """The event of a loss has the command's id and no more."""
+    found = [
+        commit(4, "a", stored(1, "tell:2.0", type_=WORKER_LOST_EVENT)),
+        commit(5, "b", stored(1, "ask-1", type_=WORKER_LOST_EVENT)),
+        commit(6, "b", stored(2, "ask-1", "c-1")),
+        commit(7, "c", stored(1, "c-1")),
+    ]
+    assert lines(steps_of("o-7", found)) == [
+        "tell order/a. lost",
+        "call order/c. done Placed@1",
+        "  ask order/b. lost",
+        "  ask order/b. done Placed@2",
+    ]
+
+
+def test_a_dead_letter_that_was_told_again_is_below_what_was_given_up_and_not_what_failed_before() -> None:
+    found = [
+        commit(4, "b", stored(1, "tell:2.0", "c-1", inboxseq="9", type_=PARKED_EVENT)),
+        commit(5, "b", stored(2, "tell:2.0", "c-1", inboxseq="9", type_=DEAD_LETTERED_EVENT)),
+        commit(6, "b", stored(3, f"{RETRY}9", "tell:2.0", inboxseq="12")),
+    ]
+    assert lines(steps_of("o-7", found)) == [
+        "tell order/b. failed",
+        "tell order/b. dead-lettered",
+        "  tell order/b. done Placed@3",
     ]
 
 

@@ -23,8 +23,8 @@ from tests.support.nodes import QUIET, command, history, node, send
 ALICE = ActorId("account", "alice")
 
 
-def loss(command_id: str, worker: str, name: str = "deposit", key: str = "alice") -> Loss:
-    handler = NotedHandler(kind="account", key=key, command=name, command_id=command_id)
+def loss(command_id: str, worker: str, name: str = "deposit", key: str = "alice", of: str = "") -> Loss:
+    handler = NotedHandler(kind="account", key=key, command=name, command_id=command_id, correlation_id=of)
     return Loss(handler=handler, cause="SIGSEGV", incarnation=worker)
 
 
@@ -99,6 +99,11 @@ async def test_a_loss_whose_append_was_not_acknowledged_is_stored_once() -> None
     async with after(server, loss("c1", "run-1"), faults=faults) as runtime:
         assert [event.type for event in await history(runtime, ALICE)] == [WORKER_LOST_EVENT]
         assert (await send(runtime, ALICE, command("deposit", id="c1", amount=1))).version == 2
+
+
+async def test_a_loss_belongs_to_what_its_command_belonged_to() -> None:
+    async with after(InMemoryServer(), loss("c1", "run-1", of="order 7"), loss("c2", "run-2")) as runtime:
+        assert [event.correlationid for event in await history(runtime, ALICE)] == ["order 7", "c2"]
 
 
 async def test_an_actor_whose_replay_ended_a_worker_is_left_alone_by_every_member_and_then_tried_again() -> None:

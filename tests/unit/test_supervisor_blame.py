@@ -24,7 +24,8 @@ from aether.worker.watch import noted_in
 from aether.worker_protocol import NOTHING_NOTED, Loss, Noted, NotedHandler
 from tests.support.supervised import World
 
-NOTED = NotedHandler(kind="account", key="alice", command="deposit", command_id="c1")
+NOTED = NotedHandler(kind="account", key="alice", command="deposit", command_id="c1", correlation_id="o-7")
+ALICE = NotedHandler(kind="account", key="alice", command="deposit", command_id="c1")
 BESIDE = NotedHandler(kind="account", key="bob", command="audit", command_id="c2")
 READY = Slot(number=0, pid=7, incarnation="run-1", ready_at_s=1.0)
 HUNG = Slot(number=0, pid=7, ready_at_s=1.0, killed=True, dumped_at_s=2.0)
@@ -133,7 +134,7 @@ def in_threads(note: WorkerNote, *handlers: NotedHandler) -> Iterator[list[int]]
         page = note.of_thread()
         assert page is not None
         assert note.of_thread() is page
-        page.begin(ActorId(handler.kind, handler.key), handler.command, handler.command_id)
+        page.begin(ActorId(handler.kind, handler.key), handler.command, handler.command_id, handler.correlation_id)
         running.wait()
         over.wait()
         page.end()
@@ -152,12 +153,19 @@ def in_threads(note: WorkerNote, *handlers: NotedHandler) -> Iterator[list[int]]
             thread.join()
 
 
-@given(texts.filter(bool), texts, texts)
-def test_what_is_noted_is_what_is_read_by_another_until_it_ends(key: str, command: str, command_id: str) -> None:
+@given(texts.filter(bool), texts, texts, texts)
+def test_what_is_noted_is_what_is_read_by_another_until_it_ends(
+    key: str, command: str, command_id: str, correlation_id: str
+) -> None:
+    name = command.replace(" ", "")[:60]
     with worker_note() as (note, fd):
-        note.loop.begin(ActorId("account", key[:60]), command.replace(" ", "")[:60], command_id[:100])
+        note.loop.begin(ActorId("account", key[:60]), name, command_id[:100], correlation_id[:128])
         handler = NotedHandler(
-            kind="account", key=key[:60], command=command.replace(" ", "")[:60], command_id=command_id[:100]
+            kind="account",
+            key=key[:60],
+            command=name,
+            command_id=command_id[:100],
+            correlation_id=correlation_id[:128],
         )
         assert read_note(fd, NOW_S) == noted(handler)
         note.loop.end()
@@ -166,17 +174,29 @@ def test_what_is_noted_is_what_is_read_by_another_until_it_ends(key: str, comman
 
 def test_a_note_says_who_what_and_which() -> None:
     with worker_note() as (note, fd):
-        note.loop.begin(ActorId("account", "åse/ü 1"), "deposit", "c1")
+        note.loop.begin(ActorId("account", "åse/ü 1"), "deposit", "c1", "")
         assert read_note(fd, NOW_S).active == (
             NotedHandler(kind="account", key="åse/ü 1", command="deposit", command_id="c1"),
         )
-        note.loop.begin(ActorId("account", "bob"), "", "")
+        note.loop.begin(ActorId("account", "bob"), "", "", "")
         assert read_note(fd, NOW_S).active == (NotedHandler(kind="account", key="bob"),)
+
+
+def test_a_correlation_id_that_is_too_long_is_left_out() -> None:
+    with worker_note() as (note, fd):
+        note.loop.begin(ActorId("account", "alice"), "deposit", "c1", "x" * 129)
+        assert read_note(fd, NOW_S).active == (ALICE,)
+
+
+def test_what_a_worker_of_an_earlier_version_has_noted_is_read() -> None:
+    with worker_note() as (_, fd):
+        os.pwrite(fd, b"\1account deposit \5\2alicec1 and what was there before", 0)
+        assert read_note(fd, NOW_S).active == (ALICE,)
 
 
 def test_each_thread_has_its_own_page_until_there_are_more_than_were_said() -> None:
     with worker_note(threads=2) as (note, fd):
-        note.loop.begin(ActorId("account", "alice"), "deposit", "c1")
+        note.loop.begin(ActorId("account", "alice"), "deposit", "c1", "o-7")
         third = NotedHandler(kind="account", key="carol", command="audit", command_id="c3")
         with in_threads(note, BESIDE, third):
             assert set(read_note(fd, NOW_S).active) == {NOTED, BESIDE, third}
@@ -189,7 +209,7 @@ def test_each_thread_has_its_own_page_until_there_are_more_than_were_said() -> N
 def test_the_stacks_say_which_thread_crashed() -> None:
     third = NotedHandler(kind="account", key="carol", command="audit", command_id="c3")
     with worker_note(threads=2) as (note, fd), in_threads(note, BESIDE, third) as (second_ident, third_ident):
-        note.loop.begin(ActorId("account", "alice"), "deposit", "c1")
+        note.loop.begin(ActorId("account", "alice"), "deposit", "c1", "o-7")
         end = os.lseek(fd, 0, os.SEEK_END)
         for ident, crash in (
             (third_ident, (third,)),
@@ -209,7 +229,7 @@ def test_the_stacks_say_which_thread_crashed() -> None:
 def test_a_hang_is_the_loops_own_where_other_threads_get_to_run() -> None:
     with worker_note() as (note, fd), in_threads(note, BESIDE):
         assert read_note(fd, time.monotonic()).hang == (BESIDE,), "nothing is known"
-        note.loop.begin(ActorId("account", "alice"), "deposit", "c1")
+        note.loop.begin(ActorId("account", "alice"), "deposit", "c1", "o-7")
         assert read_note(fd, time.monotonic()).hang == (NOTED, BESIDE)
         note.others_run()
         ran_s = time.monotonic()
@@ -224,7 +244,7 @@ def test_a_worker_that_ends_by_itself_was_ended_by_none_of_its_threads(monkeypat
     fd = make_note()
     with noted_in(fd, threads=1) as note:
         assert note is not None
-        note.loop.begin(ActorId("account", "alice"), "deposit", "c1")
+        note.loop.begin(ActorId("account", "alice"), "deposit", "c1", "o-7")
         assert read_note(fd, NOW_S).active == (NOTED,)
     assert read_note(fd, NOW_S) == NOTHING_NOTED
     os.close(fd)
