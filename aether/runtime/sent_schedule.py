@@ -100,8 +100,11 @@ def is_too_late(tick: SetSchedule, now: datetime, late_s: float) -> bool:
     return tick.catch_up == "skip" and (now - tick.at).total_seconds() > late_s
 
 
-def tick_for_another(tick: SetSchedule, actor_id: ActorId) -> Tell | None:
-    """What the actor that has set a schedule tells its target when a tick is due; None when it is the target."""
+def tick_for_another(tick: SetSchedule, actor_id: ActorId, traceparent: str) -> Tell | None:
+    """What the actor that has set a schedule tells its target when a tick is due; None when it is the target.
+
+    `traceparent` is that of the tick.
+    """
     if (tick.kind, tick.key) == (actor_id.kind, actor_id.key):
         return None
     return Tell(
@@ -111,7 +114,7 @@ def tick_for_another(tick: SetSchedule, actor_id: ActorId) -> Tell | None:
         args=tick.args,
         correlationid=tick.correlationid,
         causationid=tick.causationid,
-        traceparent=tick.traceparent,
+        traceparent=traceparent,
     )
 
 

@@ -21,6 +21,7 @@ from aether.runtime.pending_command import PendingCommand
 from aether.runtime.pipeline import OutgoingAnswer
 from aether.runtime.running import running
 from aether.runtime.sent_tell import UntakenCommand
+from aether.sends import FIRING
 from aether.tracing.spans import Span, SpanKind, Tracing, attributes_of, ended, note_outcome, sampled_trace
 from aether.wire import Event, answer_error, decode_answer, decode_commit
 
@@ -191,7 +192,8 @@ def _stored(span: Span, done: Callable[[AppendOutcome], None], outcome: AppendOu
 def traced_tells(receive: Callable[[Delivery], None], tracing: Tracing) -> Callable[[Delivery], None]:
     """What takes a tell from the inbox, with a span until it is applied or has failed; below the command that sent it.
 
-    What comes between the two in the trace is the time that the tell waited.
+    What comes between the two in the trace is the time that the tell waited. A tick begins a trace, with a link to the
+    command that has set its schedule: that may go on for years.
     """
 
     def traced(delivery: Delivery) -> None:
@@ -201,7 +203,11 @@ def traced_tells(receive: Callable[[Delivery], None], tracing: Tracing) -> Calla
         attributes = attributes_of(str(actor_id), command.command, command.id)
         attributes["aether.sequence"] = told.sequence
         name = f"tell {actor_id.kind}.{command.command or '(a result without a command)'}"
-        span = tracing.span(name, SpanKind.CONSUMER, attributes, parent=command.traceparent)
+        before = command.traceparent
+        if command.id.startswith(FIRING):
+            span = tracing.span(name, SpanKind.CONSUMER, attributes, links=[before] if before else (), apart=True)
+        else:
+            span = tracing.span(name, SpanKind.CONSUMER, attributes, parent=before)
         place = told._replace(command=replace(command, traceparent=span.traceparent))
         respond = partial(_applied, span, delivery.respond)
         receive(Delivery(delivery.shard, actor_id, b"", respond, place))

@@ -84,7 +84,7 @@ class TurnDecisions(TurnScope):
         if is_too_late(tick, self._time(), self._worker.config.schedule_late_s):
             self._worker.counters.ticks_skipped += 1
             return True
-        tell = tick_for_another(tick, self._machine.actor_id)
+        tell = tick_for_another(tick, self._machine.actor_id, told.traceparent)
         if tell is not None:
             self.draft.send(tell)
         return tell is not None

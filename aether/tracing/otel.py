@@ -67,9 +67,10 @@ class OtelTracing:
         *,
         parent: str = "",
         links: Sequence[str] = (),
+        apart: bool = False,
     ) -> OtelSpan:
         """Begin a span. A parent or link that is no traceparent is as none."""
-        within = _extracted(parent) if parent else None
+        within = otel_context.Context() if apart else _extracted(parent) if parent else None
         linked = [trace.Link(trace.get_current_span(_extracted(link)).get_span_context()) for link in links]
         return OtelSpan(
             self._tracer.start_span(name, within, trace.SpanKind[kind.value], attributes=attributes, links=linked)

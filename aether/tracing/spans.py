@@ -68,8 +68,12 @@ class Tracing(Protocol):
         *,
         parent: str = "",
         links: Sequence[str] = (),
+        apart: bool = False,
     ) -> Span:
-        """A span that begins now, below the traceparent `parent`; without one, below the span that is current here."""
+        """A span that begins now, below the traceparent `parent`; without one, below the span that is current here.
+
+        `apart`: below none, as the first of a trace of its own.
+        """
         ...
 
 

@@ -13,7 +13,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from aether import Actor, ActorFailed, ActorId, Model, Rejected, Retry, TaskContext, command, event, query, task
+from aether import Actor, ActorFailed, ActorId, Every, Model, Rejected, Retry, TaskContext, command, event, query, task
 from aether.calls import Caller
 from aether.gateway import app
 from aether.testing import LocalPool, local_pool
@@ -93,6 +93,15 @@ class Order(Actor):
     @command
     def pay(self) -> None:
         self.start_task(charge(self.id.key), then=Order.paid)
+
+    @command
+    def remind(self, item: str) -> None:
+        self.schedule("hello", Every(minutes=1), Order.hello, self.id.key)
+        self.schedule("pick", Every(minutes=1), Shelf.pick, item, self.id.key)
+
+    @command
+    def hello(self) -> None:
+        """Emits nothing."""
 
     @command
     def paid(self, receipt: str) -> None:
@@ -249,6 +258,32 @@ async def test_a_task_and_its_result_belong_to_the_trace_that_started_it(exporte
     assert failed.status.description == "ConnectionError: the bank is away"
     assert done.status.is_unset
     assert dict(done.attributes or {})["aether.attempt"] == 2
+
+
+async def test_each_tick_of_a_schedule_begins_a_trace_that_is_linked_to_what_has_set_it(
+    exporter: InMemorySpanExporter,
+) -> None:
+    async with local_pool(model) as pool:
+        with trace.get_tracer("users").start_as_current_span("page"):
+            await pool.client.actor(Order, "o1").remind("tea")
+        await pool.clock.advance(minutes=2)
+        picked = [one async for one, _ in pool.client.untyped.history(ActorId("shelf", "tea"))]
+    spans = exporter.get_finished_spans()
+    assert [one for one in tree(spans) if one.endswith("hello")] == [
+        " > tell order.hello",
+        " > tell order.hello",
+        "tell order.hello > turn order.hello",
+        "tell order.hello > turn order.hello",
+    ]
+    set_by = named(exporter, "turn order.remind").context
+    ticks = [one for one in spans if one.name in ("tell order.hello", "tell order.aether.tick")]
+    assert set_by is not None
+    assert {link.context.span_id for one in ticks for link in one.links} == {set_by.span_id}
+    traces = [one.context.trace_id for one in ticks if one.context is not None]
+    assert len({set_by.trace_id, *traces}) == 5
+    told = [one for one in tree(spans) if one.endswith("tell shelf.pick")]
+    assert told == ["tell order.aether.tick > tell shelf.pick"] * 2, "what another actor is told is below its tick"
+    assert len({one.traceparent.split("-")[1] for one in picked}) == 2
 
 
 async def test_a_handler_that_is_put_off_has_not_failed(exporter: InMemorySpanExporter) -> None:

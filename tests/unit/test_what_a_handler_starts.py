@@ -212,11 +212,11 @@ def test_only_a_tick_that_may_be_skipped_is_too_late() -> None:
 
 @pytest.mark.parametrize(("kind", "key"), [("room", "a"), ("till", "b")])
 def test_a_tick_for_another_actor_is_told_to_it(kind: str, key: str) -> None:
-    assert tick_for_another(tick(), ME) is None
-    told = tick_for_another(tick(kind=kind, key=key), ME)
+    assert tick_for_another(tick(), ME, "of the tick") is None
+    told = tick_for_another(tick(kind=kind, key=key), ME, "of the tick")
     assert told is not None
     assert (str(told.target), told.command) == (f"{kind}/{key}", "one")
-    assert (told.correlationid, told.causationid, told.traceparent) == ("together", "first", "trace")
+    assert (told.correlationid, told.causationid, told.traceparent) == ("together", "first", "of the tick")
 
 
 @pytest.mark.parametrize(
