@@ -43,7 +43,12 @@ _EVENT: Json = {
 }
 _ERRORS = {
     "400": "The request is malformed.",
+    "401": "There is no token, or one that is not known.",
+    "403": "The token has not the role that this needs, or a page of another origin has sent this.",
     "404": "The model has no such actor or command.",
+    "408": "The body did not arrive in time.",
+    "413": "The body is too large.",
+    "415": "The body is not `application/json`.",
     "422": "An argument is not what it must be; `path` names it.",
     "429": "A bound is reached; nothing was done.",
     "500": "The actor's handler failed; nothing was stored.",
@@ -51,6 +56,8 @@ _ERRORS = {
     "504": "The deadline passed; `outcome_known` says whether the command may have been carried out.",
 }
 _OFTEN = ("400", "404", "422", "429", "500", "503", "504")
+_OF_BODIES = ("403", "408", "413", "415")
+_OF_TOKENS = ("401", "403")
 
 
 def openapi(name: str, schema: Mapping[str, Any], *, bearer: bool) -> Json:
@@ -58,7 +65,7 @@ def openapi(name: str, schema: Mapping[str, Any], *, bearer: bool) -> Json:
     # No type of a model has a name with a slash.
     names = component_names([*schema["$defs"], "aether/problem", "aether/event"])
     problem, event = names["aether/problem"], names["aether/event"]
-    whole = _Whole(schema, names, problem, event)
+    whole = _Whole(schema, names, problem, event, _OF_TOKENS if bearer else ())
     paths: Json = {}
     for kind, actor in schema["actors"].items():
         paths.update(whole.kind_paths(kind, actor))
@@ -87,13 +94,16 @@ def openapi(name: str, schema: Mapping[str, Any], *, bearer: bool) -> Json:
 
 
 class _Whole:
-    """The document in the making: the schema it is made from, and the names of its components."""
+    """The document in the making: the schema it is made from, the names of its components, errors of every request."""
 
-    def __init__(self, schema: Mapping[str, Any], names: Mapping[str, str], problem: str, event: str) -> None:
+    def __init__(
+        self, schema: Mapping[str, Any], names: Mapping[str, str], problem: str, event: str, everywhere: tuple[str, ...]
+    ) -> None:
         self._schema = schema
         self._names = names
         self._problem = problem
         self._event = event
+        self._everywhere = everywhere
 
     def reference(self, component: str) -> Json:
         return {"$ref": f"#/components/schemas/{component}"}
@@ -128,7 +138,7 @@ class _Whole:
             "responses": {
                 "200": self._answer(declared),
                 **({} if declared["query"] else {"202": _RECEIPT}),
-                **self._errors(*_OFTEN, "409"),
+                **self._errors(*_OFTEN, *_OF_BODIES, "409"),
             },
         }
 
@@ -276,7 +286,10 @@ class _Whole:
         }
 
     def _errors(self, *statuses: str) -> Json:
-        return {status: {"$ref": f"#/components/responses/Error{status}"} for status in sorted(statuses)}
+        return {
+            status: {"$ref": f"#/components/responses/Error{status}"}
+            for status in sorted({*statuses, *self._everywhere})
+        }
 
 
 def _health(name: str, summary: str) -> Json:
@@ -347,6 +360,10 @@ _TIME = {
     "description": "The state as of a time that has passed, with its zone; not with `version`.",
     "schema": {"type": "string", "format": "date-time"},
 }
-_CORRELATION_ID = _header("X-Correlation-Id", "The process that the command belongs to; `aether trace` finds it.")
+_CORRELATION_ID = _header(
+    "X-Correlation-Id",
+    "The process that the command belongs to; `aether trace` finds it.",
+    {"type": "string", "minLength": 1, "maxLength": COMMAND_ID_CHARS_MAX},
+)
 _TRACEPARENT = _header("traceparent", "The trace that the command belongs to (W3C Trace Context).")
 _LIMIT = _number("limit", "At most so many.", 1)

@@ -19,6 +19,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from aether import Actor, Model, command, event, query
 from aether.gateway.access import ByToken, Role
 from aether.gateway.asyncapi import asyncapi
+from aether.gateway.config import GatewayConfig
 from aether.gateway.openapi import openapi
 from tests.support.actors import model as plain
 from tests.support.gateway import served
@@ -152,6 +153,27 @@ async def test_what_openapi_says_of_answers_is_so() -> None:
             media_type = answer.headers["content-type"]
             schema = {**described["content"][media_type]["schema"], "components": document["components"]}
             jsonschema.Draft202012Validator(schema).validate(answer.json())
+
+
+async def test_openapi_names_each_refusal_of_a_command() -> None:
+    async with served(
+        rich, config=GatewayConfig(body_bytes_max=10), access=ByToken({"0" * 16: (Role.READ, "reader")})
+    ) as one:
+        reader = {"Authorization": f"Bearer {'0' * 16}"}
+        document = (await one.http.get("/openapi.json", headers=reader)).json()
+        described = document["paths"]["/actors/order/{key}/place"]["post"]["responses"]
+        asked = document["paths"]["/actors/order/{key}/history"]["post"]["responses"]
+        path = "/actors/order/o-1/"
+        found = [
+            (await one.http.post(f"{path}place", json={})).status_code,
+            (await one.http.post(f"{path}place", json={}, headers=reader)).status_code,
+            (await one.http.post(f"{path}history", content=b"x" * 11, headers=reader)).status_code,
+            (await one.http.post(f"{path}history", content=b"{}", headers=reader)).status_code,
+        ]
+        assert found == [401, 403, 413, 415]
+        assert {*map(str, found)} <= {*described} & {*asked}
+        assert "401" in document["paths"]["/actors/order/{key}"]["get"]["responses"]
+        assert "413" not in document["paths"]["/actors/order/{key}"]["get"]["responses"]
 
 
 async def test_arguments_of_every_type_come_from_the_query_string() -> None:
