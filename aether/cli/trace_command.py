@@ -1,7 +1,8 @@
 """`aether trace`: what the commands of a correlation id did, as lines for people or JSON for programs."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -44,8 +45,9 @@ def trace_command(
     check_id(correlation_id, "a correlation id", "ID")
     begins, cli = read_since(since, "--since"), cli_context(context)
     target, loaded = find_pool(context, asked, None)
-    progress = _progress() if cli.terminal and sys.stderr is not None and sys.stderr.isatty() else None
-    found = pool.in_pool(cli, target, loaded, lambda at: pool.trace(at, correlation_id, begins, limit, progress))
+    drawn = cli.terminal and sys.stderr is not None and sys.stderr.isatty()
+    with _progress() if drawn else nullcontext() as progress:
+        found = pool.in_pool(cli, target, loaded, lambda at: pool.trace(at, correlation_id, begins, limit, progress))
     if cli.terminal and not json_lines:
         for step in found.steps:
             render.write_text(f"{line_of(step)}\n")
@@ -93,8 +95,9 @@ def remarks_of(found: Trace, since: str, limit: int) -> Sequence[str]:
     return remarks
 
 
-def _progress() -> Callable[[int, int], None]:
-    """Draws on stderr how much of the reading is done, over and over in one line."""
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Draws on stderr how much of the reading is done, over and over in one line, which is gone at the end."""
     shown = -1
 
     def draw(done: int, of: int) -> None:
@@ -102,7 +105,10 @@ def _progress() -> Callable[[int, int], None]:
         percent = 100 * done // of
         if percent != shown:
             shown = percent
-            end = "\r\033[K" if done >= of else ""
-            print(f"\rread {done:,} of {of:,} commits{end}", end="", file=sys.stderr, flush=True)
+            print(f"\rread {done:,} of {of:,} commits", end="", file=sys.stderr, flush=True)
 
-    return draw
+    try:
+        yield draw
+    finally:
+        if shown >= 0:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)

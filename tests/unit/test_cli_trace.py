@@ -1,14 +1,16 @@
 """`aether trace` over a stand-in for the pool: what it asks for, and what it prints."""
 
 import json
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from aether.correlation import Trace, TracedEvent, TraceStep
 from aether.correlation_search import TRACE_COMMITS_MAX, read_since
-from aether.errors import InvalidCommand
+from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId, Position, Version
 from tests.support.command_line import Pool, Run, runner
 
@@ -86,6 +88,20 @@ def test_what_was_not_read_is_said(run: Run) -> None:
     ran = run("trace", "o-7", "--since", "2h", pool=pool_with(()))
     assert (ran.code, ran.out) == (0, "")
     assert ran.err == "nothing has this correlation id in the 12,345 commits since 2h; see --since\n"
+
+
+def test_how_far_the_reading_is_stands_in_a_line_that_is_gone_before_what_comes_next(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Read(Pool):
+        async def trace(self, *given: Any, progress: Any = None, **options: Any) -> Trace:
+            progress(5, 10)
+            return await super().trace(*given, progress=progress, **options)
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    for error, said in ((None, ""), (Unavailable("the server is gone"), "unavailable: the server is gone\n")):
+        pool = Read(traced=Trace("o-7", STEPS, Position(0), Position(10), True), error=error)
+        assert run("trace", "o-7", pool=pool, terminal=True).err == f"\rread 5 of 10 commits\r\033[K{said}"
 
 
 def test_it_asks_for_what_the_options_say(run: Run) -> None:
