@@ -223,6 +223,17 @@ async def stream_state(connection: NatsConnection, stream: str) -> StreamState:
     return info.state or StreamState()
 
 
+async def is_missing(connection: NatsConnection, stream: str) -> bool:
+    """Whether the server has no such stream, and says so. Raises `Unavailable`."""
+    try:
+        await stream_info(connection, stream)
+    except ApiRefused as refused:
+        if refused.err_code != ERROR_STREAM_NOT_FOUND:
+            raise
+        return True
+    return False
+
+
 async def last_sequence(connection: NatsConnection, stream: str) -> int:
     """The stream's last sequence, by its leader. Raises `Unavailable`."""
     return (await stream_state(connection, stream)).last_seq

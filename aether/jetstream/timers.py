@@ -12,7 +12,15 @@ from datetime import UTC, datetime
 from aether.core.relay_mark import Place, decode_place
 from aether.errors import Unavailable
 from aether.ids import ActorId
-from aether.jetstream.api import StoredMessage, direct_batch, last_sequence, leader_last, server_time, stream_purge
+from aether.jetstream.api import (
+    StoredMessage,
+    direct_batch,
+    is_missing,
+    last_sequence,
+    leader_last,
+    server_time,
+    stream_purge,
+)
 from aether.jetstream.connection.headers import (
     EXPECTED_LAST_ON_SUBJECT,
     MESSAGE_TTL,
@@ -24,7 +32,7 @@ from aether.jetstream.connection.headers import (
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.stream_writes import write
 from aether.names import Names, shard_of
-from aether.ports import InboxBatch, InboxMessage, Subscription
+from aether.ports import InboxBatch, InboxMessage, NotSent, Subscription
 from aether.sends import CancelSchedule, SetSchedule, decode_schedule, encode_send
 
 CANCELLED_TTL = "1h"
@@ -62,6 +70,14 @@ class JetStreamTimers:
 
     async def armed(self, kind: str = "", key: str = "") -> list[SetSchedule]:
         """The schedules whose next tick is waited for. Raises `Unavailable`."""
+        try:
+            return await self._armed(kind, key)
+        except NotSent:  # a namespace of an earlier version has no timers until a worker starts
+            if await is_missing(self._connection, self._names.timers):
+                return []
+            raise
+
+    async def _armed(self, kind: str, key: str) -> list[SetSchedule]:
         found: list[SetSchedule] = []
         after, more = 0, True
         while more:
