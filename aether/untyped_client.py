@@ -40,6 +40,7 @@ from aether.model.schedules import checked_name
 from aether.names import encode_token, shard_of
 from aether.ports import NotSent, NotStored
 from aether.reading_client import ReadingClient
+from aether.runtime.giving_up import decode_count, encode_until
 from aether.sends import SetSchedule, decode_schedule
 from aether.state_stream import StateStream
 from aether.table_keys import MEMBER_PREFIX, member_of_row_key
@@ -49,6 +50,7 @@ from aether.tracing.configured import configured_tracing
 from aether.tracing.spans import SpanKind, attributes_of, ended
 from aether.waiting_tells import RunningTask, WaitingTells
 from aether.wire import (
+    GIVE_UP_COMMAND,
     STATE_COMMAND,
     UNSCHEDULE_COMMAND,
     Answer,
@@ -301,6 +303,17 @@ class UntypedClient(ReadingClient):
         Workers that do not answer within `STATUS_WAIT_S` are left out. Raises what `history` raises.
         """
         return await self._inbox.waiting(await self._member_names(deadline_s), STATUS_WAIT_S)
+
+    async def give_up_tells(
+        self, actor_id: ActorId, until: int | None = None, *, deadline_s: float | None = None
+    ) -> int:
+        """Have what waits for an actor given up without another try, up to this id or all of it; how many that are.
+
+        They are dead letters then, within a moment: to be sent again, or dropped. What the actor has in hand may yet be
+        applied, and an owner that ends meanwhile leaves the rest as it was: to ask again is safe. Raises as `call`.
+        """
+        answer = await self.call(actor_id, GIVE_UP_COMMAND, encode_until(until), deadline_s=deadline_s)
+        return decode_count(bytes(answer.value))
 
     async def running_tasks(self, *, deadline_s: float | None = None) -> tuple[list[RunningTask], int]:
         """The tasks that run, what runs longest first, and how many more there are. Else as `waiting_tells`."""

@@ -35,6 +35,9 @@ WAITS_COMMAND = "aether.waits"
 UNSCHEDULE_COMMAND = "aether.unschedule"
 """Ends a schedule of the actor; `args` holds its `name`. A kind that is gone has it, too."""
 
+GIVE_UP_COMMAND = "aether.give-up"
+"""Has what waits for the actor given up without another try; `args` may hold `until`. Gone kinds have it, too."""
+
 TICK_COMMAND = "aether.tick"
 """A tick of a schedule of the actor, which is for another one: the actor tells it."""
 

@@ -15,6 +15,7 @@ from aether.cli.actor_commands import call_command, history_command, ls_command,
 from aether.cli.gateway_command import gateway_command
 from aether.cli.inbox_commands import (
     inbox_drop_command,
+    inbox_give_up_command,
     inbox_ls_command,
     inbox_purge_command,
     inbox_retry_command,
@@ -106,6 +107,7 @@ inbox_app.command("ls", help=help_texts.INBOX_LS)(inbox_ls_command)
 inbox_app.command("show", help=help_texts.INBOX_SHOW)(inbox_show_command)
 inbox_app.command("retry", help=help_texts.INBOX_RETRY)(inbox_retry_command)
 inbox_app.command("drop", help=help_texts.INBOX_DROP)(inbox_drop_command)
+inbox_app.command("give-up", help=help_texts.INBOX_GIVE_UP)(inbox_give_up_command)
 inbox_app.command("purge", help=help_texts.INBOX_PURGE)(inbox_purge_command)
 app.add_typer(schedules_app, name="schedules", help="Commands that actors have set for a time.")
 schedules_app.command("ls", help=help_texts.SCHEDULES_LS)(schedules_ls_command)

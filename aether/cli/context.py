@@ -134,6 +134,12 @@ class CliClient(Protocol):
         """Forget it."""
         ...
 
+    async def give_up_tells(
+        self, actor_id: ActorId, until: int | None = None, *, deadline_s: float | None = None
+    ) -> int:
+        """Have what waits for an actor given up without another try; how many."""
+        ...
+
     async def inbox_kept(self, *, deadline_s: float | None = None) -> "InboxContent":
         """How large the inbox is, and from where on it is needed for what."""
         ...

@@ -264,6 +264,18 @@ INBOX_DROP = """Take a dead letter out of the list. The actor's history keeps it
   aether inbox drop 4711
 """
 
+INBOX_GIVE_UP = """Make dead letters of what waits for an actor, without another try: they hold up no other tells then.
+
+\b
+  aether inbox give-up account alice
+  aether inbox give-up account alice --until 4711   # only up to this one
+
+Dead letters can be sent again or dropped. Those that come meanwhile, and those that the owner has not read yet because
+too many wait, are not given up: ask again. What the actor has in hand just now may yet be applied. It needs a worker.
+
+Exit codes: 0 they are given up, 2 nothing waits for the actor, or bad input, 3 unavailable.
+"""
+
 INBOX_PURGE = """Say how large the inbox is, how much of it no worker needs any more, and what keeps the rest.
 
 \b

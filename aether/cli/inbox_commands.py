@@ -124,6 +124,24 @@ def inbox_drop_command(
 
 
 @with_pool_options
+def inbox_give_up_command(
+    context: typer.Context,
+    asked: PoolChoice,
+    kind: options.Kind,
+    key: options.Key,
+    until: Annotated[
+        int | None,
+        typer.Option("--until", metavar="ID", min=1, help="Only what has this id or a lower one.", show_default=False),
+    ] = None,
+) -> None:
+    """Make dead letters of what waits for an actor."""
+    actor_id = ActorId(kind, key)
+    target, loaded = find_pool(context, asked, None)
+    count = pool.in_pool(cli_context(context), target, loaded, lambda at: pool.give_up(at, actor_id, until))
+    render.write_line(f"{count} to {actor_id} given up; aether inbox ls {kind} shows what becomes a dead letter")
+
+
+@with_pool_options
 def inbox_purge_command(
     context: typer.Context,
     asked: PoolChoice,

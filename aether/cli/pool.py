@@ -347,6 +347,14 @@ async def drop_dead_letter(reached: Reached, id: int, by: str) -> DeadLetter:
     return await reached.client.drop_dead_letter(id, by=by, deadline_s=reached.left_s())
 
 
+async def give_up(reached: Reached, actor_id: ActorId, until: int | None) -> int:
+    """How many of the tells that wait for an actor are given up. Raises `InvalidCommand` when none waits."""
+    count = await reached.client.give_up_tells(actor_id, until, deadline_s=reached.left_s())
+    if not count:
+        raise InvalidCommand(f"nothing waits for {actor_id}{f' up to {until}' if until else ''}", path="KEY")
+    return count
+
+
 def _is_of(actor: str, kind: str, key: str | None) -> bool:
     return actor == f"{kind}/{key}" if key is not None else actor.startswith(f"{kind}/")
 

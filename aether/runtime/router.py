@@ -29,6 +29,7 @@ from aether.names import shard_of
 from aether.ports import Delivery, StoredCommit, TellPlace
 from aether.runtime.counters import CommandCounts, Counters
 from aether.runtime.deadlocks import encode_waits
+from aether.runtime.giving_up import decode_until, encode_count
 from aether.runtime.gone_kind import GoneKind
 from aether.runtime.machine import VirtualMachine
 from aether.runtime.pending_command import PendingCommand
@@ -40,6 +41,7 @@ from aether.runtime.unschedule import Unschedule
 from aether.runtime.worker_context import WorkerContext
 from aether.wire import (
     DEADLINE_AHEAD_MAX_S,
+    GIVE_UP_COMMAND,
     STATE_COMMAND,
     SYSTEM_COMMAND_PREFIX,
     TICK_COMMAND,
@@ -61,6 +63,9 @@ _BARE_RESULT = UntakenCommand("", UnknownCommand("the result of a task has no co
 """Of the result of a task that no command is run for; it is never invoked."""
 
 _UNSCHEDULE = Unschedule()
+
+_OF_OPERATORS: Final = (UNSCHEDULE_COMMAND, GIVE_UP_COMMAND)
+"""Commands that every kind has, one that is gone too."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -223,8 +228,8 @@ class Router:
             raise Unavailable("the worker is stopping")
         command = _command_of(delivery)
         name = command.command
-        if name == UNSCHEDULE_COMMAND and delivery.told is None:
-            self._unschedule(delivery, command, worker, now_s, arrived_s)
+        if delivery.told is None and name in _OF_OPERATORS:
+            self._route_operators(delivery, command, worker, now_s, arrived_s)
             return
         actor_type = self.actor_type(delivery.actor_id.kind)
         expires_s = _unix_s(command.deadline)
@@ -258,12 +263,15 @@ class Router:
             )
         )
 
-    def _unschedule(
+    def _route_operators(
         self, delivery: Delivery, command: Command, worker: WorkerContext, now_s: float, arrived_s: float
     ) -> None:
-        """End a schedule, whether the model has the actor's kind or not."""
+        """End a schedule, or have tells given up, whether the model has the actor's kind or not."""
         expires_s = _unix_s(command.deadline)
         _check_deadline(command, expires_s, now_s)
+        if command.command == GIVE_UP_COMMAND:
+            self._give_up(delivery, command, worker)
+            return
         name = _UNSCHEDULE.decode_args(bytes(command.args))
         if worker.health.trouble:
             _check_appends(worker)
@@ -272,6 +280,13 @@ class Router:
         worker.pipeline.arrivals.add(
             PendingCommand(command, _UNSCHEDULE, name, delivery, expires_s, counts, given, arrived_s=arrived_s)
         )
+
+    def _give_up(self, delivery: Delivery, command: Command, worker: WorkerContext) -> None:
+        until, telling = decode_until(bytes(command.args)), worker.telling
+        if telling is None or not worker.owns(delivery.shard):
+            raise Unavailable(f"{delivery.actor_id} is not served here now")
+        count = telling.give_up(delivery.shard, delivery.actor_id, until)
+        self._respond(delivery, encode_answer(encode_count(count), 0, 0))
 
     def _route_system(
         self, delivery: Delivery, command: Command, actor_type: ActorType, worker: WorkerContext, arrived_s: float

@@ -31,11 +31,13 @@ from aether.runtime.tell_line import (
     error_of,
     handed_over,
     is_hopeless,
+    last_answer,
     unknown_of,
+    waiting_of,
 )
 from aether.tells import decode_told
-from aether.waiting_tells import MESSAGE_CHARS_MAX, WaitingTells
-from aether.wire import PARKED_END, ErrorBody, decode_answer, encode_error
+from aether.waiting_tells import WaitingTells
+from aether.wire import PARKED_END, decided, decode_answer, encode_error
 
 WINDOW = 64
 """So many tells of one actor are handed over at once."""
@@ -110,19 +112,7 @@ class ShardInbox:
     def lines(self) -> Iterator[WaitingTells]:
         """What waits, actor by actor."""
         now_s = self._clock.wall_s()
-        for actor_id, line in self._all_lines():
-            head = line.tells[0]
-            error = head.error
-            yield WaitingTells(
-                actor=str(actor_id),
-                shard=self.shard,
-                count=sum(not one.done for one in line.tells),
-                first=head.sequence,
-                command=head.tell.command,
-                waits_s=max(0.0, now_s - head.read_s),
-                failures=head.failures,
-                error=None if error is None else ErrorBody(error.code, error.message[:MESSAGE_CHARS_MAX]),
-            )
+        return (waiting_of(actor_id, line, self.shard, now_s) for actor_id, line in self._all_lines())
 
     @property
     def full_of(self) -> WaitingTells | None:
@@ -250,6 +240,7 @@ class ShardInbox:
         while not line.failed and line.handed < min(len(line.tells), WINDOW):
             pending = line.tells[line.handed]
             if pending.given_up and not pending.buried:
+                self._bury(actor_id, line, pending)
                 return  # it goes on when its row is written
             before = next((one.sequence for one in handed_over(line) if not one.done), 0)
             line.handed += 1
@@ -275,7 +266,7 @@ class ShardInbox:
                 extra = {"actor": str(actor_id), "sequence": pending.sequence, "command_id": pending.tell.id}
                 log.error("a tell is not run: its id was given to another command, or to other arguments", extra=extra)
             if pending.given_up:
-                self._dead_letters.over(pending.sequence, committed=not answer.startswith(DONE))
+                self._dead_letters.over(pending.sequence, committed=answer == decided(pending.given_up))
             self._done(actor_id, line, pending)
         elif answer.endswith(PARKED_END) and not line.parked:
             self._park(actor_id, line, pending, error)
@@ -347,19 +338,20 @@ class ShardInbox:
         delay_s = backoff.delay_s(attempt, self._jitter())
         line.timer = self._loop.call_later(delay_s, self._again, actor_id, line)
 
-    def _bury(self, actor_id: ActorId, line: TellLine, head: PendingTell) -> None:
+    def _bury(self, actor_id: ActorId, line: TellLine, pending: PendingTell) -> None:
         """Write down that it is given up, and then have its actor commit it."""
 
         def written() -> None:
-            head.buried = True
-            self._again(actor_id, line)
+            pending.buried = True
+            if not line.open:
+                self._again(actor_id, line)
 
-        if head.dying:
+        if pending.dying:
             return
-        head.dying = True
-        error = decode_answer(head.given_up).error
+        pending.dying = True
+        error = decode_answer(pending.given_up).error
         assert error is not None
-        self._dead_letters.give_up(head.sequence, head.tell, head.failures, error, written)
+        self._dead_letters.give_up(pending.sequence, pending.tell, pending.failures, error, written)
 
     def _again(self, actor_id: ActorId, line: TellLine) -> None:
         if line.timer is not None:
@@ -372,6 +364,24 @@ class ShardInbox:
             self._bury(actor_id, line, head)
         else:
             self._hand_over(actor_id, line)
+
+    def give_up(self, actor_id: ActorId, until: int | None) -> int:
+        """Have what waits for an actor given up without another try, up to this sequence or all; how many that are.
+
+        What its actor has in hand just now may yet be applied.
+        """
+        count = 0
+        for line in [line for one, line in self._all_lines() if one == actor_id]:
+            for pending in list(line.tells):
+                if pending.done or (until is not None and pending.sequence > until):
+                    continue
+                count += 1
+                if not pending.given_up:
+                    pending.given_up = last_answer(pending)
+                if not pending.hand_over:
+                    self._bury(actor_id, line, pending)
+        log.warning("tells are given up at an operator's wish", extra={"actor": str(actor_id), "tells": count})
+        return count
 
     def look(self) -> None:
         """Hand over again what has had no answer for too long, and write down what is applied. Now and then.

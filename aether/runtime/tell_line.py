@@ -8,9 +8,19 @@ from collections import deque
 from collections.abc import Iterator
 
 from aether.core.actor.agenda import is_tick_or_result
-from aether.errors import AetherError, DeadlineExceeded, Overloaded, Unavailable, UnknownActor, UnknownCommand
+from aether.errors import (
+    ActorFailed,
+    AetherError,
+    DeadlineExceeded,
+    Overloaded,
+    Unavailable,
+    UnknownActor,
+    UnknownCommand,
+)
+from aether.ids import ActorId
 from aether.tells import RETRY, Tell
-from aether.wire import ENDED_WORKERS, Answer, Command, answer_error, instant
+from aether.waiting_tells import MESSAGE_CHARS_MAX, WaitingTells
+from aether.wire import ENDED_WORKERS, Answer, Command, ErrorBody, answer_error, encode_error, instant
 
 DELIVERY_S = 30.0
 """How long a handler may take for a tell."""
@@ -106,3 +116,25 @@ def counts(error: AetherError) -> bool:
     if isinstance(error, DeadlineExceeded):
         return error.outcome_known
     return not isinstance(error, Unavailable | Overloaded)
+
+
+def last_answer(pending: PendingTell) -> bytes:
+    """How a tell has failed the last time, for one that an operator has given up; it may not have been tried."""
+    untried = "an operator had it given up before it was tried"
+    return encode_error(pending.error or ActorFailed(untried, actor=str(pending.tell.target)))
+
+
+def waiting_of(actor_id: ActorId, line: TellLine, shard: int, now_s: float) -> WaitingTells:
+    """What a worker says of a line when it is asked what waits."""
+    head = line.tells[0]
+    error = head.error
+    return WaitingTells(
+        actor=str(actor_id),
+        shard=shard,
+        count=sum(not one.done for one in line.tells),
+        first=head.sequence,
+        command=head.tell.command,
+        waits_s=max(0.0, now_s - head.read_s),
+        failures=head.failures,
+        error=None if error is None else ErrorBody(error.code, error.message[:MESSAGE_CHARS_MAX]),
+    )

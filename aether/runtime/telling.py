@@ -14,8 +14,8 @@ from itertools import cycle
 from aether.background import Background
 from aether.core.health import Need
 from aether.dead_letters import OVER, decode_row
-from aether.errors import AetherError
-from aether.ids import Position
+from aether.errors import AetherError, Unavailable
+from aether.ids import ActorId, Position
 from aether.log_lines import Repeated, words
 from aether.names import shard_of
 from aether.ports import Delivery, Inbox, Subscription
@@ -233,6 +233,13 @@ class Telling:
     def waiting_tells(self) -> list[WaitingTells]:
         """Which tells wait, actor by actor."""
         return [line for served in self._serving.values() for line in served.inbox.lines()]
+
+    def give_up(self, shard: int, actor_id: ActorId, until: int | None) -> int:
+        """Have what waits for an actor given up, up to this sequence or all; how many. Raises `Unavailable`."""
+        served = self._serving.get(shard)
+        if served is None:
+            raise Unavailable(f"{actor_id} is not served here now")
+        return served.inbox.give_up(actor_id, until)
 
     def look(self) -> None:
         """Look in all shards for what no broadcast told of."""

@@ -307,6 +307,13 @@ class Pool:
         self.asked.append(("drop", id, by))
         return await self.dead_letter(id)
 
+    async def give_up_tells(
+        self, actor_id: ActorId, until: int | None = None, *, deadline_s: float | None = None
+    ) -> int:
+        assert deadline_s is not None
+        self.asked.append(("give up", str(actor_id), until))
+        return sum(one.count for one in self.waiting if one.actor == str(actor_id))
+
     async def inbox_kept(self, *, deadline_s: float | None = None) -> InboxContent:
         return self.kept
 

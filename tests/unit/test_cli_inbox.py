@@ -172,3 +172,22 @@ def test_a_kind_without_any_is_one_of_the_model_or_an_error(run: Run, arguments:
     ran = run("inbox", *arguments)
     assert (ran.code, ran.out) == (2, "")
     assert "the model has no actor 'acount'; its actors are account" in ran.err
+
+
+def test_give_up_says_how_many(run: Run) -> None:
+    pool = Pool(waiting=[waiting("account/carol", 2)])
+    ran = run("inbox", "give-up", "account", "carol", pool=pool)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == "2 to account/carol given up; aether inbox ls account shows what becomes a dead letter\n"
+    assert run("inbox", "give-up", "account", "carol", "--until", "40", pool=pool).code == 0
+    assert pool.asked == [("give up", "account/carol", None), ("give up", "account/carol", 40)]
+
+
+def test_give_up_where_nothing_waits_is_bad_input(run: Run) -> None:
+    ran = run("inbox", "give-up", "account", "alice", pool=Pool())
+    assert (ran.code, ran.out) == (2, "")
+    assert "nothing waits for account/alice" in ran.err
+    ran = run("inbox", "give-up", "account", "alice", "--until", "7", pool=Pool())
+    assert "nothing waits for account/alice up to 7" in ran.err
+    for wrong in (("Account", "alice"), ("account", ""), ("account", "a", "--until", "0"), ("account",)):
+        assert run("inbox", "give-up", *wrong).code == 2

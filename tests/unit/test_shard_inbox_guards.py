@@ -4,16 +4,19 @@ import pytest
 
 from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
-from aether.errors import ActorFailed, Unavailable
+from aether.errors import ActorFailed, Rejected, Unavailable
+from aether.ids import ActorId
 from aether.names import shard_of
 from aether.ports import Delivery, InboxMessage
 from aether.runtime import shard_inbox
 from aether.runtime.shard_inbox import WINDOW
 from aether.tells import Tell, encode_tell
-from aether.wire import encode_error
+from aether.wire import decided, encode_error
 from tests.unit.test_shard_inbox_hearing import MARK, TELL, Reading, Stream
 
 OK = b'{"ok":true}'
+ACTOR = ActorId("account", "a")
+UNTRIED = "an operator had it given up before it was tried"
 FAILED = encode_error(ActorFailed("for a test"))
 
 
@@ -220,4 +223,58 @@ async def test_of_those_that_are_handed_over_again_what_is_done_is_left_out() ->
     assert reading.sequences() == [5, 7]
     reading.answer()
     assert (reading.inbox.waiting, reading.counters.tells_applied) == (0, 3)
+    reading.stop()
+
+
+async def test_what_waits_is_given_up_in_the_order_in_which_it_is_written_down() -> None:
+    reading = Reading(Stream())
+    await reading.told(5, 6, 7)
+    reading.answer(FAILED)
+    assert reading.inbox.give_up(ACTOR, 6) == 2
+    assert reading.inbox.give_up(ACTOR, 6) == 2
+    assert reading.given_up == [(5, 1), (6, 0)], "each once"
+    reading.written[1]()
+    assert reading.sequences() == [], "the one before it is not written down"
+    reading.written[0]()
+    assert [one.told is not None and bool(one.told.given_up) for one in reading.handed] == [True, True, False]
+    assert reading.sequences() == [5, 6, 7]
+    reading.inbox.close()
+    reading.stop()
+
+
+async def test_what_is_with_its_actor_when_it_is_given_up_is_written_down_when_it_has_failed() -> None:
+    reading = Reading(Stream())
+    await reading.told(5, 6)
+    assert reading.inbox.give_up(ACTOR, None) == 2
+    assert reading.given_up == []
+    reading.answer(FAILED)
+    assert reading.given_up == [(5, 0)]
+    reading.written[0]()
+    assert (reading.sequences(), reading.given_up) == ([5], [(5, 0), (6, 0)])
+    reading.written[1]()
+    reading.handed.pop().respond(decided(encode_error(ActorFailed(UNTRIED, actor=str(ACTOR)))))
+    assert reading.sequences() == [6]
+    reading.inbox.close()
+    reading.stop()
+
+
+@pytest.mark.parametrize("answer", [OK, decided(encode_error(Rejected("no")))])
+async def test_one_that_was_given_up_and_is_done_after_all_is_not_said_to_be_dead(
+    answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[bool] = []
+
+    class Listening(Reading):
+        def over(self, sequence: int, *, committed: bool) -> None:
+            said.append(committed)
+
+    reading = Listening(Stream())
+    await reading.told(5)
+    reading.inbox.give_up(ACTOR, None)
+    monkeypatch.setattr(shard_inbox, "UNANSWERED_S", -1.0)
+    reading.inbox.look()
+    reading.written[0]()
+    reading.answer(answer)
+    assert said == [False]
+    assert reading.inbox.waiting == 0
     reading.stop()
