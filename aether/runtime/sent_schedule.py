@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from aether.core.actor.agenda import OPEN_MAX, Agenda
+from aether.core.actor.agenda import OPEN_MAX, Agenda, has_room
 from aether.errors import ActorFailed, InvalidCommand
 from aether.ids import ActorId
 from aether.model.definition import ActorCommand
@@ -39,23 +39,23 @@ def set_by(
     now: datetime,
     *,
     version: int,
-    number: int,
+    sent: Sequence[Send],
     agenda: Agenda | None,
 ) -> SetSchedule:
-    """The schedule that a handler sets as the `number`th thing that it sends, run at this version of its actor.
+    """The schedule that a handler sets once it has `sent` this, run at this version of its actor.
 
     Raises `InvalidCommand` for arguments that the command does not take, `UnknownActor`, `UnknownCommand`;
     `ActorFailed` in a query, and where nothing can be scheduled.
     """
     name, when, to, args, kwargs = wanted
-    _check_may_schedule(running, actor_id, worker, name, agenda, number)
+    _check_may_schedule(running, actor_id, worker, name, agenda, sent)
     command_type = worker.command_type(to.kind, to.command)
     if command_type.query:
         raise InvalidCommand(f"{to.command} is a query, and a query cannot be scheduled: it does nothing", "command")
     target, by, recurrence = ActorId(to.kind, to.key), running.command, when.recurrence
     setting = SetSchedule(
         name=name,
-        id=made_id(actor_id, by.id, version, number),
+        id=made_id(actor_id, by.id, version, len(sent)),
         at=when.first(now),
         kind=target.kind,
         key=target.key,
@@ -79,7 +79,12 @@ def set_by(
 
 
 def _check_may_schedule(
-    running: PendingCommand, actor_id: ActorId, worker: WorkerContext, name: str, agenda: Agenda | None, number: int
+    running: PendingCommand,
+    actor_id: ActorId,
+    worker: WorkerContext,
+    name: str,
+    agenda: Agenda | None,
+    sent: Sequence[Send],
 ) -> None:
     telling, actor = worker.telling, str(actor_id)
     if running.type.query:
@@ -90,8 +95,7 @@ def _check_may_schedule(
     if not telling.can_schedule():
         why = "nothing can be scheduled while a worker of an earlier version, which does not know schedules, is there"
         raise ActorFailed(why, actor=actor)
-    replaces = agenda is not None and name in agenda.schedules
-    if not replaces and number + (len(agenda) if agenda is not None else 0) >= OPEN_MAX:
+    if not has_room(agenda, sent, name):
         raise ActorFailed(f"an actor has at most {OPEN_MAX} tasks and schedules open", actor=actor)
 
 

@@ -1,12 +1,12 @@
 """The start of a task as the handler that starts it makes it: checked against the model, so that it can be run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import Parameter, formatannotation
 from typing import Any
 
 from msgspec import inspect
 
-from aether.core.actor.agenda import OPEN_MAX, Agenda
+from aether.core.actor.agenda import OPEN_MAX, Agenda, has_room
 from aether.errors import ActorFailed, InvalidCommand
 from aether.ids import ActorId
 from aether.model.definition import DeclaredCommand
@@ -16,7 +16,7 @@ from aether.model.tasks import TaskCall, TaskFailed
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.sent_tell import PLACE_BYTES, encoded_args
 from aether.runtime.worker_context import WorkerContext
-from aether.sends import StartTask, encode_send, made_id
+from aether.sends import Send, StartTask, encode_send, made_id
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -32,20 +32,20 @@ def started_by(
     failed: str,
     *,
     version: int,
-    number: int,
+    sent: Sequence[Send],
     agenda: Agenda | None,
 ) -> StartTask:
-    """The start of a task that a handler makes as the `number`th thing that it sends, run at this version of its actor.
+    """The start of a task that a handler makes once it has `sent` this, run at this version of its actor.
 
     Raises `InvalidCommand` for a task that the model does not have, for arguments that it does not take, and for
     commands that do not take its result; `ActorFailed` in a query, and where no task can be started.
     """
-    _check_may_start(running, actor_id, worker, agenda, number)
+    _check_may_start(running, actor_id, worker, agenda, sent)
     task_type = worker.task_type(call.task)
     check_takes_what_comes(task_type, then, failed, lambda name: worker.command_type(actor_id.kind, name))
     by = running.command
     start = StartTask(
-        id=made_id(actor_id, by.id, version, number),
+        id=made_id(actor_id, by.id, version, len(sent)),
         task=task_type.name,
         args=encoded_args(
             task_type.encode_args, call.args, call.kwargs, f"the task {task_type.name}, which {by.command} starts"
@@ -65,7 +65,7 @@ def started_by(
 
 
 def _check_may_start(
-    running: PendingCommand, actor_id: ActorId, worker: WorkerContext, agenda: Agenda | None, number: int
+    running: PendingCommand, actor_id: ActorId, worker: WorkerContext, agenda: Agenda | None, sent: Sequence[Send]
 ) -> None:
     telling, actor = worker.telling, str(actor_id)
     if running.type.query:
@@ -76,7 +76,7 @@ def _check_may_start(
     if not telling.can_schedule():
         why = "no task can be started while a worker of an earlier version, which does not know tasks, is there"
         raise ActorFailed(why, actor=actor)
-    if number + (len(agenda) if agenda is not None else 0) >= OPEN_MAX:
+    if not has_room(agenda, sent):
         raise ActorFailed(f"an actor has at most {OPEN_MAX} tasks and schedules open", actor=actor)
 
 

@@ -166,12 +166,12 @@ class TurnScope:
         if self._policy is not None:
             self._policy.check_tell(to.kind, to.command)
         actor_id, draft, agenda = self._machine.actor_id, self.draft, self._fold.agenda
-        version, number = draft.version_before, len(draft.sent or ())
+        version, sent = draft.version_before, draft.sent or ()
 
         def made(running: PendingCommand) -> SetSchedule:
             setting = ScheduleSetting(name, when, to, args, kwargs)
             return set_by(
-                running, actor_id, self._worker, setting, self._time(), version=version, number=number, agenda=agenda
+                running, actor_id, self._worker, setting, self._time(), version=version, sent=sent, agenda=agenda
             )
 
         self._send(made)
@@ -187,7 +187,7 @@ class TurnScope:
     def start_task(self, call: TaskCall[Any], then: str, failed: str) -> str:
         """Have a task run, once the commit of this command is stored; its id. Raises like `tell`."""
         machine, draft, agenda = self._machine, self.draft, self._fold.agenda
-        version, number = draft.version_before, len(draft.sent or ())
+        version, sent = draft.version_before, draft.sent or ()
         start = self._send(
             lambda running: started_by(
                 running,
@@ -197,7 +197,7 @@ class TurnScope:
                 then,
                 failed,
                 version=version,
-                number=number,
+                sent=sent,
                 agenda=agenda,
             )
         )

@@ -1,9 +1,12 @@
 """An actor's agenda: what it expects, what closes it, and that history and snapshots agree on it."""
 
+import sys
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from msgspec import Raw
+from msgspec.json import decode, encode
 from msgspec.structs import replace
 
 from aether.core.actor.agenda import Agenda, OpenTask, is_tick_or_result
@@ -15,6 +18,7 @@ from aether.sends import (
     Send,
     SetSchedule,
     StartTask,
+    decode_sends,
     encode_sends,
     made_id,
     sent_by,
@@ -29,15 +33,16 @@ EVENT = new_event(version=1, source="/bank/account/alice", type="Deposited", tim
 TASK = StartTask(id="t1", task="charge", then="paid", failed="payment_failed")
 
 
-def setting(id: str = "s1", at: datetime = NOON, rule: str = "") -> SetSchedule:
+def setting(id: str = "s1", at: datetime = NOON, rule: str = "", **more: Any) -> SetSchedule:
     """A schedule of alice."""
-    return SetSchedule(name="expiry", id=id, at=at, kind="account", key="alice", command="expire", rule=rule)
+    wanted = {"name": "expiry", "kind": "account", "key": "alice", "command": "expire", **more}
+    return SetSchedule(id=id, at=at, rule=rule, **wanted)
 
 
 def test_a_task_is_expected_until_its_result_is_there() -> None:
     agenda = Agenda()
     assert not agenda.expects(TASK.result_id)
-    agenda.open([TELL, TASK])
+    agenda.open([TELL, TASK], ALICE)
     assert agenda.tasks == {"t1": OpenTask("charge", "paid", "payment_failed")}
     assert agenda.expects("task:t1")
     assert not agenda.expects("task:t2")
@@ -50,13 +55,13 @@ def test_a_task_is_expected_until_its_result_is_there() -> None:
 
 def test_a_cancelled_task_is_not_expected() -> None:
     agenda = Agenda()
-    agenda.open([TASK, CancelTask(id="t1"), CancelTask(id="t9")])
+    agenda.open([TASK, CancelTask(id="t1"), CancelTask(id="t9")], ALICE)
     assert not agenda.expects("task:t1")
 
 
 def test_only_the_next_tick_of_the_last_setting_is_expected() -> None:
     agenda = Agenda()
-    agenda.open([setting("s1"), setting("s2", NOON + timedelta(minutes=1))])
+    agenda.open([setting("s1"), setting("s2", NOON + timedelta(minutes=1))], ALICE)
     first, second = setting("s1").firing_id, setting("s2", NOON + timedelta(minutes=1)).firing_id
     assert not agenda.expects(first)
     assert agenda.expects(second)
@@ -70,13 +75,69 @@ def test_only_the_next_tick_of_the_last_setting_is_expected() -> None:
 
 def test_a_tick_that_sets_the_next_one_keeps_its_schedule() -> None:
     agenda, later = Agenda(), NOON + timedelta(minutes=1)
-    agenda.open([setting(rule="every 60")])
+    agenda.open([setting(rule="every 60")], ALICE)
     agenda.close(setting().firing_id)
-    agenda.open([setting(at=later, rule="every 60")])
+    agenda.open([setting(at=later, rule="every 60")], ALICE)
     assert not agenda.expects(setting().firing_id)
     assert agenda.expects(setting(at=later).firing_id)
-    agenda.open([CancelSchedule(name="expiry"), CancelSchedule(name="unknown")])
+    agenda.open([CancelSchedule(name="expiry"), CancelSchedule(name="unknown")], ALICE)
     assert not agenda
+
+
+class Unwalked(dict[str, SetSchedule]):
+    """Schedules that can only be looked up: one actor may have thousands, and all their ticks come."""
+
+    def __iter__(self) -> Any:
+        pytest.fail("all schedules are walked through")
+
+    keys = values = items = __iter__
+
+
+def test_of_many_schedules_that_of_a_tick_is_looked_up() -> None:
+    many = [setting(f"s{n}", name=f"reminder {n}", rule="every 60") for n in range(100)]
+    agenda, later = Agenda(), NOON + timedelta(minutes=1)
+    agenda.open(many, ALICE)
+    agenda = decode(encode(agenda), type=Agenda)
+    agenda.schedules = Unwalked(agenda.schedules)
+    for one in many[:50]:
+        following = replace(one, at=later)
+        assert agenda.expects(one.firing_id)
+        agenda.close(one.firing_id)
+        agenda.open([following], ALICE)
+        assert (agenda.expects(one.firing_id), agenda.expects(following.firing_id)) == (False, True)
+        agenda.open([CancelSchedule(name=one.name)], ALICE)
+        assert not agenda.expects(following.firing_id)
+    for one in many[50:]:
+        other = replace(one, id=f"other {one.id}")
+        agenda.open([other], ALICE)
+        assert (agenda.expects(one.firing_id), agenda.expects(other.firing_id)) == (False, True)
+        agenda.close(other.firing_id)
+    assert not agenda
+
+
+def test_only_schedules_and_tasks_are_stored() -> None:
+    agenda = Agenda()
+    agenda.open([setting(), TASK], ALICE)
+    assert set(decode(encode(agenda))) == {"schedules", "tasks"}
+
+
+def test_a_schedule_does_not_keep_the_snapshot_that_it_was_read_from() -> None:
+    agenda = Agenda()
+    agenda.open([setting(rule="every 60", args=Raw(b'{"by":"bob"}'))], ALICE)
+    snapshot = encode(agenda)
+    references = sys.getrefcount(snapshot)
+    again = decode(snapshot, type=Agenda)
+    assert again == agenda
+    assert sys.getrefcount(snapshot) == references
+
+
+def test_a_schedule_does_not_keep_the_commit_that_has_set_it() -> None:
+    agenda, event = Agenda(), sending([TELL, setting(key="bob", args=Raw(b'{"by":"bob"}'))])
+    sends = event.sends
+    references = sys.getrefcount(sends)
+    agenda.open(decode_sends(event, ALICE, Position(7)), ALICE)
+    assert bytes(agenda.schedules["expiry"].args) == b'{"by":"bob"}'
+    assert sys.getrefcount(sends) == references
 
 
 def test_other_commands_are_no_ticks_and_no_results() -> None:
@@ -113,3 +174,17 @@ def test_what_an_earlier_version_does_not_know_stops_the_actor(sends: str) -> No
 def sending(sends: list[Send]) -> Event:
     """A stored event whose command sent this."""
     return replace(EVENT, sends=encode_sends(sends))
+
+
+def test_of_a_single_tick_for_the_actor_itself_only_the_time_is_kept() -> None:
+    """So its snapshots hold thousands of reminders, however long their texts are: each tick brings its own."""
+    text = Raw(b'{"text":"%b"}' % (b"x" * 1_000))
+    caused: dict[str, Any] = {"correlationid": "order-7", "causationid": "c-1"}
+    one = setting(args=text, **caused)
+    again = setting("s2", name="rent", rule="every 60", args=text, **caused)
+    other = setting("s3", name="bill", key="bob", args=text, **caused)
+    agenda = Agenda()
+    agenda.open([one, again, other], ALICE)
+    assert agenda.schedules == {"expiry": setting(), "rent": again, "bill": other}
+    assert agenda.expects(one.firing_id)
+    assert len(encode(agenda.schedules["expiry"])) < 150

@@ -1,5 +1,6 @@
 """The starts of tasks and the schedules that a handler makes: what is in them, and where none can be made."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from msgspec.json import decode
 
 from aether import Actor, ActorFailed, After, Every, InvalidCommand, Model, TaskFailed, command, query, task
-from aether.core.actor.agenda import OPEN_MAX
+from aether.core.actor.agenda import OPEN_MAX, Agenda, OpenTask
 from aether.ids import ActorId
 from aether.model.definition import ActorCommand
 from aether.model.schedules import When
@@ -17,11 +18,13 @@ from aether.runtime.sent_schedule import ScheduleSetting, is_too_late, next_sett
 from aether.runtime.sent_task import started_by
 from aether.runtime.sent_tell import PLACE_BYTES
 from aether.sends import CancelSchedule, CancelTask, Send, SetSchedule, StartTask, encode_send, made_id
+from aether.tells import Tell
 from aether.wire import Command
 
 ME = ActorId("till", "a")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 IN_AN_HOUR = After(hours=1)
+TOLD: Send = Tell(kind="till", key="b", command="one")
 
 
 @task
@@ -74,15 +77,10 @@ class Worker:
         return MODEL.actor_type(kind).commands[name]
 
 
-class Open:
-    """An agenda of so many."""
-
-    def __init__(self, count: int, *names: str) -> None:
-        self._count = count
-        self.schedules = dict.fromkeys(names)
-
-    def __len__(self) -> int:
-        return self._count
+def opened(count: int, *names: str) -> Agenda:
+    """An agenda of so many tasks, and schedules of these names."""
+    tasks = {str(number): OpenTask("charge") for number in range(count)}
+    return Agenda({name: tick(name=name, id=name) for name in names}, tasks)
 
 
 @pytest.fixture
@@ -96,18 +94,19 @@ def running(name: str = "one", correlation_id: str = "together") -> Any:
 
 
 def start(
-    worker: Any, text: str = "x", then: str = "", failed: str = "", number: int = 3, agenda: Any = None, by: Any = None
-) -> StartTask:
+    worker: Any, text: str = "x", then: str = "", failed: str = "", sent: Sequence[Send] = (TOLD,) * 3,
+    agenda: Agenda | None = None, by: Any = None,
+) -> StartTask:  # fmt: skip
     call: TaskCall[Any] = charge(text)
-    return started_by(by or running(), ME, worker, call, then, failed, version=7, number=number, agenda=agenda)
+    return started_by(by or running(), ME, worker, call, then, failed, version=7, sent=sent, agenda=agenda)
 
 
 def schedule(
-    worker: Any, text: str = "x", to: str = "one", number: int = 3, agenda: Any = None, by: Any = None,
-    when: When = IN_AN_HOUR,
+    worker: Any, text: str = "x", to: str = "one", sent: Sequence[Send] = (TOLD,) * 3, agenda: Agenda | None = None,
+    by: Any = None, when: When = IN_AN_HOUR,
 ) -> SetSchedule:  # fmt: skip
     wanted = ScheduleSetting("hold", when, ActorCommand("till", "b", to), (text,), {})
-    return set_by(by or running(), ME, worker, wanted, NOW, version=7, number=number, agenda=agenda)
+    return set_by(by or running(), ME, worker, wanted, NOW, version=7, sent=sent, agenda=agenda)
 
 
 MAKERS = pytest.mark.parametrize("make", [start, schedule])
@@ -119,7 +118,7 @@ def test_what_is_made_belongs_to_the_command(worker: Worker, make: Any) -> None:
     assert one.id == made_id(ME, "c-1", 7, 3)
     assert (one.correlationid, one.causationid, one.traceparent) == ("together", "c-1", "trace")
     assert make(worker, by=running(correlation_id="")).correlationid == "c-1"
-    assert make(worker, number=4).id != one.id
+    assert make(worker, sent=[TOLD] * 4).id != one.id
 
 
 def test_a_schedule_says_all_that_its_ticks_need(worker: Worker) -> None:
@@ -158,16 +157,34 @@ def test_where_nothing_can_be_made(worker: Worker, make: Any) -> None:
 
 
 @MAKERS
-def test_so_many_are_open_with_what_the_turn_sends(worker: Worker, make: Any) -> None:
-    make(worker, number=0, agenda=Open(OPEN_MAX - 1))
-    make(worker, number=OPEN_MAX - 1)
-    for number, agenda in ((1, Open(OPEN_MAX - 1)), (OPEN_MAX, None)):
+def test_so_many_are_open_with_what_the_command_sends(worker: Worker, make: Any) -> None:
+    make(worker, sent=[], agenda=opened(OPEN_MAX - 1))
+    begun = [StartTask(id=f"new {number}", task="charge") for number in range(OPEN_MAX)]
+    make(worker, sent=begun[:-1])
+    for sent, agenda in (([], opened(OPEN_MAX)), (begun[:1], opened(OPEN_MAX - 1)), (begun, None)):
         with pytest.raises(ActorFailed, match=f"at most {OPEN_MAX} tasks and schedules open"):
-            make(worker, number=number, agenda=agenda)
+            make(worker, sent=sent, agenda=agenda)
+
+
+@MAKERS
+@pytest.mark.parametrize(
+    ("sent", "tasks"),
+    [
+        ([TOLD] * 30, OPEN_MAX - 2),
+        ([CancelTask(id="0")], OPEN_MAX - 1),
+        ([CancelSchedule(name="rent")], OPEN_MAX - 1),
+        ([CancelTask(id="of another"), CancelSchedule(name="of another")], OPEN_MAX - 2),
+    ],
+    ids=["told", "cancelled task", "cancelled schedule", "cancelled what is not there"],
+)
+def test_what_opens_nothing_needs_no_room(worker: Worker, make: Any, sent: list[Send], tasks: int) -> None:
+    make(worker, sent=sent, agenda=opened(tasks, "rent"))
 
 
 def test_a_schedule_that_takes_the_place_of_another_needs_no_room(worker: Worker) -> None:
-    schedule(worker, number=9, agenda=Open(OPEN_MAX, "hold"))
+    schedule(worker, agenda=opened(OPEN_MAX, "hold"))
+    schedule(worker, sent=[tick(name="rent"), tick(name="rent")], agenda=opened(OPEN_MAX - 2))
+    schedule(worker, sent=[tick()], agenda=opened(OPEN_MAX - 1))
 
 
 @pytest.mark.parametrize("what", ["then", "failed"])
@@ -198,8 +215,8 @@ def test_a_query_cannot_be_scheduled(worker: Worker) -> None:
 
 
 def tick(**fields: Any) -> SetSchedule:
-    wanted = {"kind": "till", "key": "a", "rule": "every 60", "catch_up": "one", **fields}
-    return SetSchedule(name="hold", id="s", at=NOW, command="one", source="till/a", correlationid="together",
+    wanted = {"name": "hold", "id": "s", "kind": "till", "key": "a", "rule": "every 60", "catch_up": "one", **fields}
+    return SetSchedule(at=NOW, command="one", source="till/a", correlationid="together",
                        causationid="first", traceparent="trace", **wanted)  # fmt: skip
 
 
