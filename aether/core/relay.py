@@ -194,6 +194,15 @@ class Relay:
             found.append(send)
         return found
 
+    def settings(self, most: int) -> list[SetSchedule | CancelSchedule]:
+        """The settings of schedules with which what waits begins."""
+        found: list[SetSchedule | CancelSchedule] = []
+        for send in islice(self._queue, most):
+            if not isinstance(send, SetSchedule | CancelSchedule):
+                break
+            found.append(send)
+        return found
+
     def is_superseded(self, send: SetSchedule | CancelSchedule) -> bool:
         """Whether a later setting of the same schedule waits: only the last one has to be armed."""
         return self._last_set.get((send.source, send.name)) != Place(send.position, send.number)

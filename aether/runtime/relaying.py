@@ -34,6 +34,9 @@ RENEW_TELLS = 65_536
 WAITING_MAX = 10_000
 """So many tells of a shard wait to be relayed; beyond that no commit of it sends more."""
 
+ARM_AT_ONCE = 64
+"""So many schedules are armed together: one actor may set thousands, and the tells behind them wait."""
+
 LATER = 1.1
 """After so many times `scan_again_s`, and by chance up to one more, a scan is done again: not all shards at once."""
 
@@ -327,12 +330,25 @@ class ShardRelayer:
                     self._tasks.hurry(token)  # it ends now, and not when its next attempt is due
                 self._relay.brought()
             case SetSchedule() | CancelSchedule() if self._timers is not None:
-                if not self._relay.is_superseded(send):
-                    await self._timers.arm(send)
-                unsynced_s = self._timers.unsynced_s
-                self._relay.brought(self._now_s() + unsynced_s if unsynced_s else 0.0)
+                await self._arm(self._timers)
             case _:
                 raise Unavailable(f"{type(send).__name__} of {send.source} cannot be brought on its way here")
+
+    async def _arm(self, timers: Timers) -> None:
+        """Arm the schedules with which what waits begins, together: of each name the last setting that is known."""
+        relay = self._relay
+        settings = relay.settings(ARM_AT_ONCE)
+        arming = [timers.arm(one) for one in settings if not relay.is_superseded(one)]
+        if len(arming) == 1:  # mostly: without a task for it
+            await arming[0]
+        else:
+            outcomes = await asyncio.gather(*arming, return_exceptions=True)
+            if failed := [one for one in outcomes if isinstance(one, BaseException)]:
+                raise failed[0]
+        unsynced_s = timers.unsynced_s
+        synced_s = self._now_s() + unsynced_s if unsynced_s else 0.0
+        for _ in settings:
+            relay.brought(synced_s)
 
     async def _mark(self) -> None:
         relay = self._relay

@@ -16,7 +16,7 @@ from aether.jetstream.inbox import JetStreamInbox
 from aether.jetstream.replicas import STALE_LEADER_S
 from aether.names import Names
 from aether.ports import InboxMessage, StoredCommit
-from aether.sends import encode_sends
+from aether.sends import Send, encode_sends
 from aether.wire import encode_commit, instant, new_event
 from tests.unit.test_relay_flight import FENCE, Marked, Relaying, settle, tell
 
@@ -24,9 +24,9 @@ MISSED = 8
 END = 10
 
 
-def commit_at(position: int) -> StoredCommit:
+def commit_at(position: int, sends: Sequence[Send] = ()) -> StoredCommit:
     event = new_event(version=1, source="/one/account/a", type="Told", time=instant(0), data=b"{}")
-    payload = encode_commit([replace(event, sends=encode_sends([tell(0)]))])
+    payload = encode_commit([replace(event, sends=encode_sends(sends or [tell(0)]))])
     return StoredCommit(ActorId("account", "a"), Position(position), payload)
 
 

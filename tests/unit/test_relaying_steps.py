@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
 
 from aether.core.relay_mark import Mark, decode_mark, encode_mark
+from aether.errors import Unavailable
 from aether.ids import Position
 from aether.ports import InboxMessage, StoredCommit
 from aether.runtime import relaying as relaying_module
 from aether.runtime.relaying import RENEW_TELLS
+from aether.sends import CancelSchedule, Send, SetSchedule
 from tests.unit.test_relay_doubts import commit_at
 from tests.unit.test_relay_flight import FENCE, Marked, Relaying, settle, tell
 
@@ -179,4 +182,71 @@ async def test_after_the_commits_were_lost_what_new_ones_tell_is_relayed(lasts: 
     await settle()
     assert len(stream.sent) == 1
     assert mark_of(stream) == (Mark(10, 4) if lasts else Mark(20, 0))
+    await relaying.stop()
+
+
+class Together:
+    """Timers that have armed nothing until so many are to be armed."""
+
+    unsynced_s = 0.0
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.armed: list[str] = []
+        self._all = asyncio.Event()
+
+    async def arm(self, send: SetSchedule | CancelSchedule) -> bool:
+        self.armed.append(f"{send.name}{send.number}")
+        if len(self.armed) == self.count:
+            self._all.set()
+        await self._all.wait()
+        return True
+
+
+def schedule(name: str, number: int) -> SetSchedule:
+    return SetSchedule(name=name, id=str(number), at=datetime(2026, 1, 1, tzinfo=UTC), kind="account", key="a",
+                       command="expire", source="account/a", position=11, number=number)  # fmt: skip
+
+
+async def test_schedules_that_wait_one_behind_the_other_are_armed_together() -> None:
+    stream, timers = Marked(), Together(3)
+    relaying = Relaying(stream)
+    relaying.relayer._timers = cast(Any, timers)
+    await asyncio.wait_for(relaying.ready, 5)
+    cancelled = CancelSchedule(name="c", source="account/a", position=11, number=3)
+    sends: list[Send] = [schedule("a", 0), schedule("b", 1), schedule("a", 2), cancelled, tell(4), schedule("d", 5)]
+    relaying.relayer.committed(Position(11), sends, Position(0))
+    await settle()
+    assert timers.armed == ["b1", "a2", "c3"]
+    await settle()
+    stream.sent[0].set_result(6)
+    await settle()
+    await settle()
+    assert (timers.armed[3:], relaying.relayer.waiting) == (["d5"], 0)
+    await relaying.stop()
+
+
+async def test_a_schedule_that_was_not_armed_is_armed_again_with_those_beside_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relaying_module, "ARM_AT_ONCE", 2)
+    stream, timers = Scanned(), Together(1)
+    relaying = Relaying(stream)
+    relaying.relayer._timers = cast(Any, timers)
+    await asyncio.wait_for(relaying.ready, 5)
+    failures = [Unavailable("for a test")]
+    arm = timers.arm
+
+    async def fails_once(send: SetSchedule | CancelSchedule) -> bool:
+        if send.number == 1 and failures:
+            raise failures.pop()
+        return await arm(send)
+
+    timers.arm = fails_once  # type: ignore[method-assign]  # what a test changes
+    sends = [schedule(name, number) for number, name in enumerate("abc")]
+    stream.end, stream.commits = Position(11), [commit_at(11, sends)]
+    relaying.relayer.committed(Position(11), sends, Position(0))
+    for _ in range(4):
+        await settle()
+    assert (timers.armed, relaying.relayer.waiting) == (["a0", "a0", "b1", "c2"], 0)
     await relaying.stop()
