@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 from aether.aio import first_of
 from aether.core.backoff import Backoff
-from aether.errors import AetherError, InvalidCommand, UnreadableEvent
+from aether.errors import AetherError, InvalidCommand, Unavailable, UnreadableEvent
 from aether.log_lines import Repeated, words
 from aether.names import shard_of
-from aether.ports import Inbox, InboxMessage, Subscription, Timers
+from aether.ports import Inbox, InboxBatch, InboxMessage, Subscription, Timers
 from aether.runtime.counters import Counters
 from aether.sends import SetSchedule, decode_schedule
 from aether.tells import Tell, encode_tell
@@ -23,6 +23,11 @@ from aether.wire import TICK_COMMAND
 
 REMOVE_AFTER_S = 2.0
 """How long a tick that is told stays, at least; up to twice as long, so that not all shards remove theirs at once."""
+
+TELL_AT_ONCE = 256
+
+SORT_TOGETHER = 4_096
+"""So many ticks of a shard are told in the order of their times, as after a downtime; further ones come after them."""
 
 AGAIN = Backoff(first_s=0.05, cap_s=2.0)
 
@@ -86,15 +91,30 @@ class ShardTicks:
 
     async def _tell_all(self) -> None:
         more = True
-        while more and self._owns():
+        while more:
+            if not self._owns():  # the next bell may be far: it is tried again until the shard is ours, or left
+                raise Unavailable(f"shard {self.shard} is another worker's now")
             connections = self._connections
-            batch = await self._timers.fired(self.shard, self._told)
-            await asyncio.gather(*map(self._tell, batch.messages))
-            if batch.messages and connections == self._connections:
+            due = await self._due()
+            ticks = [(message, tick) for message in due.messages if (tick := self._decoded(message)) is not None]
+            ticks.sort(key=lambda one: one[1].at)
+            for begin in range(0, len(ticks), TELL_AT_ONCE):
+                await asyncio.gather(*(self._tell(*one) for one in ticks[begin : begin + TELL_AT_ONCE]))
+            if due.messages and connections == self._connections:
                 if not self._told:
                     self._remove_at_s = self._now_s() + REMOVE_AFTER_S * (1 + self._jitter())
-                self._told = batch.messages[-1].sequence
+                self._told = due.messages[-1].sequence
+            more = due.more
+
+    async def _due(self) -> InboxBatch:
+        """What was given out and is not told: all of it, or some thousands. The server gives it out in no order."""
+        found: list[InboxMessage] = []
+        more = True
+        while more and len(found) < SORT_TOGETHER:
+            batch = await self._timers.fired(self.shard, found[-1].sequence if found else self._told)
+            found += batch.messages
             more = batch.more
+        return InboxBatch(found, more)
 
     async def _until_woken(self) -> None:
         """Return when a tick may be due; meanwhile, or before that, remove what was told when it is time."""
@@ -109,18 +129,28 @@ class ShardTicks:
     def _now_s(self) -> float:
         return asyncio.get_running_loop().time()
 
-    async def _tell(self, message: InboxMessage) -> None:
+    def _decoded(self, message: InboxMessage) -> SetSchedule | None:
         try:
             tick = decode_schedule(message.payload)
             if not isinstance(tick, SetSchedule):
                 raise UnreadableEvent("it is no schedule", actor="", position=0)
+        except UnreadableEvent as error:  # no worker has stored it
+            self._left_out(message, error)
+            return None
+        return tick
+
+    async def _tell(self, message: InboxMessage, tick: SetSchedule) -> None:
+        try:
             tell = told_tick(tick)
             payload = encode_tell(tell)
             await self._inbox.send(shard_of(tell.target, self._shards), payload, tell.id)
             self._counters.ticks_told += 1
-        except (UnreadableEvent, InvalidCommand) as error:  # no worker has stored it
-            extra = {"shard": self.shard, "sequence": message.sequence, "error": words(error)}
-            log.error("a tick of a schedule cannot be told and is left out", extra=extra)
+        except InvalidCommand as error:
+            self._left_out(message, error)
+
+    def _left_out(self, message: InboxMessage, error: AetherError) -> None:
+        extra = {"shard": self.shard, "sequence": message.sequence, "error": words(error)}
+        log.error("a tick of a schedule cannot be told and is left out", extra=extra)
 
 
 def told_tick(tick: SetSchedule) -> Tell:
