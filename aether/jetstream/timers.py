@@ -7,6 +7,7 @@ set only gives way to what a later one sets. A cancelled schedule leaves a messa
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from aether.core.relay_mark import Place, decode_place
@@ -18,6 +19,7 @@ from aether.jetstream.api import (
     is_missing,
     last_sequence,
     leader_last,
+    leader_next,
     server_time,
     stream_purge,
 )
@@ -28,7 +30,9 @@ from aether.jetstream.connection.headers import (
     ROLLUP_SUBJECT,
     SCHEDULE,
     SCHEDULE_TARGET,
+    SEQUENCE,
 )
+from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.stream_writes import write
 from aether.names import Names, shard_of
@@ -52,6 +56,8 @@ class JetStreamTimers:
         """See `Timers`: of a server that synchronises its files now and then."""
         self._connection = connection
         self._names = names
+        self._heard: dict[int, int] = {}
+        """By shard: the sequence of the last tick that the server has told of, until it is read."""
 
     async def arm(self, send: SetSchedule | CancelSchedule) -> bool:
         """Have its next tick given out, or have none; False when what is there is later. Raises `Unavailable`."""
@@ -91,8 +97,17 @@ class JetStreamTimers:
 
     async def fired(self, shard: int, after: int) -> InboxBatch:
         """Some of the ticks of a shard's actors that are due. Raises `Unavailable`."""
-        batch = await direct_batch(self._connection, self._names.timers, self._names.fired(shard), after + 1)
-        return InboxBatch([_message(message) for message in batch.messages], batch.more)
+        subject = self._names.fired(shard)
+        batch = await direct_batch(self._connection, self._names.timers, subject, after + 1)
+        found = batch.messages
+        heard, last = self._heard.get(shard, 0), found[-1].sequence if found else after
+        if batch.more or heard <= last:
+            return InboxBatch([_message(message) for message in found], batch.more)
+        missed = await leader_next(self._connection, self._names.timers, subject, last + 1)  # the replica lags, perhaps
+        if missed is None and self._heard.get(shard) == heard:  # it was removed meanwhile
+            del self._heard[shard]
+        found = found if missed is None else [*found, missed]
+        return InboxBatch([_message(message) for message in found], missed is not None)
 
     async def remove_fired(self, shard: int, until: int) -> None:
         """Forget the ticks of a shard up to a sequence. Raises `Unavailable`."""
@@ -105,7 +120,13 @@ class JetStreamTimers:
     async def follow(self, shard: int, rung: Callable[[], None]) -> Subscription:
         """Call back when the server repeats a tick of the shard. Raises `Unavailable`."""
         subject = self._names.told(self._names.fired(shard))
-        return await self._connection.subscribe(subject, lambda _, __: rung())
+
+        def hear(_: object, message: Message) -> None:
+            with suppress(ValueError):  # it is not the server that says so
+                self._heard[shard] = max(self._heard.get(shard, 0), message.integer(SEQUENCE))
+            rung()
+
+        return await self._connection.subscribe(subject, hear)
 
     def _head(self, actor_id: ActorId, send: SetSchedule | CancelSchedule) -> dict[str, str]:
         if isinstance(send, CancelSchedule):

@@ -1,5 +1,6 @@
 """What the server is told with a schedule: when it is due and where to, or for how long it keeps a place."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -7,6 +8,8 @@ import pytest
 
 from aether.ids import ActorId
 from aether.jetstream import timers
+from aether.jetstream.api import Batch, StoredMessage
+from aether.jetstream.connection.message import Message
 from aether.jetstream.timers import JetStreamTimers
 from aether.names import Names, shard_of
 from aether.sends import CancelSchedule, SetSchedule
@@ -48,3 +51,82 @@ async def test_a_cancelled_schedule_takes_the_place_of_what_is_there_for_a_while
         "Nats-TTL": timers.CANCELLED_TTL,
         "Nats-Expected-Last-Subject-Sequence": "0",
     }
+
+
+class Lagging:
+    """Some ticks of a shard: a replica has those up to `replicated`, the leader has all."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stored: list[int] = []
+        self.replicated = 0
+        self.asked_leader: list[int] = []
+        self.hear: Callable[[None, Message], None] = lambda _, __: None
+        monkeypatch.setattr(timers, "direct_batch", self._direct_batch)
+        monkeypatch.setattr(timers, "leader_next", self._leader_next)
+        connection: Any = self
+        self.timers = JetStreamTimers(connection, NAMES)
+
+    async def subscribe(self, subject: str, hear: Callable[[None, Message], None]) -> None:
+        assert subject == NAMES.told(NAMES.fired(1))
+        self.hear = hear
+
+    async def _direct_batch(self, _: object, stream: str, subject: str, sequence: int) -> Batch:
+        assert (stream, subject) == (NAMES.timers, NAMES.fired(1))
+        found = [one for one in self.stored if sequence <= one <= self.replicated]
+        return Batch([message(one) for one in found[:2]], more=len(found) > 2)
+
+    async def _leader_next(self, _: object, stream: str, subject: str, sequence: int) -> StoredMessage | None:
+        assert (stream, subject) == (NAMES.timers, NAMES.fired(1))
+        self.asked_leader.append(sequence)
+        return next((message(one) for one in self.stored if one >= sequence), None)
+
+    def tell_of(self, sequence: int) -> None:
+        """The server says that this tick is due."""
+        self.hear(None, Message("told", "", b"", b"NATS/1.0\r\nNats-Sequence: %d\r\n\r\n" % sequence))
+
+    async def read(self) -> list[int]:
+        """All ticks, from the first on."""
+        found: list[int] = []
+        more = True
+        while more:
+            batch = await self.timers.fired(1, found[-1] if found else 0)
+            found += [one.sequence for one in batch.messages]
+            more = batch.more
+        return found
+
+
+def message(sequence: int) -> StoredMessage:
+    return StoredMessage(NAMES.fired(1), sequence, b"", marker=False)
+
+
+async def test_a_tick_that_the_server_has_told_of_is_read_though_a_replica_lags(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, rung = Lagging(monkeypatch), list[int]()
+    await server.timers.follow(1, lambda: rung.append(1))
+    server.stored, server.replicated = [3, 5, 6, 9], 5
+    assert (await server.read(), server.asked_leader) == ([3, 5], []), "nothing was told of"
+    server.tell_of(6)
+    server.tell_of(9)
+    assert await server.read() == [3, 5, 6, 9]
+    assert (rung, server.asked_leader) == ([1, 1], [6, 7])
+
+
+async def test_the_leader_is_not_asked_for_ticks_that_were_read_or_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Lagging(monkeypatch)
+    await server.timers.follow(1, lambda: None)
+    server.stored, server.replicated = [3, 5, 6], 6
+    server.tell_of(6)
+    server.tell_of(5)
+    assert (await server.read(), server.asked_leader) == ([3, 5, 6], [])
+    server.tell_of(7)
+    server.stored.clear()
+    assert (await server.read(), server.asked_leader) == ([], [1])
+    assert (await server.read(), server.asked_leader) == ([], [1])
+
+
+async def test_what_has_no_sequence_rings(monkeypatch: pytest.MonkeyPatch) -> None:
+    server, rung = Lagging(monkeypatch), list[int]()
+    await server.timers.follow(1, lambda: rung.append(1))
+    server.hear(None, Message("told", "", b"", None))
+    assert (rung, await server.read(), server.asked_leader) == ([1], [], [])
