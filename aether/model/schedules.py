@@ -223,6 +223,14 @@ def time_zone(name: str) -> tzinfo:
         raise InvalidCommand(text, path="zone") from None
 
 
+def is_zone_known(name: str) -> bool:
+    """Whether the time zone of a stored schedule is known here; "" is that of one that needs none."""
+    try:
+        return not name or time_zone(name) is not None
+    except InvalidCommand:
+        return False
+
+
 def _delay(what: str, seconds: float, minutes: float, hours: float, days: float) -> timedelta:
     parts = {"seconds": seconds, "minutes": minutes, "hours": hours, "days": days}
     for name, value in parts.items():

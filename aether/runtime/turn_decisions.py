@@ -9,6 +9,7 @@ import logging
 from aether.core.actor.agenda import is_bare_result
 from aether.core.actor.commit_draft import EmittedEvent, IdRetention
 from aether.errors import ActorFailed, InvalidCommand, Rejected, StateChangedOutsideEvent, Unavailable
+from aether.model.schedules import is_zone_known
 from aether.ports import TellPlace
 from aether.runtime.fold import LOST_ONCE
 from aether.runtime.pending_command import PendingCommand
@@ -16,7 +17,7 @@ from aether.runtime.sent_schedule import is_too_late, next_setting, tick_for_ano
 from aether.runtime.sent_tell import UntakenCommand, dead_letters
 from aether.runtime.state_checker import StateChecker, changed_in_place
 from aether.runtime.turn_scope import TurnScope
-from aether.sends import SENDS_FORMAT
+from aether.sends import SENDS_FORMAT, SetSchedule
 from aether.wire import (
     DEAD_LETTERED_EVENT,
     HANDLED_EVENT,
@@ -60,9 +61,13 @@ class TurnDecisions(TurnScope):
 
     def _ends_unrun(self, pending: PendingCommand, told: TellPlace) -> bool:
         """Whether a tell ends without a handler: it is given up, or is a tick or a result that is not waited for."""
-        if told.given_up:
+        agenda = self._fold.agenda
+        tick = None if agenda is None else agenda.firing(pending.id)
+        if tick is not None and not is_zone_known(tick.zone):
+            self._wait_for_zone(pending, told, tick)
+        elif told.given_up:
             self._give_up(pending, told.given_up)
-        elif not self._is_to_run(pending.command) or self._passes_on(pending.command):
+        elif not self._is_to_run(pending.command) or self._passes_on(tick):
             self._store_handled(pending, NULL)
         elif isinstance(pending.type, UntakenCommand):
             pending.counts.refused(pending.type.error)
@@ -75,10 +80,14 @@ class TurnDecisions(TurnScope):
         """Whether a handler is to be run for a command that was told."""
         return self._fold.expects(told.id) and not is_bare_result(told.id, told.command)
 
-    def _passes_on(self, told: Command) -> bool:
+    def _wait_for_zone(self, pending: PendingCommand, told: TellPlace, tick: SetSchedule) -> None:
+        """It is tried again until a worker can say when the next tick is: without that the schedule would end."""
+        self._worker.zone_unknown.again(actor=str(self._machine.actor_id), schedule=tick.name, zone=tick.zone)
+        error = Unavailable(f"the time zone {tick.zone!r} is not known here; install tzdata")
+        self._tell_failed(pending, told.sequence, encode_error(error))
+
+    def _passes_on(self, tick: SetSchedule | None) -> bool:
         """Whether a command is a tick that is too late, or for another actor, which is told."""
-        agenda = self._fold.agenda
-        tick = agenda.firing(told.id) if agenda is not None else None
         if tick is None:
             return False
         if is_too_late(tick, self._time(), self._worker.config.schedule_late_s):

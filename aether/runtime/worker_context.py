@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeAlias
 from aether.core.backoff import Backoff
 from aether.errors import ActorFailed, AetherError, InvalidCommand, Overloaded, Rejected, Unavailable
 from aether.ids import ActorId
+from aether.log_lines import Repeated
 from aether.model.definition import DeclaredCommand
 from aether.model.task_type import TaskType
 from aether.model.tasks import Task
@@ -135,6 +136,7 @@ class WorkerContext:
         self.loop = asyncio.get_running_loop()
         self.activations = asyncio.Semaphore(config.activations_max)
         self.detached: dict[ActorId, DetachedHandler] = {}
+        self.zone_unknown = Repeated(log, logging.ERROR, "ticks of schedules wait: their time zone is not known here")
         pipeline.turns.bind(_run_turns)
         pipeline.drafts.bind(self._finish_turns)
         pipeline.answers.bind(self._send_answers)

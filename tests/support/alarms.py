@@ -53,10 +53,12 @@ class Alarm(Actor):
         return self.settings
 
     @command
-    def daily(self, name: str, rule: str, zone: str, catch_up: Literal["one", "skip", "all"] = "one") -> int:
-        """Ring by a rule."""
+    def daily(
+        self, name: str, rule: str, zone: str, catch_up: Literal["one", "skip", "all"] = "one", key: str = ""
+    ) -> int:
+        """Ring by a rule, or have another one ring."""
         self.emit(Set(name, self.settings + 1))
-        self.schedule(name, Cron(rule, zone, catch_up), Alarm.ring, self.id.key, name, self.settings)
+        self.schedule(name, Cron(rule, zone, catch_up), Alarm.ring, key or self.id.key, name, self.settings)
         return self.settings
 
     @command

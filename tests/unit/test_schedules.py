@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from aether import Actor, ActorFailed, After, At, InvalidCommand, Model, Runtime
 from aether.config import RuntimeConfig
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
+from aether.model import schedules
 from aether.testing import given, local_pool, scheduled
 from aether.testing.clock import PoolClock
 from aether.testing.pool import SHARDS, LocalPool
@@ -116,6 +117,35 @@ async def test_a_tick_that_fails_too_often_is_given_up_and_the_next_one_comes(po
             await pool.clock.advance(seconds=1)
             await asyncio.sleep(0.002)
     assert set(events(pool)) == {"Set", DEAD_LETTERED_EVENT}
+
+
+@pytest.mark.parametrize("name", ["x", "refused", "for another"])
+async def test_a_tick_waits_where_its_time_zone_is_not_known(
+    pool: LocalPool, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker without a time zone database must not end the schedules of its actors."""
+    alarm, timers = pool.client.actor(Alarm, "a"), pool.server.space(model.name, SHARDS).timers
+    await alarm.daily(name, "0 0 9 * * *", "Europe/Berlin", key="b" if name == "for another" else "a")
+    known = schedules.time_zone
+
+    def unknown(zone: str) -> tzinfo:
+        raise InvalidCommand(f"the time zone {zone} is not known here", path="zone")
+
+    monkeypatch.setattr(schedules, "time_zone", unknown)
+    await pool.clock.advance(hours=20)
+    assert events(pool) == ["Set"]
+    assert events(pool, "b") == []
+    assert timers.waiting() == []
+    (said,) = [one for one in caplog.records if "time zone is not known" in one.getMessage()]
+    assert said.__dict__["zone"] == "Europe/Berlin"
+    monkeypatch.setattr(schedules, "time_zone", known)
+    async with asyncio.timeout(10):
+        while not timers.waiting():  # noqa: ASYNC110 - the runtime makes progress
+            await asyncio.sleep(0.002)
+    await pool.clock.advance(hours=24)
+    ran = {"x": "Rang", "refused": REFUSED_EVENT, "for another": HANDLED_EVENT}[name]
+    assert events(pool) == ["Set", ran, ran]
+    assert events(pool, "b") == (["Rang", "Rang"] if name == "for another" else [])
 
 
 async def test_a_schedule_may_be_for_another_actor(pool: LocalPool) -> None:
