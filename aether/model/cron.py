@@ -23,6 +23,8 @@ RANGES = ((0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 NAMES = {4: dict(zip(MONTHS, range(1, 13), strict=True)), 5: dict(zip(DAYS, range(7), strict=True))}
+WEEKDAY = 5
+SUNDAY = 7
 LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 SECOND = timedelta(seconds=1)
@@ -100,6 +102,8 @@ def _part(number: int, part: str, text: str) -> range:
         first, last = low, high
     elif "-" in span:
         first, last = (_value(number, end, text) for end in span.split("-", 1))
+        if number == WEEKDAY and first and not last:  # a week may end with it, too: FRI-SUN
+            last = SUNDAY
     else:
         first = _value(number, span, text)
         last = high if slash else first
