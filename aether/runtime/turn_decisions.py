@@ -67,7 +67,7 @@ class TurnDecisions(TurnScope):
             self._wait_for_zone(pending, told, tick)
         elif told.given_up:
             self._give_up(pending, told.given_up)
-        elif not self._is_to_run(pending.command) or self._passes_on(tick):
+        elif not self._is_to_run(pending.command) or self._passes_on(pending.command, tick):
             self._store_handled(pending, NULL)
         elif isinstance(pending.type, UntakenCommand):
             pending.counts.refused(pending.type.error)
@@ -86,7 +86,7 @@ class TurnDecisions(TurnScope):
         error = Unavailable(f"the time zone {tick.zone!r} is not known here; install tzdata")
         self._tell_failed(pending, told.sequence, encode_error(error))
 
-    def _passes_on(self, tick: SetSchedule | None) -> bool:
+    def _passes_on(self, told: Command, tick: SetSchedule | None) -> bool:
         """Whether a command is a tick that is too late, or for another actor, which is told."""
         if tick is None:
             return False
