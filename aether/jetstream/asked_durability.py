@@ -25,6 +25,8 @@ ANSWER_TIMEOUT_S = 2.0
 BELIEVED_S = 2.0
 """How long it is believed that the workers leave syncing to the server."""
 
+FORGOTTEN = "the connection was lost meanwhile, or the stream went backwards"
+
 RETRY = Backoff(first_s=0.02, cap_s=1.0)
 
 log = logging.getLogger("aether.jetstream")
@@ -33,7 +35,8 @@ log = logging.getLogger("aether.jetstream")
 class AskedDurability:
     """`Durability` of a stream, by question on the subject where workers answer for it.
 
-    A waiter is answered when it is known, however long that takes.
+    Who waits is told when it is known, however long that takes, or that it will not be known, where what was seen may
+    be gone: over another connection, or after the stream went backwards.
     """
 
     def __init__(self, connection: NatsConnection, subject: str, table: JetStreamTable) -> None:
@@ -76,10 +79,16 @@ class AskedDurability:
         self.after_notice(position, done)
 
     def forget(self) -> None:
-        """See `ports.Durability`. Also for another connection: after a power cut others may be in the same places."""
+        """See `ports.Durability`. Also for another connection: after a power cut others may be in the same places.
+
+        A worker believes what it is asked, so it is never asked for a position of before.
+        """
         self.position = Position(0)
         self._epoch += 1
         self._left_to_server_until_s = 0.0
+        waiting, self._waiting, self._written = [*self._written, *self._waiting], [], []
+        for _, done in waiting:
+            done(FORGOTTEN)
 
     async def _ask_while_wanted(self) -> None:
         attempt = 0

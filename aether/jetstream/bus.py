@@ -19,7 +19,7 @@ from aether.background import Background
 from aether.core.backoff import Backoff
 from aether.core.sustained import Sustained
 from aether.errors import AetherError, ConfigError, Unavailable
-from aether.ids import ActorId
+from aether.ids import ActorId, Position
 from aether.jetstream.api import StoredMessage, direct_batch, last_sequence, leader_next
 from aether.jetstream.connection.headers import SEQUENCE
 from aether.jetstream.connection.message import Message
@@ -140,7 +140,7 @@ class NATSEventBus:
     def wait_for(self, durability: Durability) -> None:
         """Hand on what was stored once it is on the disk. To be called before the first subscription."""
         self._durability = durability
-        self._notices = DurableNotices(self._hand_on, durability)
+        self._notices = DurableNotices(self._hand_on, durability, self._read_again)
 
     @property
     def synced(self) -> bool:
@@ -234,6 +234,12 @@ class NATSEventBus:
             self._forget_held()
         else:
             self._wake.set()
+
+    def _read_again(self, first: Position) -> None:
+        """Commits from this one on were not handed on: whether they are on the disk was not known."""
+        self._last = min(self._last, first - 1)
+        self._whole.clear()
+        self._wake.set()
 
     def _forget_held(self) -> None:
         self._whole.clear()

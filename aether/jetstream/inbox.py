@@ -25,6 +25,7 @@ from aether.jetstream.api import (
 )
 from aether.jetstream.connection.headers import expected_elsewhere_head, expected_head
 from aether.jetstream.connection.nats_connection import NatsConnection
+from aether.jetstream.connection.session import NatsSession
 from aether.jetstream.history_reader import until_durable, until_written
 from aether.jetstream.inbox_beginning import InboxBeginning, Made
 from aether.jetstream.inbox_relays import InboxRelays
@@ -89,8 +90,7 @@ class JetStreamInbox:
             return None
         if self.durability is not None:
             await until_written(self.durability, Position(sequence))
-        if self._connection.session is not session:
-            raise Unavailable("the connection was lost meanwhile")
+        self._check_same(session)
         self._relays.claimed(shard, sequence, session)
         return sequence
 
@@ -236,10 +236,17 @@ class JetStreamInbox:
         )
 
     async def _durable(self, subject: str, payload: bytes, head: bytes) -> int | None:
+        session = self._connection.session or await self._connection.ready()
         sequence = await write(self._connection, subject, payload, head)
         if sequence is not None and self.durability is not None:
             await until_written(self.durability, Position(sequence))
+            self._check_same(session)
         return sequence
+
+    def _check_same(self, session: NatsSession) -> None:
+        """Over another connection a sequence may be another message's: a power cut may have come between."""
+        if self._connection.session is not session:
+            raise Unavailable("the connection was lost meanwhile")
 
     # ---------------------------------------------------------------------------------------- its beginning
 
@@ -286,6 +293,7 @@ class JetStreamInbox:
             text = f"a tell is at most {self.tell_bytes_max} bytes, this is {len(payload)}"
             raise InvalidCommand(text, path="args")
         subject = self._names.tell(target, CLIENT_SOURCE)
+        session = self._connection.session or await self._connection.ready()
         sequence, known = await write_once(self._connection, subject, payload, message_id)
         if known:
             found = await leader_next(self._connection, self._names.inbox, subject, sequence)
@@ -293,6 +301,7 @@ class JetStreamInbox:
                 check_same_tell(payload, found.payload)
         if self.durability is not None:
             await until_written(self.durability, Position(sequence))
+            self._check_same(session)
         return sequence
 
 

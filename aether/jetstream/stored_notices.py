@@ -29,13 +29,20 @@ def commit_of(names: Names, sequence: int, subject: str, payload: bytes) -> Stor
 class DurableNotices:
     """Hands on the commits of notices, in their order, each once it is on the disk; at once without a `durability`.
 
-    When it will not be known whether they are, they are dropped: the receiver looks for gaps, or does not need to.
+    When it will not be known whether they are, they are dropped; `dropped` is called with the position of
+    the first.
     """
 
-    __slots__ = ("_durability", "_held", "_leaving", "_receive")
+    __slots__ = ("_dropped", "_durability", "_held", "_leaving", "_receive")
 
-    def __init__(self, receive: Callable[[StoredCommit], None], durability: Durability | None) -> None:
+    def __init__(
+        self,
+        receive: Callable[[StoredCommit], None],
+        durability: Durability | None,
+        dropped: Callable[[Position], None] | None = None,
+    ) -> None:
         self._receive = receive
+        self._dropped = dropped
         self._durability = durability
         self._held: list[StoredCommit] = []
         self._leaving: list[asyncio.Future[None]] = []
@@ -71,6 +78,8 @@ class DurableNotices:
         if why_not:
             self._let_leave()
             log.debug("stored commits are not handed on", extra={"commits": len(held), "why": why_not})
+            if self._dropped is not None:
+                self._dropped(first.position)
             return
         until = self._durability.position
         for number, commit in enumerate(held):

@@ -13,7 +13,7 @@ from aether.jetstream.adapters import JetStreamConnection
 from aether.ports import START, Committed
 from tests.contract.harness import payload_of, publish
 from tests.support.durable import Durable
-from tests.support.jetstream import node
+from tests.support.jetstream import Sessions, node
 from tests.support.members import soon
 from tests.support.nats_server import NatsServer
 
@@ -79,3 +79,19 @@ async def stored(made: JetStreamConnection) -> None:
     """One commit."""
     outcome = await publish(made.event_store, ALICE, payload_of(ALICE, 1), START)
     assert isinstance(outcome, Committed)
+
+
+async def test_a_receipt_is_of_the_connection_that_the_tell_was_stored_on(
+    own_server: NatsServer, namespace: str
+) -> None:
+    """Between two connections there may have been a power cut, and the sequence may be another tell's."""
+    async with waiting(own_server, namespace) as (made, _, inbox):
+        sessions = Sessions(made.nats)
+        asking = asyncio.ensure_future(made.inbox.send(3, b"a", "a"))
+        await soon(lambda: inbox.waiting == 1)
+        own_server.kill()
+        own_server.start()
+        await sessions.back()
+        inbox.reach(1)
+        with pytest.raises(Unavailable, match="connection was lost"):
+            await asking
