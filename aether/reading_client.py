@@ -165,18 +165,24 @@ class ReadingClient:
             await subscription.stop()
             raise
 
-    async def last_position(self) -> Position:
-        """The position of the last commit of all actors. Raises what `history` raises."""
-        return await self._patience("the end of the stream", None).ask(self._node.event_store.last_position)
+    async def last_position(self, *, deadline_s: float | None = None) -> Position:
+        """The position of the last commit of all actors, once it is on the disk. Raises what `history` raises."""
+        return await self._patience("the end of the stream", deadline_s).ask(self._node.event_store.last_position)
 
     async def stored(
-        self, after: Position, until: Position, kind: str | None = None, key: str | None = None
+        self,
+        after: Position,
+        until: Position,
+        kind: str | None = None,
+        key: str | None = None,
+        *,
+        deadline_s: float | None = None,
     ) -> AsyncIterator[list[StoredCommit]]:
         """The commits of all actors, of one kind, or of one actor between two positions, in order, some at a time.
 
         Reads on from where it was when the connection is lost. Raises what `history` raises.
         """
-        store, patience = self._node.event_store, self._patience("the stream of events", None)
+        store, patience = self._node.event_store, self._patience("the stream of events", deadline_s)
 
         def read_after(position: Position) -> AsyncIterator[list[StoredCommit]]:
             return store.read_stream(position, until, kind=kind, key=key)

@@ -31,14 +31,14 @@ from aether.errors import (
     asked_at,
     nothing_stored,
 )
-from aether.ids import ActorId, check_kind, checked_command_id
+from aether.ids import ActorId, Position, check_kind, checked_command_id
 from aether.inbox_needs import InboxContent
 from aether.inbox_view import InboxView
 from aether.jetstream.stream_settings import SettingDifference
 from aether.model.definition import ActorType
 from aether.model.schedules import checked_name
 from aether.names import encode_token, shard_of
-from aether.ports import NotSent, NotStored
+from aether.ports import NotSent, NotStored, StoredCommit
 from aether.reading_client import ReadingClient
 from aether.runtime.giving_up import decode_count, encode_until
 from aether.sends import SetSchedule, decode_schedule
@@ -348,10 +348,20 @@ class UntypedClient(ReadingClient):
             actor_type,
             begin=lambda receive: self._subscribe(receive, deadline_s, actor_id.kind, actor_id.key),
             ask=lambda: self.state_answer(actor_id, deadline_s=deadline_s),
-            read=lambda position: self._commits(actor_id, position, deadline_s),
+            read=lambda position: self._on_disk(actor_id, position, deadline_s),
         )
         self._streams.add(stream)
         return stream
+
+    async def _on_disk(
+        self, actor_id: ActorId, after: Position, deadline_s: float | None
+    ) -> AsyncIterator[list[StoredCommit]]:
+        """The actor's commits after a position that are there now, and on the disk: none of them is taken back."""
+        if await anext(self._commits(actor_id, after, deadline_s), None) is None:
+            return  # mostly, and to know that is cheap
+        until = await self.last_position(deadline_s=deadline_s)
+        async for commits in self.stored(after, until, actor_id.kind, actor_id.key, deadline_s=deadline_s):
+            yield commits
 
 
 def _not_told(
