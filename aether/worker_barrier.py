@@ -34,6 +34,11 @@ from aether.system.shared_failure import SharedFailure
 from aether.system.sync_barrier import SyncBarrier
 
 LOOK_AGAIN_S = 0.2
+GONE_LOOKS = 10
+"""So many times in a row the server has the streams and their files are not there: then they are elsewhere."""
+
+DISK_FAILED = "disk_failed"
+"""The detail of an error that says that the disk with the server's files fails."""
 
 log = logging.getLogger("aether.barrier")
 
@@ -44,7 +49,7 @@ class NotProved(ConfigError):
 
 def _failing(error: OSError) -> AetherError:
     """Of a disk that fails: nothing may rest on it, whichever process syncs."""
-    return AetherError(f"the disk with the files of the server fails: {error.strerror}")
+    return AetherError(f"the disk with the files of the server fails: {error.strerror}", **{DISK_FAILED: True})
 
 
 def durability(storage: StorageConfig) -> str:
@@ -155,6 +160,7 @@ def _proving_again(
     proving = background.forever("aether proof of the sync barrier", proof.again_and_again)
     for barrier, proved in barriers.items():
         barrier.counts = partial(proof.counts, proved)
+        barrier.unsure = proof.again
     unlisten = node.nats.listen(proof.connected)
     if node.nats.session is not proved_on:
         proof.connected(node.nats.session)
@@ -181,6 +187,11 @@ class _ProofAgain:
         self._barriers = barriers
         self._failed = failed
         self._needed = asyncio.Event()
+        self._looks_gone = 0
+
+    def again(self) -> None:
+        """A sync could not be made: the files may be others, or elsewhere."""
+        self.connected(self._node.nats.session)
 
     def connected(self, session: object) -> None:
         """The connection is lost, or another one is there."""
@@ -193,7 +204,7 @@ class _ProofAgain:
         """Whether the last sync was of what was proved."""
         same = proved.blocks.ground == proved.ground
         if not same:
-            self.connected(self._node.nats.session)
+            self.again()
         return same
 
     async def again_and_again(self) -> None:
@@ -209,7 +220,12 @@ class _ProofAgain:
 
     async def _prove(self, session: object) -> None:
         grounds = {proved: _ground_now(proved.blocks) for proved in self._barriers.values()}
-        why = await _why_not_written(self._node, self._blocks) if all(grounds.values()) else None
+        gone = [proved.blocks.directory for proved, ground in grounds.items() if ground is None]
+        if gone:
+            why = await self._why_gone(gone[0])
+        else:
+            self._looks_gone = 0
+            why = await _why_not_written(self._node, self._blocks)
         if why is None:
             await asyncio.sleep(LOOK_AGAIN_S)
             self._needed.set()
@@ -220,6 +236,17 @@ class _ProofAgain:
                 proved.ground = ground or proved.ground
             for barrier in self._barriers:
                 barrier.go_on()
+
+    async def _why_gone(self, directory: Path) -> str | None:
+        """Why there are no files here; None while the stream may be gone, too, or may have just been made anew."""
+        try:
+            missing = bool(await self._node.missing())
+        except Unavailable:
+            missing = True
+        self._looks_gone = 0 if missing else self._looks_gone + 1
+        if self._looks_gone < GONE_LOOKS:
+            return None
+        return f"the server has the stream, and its files are not to be seen in {directory}"
 
 
 def _ground_now(blocks: BlockFiles) -> Ground | None:

@@ -95,12 +95,16 @@ class JetStreamConnection:
         """Call this with each new connection to the server."""
         self.nats.listen(lambda session: connected() if session is not None else None)
 
+    async def missing(self) -> list[str]:
+        """The streams of the namespace that are not there. Raises `Unavailable`."""
+        return await missing(self.nats, self.names)
+
     async def restore(self) -> list[str]:
         """Make what of the namespace was deleted, empty; the names of those streams.
 
         Raises `ConfigError` when what is there is not as needed, `Unavailable`.
         """
-        gone = await missing(self.nats, self.names)
+        gone = await self.missing()
         await create_layout(self.nats, self.namespace, self._storage, RESTORE_ELECTION_TIMEOUT_S)
         return gone
 

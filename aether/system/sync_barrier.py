@@ -46,6 +46,10 @@ def _always() -> bool:
     return True
 
 
+def _nothing() -> None:
+    return
+
+
 class SyncBarrier:
     """`Durability` by syncs: `sync` returns when all that was written before is on the disk, or raises `OSError`.
 
@@ -59,6 +63,8 @@ class SyncBarrier:
         self.position = Position(0)
         self.counts: Callable[[], bool] = _always
         """Asked after each sync: if it does not count, the barrier holds, and all who wait go on waiting."""
+        self.unsure: Callable[[], None] = _nothing
+        """Called when a sync could not be made and may be tried again: the files may be others, or elsewhere."""
         self._sync = sync
         self._failed = failed
         self._stream_now = stream
@@ -227,6 +233,8 @@ class SyncBarrier:
                 self._failed(why)
                 self._answer(self._waiting, why)
                 self._waiting = []
+            else:
+                self.unsure()
         elif not self.counts():
             self._waiting = [*round_.waiting, *self._waiting]
             self.hold()

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -44,21 +45,35 @@ class Node:
     def __init__(self) -> None:
         self.nats = Nats()
         self.proofs: list[asyncio.Future[str]] = []
+        self.streams_missing: list[str] = []
+        self.asked_for_streams = 0
 
     async def why_not_written(self, _: object) -> str:
         proof: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.proofs.append(proof)
         return await proof
 
+    async def missing(self) -> list[str]:
+        self.asked_for_streams += 1
+        return self.streams_missing
+
 
 class Settled:
     """Block files whose settings the test changes."""
 
+    directory = Path("msgs")
+
     def __init__(self) -> None:
         self.ground = (0, 1, 1)
+        self.gone = False
 
     def ground_now(self) -> Ground:
+        if self.gone:
+            raise FileNotFoundError(2, "No such file or directory")
         return self.ground
+
+    def sync(self) -> Identity:
+        return self.ground_now()[:2]
 
 
 class Proving:
@@ -67,7 +82,7 @@ class Proving:
     def __init__(self, node: Node, proved_on: object) -> None:
         self.failed: list[str] = []
         self.files = Settled()
-        self.barrier = SyncBarrier(lambda: (0, 1), self.failed.append, lambda: (0, 1))
+        self.barrier = SyncBarrier(self.files.sync, self.failed.append, lambda: (0, 1))
         files = cast(BlockFiles, self.files)
         self.end = _proving_again(
             cast(JetStreamConnection, node), files, {self.barrier: _Proved(files)}, self.failed.append, proved_on
@@ -176,6 +191,32 @@ async def test_another_server_in_its_place_is_told(node: Node, proving: Proving)
     node.proofs[0].set_result("it does not stand in the file")
     await soon(lambda: len(proving.failed) == 1)
     assert not await proving.tells()
+
+
+async def test_a_stream_whose_files_are_elsewhere_is_told(
+    node: Node, proving: Proving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that a cluster has moved to another of its servers."""
+    monkeypatch.setattr(worker_barrier, "LOOK_AGAIN_S", 0.0)
+    proving.files.gone = True
+    assert not await proving.tells()
+    await soon(lambda: len(proving.failed) == 1)
+    assert "not to be seen in msgs" in proving.failed[0]
+
+
+async def test_a_stream_that_was_removed_is_waited_for(
+    node: Node, proving: Proving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_barrier, "LOOK_AGAIN_S", 0.0)
+    proving.files.gone, node.streams_missing = True, ["AETHER_TESTS"]
+    assert not await proving.tells()
+    await soon(lambda: node.asked_for_streams > 2 * worker_barrier.GONE_LOOKS)
+    proving.files.gone, proving.files.ground = False, (0, 2, 1)
+    await soon(lambda: len(node.proofs) == 1)
+    node.proofs[0].set_result("")
+    await asyncio.sleep(0.01)
+    assert await proving.tells()
+    assert proving.failed == []
 
 
 @pytest.mark.parametrize("error", [Unavailable("no answer"), UnreadableEvent("of another version")])
