@@ -296,7 +296,7 @@ EXIT_NOT_DRAINED = 1
 EXIT_CANNOT_BOOT = 3
 EXIT_CONFIGURATION = 4
 EXIT_SYNC_FAILED = 5
-"""A worker's: the disk has failed a sync, so what the server has may not be what will be found after a power cut."""
+"""Of a worker and its pool: the disk has failed a sync, so what the server has may not be what a power cut leaves."""
 
 
 ENVIRONMENT: Mapping[str, tuple[type, str]] = {

@@ -29,7 +29,7 @@ server, with its data in .aether/, every message on disk before it is acknowledg
 Signals: TERM or INT drains, HUP restarts the workers one by one with fresh code,
 TTIN and TTOU add and remove a worker, USR1 dumps all stacks.
 
-Exit codes: 0 drained, 1 killed before it had drained, 3 cannot boot, 4 configuration.
+Exit codes: 0 drained, 1 killed before it had drained, 3 cannot boot, 4 configuration, 5 the disk has failed a sync.
 """
 
 DEV = """Run a pool for development: workers, HTTP and the dashboard, and what is saved is loaded.

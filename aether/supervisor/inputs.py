@@ -42,8 +42,9 @@ from aether.worker_protocol import Loss
 
 STORES_NOTHING = "the embedded nats-server stores nothing, though there is room: it is started again"
 SYNC_FAILED = (
-    "the disk has failed a sync, so what the server has in memory may not be there after a power cut: draining; "
-    "start the pool again, and before it a nats-server that is not embedded"
+    "what is stored cannot be made durable any more, as a worker says: the disk has failed a sync, or another server "
+    "is in its place. Draining; after a failed sync a nats-server that is not embedded has to be started before the "
+    "pool"
 )
 
 
@@ -135,11 +136,11 @@ def _exited(step: Step, event: Exited) -> None:
 def _empty(step: Step, slot: Slot, how: str, code: int | None, loss: Loss | None = None) -> None:
     """The slot's worker has ended; `code` is None when it could not be forked."""
     was_ready = slot.ready_at_s is not None
-    if step.state.phase is Phase.DRAINING:
-        if slot.killed or (was_ready and code != 0) or code == EXIT_SYNC_FAILED:
+    if code == EXIT_SYNC_FAILED:
+        _drain(step, EXIT_SYNC_FAILED, SYNC_FAILED)
+    elif step.state.phase is Phase.DRAINING:
+        if slot.killed or (was_ready and code != 0):
             _worsen_exit(step)
-    elif code == EXIT_SYNC_FAILED:
-        _drain(step, EXIT_NOT_DRAINED, SYNC_FAILED)
     elif code == EXIT_CONFIGURATION and not was_ready:
         _drain(step, EXIT_CONFIGURATION, f"worker {slot.number} refuses its configuration")
     if not was_asked_to_end(slot) or code != 0 or loss is not None:

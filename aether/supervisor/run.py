@@ -19,6 +19,7 @@ from aether.config import (
     EXIT_CANNOT_BOOT,
     EXIT_CONFIGURATION,
     EXIT_NOT_DRAINED,
+    EXIT_SYNC_FAILED,
     ClusterConfig,
     ConnectionConfig,
     LogConfig,
@@ -56,6 +57,7 @@ from aether.system.process import leave, mend_standard_streams, time_limit
 from aether.system.shared_failure import SharedFailure
 from aether.worker.settings import WorkerSettings
 from aether.worker.worker import run_worker
+from aether.worker_barrier import DISK_FAILED
 from aether.worker_protocol import WorkerSpec
 
 SILENT_KILL_MIN_S = 2.0
@@ -67,7 +69,9 @@ EMBEDDED_MEMBER_TTL = "5"
 
 
 def run(options: RunOptions) -> int:
-    """Run the pool until it is asked to stop: 0 drained, 1 killed before it had, 3 cannot boot, 4 configuration."""
+    """Run the pool until it is asked to stop: 0 drained, 1 killed before it had, 3 cannot boot, 4 configuration,
+    5 what is stored cannot be made durable any more.
+    """
     mend_standard_streams()
     say = Console()
     try:
@@ -81,7 +85,7 @@ def run(options: RunOptions) -> int:
         return EXIT_CONFIGURATION
     except AetherError as error:
         say(str(error), "ERROR")
-        return EXIT_CANNOT_BOOT
+        return EXIT_SYNC_FAILED if error.details.get(DISK_FAILED) else EXIT_CANNOT_BOOT
 
 
 def _voice(options: RunOptions, variables: Mapping[str, str]) -> Console:

@@ -8,14 +8,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import aether
-from aether.config import ConnectionConfig, StorageConfig
+from aether.config import EXIT_SYNC_FAILED, CallConfig, ConnectionConfig, StorageConfig
 from aether.core.cluster.membership import MemberRow, encode_member
 from aether.errors import Unavailable
 from aether.ids import ActorId, Position
@@ -27,7 +27,9 @@ from aether.jetstream.stream_configs import stream_config
 from aether.names import PROBE, Names
 from aether.ports import START, Append, AppendOutcome, Committed, Conflict, StoredCommit, Unknown
 from aether.table_keys import member_key
-from aether.wire import decode_commit
+from aether.testing import local_pool
+from aether.untyped_client import UntypedClient
+from aether.wire import Answer, decode_commit
 from aether.worker_barrier import why_no_barrier
 from tests.contract.harness import Received, payload_of, publish
 from tests.support.actors import Account, model
@@ -337,11 +339,80 @@ async def test_after_a_power_cut_others_may_be_in_the_places_of_what_was_heard_o
         await subscription.stop()
 
 
+async def test_over_another_connection_nothing_that_was_seen_before_is_said_to_be_durable(
+    own_server: NatsServer, namespace: str
+) -> None:
+    """A power cut may have come between, and the same places may be others'. Workers believe what they are asked."""
+    async with node(own_server.url, namespace) as worker, node(own_server.url, namespace) as far:
+        row = MemberRow(node="a", slot=0, incarnation="a-0", durability="sync barrier, boot 1")
+        await worker.table.create(member_key("a", 0), encode_member(row))
+        asked = AskedDurability(far.nats, far.names.durable(), far.table)
+        told: dict[str, list[str]] = {"written": [], "read": [], "heard of": []}
+        asked.after_write(Position(7), told["written"].append)
+        asked.after_read(Position(8), told["read"].append)
+        asked.after_notice(Position(9), told["heard of"].append)
+        back = [Sessions(one.nats) for one in (worker, far)]
+        own_server.kill()
+        own_server.start()
+        for sessions in back:
+            await sessions.back()
+        durable, later = Durable(), list[str]()
+        durable.reach(1)
+        answering = await worker.transport.answer_durable(durable, worker.names.durable())
+        asked.after_read(Position(1), later.append)
+        await soon(lambda: later == [""])
+        assert asked.position == 1
+        assert all(len(whys) == 1 and "connection was lost" in whys[0] for whys in told.values()), told
+        await answering.stop()
+
+
+async def test_a_subscriber_hears_of_what_was_not_known_to_be_durable_when_it_is(
+    nats_server: NatsServer, namespace: str
+) -> None:
+    async with waiting_node(nats_server, namespace) as (made, durable), node(nats_server.url, namespace) as other:
+        received = Received[StoredCommit]()
+        subscription = await made.bus.subscribe(received.receive)
+        first = await publish(other.event_store, ALICE, payload_of(ALICE, 1), START)
+        assert isinstance(first, Committed)
+        await soon(lambda: durable.waiting == 1)
+        durable.reach(0, "it is not known")
+        await soon(lambda: durable.waiting == 1)
+        assert received.items == []
+        durable.reach(first.position)
+        await received.count(1)
+        await subscription.stop()
+
+
+async def test_a_state_that_is_followed_begins_with_what_is_durable(nats_server: NatsServer, namespace: str) -> None:
+    """A commit may be stored between the worker's answer and the reading of what came after it."""
+    async with local_pool(model, workers=1) as pool:
+        nothing = await pool.client.untyped.state_answer(ALICE)
+        await pool.client.actor(Account, "alice").deposit(5)
+        ((deposit,),) = [one async for one in pool.client.untyped.stored(START, Position(1))]
+    async with waiting_node(nats_server, namespace) as (made, durable), node(nats_server.url, namespace) as other:
+        await publish(other.event_store, ALICE, deposit.payload, START)
+        client = UntypedClient(made, CallConfig())
+
+        async def answer(*_: object, **__: object) -> Answer:
+            return nothing
+
+        client.state_answer = answer  # type: ignore[method-assign]
+        async with AsyncExitStack() as stack:
+            stack.callback(client.close)
+            states = client.follow(ALICE, model.actor_types["account"])
+            entering = asyncio.ensure_future(stack.enter_async_context(states))
+            await soon(lambda: durable.waiting == 1)
+            assert not entering.done()
+            durable.reach(1)
+            await entering
+            assert [(await anext(states)).version for _ in range(2)] == [0, 1]
+
+
 # ------------------------------------------------------------------------------------------------ pools
 
 
 PROMISE = re.compile(r"aether: namespace .*")
-FAILED = re.compile(r"aether: the disk has failed a sync")
+FAILED = re.compile(r"aether: .*the disk has failed a sync")
 FAILS_ONCE = """
 import os, errno
 _fdatasync = os.fdatasync
@@ -393,6 +464,26 @@ async def test_another_supervisor_joins_an_embedded_server_as_the_refusal_of_its
                   "--node", "other", variables=joining) as other:  # fmt: skip
             assert "sync barrier" in promise_of(other)
             await deposits(url_of(pool), namespace)
+
+
+async def test_an_embedded_server_whose_stream_is_written_otherwise_is_started_again_and_syncs(
+    namespace: str, tmp_path: Path
+) -> None:
+    options = ("--workers", "1", "--nats", "embedded", "--namespace", namespace, "--shards", str(SHARDS))
+    with Pool("tests.support.actors:model", *options, data=tmp_path) as pool:
+        async with node((tmp_path / "nats.url").read_text().strip(), namespace) as by_hand:
+            config = (await stream_info(by_hand.nats, by_hand.names.stream)).config
+            await _update(by_hand.nats, by_hand.names.stream, {**(config or {}), "compression": "s2"})
+        assert pool.drain() == 0
+    refused = Pool("tests.support.actors:model", *options, "--sync", "barrier", data=tmp_path)
+    refused.wait_for(re.compile("aether: workers cannot make commits durable here: compression of"))
+    assert refused.process.wait(60) == 4
+    refused.close()
+    with Pool("tests.support.actors:model", *options, data=tmp_path) as pool:
+        assert "sync_interval always" in promise_of(pool)
+        pool.wait_for(re.compile("aether: commits are not made durable by a sync of the workers: compression of"))
+        assert "sync_interval: always" in (tmp_path / "nats-server.conf").read_text()
+        await deposits((tmp_path / "nats.url").read_text().strip(), namespace)
 
 
 @pytest.mark.parametrize("by", ["option", "variable"])
@@ -450,7 +541,7 @@ async def test_after_a_failed_sync_the_pool_ends_and_the_next_one_has_what_was_a
             with pytest.raises(aether.AetherError):
                 await client.actor(Account, "alice", deadline_s=3).deposit(1)
         pool.wait_for(FAILED)
-        assert pool.process.wait(60) == 1
+        assert pool.process.wait(60) == EXIT_SYNC_FAILED
     with Pool(*given, variables=variables) as pool:
         async with aether.connect(url, model=model, namespace=namespace) as client:
             assert (await client.state(Account, "alice")).version >= 3
@@ -469,7 +560,7 @@ def test_a_disk_that_fails_the_first_sync_is_no_reason_to_have_the_server_sync(
                "--namespace", namespace, "--data-dir", str(tmp_path / "data"), "--sync", sync]  # fmt: skip
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False,
                            env={**os.environ, "PYTHONPATH": str(tmp_path)})  # fmt: skip
-    assert ended.returncode == 3
+    assert ended.returncode == EXIT_SYNC_FAILED
     assert "the disk with the files of the server fails: " in ended.stderr
 
 
@@ -493,7 +584,7 @@ async def test_after_a_failed_sync_of_one_worker_no_other_answers(namespace: str
             await asyncio.to_thread(pool.wait_for, re.compile("could not be synced to the disk"))
             assert not any(await asyncio.gather(*(deposit(number) for number in range(20))))
             await first
-        assert pool.process.wait(60) == 1
+        assert pool.process.wait(60) == EXIT_SYNC_FAILED
 
 
 def mark_of(pid: int) -> set[int]:
@@ -545,7 +636,7 @@ async def test_a_stream_that_is_set_otherwise_by_hand_is_noticed(own_server: Nat
             with suppress(aether.AetherError):
                 await client.tell(Account.deposit, "alice", 1)
         await asyncio.to_thread(pool.wait_for, told)
-        assert pool.process.wait(60) == 1
+        assert pool.process.wait(60) == EXIT_SYNC_FAILED
 
 
 async def test_another_store_in_the_place_of_the_first_is_noticed(
@@ -559,4 +650,4 @@ async def test_another_store_in_the_place_of_the_first_is_noticed(
         own_server.move(tmp_path)
         own_server.start()
         pool.wait_for(re.compile("another server is in its place"))
-        assert pool.process.wait(60) == 1
+        assert pool.process.wait(60) == EXIT_SYNC_FAILED

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aether.config import EXIT_CONFIGURATION
+from aether.config import EXIT_CONFIGURATION, EXIT_SYNC_FAILED
 from tests.support.nats_server import nats_server_binary
 from tests.support.systemd import CLONE, install, settings, systemd_analyze, verify
 
@@ -90,7 +90,7 @@ def test_the_unit_waits_for_a_drain_and_gives_up_where_trying_again_cannot_help(
     drain = re.search(r"--timeout (\d+)", unit["ExecStart"][0])
     assert drain
     assert int(unit["TimeoutStopSec"][0].removesuffix("s")) >= int(drain[1]) + 10
-    assert unit["RestartPreventExitStatus"] == [str(EXIT_CONFIGURATION)]
+    assert unit["RestartPreventExitStatus"] == [f"{EXIT_CONFIGURATION} {EXIT_SYNC_FAILED}"]
     assert (unit["Type"], unit["NotifyAccess"], unit["KillMode"]) == (["notify"], ["main"], ["mixed"])
 
 
@@ -110,6 +110,23 @@ def test_nats_server_accepts_its_configuration_and_keeps_its_data_where_the_unit
     assert port
     for unit in SERVICES:
         assert re.search(rf"127\.0\.0\.1[:/]{port[1]}\b", (units / unit).read_text())
+
+
+def test_the_server_begins_with_what_the_disk_has_and_not_with_what_the_kernel_keeps_of_it(
+    units: Path, tmp_path: Path
+) -> None:
+    """After a sync that failed the two may differ."""
+    (before,) = settings(units / "aether-nats.service")["ExecStartPre"]
+    store, programs, told = tmp_path / "store", tmp_path / "programs", tmp_path / "told"
+    block = store / "jetstream/$G/streams/A/msgs/1.blk"
+    block.parent.mkdir(parents=True)
+    block.touch()
+    programs.mkdir()
+    (programs / "dd").write_text(f'#!/bin/sh\necho "$@" >>{told}\n')
+    (programs / "dd").chmod(0o755)
+    command = shlex.split(before.removeprefix("-").replace("/var/lib/aether-nats", str(store)))
+    subprocess.run(command, env={"PATH": f"{programs}:/usr/bin:/bin"}, timeout=60, check=True)
+    assert told.read_text().split() == [f"if={block}", "iflag=nocache", "count=0", "status=none"]
 
 
 def test_the_services_run_as_the_user_that_the_installation_makes_and_a_model_cannot_write_to_the_store(

@@ -92,11 +92,11 @@ def test_after_a_failed_sync_the_pool_ends_and_nothing_is_begun_on_what_the_kern
     assert set(world.live) <= world.terminated
     for each in list(world.live):
         world.die(each, EXIT_SYNC_FAILED)
-    assert world.exit_code == 1
+    assert world.exit_code == EXIT_SYNC_FAILED
 
 
 def test_a_failed_sync_of_a_worker_that_was_not_ready_yet_is_told_by_the_exit_code_of_a_drain() -> None:
     world = World(SupervisorConfig(workers=1))
     world.tell(SignalReceived(Request.DRAIN))
     world.die(world.in_slot(0), EXIT_SYNC_FAILED)
-    assert world.exit_code == 1
+    assert world.exit_code == EXIT_SYNC_FAILED
