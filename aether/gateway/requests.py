@@ -20,6 +20,10 @@ from aether.ids import COMMAND_ID_CHARS_MAX, TRACEPARENT, checked_command_id
 from aether.wire import DEADLINE_AHEAD_MAX_S
 
 QUERY_FIELDS_MAX = 256
+LENGTH_DIGITS_MAX = 18
+DROPPED_BYTES_MAX = 16 * 1024 * 1024
+"""So much of a body that is too large is read and dropped."""
+
 _ONCE = frozenset({b"authorization", b"idempotency-key", b"content-type", b"content-length", b"host",
                    b"last-event-id", b"traceparent", b"x-correlation-id"})  # fmt: skip
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
@@ -112,13 +116,17 @@ def _id_of(value: bytes | None, header: str) -> str | None:
 async def read_body(receive: Receive, headers: Mapping[bytes, bytes], bytes_max: int, timeout_s: float) -> bytes:
     """The whole body. Raises `Disconnected`; a problem when it is too large, too slow, or in a transfer coding that no
     part of this gateway undoes.
+
+    Of one that is too large some more is read and dropped: a connection that is closed while its sender sends is
+    reset, and the answer is lost. A sender that waits for `100 Continue` gets it at once.
     """
     if headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
         raise HttpProblem(501, "no transfer coding but chunked is taken", headers={"Connection": "close"})
     declared = headers.get(b"content-length", b"0")
-    if not declared.isdigit() or int(declared) > bytes_max:
+    most = bytes_max if b"expect" in headers else bytes_max + DROPPED_BYTES_MAX
+    if not declared.isdigit() or len(declared) > LENGTH_DIGITS_MAX or int(declared) > most:
         raise _too_large(bytes_max)
-    chunks, size = [], 0
+    chunks, size = list[bytes](), 0
     try:
         async with asyncio.timeout(timeout_s):
             while True:
@@ -126,13 +134,18 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], bytes_max:
                 if message["type"] == "http.disconnect":
                     raise Disconnected
                 chunk: bytes = message.get("body", b"")
-                size += len(chunk)
+                size, more = size + len(chunk), message.get("more_body", False)
                 if size > bytes_max:
-                    raise _too_large(bytes_max)
+                    chunks.clear()
+                    if size > most or not more:
+                        raise _too_large(bytes_max)
+                    continue
                 chunks.append(chunk)
-                if not message.get("more_body", False):
+                if not more:
                     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
     except TimeoutError:
+        if size > bytes_max:
+            raise _too_large(bytes_max) from None
         text = f"the body was not there after {timeout_s:g} s"
         raise HttpProblem(408, text, headers={"Connection": "close"}) from None
 

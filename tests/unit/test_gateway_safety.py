@@ -179,6 +179,37 @@ async def test_a_slow_body_and_a_body_that_never_comes_are_given_up(one: Served)
     await untouched(one)
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_the_sender_of_a_body_that_is_too_large_hears_so(chunked: bool) -> None:
+    """Its connection is not reset while it sends."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(128):
+            yield b" " * 65_536
+
+    content = pieces() if chunked else b" " * (8 * 1024 * 1024)
+    head = {"Content-Type": "application/json"}
+    async with served() as one:
+        answer = await one.http.post("/actors/account/a/deposit", content=content, headers=head)
+    assert (answer.status_code, answer.json()["limit"]) == (413, "body_bytes_max")
+
+
+async def test_a_body_without_end_and_one_that_is_announced_are_not_waited_for(
+    one: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aether.gateway.requests.DROPPED_BYTES_MAX", 20_000)
+    head = b"POST /actors/account/a/deposit HTTP/1.1\r\n" + JSON_HEAD
+    for rest in (
+        b"Transfer-Encoding: chunked\r\n\r\n" + (b"1000\r\n" + b" " * 4096 + b"\r\n") * 8,
+        b"Content-Length: 10001\r\nExpect: 100-continue\r\n\r\n",
+        b"Content-Length: 30001\r\n\r\n",
+        b"Content-Length: 20000\r\n\r\n" + b" " * 10_001,
+    ):
+        answer = await one.raw(head + rest)
+        assert answer.startswith(b"HTTP/1.1 413 "), answer
+        assert b"100 Continue" not in answer
+
+
 async def test_a_chunked_body_is_bounded_too(one: Served) -> None:
     head = b"POST /actors/account/a/deposit HTTP/1.1\r\n" + JSON_HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     answer = await one.raw(head + b"1000\r\n" + b" " * 0x1000 + b"\r\n" + b"4000\r\n" + b" " * 0x4000 + b"\r\n")
