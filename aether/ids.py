@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import NewType
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from aether.errors import InvalidCommand
 
@@ -24,6 +25,9 @@ KINDS_KEPT_MAX = 1_024
 """Kinds that are known to be good: there are few, and each id has one."""
 
 COMMAND_ID_CHARS_MAX = 128
+
+ORIGIN_CHARS_MAX = 512
+"""Characters of each text that says where a command comes from: all its events, and what it sends, carry them."""
 
 OWN_COMMAND_IDS = ("tell:", "task:", "timer:", "retry:")
 """Command ids that Aether makes begin so: of tells, of results of tasks, of ticks, of dead letters that are sent again.
@@ -41,6 +45,7 @@ _KIND = re.compile(r"[a-z][a-z0-9_]*")
 class ActorId(Struct, frozen=True, order=True):
     """Which actor: its `kind` (snake_case, 1-64 characters) and its `key` (any Unicode, 1-200 bytes of UTF-8).
 
+    A text of another class, as a member of an enumeration of texts is, is taken for the text that it is equal to.
     Raises `InvalidCommand` naming the field.
     """
 
@@ -48,6 +53,8 @@ class ActorId(Struct, frozen=True, order=True):
     key: str
 
     def __post_init__(self) -> None:
+        if type(self.key) is not str or type(self.kind) is not str:
+            _make_plain(self)
         try:
             check_kind(self.kind)
             key = self.key
@@ -83,6 +90,13 @@ def check_id(text: str, what: str, path: str) -> None:
         raise InvalidCommand(f"{what} is 1-{COMMAND_ID_CHARS_MAX} characters", path=path)
 
 
+def check_origin(text: str, what: str, path: str) -> None:
+    """Raise `InvalidCommand` unless it is a text of at most `ORIGIN_CHARS_MAX` characters that has a form in UTF-8."""
+    check_text(text, what, path)
+    if len(text) > ORIGIN_CHARS_MAX:
+        raise InvalidCommand(f"{what} is at most {ORIGIN_CHARS_MAX} characters, not {len(text)}", path=path)
+
+
 def check_text(text: str, what: str, path: str) -> None:
     """Raise `InvalidCommand` unless it is a text that has a form in UTF-8."""
     if not isinstance(text, str):
@@ -99,6 +113,21 @@ def check_traceparent(text: str, path: str) -> None:
     if text and not TRACEPARENT.fullmatch(text):
         example = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         raise InvalidCommand(f"a traceparent is like {example}, not {text[:60]!r}", path=path)
+
+
+def plain_text(text: str) -> str:
+    """The text itself, of the class `str`.
+
+    A member of `class Room(str, Enum)` is equal to its value and has its hash and its JSON, but an f-string makes
+    `Room.RED` of it: another name of a subject, and another shard.
+    """
+    return text if type(text) is str else str.__str__(text)
+
+
+def _make_plain(actor_id: ActorId) -> None:
+    for name, value in (("kind", actor_id.kind), ("key", actor_id.key)):
+        if isinstance(value, str):  # else it is refused
+            force_setattr(actor_id, name, plain_text(value))
 
 
 def _no_text(actor_id: ActorId) -> InvalidCommand:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from zlib import crc32
 
 from aether.errors import ConfigError, InvalidCommand
-from aether.ids import ActorId
+from aether.ids import ActorId, plain_text
 from aether.recent import Recent
 
 SHARDS_DEFAULT = 256
@@ -51,7 +51,7 @@ def check_namespace(namespace: str) -> str:
     """The namespace itself, or `ConfigError`: `[a-z0-9-]`, 1-32 characters."""
     if _NAMESPACE.fullmatch(namespace) is None:
         raise ConfigError(f"a namespace is 1-32 characters of a-z, 0-9 and '-', not {namespace!r}", setting="namespace")
-    return namespace
+    return plain_text(namespace)
 
 
 def encode_token(text: str) -> str:
@@ -116,7 +116,7 @@ class Names:
     """
 
     def __init__(self, namespace: str, shards: int = SHARDS_DEFAULT) -> None:
-        self.namespace = check_namespace(namespace)
+        namespace = self.namespace = check_namespace(namespace)
         self.shards = shards
         self.stream = f"AETHER_{namespace}"
         self.inbox = f"AETHER_{namespace}_INBOX"

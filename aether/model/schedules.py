@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 from aether.errors import InvalidCommand
+from aether.ids import plain_text
 from aether.model.cron import cron_rule
 
 CatchUp: TypeAlias = Literal["one", "skip", "all"]
@@ -208,7 +209,7 @@ def checked_name(name: object) -> str:
         raise InvalidCommand("the name of a schedule cannot hold a lone surrogate", path="name") from None
     if not 1 <= size <= NAME_BYTES_MAX:
         raise InvalidCommand(f"the name of a schedule is 1 to {NAME_BYTES_MAX} bytes, not {size}", path="name")
-    return name
+    return plain_text(name)
 
 
 @lru_cache(maxsize=256)
