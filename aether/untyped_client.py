@@ -156,7 +156,8 @@ class UntypedClient(ReadingClient):
 
     async def _tell(self, actor_id: ActorId, tell: Tell, deadline_s: float | None) -> Receipt:
         inbox = self._node.inbox
-        payload, message_id = encode_tell(tell), encode_token(f"{actor_id}/{tell.id}")
+        payload = encode_tell(tell)
+        message_id = f"{encode_token(str(actor_id))}.{encode_token(tell.id)}"
         shard = shard_of(actor_id, self._node.shards)
         patience = self._patience(f"the tell to {actor_id}", deadline_s, "stored")
         maybe_stored = False
