@@ -15,7 +15,7 @@ from aether.correlation_search import TRACE_COMMITS_MAX, TRACE_SINCE
 from aether.dead_letters import DeadLetter
 from aether.errors import UnknownCommand
 from aether.history import EventStream, History, wanted_events
-from aether.ids import ActorId, check_id, check_text, check_traceparent, checked_command_id
+from aether.ids import ActorId, check_id, check_origin, check_traceparent, checked_command_id
 from aether.model.actor import Actor
 from aether.model.decider import Decider
 from aether.model.definition import ActorState
@@ -88,7 +88,7 @@ class Client:
         - `command_id`: for one command: the next call or tell has this id, so use such a client once.
 
         What is not given stays as it is. Raises `InvalidCommand` for an id that is not 1-128 characters of UTF-8,
-        for a caller that is no UTF-8, and for a `traceparent` of another form; "" takes it away.
+        for a caller that is no UTF-8 of at most 512 characters, and for a `traceparent` of another form; "" takes it away.
         """
         given = CallOptions(**self._options)
         if correlation_id is not None:
@@ -98,7 +98,7 @@ class Client:
         if deadline_s is not None:
             given["deadline_s"] = deadline_s
         if caller is not None:
-            check_text(caller, "a caller", "caller")
+            check_origin(caller, "a caller", "caller")
             given["caller"] = caller
         if correlation_id is not None:
             given["correlation_id"] = correlation_id

@@ -14,7 +14,7 @@ from msgspec import DecodeError, Raw, Struct, ValidationError
 from msgspec.json import Decoder, Encoder
 
 from aether.errors import AetherError, InvalidCommand, UnreadableEvent, error_body, error_from_body
-from aether.ids import COMMAND_ID_CHARS_MAX, ActorId, Position, Version
+from aether.ids import COMMAND_ID_CHARS_MAX, ORIGIN_CHARS_MAX, ActorId, Position, Version, check_origin
 from aether.json_checks import split_path
 
 DEADLINE_AHEAD_MAX_S = 60.0
@@ -79,6 +79,9 @@ PARKED_END = b',"parked":true}'
 
 NULL = b"null"
 _EMPTY_ARGS = Raw(b"{}")
+
+ORIGIN = ("correlationid", "causationid", "traceparent", "caller")
+"""What says where a command comes from, each of at most `ORIGIN_CHARS_MAX` characters."""
 
 
 class Command(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -209,11 +212,15 @@ def decode_command(payload: bytes) -> Command:
 
 
 def checked_command(command: Command) -> Command:
-    """The command itself. Raises `InvalidCommand` for what its types do not say: a bad id, a deadline without zone."""
+    """The command itself. Raises `InvalidCommand` for what its types do not say of its id, deadline and origin."""
     if not 0 < len(command.id) <= COMMAND_ID_CHARS_MAX:
         raise InvalidCommand(f"a command id is 1-{COMMAND_ID_CHARS_MAX} characters", path="id")
     if command.deadline.tzinfo is None:
         raise InvalidCommand("a deadline needs a time zone", path="deadline")
+    correlation, cause, trace, caller = command.correlationid, command.causationid, command.traceparent, command.caller
+    if len(correlation) + len(cause) + len(trace) + len(caller) > ORIGIN_CHARS_MAX:
+        for name in ORIGIN:
+            check_origin(getattr(command, name), name, name)
     return command
 
 

@@ -12,12 +12,13 @@ from msgspec.structs import replace
 from aether.core.actor.agenda import OPEN_MAX, Agenda, has_room
 from aether.errors import ActorFailed, InvalidCommand
 from aether.ids import ActorId
+from aether.json_checks import encode
 from aether.model.definition import ActorCommand
 from aether.model.schedules import Recurrence, When
 from aether.runtime.pending_command import PendingCommand
-from aether.runtime.sent_tell import PLACE_BYTES, encoded_args
+from aether.runtime.sent_tell import PLACE_BYTES, addressed, encoded_args
 from aether.runtime.worker_context import WorkerContext
-from aether.sends import CancelSchedule, Send, SetSchedule, encode_send, made_id
+from aether.sends import CancelSchedule, Send, SetSchedule, encode_send, encode_sends, made_id
 from aether.tells import Tell
 
 
@@ -52,7 +53,8 @@ def set_by(
     command_type = worker.command_type(to.kind, to.command)
     if command_type.query:
         raise InvalidCommand(f"{to.command} is a query, and a query cannot be scheduled: it does nothing", "command")
-    target, by, recurrence = ActorId(to.kind, to.key), running.command, when.recurrence
+    whose = f"{to.kind}.{to.command}, which {running.type.name} schedules"
+    target, by, recurrence = addressed(to, whose), running.command, when.recurrence
     setting = SetSchedule(
         name=name,
         id=made_id(actor_id, by.id, version, len(sent)),
@@ -60,9 +62,7 @@ def set_by(
         kind=target.kind,
         key=target.key,
         command=to.command,
-        args=encoded_args(
-            command_type.encode_args, args, kwargs, f"{to.kind}.{to.command}, which {running.type.name} schedules"
-        ),
+        args=encoded_args(command_type.encode_args, args, kwargs, whose),
         rule=recurrence.rule,
         zone=recurrence.zone,
         catch_up=recurrence.catch_up,
@@ -74,8 +74,20 @@ def set_by(
     assert telling is not None, "checked above"
     size, most = len(encode_send(setting)), telling.tell_bytes_max - 2 * PLACE_BYTES
     if size > most:
-        raise InvalidCommand(f"a schedule is at most {most} bytes, this is {size}", path="args")
+        raise InvalidCommand(f"a schedule is at most {most} bytes, this is {size} ({whose})", path="args")
+    _check_ticks_fit(setting, actor_id, worker.commit_bytes_max, whose)
     return setting
+
+
+def _check_ticks_fit(setting: SetSchedule, actor_id: ActorId, commit_bytes_max: int, whose: str) -> None:
+    """Refuse what could never be run: a tick for another actor tells it and sets the next tick, in one commit."""
+    tell = tick_for_another(setting, actor_id) if setting.rule else None
+    if tell is None:
+        return
+    size, most = len(encode(encode_sends([tell, setting]))), commit_bytes_max - 2 * PLACE_BYTES
+    if size > most:
+        what = f"what each tick of a schedule for another actor stores, its arguments twice, is at most {most} bytes"
+        raise InvalidCommand(f"{what}, this is {size} ({whose})", path="args")
 
 
 def _check_may_schedule(

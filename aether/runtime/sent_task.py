@@ -43,13 +43,11 @@ def started_by(
     _check_may_start(running, actor_id, worker, agenda, sent)
     task_type = worker.task_type(call.task)
     check_takes_what_comes(task_type, then, failed, lambda name: worker.command_type(actor_id.kind, name))
-    by = running.command
+    by, whose = running.command, f"the task {task_type.name}, which {running.command.command} starts"
     start = StartTask(
         id=made_id(actor_id, by.id, version, len(sent)),
         task=task_type.name,
-        args=encoded_args(
-            task_type.encode_args, call.args, call.kwargs, f"the task {task_type.name}, which {by.command} starts"
-        ),
+        args=encoded_args(task_type.encode_args, call.args, call.kwargs, whose),
         then=then,
         failed=failed,
         correlationid=by.correlationid or by.id,
@@ -60,7 +58,7 @@ def started_by(
     assert telling is not None, "checked above"
     size, most = len(encode_send(start)), telling.tell_bytes_max - PLACE_BYTES
     if size > most:
-        raise InvalidCommand(f"the start of a task is at most {most} bytes, this is {size}", path="call")
+        raise InvalidCommand(f"the start of a task is at most {most} bytes, this is {size} ({whose})", path="call")
     return start
 
 
@@ -94,9 +92,10 @@ def _check_takes(command_type: DeclaredCommand, what: str, comes: inspect.Type) 
     if command_type.query:
         raise InvalidCommand(f"{command} is a query, and takes no result of a task", path=what)
     parameters = list(command_type.signature.parameters.values())
-    needed = [one for one in parameters if one.default is Parameter.empty]
-    if not parameters or parameters[0].kind not in _POSITIONAL or len(needed) > 1:
-        raise InvalidCommand(f"{command} takes {len(needed)} arguments; it is called with one, what came", path=what)
+    needs_more = any(one.default is Parameter.empty for one in parameters[1:])
+    if not parameters or parameters[0].kind not in _POSITIONAL or needs_more:
+        names = ", ".join(one.name for one in parameters)
+        raise InvalidCommand(f"{command}({names}) is called with one argument by position: what came", path=what)
     takes = command_type.takes
     if takes is not None and not can_fit(comes, takes):
         declared = formatannotation(parameters[0].annotation)

@@ -20,8 +20,8 @@ from aether.wire import NULL, Command, error_data, without_details
 PLACE_BYTES = 2_048
 """Room in a message of the inbox for what is added to a tell when it is relayed: who sent it, and where."""
 
-TELLS_MAX = 10_000
-"""So many tells one command may send."""
+NAME_CHARS_KEPT = 200
+"""So much of the name of a command that no model has is stored when the whole name is larger than a commit."""
 
 
 class UntakenCommand:
@@ -69,7 +69,8 @@ def told_by(
     if not telling.can_tell():
         why = "nothing can be told while a worker of an earlier version, which does not know tells, is there"
         raise ActorFailed(why, actor=actor)
-    target = ActorId(to.kind, to.key)
+    whose = f"{to.kind}.{to.command}, which {running.type.name} tells"
+    target = addressed(to, whose)
     command_type = worker.command_type(to.kind, to.command)
     if command_type.query:
         raise InvalidCommand(f"{to.command} is a query, and a query cannot be told: it does nothing", path="command")
@@ -78,17 +79,23 @@ def told_by(
         kind=target.kind,
         key=target.key,
         command=to.command,
-        args=encoded_args(
-            command_type.encode_args, args, kwargs, f"{to.kind}.{to.command}, which {running.type.name} tells"
-        ),
+        args=encoded_args(command_type.encode_args, args, kwargs, whose),
         correlationid=command.correlationid or command.id,
         causationid=command.id,
         traceparent=command.traceparent,
     )
     size, most = len(encode_tell(tell)), telling.tell_bytes_max - PLACE_BYTES
     if size > most:
-        raise InvalidCommand(f"a tell is at most {most} bytes, this is {size}", path="args")
+        raise InvalidCommand(f"a tell is at most {most} bytes, this is {size} ({whose})", path="args")
     return tell
+
+
+def addressed(to: ActorCommand, whose: str) -> ActorId:
+    """Whom it is for. Raises `InvalidCommand` that says whose the key is: not its caller's."""
+    try:
+        return ActorId(to.kind, to.key)
+    except InvalidCommand as error:
+        raise InvalidCommand(f"{error.message} (the actor of {whose})", path=error.path) from None
 
 
 def encoded_args(
@@ -108,12 +115,14 @@ def dead_letters(command: Command, error: bytes) -> Iterator[bytes]:
     """What is stored of a tell that was given up, and less of it where that is too much.
 
     The history has to stay readable for every reader, so a name of any characters is escaped, and arguments that are no
-    JSON (only their ends are known until here) are left out.
+    JSON (only their ends are known until here) are left out. Of a name as long as a message its beginning is kept.
     """
     template = b'{"error":%b,"command":%b,"args":%b}'
     name, args = orjson.dumps(command.command), bytes(command.args)
     yield template % (error_data(error), name, args if _is_json(args) else b"{}")
-    yield template % (error_data(without_details(error)), name, b"{}")
+    brief = error_data(without_details(error))
+    yield template % (brief, name, b"{}")
+    yield template % (brief, orjson.dumps(command.command[:NAME_CHARS_KEPT]), b"{}")
 
 
 def _is_json(raw: bytes) -> bool:

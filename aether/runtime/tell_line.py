@@ -17,7 +17,7 @@ from aether.errors import (
     UnknownActor,
     UnknownCommand,
 )
-from aether.ids import ActorId
+from aether.ids import COMMAND_ID_CHARS_MAX, ORIGIN_CHARS_MAX, ActorId
 from aether.tells import RETRY, Tell
 from aether.waiting_tells import MESSAGE_CHARS_MAX, WaitingTells
 from aether.wire import ENDED_WORKERS, Answer, Command, ErrorBody, answer_error, encode_error, instant
@@ -76,16 +76,20 @@ def handed_over(line: TellLine) -> Iterator[PendingTell]:
 
 
 def command_of(tell: Tell, now_s: float) -> Command:
-    """The tell as a command. One whose id no caller gave is known by its place: no attempt of it is the first."""
+    """The tell as a command. One whose id no caller gave is known by its place: no attempt of it is the first.
+
+    Whatever another program has told has to fit into a commit, if only into the one that gives it up: what says where
+    it comes from is cut, and an id that is too long stays too long.
+    """
     return Command(
-        id=tell.command_id,
+        id=tell.command_id[: COMMAND_ID_CHARS_MAX + 1],
         command=tell.command,
         args=tell.args,
         deadline=instant(now_s + DELIVERY_S),
-        correlationid=tell.correlationid,
-        causationid=tell.causationid,
-        traceparent=tell.traceparent,
-        caller=tell.source or tell.caller,
+        correlationid=tell.correlationid[:ORIGIN_CHARS_MAX],
+        causationid=tell.causationid[:ORIGIN_CHARS_MAX],
+        traceparent=tell.traceparent[:ORIGIN_CHARS_MAX],
+        caller=(tell.source or tell.caller)[:ORIGIN_CHARS_MAX],
         attempt=2 if not tell.id or is_tick_or_result(tell.id) or tell.id.startswith(RETRY) else 0,
     )
 

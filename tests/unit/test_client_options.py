@@ -181,6 +181,13 @@ async def test_a_trace_can_be_taken_away() -> None:
         assert (await client.actor(Runner, "a").who())[3] == ""
 
 
+async def test_a_caller_is_a_name_and_no_book() -> None:
+    async with local_pool(MODEL) as pool:
+        pool.client.using(caller="x" * 512)
+        with pytest.raises(InvalidCommand, match=r"caller: .* is at most 512 characters, not 513"):
+            pool.client.using(caller="x" * 513)
+
+
 @pytest.mark.parametrize("taken", ["tell:7.0", "task:t1", "timer:s@2026", "retry:4"])
 async def test_an_id_that_only_aether_makes_is_refused_however_it_is_given(taken: str) -> None:
     async with local_pool(MODEL) as pool:

@@ -16,6 +16,7 @@ from aether.config import RuntimeConfig
 from aether.dead_letters import DeadLetterRow, decode_row, encode_row, shorter
 from aether.errors import ActorFailed, UnknownActor
 from aether.ids import ActorId
+from aether.memory.server import PAYLOAD_BYTES_MAX
 from aether.names import shard_of
 from aether.runtime.dead_letter_rows import DeadLetterRows
 from aether.tells import Tell, encode_tell
@@ -182,6 +183,19 @@ async def test_a_tell_under_an_id_that_is_too_long_is_given_up_and_sent_again() 
         assert isinstance(letter.error, InvalidCommand)
         await pool.client.retry_dead_letter(letter.id)
         await content(pool, "bob", 3)
+
+
+@pytest.mark.parametrize("field", ["command", "id", "correlationid", "causationid", "traceparent", "caller"])
+async def test_what_another_program_tells_is_over_in_the_end_however_long_its_texts_are(field: str) -> None:
+    """They would be in the commit that gives it up, which has less room than a message of the inbox."""
+    actor, long = ActorId("jar", "bob"), "x" * (PAYLOAD_BYTES_MAX - 300)
+    async with local_pool(MODEL, config=QUICK) as pool:
+        fields: dict[str, Any] = {"command": "add", "id": "a", field: long}
+        tell = Tell(kind="jar", key="bob", args=Raw(b'{"amount":2}'), **fields)
+        await pool.client.untyped._node.inbox.send(shard_of(actor, SHARDS), encode_tell(tell), "a")
+        await pool.client.tell(Jar.add, "bob", 1)
+        await content(pool, "bob", 1 if field in ("command", "id") else 3)
+        assert await given_up(pool, "bob") == (1 if field in ("command", "id") else 0)
 
 
 async def test_what_is_sent_again_is_run_once_though_two_ask_for_it() -> None:

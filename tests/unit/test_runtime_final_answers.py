@@ -165,6 +165,17 @@ async def test_a_refusal_larger_than_a_commit_is_stored_without_its_details() ->
             await send(runtime, verbose, command("reject", id="mine", size=5_000))
 
 
+@pytest.mark.parametrize("name", ["correlationid", "causationid", "traceparent", "caller"])
+async def test_a_command_whose_origin_would_fill_its_commits_is_refused(name: str) -> None:
+    """Each of its events has that; a refusal without room for it could never be stored."""
+    async with node() as runtime:
+        for count in (513, 999_000):
+            with pytest.raises(InvalidCommand, match="at most 512 characters") as refused:
+                await send(runtime, ALICE, replace(command("withdraw", id="mine", amount=1), **{name: "x" * count}))
+            assert refused.value.path == name
+        assert await sent(runtime, replace(command("withdraw", id="mine", amount=1), **{name: "x" * 512})) is Rejected
+
+
 # ---------------------------------------------------------------------------------- late appends, late sends
 
 

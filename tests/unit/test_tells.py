@@ -93,6 +93,14 @@ class Purse(Actor):
         self.tell(Purse.put, to, -1)
 
     @command
+    def sign(self, text: str) -> None:
+        """Take a text."""
+
+    @command
+    def tell_much(self, count: int) -> None:
+        self.tell(Purse.sign, "b", "x" * count)
+
+    @command
     def tell_query(self, to: str) -> None:
         self.tell(Purse.total, to)  # type: ignore[arg-type]  # what is tested
 
@@ -184,6 +192,27 @@ async def test_what_is_wrong_with_a_tell_is_said_to_be_of_the_tell() -> None:
         with pytest.raises(InvalidCommand, match=r"\(an argument of purse\.put, which tell_wrong tells\)") as wrong:
             await pool.client.actor(Purse, "a").tell_wrong("b")
         assert wrong.value.path == "amount"
+        with pytest.raises(
+            InvalidCommand, match=r"cannot be empty \(the actor of purse\.put, which pay tells\)"
+        ) as wrong:
+            await pool.client.actor(Purse, "a").pay("", 1)
+        assert wrong.value.path == "key"
+        with pytest.raises(
+            InvalidCommand, match=r"a tell is at most \d+ bytes.* \(purse\.sign, which tell_much tells\)"
+        ):
+            await pool.client.actor(Purse, "a").tell_much(2_000_000)
+        assert await types(pool, "a") == []
+
+
+async def test_the_ids_of_tells_to_different_actors_are_told_apart() -> None:
+    async with local_pool(MODEL) as pool:
+        receipts = [
+            await pool.client.using(command_id=command_id).tell(Purse.put, key, 5)
+            for key, command_id in (("a", "b/c"), ("a/b", "c"), ("a/b/c", "d"))
+        ]
+        assert len({one.sequence for one in receipts}) == 3
+        for key in ("a", "a/b", "a/b/c"):
+            await balance(pool, key, 5)
 
 
 async def test_a_told_command_without_events_is_stored_as_handled() -> None:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from msgspec.json import decode
+from msgspec.json import decode, encode
 
 from aether import Actor, ActorFailed, After, Every, InvalidCommand, Model, TaskFailed, command, query, task
 from aether.core.actor.agenda import OPEN_MAX, Agenda, OpenTask
@@ -17,7 +17,7 @@ from aether.model.tasks import TaskCall
 from aether.runtime.sent_schedule import ScheduleSetting, is_too_late, next_setting, set_by, tick_for_another
 from aether.runtime.sent_task import started_by
 from aether.runtime.sent_tell import PLACE_BYTES
-from aether.sends import CancelSchedule, CancelTask, Send, SetSchedule, StartTask, encode_send, made_id
+from aether.sends import CancelSchedule, CancelTask, Send, SetSchedule, StartTask, encode_send, encode_sends, made_id
 from aether.tells import Tell
 from aether.wire import Command
 
@@ -72,6 +72,7 @@ class Worker:
             has_tasks=True, has_timers=True, tell_bytes_max=10_000, can_schedule=lambda: True
         )
         self.task_type = MODEL.task_type
+        self.commit_bytes_max = 20_000
 
     def command_type(self, kind: str, name: str) -> Any:
         return MODEL.actor_type(kind).commands[name]
@@ -141,6 +142,22 @@ def test_it_is_as_large_as_a_tell_may_be_with_its_place(worker: Worker, make: An
         make(worker, "xx")
 
 
+def test_a_schedule_for_another_actor_is_not_set_when_none_of_its_ticks_could_be_run(worker: Worker) -> None:
+    """A tick stores the tell to that actor and the next tick in one commit."""
+    again, text = Every(minutes=1), "x" * 4_000
+    one = schedule(worker, text, when=again)
+    tell = tick_for_another(one, ME)
+    assert tell is not None
+    worker.commit_bytes_max = len(encode(encode_sends([tell, one]))) + 2 * PLACE_BYTES
+    schedule(worker, text, when=again)
+    with pytest.raises(InvalidCommand, match=r"its arguments twice.* \(till\.one, which one schedules\)") as refused:
+        schedule(worker, text + "x", when=again)
+    assert refused.value.path == "args"
+    schedule(worker, text + "x")
+    wanted = ScheduleSetting("hold", again, ActorCommand(ME.kind, ME.key, "one"), (text + "x",), {})
+    set_by(running(), ME, worker, wanted, NOW, version=7, number=3, agenda=None)  # type: ignore[arg-type]
+
+
 @MAKERS
 def test_where_nothing_can_be_made(worker: Worker, make: Any) -> None:
     worker.telling.can_schedule = lambda: False
@@ -191,7 +208,7 @@ def test_a_schedule_that_takes_the_place_of_another_needs_no_room(worker: Worker
 def test_commands_that_take_no_result_are_refused(worker: Worker, what: str) -> None:
     for name in ("one", "none_needed") if what == "then" else ("lost",):
         start(worker, **{what: name})  # type: ignore[arg-type]
-    for name in ("two", "nothing", "by_name", "asks"):
+    for name in ("two", "nothing", "by_name", "more_by_name", "asks"):
         with pytest.raises(InvalidCommand) as refused:
             start(worker, **{what: name})  # type: ignore[arg-type]
         assert refused.value.path == what
