@@ -6,9 +6,9 @@ Assignments reach the state only while it is open (`set_open`), that is within a
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar, overload
 
-from aether.errors import ActorFailed, InvalidCommand, StateChangedOutsideEvent
+from aether.errors import ActorFailed, StateChangedOutsideEvent
 from aether.ids import ActorId
 from aether.model.annotations import annotations_of
 from aether.model.decider import Decider
@@ -17,7 +17,7 @@ from aether.model.definition import ActorCommand, Context, Detached, Scope
 from aether.model.handlers import handler_of, role_of
 from aether.model.methods import Command, checked_command, own_command
 from aether.model.schedules import When, checked_name, checked_when
-from aether.model.tasks import TaskCall, TaskFailed
+from aether.model.tasks import TaskCall, TaskFailed, checked_call
 
 P = ParamSpec("P")
 
@@ -172,9 +172,7 @@ class Actor:
         attempt. Raises `InvalidCommand` for a task that the model does not have, for arguments that it does not take,
         and for commands that do not take what comes; `ActorFailed` in a query and in an `@event` method.
         """
-        if not isinstance(cast(object, call), TaskCall):
-            what = f"self.start_task takes a call of a task, like charge(5), not {call!r}"
-            raise InvalidCommand(what, path="call")
+        checked_call(call, "self.start_task")
         kind = self.kind
         then_name, failed_name = own_command(self, kind, then, "then"), own_command(self, kind, failed, "failed")
         return self._aether_turn("start_task").start_task(call, then_name, failed_name)

@@ -14,6 +14,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, get_ar
 
 from aether.errors import ActorFailed, StateChangedOutsideEvent
 from aether.ids import ActorId
+from aether.log_lines import type_name, words
 from aether.model.annotations import annotations_of
 from aether.model.class_kind import ActorKind
 from aether.model.decider_kind import DeciderKind
@@ -23,7 +24,7 @@ from aether.model.event_types import members_of
 from aether.model.messages import TypedEvent
 from aether.model.methods import Command, checked_command, own_command
 from aether.model.schedules import When, checked_name, checked_when
-from aether.model.tasks import TaskCall, TaskFailed
+from aether.model.tasks import TaskCall, TaskFailed, checked_call
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -110,6 +111,7 @@ class PolicyContext(Generic[S_co]):
 
         `then` and `failed` are commands of the actor that emitted the event.
         """
+        checked_call(call, "context.start_task")
         kind, actor = self.id.kind, self.state
         then_name, failed_name = own_command(actor, kind, then, "then"), own_command(actor, kind, failed, "failed")
         return self._scope.start_task(call, then_name, failed_name)
@@ -210,11 +212,12 @@ class CompiledPolicy:
         except ActorFailed as error:
             raise ActorFailed(f"the policy {self.name} failed: {error.message}", actor=actor) from error
         except BaseException as error:  # users' code, and nothing in it can be cancelled
-            what = f"{type(error).__name__}: {error}"
+            what = f"{type_name(error)}: {words(error)}"
             raise ActorFailed(f"the policy {self.name} failed: {what}", actor=actor) from error
         if result is not None:
             _close(result)
-            raise ActorFailed(f"the policy {self.name} returned {result!r}; a policy returns nothing", actor=actor)
+            what = f"the policy {self.name} returned {_shown(result)}; a policy returns nothing"
+            raise ActorFailed(what, actor=actor)
 
     def check_tell(self, kind: str, command: str) -> None:
         """Raise `ActorFailed` when it lists what it tells, and not this."""
@@ -238,6 +241,14 @@ def _close(result: object) -> None:
     close = getattr(result, "close", None)
     if hasattr(result, "__await__") and close is not None:
         close()
+
+
+def _shown(result: object) -> str:
+    """What users' code has returned, on a line; its class, if it cannot say what it is."""
+    try:
+        return f"{result!r:.200}"
+    except BaseException:
+        return f"a value of {type(result)}"
 
 
 def attach_policies(policies: Sequence[object], kinds: Kinds, place: Place) -> dict[str, CompiledPolicy]:

@@ -12,6 +12,7 @@ from inspect import iscoroutinefunction
 from types import FunctionType
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
+from aether.errors import InvalidCommand
 from aether.ids import ActorId
 from aether.model.annotations import annotations_of
 from aether.model.declared import Place, caller_frame, local_names, place_of_frame
@@ -121,6 +122,12 @@ class Task(Generic[P, R_co]):
 
     def __repr__(self) -> str:
         return f"<task {self.name}>"
+
+
+def checked_call(call: object, where: str) -> None:
+    """Raise `InvalidCommand` for what is no call of a task; `where` is what it was given to."""
+    if not isinstance(call, TaskCall):
+        raise InvalidCommand(f"{where} takes a call of a task, like charge(5), not {call!r}", path="call")
 
 
 class TaskDecorator(Protocol):

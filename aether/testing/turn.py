@@ -153,9 +153,10 @@ class GivenTurn:
             raise ActorFailed(f"the query {self.running.name} {done}")
 
     def _check_args(self, kind: str, key: str, command: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """What is sent has to be what the model's command takes."""
+        """What is sent has to be for an actor that can be, and what the model's command takes."""
+        actor_id = ActorId(kind, key)
         if self._setting.model is not None:
-            target = self._setting.model.actor_type(ActorId(kind, key).kind)
+            target = self._setting.model.actor_type(actor_id.kind)
             declared_command(target, command).encode_args(args, kwargs)
 
     def _apply(self, event: object) -> object:

@@ -276,7 +276,36 @@ def exits(event: Paid, context: PolicyContext[Booking]) -> None:
     raise SystemExit(2)
 
 
+class Unspeakable(Exception):
+    """Cannot say what it is, and nor can its class."""
+
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+    __repr__ = __str__
+
+
+def raises_what_has_no_words(event: Paid, context: PolicyContext[Booking]) -> None:
+    raise Unspeakable
+
+
+def gives_what_has_no_words(event: Paid, context: PolicyContext[Booking]) -> None:
+    return Unspeakable()  # type: ignore[return-value]  # what is tested
+
+
+def gives_much(event: Paid, context: PolicyContext[Booking]) -> None:
+    return ["x" * 100_000]  # type: ignore[return-value]  # what is tested
+
+
+def starts_what_is_no_call(event: Paid, context: PolicyContext[Booking]) -> None:
+    context.start_task(starts_what_is_no_call)  # type: ignore[arg-type]  # what is tested
+
+
 WRONG = [
+    (raises_what_has_no_words, ActorFailed, r"policy raises_what_has_no_words failed: Unspeakable: \(its text cannot"),
+    (gives_what_has_no_words, ActorFailed, r"policy gives_what_has_no_words returned a value of <class .*Unspeakable"),
+    (gives_much, ActorFailed, r"policy gives_much returned \['x{198}; a policy returns nothing"),
+    (starts_what_is_no_call, ActorFailed, "failed: InvalidCommand: call: context.start_task takes a call of a task"),
     (exits, ActorFailed, "policy exits failed: SystemExit: 2"),
     (rejects, ActorFailed, "policy rejects failed: Rejected: too late"),
     (gives_wrong_arguments, ActorFailed, "policy gives_wrong_arguments failed: InvalidCommand: .*length"),

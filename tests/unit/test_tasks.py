@@ -720,13 +720,15 @@ class Wrong(Actor):
         ("unknown", (), "has no task 'lone'"),
         ("bad_argument", (), "text"),
         ("foreign", (), "then is a command of the actor that starts the task, wrong, not of errand"),
-        ("takes_two", ("a", "b"), "takes_two takes 2 arguments"),
+        ("takes_two", ("a", "b"), r"takes_two\(one, two\) is called with one argument by position"),
         ("to_a_query", (), "takes a command as its class has it"),
         ("no_call", (), "takes a call of a task"),
     ],
 )
 async def test_what_cannot_be_started_is_refused(name: str, args: tuple[str, ...], why: str, world: World) -> None:
-    async with local_pool(Model("wrong", actors=[Wrong, Errand], tasks=[echo])) as pool:
+    model = Model("wrong", actors=[Wrong, Errand], tasks=[echo])
+    given(Wrong, model=model).when(name, *args).then_failed()
+    async with local_pool(model) as pool:
         with pytest.raises((InvalidCommand, ActorFailed), match=why):
             await getattr(pool.client.actor(Wrong, "a"), name)(*args)
         with pytest.raises(ActorFailed, match="the query asks started a task"):

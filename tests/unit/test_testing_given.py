@@ -117,6 +117,11 @@ class Odd(Actor):
         return f"{self.resources} for {self.context.caller} by {self.id.key} at {self.version}"
 
     @command
+    def tell_without_a_key(self) -> None:
+        """Tell an actor that cannot be."""
+        self.tell(Odd.assign, "")
+
+    @command
     def append(self) -> None:
         """Change a container in place."""
         self.seen.append("x")
@@ -201,6 +206,7 @@ async def test_an_asynchronous_handler_runs_in_an_asynchronous_test_too() -> Non
         ("emitting", ActorFailed),
         ("leave", SystemExit),
         ("leave_later", SystemExit),
+        ("tell_without_a_key", InvalidCommand),
         ("wrong_reply", ActorFailed),
     ],
 )
