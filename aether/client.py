@@ -87,8 +87,9 @@ class Client:
         - `traceparent`: the trace that they belong to (W3C Trace Context), passed on as the correlation id is.
         - `command_id`: for one command: the next call or tell has this id, so use such a client once.
 
-        What is not given stays as it is. Raises `InvalidCommand` for an id that is not 1-128 characters of UTF-8,
-        for a caller that is no UTF-8 of at most 512 characters, and for a `traceparent` of another form; "" takes it away.
+        What is not given stays as it is. Raises `InvalidCommand` for an id that is not 1-128 characters of UTF-8, for a
+        caller that is no UTF-8 or has more than 512 characters, and for a `traceparent` of another form; "" takes it
+        away.
         """
         given = CallOptions(**self._options)
         if correlation_id is not None:

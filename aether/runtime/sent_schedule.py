@@ -80,14 +80,15 @@ def set_by(
 
 
 def _check_ticks_fit(setting: SetSchedule, actor_id: ActorId, commit_bytes_max: int, whose: str) -> None:
-    """Refuse what could never be run: a tick for another actor tells it and sets the next tick, in one commit."""
-    tell = tick_for_another(setting, actor_id) if setting.rule else None
-    if tell is None:
+    """Refuse what could never be run: a tick stores what it tells another actor, and the next tick, in one commit."""
+    told = tick_for_another(setting, actor_id, setting.traceparent)
+    sends: list[Send] = [one for one in (told, setting if setting.rule else None) if one is not None]
+    if not sends:
         return
-    size, most = len(encode(encode_sends([tell, setting]))), commit_bytes_max - 2 * PLACE_BYTES
+    size, most = len(encode(encode_sends(sends))), commit_bytes_max - 2 * PLACE_BYTES
     if size > most:
-        what = f"what each tick of a schedule for another actor stores, its arguments twice, is at most {most} bytes"
-        raise InvalidCommand(f"{what}, this is {size} ({whose})", path="args")
+        what = "what each tick of a schedule stores for another actor and for the next tick"
+        raise InvalidCommand(f"{what} is at most {most} bytes, this is {size} ({whose})", path="args")
 
 
 def _check_may_schedule(

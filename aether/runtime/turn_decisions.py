@@ -202,11 +202,15 @@ class TurnDecisions(TurnScope):
 
     def _give_up(self, pending: PendingCommand, error: bytes) -> None:
         """A tell has failed too often: store that instead of running it."""
-        chunk = None
+        chunk, body = None, b""
         for body in dead_letters(pending.command, error):
             chunk = self._system_event(pending, DEAD_LETTERED_EVENT, body, None)
             if chunk is not None or self.draft.has_events:
                 break
+        else:
+            extra = {"actor": str(self._machine.actor_id), "command_id": pending.command.id}
+            log.error("a schedule ends: a commit has no room for its next tick", extra=extra)
+            chunk = self._system_event(pending, DEAD_LETTERED_EVENT, body, None, goes_on=False)
         if chunk is None:
             self._put_off(pending)
             return
@@ -223,12 +227,14 @@ class TurnDecisions(TurnScope):
         else:
             self._put_off(pending)
 
-    def _system_event(self, pending: PendingCommand, type: str, body: bytes, reply: bytes | None) -> bytes | None:
-        """The command's part of the commit; None when that has no room for it."""
+    def _system_event(
+        self, pending: PendingCommand, type: str, body: bytes, reply: bytes | None, *, goes_on: bool = True
+    ) -> bytes | None:
+        """The command's part of the commit; None when that has no room for it. A tick's schedule `goes_on`."""
         retention = self._retention(pending, self._worker.clock.wall_s())
         told_at = 0 if pending.told is None else pending.told.sequence
         try:
-            if type != PARKED_EVENT:  # a tick that is tried again is not over
+            if goes_on and type != PARKED_EVENT:  # a tick that is tried again is not over
                 self._set_again(pending)
         except InvalidCommand as error:
             extra = {"actor": str(self._machine.actor_id), "command_id": pending.command.id, "error": error.message}

@@ -52,6 +52,9 @@ class Till(Actor):
     def by_name(self, *, what: str) -> None: ...
 
     @command
+    def more_by_name(self, what: str = "", *, more: int) -> None: ...
+
+    @command
     def number(self, what: int) -> None: ...
 
     @command
@@ -142,20 +145,27 @@ def test_it_is_as_large_as_a_tell_may_be_with_its_place(worker: Worker, make: An
         make(worker, "xx")
 
 
-def test_a_schedule_for_another_actor_is_not_set_when_none_of_its_ticks_could_be_run(worker: Worker) -> None:
-    """A tick stores the tell to that actor and the next tick in one commit."""
-    again, text = Every(minutes=1), "x" * 4_000
-    one = schedule(worker, text, when=again)
-    tell = tick_for_another(one, ME)
-    assert tell is not None
-    worker.commit_bytes_max = len(encode(encode_sends([tell, one]))) + 2 * PLACE_BYTES
-    schedule(worker, text, when=again)
-    with pytest.raises(InvalidCommand, match=r"its arguments twice.* \(till\.one, which one schedules\)") as refused:
-        schedule(worker, text + "x", when=again)
+@pytest.mark.parametrize(
+    ("key", "when"), [("b", Every(minutes=1)), ("b", IN_AN_HOUR), ("a", Every(minutes=1))],
+    ids=["again for another", "once for another", "again"],
+)  # fmt: skip
+def test_a_schedule_is_not_set_when_none_of_its_ticks_could_be_run(worker: Worker, key: str, when: When) -> None:
+    """A tick stores the tell to another actor and the next tick in one commit."""
+
+    def made(text: str, key: str = key, when: When = when) -> SetSchedule:
+        wanted = ScheduleSetting("hold", when, ActorCommand("till", key, "one"), (text,), {})
+        return set_by(running(), ME, worker, wanted, NOW, version=7, number=3, agenda=None)  # type: ignore[arg-type]
+
+    text = "x" * 4_000
+    one = made(text)
+    told = tick_for_another(one, ME, one.traceparent)
+    sent = [send for send in (told, one if one.rule else None) if send is not None]
+    worker.commit_bytes_max = len(encode(encode_sends(sent))) + 2 * PLACE_BYTES
+    made(text)
+    with pytest.raises(InvalidCommand, match=r"and for the next tick.* \(till\.one, which one schedules\)") as refused:
+        made(text + "x")
     assert refused.value.path == "args"
-    schedule(worker, text + "x")
-    wanted = ScheduleSetting("hold", again, ActorCommand(ME.kind, ME.key, "one"), (text + "x",), {})
-    set_by(running(), ME, worker, wanted, NOW, version=7, number=3, agenda=None)  # type: ignore[arg-type]
+    made(text + "x", key="a", when=IN_AN_HOUR)
 
 
 @MAKERS
