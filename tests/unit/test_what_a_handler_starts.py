@@ -154,7 +154,7 @@ def test_a_schedule_is_not_set_when_none_of_its_ticks_could_be_run(worker: Worke
 
     def made(text: str, key: str = key, when: When = when) -> SetSchedule:
         wanted = ScheduleSetting("hold", when, ActorCommand("till", key, "one"), (text,), {})
-        return set_by(running(), ME, worker, wanted, NOW, version=7, number=3, agenda=None)  # type: ignore[arg-type]
+        return set_by(running(), ME, worker, wanted, NOW, version=7, sent=(), agenda=None)  # type: ignore[arg-type]
 
     text = "x" * 4_000
     one = made(text)
