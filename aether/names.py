@@ -231,6 +231,10 @@ class Names:
         """Where the owner of a shard says up to where its tells are relayed. `tells_from` has it too."""
         return f"{self._tell}mark.{shard}"
 
+    def relay_marks(self) -> str:
+        """All of these."""
+        return f"{self._tell}mark.*"
+
     def applied_mark(self, shard: int) -> str:
         """Where the owner of a shard says up to where the tells to it are applied."""
         return f"{self._tell}applied-to.{shard}"
@@ -246,6 +250,14 @@ class Names:
     def sent_again(self, target: int, sequence: int) -> str:
         """Where a dead letter is stored when it is sent again: once. `tells_to` has it too."""
         return f"{self._tell}{target}.retry={sequence}"
+
+    def inbox_passed(self) -> str:
+        """Where it is written that the inbox stream went back, and up to where its sequences are passed."""
+        return f"{self._tell}passed"
+
+    def inbox_filler(self) -> str:
+        """Where the messages without content are stored that pass them."""
+        return f"{self._tell}filler"
 
     def inbox_probe(self) -> str:
         """Where it is seen what the server does with a message of the inbox stream."""

@@ -323,6 +323,15 @@ def encode_commit(events: Sequence[Event]) -> bytes:
     return encode_stored([e if type(e) is StoredEvent else _restored(e) for e in events])
 
 
+def told_and_done(payload: bytes, actor_id: ActorId, position: Position) -> set[str]:
+    """The ids of the commands that a commit says were told and are done; none of one that cannot be read."""
+    try:
+        events = decode_commit(payload, actor_id, position)
+    except UnreadableEvent:
+        return set()
+    return {event.commandid for event in events if event.inboxseq and event.type != PARKED_EVENT}
+
+
 def decode_commit(payload: bytes, actor_id: ActorId, position: Position) -> list[Event]:
     """The events of one stored commit, in order.
 

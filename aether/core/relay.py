@@ -104,6 +104,14 @@ class Relay:
                 self._done.add(place)
                 self._first.setdefault(place.position, sequence)
 
+    def lacks(self, sends: Iterable[Send]) -> list[Send]:
+        """Those that did not stand in the inbox when it was claimed."""
+        return [send for send in sends if Place(send.position, send.number) not in self._done]
+
+    def had(self, sends: Iterable[Send]) -> None:
+        """These are not sent again, although they do not stand in the inbox: the scan that finds them follows."""
+        self._done.update(Place(send.position, send.number) for send in sends)
+
     def resumed(self, fence: int) -> None:
         """Go on although the inbox was lost, and with it all marks: ours is stored anew, at sequence `fence`.
 

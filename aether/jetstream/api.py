@@ -105,13 +105,14 @@ class UnreadableReply(Unavailable):
 
 
 class StreamState(Struct):
-    """How far a stream has come."""
+    """How far a stream has come; `last_ts` is when its last message was stored, in the year 1 for none."""
 
     first_seq: int = 0
     last_seq: int = 0
     messages: int = 0
     bytes: int = 0
     subjects: dict[str, int] | None = None
+    last_ts: datetime | None = None
 
 
 class ReplicaGroup(Struct):

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from aether.core.backoff import Backoff
 from aether.errors import InvalidCommand, Unavailable
-from aether.ids import Position
+from aether.ids import ActorId, Position
 from aether.jetstream.api import (
     StoredMessage,
     direct_batch,
@@ -26,17 +26,29 @@ from aether.jetstream.api import (
 from aether.jetstream.connection.headers import expected_elsewhere_head, expected_head
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.session import NatsSession
-from aether.jetstream.history_reader import until_durable, until_written
+from aether.jetstream.history_reader import commits, until_durable, until_written
 from aether.jetstream.inbox_beginning import InboxBeginning, Made
+from aether.jetstream.inbox_end import InboxEnd
 from aether.jetstream.inbox_relays import InboxRelays
 from aether.jetstream.replicas import stale_s
 from aether.jetstream.shard_consumer import ShardSubjects, commits_follower, tells_follower
 from aether.jetstream.shard_feed import ShardFeed
 from aether.jetstream.stream_writes import write, write_once
 from aether.names import CLIENT_SOURCE, Names
-from aether.ports import Durability, Hear, HearCommits, InboxBatch, InboxMessage, InboxSize, StoredCommit, Subscription
+from aether.ports import (
+    Durability,
+    Hear,
+    HearCommits,
+    InboxBatch,
+    InboxMessage,
+    InboxSize,
+    StoredCommit,
+    Subscription,
+    WentBack,
+)
 from aether.sends import SENDS_MARK
 from aether.tells import check_same_tell
+from aether.wire import told_and_done
 
 TELL_HEADERS_BYTES = 1024
 """Room in a message for the headers that it carries and those the server adds when it repeats it."""
@@ -61,6 +73,7 @@ class JetStreamInbox:
         self.durability: Durability | None = None
         self.commits_durability: Durability | None = None
         self.beginning = InboxBeginning(connection, names)
+        self.end = InboxEnd(connection, names)
         self._connection = connection
         self._names = names
         self._relays = InboxRelays(connection, names)
@@ -77,6 +90,22 @@ class JetStreamInbox:
 
     # ---------------------------------------------------------------------------------------- the sender's side
 
+    @property
+    def times_back(self) -> int:
+        """How often the stream went back since this process may have read of it."""
+        return self.end.times_back
+
+    async def went_back(self) -> WentBack | None:
+        """What the stream has lost when it went back last, once it is beyond that. Raises `Unavailable`."""
+        return await self.end.passed()
+
+    async def commands_done(self, actor_id: ActorId, command_ids: set[str], after: Position) -> set[str]:
+        """Which of these commits of the actor after a position say to be done. Raises `Unavailable`."""
+        done = set[str]()
+        async for commit in commits(self._connection, self._names, actor_id, after, None):
+            done |= told_and_done(commit.payload, actor_id, commit.position) & command_ids
+        return done
+
     async def relay_mark(self, shard: int) -> InboxMessage | None:
         """The shard's relay mark, by the stream's leader. Raises `Unavailable`."""
         found = await leader_last(self._connection, self._names.inbox, self._names.relay_mark(shard))
@@ -84,6 +113,7 @@ class JetStreamInbox:
 
     async def claim_relay(self, shard: int, payload: bytes, expected: int) -> int | None:
         """Write the mark and wait until it is on the disk; None when the last one is not at `expected`."""
+        await self.end.passed()
         session = self._connection.session or await self._connection.ready()
         sequence = await write(self._connection, self._names.relay_mark(shard), payload, expected_head(expected))
         if sequence is None:
@@ -165,7 +195,9 @@ class JetStreamInbox:
 
     async def end_of_tells(self) -> int:
         """The last sequence, by the leader. Raises `Unavailable`."""
-        return await last_sequence(self._connection, self._names.inbox)
+        end = await last_sequence(self._connection, self._names.inbox)
+        self.end.saw(end)
+        return end
 
     async def tells(self, target: int, after: int) -> InboxBatch:
         """Some of the tells to a shard after a sequence, once they are on the disk. Raises `Unavailable`.
@@ -193,6 +225,7 @@ class JetStreamInbox:
 
     async def write_applied_mark(self, shard: int, sequence: int) -> None:
         """Write that all tells to a shard up to this sequence are applied. Raises `Unavailable`."""
+        await self.end.passed()
         await write(self._connection, self._names.applied_mark(shard), b"%d" % sequence)
 
     async def write_dead_letter(self, tell: int, payload: bytes, expected: int) -> int | None:
@@ -236,6 +269,7 @@ class JetStreamInbox:
         )
 
     async def _durable(self, subject: str, payload: bytes, head: bytes) -> int | None:
+        await self.end.passed()
         session = self._connection.session or await self._connection.ready()
         sequence = await write(self._connection, subject, payload, head)
         if sequence is not None and self.durability is not None:
@@ -293,6 +327,8 @@ class JetStreamInbox:
             text = f"a tell is at most {self.tell_bytes_max} bytes, this is {len(payload)}"
             raise InvalidCommand(text, path="args")
         subject = self._names.tell(target, CLIENT_SOURCE)
+        if not self.end.is_passed:
+            await self.end.passed()
         session = self._connection.session or await self._connection.ready()
         sequence, known = await write_once(self._connection, subject, payload, message_id)
         if known:

@@ -36,7 +36,7 @@ from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.stream_writes import write
 from aether.names import Names, shard_of
-from aether.ports import InboxBatch, InboxMessage, NotSent, Subscription
+from aether.ports import EndOfCommits, InboxBatch, InboxMessage, NotSent, Subscription
 from aether.sends import CancelSchedule, SetSchedule, decode_schedule, encode_send
 
 CANCELLED_TTL = "1h"
@@ -59,7 +59,7 @@ class JetStreamTimers:
         self._heard: dict[int, int] = {}
         """By shard: the sequence of the last tick that the server has told of, until it is read."""
 
-    async def arm(self, send: SetSchedule | CancelSchedule) -> bool:
+    async def arm(self, send: SetSchedule | CancelSchedule, end: EndOfCommits | None = None) -> bool:
         """Have its next tick given out, or have none; False when what is there is later. Raises `Unavailable`."""
         actor_id = send.actor_id
         subject, place = self._names.timer(actor_id, send.name), Place(send.position, send.number)
@@ -69,8 +69,11 @@ class JetStreamTimers:
             if await write(self._connection, subject, payload, {**head, **expected}) is not None:
                 return True
             there = await leader_last(self._connection, self._names.timers, subject)
-            if there is not None and (found := decode_place(there.payload)) >= place:
-                return found == place
+            if there is not None and there.payload == payload:
+                return True
+            found = decode_place(there.payload) if there is not None else Place()
+            if found > place and (end is None or found.position <= await end()):
+                return False
             last = there.sequence if there is not None else 0
         raise Unavailable(f"the schedule {send.name} of {actor_id} changes too often")
 

@@ -6,14 +6,25 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from aether.errors import InvalidCommand, Unavailable
-from aether.ids import Position
+from aether.ids import ActorId, Position
 from aether.memory.faults import Dropped, FaultPoint, Late, Lost, StoredLater, StoredUnknown
 from aether.memory.link import Link
 from aether.memory.server import GONE, InboxEntry
 from aether.names import CLIENT_SOURCE, Names, shard_of
-from aether.ports import Hear, HearCommits, InboxBatch, InboxMessage, InboxSize, NotSent, StoredCommit, Subscription
+from aether.ports import (
+    Hear,
+    HearCommits,
+    InboxBatch,
+    InboxMessage,
+    InboxSize,
+    NotSent,
+    StoredCommit,
+    Subscription,
+    WentBack,
+)
 from aether.sends import SENDS_MARK
 from aether.tells import check_same_tell
+from aether.wire import told_and_done
 
 TELLS_AT_ONCE = 256
 RELAYS_AT_ONCE = 64
@@ -46,6 +57,25 @@ class InMemoryInbox:
     def tell_bytes_max(self) -> int:
         """Largest tell, in bytes."""
         return self._link.payload_bytes_max
+
+    @property
+    def times_back(self) -> int:
+        """It never does but in tests that say what it has lost."""
+        return 0
+
+    async def went_back(self) -> WentBack | None:
+        """Nothing is lost."""
+        return None
+
+    async def commands_done(self, actor_id: ActorId, command_ids: set[str], after: Position) -> set[str]:
+        """Which of these commits of the actor after a position say to be done. Raises `Unavailable`."""
+
+        def read(_: bool) -> set[str]:
+            commits = [one for one in self._space.commits[after:] if one.actor_id == actor_id]
+            done = (told_and_done(one.payload, actor_id, one.position) for one in commits)
+            return set().union(*done) & command_ids
+
+        return await self._link.call(FaultPoint.TELL_READ, read)
 
     async def relay_mark(self, shard: int) -> InboxMessage | None:
         """The shard's relay mark. Raises `Unavailable`."""

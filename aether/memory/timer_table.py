@@ -6,6 +6,7 @@ Each method is one synchronous step, as those of `NamespaceContent` are.
 from collections.abc import Callable
 from itertools import count
 
+from aether.ids import Position
 from aether.memory.clock import AlarmClock
 from aether.names import shard_of
 from aether.sends import CancelSchedule, SetSchedule
@@ -25,11 +26,14 @@ class TimerTable:
         self._sequences = count(1)
         self._last: dict[tuple[str, str], SetSchedule | CancelSchedule] = {}
 
-    def arm(self, send: SetSchedule | CancelSchedule) -> bool:
+    def arm(self, send: SetSchedule | CancelSchedule, end: Position | None) -> bool:
         """Take the place of what is there, unless that is of a later place: then False."""
         there = self._last.get((send.source, send.name))
-        if there is not None and (there.position, there.number) >= (send.position, send.number):
-            return (there.position, there.number) == (send.position, send.number)
+        if there == send:
+            return True
+        is_later = there is not None and (there.position, there.number) > (send.position, send.number)
+        if there is not None and is_later and (end is None or there.position <= end):
+            return False
         self.changes += 1
         self._last[send.source, send.name] = send
         if isinstance(send, SetSchedule):

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from functools import partial
 
 from aether.errors import Unavailable
+from aether.ids import Position
 from aether.memory.faults import Dropped, FaultPoint, Late, Lost, StoredLater, StoredUnknown
 from aether.memory.link import Link
-from aether.ports import InboxBatch, InboxMessage, NotSent
+from aether.ports import EndOfCommits, InboxBatch, InboxMessage, NotSent
 from aether.sends import CancelSchedule, SetSchedule, encode_send
 
 TICKS_AT_ONCE = 256
@@ -22,12 +23,12 @@ class InMemoryTimers:
         self._link = link
         self._space = link.space
 
-    async def arm(self, send: SetSchedule | CancelSchedule) -> bool:
+    async def arm(self, send: SetSchedule | CancelSchedule, end: EndOfCommits | None = None) -> bool:
         """Have its next tick given out, or have none; False when what is there is later. Raises `Unavailable`."""
         fault = self._link.fault(FaultPoint.TIMER)
         if not self._link.up:
             raise NotSent("not connected")
-        arm = partial(self._space.timers.arm, send)
+        arm = partial(self._arm, send, end is not None)
         if isinstance(fault, StoredLater):
             restarts = self._space.restarts
             self._link.clock.call_after(fault.delay_s, lambda: self._space.restarts == restarts and arm())
@@ -38,6 +39,9 @@ class InMemoryTimers:
         if isinstance(fault, StoredUnknown):
             raise Unavailable("a timer was not acknowledged")
         return armed
+
+    def _arm(self, send: SetSchedule | CancelSchedule, is_end_asked: bool) -> bool:
+        return self._space.timers.arm(send, Position(len(self._space.commits)) if is_end_asked else None)
 
     async def armed(self, kind: str = "", key: str = "") -> list[SetSchedule]:
         """The schedules whose next tick is waited for. Raises `Unavailable`."""

@@ -23,10 +23,10 @@ from aether.ports.history import (
     StreamReading,
     Unknown,
 )
-from aether.ports.inbox import Hear, HearCommits, Inbox, InboxBatch, InboxMessage, InboxSize, TellPlace
+from aether.ports.inbox import Hear, HearCommits, Inbox, InboxBatch, InboxMessage, InboxSize, TellPlace, WentBack
 from aether.ports.table import Row, Table
 from aether.ports.tasks import TaskBacklog, TaskClaim, TaskRow, Tasks
-from aether.ports.timers import Timers
+from aether.ports.timers import EndOfCommits, Timers
 from aether.ports.transport import Delivery, NotSent, Transport
 from aether.ports.worker import ActiveVM, Clock, Halts, HandlerNote, Lease, VMProvider, WorkerNote
 
@@ -41,6 +41,7 @@ __all__ = [
     "Connection",
     "Delivery",
     "Durability",
+    "EndOfCommits",
     "EventBus",
     "EventStore",
     "EventStored",
@@ -73,5 +74,6 @@ __all__ = [
     "Transport",
     "Unknown",
     "VMProvider",
+    "WentBack",
     "WorkerNote",
 ]

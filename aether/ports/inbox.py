@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from aether.ids import Position
+from aether.ids import ActorId, Position
 from aether.ports.bus import Subscription
 from aether.ports.history import StoredCommit
 from aether.wire import Command
@@ -42,6 +42,16 @@ class InboxSize(NamedTuple):
     bytes: int
 
 
+class WentBack(NamedTuple):
+    """The inbox stream has lost its last messages, and goes on with sequences that it never had.
+
+    What commits after one position and up to the other have sent may be lost, and may have been applied before.
+    """
+
+    after: Position
+    until: Position
+
+
 class TellPlace(NamedTuple):
     """A command that was told, and where it stands.
 
@@ -73,6 +83,19 @@ class Inbox(Protocol):
     @property
     def scan_again_s(self) -> float:
         """After so many seconds `commits_that_send` of the same positions is complete for sure; 0: it is at once."""
+        ...
+
+    @property
+    def times_back(self) -> int:
+        """How often the stream went back since this process may have read of it, as far as it has looked."""
+        ...
+
+    async def went_back(self) -> WentBack | None:
+        """What the stream has lost when it went back last. None of its sequences comes again from now on."""
+        ...
+
+    async def commands_done(self, actor_id: ActorId, command_ids: set[str], after: Position) -> set[str]:
+        """Which of these were told to the actor and are done: a commit of it after a position says so."""
         ...
 
     async def relay_mark(self, shard: int) -> InboxMessage | None:

@@ -1,11 +1,15 @@
 """The timers of schedules: each has a command waiting for its next tick, and gives it out when that is due."""
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeAlias
 
+from aether.ids import Position
 from aether.ports.bus import Subscription
 from aether.ports.inbox import InboxBatch
 from aether.sends import CancelSchedule, SetSchedule
+
+EndOfCommits: TypeAlias = Callable[[], Awaitable[Position]]
+"""Asks for the last position of the stream of commits."""
 
 
 class Timers(Protocol):
@@ -21,8 +25,11 @@ class Timers(Protocol):
         """For how long after it was armed a power cut may take a timer away; 0 when it is on the disk at once."""
         ...
 
-    async def arm(self, send: SetSchedule | CancelSchedule) -> bool:
-        """Have its next tick given out when it is due, or have none; False when what is there is of a later place."""
+    async def arm(self, send: SetSchedule | CancelSchedule, end: EndOfCommits | None = None) -> bool:
+        """Have its next tick given out when it is due, or have none; False when what is there is of a later place.
+
+        With `end`, which is asked then: unless that is beyond the commits, and so of one that is lost.
+        """
         ...
 
     async def armed(self, kind: str = "", key: str = "") -> list[SetSchedule]:

@@ -11,12 +11,13 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from aether.core.backoff import Backoff
 from aether.core.relay import Doubt, Relay
-from aether.core.relay_mark import Mark, decode_mark, decode_place, encode_mark
+from aether.core.relay_mark import Mark, Place, decode_mark, decode_place, encode_mark
 from aether.errors import AetherError, Unavailable
 from aether.ids import Position
 from aether.log_lines import Repeated, words
-from aether.ports import Inbox, StoredCommit, Subscription, Tasks, Timers
+from aether.ports import Inbox, StoredCommit, Subscription, Tasks, Timers, WentBack
 from aether.runtime.counters import Counters
+from aether.runtime.done_before import done_before
 from aether.runtime.relay_flight import RelayFlight
 from aether.runtime.task_notes import token_of_waiting
 from aether.sends import BY_ACTOR, CancelSchedule, CancelTask, Send, SetSchedule, sent_by
@@ -36,6 +37,10 @@ WAITING_MAX = 10_000
 
 ARM_AT_ONCE = 64
 """So many schedules are armed together: one actor may set thousands, and the tells behind them wait."""
+
+SETTLE_S = 35.0
+"""So long after it has begun a relayer looks what is done of that which the inbox has lost. By then no worker applies
+any more what it read before: who begins anew reads again, and a handler has at most 30 s for a tell."""
 
 LATER = 1.1
 """After so many times `scan_again_s`, and by chance up to one more, a scan is done again: not all shards at once."""
@@ -82,6 +87,8 @@ class ShardRelayer:
         self._connections = 0
         self._asked = False
         self._went_back: tuple[Position, float] | None = None
+        self._lost: WentBack | None = None
+        self._begun_s = self._now_s()
         self._look_due = False
         self._mark_due = False
         self._renewals = 0
@@ -137,6 +144,7 @@ class ShardRelayer:
     def connected(self) -> None:
         """On a new connection nothing is known of what was under way, or what the server still has."""
         self._connections += 1
+        self._begun_s = self._now_s()
         self._relay.lost()
         self._go()
 
@@ -242,20 +250,21 @@ class ShardRelayer:
             raise Unavailable(f"shard {self.shard} is another worker's now")
         connections = self._connections
         found = await self._inbox.relay_mark(self.shard)
+        if found is None and not self.marked and not self._asked:
+            return False
+        lost = self._lost = await self._inbox.went_back()
         if found is not None:
             mark = await self._reachable(decode_mark(found.payload))
-        elif self.marked or self._asked:
-            end = await self._inbox.end_of_commits()
-            if self.marked and self._relay.cursor <= end:
-                return await self._resume(connections)
-            mark = Mark(end, 0)
         else:
-            return False
+            end = await self._inbox.end_of_commits()
+            if lost is None and self.marked and self._relay.cursor <= end:
+                return await self._resume(connections)
+            mark = Mark(end if lost is None else min(lost.after, end), 0)
         fence = await self._claimed(mark, found.sequence if found is not None else 0)
         relayed = await self._inbox.relayed(self.shard, mark.since, fence)
+        places = await self._still_committed([(one.sequence, decode_place(one.payload)) for one in relayed])
         if connections != self._connections:
             raise Unavailable("the connection was lost meanwhile")
-        places = ((one.sequence, decode_place(one.payload)) for one in relayed)
         self._relay.claimed(fence, mark, places)
         self._written = mark
         self.marked = True
@@ -277,6 +286,30 @@ class ShardRelayer:
             return mark
         log.error("the stream of commits went backwards", extra={"shard": self.shard, "from": mark.relayed, "to": end})
         return Mark(end, await self._inbox.end_of_tells())
+
+    async def _still_committed(self, places: list[tuple[int, Place]]) -> list[tuple[int, Place]]:
+        """Without what commits have sent that a stream which went backwards has lost: their positions come again."""
+        end = await self._inbox.end_of_commits() if places else Position(0)
+        last = max((place.position for _, place in places), default=0)
+        if last <= end:
+            return places
+        self._went_back = self._went_back or (end, self._now_s())
+        if self._now_s() - self._went_back[1] < self._inbox.scan_again_s:
+            raise Unavailable(f"the stream of commits ends at {end}, before what was relayed")
+        log.error("the stream of commits went backwards", extra={"shard": self.shard, "from": last, "to": end})
+        self._renewals = max(self._renewals, 1)  # so that the next claim does not find them
+        return [one for one in places if one[1].position <= end]
+
+    async def _leave_out_done(self, sends: list[Send], until: Position) -> None:
+        """Of what was sent before the inbox went back: what is done already is not sent again."""
+        self._mark_due = True
+        lacking = self._relay.lacks(send for send in sends if send.position <= until)
+        if lacking:
+            await self._sleep(max(0.0, self._begun_s + SETTLE_S - self._now_s()))
+            done = await done_before(self._inbox, lacking)
+            extra = {"shard": self.shard, "again": len(lacking) - len(done), "done": len(done)}
+            log.warning("what the stream of tells has lost is relayed again", extra=extra)
+            self._relay.had(done)
 
     async def _claimed(self, mark: Mark, expected: int) -> int:
         fence = await self._inbox.claim_relay(self.shard, encode_mark(mark), expected)
@@ -304,7 +337,10 @@ class ShardRelayer:
             raise Unavailable(f"the stream of commits ends at {until}, before {after}")
         self._went_back = None
         commits = await self._inbox.commits_that_send(self.shard, after, until)
-        self._relay.scanned([(one.position, _sends(one)) for one in commits], until)
+        sent = [(one.position, _sends(one)) for one in commits]
+        if self._lost is not None and after < self._lost.until:
+            await self._leave_out_done([send for _, sends in sent for send in sends], self._lost.until)
+        self._relay.scanned(sent, until)
         again_s = self._inbox.scan_again_s
         if again_s and until > after:
             found = frozenset(one.position for one in commits)
@@ -338,7 +374,7 @@ class ShardRelayer:
         """Arm the schedules with which what waits begins, together: of each name the last setting that is known."""
         relay = self._relay
         settings = relay.settings(ARM_AT_ONCE)
-        arming = [timers.arm(one) for one in settings if not relay.is_superseded(one)]
+        arming = [timers.arm(one, self._inbox.end_of_commits) for one in settings if not relay.is_superseded(one)]
         if len(arming) == 1:  # mostly: without a task for it
             await arming[0]
         else:

@@ -59,6 +59,7 @@ class _Shard:
     tasks: list["asyncio.Task[None]"]
     ticks: ShardTicks | None = None
     bell: Subscription | None = None
+    is_left: bool = False
 
     def search(self) -> None:
         """Look for what no broadcast told of."""
@@ -91,6 +92,7 @@ class Telling:
         self._dead_letters = DeadLetterRows(inbox, clock, jitter)
         self._dead_of_shard: dict[int, int] = {}
         self._dead_read = 0
+        self._times_back = 0
         self._background = Background()
         self._unlisten = inbox.on_connected(self._connected)
         self._not_purged = Repeated(log, logging.INFO, "the inbox cannot be shortened now")
@@ -155,6 +157,7 @@ class Telling:
         served = self._serving.get(shard)
         if served is None:
             return
+        served.is_left = True
         served.inbox.close()
         for task in served.tasks[1:]:
             task.cancel()
@@ -267,12 +270,28 @@ class Telling:
             served.inbox.connected()
             if served.ticks is not None:
                 served.ticks.connected()
+        if self._counters.tells_applied or self._counters.tells_relayed or self.waiting != (0, 0):
+            self._background.once("aether inbox end", self._see_whether_it_went_back())
+
+    async def _see_whether_it_went_back(self) -> None:
+        with suppress(AetherError):  # it is looked again before anything is stored
+            await self._inbox.went_back()
+
+    def _begin_anew(self) -> None:
+        """The inbox went back: what was read of it may be gone, and its sequences are known to be others now."""
+        self._times_back = self._inbox.times_back
+        log.error("the stream of tells went back: all shards begin anew")
+        for shard, served in list(self._serving.items()):
+            if not served.is_left:
+                self.serve(shard)
 
     async def _look_for_ever(self) -> None:
         ends, search_s = (-1, -1, -1), self._clock.boot_s() + LOOK_EVERY_S
         unsearched: set[int] = set()
         for part in cycle(range(LOOK_PARTS)):
             await asyncio.sleep(LOOK_EVERY_S / LOOK_PARTS)
+            if self._inbox.times_back != self._times_back:
+                self._begin_anew()
             for shard, served in self._serving.items():
                 if shard % LOOK_PARTS == part:
                     served.inbox.look()

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from aether.ids import ActorId
+from aether.ids import ActorId, Position
 from aether.names import shard_of
 from aether.ports import Timers
 from aether.sends import CancelSchedule, SetSchedule, decode_schedule
-from tests.contract.harness import SHARDS, Received, Side, World
+from tests.contract.harness import SHARDS, Received, Side, World, commit
 
 HOME = ActorId("account", "alice/\u00e9.>")
 SHARD = shard_of(HOME, SHARDS)
@@ -182,3 +182,20 @@ async def test_a_bell_rings_for_its_shard(world: World, number: int) -> None:
     await rung.count(1)
     await bell.stop()
     await elsewhere.stop()
+
+
+async def test_what_a_lost_commit_has_set_gives_way_to_what_a_later_one_sets(world: World) -> None:
+    """The stream of commits went back, and positions come again."""
+    node = await world.node()
+    assert await node.timers.arm(setting(FAR, 5))
+    assert not await node.timers.arm(setting(FAR, 4))
+    again = setting(FAR, 4, command="other")
+    assert await node.timers.arm(again, node.inbox.end_of_commits), "it ends at 0"
+    assert await node.timers.armed() == [again]
+    for version in range(1, 6):
+        await commit(node.store, HOME, version, Position(version - 1))
+    assert not await node.timers.arm(setting(FAR, 3), node.inbox.end_of_commits)
+    same_place = setting(LONG_AGO, 4, command="another")
+    assert await node.timers.arm(same_place)
+    world.pass_time(1)
+    assert [one for _, one in await due(node.timers, 1)] == [same_place]

@@ -167,6 +167,9 @@ class Marked(Stream):
     async def relay_mark(self, _: int) -> InboxMessage | None:
         return self.mark
 
+    async def went_back(self) -> None:
+        return None
+
     async def end_of_commits(self) -> Position:
         if self.fails:
             self.fails -= 1

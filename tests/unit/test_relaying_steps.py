@@ -195,7 +195,7 @@ class Together:
         self.armed: list[str] = []
         self._all = asyncio.Event()
 
-    async def arm(self, send: SetSchedule | CancelSchedule) -> bool:
+    async def arm(self, send: SetSchedule | CancelSchedule, _: object) -> bool:
         self.armed.append(f"{send.name}{send.number}")
         if len(self.armed) == self.count:
             self._all.set()
@@ -237,10 +237,10 @@ async def test_a_schedule_that_was_not_armed_is_armed_again_with_those_beside_it
     failures = [Unavailable("for a test")]
     arm = timers.arm
 
-    async def fails_once(send: SetSchedule | CancelSchedule) -> bool:
+    async def fails_once(send: SetSchedule | CancelSchedule, _: object) -> bool:
         if send.number == 1 and failures:
             raise failures.pop()
-        return await arm(send)
+        return await arm(send, None)
 
     timers.arm = fails_once  # type: ignore[method-assign]  # what a test changes
     sends = [schedule(name, number) for number, name in enumerate("abc")]

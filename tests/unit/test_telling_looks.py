@@ -23,6 +23,7 @@ class Streams:
 
     tell_bytes_max = 1_000
     end = 1
+    times_back = 0
     error: Unavailable | None = None
 
     def on_connected(self, _: Any) -> Any:
