@@ -8,7 +8,7 @@ import asyncio
 import os
 import random
 import signal
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import aether
 from aether.config import ConnectionConfig, StorageConfig
@@ -104,3 +104,23 @@ async def test_a_server_that_dies_neither_loses_nor_repeats_a_tick() -> None:
                     await until_rung(server.url, namespace, "k0", 2 * killed + 2)
                 for n in range(ALARMS):
                     check_each_tick_once(await until_rung(server.url, namespace, f"k{n}", 8), 1)
+
+
+async def test_ticks_that_were_due_while_the_server_was_down_are_run_in_the_order_of_their_times() -> None:
+    namespace = fresh_namespace()
+    with NatsServer() as server:
+        options = ["--workers", "1", "--nats", server.url, "--namespace", namespace]
+        with Pool(MODEL, *options):
+            async with aether.connect(server.url, model=model, namespace=namespace) as client:
+                alarm = client.actor(Alarm, "a", deadline_s=30)
+                for number in reversed(range(30)):
+                    await alarm.once(f"x{number}", 4 + number / 10)
+                due = datetime.now(UTC) + timedelta(seconds=7)
+        server.kill()
+        while datetime.now(UTC) < due:  # noqa: ASYNC110 - it is down when they are due
+            await asyncio.sleep(0.05)
+        server.start()
+        with Pool(MODEL, *options):
+            events = await until_rung(server.url, namespace, "a", 30)
+    names = [event.data["name"] for event in events if event.type == "Rang"]
+    assert names == [f"x{number}" for number in range(30)]
