@@ -15,10 +15,12 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from aether.config import RuntimeConfig
 from aether.core.actor.agenda import Agenda
 from aether.errors import AetherError
+from aether.ids import ActorId
 from aether.memory.connection import InMemoryConnection
 from aether.memory.faults import (
     Disconnected,
@@ -32,12 +34,16 @@ from aether.memory.faults import (
     StoredUnknown,
 )
 from aether.memory.server import InMemoryServer
+from aether.names import shard_of
+from aether.runtime.local import local_delivery
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.runtime import Runtime
 from aether.runtime.turn import Turn
+from aether.runtime.unschedule import Unschedule
+from aether.sends import CancelSchedule, decode_sends
 from aether.system.environment import is_compiled
 from aether.testing.clock import PoolClock
-from aether.wire import decode_commit
+from aether.wire import TOLD_EVENT, UNSCHEDULE_COMMAND, Command, decode_answer, decode_commit, encode_command
 from tests.support.alarms import Alarm, model
 
 SHARDS = 4
@@ -86,10 +92,13 @@ class Pair:
         self.runtimes[slot] = await self.another()
 
     async def change(self, number: int, count: int) -> None:
-        """Set, replace and cancel schedules of one actor."""
+        """Set, replace and cancel schedules of one actor; an operator cancels some, too."""
         for n in range(count):
             name, seconds = self.chance.choice(NAMES), self.chance.choice([1, 2, 5])
-            call = self.chance.choice(["once", "often", "often", "cancel"])
+            call = self.chance.choice(["once", "often", "often", "cancel", "unschedule"])
+            if call == "unschedule":
+                await self.unschedule(ActorId("alarm", f"alarm {number}"), name, f"{number}-{n}")
+                continue
             args: tuple[Any, ...] = {"once": (name, seconds), "often": (name, seconds, "all"), "cancel": (name,)}[call]
             await self.call(f"alarm {number}", call, args, f"{number}-{n}")
             await asyncio.sleep(self.chance.choice([0, 0.002]))
@@ -104,6 +113,20 @@ class Pair:
                 return
             await asyncio.sleep(0.002)
 
+    async def unschedule(self, actor_id: ActorId, name: str, command_id: str) -> None:
+        """Cancel a schedule as an operator does, under the same id until it is answered."""
+        while True:
+            deadline, args = self.clock.now() + timedelta(seconds=30), Raw(orjson.dumps({"name": name}))
+            asked = Command(id=command_id, command=UNSCHEDULE_COMMAND, args=args, deadline=deadline)
+            delivery, answered = local_delivery(actor_id, shard_of(actor_id, SHARDS), encode_command(asked))
+            self.chance.choice(self.runtimes).receive(delivery)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    answer = decode_answer(await answered)
+                if answer.ok or answer.decided:
+                    return
+            await asyncio.sleep(0.002)
+
     def look(self) -> None:
         for runtime in self.runtimes:
             telling = runtime._telling
@@ -114,8 +137,12 @@ class Pair:
         found: dict[str, list[tuple[str, datetime, dict[str, Any]]]] = {}
         for one in self.server.space("pair", SHARDS).commits:
             for event in decode_commit(one.payload, one.actor_id, one.position):
-                data = orjson.loads(bytes(event.data))
-                found.setdefault(one.actor_id.key, []).append((event.type, event.time, data))
+                told = found.setdefault(one.actor_id.key, [])
+                told.append((event.type, event.time, orjson.loads(bytes(event.data))))
+                if event.type == TOLD_EVENT:  # else the actor says itself that it has cancelled
+                    sends = decode_sends(event, one.actor_id, one.position)
+                    cancelled = [{"name": send.name} for send in sends if isinstance(send, CancelSchedule)]
+                    told += [("Cancelled", event.time, data) for data in cancelled]
         return found
 
 
@@ -204,3 +231,18 @@ def test_each_safeguard_is_needed(
 
 def test_the_simulation_rings() -> None:
     assert sum(asyncio.run(simulate(seed))[1] for seed in range(4)) > 12
+
+
+def test_operators_cancel_in_the_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled: list[str] = []
+    invoke = Unschedule.invoke
+
+    def counted(self: Unschedule, state: Any, scope: Any, args: str) -> Any:
+        done = invoke(self, state, scope, args)
+        cancelled.append(args)
+        return done
+
+    monkeypatch.setattr(Unschedule, "invoke", counted)
+    for seed in range(4):
+        asyncio.run(simulate(seed))
+    assert cancelled
