@@ -298,7 +298,10 @@ async def inbox_kept(reached: Reached) -> "InboxContent":
 
 async def retry_dead_letter(reached: Reached, id: int, by: str) -> str:
     """What was sent again, in words."""
-    return await _sent_again(reached, id, by, reached.left_s())
+    try:
+        return await _sent_again(reached, id, by, reached.left_s())
+    except InvalidCommand as error:
+        raise await _explained(reached, id, error) from None
 
 
 async def _sent_again(reached: Reached, id: int, by: str, deadline_s: float) -> str:
@@ -344,7 +347,21 @@ async def retry_dead_letters(
 
 async def drop_dead_letter(reached: Reached, id: int, by: str) -> DeadLetter:
     """What was dropped."""
-    return await reached.client.drop_dead_letter(id, by=by, deadline_s=reached.left_s())
+    try:
+        return await reached.client.drop_dead_letter(id, by=by, deadline_s=reached.left_s())
+    except InvalidCommand as error:
+        raise await _explained(reached, id, error) from None
+
+
+async def _explained(reached: Reached, id: int, error: InvalidCommand) -> InvalidCommand:
+    """Why this is no dead letter: of one that waits first at its actor, how it becomes one."""
+    waiting, _ = await reached.client.waiting_tells(deadline_s=reached.left_s())
+    for one in waiting:
+        if one.first == id:
+            return InvalidCommand(
+                f"{id} is no dead letter: it waits for {one.actor}; to make it one: aether inbox give-up", path="ID"
+            )
+    return error
 
 
 async def give_up(reached: Reached, actor_id: ActorId, until: int | None) -> int:

@@ -191,3 +191,10 @@ def test_give_up_where_nothing_waits_is_bad_input(run: Run) -> None:
     assert "nothing waits for account/alice up to 7" in ran.err
     for wrong in (("Account", "alice"), ("account", ""), ("account", "a", "--until", "0"), ("account",)):
         assert run("inbox", "give-up", *wrong).code == 2
+
+
+@pytest.mark.parametrize("command", ["retry", "drop"])
+def test_what_waits_is_no_dead_letter_and_how_it_becomes_one_is_said(run: Run, command: str) -> None:
+    ran = run("inbox", command, "40", pool=Pool(waiting=[waiting("account/carol", 2)]))
+    assert (ran.code, ran.out) == (2, "")
+    assert "40 is no dead letter: it waits for account/carol; to make it one: aether inbox give-up" in ran.err
