@@ -60,6 +60,9 @@ ANSWER_TIMEOUT_S = 2.0
 ROWS_KEPT_S = 7 * 24 * 3600
 """How long it is remembered that a task has failed or was cancelled."""
 
+CANCELLED_KEPT_S = 10 * 60
+"""How long it is remembered that a task was cancelled once it is over: a worker that was frozen may still run it."""
+
 MARKER_TTL_S = 60
 
 UNSENT_MAX = 10_000
@@ -259,6 +262,10 @@ class JetStreamTasks:
         """Write that a task is cancelled. Raises `Unavailable`."""
         await self._put(_CANCELLED, task_id, reason.encode())
 
+    async def end_cancelled(self, task_id: str, reason: str) -> None:
+        """Write it once more, for a shorter time. Raises `Unavailable`."""
+        await self._put(_CANCELLED, task_id, reason.encode(), CANCELLED_KEPT_S)
+
     async def follow_cancelled(self, receive: Callable[[str, str], None]) -> Subscription:
         """Watch what is cancelled. Raises `Unavailable` when it cannot begin."""
         hear = partial(_hear_cancelled, receive)
@@ -342,8 +349,8 @@ class JetStreamTasks:
     def _subject(self, prefix: str, task_id: str) -> str:
         return f"{self._prefix}{prefix}{encode_token(task_id)}"
 
-    async def _put(self, prefix: str, task_id: str, payload: bytes) -> None:
-        await write(self._connection, self._subject(prefix, task_id), payload, {MESSAGE_TTL: f"{ROWS_KEPT_S}s"})
+    async def _put(self, prefix: str, task_id: str, payload: bytes, kept_s: int = ROWS_KEPT_S) -> None:
+        await write(self._connection, self._subject(prefix, task_id), payload, {MESSAGE_TTL: f"{kept_s}s"})
 
 
 def _hear_cancelled(receive: Callable[[str, str], None], row: Row) -> None:

@@ -254,8 +254,9 @@ class Watch:
         await self._completed()
 
     async def _completed(self) -> None:
-        patience_s = HEARTBEATS_MISSED_MAX * self._config.heartbeat_s
-        await first_of(self._complete.wait(), self._failed.wait(), timeout_s=patience_s)
+        """Return when all rows are there, however many: as long as some come, they are waited for."""
+        while not self._synced and not self._failed.is_set() and (patience_s := self._patience_s()) > 0:
+            await first_of(self._complete.wait(), self._failed.wait(), timeout_s=patience_s)
         if not self._synced:
             raise Unavailable(f"the rows of {self._stream} did not arrive")
 

@@ -13,6 +13,7 @@ from aether.ports import Subscription, TaskBacklog, TaskClaim, TaskRow
 from aether.sends import is_start_of
 
 ROWS_KEPT_S = 7 * 24 * 3600.0
+CANCELLED_KEPT_S = 600.0
 
 
 class InMemoryTasks:
@@ -156,6 +157,11 @@ class InMemoryTasks:
         """Say that a task is cancelled. Raises `Unavailable`."""
         await self._link.call(FaultPoint.TABLE_WRITE, lambda _: self._space.cancel_task(task_id, reason))
         self._link.clock.call_after(ROWS_KEPT_S, lambda: self._space.cancel_task(task_id, ""))
+
+    async def end_cancelled(self, task_id: str, reason: str) -> None:
+        """Say so once more, for a shorter time. Raises `Unavailable`."""
+        await self._link.call(FaultPoint.TABLE_WRITE, lambda _: self._space.cancel_task(task_id, reason))
+        self._link.clock.call_after(CANCELLED_KEPT_S, lambda: self._space.cancel_task(task_id, ""))
 
     async def follow_cancelled(self, receive: Callable[[str, str], None]) -> Subscription:
         """What is cancelled, and what will be. Raises `Unavailable`."""

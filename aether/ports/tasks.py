@@ -104,6 +104,10 @@ class Tasks(Protocol):
         """Say to all workers that a task is cancelled; kept for some days. Idempotent."""
         ...
 
+    async def end_cancelled(self, task_id: str, reason: str) -> None:
+        """A cancelled task is over: say once more that it is cancelled; kept for some minutes, instead of days."""
+        ...
+
     async def follow_cancelled(self, receive: Callable[[str, str], None]) -> Subscription:
         """First every task that is cancelled, then each one that is: its id and the reason; "" when it is forgotten."""
         ...

@@ -234,8 +234,7 @@ class TaskRun:
         if sent:
             self._attempt_over("ok")
             self._over("ok")
-            if self._note is not None:
-                await self._forget()
+            await self._forget()
 
     async def _failed(self, error: BaseException, *, returned: bool = False) -> None:
         """An attempt has failed. A function that has `returned` has done its work, and is not called again."""
@@ -265,8 +264,7 @@ class TaskRun:
             if not await self._tell_failed(failed):
                 return
         self._over("cancelled")
-        if self._note is not None:
-            await self._forget()
+        await self._forget()
 
     async def _tell_failed(self, failed: TaskFailed) -> bool:
         """Tell the actor; a command that does not take it, or is not there any more, makes that tell a dead letter."""
@@ -376,8 +374,14 @@ class TaskRun:
             log.info("a task's failure could not be stored", extra={**self._fields(), "error": words(unwritten)})
 
     async def _forget(self) -> None:
-        with suppress(AetherError):
-            await self._worker.tasks.drop_row(self.start.id)
+        """It is over: nothing has to be known of it, but for a while that it was cancelled."""
+        tasks, task_id = self._worker.tasks, self.start.id
+        if self._note is not None:
+            with suppress(AetherError):
+                await tasks.drop_row(task_id)
+        if reason := self._worker.cancelled(task_id):
+            with suppress(AetherError):
+                await tasks.end_cancelled(task_id, reason)
 
     def _end_call(self) -> None:
         if not self._stop.done():

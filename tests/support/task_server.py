@@ -36,6 +36,7 @@ class TaskServer:
         self.told: list[dict[str, Any]] = []
         self.notes: dict[str, TaskNote] = {}
         self.written: list[TaskNote] = []
+        self.ended_cancelled: list[tuple[str, str]] = []
         self.said_before: list[int] = []
         """How much was said when each note was written."""
         self.row_errors: list[Exception] = []
@@ -115,6 +116,11 @@ class TaskServer:
         if self.write_error is not None:
             raise self.write_error
         del self.notes[task_id]
+
+    async def end_cancelled(self, task_id: str, reason: str) -> None:
+        if self.write_error is not None:
+            raise self.write_error
+        self.ended_cancelled.append((task_id, reason))
 
     async def send(self, _shard: int, payload: bytes, _message_id: str) -> int:
         error = self.send_error()

@@ -248,8 +248,9 @@ async def test_what_is_written_down_is_kept_for_some_days_and_its_removal_for_a_
     monkeypatch.setattr(tasks_module, "write", write)
     await side.tasks.write_row("t", b"x")
     await side.tasks.cancel("t", "actor")
+    await side.tasks.end_cancelled("t", "actor")
     await side.tasks.drop_row("t")
-    assert [one["Nats-TTL"] for one in heads] == ["604800s", "604800s", "60s"]
+    assert [one["Nats-TTL"] for one in heads] == ["604800s", "604800s", "600s", "60s"]
 
 
 def test_a_cancellation_that_is_forgotten_has_no_reason() -> None:

@@ -242,6 +242,28 @@ async def test_a_task_that_is_over_leaves_no_note_unless_it_was_given_up(side: T
         assert side.server.notes == {}
     assert [one.state for one in side.server.written] == [RUNS]
     assert side.server.said == [("done", 7), ("done", 7)]
+    assert side.server.ended_cancelled == [("t1", "actor")]
+
+
+@pytest.mark.parametrize("reason", ["actor", "operator"])
+async def test_a_cancellation_need_not_be_known_for_long_once_its_task_is_over(
+    side: TaskSide, world: World, reason: str
+) -> None:
+    """Each worker has all of them in memory. It may come while the function runs, and find it done."""
+    run = side.run_of(start_of("waits"))
+    live = asyncio.ensure_future(run.live())
+    while not world.calls:  # noqa: ASYNC110 - the run makes progress
+        await asyncio.sleep(0)
+    side.cancelled["t1"] = reason
+    world.opened.set()
+    await live
+    assert side.counters.by_task == {("waits", "ok"): 1}
+    side.server.write_error = Unavailable("no store")
+    await side.run_of(start_of("echo", b'{"text":"x"}')).live()
+    side.server.write_error = None
+    await side.run_of(start_of("echo", b'{"text":"x"}')).live()
+    assert side.server.ended_cancelled == [("t1", reason)] * 2
+    assert side.server.said == [("done", 7)] * 3
 
 
 async def test_what_cannot_be_written_down_stops_nothing(side: TaskSide) -> None:
