@@ -5,6 +5,7 @@ It belongs to an `UntypedClient`, whose connection and patience it uses. It keep
 
 import logging
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -93,12 +94,17 @@ class InboxView:
     async def retry(self, id: int, by: str, deadline_s: float | None) -> tuple[DeadLetter, str, int]:
         """Send it again; the dead letter, the new command id, and its sequence. See `UntypedClient`."""
         patience = self._patience(f"the dead letter {id}", deadline_s, "sent again")
-        return await patience.ask(lambda: self._retry(id, by))
+        decided, command_id, sequence = await patience.ask(lambda: self._send_again(id, by))
+        row = decided.row
+        await patience.ask(lambda: self._write(replace(row, state=RETRIED), decided.at))
+        log.info("a dead letter was sent again", extra=_said(row, row.by))
+        return dead_letter_of(row), command_id, sequence
 
     async def drop(self, id: int, by: str, deadline_s: float | None) -> DeadLetter:
         """Forget it; what it was. See `UntypedClient`."""
         patience = self._patience(f"the dead letter {id}", deadline_s, "dropped")
-        return await patience.ask(lambda: self._drop(id, by))
+        written: list[DeadLetterRow] = []
+        return await patience.ask(lambda: self._drop(id, by, written))
 
     async def kept(self, deadline_s: float | None) -> InboxContent:
         """What of the stream is needed, and what for. Raises what `history` raises."""
@@ -113,25 +119,33 @@ class InboxView:
         """The tasks that the workers run that answer in time, and how many are left out."""
         return await ask_running(self._node.transport.ask_waiting, members, timeout_s)
 
-    async def _retry(self, id: int, by: str) -> tuple[DeadLetter, str, int]:
-        inbox = self._node.inbox
-        decided = await self._decided(id, RETRYING, by)
-        row, tell = decided.row, sent_again(decided.row)
-        target = shard_of(row.tell.target, self._node.shards)
-        sequence = await inbox.send_again(target, encode_tell(tell), id, decided.at)
+    async def _send_again(self, id: int, by: str) -> tuple[_Found, str, int]:
+        """Its row once that says that it is being sent again, the new command id, and where the tell stands now."""
+        decided = await self._decided(id, RETRYING, by, [])
+        tell = sent_again(decided.row)
+        target = shard_of(decided.row.tell.target, self._node.shards)
+        sequence = await self._node.inbox.send_again(target, encode_tell(tell), id, decided.at)
         if sequence is None:
             raise Unavailable(f"another caller sends the dead letter {id} again")
-        await self._write(replace(row, state=RETRIED), decided.at)
-        log.info("a dead letter was sent again", extra=_said(row, row.by))
-        return dead_letter_of(row), tell.command_id, sequence
+        return decided, tell.command_id, sequence
 
-    async def _drop(self, id: int, by: str) -> DeadLetter:
-        row = (await self._decided(id, DROPPED, by)).row
+    async def _drop(self, id: int, by: str, written: list[DeadLetterRow]) -> DeadLetter:
+        """`written` are rows of the same request that were sent before, of which it is not known whether they stand."""
+        row = await self._standing(id, written) or (await self._decided(id, DROPPED, by, written)).row
         log.info("a dead letter was dropped", extra=_said(row, by))
         return dead_letter_of(row)
 
-    async def _decided(self, id: int, state: str, by: str) -> _Found:
-        """The row once we have written it in this state, or, to be sent again, as a caller before had decided it."""
+    async def _standing(self, id: int, written: list[DeadLetterRow]) -> DeadLetterRow | None:
+        """Which of them is the row by now."""
+        found = await self._node.inbox.dead_letter(id) if written else None
+        row = decode_row(found.payload) if found is not None else None
+        return next((one for one in written if row is not None and _decision(one) == _decision(row)), None)
+
+    async def _decided(self, id: int, state: str, by: str, written: list[DeadLetterRow]) -> _Found:
+        """The row once we have written it in this state, or, to be sent again, as a caller before had decided it.
+
+        Each row that is sent is noted in `written`.
+        """
         if len(by) > BY_CHARS_MAX:
             raise InvalidCommand(
                 f"the name of the operator is at most {BY_CHARS_MAX} characters, this is {len(by)}", path="by"
@@ -144,6 +158,7 @@ class InboxView:
                 raise InvalidCommand(f"the arguments of {id} were too large to be kept beside its error", path="id")
             now = instant(self._node.clock.wall_s())
             row = replace(found.row, state=state, by=by, at=now) if found.row.state != state else found.row
+            written.append(row)
             at = await self._write(row, found.at)
             if at is not None:
                 return _Found(at, row)
@@ -185,6 +200,10 @@ class InboxView:
                 if state != DYING:
                     return state
         return DYING
+
+
+def _decision(row: DeadLetterRow) -> tuple[str, str, datetime]:
+    return row.state, row.by, row.at
 
 
 def _said(row: DeadLetterRow, by: str) -> dict[str, object]:

@@ -16,6 +16,7 @@ from aether.config import RuntimeConfig
 from aether.dead_letters import DeadLetterRow, decode_row, encode_row, shorter
 from aether.errors import ActorFailed, UnknownActor
 from aether.ids import ActorId
+from aether.memory.faults import Fault, FaultPoint, Faults, StoredUnknown
 from aether.memory.server import PAYLOAD_BYTES_MAX
 from aether.names import shard_of
 from aether.runtime.dead_letter_rows import DeadLetterRows
@@ -283,6 +284,45 @@ async def test_what_is_dropped_is_gone_and_is_not_sent_again(caplog: pytest.LogC
             ("eve", letter.id)
         ]
         assert await given_up(pool, "bob") == 1
+
+
+def losing(pool: LocalPool, lost: int) -> None:
+    """The caller is not told that the nth thing that it stores is stored."""
+    count = 0
+
+    def decide(step: FaultPoint) -> Fault | None:
+        nonlocal count
+        count += step is FaultPoint.TELL
+        return StoredUnknown() if step is FaultPoint.TELL and count == lost else None
+
+    pool.client.untyped._node.inbox._link._faults = Faults(decide)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+async def test_who_is_not_told_that_it_was_sent_again_hears_of_no_error(lost: int) -> None:
+    async with local_pool(MODEL, config=QUICK) as pool:
+        await pool.client.tell(Jar.add, "bob", 6)
+        (letter,) = await dead(pool, 1)
+        BROKEN.clear()
+        losing(pool, lost)
+        receipt = await pool.client.retry_dead_letter(letter.id, by="ada")
+        assert (receipt.command_id, receipt.sequence > letter.id) == (f"retry:{letter.id}", True)
+        await content(pool, "bob", 6)
+        await dead(pool, 0)
+        with pytest.raises(InvalidCommand, match="was sent again"):
+            await pool.client.retry_dead_letter(letter.id, by="ada")
+
+
+async def test_who_is_not_told_that_it_was_dropped_hears_of_no_error() -> None:
+    async with local_pool(MODEL, config=QUICK) as pool:
+        await pool.client.tell(Jar.add, "bob", 6)
+        (letter,) = await dead(pool, 1)
+        losing(pool, 1)
+        await pool.client.drop_dead_letter(letter.id, by="ada")
+        await dead(pool, 0)
+        for by in ("ada", "bea"):
+            with pytest.raises(InvalidCommand, match="was dropped"):
+                await pool.client.drop_dead_letter(letter.id, by=by)
 
 
 async def test_what_is_no_dead_letter_is_refused() -> None:
