@@ -25,9 +25,10 @@ class ModelSaid:
 
 @dataclass(frozen=True, slots=True)
 class ToolsCalled:
-    """The model wants to know something before it answers."""
+    """The model wants to know something before it answers: its calls, and the task of each."""
 
     calls: list[ToolCall]
+    tasks: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Session(Actor):
 
     conversation: list[Message] = field(default_factory=list[Message])
     thinking: bool = False
-    open_calls: set[str] = field(default_factory=set[str])
+    open_calls: dict[str, str] = field(default_factory=dict[str, str])
 
     @command
     def say(self, text: str) -> None:
@@ -73,9 +74,10 @@ class Session(Actor):
             self.emit(ModelSaid(reply.text))
             self.schedule("reminder", After(days=REMIND_AFTER_DAYS), Session.remind, self.id.key)
             return
-        self.emit(ToolsCalled(reply.calls))
-        for call in reply.calls:
-            self.start_task(use_tool(call), then=Session.tool_answered, failed=Session.fail)
+        tasks = [
+            self.start_task(use_tool(call), then=Session.tool_answered, failed=Session.fail) for call in reply.calls
+        ]
+        self.emit(ToolsCalled(reply.calls, tasks))
 
     @command
     def tool_answered(self, result: ToolResult) -> None:
@@ -88,8 +90,10 @@ class Session(Actor):
 
     @command
     def fail(self, failure: TaskFailed) -> None:
-        """Model or tools could not be reached, however often it was tried."""
+        """Model or tools could not be reached, however often it was tried. What else was asked for is not needed."""
         if self.thinking:
+            for task in self.open_calls.values():  # or its failure would be that of the next answer
+                self.cancel_task(task)
             self.emit(AnswerFailed(failure.message))
 
     @command
@@ -118,17 +122,17 @@ class Session(Actor):
     @event
     def _tools_called(self, e: ToolsCalled) -> None:
         self.conversation.append(Message("model", "", calls=e.calls))
-        self.open_calls = {call.id for call in e.calls}
+        self.open_calls = dict(zip((call.id for call in e.calls), e.tasks, strict=True))
 
     @event
     def _tool_said(self, e: ToolAnswered) -> None:
         self.conversation.append(Message("tool", e.text, call=e.call))
-        self.open_calls.discard(e.call)
+        del self.open_calls[e.call]
 
     @event
     def _failed(self, e: AnswerFailed) -> None:
         self.thinking = False
-        self.open_calls = set()
+        self.open_calls = {}
 
     @event
     def _reminded(self, e: UserReminded) -> None:

@@ -8,14 +8,23 @@ from types import SimpleNamespace
 
 import pytest
 
-from aether import Rejected
+from aether import Rejected, TaskFailed
 from aether.config import RuntimeConfig
-from aether.testing import local_pool
+from aether.testing import given, local_pool
 from aether.testing.pool import LocalPool
 from examples.agent import chat
 from examples.agent.language_model import LanguageModel, Message, ToolCall, answer_to
 from examples.agent.model import model
-from examples.agent.session import ModelSaid, Session, UserReminded, UserSaid
+from examples.agent.session import (
+    AnswerFailed,
+    ModelSaid,
+    Session,
+    ToolAnswered,
+    ToolsCalled,
+    UserReminded,
+    UserSaid,
+)
+from examples.agent.work import Reply
 
 QUICK = RuntimeConfig(tell_retry_first_s=0.01, replay_retry_first_s=0.001, replay_retry_max_s=0.01)
 SAID = ["hello there", "what is the weather in Berlin", "and the weather in Cairo and the weather in Lima"]
@@ -82,6 +91,17 @@ async def test_a_chat_that_was_left_shows_the_open_answer_before_it_goes_on(monk
         await pool.client.actor(Session, "a").say("weather in Lima")
         await chat.main("a")
     assert shown == ["user: weather in Lima", "model: Lima: fog", "model: You said: thank you"]
+
+
+def test_when_a_tool_has_failed_what_else_was_asked_for_is_cancelled() -> None:
+    """Its failure would be taken for that of the next answer."""
+    calls = [ToolCall(f"call-0-{number}", "weather", place) for number, place in enumerate(("Cairo", "Lima"))]
+    asked = given(Session, UserSaid("weather in Cairo and weather in Lima"), model=model)
+    asked.when(Session.model_answered, Reply("", calls)).then(ToolsCalled(calls, ["test-task-1", "test-task-2"]))
+    failed = given(Session, UserSaid("weather?"), ToolsCalled(calls, ["one", "two"]), ToolAnswered(calls[0].id, "sun"))
+    outcome = failed.when(Session.fail, TaskFailed("no weather", "ConnectionError", 5))
+    outcome.then(AnswerFailed("no weather"))
+    assert outcome.cancelled_tasks == ("two",)
 
 
 async def test_a_day_later_the_user_is_reminded_once() -> None:
