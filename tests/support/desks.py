@@ -1,6 +1,6 @@
 """A desk of which one command does all that a turn can: it asks, emits, tells, schedules and starts tasks.
 
-Another one cancels. What it asks and tells goes to a shelf. Each thing leaves one line in the log of the actor that it reaches.
+Another one cancels. What it asks and tells goes to a shelf. Each thing leaves one line in a log.
 """
 
 import asyncio
