@@ -18,6 +18,16 @@ from msgspec.json import Encoder
 INTEGER_MIN = -(2**63)
 INTEGER_MAX = 2**64 - 1
 
+NESTED_MAX = 256
+"""So many arrays and objects within each other JSON may have that is stored: whoever reads it has room for them.
+
+How deep JSON can be read depends on how deep the stack of the reader is: less deep in one place than in another.
+"""
+
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+
 
 class ValueMismatch(ValueError):
     """A value or JSON that is not of the declared type. `path` names the field (`lines[2].price`), or is empty."""
@@ -71,11 +81,41 @@ def nodes(info: inspect.Type) -> Iterator[inspect.Type]:
         if isinstance(node, inspect.RawType | inspect.ExtType):
             raise Unsupported("raw messages have no type to check")
         yield node
-        for part in (getattr(node, name) for name in node.__struct_fields__):
-            if isinstance(part, inspect.Type):
-                waiting.append(part)
-            elif isinstance(part, tuple):
-                waiting.extend(getattr(item, "type", item) for item in part if _is_part(item))
+        waiting += _parts(node)
+
+
+def _parts(node: inspect.Type) -> Iterator[inspect.Type]:
+    """The types that one is made of."""
+    for part in (getattr(node, name) for name in node.__struct_fields__):
+        for item in part if isinstance(part, tuple) else (part,):
+            if isinstance(item, inspect.Field):
+                yield item.type
+            elif isinstance(item, inspect.Type):
+                yield item
+
+
+def can_nest(info: inspect.Type) -> bool:
+    """Whether values of a type may be as deep as they like: it is a part of itself, or says nothing of its parts."""
+    found = list(nodes(info))
+    if any(isinstance(node, inspect.AnyType | inspect.CustomType) for node in found):
+        return True
+    return any(node is part for node in found for child in _parts(node) for part in nodes(child))
+
+
+def check_depth(raw: bytes) -> None:
+    """Raise `ValueMismatch` for JSON that nests too deeply to be stored."""
+    if nests_too_deeply(raw):
+        raise ValueMismatch(f"nested too deeply: {NESTED_MAX} levels are the most")
+
+
+def nests_too_deeply(raw: bytes) -> bool:
+    """Whether more than `NESTED_MAX` arrays and objects of JSON are within each other."""
+    if raw.count(b"[") + raw.count(b"{") <= NESTED_MAX:
+        return False
+    left = _STRINGS.sub(b"", raw).translate(_ONE_KIND, _NO_BRACKETS)
+    for _ in range(NESTED_MAX):
+        left = left.replace(b"[]", b"")  # those that are innermost
+    return bool(left)
 
 
 def is_immutable(info: inspect.Type) -> bool:
@@ -104,10 +144,6 @@ def _is_fixed(node: inspect.Type) -> bool:
         parameters = getattr(node.cls, "__dataclass_params__", None)
         return bool(parameters is not None and parameters.frozen)
     return isinstance(node, _FIXED)
-
-
-def _is_part(item: Any) -> bool:
-    return isinstance(item, inspect.Type | inspect.Field)
 
 
 def name_of(cls: Any) -> str:

@@ -10,6 +10,7 @@ from msgspec.json import Decoder, Encoder, decode
 
 from aether.errors import InvalidCommand
 from aether.ids import ActorId
+from aether.json_checks import check_depth
 
 TELL = "tell"
 """The tag of a tell among what a turn sends: there may be other tags later, which an earlier version must not skip."""
@@ -66,7 +67,8 @@ def checked_args(args: bytes) -> bytes:
     try:
         args.decode()
         _args_decoder.decode(args)
-    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+        check_depth(args)
+    except (DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise InvalidCommand(f"arguments are a JSON object by name: {error}", path="args") from None
     return args
 

@@ -14,7 +14,7 @@ import orjson
 
 from aether.codec import Codec
 from aether.errors import ActorFailed, AetherError, InvalidCommand, Rejected
-from aether.json_checks import ValueMismatch
+from aether.json_checks import ValueMismatch, can_nest, check_depth
 from aether.log_lines import shown
 from aether.model.definition import PolicyType, Scope, State
 
@@ -33,11 +33,12 @@ class Arguments:
     name on the wire.
     """
 
-    __slots__ = ("codec", "command", "names", "positional")
+    __slots__ = ("_can_nest", "codec", "command", "names", "positional")
 
     def __init__(self, command: str, codec: Codec, positional: tuple[str, ...], names: Mapping[str, str]) -> None:
         self.command = command
         self.codec = codec
+        self._can_nest = can_nest(codec.info)
         self.positional = positional
         self.names = names
 
@@ -62,7 +63,10 @@ class Arguments:
                 raise InvalidCommand(f"{self.command} {why} {name!r}", path=name)
             bound[wire_name] = value
         try:
-            return self.codec.convert(bound)
+            raw = self.codec.convert(bound)
+            if self._can_nest:
+                check_depth(raw)
+            return raw
         except ValueMismatch as error:
             raise self._invalid(error) from None
 
@@ -162,11 +166,12 @@ class TypedCommand:
 class TypedEvent:
     """One event type of an actor kind, compiled."""
 
-    __slots__ = ("_kind", "_upcast", "codec", "name", "policies", "schema_version", "type")
+    __slots__ = ("_can_nest", "_kind", "_upcast", "codec", "name", "policies", "schema_version", "type")
 
     def __init__(self, kind: str, codec: Codec, *, schema_version: int, upcast: Upcast | None) -> None:
         self._kind = kind
         self._upcast = upcast
+        self._can_nest = can_nest(codec.info)
         self.codec = codec
         self.type: type = codec.type
         self.name = self.type.__name__
@@ -180,7 +185,10 @@ class TypedEvent:
         Raises `ActorFailed` with the path of what would not come back equal.
         """
         try:
-            return self.codec.encode_checked(event)
+            body, same = self.codec.encode_checked(event)
+            if self._can_nest:
+                check_depth(body)
+            return body, same
         except ValueMismatch as error:
             message = f"the event {self.name} of {self._kind} cannot be stored as it is: {error}"
             raise ActorFailed(message, path=error.path) from None

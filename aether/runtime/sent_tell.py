@@ -11,6 +11,7 @@ from msgspec import Raw
 
 from aether.errors import ActorFailed, AetherError, InvalidCommand
 from aether.ids import ActorId
+from aether.json_checks import nests_too_deeply
 from aether.model.definition import ActorCommand, Scope, State
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.worker_context import WorkerContext
@@ -130,4 +131,4 @@ def _is_json(raw: bytes) -> bool:
         orjson.loads(raw)
     except orjson.JSONDecodeError:
         return False
-    return True
+    return not nests_too_deeply(raw)
