@@ -16,7 +16,7 @@ from msgspec.json import decode, encode
 from aether.errors import Rejected
 from aether.ids import ActorId, Position, Version
 from aether.ports import StoredCommit
-from aether.sends import FIRING, RESULT, CancelSchedule, CancelTask, Send, SetSchedule, StartTask, decode_sends, sent_by
+from aether.sends import FIRING, RESULT, CancelSchedule, CancelTask, Send, SetSchedule, StartTask, decode_sends, placed
 from aether.tells import RETRY, TOLD, Tell
 from aether.wire import (
     DEAD_LETTERED_EVENT,
@@ -172,13 +172,13 @@ def _parent(step: TraceStep, by_id: Mapping[str, Sequence[_Node]]) -> _Node | No
 def _nodes(correlation_id: str, commit: StoredCommit) -> Iterator[_Node]:
     """The commands of a commit that belong to the correlation id."""
     events = decode_commit(commit.payload, commit.actor_id, commit.position)
-    every, number = sent_by(events, commit.actor_id, commit.position), 0
+    number = 0
     for own in _by_command(events):
         last = own[-1]
-        count = len(decode_sends(last, commit.actor_id, commit.position)) if last.sends else 0
+        sent = decode_sends(last, commit.actor_id, commit.position) if last.sends else ()
         if last.correlationid == correlation_id:
-            yield _Node(_step(commit, own), every[number : number + count])
-        number += count
+            yield _Node(_step(commit, own), placed(sent, commit.actor_id, commit.position, number))
+        number += len(sent)
 
 
 def _by_command(events: Sequence[Event]) -> Iterator[list[Event]]:

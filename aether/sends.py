@@ -198,10 +198,10 @@ def sent_by(events: Sequence[Event], actor_id: ActorId, position: Position) -> l
     return placed(found, actor_id, position)
 
 
-def placed(sends: Sequence[Send], actor_id: ActorId, position: Position) -> list[Send]:
-    """What one commit sends, each with its place."""
-    source = str(actor_id)
-    return [replace(send, source=source, position=int(position), number=number) for number, send in enumerate(sends)]
+def placed(sends: Sequence[Send], actor_id: ActorId, position: Position, first: int = 0) -> list[Send]:
+    """What one commit sends, each with its place; the number of the first one is `first`."""
+    source, place = str(actor_id), int(position)
+    return [replace(send, source=source, position=place, number=number) for number, send in enumerate(sends, first)]
 
 
 def decode_sends(event: Event, actor_id: ActorId, position: Position) -> list[Send]:
