@@ -1,7 +1,8 @@
 """A span for each request to an actor and each page, where this program has configured tracing.
 
-It is put around the application when the gateway opens. The request's `traceparent` is the parent of its span and goes
-no further: all that the request leads to is below the span, which is current. Streams of events, which last for hours,
+It is put around the application when the gateway opens. The request's `traceparent` is the parent of its span, or the
+span of that trace that the application around the gateway has made current. It goes no further: all that the request
+leads to is below the span, which is current. Streams of events, which last for hours,
 and scrapes have none.
 """
 
@@ -34,7 +35,8 @@ def traced_app(app: ASGIApp, tracing: Tracing) -> ASGIApp:
             "url.path": scope["path"],
         }
         method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
-        span = tracing.span(f"{method} {route}", SpanKind.SERVER, attributes, parent="".join(given))
+        parent = tracing.nearest("".join(given))
+        span = tracing.span(f"{method} {route}", SpanKind.SERVER, attributes, parent=parent)
         headers = [(name, value) for name, value in scope["headers"] if name != b"traceparent"]
 
         async def noted(message: Message) -> None:

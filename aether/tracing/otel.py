@@ -76,6 +76,12 @@ class OtelTracing:
             self._tracer.start_span(name, within, trace.SpanKind[kind.value], attributes=attributes, links=linked)
         )
 
+    def nearest(self, parent: str) -> str:
+        """`parent`, or "" for the current span where that is of the same trace."""
+        given = trace.get_current_span(_extracted(parent)).get_span_context()
+        current = trace.get_current_span().get_span_context()
+        return "" if current.is_valid and current.trace_id == given.trace_id else parent
+
 
 def tracing_of_provider() -> OtelTracing | None:
     """Of the provider that this program has set; None when it has set none."""

@@ -76,6 +76,10 @@ class Tracing(Protocol):
         """
         ...
 
+    def nearest(self, parent: str) -> str:
+        """`parent`; "" where the span that is current here is of its trace: that one is nearer."""
+        ...
+
 
 def attributes_of(actor: str, command: str, command_id: str = "") -> dict[str, str | int]:
     """The attributes of a span for one command of an actor, `kind/key`."""

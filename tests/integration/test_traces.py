@@ -175,6 +175,26 @@ async def test_a_request_is_one_trace_through_two_actors_and_back(exporter: InMe
     assert dict(request.attributes or {})["http.response.status_code"] == 200
 
 
+@pytest.mark.parametrize("given", [{"traceparent": PARENT}, {}])
+async def test_a_request_to_a_gateway_in_an_application_that_is_traced_is_below_its_span(
+    exporter: InMemorySpanExporter, given: dict[str, str]
+) -> None:
+    caller = trace.SpanContext(int(TRACE, 16), 0xF067AA0BA902B7, is_remote=True, trace_flags=trace.TraceFlags(1))
+    around = trace.set_span_in_context(trace.NonRecordingSpan(caller))
+    async with (
+        local_pool(model) as pool,
+        app(model, client=pool.client) as gateway,
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(gateway), base_url="http://pool") as http,
+    ):
+        with trace.get_tracer("users").start_as_current_span("application", around):
+            await http.post("/actors/order/o1/ship", headers=given)
+        await http.post("/actors/order/o1/ship", headers={"traceparent": PARENT})
+    assert [one for one in tree(exporter.get_finished_spans()) if "POST" in one.partition(">")[2]] == [
+        "application > POST /actors/{kind}/{key}/{command}",
+        "remote > POST /actors/{kind}/{key}/{command}",
+    ]
+
+
 async def test_spans_of_other_libraries_and_of_asks_are_below_the_handler(exporter: InMemorySpanExporter) -> None:
     async with local_pool(model) as pool:
         with trace.get_tracer("users").start_as_current_span("page"):
