@@ -57,6 +57,9 @@ PULL_MAX = 64
 ANSWER_TIMEOUT_S = 2.0
 """How long a request for what is there may take; one that waits for a start takes so much longer than it says."""
 
+SETTLE_S = 1.0
+"""How long, at the end, a request for what is there may take that was left without its answer."""
+
 ROWS_KEPT_S = 7 * 24 * 3600
 """How long it is remembered that a task has failed or was cancelled."""
 
@@ -109,14 +112,28 @@ class _Taking:
         """Ask for starts; return when all have come, or the status with which the server ends the request."""
         self._wanted = request["batch"]
         answered = self._answered = asyncio.get_running_loop().create_future()
+        is_left = False
         try:
             session.publish(self.subject, encode(request), self.inbox)
             await asyncio.wait((answered, session.ended), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            is_left = "no_wait" in request
+            raise
         finally:
-            self._answered = None
+            if not is_left:
+                self._answered = None
         if not session.alive:
             raise Unavailable("the connection was lost")
         return answered.result() if answered.done() else ""
+
+    async def settle(self, session: NatsSession) -> None:
+        """Wait for the answer to a request for what is there that was left without it.
+
+        What the server sends to an inbox that is gone was handed out, and no worker had it. A request that waits for a
+        start is left: none may come.
+        """
+        if self._answered is not None:
+            await asyncio.wait((self._answered, session.ended), timeout=SETTLE_S, return_when=asyncio.FIRST_COMPLETED)
 
     def hear(self, _session: NatsSession, message: Message) -> None:
         """A start, or a status."""
@@ -192,8 +209,13 @@ class JetStreamTasks:
         taking = self._taking.pop(task, None)
         if taking is None:
             return []
-        if taking.standing is not None:
-            await taking.standing.stop()
+        session, standing = self._connection.session, taking.standing
+        try:
+            if session is not None:
+                await taking.settle(session)
+        finally:
+            if standing is not None:
+                await standing.stop()
         return list(taking.arrived)
 
     def keep(self, claim: TaskClaim) -> None:

@@ -155,6 +155,45 @@ async def test_what_came_unasked_is_given_out_before_anything_is_asked_for(side:
     assert await side.tasks.leave("charge") == []
 
 
+async def leave(
+    side: Side, wait_s: float, before: Callable[[], object] = lambda: None
+) -> asyncio.Task[list[TaskClaim]]:
+    """Leave while a request is under way, as far as that gets without an answer."""
+    taking = asyncio.create_task(side.tasks.take("charge", 2 if wait_s == 0 else 1, wait_s))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    taking.cancel()
+    await asyncio.wait((taking,))
+    before()
+    leaving = asyncio.create_task(side.tasks.leave("charge"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return leaving
+
+
+async def test_who_leaves_hears_what_the_server_has_handed_out_to_it_first(side: Side) -> None:
+    leaving = await leave(side, wait_s=0.0)
+    assert side.connection.stopped < 1, "what is on its way comes to no worker"
+    side.start(9)
+    side.status("408")
+    assert [one.sequence for one in await leaving] == [9]
+    assert side.connection.stopped == 1
+
+
+@pytest.mark.parametrize("end", ["the connection is lost", "no answer comes", "none can come", "it has come"])
+async def test_who_leaves_waits_for_no_answer_that_does_not_come(
+    side: Side, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks_module, "SETTLE_S", 0.0 if end == "no answer comes" else 60.0)
+    before = (lambda: side.status("404")) if end == "it has come" else lambda: None
+    leaving = await leave(side, 60.0 if end == "none can come" else 0.0, before)
+    if end == "the connection is lost":
+        side.session.ended.set_result(None)
+    async with asyncio.timeout(10):
+        assert await leaving == []
+    assert side.connection.stopped == 1
+
+
 @pytest.mark.parametrize(("code", "why"), [("503", "there is no such consumer"), ("409", "status 409")])
 async def test_another_status_means_that_none_can_be_taken(side: Side, code: str, why: str) -> None:
     side.answers(lambda: side.status(code))
