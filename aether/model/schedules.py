@@ -97,7 +97,8 @@ class At:
         if self.time - now > DELAY_MAX:
             what = f"At takes a time at most a century from now, not {self.time.isoformat()}"
             raise InvalidCommand(f"{what}; what is never due needs no schedule", path="time")
-        return self.time.astimezone(UTC)
+        tick = self.time.astimezone(UTC)  # of a class of its own, perhaps, which has no JSON form
+        return datetime.combine(tick.date(), tick.time(), UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

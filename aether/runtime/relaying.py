@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from aether.core.backoff import Backoff
 from aether.core.relay import Doubt, Relay
 from aether.core.relay_mark import Mark, Place, decode_mark, decode_place, encode_mark
-from aether.errors import AetherError, Unavailable
+from aether.errors import AetherError, InvalidCommand, Unavailable, UnreadableEvent
 from aether.ids import Position
 from aether.log_lines import Repeated, words
 from aether.ports import Inbox, StoredCommit, Subscription, Tasks, Timers, WentBack
@@ -96,6 +96,9 @@ class ShardRelayer:
         self._settled = asyncio.Event()
         self._following: Subscription | None = None
         self._not_relayed = Repeated(log, logging.INFO, "tells were not relayed")
+        self._stuck = Repeated(
+            log, logging.ERROR, "tells cannot be relayed, and all of the shard that are behind them wait"
+        )
 
     @property
     def may_send(self) -> bool:
@@ -184,12 +187,16 @@ class ShardRelayer:
                     self._following = await self._inbox.follow_commits(self.shard, self.hear, self.look)
                 attempt = 0
                 self._not_relayed.over()
+                self._stuck.over()
                 self._settled.set()
                 self._task_works = False
                 await self._wake.wait()
             except AetherError as error:
                 self._relay.lost()
-                self._not_relayed.again(shard=self.shard, error=words(error))
+                lasts = isinstance(
+                    error, InvalidCommand | UnreadableEvent
+                )  # until the server or this version is another
+                (self._stuck if lasts else self._not_relayed).again(shard=self.shard, error=words(error))
                 await self._sleep(AGAIN.delay_s(attempt, self._jitter()))
                 attempt += 1
 

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from aether.core.relay_mark import Mark, decode_mark, encode_mark
-from aether.errors import Unavailable
+from aether.errors import AetherError, InvalidCommand, Unavailable, UnreadableEvent
 from aether.ids import Position
 from aether.ports import InboxMessage, StoredCommit
 from aether.runtime import relaying as relaying_module
@@ -249,4 +249,29 @@ async def test_a_schedule_that_was_not_armed_is_armed_again_with_those_beside_it
     for _ in range(4):
         await settle()
     assert (timers.armed, relaying.relayer.waiting) == (["a0", "a0", "b1", "c2"], 0)
+    await relaying.stop()
+
+
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [
+        (InvalidCommand("a message is at most 4 bytes, this is 5"), "ERROR"),  # another server takes less than before
+        (UnreadableEvent("it sends a 'later', which this version does not know", actor="a/b", position=7), "ERROR"),
+        (Unavailable("the connection was lost"), "INFO"),
+    ],
+    ids=["too large", "unreadable", "lost"],
+)
+async def test_what_lasts_until_something_is_done_about_it_is_logged_as_an_error(
+    error: AetherError, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = Scanned()
+    relaying = Relaying(stream)
+    await asyncio.wait_for(relaying.ready, 5)
+    await settle()
+    relaying.relayer.committed(Position(11), [tell(0)], Position(0))
+    with caplog.at_level("INFO", "aether.relay"):
+        stream.sent[0].set_exception(error)
+        await settle()
+    [line] = caplog.records
+    assert (line.levelname, line.__dict__["error"]) == (level, str(error))
     await relaying.stop()

@@ -98,6 +98,15 @@ def test_the_tick_after_one_that_was_run(when: When, tick: str, now: str, follow
     assert when.recurrence.after_run(at(tick), at(now)) == at(following)
 
 
+class Moment(datetime):
+    """As libraries have them: pendulum, pandas, freezegun."""
+
+
+def test_a_time_of_another_class_is_the_same_time() -> None:
+    tick = At(Moment(2026, 3, 28, 13, 30, 15, 7, tzinfo=BERLIN)).first(NOW)
+    assert (type(tick), tick) == (datetime, datetime(2026, 3, 28, 12, 30, 15, 7, tzinfo=UTC))
+
+
 def test_a_time_long_ago_is_a_tick_that_is_past() -> None:
     assert At(datetime.min.replace(tzinfo=UTC)).first(NOW) == datetime.min.replace(tzinfo=UTC)
 
