@@ -61,8 +61,9 @@ class PoolClock:
 
         What that has begun on the event loop has gone on as far as it could without real time passing, and what it has
         begun in threads, as a plain task or a blocking handler, is over, if it takes no longer than `THREAD_S`.
-        The deadlines of calls that are in flight pass, as they would have. Steps of several tasks are taken one after
-        another. Raises ValueError for a negative step, and for one beyond the year 9999, and takes none then.
+        What was begun before goes on so first. The deadlines of calls that are in flight pass, as they would have.
+        Steps of several tasks are taken one after another. Raises ValueError for a negative step, and for one beyond
+        the year 9999, and takes none then.
         """
         try:
             step = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
@@ -78,6 +79,7 @@ class PoolClock:
             self.now() + step
         except OverflowError:
             raise ValueError(f"no date is {step.days} days after {self.now():%Y-%m-%d}: years end with 9999") from None
+        await self._settle()  # what was begun before this is of the time before it
         until_s = self._ahead_s + step.total_seconds()
         while self._alarms and self._alarms[0][0] <= time.monotonic() + until_s:
             self._ahead_s = min(until_s, max(self._ahead_s, self._alarms[0][0] - time.monotonic()))

@@ -58,6 +58,12 @@ async def test_a_recurring_one_rings_at_each_tick(pool: LocalPool) -> None:
     assert len(await times(pool)) == 15
 
 
+async def test_what_was_told_before_time_moves_happens_before_it_does(pool: LocalPool) -> None:
+    await pool.client.tell(Alarm.once, "a", "x", 10.0)
+    await pool.clock.advance(seconds=12)
+    assert await times(pool) == ["28 12:00:10"]
+
+
 async def test_a_daily_one_follows_the_wall_clock(pool: LocalPool) -> None:
     await pool.client.actor(Alarm, "a").daily("x", "0 30 2 * * *", "Europe/Berlin")
     await pool.clock.advance(days=2)
