@@ -9,7 +9,6 @@ Where more than one handler may have done it, it is laid to none.
 
 import signal
 
-from aether.config import EXIT_SYNC_FAILED
 from aether.supervisor.state import Slot
 from aether.worker_protocol import Loss, Noted, NotedHandler
 
@@ -28,7 +27,7 @@ def _cause(slot: Slot, code: int, noted: Noted, out_of_memory: bool) -> tuple[st
     """How the worker ended, and the handlers that may have ended it so."""
     if -code in FATAL:
         return signal.Signals(-code).name, noted.crash
-    if slot.stopping_at_s is not None or code == EXIT_SYNC_FAILED:
+    if slot.stopping_at_s is not None:
         return "", ()
     if slot.killed:
         return "a hang", noted.hang

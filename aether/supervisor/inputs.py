@@ -123,7 +123,11 @@ def _exited(step: Step, event: Exited) -> None:
     pid, code = event.pid, event.code
     slot = step.slot_of(pid)
     if slot is not None:
-        loss = loss_of(slot, code, event.noted, event.out_of_memory)
+        if event.sync_failed and code == EXIT_SYNC_FAILED:
+            _drain(step, EXIT_SYNC_FAILED, SYNC_FAILED)
+            loss = None
+        else:
+            loss = loss_of(slot, code, event.noted, event.out_of_memory)
         _empty(step, slot, f"(pid {pid}) {ended(code)}{while_running(event.noted, loss)}", code, loss)
     elif step.state.check is not None and pid == step.state.check.pid:
         _checked(step, step.state.check, code)
@@ -136,9 +140,7 @@ def _exited(step: Step, event: Exited) -> None:
 def _empty(step: Step, slot: Slot, how: str, code: int | None, loss: Loss | None = None) -> None:
     """The slot's worker has ended; `code` is None when it could not be forked."""
     was_ready = slot.ready_at_s is not None
-    if code == EXIT_SYNC_FAILED:
-        _drain(step, EXIT_SYNC_FAILED, SYNC_FAILED)
-    elif step.state.phase is Phase.DRAINING:
+    if step.state.phase is Phase.DRAINING:
         if slot.killed or (was_ready and code != 0):
             _worsen_exit(step)
     elif code == EXIT_CONFIGURATION and not was_ready:

@@ -44,7 +44,7 @@ from aether.supervisor.options import RunOptions
 from aether.supervisor.source_watch import imported_source_watch
 from aether.supervisor.state import RenewFailed, SupervisorConfig
 from aether.supervisor.supervisor import SupervisorContext, supervise
-from aether.system.block_files import why_not_lasting
+from aether.system.block_files import forget_cached, why_not_lasting
 from aether.system.embedded import EmbeddedConfig, EmbeddedServer, shut_down, start
 from aether.system.environment import (
     current_directory,
@@ -187,6 +187,9 @@ def _supervised(
     if began_ns is not None:
         context = replace(context, sources=imported_source_watch(began_ns, context.directory))
     code = supervise(config, work, context, handover, first)
+    store = context.variables.get("AETHER_NATS_STORE")
+    if code == EXIT_SYNC_FAILED and context.server is None and store:
+        forget_cached(Path(store))  # the next server is to read what the disk has
     if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
         leave(code)
     return code

@@ -244,12 +244,14 @@ class Exited:
     """A child was reaped: its exit code, or minus the signal that killed it.
 
     `noted` is what a worker was running; `out_of_memory`: the kernel has killed for want of memory meanwhile.
+    `sync_failed`: a worker has said that it can make nothing durable any more.
     """
 
     pid: int
     code: int
     noted: Noted = NOTHING_NOTED
     out_of_memory: bool = False
+    sync_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,7 +216,11 @@ class _Supervisor:
             code = os.waitstatus_to_exitcode(status)
             if self._check is not None and pid == self._check.pid:
                 code, self._check = self._check.ended(code), None
-            self._take(Exited(pid, code, noted, self._memory_ran_out()))
+            self._take(Exited(pid, code, noted, self._memory_ran_out(), self._sync_failed()))
+
+    def _sync_failed(self) -> bool:
+        mark = self._around.sync_failure
+        return mark is not None and mark.happened
 
     def _memory_ran_out(self) -> bool:
         """Whether the kernel has killed for want of memory since this was asked last."""

@@ -10,7 +10,7 @@ from aether.system.shared_failure import SharedFailure
 class WorkerSettings:
     """The settings of one pool's workers. Which worker one is, its `WorkerSpec` says.
 
-    `sync_failure`: set by the worker in which a sync fails, for all of them.
+    `sync_failure`: set by a worker that can make nothing durable any more, for all of them and their supervisor.
     """
 
     namespace: str

@@ -123,6 +123,7 @@ class Worker:
     def _disk_failed(self, why: str) -> None:
         """Nothing can be made durable any more, and what was stored last may be lost."""
         self.disk_failed = why
+        self._settings.sync_failure.set()  # the supervisor believes no exit code alone: a handler may exit with any
         self._stopping.set()
 
     async def run(self) -> None:

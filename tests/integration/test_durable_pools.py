@@ -424,6 +424,14 @@ def fdatasync(fd):
     raise OSError(errno.EIO, "Input/output error")
 os.fdatasync = fdatasync
 """
+FORGETS = """
+_fadvise = os.posix_fadvise
+def posix_fadvise(fd, offset, length, advice):
+    with open({to!r}, "a") as told:
+        told.write(os.readlink("/proc/self/fd/%d" % fd) + "\\n")
+    _fadvise(fd, offset, length, advice)
+os.posix_fadvise = posix_fadvise
+"""
 
 
 def promise_of(pool: Pool) -> str:
@@ -546,6 +554,24 @@ async def test_after_a_failed_sync_the_pool_ends_and_the_next_one_has_what_was_a
         async with aether.connect(url, model=model, namespace=namespace) as client:
             assert (await client.state(Account, "alice")).version >= 3
         await deposits((tmp_path / "data" / "nats.url").read_text().strip(), namespace)
+
+
+async def test_a_server_of_ones_own_that_is_started_after_a_failed_sync_reads_what_the_disk_has(
+    own_server: NatsServer, namespace: str, tmp_path: Path
+) -> None:
+    flag, forgotten = tmp_path / "fails", tmp_path / "forgotten"
+    (tmp_path / "sitecustomize.py").write_text(FAILS_ONCE.format(flag=str(flag)) + FORGETS.format(to=str(forgotten)))
+    variables = {"AETHER_NATS_STORE": str(own_server.store), "PYTHONPATH": str(tmp_path)}
+    with on(own_server, namespace, variables=variables) as pool:
+        await deposits(own_server.url, namespace)
+        assert not forgotten.exists()
+        flag.touch()
+        async with aether.connect(own_server.url, model=model, namespace=namespace) as client:
+            with suppress(aether.AetherError):
+                await client.actor(Account, "alice", deadline_s=3).deposit(1)
+        assert pool.process.wait(60) == EXIT_SYNC_FAILED
+    blocks = own_server.store.glob("jetstream/*/streams/*/msgs/*.blk")
+    assert {str(block.resolve()) for block in blocks} == set(forgotten.read_text().splitlines())
 
 
 @pytest.mark.parametrize("sync", ["auto", "barrier"])

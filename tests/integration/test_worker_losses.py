@@ -9,6 +9,7 @@ import pytest
 
 import aether
 from aether import ActorFailed, DeadlineExceeded
+from aether.config import EXIT_SYNC_FAILED
 from tests.support.doors import model
 from tests.support.nats_server import NatsServer
 from tests.support.pool import Pool
@@ -30,6 +31,7 @@ def pool(directory: Path, server: NatsServer, namespace: str, workers: int = 2) 
         ("block", {"seconds": 30}),
         ("fault_in_thread", {"address": 0}),
         ("leave_in_thread", {"code": 3}),
+        ("leave_later", {"code": EXIT_SYNC_FAILED}),
         ("keep_the_lock", {"length": 40}),
     ],
 )

@@ -145,10 +145,10 @@ class World:
         self.next_pid += 1
         return self.next_pid
 
-    def die(self, pid: int, code: int) -> list[Effect]:
+    def die(self, pid: int, code: int, *, sync_failed: bool = False) -> list[Effect]:
         self.dead.add(self.live.pop(pid).incarnation)
         self.ready.discard(pid)
-        return self.tell(Exited(pid, code))
+        return self.tell(Exited(pid, code, sync_failed=sync_failed))
 
     def become_ready(self, pid: int) -> list[Effect]:
         self.ready.add(pid)

@@ -61,8 +61,6 @@ def test_a_death_that_something_else_explains_is_no_handlers(slot: Slot, code: i
         assert loss is not None, "code raises such a signal by itself"
     elif slot.stopping_at_s is not None:
         assert loss is None, "it was asked to go, or drained for too long"
-    elif code == EXIT_SYNC_FAILED:
-        assert loss is None, "the disk has failed"
     elif code in (-15, -1) or (code == -9 and not (slot.killed or out_of_memory)):
         assert (loss is not None) == slot.killed, "somebody else sent it"
     else:

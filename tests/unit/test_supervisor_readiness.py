@@ -87,16 +87,16 @@ def test_a_stuck_server_is_started_again_once_in_a_while_and_that_is_no_crash() 
 def test_after_a_failed_sync_the_pool_ends_and_nothing_is_begun_on_what_the_kernel_keeps() -> None:
     world = all_ready()
     pid = next(iter(world.live))
-    world.die(pid, EXIT_SYNC_FAILED)
+    world.die(pid, EXIT_SYNC_FAILED, sync_failed=True)
     assert [effect for effect in world.effects if isinstance(effect, Say) and "failed a sync" in effect.text]
     assert set(world.live) <= world.terminated
     for each in list(world.live):
-        world.die(each, EXIT_SYNC_FAILED)
+        world.die(each, EXIT_SYNC_FAILED, sync_failed=True)
     assert world.exit_code == EXIT_SYNC_FAILED
 
 
 def test_a_failed_sync_of_a_worker_that_was_not_ready_yet_is_told_by_the_exit_code_of_a_drain() -> None:
     world = World(SupervisorConfig(workers=1))
     world.tell(SignalReceived(Request.DRAIN))
-    world.die(world.in_slot(0), EXIT_SYNC_FAILED)
+    world.die(world.in_slot(0), EXIT_SYNC_FAILED, sync_failed=True)
     assert world.exit_code == EXIT_SYNC_FAILED
