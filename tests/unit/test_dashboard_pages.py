@@ -142,6 +142,20 @@ async def test_a_page_of_a_trace_says_what_it_did_not_read(one: Served, monkeypa
         assert (await one.http.get(f"/ui/trace?{wrong}")).status_code == 422
 
 
+async def test_a_step_of_a_trace_is_shown_as_far_as_a_page_has_room(
+    one: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = one.pool.client.using(correlation_id="w")
+    await client.actor(Account, "carol").deposit_twice(4, 5)
+    with pytest.raises(Rejected):
+        await client.actor(Account, "carol", command_id="c-9").withdraw(100)
+    monkeypatch.setattr(trace_pages, "EVENTS_SHOWN_MAX", 1)
+    monkeypatch.setattr(trace_pages, "ERROR_CHARS_MAX", 5)
+    page = read_page((await one.http.get("/ui/trace?id=w")).text)
+    assert re.search(r"done Deposited 1 .{,20} 1 more .* rejected: insuf…", page.text)
+    assert "/ui/actor?kind=account&key=carol&version=2" in {address for address, _ in page.links}
+
+
 async def test_a_trace_is_found_a_page_at_a_time(one: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each page has what those before it found, and any gateway can go on."""
     client, other = one.pool.client.using(correlation_id="w"), one.pool.client.using(correlation_id="v")

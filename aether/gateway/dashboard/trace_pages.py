@@ -6,7 +6,7 @@ There is no index of them, so a page reads some of the stream and shows what it 
 import asyncio
 from datetime import timedelta
 
-from aether.correlation import steps_of
+from aether.correlation import TracedEvent, TraceStep, steps_of
 from aether.correlation_search import read_since
 from aether.errors import InvalidCommand, Overloaded
 from aether.gateway.config import GatewayConfig
@@ -24,6 +24,12 @@ SEARCH_S = 0.15
 """How long one page reads before it shows what it has found, seconds."""
 
 STEPS_SHOWN_MAX = 100
+
+EVENTS_SHOWN_MAX = 20
+"""Events shown of one step."""
+
+ERROR_CHARS_MAX = 500
+"""Characters shown of why a step failed: a rejection says as much as fits into a commit."""
 
 BEFORE = timedelta(minutes=10)
 """How much earlier than an event the link to its trace begins to read: its command may be late in the trace."""
@@ -56,7 +62,7 @@ class TracePages:
             id=correlation_id,
             since=since,
             search=search,
-            steps=[(one, [(event, shown(event.data)) for event in one.events]) for one in found[:STEPS_SHOWN_MAX]],
+            steps=[_row(one) for one in found[:STEPS_SHOWN_MAX]],
             left_out=len(found[STEPS_SHOWN_MAX:]),
             next=visit.url("trace", id=correlation_id, since=since, cursor=search.cursor()) if search and more else "",
         )
@@ -80,3 +86,9 @@ class TracePages:
             return search, list(commits)
         finally:
             self._one_at_a_time.release()
+
+
+def _row(step: TraceStep) -> tuple[TraceStep, str, list[tuple[TracedEvent, str]]]:
+    """A step, why it failed, and its first events with their fields."""
+    error = step.error if len(step.error) <= ERROR_CHARS_MAX else f"{step.error[:ERROR_CHARS_MAX]}…"
+    return step, error, [(event, shown(event.data)) for event in step.events[:EVENTS_SHOWN_MAX]]
