@@ -246,7 +246,8 @@ class TaskRun:
             backoff = Backoff(first_s=retry.first_s, cap_s=retry.cap_s)
             delay_s = backoff.delay_s(self._attempt - 1, self._worker.jitter())
             await self._write(said_of, name, delay_s)
-            self._worker.tasks.again(self.claim, delay_s)
+            # Who has cancelled it meanwhile may have found nothing that waits.
+            worker.tasks.again(self.claim, 0.0 if worker.cancelled(self.start.id) else delay_s)
         self._attempt_over("timed_out" if name == "TimeoutError" else "failed")
         if over:
             await self._give_up(TaskFailed(said_of, name, self._attempt))

@@ -150,6 +150,20 @@ async def test_a_failure_is_written_down_before_it_is_tried_again(side: TaskSide
     assert (group.kind, group.command, group.outcome) == ("errand", "task fails", "failed")
 
 
+async def test_one_that_is_cancelled_while_its_failure_is_written_down_does_not_wait(
+    side: TaskSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_row = side.server.write_row
+
+    async def cancelled_meanwhile(task_id: str, payload: bytes) -> None:
+        side.cancelled[task_id] = "operator"
+        await write_row(task_id, payload)
+
+    monkeypatch.setattr(side.server, "write_row", cancelled_meanwhile)
+    await side.run_of(start_of("fails", b'{"times":9}')).live()
+    assert side.server.said == [("again", 7, 0.0)]
+
+
 class Spans:
     """Tracing and its only span."""
 
