@@ -6,7 +6,7 @@ not of its type: all of that is the failure of this call, and of nothing else.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextvars import Context, copy_context
 from typing import Any
@@ -64,9 +64,11 @@ async def call(
     around = context_of(fields)
     work: asyncio.Future[HandlerResult]
     if task_type.blocking:
+        given_up: list[RuntimeError] = []
         try:
-            work = asyncio.wrap_future(threads.submit(around.run, _call_plain, task_type, context, arguments))
-        except RuntimeError as error:  # the system gives no further thread
+            work = asyncio.wrap_future(threads.submit(around.run, _call_plain, task_type, context, arguments, given_up))
+        except RuntimeError as error:  # the system gives no further thread; one that is there may come to it yet
+            given_up.append(error)
             left()
             return TaskCalled(b"", error)
     else:
@@ -90,7 +92,11 @@ async def _call_async(task_type: TaskType, context: TaskContext, arguments: Any)
     return await run_handler(awaitable)
 
 
-def _call_plain(task_type: TaskType, context: TaskContext, arguments: Any) -> HandlerResult:
+def _call_plain(
+    task_type: TaskType, context: TaskContext, arguments: Any, given_up: Sequence[RuntimeError]
+) -> HandlerResult:
+    if given_up:
+        return HandlerResult(None, given_up[0])
     try:
         return HandlerResult(task_type.invoke(context, arguments), None)
     except BaseException as error:

@@ -1,7 +1,9 @@
 """One start of a task, over a server by hand: what is said, told and written down in the cases that are seldom."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -467,3 +469,25 @@ async def test_one_that_is_given_up_and_not_told_is_not_called_by_the_next_worke
     assert (failed["error_type"], failed["attempts"]) == ("TypeError", 1)
     assert side.counters.attempts_by_task["lies", "failed"] == failures, "it was called again"
     assert side.server.notes["t1"] == note
+
+
+async def test_a_function_that_got_no_thread_is_not_called_by_another_one_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    threads = ThreadPoolExecutor(2)
+    side = TaskSide(model, threads)
+    first = asyncio.create_task(side.run_of(start_of("blocks")).live())
+    async with asyncio.timeout(10):
+        while not world.calls:  # noqa: ASYNC110 - a thread makes progress
+            await asyncio.sleep(0.002)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        await side.run_of(start_of("blocks", id="t2")).live()
+    assert side.server.notes["t2"].error == "can't start new thread"
+    world.gate.set()
+    await first
+    await asyncio.to_thread(threads.shutdown)
+    assert [one.task_id for one in world.calls] == ["t1"]
