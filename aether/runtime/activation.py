@@ -8,14 +8,20 @@ import asyncio
 import logging
 from contextlib import suppress
 
+from msgspec.structs import replace
+
 from aether.core.sustained import Sustained
 from aether.errors import ActorFailed, AetherError, HistoryRegressed, Unavailable, UnreadableEvent
 from aether.log_lines import shown
 from aether.ports import Fenced
+from aether.runtime.fold import Fold
 from aether.runtime.protocols import Machine
 from aether.runtime.worker_context import WorkerContext
 
 log = logging.getLogger("aether.machine")
+
+OVERDUE_S = 60.0
+"""A schedule that is due for so long and has not ticked is armed again when its actor is activated."""
 
 SEND_WAIT_S = 5.0
 """How long the first commit of a shard that sends something waits until it may."""
@@ -50,16 +56,30 @@ async def replay(machine: Machine, worker: WorkerContext, delay_s: float, *, act
     """
     begun_s = worker.clock.boot_s()
     try:
-        await _replay(machine, worker, delay_s)
-        if activates and not machine.stopped:
+        fold = await _replay(machine, worker, delay_s)
+        if activates and fold is not None and not machine.stopped:
             worker.counters.activation_seconds.observe(worker.clock.boot_s() - begun_s)
+            _arm_overdue(fold, worker)
     except BaseException as error:
         if machine.stopped:  # and with it, this was cancelled
             raise
         machine.fault(error)
 
 
-async def _replay(machine: Machine, worker: WorkerContext, delay_s: float) -> None:
+def _arm_overdue(fold: Fold, worker: WorkerContext) -> None:
+    """Its ticks may be lost, with the end of a stream. To give one out twice does no harm."""
+    agenda, telling = fold.agenda, worker.telling
+    if agenda is None or telling is None:
+        return
+    since_s, actor = worker.clock.wall_s() - OVERDUE_S, str(fold.actor_id)
+    overdue = [replace(one, source=actor) for one in agenda.schedules.values() if one.at.timestamp() < since_s]
+    if overdue:
+        log.warning("schedules that are overdue are armed again", extra={"actor": actor, "count": len(overdue)})
+        telling.arm_again(overdue)
+
+
+async def _replay(machine: Machine, worker: WorkerContext, delay_s: float) -> Fold | None:
+    """The fold with which the machine goes on; None when it has ended."""
     attempt, regressed = 0, Sustained(worker.stale_s)
     while True:
         if delay_s:
@@ -69,15 +89,15 @@ async def _replay(machine: Machine, worker: WorkerContext, delay_s: float) -> No
                 started_s, seen = worker.clock.boot_s(), machine.seen
                 fold, version = await worker.replayer.replay(machine.actor_id, machine.actor_type, machine)
             machine.replayed(fold, version, seen, worker.clock.boot_s() - started_s)
-            return
+            return fold
         except Exception as error:
             again = _passing(error, regressed, worker)
             if again is None:  # whatever it is, every caller hears of it
                 if not machine.stopped:
                     machine.failed(_not_loaded(machine, worker, error))
-                return
+                return None
             if not machine.still_wanted(again):
-                return
+                return None
             delay_s = worker.retry_delay_s(attempt)
             attempt += 1
 

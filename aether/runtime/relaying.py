@@ -315,7 +315,7 @@ class ShardRelayer:
             await self._sleep(max(0.0, self._begun_s + SETTLE_S - self._now_s()))
             done = await done_before(self._inbox, lacking)
             extra = {"shard": self.shard, "again": len(lacking) - len(done), "done": len(done)}
-            log.warning("what the stream of tells has lost is relayed again", extra=extra)
+            log.info("what the stream of tells has lost is relayed again", extra=extra)
             self._relay.had(done)
 
     async def _claimed(self, mark: Mark, expected: int) -> int:

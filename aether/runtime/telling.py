@@ -18,7 +18,7 @@ from aether.errors import AetherError, Unavailable
 from aether.ids import ActorId, Position
 from aether.log_lines import Repeated, words
 from aether.names import shard_of
-from aether.ports import Delivery, Inbox, Subscription
+from aether.ports import Delivery, Inbox, Subscription, Timers
 from aether.runtime.dead_letter_rows import DeadLetterRows
 from aether.runtime.inbox_purge import InboxPurge
 from aether.runtime.inbox_reading import read_for_ever
@@ -26,7 +26,7 @@ from aether.runtime.relaying import ShardRelayer
 from aether.runtime.shard_inbox import ShardInbox
 from aether.runtime.surroundings import Surroundings
 from aether.runtime.ticks import ShardTicks
-from aether.sends import SENDS_FORMAT, Send
+from aether.sends import SENDS_FORMAT, Send, SetSchedule
 from aether.waiting_tells import WaitingTells
 
 LOOK_EVERY_S = 5.0
@@ -222,6 +222,11 @@ class Telling:
         if served is not None:
             served.relayer.committed(position, sends, replayed_to)
 
+    def arm_again(self, settings: Sequence[SetSchedule]) -> None:
+        """Have these ticks given out, for which their actor waits, unless a later one is armed. Best effort."""
+        if self._timers is not None:
+            self._background.once("aether overdue schedules", _arm_again(self._timers, settings))
+
     @property
     def waiting(self) -> tuple[int, int]:
         """How many tells are not relayed yet, and how many were read and are not applied."""
@@ -347,3 +352,9 @@ class Telling:
                 elif row is not None:
                     self._dead_of_shard[row.sequence] = shard_of(row.tell.target, self._shards)
             more = batch.more
+
+
+async def _arm_again(timers: Timers, settings: Sequence[SetSchedule]) -> None:
+    with suppress(AetherError):  # its actor is activated again
+        for setting in settings:
+            await timers.arm(setting)

@@ -3,11 +3,14 @@
 import asyncio
 from datetime import UTC, datetime
 
+import pytest
+
 from aether.core.relay import Relay
 from aether.core.relay_mark import Mark
 from aether.ids import Position
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
+from aether.runtime.activation import OVERDUE_S
 from aether.runtime.runtime import Runtime
 from aether.sends import SetSchedule
 from aether.testing.clock import PoolClock
@@ -17,19 +20,20 @@ SHARDS = 4
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+async def begun(server: InMemoryServer, unsynced_s: float = 0.0) -> Runtime:
+    """A worker that has begun."""
+    connection = InMemoryConnection(server, "cut", shards=SHARDS)
+    connection.timers.unsynced_s = unsynced_s
+    runtime = Runtime(connection, connection.event_store, inbox=connection.inbox, timers=connection.timers)
+    runtime.load_model(model)
+    await runtime.start()
+    return runtime
+
+
 async def armed_after_a_cut(unsynced_s: float) -> list[SetSchedule]:
     """Which schedules wait on a server that has lost all timers, when a worker has begun anew."""
     server = InMemoryServer(clock=PoolClock())
-
-    async def begun() -> Runtime:
-        connection = InMemoryConnection(server, "cut", shards=SHARDS)
-        connection.timers.unsynced_s = unsynced_s
-        runtime = Runtime(connection, connection.event_store, inbox=connection.inbox, timers=connection.timers)
-        runtime.load_model(model)
-        await runtime.start()
-        return runtime
-
-    first = await begun()
+    first = await begun(server, unsynced_s)
     for n in range(4):
         await first.actor(Alarm, f"k{n}").often("x", 60)
         await first.actor(Alarm, f"k{n}").often("x", 90)
@@ -37,7 +41,7 @@ async def armed_after_a_cut(unsynced_s: float) -> list[SetSchedule]:
     timers = server.space("cut", SHARDS).timers
     assert len(timers.waiting()) == 4
     timers._last.clear()
-    second = await begun()
+    second = await begun(server, unsynced_s)
     for n in range(4):
         await second.actor(Alarm, f"other {n}").once("y", 60)
     async with asyncio.timeout(10):
@@ -98,3 +102,26 @@ def test_a_mark_goes_on_though_schedules_are_set_all_the_time() -> None:
         passed = sum(now_s - at_s > held_s + 2.0 for at_s in set_at)
         assert relayed >= passed, "what has been on the disk for long is passed"
         assert relayed <= sum(now_s - at_s >= held_s for at_s in set_at), "and nothing that may not be"
+
+
+@pytest.mark.parametrize("late_s", [50.0, 600.0])
+async def test_a_schedule_whose_tick_is_lost_goes_on_when_its_actor_is_activated(late_s: float) -> None:
+    clock = PoolClock()
+    server = InMemoryServer(clock=clock)
+    timers = server.space("cut", SHARDS).timers
+    first = await begun(server)
+    await first.actor(Alarm, "k").often("x", 60)
+    await first.actor(Alarm, "k").once("far", 3600)
+    await first.stop()  # which writes the marks
+    timers._last.clear()
+    await clock.advance(seconds=60 + late_s)
+    second = await begun(server)
+    assert await second.actor(Alarm, "k").count() == 0
+    if late_s > OVERDUE_S:
+        async with asyncio.timeout(10):
+            while not await second.actor(Alarm, "k").count():  # noqa: ASYNC110 - the runtime makes progress
+                await asyncio.sleep(0.002)
+            while not timers.waiting():  # noqa: ASYNC110
+                await asyncio.sleep(0.002)
+    await second.stop()
+    assert [one.rule for one in timers.waiting()] == (["every 60"] if late_s > OVERDUE_S else [])
