@@ -57,13 +57,13 @@ def check_namespace(namespace: str) -> str:
 def encode_token(text: str) -> str:
     """Any text as one subject token. Lone surrogates raise `InvalidCommand`."""
     if text.isascii() and text.isalnum():  # most keys, and much less than a search
-        return text
+        return plain_text(text)
     try:
         raw = text.encode()
     except UnicodeEncodeError:
         raise InvalidCommand("a key cannot hold a lone surrogate", path="key") from None
     if _PLAIN.fullmatch(raw):
-        return text
+        return plain_text(text)
     return _UNSAFE.sub(lambda found: b"=%02X" % found.group()[0], raw).decode("ascii")
 
 

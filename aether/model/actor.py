@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar, overload
 
 from aether.errors import ActorFailed, StateChangedOutsideEvent
-from aether.ids import ActorId
+from aether.ids import ActorId, plain_text
 from aether.model.annotations import annotations_of
 from aether.model.decider import Decider
 from aether.model.declared import Place, caller_frame, local_names, place_of_frame
@@ -61,10 +61,9 @@ class Actor:
 
     def __init_subclass__(cls, kind: str | None = None, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
-        if kind is not None:
-            cls.kind = kind
-        elif "kind" not in cls.__dict__:
-            cls.kind = snake_case(cls.__name__)
+        if kind is None:
+            kind = cls.__dict__.get("kind", snake_case(cls.__name__))
+        cls.kind = plain_text(kind) if isinstance(kind, str) else kind
         frame = caller_frame(1, skip="__init_subclass__")
         cls._aether_place = place_of_frame(frame)
         cls._aether_names = local_names(frame, _annotations(cls))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, Concatenate, Generic, TypeAlias, TypeVar, overload
 
+from aether.ids import plain_text
 from aether.model.annotations import annotations_of
 from aether.model.declared import Place, caller_frame, local_names, place_of_frame
 from aether.model.methods import Query
@@ -102,7 +103,7 @@ class Decider(Generic[S, C, E]):
         self.initial = initial
         self.decide = decide
         self.evolve = evolve
-        self.kind = kind
+        self.kind = plain_text(kind) if isinstance(kind, str) else kind
         self.commands = commands
         self.events = events
         self.state = state

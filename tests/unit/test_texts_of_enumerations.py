@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aether import Actor, ActorId, After, Model, command, event, query
+from aether import Actor, ActorId, After, Decider, Model, command, event, query
 from aether.model.schedules import checked_name
 from aether.names import Names, check_namespace, shard_of
 from aether.testing import local_pool
@@ -112,3 +112,59 @@ async def test_what_is_told_scheduled_and_asked_under_it_comes_to_the_actor_of_t
         await room.call_off()
         await pool.clock.advance(seconds=2)
         assert [one.name for one in await pool.client.untyped.schedules()] == []
+
+
+class Kinds(str, Enum):  # noqa: UP042 - what is tested
+    """Names of kinds and of a namespace."""
+
+    HALL = "hall"
+    ROOF = "roof"
+    YARD = "yard"
+    HOUSE = "house"
+
+
+class Hall(Room, kind=Kinds.HALL):
+    """Named where it is declared."""
+
+    @command
+    def shout(self) -> None:
+        self.tell(Hall.note, "b", "shouted")
+
+
+class Roof(Room):
+    """Named in its class."""
+
+    kind = Kinds.ROOF
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Something is to be noted."""
+
+    what: str
+
+
+def decide(state: int, said: Say) -> list[Noted]:
+    return [Noted(said.what)]
+
+
+def evolve(state: int, said: Noted) -> int:
+    return state + 1
+
+
+YARD = Decider(0, decide, evolve, kind=Kinds.YARD)
+
+
+async def test_kinds_and_models_are_named_by_it() -> None:
+    model = Model(Kinds.HOUSE, actors=[Hall, Roof, YARD])
+    assert [type(kind) for kind in (*model.actor_types, *model.schema()["actors"], model.name)] == [str] * 7
+    assert (Hall.note.kind, Roof.note.kind) == ("hall", "roof")
+    async with local_pool(model) as pool:
+        await pool.client.actor(Kinds.YARD, "a").say("said")
+        await pool.client.actor(Hall, "a").shout()
+        async with asyncio.timeout(10):
+            while not (notes := await pool.client.actor("hall", "b").read()):  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        assert notes == ["shouted"]
+        assert {key async for key in pool.client.keys(Kinds.HALL)} == {"a", "b"}
+        assert await pool.client.untyped.schedules(Kinds.HALL) == []
