@@ -63,10 +63,10 @@ class TurnDecisions(TurnScope):
         """Whether a tell ends without a handler: it is given up, or is a tick or a result that is not waited for."""
         agenda = self._fold.agenda
         tick = None if agenda is None else agenda.firing(pending.id)
-        if tick is not None and not is_zone_known(tick.zone):
-            self._wait_for_zone(pending, told, tick)
-        elif told.given_up:
+        if told.given_up:
             self._give_up(pending, told.given_up)
+        elif tick is not None and not is_zone_known(tick.zone):
+            self._wait_for_zone(pending, told, tick)
         elif not self._is_to_run(pending.command) or self._passes_on(pending.command, tick):
             self._store_handled(pending, NULL)
         elif isinstance(pending.type, UntakenCommand):

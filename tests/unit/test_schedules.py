@@ -10,6 +10,7 @@ import pytest
 
 from aether import Actor, ActorFailed, After, At, InvalidCommand, Model, Runtime, command, event, query
 from aether.config import RuntimeConfig
+from aether.ids import ActorId
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
 from aether.model import schedules
@@ -152,6 +153,24 @@ async def test_a_tick_waits_where_its_time_zone_is_not_known(
     ran = {"x": "Rang", "refused": REFUSED_EVENT, "for another": HANDLED_EVENT}[name]
     assert events(pool) == ["Set", ran, ran]
     assert events(pool, "b") == (["Rang", "Rang"] if name == "for another" else [])
+
+
+async def test_a_tick_that_waits_for_its_time_zone_can_be_given_up(
+    pool: LocalPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pool.client.actor(Alarm, "a").daily("x", "0 0 9 * * *", "Europe/Berlin")
+
+    def unknown(zone: str) -> tzinfo:
+        raise InvalidCommand(f"the time zone {zone} is not known here", path="zone")
+
+    monkeypatch.setattr(schedules, "time_zone", unknown)
+    await pool.clock.advance(hours=20)
+    assert await pool.client.untyped.give_up_tells(ActorId("alarm", "a")) == 1
+    async with asyncio.timeout(10):
+        while events(pool) == ["Set"]:  # noqa: ASYNC110 - the runtime makes progress
+            await asyncio.sleep(0.002)
+    assert events(pool) == ["Set", DEAD_LETTERED_EVENT]
+    assert pool.server.space(model.name, SHARDS).timers.waiting() == [], "and its schedule ends"
 
 
 async def test_a_schedule_may_be_for_another_actor(pool: LocalPool) -> None:
