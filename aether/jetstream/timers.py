@@ -8,10 +8,10 @@ set only gives way to what a later one sets. A cancelled schedule leaves a messa
 
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from aether.core.relay_mark import Place, decode_place
-from aether.errors import Unavailable
+from aether.errors import Unavailable, UnreadableEvent
 from aether.ids import ActorId
 from aether.jetstream.api import (
     StoredMessage,
@@ -21,6 +21,7 @@ from aether.jetstream.api import (
     leader_last,
     leader_next,
     server_time,
+    stream_info,
     stream_purge,
 )
 from aether.jetstream.connection.headers import (
@@ -36,7 +37,7 @@ from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.stream_writes import write
 from aether.names import Names, shard_of
-from aether.ports import EndOfCommits, InboxBatch, InboxMessage, NotSent, Subscription
+from aether.ports import EndOfCommits, InboxBatch, InboxMessage, NotSent, OverdueTimers, Subscription
 from aether.sends import CancelSchedule, SetSchedule, decode_schedule, encode_send
 
 CANCELLED_TTL = "1h"
@@ -87,16 +88,15 @@ class JetStreamTimers:
             raise
 
     async def _armed(self, kind: str, key: str) -> list[SetSchedule]:
-        found: list[SetSchedule] = []
+        found: dict[str, SetSchedule | CancelSchedule] = {}  # a server that has crashed may have an earlier one again
         after, more = 0, True
         while more:
             batch = await direct_batch(
                 self._connection, self._names.timers, self._names.timers_of(kind, key), after + 1
             )
-            schedules = [decode_schedule(message.payload) for message in batch.messages]
-            found += [one for one in schedules if isinstance(one, SetSchedule)]
+            found |= {message.subject: decode_schedule(message.payload) for message in batch.messages}
             after, more = batch.last, batch.more
-        return found
+        return [one for one in found.values() if isinstance(one, SetSchedule)]
 
     async def fired(self, shard: int, after: int) -> InboxBatch:
         """Some of the ticks of a shard's actors that are due. Raises `Unavailable`."""
@@ -115,6 +115,25 @@ class JetStreamTimers:
     async def remove_fired(self, shard: int, until: int) -> None:
         """Forget the ticks of a shard up to a sequence. Raises `Unavailable`."""
         await stream_purge(self._connection, self._names.timers, {"filter": self._names.fired(shard), "seq": until + 1})
+
+    async def overdue(self, after: int, late_s: float) -> OverdueTimers:
+        """Those of some timers whose tick was due long ago. Raises `Unavailable`."""
+        now = (await stream_info(self._connection, self._names.timers)).ts
+        if now is None:
+            raise Unavailable("the server does not say what time it is")
+        batch = await direct_batch(self._connection, self._names.timers, self._names.timers_of("", ""), after + 1)
+        found, before = list[tuple[int, SetSchedule]](), now - timedelta(seconds=late_s)
+        for message in batch.messages:
+            with suppress(UnreadableEvent):  # a later version may read it
+                one = decode_schedule(message.payload)
+                if isinstance(one, SetSchedule) and one.at < before:
+                    found.append((message.sequence, one))
+        return OverdueTimers(found, batch.last, batch.more)
+
+    async def remove_overdue(self, tick: SetSchedule, sequence: int) -> None:
+        """Forget a timer, and no later setting. Raises `Unavailable`."""
+        subject = self._names.timer(tick.actor_id, tick.name)
+        await stream_purge(self._connection, self._names.timers, {"filter": subject, "seq": sequence + 1})
 
     async def end(self) -> int:
         """The last sequence of the stream, by its leader. Raises `Unavailable`."""

@@ -44,6 +44,11 @@ class TimerTable:
         """The schedules whose next tick is waited for."""
         return [one for one in self._last.values() if isinstance(one, SetSchedule)]
 
+    def forget(self, setting: SetSchedule) -> None:
+        """Have no tick of a setting, if it is there still."""
+        if self._last.get((setting.source, setting.name)) == setting:
+            del self._last[setting.source, setting.name]
+
     def remove(self, shard: int, until: int) -> None:
         """Forget ticks that were given out."""
         fired = self.fired.get(shard, {})

@@ -8,7 +8,7 @@ from aether.errors import Unavailable
 from aether.ids import Position
 from aether.memory.faults import Dropped, FaultPoint, Late, Lost, StoredLater, StoredUnknown
 from aether.memory.link import Link
-from aether.ports import EndOfCommits, InboxBatch, InboxMessage, NotSent
+from aether.ports import EndOfCommits, InboxBatch, InboxMessage, NotSent, OverdueTimers
 from aether.sends import CancelSchedule, SetSchedule, encode_send
 
 TICKS_AT_ONCE = 256
@@ -65,6 +65,20 @@ class InMemoryTimers:
     async def remove_fired(self, shard: int, until: int) -> None:
         """Forget the ticks of a shard up to a sequence. Raises `Unavailable`."""
         await self._link.call(FaultPoint.TIMER_READ, lambda _: self._space.timers.remove(shard, until))
+
+    async def overdue(self, after: int, late_s: float) -> OverdueTimers:
+        """Those whose tick was due long ago. Raises `Unavailable`."""
+
+        def read(_: bool) -> OverdueTimers:
+            before_s = self._link.clock.wall_s() - late_s
+            late = [one for one in self._space.timers.waiting() if one.at.timestamp() < before_s]
+            return OverdueTimers([(0, one) for one in late], 0, more=False)
+
+        return await self._link.call(FaultPoint.TIMER_READ, read)
+
+    async def remove_overdue(self, tick: SetSchedule, sequence: int) -> None:
+        """Forget a timer, and no later setting. Raises `Unavailable`."""
+        await self._link.call(FaultPoint.TIMER_READ, lambda _: self._space.timers.forget(tick))
 
     async def end(self) -> int:
         """Another number each time that something was armed or given out. Raises `Unavailable`."""

@@ -26,7 +26,7 @@ from aether.ports.history import (
 from aether.ports.inbox import Hear, HearCommits, Inbox, InboxBatch, InboxMessage, InboxSize, TellPlace, WentBack
 from aether.ports.table import Row, Table
 from aether.ports.tasks import TaskBacklog, TaskClaim, TaskRow, Tasks
-from aether.ports.timers import EndOfCommits, Timers
+from aether.ports.timers import EndOfCommits, OverdueTimers, Timers
 from aether.ports.transport import Delivery, NotSent, Transport
 from aether.ports.worker import ActiveVM, Clock, Halts, HandlerNote, Lease, VMProvider, WorkerNote
 
@@ -58,6 +58,7 @@ __all__ = [
     "Listing",
     "NotSent",
     "NotStored",
+    "OverdueTimers",
     "Refused",
     "Row",
     "SnapshotStore",

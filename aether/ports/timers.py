@@ -1,7 +1,7 @@
 """The timers of schedules: each has a command waiting for its next tick, and gives it out when that is due."""
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from aether.ids import Position
 from aether.ports.bus import Subscription
@@ -10,6 +10,14 @@ from aether.sends import CancelSchedule, SetSchedule
 
 EndOfCommits: TypeAlias = Callable[[], Awaitable[Position]]
 """Asks for the last position of the stream of commits."""
+
+
+class OverdueTimers(NamedTuple):
+    """Timers whose tick was due long ago, with their sequences; up to which one it was looked, and whether to go on."""
+
+    found: list[tuple[int, SetSchedule]]
+    last: int
+    more: bool
 
 
 class Timers(Protocol):
@@ -42,6 +50,14 @@ class Timers(Protocol):
 
     async def remove_fired(self, shard: int, until: int) -> None:
         """Forget the ticks of a shard up to a sequence, that one included: they are stored elsewhere."""
+        ...
+
+    async def overdue(self, after: int, late_s: float) -> OverdueTimers:
+        """Some of the timers after a sequence, of which those whose tick was due so long ago, by the server's clock."""
+        ...
+
+    async def remove_overdue(self, tick: SetSchedule, sequence: int) -> None:
+        """Forget such a timer, as it was read at its sequence."""
         ...
 
     async def end(self) -> int:

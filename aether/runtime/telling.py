@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 
 from aether.background import Background
@@ -22,6 +23,7 @@ from aether.ports import Delivery, Inbox, Subscription, Timers
 from aether.runtime.dead_letter_rows import DeadLetterRows
 from aether.runtime.inbox_purge import InboxPurge
 from aether.runtime.inbox_reading import read_for_ever
+from aether.runtime.overdue_ticks import OverdueTicks
 from aether.runtime.relaying import ShardRelayer
 from aether.runtime.shard_inbox import ShardInbox
 from aether.runtime.surroundings import Surroundings
@@ -40,6 +42,10 @@ SEARCH_EVERY_S = 30.0
 
 PURGE_EVERY_S = 60.0
 """How often it is looked whether the inbox has grown so much (`LOOK_TELLS`) that it is to be shortened."""
+
+OVERDUE_FIRST_S = 300.0
+OVERDUE_EVERY_S = 3600.0
+"""How often it is looked for ticks that the server has not given out."""
 
 FLUSH_TIMEOUT_S = 1.0
 """How long a shard that is left waits for its tells to be relayed; its next owner relays the rest."""
@@ -101,6 +107,8 @@ class Telling:
         if config.inbox_purge and tasks is not None:
             self._background.forever("aether inbox purge", self._purge_for_ever)
         self._background.forever("aether dead letters", self._dead_letters.run)
+        if self._timers is not None:
+            self._background.forever("aether overdue ticks", partial(self._tell_overdue_for_ever, self._timers))
 
     def can_tell(self) -> bool:
         """Whether every member of the namespace knows tells."""
@@ -333,6 +341,16 @@ class Telling:
                 self._not_purged.over()
             except AetherError as error:
                 self._not_purged.again(error=words(error))
+
+    async def _tell_overdue_for_ever(self, timers: Timers) -> None:
+        """As the owner of shard 0, tell ticks that the server has not given out."""
+        overdue, delay_s = OverdueTicks(self._shards, timers, self._inbox), OVERDUE_FIRST_S
+        while True:
+            await asyncio.sleep(delay_s)
+            delay_s = OVERDUE_EVERY_S
+            if 0 in self._serving:
+                with suppress(AetherError):  # it is looked again
+                    self._counters.ticks_told += await overdue.tell()
 
     async def _ends(self) -> tuple[int, int, int]:
         """The ends of the streams of commits, tells and timers. Raises `Unavailable`."""

@@ -199,3 +199,20 @@ async def test_what_a_lost_commit_has_set_gives_way_to_what_a_later_one_sets(wor
     assert await node.timers.arm(same_place)
     world.pass_time(1)
     assert [one for _, one in await due(node.timers, 1)] == [same_place]
+
+
+async def test_what_is_overdue_is_read_and_forgotten_but_no_later_setting(world: World) -> None:
+    timers = (await world.node()).timers
+    far = setting(FAR, name="far")
+    assert await timers.arm(far)
+    found, _, more = await timers.overdue(0, 300)
+    assert (found, more) == ([], False)
+    ((sequence, late),) = (await timers.overdue(0, -4e9)).found
+    assert late == far
+    later = setting(FAR, position=2, name="far")
+    assert await timers.arm(later)
+    await timers.remove_overdue(far, sequence)
+    assert await timers.armed() == [later]
+    ((sequence, late),) = (await timers.overdue(0, -4e9)).found
+    await timers.remove_overdue(late, sequence)
+    assert await timers.armed() == []

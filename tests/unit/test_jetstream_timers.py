@@ -1,18 +1,19 @@
 """What the server is told with a schedule: when it is due and where to, or for how long it keeps a place."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
+from aether.errors import Unavailable
 from aether.ids import ActorId
 from aether.jetstream import timers
-from aether.jetstream.api import Batch, StoredMessage
+from aether.jetstream.api import Batch, StoredMessage, StreamInfo
 from aether.jetstream.connection.message import Message
 from aether.jetstream.timers import JetStreamTimers
 from aether.names import Names, shard_of
-from aether.sends import CancelSchedule, SetSchedule
+from aether.sends import CancelSchedule, SetSchedule, encode_send
 
 NAMES = Names("ns", 4)
 HOME = ActorId("order", "k")
@@ -130,3 +131,60 @@ async def test_what_has_no_sequence_rings(monkeypatch: pytest.MonkeyPatch) -> No
     await server.timers.follow(1, lambda: rung.append(1))
     server.hear(None, Message("told", "", b"", None))
     assert (rung, await server.read(), server.asked_leader) == ([1], [], [])
+
+
+class Stored:
+    """What a stream of timers has, by sequence."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *sends: SetSchedule | CancelSchedule | None) -> None:
+        self.now: datetime | None = datetime(2026, 7, 1, tzinfo=UTC)
+        self.purged: list[dict[str, Any]] = []
+        self._messages = [
+            StoredMessage(
+                NAMES.timer(HOME, one.name if one is not None else "x"),
+                sequence,
+                encode_send(one) if one is not None else b"of a later version",
+                marker=False,
+            )
+            for sequence, one in enumerate(sends, 1)
+        ]
+        monkeypatch.setattr(timers, "direct_batch", self._direct_batch)
+        monkeypatch.setattr(timers, "stream_info", self._stream_info)
+        monkeypatch.setattr(timers, "stream_purge", self._stream_purge)
+        connection: Any = None
+        self.timers = JetStreamTimers(connection, NAMES)
+
+    async def _direct_batch(self, _: object, _stream: str, _subject: str, sequence: int) -> Batch:
+        found = self._messages[sequence - 1 : sequence + 1]
+        return Batch(found, last=found[-1].sequence if found else sequence - 1, more=sequence + 1 < len(self._messages))
+
+    async def _stream_info(self, _: object, _stream: str) -> StreamInfo:
+        return StreamInfo(ts=self.now)
+
+    async def _stream_purge(self, _: object, _stream: str, body: dict[str, Any]) -> None:
+        self.purged.append(body)
+
+
+def at(hour: int, name: str, position: int = 1) -> SetSchedule:
+    time = datetime(2026, 6, 30, hour, tzinfo=UTC)
+    return SetSchedule(name=name, id="s", at=time, kind="room", key="12", command="go", source=str(HOME),
+                       position=position)  # fmt: skip
+
+
+async def test_an_earlier_setting_that_a_crash_has_brought_back_is_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled = CancelSchedule(name="a", source=str(HOME), position=2)
+    stored = Stored(monkeypatch, at(1, "a"), at(2, "b"), at(3, "b", 2), cancelled)
+    assert await stored.timers.armed() == [at(3, "b", 2)]
+
+
+async def test_what_is_overdue_is_so_by_the_servers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled = CancelSchedule(name="c", source=str(HOME), position=2)
+    stored = Stored(monkeypatch, at(23, "a"), None, cancelled, at(22, "b"))
+    assert await stored.timers.overdue(0, 3599) == ([(1, at(23, "a"))], 2, True)
+    assert await stored.timers.overdue(0, 3600) == ([], 2, True)
+    assert await stored.timers.overdue(2, 3600) == ([(4, at(22, "b"))], 4, False)
+    stored.now = None
+    with pytest.raises(Unavailable, match="what time"):
+        await stored.timers.overdue(0, 3600)
+    await stored.timers.remove_overdue(at(22, "b"), 4)
+    assert stored.purged == [{"filter": NAMES.timer(HOME, "b"), "seq": 5}]
