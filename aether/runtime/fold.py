@@ -159,7 +159,7 @@ class Fold:
         if not all(isinstance(send, Tell) for send in sends):
             if agenda is None:
                 agenda = self.agenda = Agenda()
-            agenda.open(sends, self.actor_id)
+            agenda.open(sends)
 
     def remember(
         self, events: Sequence[Event], position: Position, after: Position, now_s: float, margin_s: float

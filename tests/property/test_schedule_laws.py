@@ -55,7 +55,7 @@ def test_an_actor_expects_the_next_tick_of_the_last_setting_of_each_name(made: l
     ticks: list[SetSchedule] = []
 
     def opens(send: Send) -> None:
-        agenda.open([send], ME)
+        agenda.open([send])
         if isinstance(send, SetSchedule):
             ticks.append(send)
             expected[send.name] = send.firing_id

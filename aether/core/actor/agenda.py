@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from aether.ids import ActorId
 from aether.sends import (
     FIRING,
     RESULT,
@@ -69,13 +68,13 @@ class Agenda(Struct, dict=True):
         elif (setting := self.firing(command_id)) is not None:
             self._end(setting.name)
 
-    def open(self, sends: Iterable[Send], actor_id: ActorId) -> None:
-        """A command of the actor that sent this is committed. To be called after `close`: a tick sets the next one."""
+    def open(self, sends: Iterable[Send]) -> None:
+        """A command that sent this is committed. To be called after `close`: a tick sets its schedule's next one."""
         for send in sends:
             match send:
                 case SetSchedule():
                     self._end(send.name)
-                    self._set(_kept(send, actor_id))
+                    self._set(_apart(send))
                 case CancelSchedule():
                     self._end(send.name)
                 case StartTask():
@@ -93,13 +92,6 @@ class Agenda(Struct, dict=True):
         setting = self.schedules.pop(name, None)
         if setting is not None:
             self._names.pop(setting.id, None)
-
-
-def _kept(setting: SetSchedule, actor_id: ActorId) -> SetSchedule:
-    """What is to be known of a setting. A single tick for its actor itself brings with it what is run then."""
-    if setting.rule or (setting.kind, setting.key) != (actor_id.kind, actor_id.key):
-        return _apart(setting)
-    return replace(setting, args=EMPTY_ARGS, correlationid="", causationid="", traceparent="")
 
 
 def _apart(setting: SetSchedule) -> SetSchedule:

@@ -8,7 +8,6 @@ from typing import Any
 
 from aether import Model, TaskContext
 from aether.core.actor.agenda import Agenda
-from aether.ids import ActorId
 from aether.runtime import task_run
 from aether.runtime.task_runner import TaskRunner
 from aether.sends import CancelTask
@@ -19,8 +18,8 @@ def _cancel() -> None:
     """A cancelled task goes on, and its actor waits for it."""
     opens: Any = Agenda.open
 
-    def opened(agenda: Agenda, sends: Any, actor_id: ActorId) -> None:
-        opens(agenda, [send for send in sends if not isinstance(send, CancelTask)], actor_id)
+    def opened(agenda: Agenda, sends: Any) -> None:
+        opens(agenda, [send for send in sends if not isinstance(send, CancelTask)])
 
     patched: Any = Agenda
     patched.open = opened
