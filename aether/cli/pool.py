@@ -356,12 +356,9 @@ async def drop_dead_letter(reached: Reached, id: int, by: str) -> DeadLetter:
 async def _explained(reached: Reached, id: int, error: InvalidCommand) -> InvalidCommand:
     """Why this is no dead letter: of one that waits first at its actor, how it becomes one."""
     waiting, _ = await reached.client.waiting_tells(deadline_s=reached.left_s())
-    for one in waiting:
-        if one.first == id:
-            return InvalidCommand(
-                f"{id} is no dead letter: it waits for {one.actor}; to make it one: aether inbox give-up", path="ID"
-            )
-    return error
+    actor = next((one.actor for one in waiting if one.first == id), None)
+    text = f"{id} is no dead letter: it waits for {actor}; to make it one: aether inbox give-up"
+    return InvalidCommand(text, path="ID") if actor else error
 
 
 async def give_up(reached: Reached, actor_id: ActorId, until: int | None) -> int:
