@@ -161,10 +161,9 @@ def sent_again(row: DeadLetterRow) -> Tell:
     )
 
 
-def what_came_of(events: Iterable[Event], sequence: int) -> str:
-    """What a history says of a tell by its sequence: `DEAD`, `APPLIED`, or `DYING` while it says nothing yet."""
-    wanted = str(sequence)
+def note_what_came(events: Iterable[Event], wanted: Mapping[str, int], came: dict[int, str]) -> None:
+    """Add what events say of tells, by their sequences, which `wanted` has with their text: `DEAD` or `APPLIED`."""
     for event in events:
-        if event.inboxseq == wanted and event.type != PARKED_EVENT:
-            return DEAD if event.type == DEAD_LETTERED_EVENT else APPLIED
-    return DYING
+        sequence = wanted.get(event.inboxseq)
+        if sequence is not None and event.type != PARKED_EVENT:
+            came.setdefault(sequence, DEAD if event.type == DEAD_LETTERED_EVENT else APPLIED)

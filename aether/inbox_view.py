@@ -4,8 +4,9 @@ It belongs to an `UntypedClient`, whose connection and patience it uses. It keep
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -23,9 +24,9 @@ from aether.dead_letters import (
     DeadLetterRow,
     dead_letter_of,
     decode_row,
+    note_what_came,
     sent_again,
     shorter,
-    what_came_of,
 )
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId
@@ -77,14 +78,16 @@ class InboxView:
                     rows[row.sequence] = row
             more = batch.more
             patience.start_again()
-        for _, row in sorted(rows.items()):
+        wanted = [rows[id] for id in sorted(rows) if _is_wanted(rows[id], kind, key)]
+        dying = _by_actor(row for row in wanted if row.state == DYING)
+        came: dict[int, str] = {}
+        for row in wanted:
             target = row.tell.target
-            if row.state in OVER or kind not in (None, target.kind) or key not in (None, target.key):
-                continue
-            if row.state == DYING and await patience.ask(lambda row=row: self._came_of(row)) != DEAD:  # type: ignore[misc]
-                continue
-            yield dead_letter_of(row)
-            patience.start_again()
+            if row.state == DYING and target in dying:
+                came |= await patience.ask(partial(self._came_of, target, dying.pop(target)))
+            if row.state != DYING or came.get(row.sequence) == DEAD:
+                yield dead_letter_of(row)
+                patience.start_again()
 
     async def dead_letter(self, id: int, deadline_s: float | None) -> DeadLetter:
         """One of them. Raises `InvalidCommand` with the path `id` when it is none (any more)."""
@@ -183,7 +186,9 @@ class InboxView:
         row = None if message is None else decode_row(message.payload)
         if message is None or row is None:
             raise InvalidCommand(f"there is no dead letter {id}", path="id")
-        state = await self._came_of(row) if row.state == DYING else row.state
+        state = row.state
+        if state == DYING:
+            state = (await self._came_of(row.tell.target, {row.sequence})).get(row.sequence, DYING)
         if state in OVER:
             what = {RETRIED: "was sent again", DROPPED: "was dropped", APPLIED: "was applied after all"}[state]
             raise InvalidCommand(f"there is no dead letter {id} any more: it {what}", path="id", state=state)
@@ -191,15 +196,27 @@ class InboxView:
             raise InvalidCommand(f"the tell {id} is not given up yet", path="id", state=state)
         return _Found(message.sequence, row)
 
-    async def _came_of(self, row: DeadLetterRow) -> str:
-        """What the history of its actor says of a tell whose owner may have died before it could."""
-        target: ActorId = row.tell.target
+    async def _came_of(self, target: ActorId, sequences: Collection[int]) -> dict[int, str]:
+        """What the history of an actor says of tells whose owner may have died before it could."""
+        wanted, came = {str(sequence): sequence for sequence in sequences}, dict[int, str]()
         async for commits in self._node.event_store.read_batches(target, START):
             for commit in commits:
-                state = what_came_of(decode_commit(commit.payload, target, commit.position), row.sequence)
-                if state != DYING:
-                    return state
-        return DYING
+                note_what_came(decode_commit(commit.payload, target, commit.position), wanted, came)
+            if len(came) == len(wanted):
+                break
+        return came
+
+
+def _is_wanted(row: DeadLetterRow, kind: str | None, key: str | None) -> bool:
+    target = row.tell.target
+    return row.state not in OVER and kind in (None, target.kind) and key in (None, target.key)
+
+
+def _by_actor(rows: Iterable[DeadLetterRow]) -> dict[ActorId, set[int]]:
+    found: dict[ActorId, set[int]] = {}
+    for row in rows:
+        found.setdefault(row.tell.target, set()).add(row.sequence)
+    return found
 
 
 def _decision(row: DeadLetterRow) -> tuple[str, str, datetime]:

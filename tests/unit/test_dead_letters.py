@@ -123,6 +123,30 @@ async def test_a_tell_that_was_given_up_is_listed_with_all_that_it_was() -> None
         assert await given_up(pool, "bob") == 2
 
 
+async def test_a_history_is_read_once_for_all_of_its_tells_whose_owner_has_not_said_that_they_are_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def silent(self: DeadLetterRows, sequence: int, *, committed: bool) -> None:
+        """As an owner that died before it could."""
+
+    monkeypatch.setattr(DeadLetterRows, "over", silent)
+    async with local_pool(MODEL, config=QUICK) as pool:
+        ids = [(await pool.client.tell(Jar.add, key, 5)).sequence for key in ("bob", "alice") for _ in range(10)]
+        async with asyncio.timeout(10):
+            while await given_up(pool, "bob") + await given_up(pool, "alice") < 20:  # noqa: ASYNC110 - the pool makes progress
+                await asyncio.sleep(0.005)
+        store, reads = pool.client.untyped._node.event_store, list[str]()
+        read = store.read_batches
+
+        def counted(actor_id: ActorId, *args: Any) -> Any:
+            reads.append(actor_id.key)
+            return read(actor_id, *args)
+
+        monkeypatch.setattr(store, "read_batches", counted)
+        assert [one.id async for one in pool.client.dead_letters()] == sorted(ids)
+        assert sorted(reads) == ["alice", "bob"]
+
+
 async def test_kinds_are_told_apart() -> None:
     async with local_pool(MODEL, config=QUICK) as pool:
         await pool.client.tell(Jar.add, "bob", 6)
