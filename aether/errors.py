@@ -38,6 +38,9 @@ class InvalidCommand(AetherError):
 
     `path` names the field (`amount`, `lines[2].price`), or is empty when the whole is meant. The text of the
     error begins with it.
+
+    It may be the input of another command, which the handler of the called one tells, schedules or starts as a task: then
+    the text ends with the names of both.
     """
 
     code = "invalid_command"
