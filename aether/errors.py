@@ -39,8 +39,7 @@ class InvalidCommand(AetherError):
     `path` names the field (`amount`, `lines[2].price`), or is empty when the whole is meant. The text of the
     error begins with it.
 
-    It may be the input of another command, which the handler of the called one tells, schedules or starts as a task: then
-    the text ends with the names of both.
+    It may be the input of another command, or of a task, that the handler sends: then the text ends with both names.
     """
 
     code = "invalid_command"
