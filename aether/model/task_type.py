@@ -24,10 +24,10 @@ _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_
 
 
 class TaskType:
-    """One task of a model, compiled: stateless, shared by all its runs."""
+    """One task of a model, compiled: shared by all its runs. All that changes is what is known of its `takers`."""
 
     __slots__ = ("_arguments", "_by_place", "_invoke", "_result", "blocking", "declared", "description", "max_running",
-                 "name", "place", "retry", "signature", "takes_context", "timeout_s")  # fmt: skip
+                 "name", "place", "retry", "signature", "takers", "takes_context", "timeout_s")  # fmt: skip
 
     def __init__(self, declared: Task[Any, Any]) -> None:
         """Raises `ModelError` with the function's place for what is untyped, variadic, or not to be carried by JSON."""
@@ -38,6 +38,8 @@ class TaskType:
         self.timeout_s = declared.timeout_s
         self.max_running = declared.max_running
         self.blocking = declared.blocking
+        self.takers: set[tuple[object, str]] = set()
+        """Commands that can take what comes of it, each with what for: "then" or "failed"."""
         self.place: Place = place_of_function(function)
         self.description = inspect.cleandoc(function.__doc__ or "")
         where = f"the task {self.name}"

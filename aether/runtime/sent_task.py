@@ -83,8 +83,9 @@ def check_takes_what_comes(
 ) -> None:
     """Raise `InvalidCommand` for commands that never take what comes of a task; "" for none, as `start_task` has it."""
     for what, name, comes in (("then", then, task_type.returns), ("failed", failed, _FAILURE)):
-        if name:
-            _check_takes(command_of(name), what, comes)
+        if name and (taker := (command_of(name), what)) not in task_type.takers:
+            _check_takes(*taker, comes)
+            task_type.takers.add(taker)
 
 
 def _check_takes(command_type: DeclaredCommand, what: str, comes: inspect.Type) -> None:
