@@ -128,6 +128,8 @@ def _run(options: RunOptions) -> int:
     node = claim_node(options.data_dir, work.namespace, options.node or variables.get("AETHER_NODE"))
     if node.lock_fd is None:
         say(f"nothing can be locked in {options.data_dir}: the node {node.name!r} goes without", "WARNING")
+    if work.embedded and work.storage.nats_store:
+        say("AETHER_NATS_STORE is left out: it is of a server that --nats or AETHER_NATS_URL names", "WARNING")
     server, why_no_barrier = _made_durable(options, work)
     options = replace(options, sync=work.storage.sync)
     say(_promises(work, server))

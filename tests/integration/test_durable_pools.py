@@ -16,6 +16,7 @@ import pytest
 
 import aether
 from aether.config import EXIT_SYNC_FAILED, CallConfig, ConnectionConfig, StorageConfig
+from aether.connecting import connect_untyped
 from aether.core.cluster.membership import MemberRow, encode_member
 from aether.errors import Unavailable
 from aether.ids import ActorId, Position
@@ -244,6 +245,38 @@ async def test_a_subscriber_anywhere_hears_of_an_event_when_a_worker_says_that_i
         await subscription.stop()
 
 
+async def test_a_client_gives_what_a_worker_says_is_durable_and_nothing_before(
+    nats_server: NatsServer, namespace: str
+) -> None:
+    async with (
+        node(nats_server.url, namespace) as worker,
+        connect_untyped(nats_server.url, namespace=namespace) as client,
+    ):
+        row = MemberRow(node="a", slot=0, incarnation="a-0", durability="sync barrier, boot 1")
+        await worker.table.create(member_key("a", 0), encode_member(row))
+        commits, inbox, received = Durable(), Durable(), Received[StoredCommit]()
+        answering = [
+            await worker.transport.answer_durable(commits, worker.names.durable()),
+            await worker.transport.answer_durable(inbox, worker.names.inbox_durable()),
+        ]
+        subscription, _ = await client.listen(received.receive)
+        assert isinstance(await publish(worker.event_store, ALICE, payload_of(ALICE, 1), START), Committed)
+        asked = [
+            asyncio.ensure_future(client.tell(ALICE, "deposit", b'{"amount":1}')),
+            asyncio.ensure_future(client.last_position()),
+        ]
+        await soon(lambda: (commits.waiting, inbox.waiting) == (1, 1))
+        assert not any(one.done() for one in asked)
+        assert received.items == []
+        commits.reach(1)
+        inbox.reach(1)
+        await received.count(1)
+        await asyncio.gather(*asked)
+        await subscription.stop()
+        for one in answering:
+            await one.stop()
+
+
 async def test_of_what_was_stored_just_now_a_worker_is_asked_though_later_positions_are_known(
     nats_server: NatsServer, namespace: str
 ) -> None:
@@ -463,6 +496,14 @@ async def test_the_embedded_server_leaves_syncing_to_the_workers_and_the_pool_sa
         assert "sync barrier" in promise_of(pool)
         assert "always" not in configuration_of(pool)
         await deposits(url_of(pool), namespace)
+
+
+async def test_a_store_of_no_server_that_is_named_is_left_out_and_the_pool_says_so(
+    namespace: str, tmp_path: Path
+) -> None:
+    with embedded("--namespace", namespace, variables={"AETHER_NATS_STORE": str(tmp_path)}) as pool:
+        pool.wait_for(re.compile("aether: AETHER_NATS_STORE is left out"))
+        assert str(pool.data) in promise_of(pool)
 
 
 async def test_another_supervisor_joins_an_embedded_server_as_the_refusal_of_its_directory_says(namespace: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aether.config import ClusterConfig
+from aether.config import ClusterConfig, RuntimeConfig, StorageConfig, from_environment
 from aether.errors import ConfigError
 from aether.supervisor.arguments import options_from
 from aether.supervisor.notify import notify, watchdog_s
@@ -61,6 +61,24 @@ def test_a_wrong_command_line_exits_with_4(wrong: list[str]) -> None:
 def test_settings_that_cannot_work_are_named(setting: str) -> None:
     with pytest.raises(ConfigError) as refused:
         SupervisorConfig(**{setting: 0})
+    assert refused.value.setting == setting
+
+
+@pytest.mark.parametrize(
+    ("kind", "variable", "value", "setting"),
+    [
+        (StorageConfig, "AETHER_SYNC", "maybe", "sync"),
+        (StorageConfig, "AETHER_SYNC", "", "sync"),
+        (StorageConfig, "AETHER_REPLICAS", "0", "replicas"),
+        (StorageConfig, "AETHER_SHARDS", "65537", "shards"),
+        (RuntimeConfig, "AETHER_COMMIT_BATCHING", "no", "commit_batching"),
+    ],
+)
+def test_a_variable_that_says_what_cannot_be_names_its_setting(
+    kind: type[StorageConfig] | type[RuntimeConfig], variable: str, value: str, setting: str
+) -> None:
+    with pytest.raises(ConfigError, match=setting) as refused:
+        from_environment(kind, {variable: value})
     assert refused.value.setting == setting
 
 
