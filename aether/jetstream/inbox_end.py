@@ -7,7 +7,8 @@ end of the stream is compared with what the last commits have applied. Where it 
 commits are of before (`WentBack`), and then messages without content until the stream is beyond all that was ever read.
 
 Commits that are earlier than the last relay mark, or than the last message, have applied nothing that is later: only
-those after it are read. An owner that was away meanwhile may store nothing before it has looked, too.
+those after it are read, and of those the last ones. An owner that was away meanwhile may store nothing before it has
+looked, too.
 """
 
 import asyncio
@@ -49,6 +50,10 @@ PASSED_MAX = 20_000_000
 
 AT_ONCE = 1_000
 """So many messages without content are under way at once."""
+
+COMMITS_MAX = 100_000
+"""So many commits are read at most, a second or two. It leaves unseen that a tell is lost which was applied before all
+of them, while none was applied since: a power cut leaves no such streams, an older copy of one of them may."""
 
 BEFORE_S = 2.0
 """Commits are read from so long before the last message on: the server's clock may have been set."""
@@ -164,12 +169,12 @@ class InboxEnd:
             return None, last.sequence
 
     async def _after(self, state: StreamState, commits: Position) -> Position:
-        """A position up to which no commit has applied anything that is later than the stream as it is."""
-        after = 0
+        """A position up to which no commit has applied anything later than the stream as it is; see `COMMITS_MAX`."""
+        after = max(0, commits - COMMITS_MAX)
         mark = await leader_last(self._connection, self._names.inbox, self._names.relay_marks())
         if mark is not None:
             with suppress(UnreadableEvent):
-                after = decode_mark(mark.payload).relayed
+                after = max(after, decode_mark(mark.payload).relayed)
         if state.last_ts is not None and state.last_ts.year > 1:
             since = state.last_ts - timedelta(seconds=BEFORE_S)
             first = await leader_since(self._connection, self._names.stream, EVERY_SUBJECT, since)

@@ -122,6 +122,27 @@ async def test_a_copy_from_long_ago_takes_no_tells(
         assert await made.inbox.end_of_tells() == 10
 
 
+async def test_only_the_last_commits_are_read(
+    own_server: NatsServer, namespace: str, copy: OlderCopy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lost_ten_of_twenty(own_server, namespace, copy)
+    async with node(own_server.url, namespace) as made:
+        await store_others(made, 3)
+    monkeypatch.setattr(inbox_end, "COMMITS_MAX", 3)
+    async with node(own_server.url, namespace) as made:
+        assert await made.inbox.went_back() is None
+    monkeypatch.setattr(inbox_end, "COMMITS_MAX", 4)
+    async with node(own_server.url, namespace) as made:
+        assert await made.inbox.went_back() == WentBack(START, Position(4))
+
+
+async def store_others(made: JetStreamConnection, count: int) -> None:
+    """Commits of other actors, which apply no tells."""
+    for number in range(count):
+        other = ActorId("account", f"other{number}")
+        assert isinstance(await publish(made.event_store, other, encode_commit(events_of(other, 1)), START), Committed)
+
+
 async def test_a_stream_that_did_not_go_back_is_left_alone(nats_server: NatsServer, namespace: str) -> None:
     async with node(nats_server.url, namespace) as made:
         await told(made, 20)
