@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from aether.errors import ConfigError
 from aether.gateway.application import Gateway
 from aether.gateway.config import ServerConfig
+from aether.gateway.requests import DROPPED_BYTES_MAX
 
 LAST_HEAD_S = 1.0
 """How long a server that is to stop waits for the first request of a connection that it has taken already."""
@@ -140,6 +141,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._has_asked = False
+        self._in_body = False
         self._head_bytes = 0
         self._fields_bytes = 0
         self.url = b""
@@ -156,13 +158,20 @@ class BoundedProtocol(HttpToolsProtocol):
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, unless it makes a head too large."""
-        if self._head_timer is None and self._between_requests():
+        """Take what came, unless it makes a head too large. A body that is read no more is bounded, too."""
+        unread = self._in_body
+        if self._head_timer is None and self._is_answered():
             self._await_head()
         if self._head_timer is not None:
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._head_timer is not None and self._head_bytes > self.bounds.head_bytes_max:
+        if self._head_timer is None:
+            if unread and self._is_answered() and not self.transport.is_closing():
+                self._await_head()  # which may have begun behind the body
+        elif self._in_body and self._head_bytes > DROPPED_BYTES_MAX:
+            self._head_is_over()
+            self.transport.close()
+        elif not unread and self._head_bytes > self.bounds.head_bytes_max:
             self._refuse(b"431 Request Header Fields Too Large")
 
     def on_message_begin(self) -> None:
@@ -179,12 +188,19 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._head_is_over()
-        self._has_asked = True
+        self._has_asked = self._in_body = True
         if self._is_too_large():
             raise ValueError("the head of a request is too large")  # `send_400_response` follows
         super().on_headers_complete()
         if self.leaving:
             self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        """The request is there as a whole; if it was answered before, the next one may begin."""
+        self._in_body = False
+        if self._is_answered():
+            self._head_is_over()
+        super().on_message_complete()
 
     def shutdown(self) -> None:
         """Close, but for a connection whose first request may be on its way: that one is answered."""
@@ -221,7 +237,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _is_too_large(self) -> bool:
         return self._fields_bytes + len(self.url) > self.bounds.head_bytes_max
 
-    def _between_requests(self) -> bool:
+    def _is_answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
     def _await_head(self) -> None:
@@ -236,7 +252,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _head_is_late(self) -> None:
         self._head_timer = None
-        if self._head_bytes:
+        if self._head_bytes and not self._in_body:
             self._refuse(b"408 Request Timeout")
         elif not self.transport.is_closing():
             self.transport.close()

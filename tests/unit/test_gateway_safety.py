@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,46 @@ async def test_the_sender_of_a_body_that_is_too_large_hears_so(chunked: bool) ->
     async with served() as one:
         answer = await one.http.post("/actors/account/a/deposit", content=content, headers=head)
     assert (answer.status_code, answer.json()["limit"]) == (413, "body_bytes_max")
+
+
+async def test_who_is_refused_before_the_body_is_read_hears_so_and_the_connection_goes_on() -> None:
+    body = b" " * (8 * 1024 * 1024)
+    async with served(access=ByToken({"reader-reader-reader": (Role.READ, "reader")})) as one:
+        reader = {"Authorization": "Bearer reader-reader-reader"}
+        for path, headers, status in (
+            ("/actors/account/a/deposit", {}, 401),
+            ("/actors/account/a/deposit", reader, 403),
+            ("/actors/nobody/a/deposit", {}, 404),
+            ("/actors/account/a/statement", {**reader, "Idempotency-Key": "a b"}, 422),
+        ):
+            assert (await one.http.post(path, content=body, headers=headers)).status_code == status
+        incoming, outgoing = await asyncio.open_connection("127.0.0.1", one.port)
+        for _ in range(3):
+            outgoing.write(b"POST /actors/account/a/deposit HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+            head = await incoming.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 401 ")
+            await incoming.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r")[0]))
+            outgoing.write(b" " * 99_999)
+            await outgoing.drain()
+            outgoing.write(b" HEAD /docs HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await incoming.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        outgoing.close()
+
+
+@pytest.mark.parametrize(("announced", "sent"), [(100_000, 30_000), (100_000, 1_000), (1_000, 1_005)])
+async def test_a_body_that_is_not_read_any_more_is_bounded(
+    one: Served, monkeypatch: pytest.MonkeyPatch, announced: int, sent: int
+) -> None:
+    """In bytes and in time; so is half a head behind it."""
+    monkeypatch.setattr("aether.gateway.server.DROPPED_BYTES_MAX", 20_000)
+    incoming, outgoing = await asyncio.open_connection("127.0.0.1", one.port)
+    outgoing.write(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % announced)
+    assert (await incoming.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404 ")
+    outgoing.write((b" " * announced + b"GET /a")[:sent])
+    with suppress(ConnectionError):  # it is reset where more has come than was read
+        rest = await incoming.read()
+        assert b"HTTP/1.1" not in rest
+    outgoing.close()
 
 
 async def test_a_body_without_end_and_one_that_is_announced_are_not_waited_for(
