@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aether.core.backoff import Backoff
-from aether.errors import Unavailable
+from aether.errors import InvalidCommand, Unavailable
 from aether.ports import InboxBatch, InboxMessage
 from aether.runtime import ticks
 from aether.runtime.counters import Counters
@@ -48,6 +48,7 @@ class Server:
         self.refusals: list[Exception] = []
         self.unread: list[Exception] = []
         self.owned = True
+        self.too_large = ""
         self.followed = 0
         self._changed = asyncio.Condition()
 
@@ -75,6 +76,8 @@ class Server:
         await self._change()
 
     async def send(self, _target: int, _payload: bytes, message_id: str) -> int:
+        if message_id == self.too_large:
+            raise InvalidCommand("a tell is at most 9 bytes", path="args")
         self.told.append(message_id)
         await self._change()
         return len(self.told)
@@ -286,6 +289,23 @@ async def test_what_is_no_tick_is_left_out(caplog: pytest.LogCaptureFixture) -> 
         assert shard._counters.ticks_told == 1
         left_out = [one.__dict__["sequence"] for one in caplog.records if "cannot be told" in one.getMessage()]
         assert sorted(left_out) == [1, 2, 3]
+
+    await with_ticks(work)
+
+
+async def test_a_tick_that_the_inbox_refuses_is_left_out_and_the_others_are_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def work(server: Server, shard: ShardTicks) -> None:
+        server.too_large = tick("s2").firing_id
+        for sequence in (1, 2, 3):
+            server.give(sequence)
+        shard.ring()
+        await server.until(lambda: len(server.told) == 2)
+        await settle()
+        assert server.read_after == [0]
+        (left_out,) = [one for one in caplog.records if "cannot be told" in one.getMessage()]
+        assert (left_out.__dict__["sequence"], shard._counters.ticks_told) == (2, 2)
 
     await with_ticks(work)
 
