@@ -73,7 +73,6 @@ class JetStreamInbox:
         self.durability: Durability | None = None
         self.commits_durability: Durability | None = None
         self.beginning = InboxBeginning(connection, names)
-        self.end = InboxEnd(connection, names)
         self._connection = connection
         self._names = names
         self._relays = InboxRelays(connection, names)
@@ -82,6 +81,7 @@ class JetStreamInbox:
         )
         tells = ShardSubjects(names.inbox, names.shards, names.tells_to, names.tells_all, names.target_of_tell)
         self._commits, self._tells = ShardFeed(connection, commits), ShardFeed(connection, tells)
+        self.end = InboxEnd(connection, names, lambda: self._tells.reached)
 
     @property
     def tell_bytes_max(self) -> int:
@@ -91,9 +91,9 @@ class JetStreamInbox:
     # ---------------------------------------------------------------------------------------- the sender's side
 
     @property
-    def times_back(self) -> int:
-        """How often the stream went back since this process may have read of it."""
-        return self.end.times_back
+    def epoch(self) -> int:
+        """Another number when what was read may be gone."""
+        return self.end.epoch
 
     async def went_back(self) -> WentBack | None:
         """What the stream has lost when it went back last, once it is beyond that. Raises `Unavailable`."""
@@ -205,8 +205,10 @@ class JetStreamInbox:
         A replica that lags gives the beginning of what there is, never a part with a gap.
         """
         batch = await direct_batch(self._connection, self._names.inbox, self._names.tells_to(target), after + 1)
-        if batch.messages and self.durability is not None:
-            await until_durable(self.durability, Position(batch.messages[-1].sequence))
+        if batch.messages:
+            self.end.read(batch.messages[-1].sequence)
+            if self.durability is not None:
+                await until_durable(self.durability, Position(batch.messages[-1].sequence))
         return InboxBatch([_message(message) for message in batch.messages], batch.more)
 
     async def has_tell(self, target: int, after: int) -> bool:

@@ -14,6 +14,7 @@ looked, too.
 import asyncio
 import logging
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -80,22 +81,36 @@ _decoder = Decoder(_Record)
 class InboxEnd:
     """The end of the inbox stream of one namespace, as it is seen over one connection after the other."""
 
-    def __init__(self, connection: NatsConnection, names: Names) -> None:
-        self.times_back = 0
-        """How often the stream went back since this process may have read of it."""
+    def __init__(self, connection: NatsConnection, names: Names, reached: Callable[[], int]) -> None:
+        """`reached` says up to which sequence this process has heard of the stream."""
+        self.epoch = 0
+        """Another number when what was read of the stream may be gone."""
         self._connection = connection
         self._names = names
         self._checked: NatsSession | None = None
         self._found: WentBack | None = None
         self._seen = 0
         self._is_doubted = False
+        self._server = connection.session.server_id if connection.session is not None else ""
+        self._reached = reached
         self._background = Background()
         self._checking: asyncio.Task[AetherError | None] | None = None
+        connection.listen(self._connected)
+
+    def _connected(self, session: NatsSession | None) -> None:
+        self._seen = max(self._seen, self._reached())
+        if session is not None and session.server_id != self._server:
+            self._server = session.server_id
+            self.epoch += 1
 
     @property
     def is_passed(self) -> bool:
         """Whether what is stored over the connection that there is now gets a new sequence for sure."""
         return self._checked is not None and self._checked is self._connection.session
+
+    def read(self, sequence: int) -> None:
+        """This was read."""
+        self._seen = max(self._seen, sequence)
 
     def saw(self, end: int) -> None:
         """The stream ends here. If it has been longer, it is looked at before more is stored."""
@@ -138,8 +153,8 @@ class InboxEnd:
             found = None  # what is made anew begins beyond, and what is stored now is refused
         if self._connection.session is not session:
             raise Unavailable("the connection was lost meanwhile")
-        if found is not None and found != self._found and (session.number > 1 or self._is_doubted):
-            self.times_back += 1
+        if found != self._found and self._is_doubted:
+            self.epoch += 1
         self._checked, self._found, self._is_doubted = session, found, False
 
     async def _compared(self, session: NatsSession, commits: Position, state: StreamState) -> WentBack | None:

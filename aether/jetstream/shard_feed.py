@@ -78,6 +78,11 @@ class ShardFeed:
         ):
             self._due.set()
 
+    @property
+    def reached(self) -> int:
+        """Up to which sequence the last consumer has delivered; 0 when there was none."""
+        return self._consumer.position if self._consumer is not None else 0
+
     def _connected(self, _: object) -> None:
         if self._consumer is not None:
             self._consumer.broken = True

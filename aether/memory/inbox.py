@@ -59,8 +59,8 @@ class InMemoryInbox:
         return self._link.payload_bytes_max
 
     @property
-    def times_back(self) -> int:
-        """It never does but in tests that say what it has lost."""
+    def epoch(self) -> int:
+        """What was read is never gone."""
         return 0
 
     async def went_back(self) -> WentBack | None:

@@ -86,8 +86,8 @@ class Inbox(Protocol):
         ...
 
     @property
-    def times_back(self) -> int:
-        """How often the stream went back since this process may have read of it, as far as it has looked."""
+    def epoch(self) -> int:
+        """Another number when what was read may be gone: the server was started again, or is another one."""
         ...
 
     async def went_back(self) -> WentBack | None:

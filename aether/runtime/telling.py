@@ -98,7 +98,7 @@ class Telling:
         self._dead_letters = DeadLetterRows(inbox, clock, jitter)
         self._dead_of_shard: dict[int, int] = {}
         self._dead_read = 0
-        self._times_back = 0
+        self._epoch = inbox.epoch
         self._background = Background()
         self._unlisten = inbox.on_connected(self._connected)
         self._not_purged = Repeated(log, logging.INFO, "the inbox cannot be shortened now")
@@ -137,7 +137,19 @@ class Telling:
             tasks=self._tasks,
             timers=self._timers,
         )
-        inbox = ShardInbox(
+        served = self._serving[shard] = _Shard(relayer, self._new_inbox(shard), [])
+        served.tasks += [
+            self._background.forever(f"aether relays of shard {shard}", relayer.run),
+            self._follow_for_ever(shard, served),
+        ]
+        if self._timers is not None:
+            ticks = served.ticks = ShardTicks(
+                shard, self._shards, self._timers, self._inbox, owns, self._jitter, self._counters
+            )
+            served.tasks.append(self._background.forever(f"aether ticks of shard {shard}", ticks.run))
+
+    def _new_inbox(self, shard: int) -> ShardInbox:
+        return ShardInbox(
             shard,
             self._shards,
             self._inbox,
@@ -149,16 +161,6 @@ class Telling:
             jitter=self._jitter,
             may_apply=self.can_tell,
         )
-        served = self._serving[shard] = _Shard(relayer, inbox, [])
-        served.tasks += [
-            self._background.forever(f"aether relays of shard {shard}", relayer.run),
-            self._background.forever(f"aether inbox of shard {shard}", lambda: self._follow(shard, served)),
-        ]
-        if self._timers is not None:
-            ticks = served.ticks = ShardTicks(
-                shard, self._shards, self._timers, self._inbox, owns, self._jitter, self._counters
-            )
-            served.tasks.append(self._background.forever(f"aether ticks of shard {shard}", ticks.run))
 
     async def leave(self, shard: int) -> None:
         """Apply nothing more, so that the actors of the shard come to rest; what they have told is relayed on."""
@@ -278,6 +280,8 @@ class Telling:
     def _connected(self) -> None:
         self._dead_read = 0  # after a power cut the stream may be shorter
         self._dead_of_shard.clear()
+        if self._inbox.epoch != self._epoch:
+            self._begin_anew()
         for served in self._serving.values():
             served.relayer.connected()
             served.inbox.connected()
@@ -291,19 +295,30 @@ class Telling:
             await self._inbox.went_back()
 
     def _begin_anew(self) -> None:
-        """The inbox went back: what was read of it may be gone, and its sequences are known to be others now."""
-        self._times_back = self._inbox.times_back
-        log.error("the stream of tells went back: all shards begin anew")
-        for shard, served in list(self._serving.items()):
-            if not served.is_left:
-                self.serve(shard)
+        """What was read of the inbox may be gone, and its sequences may come again for others: read it as a new owner.
+
+        Actors skip what they had.
+        """
+        self._epoch = self._inbox.epoch
+        for shard, served in self._serving.items():
+            if served.is_left:
+                continue
+            served.inbox.close()
+            served.tasks[1].cancel()
+            if served.bell is not None:
+                self._background.once("aether bell", served.bell.stop())
+            served.inbox, served.bell = self._new_inbox(shard), None
+            served.tasks[1] = self._follow_for_ever(shard, served)
+
+    def _follow_for_ever(self, shard: int, served: _Shard) -> "asyncio.Task[None]":
+        return self._background.forever(f"aether inbox of shard {shard}", lambda: self._follow(shard, served))
 
     async def _look_for_ever(self) -> None:
         ends, search_s = (-1, -1, -1), self._clock.boot_s() + LOOK_EVERY_S
         unsearched: set[int] = set()
         for part in cycle(range(LOOK_PARTS)):
             await asyncio.sleep(LOOK_EVERY_S / LOOK_PARTS)
-            if self._inbox.times_back != self._times_back:
+            if self._inbox.epoch != self._epoch:
                 self._begin_anew()
             for shard, served in self._serving.items():
                 if shard % LOOK_PARTS == part:

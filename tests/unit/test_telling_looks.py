@@ -1,6 +1,7 @@
 """When a worker looks at its shards: each in its turn, and a few at a time."""
 
 import asyncio
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -23,7 +24,7 @@ class Streams:
 
     tell_bytes_max = 1_000
     end = 1
-    times_back = 0
+    epoch = 0
     error: Unavailable | None = None
 
     def on_connected(self, _: Any) -> Any:
@@ -119,3 +120,28 @@ async def test_a_stream_that_is_gone_is_lacked_until_it_is_made_anew(
     assert one._health.trouble == "", "calls are served"
     one._serving.clear()
     await one.close(1.0)
+
+
+async def test_when_what_was_read_may_be_gone_each_inbox_is_read_anew(
+    looks: tuple[Telling, Streams, list[tuple[str, int]]],
+) -> None:
+    one, streams, _ = looks
+    closed: list[int] = []
+    for shard, served in one._serving.items():
+        served.relayer = cast(Any, SimpleNamespace(connected=lambda: None, waiting=0))
+        served.inbox = cast(
+            Any, SimpleNamespace(close=partial(closed.append, shard), connected=lambda: None, waiting=0)
+        )
+        served.tasks += [cast(Any, asyncio.get_running_loop().create_future()) for _ in range(2)]
+    one._serving[1].is_left = True
+    before = {shard: served.inbox for shard, served in one._serving.items()}
+    one._connected()
+    assert closed == [], "the server was not started again"
+    streams.epoch = 1
+    one._connected()
+    assert closed == [0, *range(2, SHARDS)], "one that is left is left alone"
+    assert [shard for shard, served in one._serving.items() if served.inbox is before[shard]] == [1]
+    await asyncio.sleep(0)
+    assert [served.tasks[0].cancelled() for served in one._serving.values()] == [False] * SHARDS
+    streams.epoch = 2
+    await one.close(1)

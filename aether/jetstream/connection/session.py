@@ -112,6 +112,11 @@ class NatsSession:
         version = self._client.connected_server_version
         return (version.major, version.minor, version.patch)
 
+    @property
+    def server_id(self) -> str:
+        """Which server it is, since it was started: it has another one after its next start."""
+        return str(self._client._server_info.get("server_id", ""))
+
     def interrupt(self, subjects: Collection[str]) -> None:
         """Expect no more replies to what was sent below these subjects, each of which ends with a dot."""
         self._pending.interrupt(subjects)
