@@ -24,8 +24,12 @@ from aether.ports import Clock, Delivery, Inbox, InboxMessage, TellPlace
 from aether.runtime.counters import Counters
 from aether.runtime.dead_letter_rows import DeadLetterRows
 from aether.runtime.tell_line import (
+    DONE,
+    NOT_RUN,
+    OpenTells,
     PendingTell,
     TellLine,
+    TellRoom,
     command_of,
     counts,
     error_of,
@@ -51,11 +55,6 @@ UNANSWERED_S = 5.0
 MARK_TELLS = 1_024
 """What is applied is written down after so many tells of the shard, and now and then."""
 
-DONE = b'{"ok":true'
-
-NOT_RUN = b'{"error":{"code":"invalid_command"'
-"""So begins a final answer that says that the id was given to another command."""
-
 AGAIN = Backoff(first_s=0.05, cap_s=2.0)
 
 log = logging.getLogger("aether.inbox")
@@ -64,7 +63,7 @@ log = logging.getLogger("aether.inbox")
 class ShardInbox:
     """The inbox of one shard, until `close`; `aether.runtime.inbox_reading` has it read.
 
-    `may_apply` says whether every member knows tells by now.
+    `may_apply` says whether every member knows tells by now; `room` is that of all shards of the worker.
     """
 
     def __init__(
@@ -80,11 +79,11 @@ class ShardInbox:
         dead_letters: DeadLetterRows,
         jitter: Callable[[], float],
         may_apply: Callable[[], bool],
+        room: TellRoom | None = None,
     ) -> None:
         self.shard = shard
         self._shards = shards
-        self._inbox = inbox
-        self._receive = receive
+        self._inbox, self._receive = inbox, receive
         self._clock = clock
         self._attempts_max = config.tell_attempts_max
         self._retry = Backoff(first_s=config.tell_retry_first_s, cap_s=config.tell_retry_max_s)
@@ -97,7 +96,7 @@ class ShardInbox:
         self._cursor = -1
         self._stated = self._missed = 0
         self._written = self._unwritten = 0
-        self._open: dict[int, None] = {}
+        self._open = OpenTells(room or TellRoom())
         self._lines: dict[ActorId, TellLine] = {}
         self._parked: dict[int, tuple[ActorId, TellLine]] = {}
         self._closed = self._mark_due = False
@@ -117,14 +116,14 @@ class ShardInbox:
     @property
     def full_of(self) -> WaitingTells | None:
         """Of the actors whose first tell has failed, the one with most tells, while so many wait that none is read."""
-        if len(self._open) < OPEN_MAX:
+        if not self._open.is_full(OPEN_MAX):
             return None
         return max((one for one in self.lines() if one.failures), key=lambda one: one.count, default=None)
 
     @property
     def applied(self) -> int:
         """All tells up to this sequence are applied."""
-        return next(iter(self._open)) - 1 if self._open else max(self._cursor, 0)
+        return self._open.first - 1 if self._open else max(self._cursor, 0)
 
     def ring(self) -> None:
         """There may be more to read."""
@@ -141,7 +140,7 @@ class ShardInbox:
             return
         if after <= self._cursor and message is None:
             self._cursor = until
-        elif after <= self._cursor and message is not None and len(self._open) < OPEN_MAX and self._may_apply():
+        elif after <= self._cursor and message is not None and not self._open.is_full(OPEN_MAX) and self._may_apply():
             self._take(message)
         else:
             is_looked_at = message is None and after <= self._stated and not self._read_due
@@ -186,6 +185,7 @@ class ShardInbox:
     def close(self) -> None:
         """Hand over nothing more, and hear no more answers. Idempotent."""
         self._closed = True
+        self._open.release()
         for _, line in self._all_lines():
             if line.timer is not None:
                 line.timer.cancel()
@@ -199,7 +199,7 @@ class ShardInbox:
         self._read_due = False
         if self._cursor < 0:
             self._cursor = self._written = await self._inbox.applied_mark(self.shard)
-        while self._may_apply() and len(self._open) < OPEN_MAX:
+        while self._may_apply() and not self._open.is_full(OPEN_MAX):
             batch = await self._inbox.tells(self.shard, self._cursor)
             for message in batch.messages:
                 if message.sequence > self._cursor:  # else it was heard meanwhile
@@ -227,7 +227,7 @@ class ShardInbox:
         line = self._lines.get(target)
         if line is None:
             line = self._lines[target] = TellLine()
-        self._open[message.sequence] = None
+        self._open.add(message.sequence, len(message.payload))
         line.tells.append(PendingTell(message.sequence, tell, self._clock.wall_s()))
         self._hand_over(target, line)
 
@@ -292,11 +292,11 @@ class ShardInbox:
     def _done(self, actor_id: ActorId, line: TellLine, pending: PendingTell) -> None:
         pending.done = True
         self._counters.tells_applied += 1
-        self._open.pop(pending.sequence, None)
+        makes_room = self._open.remove(pending.sequence, OPEN_MAX)
         line.tries = 0
         self._shorten(actor_id, line)
         self._unwritten += 1
-        if self._unwritten == MARK_TELLS or len(self._open) == OPEN_MAX - 1:
+        if self._unwritten == MARK_TELLS or makes_room:
             self._wake.set()
 
     def _shorten(self, actor_id: ActorId, line: TellLine) -> None:

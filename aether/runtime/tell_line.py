@@ -25,6 +25,69 @@ from aether.wire import ENDED_WORKERS, Answer, Command, ErrorBody, answer_error,
 DELIVERY_S = 30.0
 """How long a handler may take for a tell."""
 
+ROOM_BYTES_MAX = 256 * 1024 * 1024
+"""So many bytes of tells are in the memory of a worker; beyond that a shard reads on only while it has few."""
+
+SHARD_BYTES_MIN = 1024 * 1024
+"""So many bytes of tells each shard reads, however many the others have."""
+
+DONE = b'{"ok":true'
+
+NOT_RUN = b'{"error":{"code":"invalid_command"'
+"""So begins a final answer that says that the id was given to another command."""
+
+
+class TellRoom:
+    """How many bytes of tells are in the memory of one worker: of all its shards."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
+class OpenTells:
+    """The tells of one shard that are read and not done, in their order: by sequence, with their sizes in bytes."""
+
+    __slots__ = ("_bytes", "_room", "_sizes")
+
+    def __init__(self, room: TellRoom) -> None:
+        self._room = room
+        self._bytes = 0
+        self._sizes: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    @property
+    def first(self) -> int:
+        """The sequence of the first one; there has to be one."""
+        return next(iter(self._sizes))
+
+    def is_full(self, most: int) -> bool:
+        """Whether no more is to be read: there are so many, or they take too much of the worker's memory."""
+        too_large = self._bytes >= SHARD_BYTES_MIN and self._room.bytes >= ROOM_BYTES_MAX
+        return too_large or len(self._sizes) >= most
+
+    def add(self, sequence: int, size: int) -> None:
+        """One was read."""
+        self._sizes[sequence] = size
+        self._bytes += size
+        self._room.bytes += size
+
+    def remove(self, sequence: int, most: int) -> bool:
+        """One is done, perhaps once more; whether there is room again, of `most`."""
+        was_full = self.is_full(most)
+        size = self._sizes.pop(sequence, 0)
+        self._bytes -= size
+        self._room.bytes -= size
+        return was_full and not self.is_full(most)
+
+    def release(self) -> None:
+        """The shard is left: its tells are not counted any more."""
+        self._room.bytes -= self._bytes
+        self._room = TellRoom()
+
 
 class PendingTell:
     """A tell that is not done: `failures` counts how often its handler failed, the last time with `error`.

@@ -27,6 +27,7 @@ from aether.runtime.overdue_ticks import OverdueTicks
 from aether.runtime.relaying import ShardRelayer
 from aether.runtime.shard_inbox import ShardInbox
 from aether.runtime.surroundings import Surroundings
+from aether.runtime.tell_line import TellRoom
 from aether.runtime.ticks import ShardTicks
 from aether.sends import SENDS_FORMAT, Send, SetSchedule
 from aether.waiting_tells import WaitingTells
@@ -97,6 +98,7 @@ class Telling:
         self._purge = InboxPurge(inbox, tasks, shards)
         self._dead_letters = DeadLetterRows(inbox, clock, jitter)
         self._dead_of_shard: dict[int, int] = {}
+        self._room = TellRoom()
         self._dead_read = 0
         self._epoch = inbox.epoch
         self._background = Background()
@@ -160,6 +162,7 @@ class Telling:
             dead_letters=self._dead_letters,
             jitter=self._jitter,
             may_apply=self.can_tell,
+            room=self._room,
         )
 
     async def leave(self, shard: int) -> None:

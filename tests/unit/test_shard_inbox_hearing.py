@@ -16,7 +16,7 @@ from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
 from aether.errors import ActorFailed, AetherError, DeadlineExceeded, Overloaded, Unavailable, UnknownActor
 from aether.ports import Delivery, InboxBatch, InboxMessage
-from aether.runtime import shard_inbox
+from aether.runtime import shard_inbox, tell_line
 from aether.runtime.counters import Counters
 from aether.runtime.inbox_reading import read_for_ever
 from aether.runtime.shard_inbox import ShardInbox
@@ -428,8 +428,13 @@ async def test_what_could_not_be_applied_when_it_was_due_is_read_once_it_can() -
     reading.stop()
 
 
-async def test_beyond_a_bound_it_is_read_on_when_some_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard_inbox, "OPEN_MAX", 2)
+@pytest.mark.parametrize("by", ["count", "bytes"])
+async def test_beyond_a_bound_it_is_read_on_when_some_are_done(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if by == "count":
+        monkeypatch.setattr(shard_inbox, "OPEN_MAX", 2)
+    else:
+        monkeypatch.setattr(tell_line, "ROOM_BYTES_MAX", 2 * len(TELL))
+        monkeypatch.setattr(tell_line, "SHARD_BYTES_MIN", 0)
     reading = Reading(Stream())
     await reading.settle()
     for sequence in (5, 6, 7, 8):
@@ -441,6 +446,24 @@ async def test_beyond_a_bound_it_is_read_on_when_some_are_done(monkeypatch: pyte
     await reading.settle()
     assert reading.sequences() == [7, 8]
     reading.stop()
+
+
+def test_the_shards_of_a_worker_have_one_room_and_each_has_some_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tell_line, "ROOM_BYTES_MAX", 100)
+    monkeypatch.setattr(tell_line, "SHARD_BYTES_MIN", 10)
+    room = tell_line.TellRoom()
+    large, small = tell_line.OpenTells(room), tell_line.OpenTells(room)
+    for sequence in (1, 2):
+        large.add(sequence, 50)
+    assert (large.is_full(9), small.is_full(9)) == (True, False)
+    small.add(3, 10)
+    assert (small.is_full(9), small.first, len(small)) == (True, 3, 1)
+    assert not small.remove(4, 9)
+    assert not large.remove(1, 1), "there is one left"
+    assert large.remove(2, 1)
+    assert (small.is_full(9), room.bytes) == (False, 10)
+    small.release()
+    assert (room.bytes, len(small), small.first) == (0, 1, 3), "what is open is not applied"
 
 
 async def test_an_actor_that_holds_up_its_whole_shard_is_named(
