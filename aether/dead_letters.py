@@ -148,10 +148,11 @@ def _actor_of(source: str) -> ActorId | None:
 def sent_again(row: DeadLetterRow) -> Tell:
     """The tell that has the same done once more. Its id names the one that was given up."""
     tell = row.tell
+    command, target = tell.meant
     return Tell(
-        kind=tell.kind,
-        key=tell.key,
-        command=tell.command,
+        kind=target.kind,
+        key=target.key,
+        command=command,
         args=tell.args,
         id=f"{RETRY}{row.sequence}",
         correlationid=tell.correlationid or tell.command_id,

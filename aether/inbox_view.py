@@ -126,7 +126,7 @@ class InboxView:
         """Its row once that says that it is being sent again, the new command id, and where the tell stands now."""
         decided = await self._decided(id, RETRYING, by, [])
         tell = sent_again(decided.row)
-        target = shard_of(decided.row.tell.target, self._node.shards)
+        target = shard_of(tell.target, self._node.shards)
         sequence = await self._node.inbox.send_again(target, encode_tell(tell), id, decided.at)
         if sequence is None:
             raise Unavailable(f"another caller sends the dead letter {id} again")

@@ -30,6 +30,7 @@ class Tell(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `id`: the command id that a client gave it; "" for a tell of an actor, whose id is its place.
     - `source`: the actor that told it, as `kind/key`; "" for a client.
     - `position` and `number`: where an actor's tell is sent: the position of the commit; which of its tells, from 0.
+    - `passes_to`: of a tick that its actor passes on to another one: what for and to whom, as `command kind/key`.
     """
 
     kind: str
@@ -45,11 +46,19 @@ class Tell(Struct, frozen=True, kw_only=True, omit_defaults=True):
     causationid: str = ""
     traceparent: str = ""
     caller: str = ""
+    passes_to: str = ""
 
     @property
     def target(self) -> ActorId:
         """Whom it is for."""
         return ActorId(self.kind, self.key)
+
+    @property
+    def meant(self) -> tuple[str, ActorId]:
+        """Which command is to be run in the end, and by whom. Raises `InvalidCommand`."""
+        command, _, whom = self.passes_to.partition(" ")
+        kind, _, key = whom.partition("/")
+        return (command, ActorId(kind, key)) if command else (self.command, self.target)
 
     @property
     def command_id(self) -> str:

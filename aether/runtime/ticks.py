@@ -167,4 +167,5 @@ def told_tick(tick: SetSchedule) -> Tell:
         correlationid=tick.correlationid,
         causationid=tick.causationid,
         traceparent=tick.traceparent,
+        passes_to="" if to_itself else f"{tick.command} {tick.kind}/{tick.key}",
     )

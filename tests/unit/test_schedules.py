@@ -173,6 +173,30 @@ async def test_a_tick_that_waits_for_its_time_zone_can_be_given_up(
     assert pool.server.space(model.name, SHARDS).timers.waiting() == [], "and its schedule ends"
 
 
+async def test_a_tick_for_another_actor_that_was_given_up_is_sent_again_to_that_one(
+    pool: LocalPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pool.client.actor(Alarm, "a").daily("x", "0 0 9 * * *", "Europe/Berlin", key="b/c d")
+    known = schedules.time_zone
+
+    def unknown(zone: str) -> tzinfo:
+        raise InvalidCommand(f"the time zone {zone} is not known here", path="zone")
+
+    monkeypatch.setattr(schedules, "time_zone", unknown)
+    await pool.clock.advance(hours=20)
+    assert await pool.client.untyped.give_up_tells(ActorId("alarm", "a")) == 1
+    async with asyncio.timeout(10):
+        while events(pool) == ["Set"]:  # noqa: ASYNC110 - the runtime makes progress
+            await asyncio.sleep(0.002)
+    monkeypatch.setattr(schedules, "time_zone", known)
+    await pool.clock.advance()
+    (letter,) = [one async for one in pool.client.untyped.dead_letters()]
+    await pool.client.untyped.retry_dead_letter(letter.id)
+    await pool.clock.advance()
+    assert events(pool, "b/c d") == ["Rang"]
+    assert events(pool) == ["Set", DEAD_LETTERED_EVENT]
+
+
 async def test_a_schedule_may_be_for_another_actor(pool: LocalPool) -> None:
     alarm = pool.client.actor(Alarm, "a")
     await alarm.other("x", 10, "b", 2)

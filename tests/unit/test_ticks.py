@@ -10,6 +10,7 @@ import pytest
 
 from aether.core.backoff import Backoff
 from aether.errors import InvalidCommand, Unavailable
+from aether.ids import ActorId
 from aether.ports import InboxBatch, InboxMessage
 from aether.runtime import ticks
 from aether.runtime.counters import Counters
@@ -320,3 +321,4 @@ def test_a_tick_goes_to_the_actor_that_has_set_its_schedule(fields: dict[str, st
     tell = told_tick(one)
     assert (str(tell.target), tell.command, tell.id, tell.source) == ("order/k", command, one.firing_id, "order/k")
     assert (tell.correlationid, tell.causationid, tell.traceparent) == ("together", "first", "trace")
+    assert tell.meant == ("go", ActorId(one.kind, one.key))
