@@ -31,6 +31,7 @@ from aether.errors import (
     asked_at,
 )
 from aether.ids import ActorId, checked_command_id
+from aether.log_lines import printable
 from aether.ports import Clock, NotSent, Transport
 from aether.wire import DEADLINE_AHEAD_MAX_S, Answer, Command, answer_error, decode_answer, encode_command, instant
 
@@ -281,7 +282,7 @@ class Caller:
         if now_s >= self._say_next_s:
             self._say_next_s = now_s + SAY_EVERY_S
             text = "%s has no answer after %.1f s, and is asked for again (namespace %s at %s): %s"
-            log.warning(text, attempts.what, waited_s, self._namespace, self._server, attempts.last)
+            log.warning(text, printable(attempts.what), waited_s, self._namespace, self._server, attempts.last)
 
     async def _conclusion(self, attempts: Attempts, command_id: str) -> AetherError:
         """What to raise at the deadline. With the command's id a history tells what became of it."""

@@ -43,6 +43,13 @@ def type_name(error: BaseException) -> str:
     return name[:TYPE_CHARS_MAX]
 
 
+def printable(text: str) -> str:
+    """The text as a part of one line: line breaks and whatever else is not printable as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 class Repeated:
     """One message that may come many times in a row: the first is logged, later ones only counted for a while.
 

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from aether.calls import SAY_AFTER_S, Caller
 from aether.errors import AetherError, DeadlineExceeded, Unavailable, asked_at
 from aether.ids import Position
+from aether.log_lines import printable
 from aether.ports import StoredCommit
 
 T = TypeVar("T")
@@ -105,7 +106,9 @@ class RetriedRequest:
         if waited_s > SAY_AFTER_S and not self._said:
             self._said = True
             text = "%s cannot be %s yet, after %.1f s (namespace %s at %s): %s"
-            log.warning(text, self._what, self._done, waited_s, self._client.namespace, self._client.server, error)
+            log.warning(
+                text, printable(self._what), self._done, waited_s, self._client.namespace, self._client.server, error
+            )
         with suppress(TimeoutError):
             async with asyncio.timeout(delay_s):
                 await self._closing.wait()

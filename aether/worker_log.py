@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aether.config import LogConfig
+from aether.log_lines import printable
 from aether.runtime.running import log_fields
 
 _USUAL = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
@@ -32,7 +33,10 @@ class CommandFilter(logging.Filter):
 
 
 class FieldFormatter(logging.Formatter):
-    """`time worker[pid] level logger: message key=value ...`, then a traceback if there is one."""
+    """`time worker[pid] level logger: message key=value ...`, then a traceback if there is one.
+
+    Keys and ids are whatever callers say, so no field can begin a line of its own.
+    """
 
     def __init__(self, worker: str) -> None:
         super().__init__(f"%(asctime)s {worker}[{os.getpid()}] %(levelname)s %(name)s: %(message)s")
@@ -40,7 +44,7 @@ class FieldFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The line, with the record's own fields."""
         line = super().formatMessage(record)
-        return " ".join([line, *(f"{name}={value!s}" for name, value in _own_fields(record).items())])
+        return " ".join([line, *(f"{name}={printable(str(value))}" for name, value in _own_fields(record).items())])
 
 
 class JsonFormatter(logging.Formatter):

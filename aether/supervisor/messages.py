@@ -6,6 +6,7 @@ Pure. Every line here is something an operator reads; the plan decides when.
 import signal
 from collections.abc import Sequence
 
+from aether.log_lines import printable
 from aether.supervisor.rolling_restart import staying
 from aether.supervisor.state import Check, Phase, Slot, State, SupervisorConfig
 from aether.worker_protocol import Loss, Noted, NotedHandler
@@ -34,7 +35,7 @@ def _listed(handlers: Sequence[NotedHandler]) -> str:
 
 def _handler(noted: NotedHandler) -> str:
     what = f"{noted.command} (command id {noted.command_id})" if noted.command else "its replay"
-    return f"{noted.kind}/{noted.key} {what}"
+    return printable(f"{noted.kind}/{noted.key} {what}")
 
 
 def overdue_why(slot: Slot, silent: bool) -> str:

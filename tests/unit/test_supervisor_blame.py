@@ -252,6 +252,11 @@ def forks(world: World) -> list[Fork]:
     return [effect for effect in world.effects if isinstance(effect, Fork)]
 
 
+def test_a_key_of_any_characters_begins_no_line_of_its_own() -> None:
+    handler = NotedHandler(kind="account", key="a\nb", command="deposit", command_id="c\x1b1")
+    assert while_running(noted(handler), None) == r" while it ran account/a\nb deposit (command id c\x1b1)"
+
+
 def test_the_next_worker_of_the_slot_is_told_until_one_is_ready_and_the_line_names_the_handler() -> None:
     world = World(SupervisorConfig(workers=1, restart_first_s=0.5))
     world.all_ready()

@@ -370,6 +370,19 @@ async def test_a_tell_that_has_waited_for_a_connection_until_its_deadline_is_not
                 await pool.client.using(deadline_s=0.1).tell(Purse.put, "a", 7)
 
 
+async def test_a_key_of_any_characters_begins_no_line_in_the_log_of_a_client(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("aether.retried_request.SAY_AFTER_S", -1.0)
+    async with local_pool(MODEL) as pool:
+        silent = SilentInbox(pool, away=1)
+        monkeypatch.setattr(silent.inbox, "send", silent.send)
+        with pytest.raises(DeadlineExceeded):
+            await pool.client.using(deadline_s=0.3).tell(Purse.put, "a\n2026-01-01 ERROR", 7)
+    [said] = [one.getMessage() for one in caplog.records if "yet, after" in one.getMessage()]
+    assert said.startswith(r"the tell to purse/a\n2026-01-01 ERROR cannot be stored yet")
+
+
 async def test_a_client_that_is_closed_says_that_an_open_tell_may_be_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     async with local_pool(MODEL) as pool:
         silent, untyped = SilentInbox(pool), pool.client.untyped

@@ -179,6 +179,13 @@ def test_text_has_the_fields_behind_the_message() -> None:
     )
 
 
+def test_what_callers_say_begins_no_line_of_text() -> None:
+    """A key may hold anything."""
+    fields = {"actor": "a/b\n2026-01-01 ERROR", "correlation_id": "\x1b[31mü\r\u2028\udc80"}
+    text = formatted(FieldFormatter("host-0"), "it is so", **fields)
+    assert text.endswith(r"it is so actor=a/b\n2026-01-01 ERROR correlation_id=\x1b[31mü\r\u2028\udc80")
+
+
 @pytest.mark.parametrize("setting", ["level", "format"])
 def test_a_setting_that_cannot_be_is_named(setting: str) -> None:
     with pytest.raises(ConfigError, match=f"log_{setting} is one of .*, not 'loud'") as wrong:
