@@ -1,4 +1,4 @@
-"""The keys of the table's rows: members, leases of shards, and actors that are not to be activated."""
+"""The keys of the table's rows: members, leases of shards, actors that are not to be activated, and who syncs."""
 
 from aether.errors import InvalidCommand
 from aether.ids import ActorId
@@ -10,6 +10,13 @@ MEMBER_PREFIX = "member."
 HALTED_PREFIX = "halted."
 LEASE_PREFIX = "lease."
 """Rows of the table whose keys start so say who holds a shard."""
+
+
+SYNCED_BY_KEY = "synced-by"
+"""The table's row that says who makes durable what the server acknowledges, also when no worker is there."""
+
+SYNCED_BY_SERVER = b"server"
+SYNCED_BY_WORKERS = b"workers"
 
 
 def member_name(node: str, slot: int) -> str:

@@ -2,7 +2,7 @@
 
 One question is under way at a time, for the highest position of a notice; so a stream of events costs one question
 per round trip, and nothing where no worker listens. Workers whose server syncs by itself do not answer: what their rows
-say is believed for a while.
+say is believed for a while. Where no worker is there, what the last ones have said holds.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.table import JetStreamTable
 from aether.log_lines import Repeated, words
 from aether.ports import NotSent
-from aether.table_keys import MEMBER_PREFIX
+from aether.table_keys import MEMBER_PREFIX, SYNCED_BY_KEY, SYNCED_BY_SERVER
 
 ANSWER_TIMEOUT_S = 2.0
 BELIEVED_S = 2.0
@@ -116,15 +116,22 @@ class AskedDurability:
         try:
             answer = (await self._connection.request(self._subject, b"%d" % position, ANSWER_TIMEOUT_S)).data
         except NotSent:
-            rows = [decode_member(row.value) for row in await self._table.rows(MEMBER_PREFIX)]
-            members = [row for row in rows if row is not None]
-            if not members or any(row.durability for row in members):
+            if not await self._is_left_to_server():
                 raise
             self._left_to_server_until_s = now_s + BELIEVED_S
             return position
         if not answer.isdigit():
             raise Unavailable("a worker could not make it durable")
         return int(answer)
+
+    async def _is_left_to_server(self) -> bool:
+        """What the workers say that are there, or, where none is, what the last ones have said."""
+        rows = [decode_member(row.value) for row in await self._table.rows(MEMBER_PREFIX)]
+        members = [row for row in rows if row is not None]
+        if members:
+            return not any(row.durability for row in members)
+        said = await self._table.get(SYNCED_BY_KEY)
+        return said is not None and said.value == SYNCED_BY_SERVER
 
     def _answer_known(self, written: Sequence[tuple[Position, Callable[[str], None]]]) -> None:
         """`written`: what was stored before the question was asked."""

@@ -36,7 +36,7 @@ from aether.system.environment import environment, join_pool
 from aether.system.handler_note import WorkerNote
 from aether.system.lifeline import Lifeline
 from aether.system.main_loop import run_to_end
-from aether.table_keys import member_name
+from aether.table_keys import SYNCED_BY_SERVER, SYNCED_BY_WORKERS, member_name
 from aether.tracing.export import exported_traces
 from aether.wire import STORED_FORMAT
 from aether.worker.mending import mending
@@ -45,6 +45,7 @@ from aether.worker.reports import Reports
 from aether.worker.settings import WorkerSettings
 from aether.worker.signals import WorkerSignals
 from aether.worker.watch import noted_in, watched
+from aether.worker.who_syncs import say_who_syncs
 from aether.worker_barrier import durability
 from aether.worker_log import configure_logging
 from aether.worker_protocol import WorkerSpec
@@ -166,6 +167,7 @@ class Worker:
                 await self._until_serving(cluster, health)
                 with suppress(Unavailable):  # of other workers' shards: theirs to refuse when it happens again
                     await runtime.tell_losses()
+                await say_who_syncs(node.table, self._synced_by())
                 self.served = True
                 self._lifeline.ready()
                 log.info("serving", extra={"shards": cluster.moves().held, "model": self._model.name})
@@ -240,6 +242,9 @@ class Worker:
             log.error("the shards were not handed over in time", extra={"held": cluster.moves().held})
             _abandon_all(runtime)
         await runtime.stop()
+
+    def _synced_by(self) -> bytes:
+        return SYNCED_BY_WORKERS if durability(self._settings.storage) else SYNCED_BY_SERVER
 
     def _cluster(self, node: Node, health: Health) -> Cluster:
         spec = self._spec
