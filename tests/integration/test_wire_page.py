@@ -184,4 +184,5 @@ async def test_the_table_says_who_is_there_and_who_owns_what(raw: Raw) -> None:
     lease = json.loads((await table.get(f"lease.{shard}")).value or b"")
     assert set(lease) == {"holder", "session", "incarnation"}
     assert f"member.{lease['holder']}" == member
-    assert all(key.split(".")[0] in ("member", "lease") for key in keys)
+    assert (await table.get("synced-by")).value == b"server"
+    assert all(key.split(".")[0] in ("member", "lease", "synced-by") for key in keys)
