@@ -11,7 +11,7 @@ else runs in the event loop's callbacks. It owns the lines of tells of its shard
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 from aether.config import RuntimeConfig
@@ -108,10 +108,10 @@ class ShardInbox:
         """How many tells were read and are not done."""
         return len(self._open)
 
-    def lines(self) -> Iterator[WaitingTells]:
+    def lines(self) -> list[WaitingTells]:
         """What waits, actor by actor."""
         now_s = self._clock.wall_s()
-        return (waiting_of(actor_id, line, self.shard, now_s) for actor_id, line in self._all_lines())
+        return [waiting_of(actor_id, line, self.shard, now_s) for actor_id, line in self._all_lines()]
 
     @property
     def full_of(self) -> WaitingTells | None:
