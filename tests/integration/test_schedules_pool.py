@@ -10,8 +10,12 @@ import random
 import signal
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 import aether
+from aether import ActorId, InvalidCommand
 from aether.config import ConnectionConfig, StorageConfig
+from aether.connecting import connect_untyped
 from aether.jetstream.adapters import connect_worker
 from aether.system.clock import SystemClock
 from tests.support.alarms import Alarm, model
@@ -124,3 +128,24 @@ async def test_ticks_that_were_due_while_the_server_was_down_are_run_in_the_orde
             events = await until_rung(server.url, namespace, "a", 30)
     names = [event.data["name"] for event in events if event.type == "Rang"]
     assert names == [f"x{number}" for number in range(30)]
+
+
+async def test_a_schedule_whose_kind_is_gone_is_cancelled_for_good() -> None:
+    namespace, alarm = fresh_namespace(), ActorId("alarm", "k")
+    with NatsServer() as server:
+        options = ["--workers", "2", "--nats", server.url, "--namespace", namespace]
+        with Pool(MODEL, *options):
+            async with aether.connect(server.url, model=model, namespace=namespace) as client:
+                await client.actor(Alarm, "k", deadline_s=30).often("x", 1)
+        with Pool("tests.support.transfers:model", *options, variables={**os.environ, "AETHER_TELL_ATTEMPTS_MAX": "1"}):
+            async with connect_untyped(server.url, namespace=namespace) as untyped, asyncio.timeout(GUARD_S):
+                while not [one async for one in untyped.dead_letters("alarm", deadline_s=30)]:  # noqa: ASYNC110 - it ticks
+                    await asyncio.sleep(0.05)
+                assert (await untyped.cancel_schedule(alarm, "x", deadline_s=30)).command == "ring"
+                assert await untyped.schedules() == []
+                with pytest.raises(InvalidCommand, match="has no schedule 'x'"):
+                    await untyped.cancel_schedule(alarm, "x", deadline_s=30)
+        with Pool(MODEL, *options):
+            async with aether.connect(server.url, model=model, namespace=namespace) as client:
+                assert await client.actor(Alarm, "k", deadline_s=30).once("x", 3600) == 2
+                assert [one.name for one in await client.untyped.schedules()] == ["x"]
