@@ -315,7 +315,8 @@ SCHEDULES_CANCEL = """Cancel a schedule that an actor has set: it has no further
   aether schedules cancel booking b1 expiry
 
 The actor itself ends it, so the pool has to run; the kind may be one that the model does not have any more. A tick that
-is due and not run yet is not run. What the actor has told another one for a tick before is run.
+is due and not run yet is not run. What the actor has told another one for a tick before is run. aether schedules ls may
+show the schedule for a moment longer.
 
 Exit codes: 0 it is cancelled, and that is on the disk; 2 the actor has no such schedule, or bad input, 3 unavailable.
 """
