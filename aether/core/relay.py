@@ -105,8 +105,9 @@ class Relay:
                 self._first.setdefault(place.position, sequence)
 
     def lacks(self, sends: Iterable[Send]) -> list[Send]:
-        """Those that did not stand in the inbox when it was claimed."""
-        return [send for send in sends if Place(send.position, send.number) not in self._done]
+        """Those that belong into the inbox and did not stand there when it was claimed."""
+        done = self._done
+        return [one for one in sends if _line(one) is not None and Place(one.position, one.number) not in done]
 
     def had(self, sends: Iterable[Send]) -> None:
         """These are not sent again, although they do not stand in the inbox: the scan that finds them follows."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from aether.core.relay_mark import Mark, decode_mark, encode_mark
 from aether.ids import ActorId, Position
@@ -12,6 +12,7 @@ from aether.sends import StartTask
 from aether.tells import Tell
 from tests.unit.test_relay_doubts import commit_at
 from tests.unit.test_relay_flight import FENCE, Marked, Relaying, settle, tell
+from tests.unit.test_relaying_steps import Together, schedule
 
 PLACE = b'{"position":%d,"number":0}'
 
@@ -68,6 +69,24 @@ async def test_what_was_applied_before_the_inbox_went_back_is_not_relayed_again(
     assert await relayed(stream, 2) == [2]
     assert stream.asked == [("account/b0", {"tell:12.0", "tell:13.0"}, 12)]
     assert stream.moves[-1].relayed == 14, "so that it is not looked again"
+
+
+async def test_schedules_do_not_wait_for_what_is_lost() -> None:
+    stream, timers = WentAway(), Together(1)
+    stream.mark = InboxMessage(2, encode_mark(Mark(10, 0)))
+    stream.end, stream.lost = Position(11), WentBack(Position(10), Position(11))
+    stream.commits = [commit_at(11, [schedule("a", 0)])]
+    slept: list[float] = []
+
+    async def sleep(delay_s: float) -> None:
+        slept.append(delay_s)
+
+    relaying = Relaying(stream)
+    relaying.relayer._timers, relaying.relayer._sleep = cast(Any, timers), sleep
+    await settle()
+    await settle()
+    assert (timers.armed, slept, stream.asked) == (["a0"], [], [])
+    await relaying.stop()
 
 
 async def test_without_a_loss_no_history_is_read() -> None:
