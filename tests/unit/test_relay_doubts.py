@@ -135,6 +135,8 @@ def test_what_stands_in_the_inbox_of_a_commit_that_may_be_missed_is_read_by_the_
 @pytest.mark.parametrize(("replicas", "again_s"), [(1, 0.0), (3, STALE_LEADER_S)])
 def test_only_a_replicated_stream_is_scanned_again(replicas: int, again_s: float) -> None:
     class Unused:
+        session = None
+
         def listen(self, _: object) -> object:
             return None
 
