@@ -44,6 +44,7 @@ class Connecting(AbstractAsyncContextManager[Client]):
         self._opening = opening
         self._model = model
         self._entered = False
+        self._client: Client | None = None  # an `async with` without `as` has it open, too
         self._when_dropped: weakref.finalize[
             [AbstractAsyncContextManager[UntypedClient], asyncio.AbstractEventLoop], Client
         ]
@@ -52,7 +53,7 @@ class Connecting(AbstractAsyncContextManager[Client]):
         if self._entered:
             raise ClientUnusable("a connection is entered once; call aether.connect again for another client")
         self._entered = True
-        client = Client(await self._opening.__aenter__(), self._model)
+        client = self._client = Client(await self._opening.__aenter__(), self._model)
         self._when_dropped = weakref.finalize(client, _dropped, self._opening, asyncio.get_running_loop())
         self._when_dropped.atexit = False
         return client
@@ -61,6 +62,7 @@ class Connecting(AbstractAsyncContextManager[Client]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._when_dropped.detach()
+        self._client = None
         await self._opening.__aexit__(kind, error, trace)
 
     def __getattr__(self, name: str) -> NoReturn:

@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import sys
 import threading
+import warnings
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -157,6 +158,19 @@ async def test_calls_that_are_open_when_their_client_is_left_end_then_and_say_wh
 def aether_shard(key: str, shards: int) -> int:
     """The shard of an account."""
     return aether.names.shard_of(ActorId("account", key), shards)
+
+
+async def test_a_client_without_a_name_is_open_as_long_as_its_block(nats_server: NatsServer, namespace: str) -> None:
+    async with node(nats_server.url, namespace):
+        own = asyncio.all_tasks()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            async with aether.connect(nats_server.url, model=model, namespace=namespace):
+                gc.collect()
+                await asyncio.sleep(0)
+                assert asyncio.all_tasks() > own
+            assert asyncio.all_tasks() <= own
+        assert [str(one.message) for one in caught if "dropped" in str(one.message)] == []
 
 
 async def test_a_client_that_is_dropped_closes_its_connection(nats_server: NatsServer, namespace: str) -> None:

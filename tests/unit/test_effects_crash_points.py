@@ -113,12 +113,24 @@ async def run(nth: int, kind: str, dies: str) -> int:
         return count
 
 
+def at_each_point(kind: str, dies: str, every: int) -> None:
+    nth = count = 0
+    while nth <= count:
+        nth += every
+        count = asyncio.run(run(nth, kind, dies))
+    assert nth > POINTS_MIN
+
+
 @pytest.mark.parametrize("dies", ["desk", "shelf"])
 @pytest.mark.parametrize("kind", ["await", "before", "after"])
 def test_a_worker_dies_at_each_point(kind: str, dies: str) -> None:
     """At each point nightly, else at a few."""
-    nth = count = 0
-    while nth <= count:
-        nth += EVERY
-        count = asyncio.run(run(nth, kind, dies))
-    assert nth > POINTS_MIN
+    at_each_point(kind, dies, EVERY)
+
+
+@pytest.mark.usefixtures("shortened")
+@pytest.mark.parametrize("dies", ["desk", "shelf"])
+@pytest.mark.parametrize("kind", ["await", "before", "after"])
+def test_a_worker_dies_at_each_point_while_the_inbox_is_shortened(kind: str, dies: str) -> None:
+    """To shorten it makes a thousand points more: every tenth nightly, else some of them."""
+    at_each_point(kind, dies, 10 * EVERY)
