@@ -151,8 +151,11 @@ async def test_a_tick_waits_where_its_time_zone_is_not_known(
             await asyncio.sleep(0.002)
     await pool.clock.advance(hours=24)
     ran = {"x": "Rang", "refused": REFUSED_EVENT, "for another": HANDLED_EVENT}[name]
+    told = ["Rang", "Rang"] if name == "for another" else []
+    async with asyncio.timeout(10):
+        while events(pool, "b") != told:  # noqa: ASYNC110 - the runtime makes progress
+            await asyncio.sleep(0.002)
     assert events(pool) == ["Set", ran, ran]
-    assert events(pool, "b") == (["Rang", "Rang"] if name == "for another" else [])
 
 
 async def test_a_tick_that_waits_for_its_time_zone_can_be_given_up(
