@@ -18,9 +18,9 @@ from aether.log_lines import Repeated, words
 from aether.ports import Inbox, StoredCommit, Subscription, Tasks, Timers, WentBack
 from aether.runtime.counters import Counters
 from aether.runtime.done_before import done_before
+from aether.runtime.relay_elsewhere import RelayElsewhere
 from aether.runtime.relay_flight import RelayFlight
-from aether.runtime.task_notes import token_of_waiting
-from aether.sends import BY_ACTOR, CancelSchedule, CancelTask, Send, SetSchedule, sent_by
+from aether.sends import Send, sent_by
 from aether.wire import decode_commit
 
 LOOK_EVERY_S = 5.0
@@ -34,9 +34,6 @@ RENEW_TELLS = 65_536
 
 WAITING_MAX = 10_000
 """So many tells of a shard wait to be relayed; beyond that no commit of it sends more."""
-
-ARM_AT_ONCE = 64
-"""So many schedules are armed together: one actor may set thousands, and the tells behind them wait."""
 
 SETTLE_S = 35.0
 """So long after it has begun a relayer looks what is done of that which the inbox has lost. By then no worker applies
@@ -77,9 +74,8 @@ class ShardRelayer:
         self._owns = owns
         self._jitter = jitter
         self._sleep = sleep
-        self._tasks = tasks
-        self._timers = timers
         self._relay = Relay()
+        self._elsewhere = RelayElsewhere(self._relay, inbox, tasks, timers)
         self._flight = RelayFlight(shard, shards, inbox, self._relay, counters or Counters(), self._go_on)
         self._task_works = True
         """Whether only the task may begin anything."""
@@ -236,7 +232,7 @@ class ShardRelayer:
             if self._flight.begin():
                 await self._land()
             else:
-                await self._bring(head)
+                await self._elsewhere.bring(head)
             if relay.waiting <= WAITING_MAX // 2:
                 self._settled.set()
         await self._scan_again()
@@ -363,35 +359,6 @@ class ShardRelayer:
             if missed:
                 raise Unavailable(f"a scan of shard {self.shard} has missed the commit at {missed[0]}")
             self._relay.confirmed()
-
-    async def _bring(self, send: Send) -> None:
-        """What does not go into the inbox stream."""
-        match send:
-            case CancelTask() if self._tasks is not None:
-                await self._tasks.cancel(send.id, BY_ACTOR)
-                if token := token_of_waiting(await self._tasks.row(send.id)):
-                    self._tasks.hurry(token)  # it ends now, and not when its next attempt is due
-                self._relay.brought()
-            case SetSchedule() | CancelSchedule() if self._timers is not None:
-                await self._arm(self._timers)
-            case _:
-                raise Unavailable(f"{type(send).__name__} of {send.source} cannot be brought on its way here")
-
-    async def _arm(self, timers: Timers) -> None:
-        """Arm the schedules with which what waits begins, together: of each name the last setting that is known."""
-        relay = self._relay
-        settings = relay.settings(ARM_AT_ONCE)
-        arming = [timers.arm(one, self._inbox.end_of_commits) for one in settings if not relay.is_superseded(one)]
-        if len(arming) == 1:  # mostly: without a task for it
-            await arming[0]
-        else:
-            outcomes = await asyncio.gather(*arming, return_exceptions=True)
-            if failed := [one for one in outcomes if isinstance(one, BaseException)]:
-                raise failed[0]
-        unsynced_s = timers.unsynced_s
-        synced_s = self._now_s() + unsynced_s if unsynced_s else 0.0
-        for _ in settings:
-            relay.brought(synced_s)
 
     async def _mark(self) -> None:
         relay = self._relay

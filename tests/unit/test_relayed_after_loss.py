@@ -82,7 +82,7 @@ async def test_schedules_do_not_wait_for_what_is_lost() -> None:
         slept.append(delay_s)
 
     relaying = Relaying(stream)
-    relaying.relayer._timers, relaying.relayer._sleep = cast(Any, timers), sleep
+    relaying.relayer._elsewhere._timers, relaying.relayer._sleep = cast(Any, timers), sleep
     await settle()
     await settle()
     assert (timers.armed, slept, stream.asked) == (["a0"], [], [])

@@ -12,6 +12,7 @@ from aether.core.relay_mark import Mark, decode_mark, encode_mark
 from aether.errors import AetherError, InvalidCommand, Unavailable, UnreadableEvent
 from aether.ids import Position
 from aether.ports import InboxMessage, StoredCommit
+from aether.runtime import relay_elsewhere
 from aether.runtime import relaying as relaying_module
 from aether.runtime.relaying import RENEW_TELLS
 from aether.sends import CancelSchedule, Send, SetSchedule
@@ -211,7 +212,7 @@ def schedule(name: str, number: int) -> SetSchedule:
 async def test_schedules_that_wait_one_behind_the_other_are_armed_together() -> None:
     stream, timers = Marked(), Together(3)
     relaying = Relaying(stream)
-    relaying.relayer._timers = cast(Any, timers)
+    relaying.relayer._elsewhere._timers = cast(Any, timers)
     await asyncio.wait_for(relaying.ready, 5)
     cancelled = CancelSchedule(name="c", source="account/a", position=11, number=3)
     sends: list[Send] = [schedule("a", 0), schedule("b", 1), schedule("a", 2), cancelled, tell(4), schedule("d", 5)]
@@ -229,10 +230,10 @@ async def test_schedules_that_wait_one_behind_the_other_are_armed_together() -> 
 async def test_a_schedule_that_was_not_armed_is_armed_again_with_those_beside_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(relaying_module, "ARM_AT_ONCE", 2)
+    monkeypatch.setattr(relay_elsewhere, "ARM_AT_ONCE", 2)
     stream, timers = Scanned(), Together(1)
     relaying = Relaying(stream)
-    relaying.relayer._timers = cast(Any, timers)
+    relaying.relayer._elsewhere._timers = cast(Any, timers)
     await asyncio.wait_for(relaying.ready, 5)
     failures = [Unavailable("for a test")]
     arm = timers.arm
