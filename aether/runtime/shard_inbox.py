@@ -96,7 +96,8 @@ class ShardInbox:
         self._cursor = -1
         self._stated = self._missed = 0
         self._written = self._unwritten = 0
-        self._open = OpenTells(room or TellRoom())
+        self._room = room or TellRoom()
+        self._open = OpenTells(self._room)
         self._lines: dict[ActorId, TellLine] = {}
         self._parked: dict[int, tuple[ActorId, TellLine]] = {}
         self._closed = self._mark_due = False
@@ -184,9 +185,12 @@ class ShardInbox:
 
     def close(self) -> None:
         """Hand over nothing more, and hear no more answers. Idempotent."""
+        if self._closed:
+            return
         self._closed = True
         self._open.release()
         for _, line in self._all_lines():
+            self._room.came_back(line.open)
             if line.timer is not None:
                 line.timer.cancel()
 
@@ -233,11 +237,18 @@ class ShardInbox:
 
     # ------------------------------------------------------------------------------------------ hand over
 
-    def _hand_over(self, actor_id: ActorId, line: TellLine) -> None:
+    def _hand_over(self, actor_id: ActorId, line: TellLine, in_turn: bool = False) -> None:
+        """Hand over what may be; one tell where it is the line's turn. It goes on with the answers, or in its turn."""
         if self._closed:
             return
-        now_s = self._clock.wall_s()
+        now_s, room = self._clock.wall_s(), self._room
         while not line.failed and line.handed < min(len(line.tells), WINDOW):
+            if not in_turn and not room.is_free:
+                if not line.open and not line.waits:
+                    line.waits = True
+                    room.wait(partial(self._in_turn, actor_id, line))
+                return
+            in_turn = False
             pending = line.tells[line.handed]
             if pending.given_up and not pending.buried:
                 self._bury(actor_id, line, pending)
@@ -247,6 +258,7 @@ class ShardInbox:
             if pending.done:
                 continue
             line.open += 1
+            room.in_hand += 1
             line.since_s = now_s
             self._hand_overs += 1
             pending.hand_over = self._hand_overs
@@ -254,12 +266,17 @@ class ShardInbox:
             respond = partial(self._answered, actor_id, line, pending, pending.hand_over)
             self._receive(Delivery(self.shard, actor_id, b"", respond, place))
 
+    def _in_turn(self, actor_id: ActorId, line: TellLine) -> None:
+        line.waits = False
+        self._hand_over(actor_id, line, in_turn=True)
+
     def _answered(self, actor_id: ActorId, line: TellLine, pending: PendingTell, hand_over: int, answer: bytes) -> None:
         """One attempt may be handed over several times, and all have its answer: that of the last one counts."""
         if self._closed or pending.hand_over != hand_over:
             return
         pending.hand_over = 0
         line.open -= 1
+        self._room.came_back(1)
         error = None if answer.startswith(DONE) else error_of(decode_answer(answer))
         if error is None:
             if answer.startswith(NOT_RUN) and not pending.given_up:
@@ -358,6 +375,7 @@ class ShardInbox:
             line.timer.cancel()
         for one in handed_over(line):
             one.hand_over = 0
+        self._room.came_back(line.open)
         line.timer, line.failed, line.handed, line.open = None, False, 0, 0
         head = line.tells[0] if line.tells else None
         if head is not None and head.given_up and not head.buried:

@@ -5,7 +5,7 @@ Plain records and functions: `aether.runtime.shard_inbox` owns the lines and cha
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from aether.core.actor.agenda import is_tick_or_result
 from aether.errors import (
@@ -31,6 +31,12 @@ ROOM_BYTES_MAX = 256 * 1024 * 1024
 SHARD_BYTES_MIN = 1024 * 1024
 """So many bytes of tells each shard reads, however many the others have."""
 
+IN_HAND_MAX = 2_048
+"""So many tells have been handed over by a worker and have no answer: a part of the commands that it admits."""
+
+IN_TURN_AT_ONCE = 256
+"""So many lines go on in one turn of the event loop."""
+
 DONE = b'{"ok":true'
 
 NOT_RUN = b'{"error":{"code":"invalid_command"'
@@ -38,12 +44,46 @@ NOT_RUN = b'{"error":{"code":"invalid_command"'
 
 
 class TellRoom:
-    """How many bytes of tells are in the memory of one worker: of all its shards."""
+    """What of tells is in the memory of one worker, of all its shards: their bytes, and how many actors have in hand.
 
-    __slots__ = ("bytes",)
+    Half of those in hand are for whoever has tells; the other half is for lines with nothing in hand, one tell each,
+    in turn. So a backlog does not take all commands that a worker admits, and slow actors hold up no others.
+    """
+
+    __slots__ = ("_due", "_waiting", "bytes", "in_hand")
 
     def __init__(self) -> None:
         self.bytes = 0
+        self.in_hand = 0
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._due = False
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a tell may be handed over out of turn."""
+        return self.in_hand < IN_HAND_MAX // 2
+
+    def wait(self, go_on: Callable[[], None]) -> None:
+        """Call `go_on` once when it is its turn to hand over one tell."""
+        self._waiting.append(go_on)
+        self._go_on_soon()
+
+    def came_back(self, count: int) -> None:
+        """So many are not in hand any more."""
+        self.in_hand -= count
+        self._go_on_soon()
+
+    def _go_on_soon(self) -> None:
+        if self._waiting and self.in_hand < IN_HAND_MAX and not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._due = False
+        for _ in range(min(len(self._waiting), IN_TURN_AT_ONCE)):
+            if self.in_hand < IN_HAND_MAX:
+                self._waiting.popleft()()
+        self._go_on_soon()
 
 
 class OpenTells:
@@ -116,10 +156,10 @@ class TellLine:
     """The tells of one actor that are not done, in order. The first `handed` of them are with its machine.
 
     `parked` is the sequence of the one tell of a line of its own, 0 for the line of all others. `gone` is what one was
-    given up for that no worker has: see `unknown_of`.
+    given up for that no worker has: see `unknown_of`. `waits` says that it is to have its turn: see `TellRoom`.
     """
 
-    __slots__ = ("failed", "gone", "handed", "open", "parked", "since_s", "tells", "timer", "tries")
+    __slots__ = ("failed", "gone", "handed", "open", "parked", "since_s", "tells", "timer", "tries", "waits")
 
     def __init__(self, parked: int = 0) -> None:
         self.parked = parked
@@ -131,6 +171,7 @@ class TellLine:
         self.gone = ""
         self.tries = 0
         self.timer: asyncio.TimerHandle | None = None
+        self.waits = False
 
 
 def handed_over(line: TellLine) -> Iterator[PendingTell]:

@@ -6,6 +6,7 @@ And each way in which there may be something to read leads to a read, while writ
 import asyncio
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -483,3 +484,62 @@ async def test_an_actor_that_holds_up_its_whole_shard_is_named(
     assert (said.actor, said.of_actor) == ("account/a", 4)  # type: ignore[attr-defined]
     reading.inbox.close()
     reading.stop()
+
+
+def tells_to(first: int, keys: str) -> list[InboxMessage]:
+    """A tell to each of these accounts, from a sequence on."""
+    payloads = (encode_tell(Tell(kind="account", key=key, command="deposit")) for key in keys)
+    return [InboxMessage(first + number, payload) for number, payload in enumerate(payloads)]
+
+
+async def test_of_a_backlog_each_actor_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tell_line, "IN_HAND_MAX", 4)
+    reading = Reading(Stream())
+    reading.stream.messages = tells_to(5, "aaabcdeab")
+    await reading.settle()
+    assert reading.sequences() == [5, 6, 8, 9], "half of the room is for who has tells, the other one for each in turn"
+    reading.handed.pop(0).respond(DONE)
+    await reading.settle()
+    assert reading.sequences()[3:] == [10]
+    order = list[int]()
+    while reading.handed:
+        order += reading.sequences()
+        reading.answer()
+        await reading.settle()
+    assert sorted(order) == [*range(6, 14)]
+    assert (reading.inbox.waiting, reading.inbox._room.in_hand) == (0, 0)
+    reading.stop()
+
+
+async def test_what_is_handed_over_again_or_left_is_in_hand_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tell_line, "IN_HAND_MAX", 4)
+    reading = Reading(Stream())
+    room = reading.inbox._room
+    reading.stream.messages = tells_to(5, "aabcde")
+    await reading.settle()
+    first = list(reading.handed)
+    reading.inbox.connected()
+    await reading.settle()
+    assert room.in_hand == 4
+    for one in first:
+        one.respond(DONE)
+    assert room.in_hand == 4, "they were handed over again"
+    reading.inbox.close()
+    reading.inbox.close()
+    await reading.settle()
+    assert room.in_hand == 0
+    reading.stop()
+
+
+async def test_a_turn_of_the_event_loop_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tell_line, "IN_HAND_MAX", 100)
+    monkeypatch.setattr(tell_line, "IN_TURN_AT_ONCE", 2)
+    room, turns = tell_line.TellRoom(), list[int]()
+    room.in_hand = 60
+    for number in range(5):
+        room.wait(partial(turns.append, number))
+    counts = list[int]()
+    for _ in range(4):
+        await asyncio.sleep(0)
+        counts.append(len(turns))
+    assert (counts, turns) == ([2, 4, 5, 5], [0, 1, 2, 3, 4])
