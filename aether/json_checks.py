@@ -19,7 +19,7 @@ INTEGER_MIN = -(2**63)
 INTEGER_MAX = 2**64 - 1
 
 NESTED_MAX = 256
-"""So many arrays and objects within each other JSON may have that is stored: whoever reads it has room for them.
+"""So many arrays and objects within each other JSON may have that is stored: each reader has room for them.
 
 How deep JSON can be read depends on how deep the stack of the reader is: less deep in one place than in another.
 """

@@ -46,7 +46,7 @@ NOT_RUN = b'{"error":{"code":"invalid_command"'
 class TellRoom:
     """What of tells is in the memory of one worker, of all its shards: their bytes, and how many actors have in hand.
 
-    Half of those in hand are for whoever has tells; the other half is for lines with nothing in hand, one tell each,
+    Half of those in hand are for any line with tells; the other half is for lines with nothing in hand, one tell each,
     in turn. So a backlog does not take all commands that a worker admits, and slow actors hold up no others.
     """
 
