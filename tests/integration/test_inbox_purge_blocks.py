@@ -77,7 +77,7 @@ async def first_sequence(made: JetStreamConnection) -> int:
 async def shortened_by(made: JetStreamConnection, share: float) -> None:
     """Return when more than this share of what is there now has been removed, and something at least."""
     end = (await ends(made))[1]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(200):  # its parts come every half minute
         while await first_sequence(made) <= max(1, share * end):  # noqa: ASYNC110 - the workers make progress
             await asyncio.sleep(0.05)
 
