@@ -14,6 +14,7 @@ from aether.memory.tasks import InMemoryTasks
 from aether.model.tasks import Task
 from aether.ports import TaskBacklog
 from aether.runtime import unknown_tasks
+from aether.runtime.unknown_tasks import BACK_S
 from aether.testing import local_pool
 from aether.testing.pool import SHARDS, LocalPool
 
@@ -44,7 +45,7 @@ class World:
 world = World()
 
 
-@task(retry=Retry(first_s=0.01, cap_s=0.01, attempts=4))
+@task(retry=FAILS_AT_ONCE)
 async def charge(amount: Amount) -> str:
     """Wait for the test, then succeed."""
     world.called += 1
@@ -251,6 +252,12 @@ async def is_over(pool: LocalPool, left: int) -> None:
             await pool.clock.advance(seconds=1)
 
 
+async def is_put_back(pool: LocalPool) -> None:
+    """Wait until a look has put back all starts that are left: a worker that crashed with one would cost an attempt."""
+    queue = pool.server.space(pool.namespace, SHARDS).task_queues["charge"]
+    await until(lambda: all(0 < one.due_s - queue._clock.boot_s() <= BACK_S for one in queue._handed.values()))
+
+
 def deliveries(pool: LocalPool) -> list[int]:
     """How often each start of the task that is not over was handed out."""
     queue = pool.server.space(pool.namespace, SHARDS).task_queues["charge"]
@@ -271,6 +278,7 @@ async def test_a_cancelled_task_that_the_model_has_lost_ends_and_is_no_attempt_o
         await pool.client.untyped.tasks.cancel(task_id)
     await is_over(pool, left=1)
     assert await notes(pool) == ("TaskCancelled: an operator has cancelled it",)
+    await is_put_back(pool)
     await deploy(pool, till())
     await is_over(pool, left=0)
     assert await pool.client.actor("till", "b").read() == ("5 cents",)
