@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from aether.errors import AetherError
 from aether.log_lines import Repeated, words
-from aether.runtime.shard_inbox import AGAIN, ShardInbox
+from aether.runtime.shard_inbox import ShardInbox
+from aether.runtime.tell_delivery import AGAIN
 
 log = logging.getLogger("aether.inbox")
 

@@ -1,6 +1,6 @@
 """The tells to one actor that are not done, in their order; what a tell is as a command, and what its answer means.
 
-Plain records and functions: `aether.runtime.shard_inbox` owns the lines and changes them.
+Plain records and functions: `aether.runtime.tell_delivery` owns the lines and changes them.
 """
 
 import asyncio

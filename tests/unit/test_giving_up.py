@@ -11,7 +11,7 @@ from aether import Actor, ActorId, InvalidCommand, Model, command, event, query
 from aether.config import RuntimeConfig
 from aether.dead_letters import DeadLetter
 from aether.names import shard_of
-from aether.runtime import shard_inbox
+from aether.runtime import shard_inbox, tell_delivery
 from aether.testing import local_pool
 from aether.testing.pool import SHARDS, LocalPool
 from aether.wire import DEAD_LETTERED_EVENT, GIVE_UP_COMMAND, decode_commit
@@ -163,7 +163,7 @@ async def test_the_other_actors_of_a_full_shard_go_on(pool: LocalPool, monkeypat
     await until(lambda: waiting(pool), [("jug/bob", 2, 1)])
 
 
-@pytest.mark.parametrize("count", [shard_inbox.WINDOW - 1, 5 * shard_inbox.WINDOW])
+@pytest.mark.parametrize("count", [tell_delivery.WINDOW - 1, 5 * tell_delivery.WINDOW])
 async def test_many_are_given_up_in_their_order(pool: LocalPool, count: int) -> None:
     ids = await tell(pool, 5, *range(100, 100 + count))
     await until(lambda: waiting(pool), [("jug/bob", count + 1, 1)])

@@ -8,8 +8,8 @@ from aether.errors import ActorFailed, Rejected, Unavailable
 from aether.ids import ActorId
 from aether.names import shard_of
 from aether.ports import Delivery, InboxMessage
-from aether.runtime import shard_inbox
-from aether.runtime.shard_inbox import WINDOW
+from aether.runtime import shard_inbox, tell_delivery
+from aether.runtime.tell_delivery import WINDOW
 from aether.tells import Tell, encode_tell
 from aether.wire import decided, encode_error
 from tests.unit.test_shard_inbox_hearing import MARK, TELL, Reading, Stream
@@ -195,7 +195,7 @@ async def test_what_has_no_answer_for_too_long_is_handed_over_again(monkeypatch:
     await reading.told(5)
     reading.inbox.look()
     assert reading.sequences() == [5]
-    monkeypatch.setattr(shard_inbox, "UNANSWERED_S", -1.0)
+    monkeypatch.setattr(tell_delivery, "UNANSWERED_S", -1.0)
     reading.inbox.look()
     assert reading.sequences() == [5, 5]
     reading.answer()
@@ -205,7 +205,7 @@ async def test_what_has_no_answer_for_too_long_is_handed_over_again(monkeypatch:
 
 async def test_one_that_is_handed_over_again_before_its_time_is_not_once_more_then() -> None:
     reading = Reading(Stream())
-    reading.inbox._retry = Backoff(first_s=0.0, cap_s=0.0)
+    reading.inbox._delivery._retry = Backoff(first_s=0.0, cap_s=0.0)
     await reading.told(5)
     reading.answer(FAILED)
     reading.inbox.connected()
@@ -271,7 +271,7 @@ async def test_one_that_was_given_up_and_is_done_after_all_is_not_said_to_be_dea
     reading = Listening(Stream())
     await reading.told(5)
     reading.inbox.give_up(ACTOR, None)
-    monkeypatch.setattr(shard_inbox, "UNANSWERED_S", -1.0)
+    monkeypatch.setattr(tell_delivery, "UNANSWERED_S", -1.0)
     reading.inbox.look()
     reading.written[0]()
     reading.answer(answer)

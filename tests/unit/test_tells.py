@@ -400,7 +400,7 @@ async def test_a_handler_that_hangs_fails_though_its_tell_is_handed_over_again(
 ) -> None:
     """Else it would hold its actor for ever: what is handed over again has a later deadline."""
     monkeypatch.setattr("aether.runtime.tell_line.DELIVERY_S", 0.1)
-    monkeypatch.setattr("aether.runtime.shard_inbox.UNANSWERED_S", 0.0)
+    monkeypatch.setattr("aether.runtime.tell_delivery.UNANSWERED_S", 0.0)
     config = RuntimeConfig(tell_attempts_max=2, tell_retry_first_s=0.01)
     async with local_pool(MODEL, config=config, workers=1) as pool:
         await pool.client.tell(Purse.hang, "alice")
