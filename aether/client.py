@@ -260,7 +260,8 @@ class Client:
 
         There is no index: the commits of all actors since then are read, at most `limit` of them from the oldest on, so
         say when it was (`since`: a time with a time zone, or how long ago). `Trace.complete` says whether that was
-        enough. Raises `InvalidCommand`, `UnreadableEvent`, and what `history` raises.
+        enough. A commit that cannot be read is a step of its own, with the outcome `unreadable`. Raises
+        `InvalidCommand`, and what `history` raises.
         """
         return await self._untyped.trace(correlation_id, since, limit=limit, deadline_s=self._deadline_s(deadline_s))
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from msgspec import DecodeError
 from msgspec.json import decode, encode
 
-from aether.errors import Rejected
+from aether.errors import InvalidCommand, Rejected, UnreadableEvent
 from aether.ids import ActorId, Position, Version
 from aether.ports import StoredCommit
 from aether.sends import FIRING, RESULT, CancelSchedule, CancelTask, Send, SetSchedule, StartTask, decode_sends, placed
@@ -29,16 +29,21 @@ from aether.wire import (
 )
 
 How: TypeAlias = Literal[
-    "call", "ask", "tell", "task", "result", "schedule", "tick", "cancelled task", "cancelled schedule"
-]
-"""What a step is: a command by the way in which it came to its actor, or what a command sent that is no command."""
+    "call", "ask", "tell", "task", "result", "schedule", "tick", "cancelled task", "cancelled schedule", "commit",
+    "sends",
+]  # fmt: skip
+"""What a step is: a command by the way in which it came to its actor, or what a command sent that is no command.
 
-Outcome: TypeAlias = Literal["done", "rejected", "failed", "dead-lettered", "lost", "sent", "open"]
+`commit`, `sends`: a whole commit, or what a command sent, that cannot be read.
+"""
+
+Outcome: TypeAlias = Literal["done", "rejected", "failed", "dead-lettered", "lost", "sent", "open", "unreadable"]
 """What came of a step.
 
 - `done`: what it emitted is stored. `rejected`: the actor decided no. `failed`: another error was stored as its answer.
 - `dead-lettered`: a tell that failed too often. `lost`: its handler ended a worker.
 - `sent`: a task, a schedule, or the end of one. `open`: a tell that has not been run, as far as was read.
+- `unreadable`: what holds the correlation id and cannot be read, so that not all of the trace is known.
 """
 
 
@@ -56,8 +61,9 @@ class TraceStep:
     """One line of a trace. What it led to follows it, with a greater `depth`.
 
     `name` is that of the command, the task or the schedule; "" for a command that was called or asked, because
-    histories do not have it. `error` says why it was rejected or failed. `time` and `position` are those of its commit,
-    None for a tell that is open. `due` is when the first tick of a schedule is due.
+    histories do not have it. `error` says why it was rejected, has failed or cannot be read. `time` and `position` are
+    those of its commit, None for a tell that is open; of a commit that cannot be read only the position is known. `due`
+    is when the first tick of a schedule is due.
     """
 
     depth: int
@@ -109,6 +115,8 @@ class Trace:
 class _Node:
     step: TraceStep
     sends: Sequence[Send] = ()
+    unread: str = ""
+    """Why it is not known what it sent, "" where that is known."""
     followed: "list[_Node]" = field(default_factory=list)
     """What it asked, and what an operator has told again after it was given up."""
     placed: bool = False
@@ -120,11 +128,12 @@ def mark_of(correlation_id: str) -> bytes:
 
 
 def steps_of(correlation_id: str, commits: Iterable[StoredCommit]) -> tuple[TraceStep, ...]:
-    """The tree of a correlation id that commits, in the stream's order, hold. Raises `UnreadableEvent`."""
+    """The tree of a correlation id that commits, in the stream's order, hold; with what of them cannot be read."""
     nodes = [node for commit in commits for node in _nodes(correlation_id, commit)]
     by_id: dict[str, list[_Node]] = {}
     for node in nodes:
-        by_id.setdefault(node.step.command_id, []).append(node)
+        if node.step.how != "commit":
+            by_id.setdefault(node.step.command_id, []).append(node)
     for node in nodes:
         if node.step.outcome == "lost":
             node.step = _as_it_came(node.step, by_id)
@@ -170,15 +179,50 @@ def _parent(step: TraceStep, by_id: Mapping[str, Sequence[_Node]]) -> _Node | No
 
 
 def _nodes(correlation_id: str, commit: StoredCommit) -> Iterator[_Node]:
-    """The commands of a commit that belong to the correlation id."""
-    events = decode_commit(commit.payload, commit.actor_id, commit.position)
-    number = 0
+    """The commands of a commit that belong to the correlation id; of one that cannot be read, that it is there.
+
+    A send is known by its number in the commit, so behind one that cannot be read the others are not known either.
+    """
+    try:
+        events = decode_commit(commit.payload, commit.actor_id, commit.position)
+    except UnreadableEvent as error:
+        yield _Node(_unreadable_commit(commit, error))
+        return
+    number, unread = 0, ""
     for own in _by_command(events):
-        last = own[-1]
-        sent = decode_sends(last, commit.actor_id, commit.position) if last.sends else ()
+        last, sent = own[-1], list[Send]()
+        if last.sends and not unread:
+            try:
+                sent = _sent_by(last, commit)
+            except (UnreadableEvent, InvalidCommand) as error:
+                unread = error.message
         if last.correlationid == correlation_id:
-            yield _Node(_step(commit, own), placed(sent, commit.actor_id, commit.position, number))
+            sends = placed(sent, commit.actor_id, commit.position, number)
+            yield _Node(_step(commit, own), sends, unread if last.sends else "")
         number += len(sent)
+
+
+def _unreadable_commit(commit: StoredCommit, error: UnreadableEvent) -> TraceStep:
+    return TraceStep(
+        depth=0,
+        how="commit",
+        actor_id=commit.actor_id,
+        name="",
+        command_id="",
+        causation_id="",
+        outcome="unreadable",
+        error=error.message,
+        position=commit.position,
+    )
+
+
+def _sent_by(event: Event, commit: StoredCommit) -> list[Send]:
+    """What a command sent. Raises `UnreadableEvent`, and `InvalidCommand` for a tell to what can be no actor."""
+    sent = decode_sends(event, commit.actor_id, commit.position)
+    for send in sent:
+        if isinstance(send, Tell):
+            send.target  # noqa: B018 - checks kind and key
+    return sent
 
 
 def _by_command(events: Sequence[Event]) -> Iterator[list[Event]]:
@@ -274,6 +318,9 @@ def _in_order(roots: Iterable[_Node], by_id: Mapping[str, Sequence[_Node]]) -> I
         below: list[tuple[_Node | TraceStep, int, str]] = [
             (node, depth + 1, name if node.step.how == "tell" else "") for node in one.followed
         ]
+        if one.unread:
+            unread = replace(_sent(one.step, depth + 1, "sends", "", "unreadable", ""), error=one.unread)
+            below.append((unread, depth + 1, ""))
         further: list[tuple[_Node | TraceStep, int, str]] = []
         for send in one.sends:
             if isinstance(send, SetSchedule) and _is_tick_of(one.step, send):

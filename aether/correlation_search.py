@@ -85,7 +85,7 @@ async def find_trace(
 ) -> Trace:
     """The trace of the commits since then, at most `limit`; `progress` hears how many were read, and of how many.
 
-    Raises `InvalidCommand`, `UnreadableEvent`, and what `patience` raises.
+    Raises `InvalidCommand`, and what `patience` raises.
     """
     if limit < 1:
         raise InvalidCommand(f"the limit is a number of commits above 0, not {limit}", path="limit")

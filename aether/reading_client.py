@@ -202,8 +202,8 @@ class ReadingClient:
         """What the commands of a correlation id did, found by reading the commits of all actors that are so new.
 
         `since` is a time with a time zone, or how long ago. At most `limit` commits are read, the oldest of them first;
-        `progress` hears how many were read, and of how many. Reads on when the connection is lost. Raises
-        `InvalidCommand`, what `history` raises, and `UnreadableEvent` for a commit that cannot be read.
+        `progress` hears how many were read, and of how many. Reads on when the connection is lost. A commit that cannot
+        be read is a step of its own. Raises `InvalidCommand`, and what `history` raises.
         """
         begins = begin_of(since, self._node.clock.wall_s())
         check_id(correlation_id, "a correlation id", "correlation_id")

@@ -137,7 +137,7 @@ terminal, else one JSON object a line.
   aether trace order-7 | jq .name
 
 There is no index of ids: the commits of all actors since then are read and searched, from the oldest on. So a trace of
-long ago needs a --since near to it.
+long ago needs a --since near to it. A commit that cannot be read is a step, "unreadable"; the exit code is 1 then.
 """
 
 PS = """List the workers of a pool: a table on a terminal, else one JSON object per line.

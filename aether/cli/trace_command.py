@@ -10,7 +10,7 @@ import typer
 
 from aether.cli import options, pool, render
 from aether.cli.command_context import cli_context, find_pool
-from aether.cli.exits import one_line
+from aether.cli.exits import EXIT_DONE, EXIT_REFUSED, one_line
 from aether.cli.pool_options import with_pool_options
 from aether.cli.target import PoolChoice
 from aether.correlation import Trace, TraceStep
@@ -40,7 +40,7 @@ def trace_command(
         int, typer.Option("--limit", metavar="N", min=1, help="Read at most N commits, the oldest first.")
     ] = TRACE_COMMITS_MAX,
     json_lines: options.JsonLines = False,
-) -> None:
+) -> int:
     """Print what a correlation id led to."""
     check_id(correlation_id, "a correlation id", "ID")
     begins, cli = read_since(since, "--since"), cli_context(context)
@@ -56,6 +56,7 @@ def trace_command(
             render.write_value(step.as_dict())
     for remark in remarks_of(found, since, limit):
         print(remark, file=sys.stderr)
+    return EXIT_REFUSED if _unreadable(found) else EXIT_DONE
 
 
 def line_of(step: TraceStep) -> str:
@@ -92,7 +93,13 @@ def remarks_of(found: Trace, since: str, limit: int) -> Sequence[str]:
         remarks.append(f"nothing has this correlation id in the {read:,} commits since {since}; see --since")
     if not found.complete:
         remarks.append(f"the limit of {limit:,} commits was reached: later ones were not read; see --limit and --since")
+    if unreadable := _unreadable(found):
+        remarks.append(f"unreadable: {unreadable:,} of these steps; what belongs below them may be missing or apart")
     return remarks
+
+
+def _unreadable(found: Trace) -> int:
+    return sum(step.outcome == "unreadable" for step in found.steps)
 
 
 @contextmanager

@@ -30,8 +30,8 @@ from aether.gateway.dashboard.pages import Pages, Visit
 from aether.gateway.dashboard.past import read_past
 from aether.gateway.dashboard.schedule_pages import SchedulePages
 from aether.gateway.dashboard.task_pages import TaskPages
-from aether.gateway.dashboard.trace_pages import BEFORE
-from aether.gateway.dashboard.trees import path_text, shown, tree
+from aether.gateway.dashboard.trace_search import BEFORE
+from aether.gateway.dashboard.trees import path_text, raw_text, tree
 from aether.gateway.problems import HttpProblem, http_problem
 from aether.gateway.requests import read_body
 from aether.ids import ActorId
@@ -141,7 +141,7 @@ class ActorPages:
             actor_id=actor_id,
             past=past,
             tree=tree(past.state, changed),
-            steps=[(one, _event_text(one.event.data)) for one in reversed(past.steps)],
+            steps=[(one, raw_text(one.event.data)) for one in reversed(past.steps)],
             commands=commands,
             shard=shard_of(actor_id, self._client.shards),
             path_text=path_text,
@@ -276,7 +276,3 @@ def _refused(problem: HttpProblem) -> Outcome:
     details = {name: value for name, value in problem.members.items() if name not in ("outcome_known", "path")}
     value = msgspec.json.format(orjson.dumps(details, default=str), indent=2).decode() if details else None
     return Outcome(False, problem.code.replace("_", " ").capitalize(), problem.detail + more, value)
-
-
-def _event_text(raw: msgspec.Raw) -> str:
-    return shown(orjson.loads(bytes(raw)))

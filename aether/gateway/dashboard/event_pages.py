@@ -1,16 +1,16 @@
 """The page of events: those stored last, and then each as it is stored, by script, over the gateway's stream."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-import orjson
-
-from aether.errors import InvalidCommand
+from aether.errors import InvalidCommand, UnreadableEvent
 from aether.gateway.config import GatewayConfig
 from aether.gateway.dashboard.pages import Pages, Visit
-from aether.gateway.dashboard.trees import shown
+from aether.gateway.dashboard.trees import raw_text
 from aether.ids import ActorId, Position
 from aether.model.model import Model
+from aether.ports import StoredCommit
 from aether.untyped_client import UntypedClient
 from aether.wire import decode_commit, is_system_event
 
@@ -23,13 +23,13 @@ LOOKED_AT = 400
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One event."""
+    """One event; of a commit that cannot be read only the actor and why, in `text`."""
 
     actor_id: ActorId
-    version: int
-    type: str
-    time: datetime
     text: str
+    type: str = ""
+    version: int | None = None
+    time: datetime | None = None
 
 
 class EventPages:
@@ -52,12 +52,7 @@ class EventPages:
         last = await self._client.last_position()
         rows: list[Row] = []
         async for commits in self._client.stored(Position(max(0, last - LOOKED_AT)), last, kind, key):
-            for commit in commits:
-                for event in decode_commit(commit.payload, commit.actor_id, commit.position):
-                    if event.type in types or (not types and not is_system_event(event)):
-                        text = shown(orjson.loads(bytes(event.data)))
-                        rows.append(Row(commit.actor_id, event.version, event.type, event.time, text))
-            rows = rows[-RECENT:]
+            rows = [*rows, *(row for commit in commits for row in _rows(commit, types))][-RECENT:]
         known = {one.kind: sorted(one.events) for one in self._model}
         query = {"kind": kind, "key": key, "after": last, **({"type": next(iter(types))} if types else {})}
         await self._pages.answer(
@@ -70,3 +65,15 @@ class EventPages:
             known=known,
             stream=visit.url("stream", **query),
         )
+
+
+def _rows(commit: StoredCommit, types: frozenset[str]) -> Iterator[Row]:
+    """The events of a commit that have one of these types; of all but Aether's own where there are none."""
+    try:
+        events = decode_commit(commit.payload, commit.actor_id, commit.position)
+    except UnreadableEvent as error:
+        yield Row(commit.actor_id, error.message)
+        return
+    for event in events:
+        if event.type in types or (not types and not is_system_event(event)):
+            yield Row(commit.actor_id, raw_text(event.data), event.type, event.version, event.time)

@@ -14,6 +14,7 @@ import jinja2
 
 from aether.gateway.dashboard.browser import HEADERS
 from aether.gateway.dashboard.pictures import number, share_bar
+from aether.gateway.dashboard.trace_search import since_for
 from aether.gateway.requests import Options
 from aether.gateway.routes import Exchange
 
@@ -67,7 +68,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._templates.filters |= {"number": number, "time": _time}
-        self._templates.globals |= {"share_bar": share_bar}
+        self._templates.globals |= {"share_bar": share_bar, "since_for": since_for}
 
     @cached_property
     def _static(self) -> dict[str, tuple[bytes, str]]:

@@ -4,7 +4,6 @@ There is no index of them, so a page reads some of the stream and shows what it 
 """
 
 import asyncio
-from datetime import timedelta
 
 from aether.correlation import TracedEvent, TraceStep, steps_of
 from aether.correlation_search import read_since
@@ -31,9 +30,6 @@ EVENTS_SHOWN_MAX = 20
 ERROR_CHARS_MAX = 500
 """Characters shown of why a step failed: a rejection says as much as fits into a commit."""
 
-BEFORE = timedelta(minutes=10)
-"""How much earlier than an event the link to its trace begins to read: its command may be late in the trace."""
-
 
 class TracePages:
     """The page of a trace. One reads at a time, because each reads so many commits."""
@@ -46,7 +42,7 @@ class TracePages:
 
     async def show(self, visit: Visit) -> None:
         """The form, and what was found so far of the trace that it asks for."""
-        correlation_id = (visit.options.text("id") or "").strip()
+        correlation_id = visit.options.text("id") or ""
         since = (visit.options.text("since") or "").strip() or "1h"
         read_since(since)
         if len(correlation_id) > COMMAND_ID_CHARS_MAX:
@@ -64,6 +60,8 @@ class TracePages:
             search=search,
             steps=[_row(one) for one in found[:STEPS_SHOWN_MAX]],
             left_out=len(found[STEPS_SHOWN_MAX:]),
+            unreadable=sum(one.outcome == "unreadable" for one in found),
+            trimmed=_without_space(correlation_id),
             next=visit.url("trace", id=correlation_id, since=since, cursor=search.cursor()) if search and more else "",
         )
 
@@ -86,6 +84,12 @@ class TracePages:
             return search, list(commits)
         finally:
             self._one_at_a_time.release()
+
+
+def _without_space(correlation_id: str) -> str:
+    """The id without white space at its ends, which a copy may bring along; "" where it has none, or nothing else."""
+    trimmed = correlation_id.strip()
+    return trimmed if trimmed != correlation_id else ""
 
 
 def _row(step: TraceStep) -> tuple[TraceStep, str, list[tuple[TracedEvent, str]]]:

@@ -9,11 +9,13 @@ import binascii
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate, pairwise
 from time import monotonic
 
 import orjson
 
+from aether.correlation_search import TRACE_SINCE
 from aether.errors import InvalidCommand
 from aether.ids import Position
 from aether.ports import StoredCommit
@@ -24,6 +26,9 @@ FOUND_MAX = 200
 
 APART_MAX = 256
 """Commits found that are not further apart than this are read again in one go."""
+
+BEFORE = timedelta(minutes=10)
+"""How much earlier than an event the link to its trace begins to read: its command may be late in the trace."""
 
 _WRONG = "this is no cursor that a page of a trace gave"
 
@@ -100,6 +105,11 @@ async def search_on(
             if len(commits) >= FOUND_MAX or monotonic() >= ends_s:
                 break
     return replace(search, read_to=read_to, found=tuple(one.position for one in commits)), commits
+
+
+def since_for(time: datetime) -> str:
+    """From when on the trace of what failed then is read: "" for the usual time, where that has it."""
+    return "" if datetime.now(UTC) - time < TRACE_SINCE - BEFORE else (time - BEFORE).isoformat()
 
 
 def _close_together(found: Sequence[Position]) -> Iterator[tuple[Position, Position]]:

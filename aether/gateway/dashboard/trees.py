@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+from msgspec import Raw
 from msgspec.json import encode, format
 
 NODES_MAX = 250
@@ -125,6 +127,14 @@ def shown(value: Any) -> str:
     if len(text) <= TEXT_CHARS_MAX:
         return text
     return f"{text[:TEXT_CHARS_MAX]}… ({len(text):,} characters)"
+
+
+def raw_text(raw: Raw) -> str:
+    """A value that is stored as JSON, as short JSON; what other programs stored may be none."""
+    try:
+        return shown(orjson.loads(bytes(raw)))
+    except orjson.JSONDecodeError:
+        return "this is no JSON"
 
 
 def path_text(path: tuple[str | int, ...]) -> str:
