@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 INDEX = DOCS / "decisions.md"
 PAGES = sorted((DOCS / "decisions").glob("*.md"))
+FILES = [file.as_posix() for part in ("aether", "tests", "scripts") for file in (ROOT / part).rglob("*.py")]
 HEAD = re.compile(
     r"# (?P<title>.+)\n\n"
     r"Date: (?P<date>\d{4}-\d\d-\d\d)\. Status: (?P<status>accepted|replaced by \[.+\]\(.+\))\.\n\n\S"
@@ -29,3 +31,9 @@ def test_the_index_lists_pages_only_and_holds_no_decision() -> None:
     assert "\n## " not in index, "a decision is a page in docs/decisions/"
     dates = re.findall(r"^\| (\d{4}-\d\d-\d\d) ", index, re.MULTILINE)
     assert dates == sorted(dates), "the rows are in the order of their dates"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_files_that_a_decision_names_are_there(page: Path) -> None:
+    named = re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py)`", page.read_text())
+    assert [name for name in named if not any(file.endswith(f"/{name}") for file in FILES)] == []
