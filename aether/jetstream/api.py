@@ -224,15 +224,14 @@ async def stream_state(connection: NatsConnection, stream: str) -> StreamState:
     return info.state or StreamState()
 
 
-async def is_missing(connection: NatsConnection, stream: str) -> bool:
-    """Whether the server has no such stream, and says so. Raises `Unavailable`."""
+async def find_stream(connection: NatsConnection, stream: str, timeout_s: float = API_TIMEOUT_S) -> StreamInfo | None:
+    """What the server says of a stream; None when it has none of that name, and says so. Raises `Unavailable`."""
     try:
-        await stream_info(connection, stream)
+        return await stream_info(connection, stream, timeout_s=timeout_s)
     except ApiRefused as refused:
         if refused.err_code != ERROR_STREAM_NOT_FOUND:
             raise
-        return True
-    return False
+        return None
 
 
 async def last_sequence(connection: NatsConnection, stream: str) -> int:

@@ -1,11 +1,10 @@
-"""What a namespace is made of on the server: two streams and four KV buckets, as `names` calls them.
+"""What a namespace is made of on the server: three streams and four KV buckets, as `names` calls them.
 
 The first program to create a stream decides its settings; the server accepts an identical create and refuses another
-one, whose settings are then read back here.
-What exists is compared with what is needed (`needs`), and refused by the name of the setting. A worker never updates a
-stream; `repair` does, for the command line. The stream is created last, so where it exists everything does. Servers
-that are only
-just electing leave requests unanswered or do not know their peers yet: that is waited out, within a bound. Stateless.
+one, whose settings are then read back here. What exists is compared with what is needed (`stream_settings`), and
+refused by the name of the setting. A worker never updates a stream; `repair` does, for the command line. The stream of
+commits is created last, so where it exists everything does. Servers that are only just electing leave requests
+unanswered or do not know their peers yet: that is waited out, within a bound. Stateless.
 """
 
 import asyncio
@@ -21,7 +20,7 @@ from msgspec import Struct
 from aether.config import StorageConfig
 from aether.core.backoff import Backoff
 from aether.errors import ConfigError, Unavailable
-from aether.jetstream.api import API_TIMEOUT_S, Answered, ApiRefused, Method, StreamInfo, stream_info
+from aether.jetstream.api import API_TIMEOUT_S, Answered, ApiRefused, Method, StreamInfo, find_stream, stream_info
 from aether.jetstream.connection.headers import (
     ERROR_CLUSTER_NOT_READY,
     ERROR_JETSTREAM_NOT_ENABLED,
@@ -148,11 +147,8 @@ async def _beginning_of_inbox(connection: NatsConnection, names: Names, timeout_
     Actors skip tells up to the last one that they have applied. The time in microseconds is beyond, because no stream
     takes more than a message each.
     """
-    try:
-        commits = await stream_info(connection, names.stream, timeout_s=timeout_s)
-    except ApiRefused as refused:
-        if refused.err_code != ERROR_STREAM_NOT_FOUND:
-            raise
+    commits = await find_stream(connection, names.stream, timeout_s)
+    if commits is None:
         return 0
     has_some = commits.state is not None and commits.state.last_seq > 0
     return int(commits.ts.timestamp() * 1e6) if has_some and commits.ts is not None else 0
@@ -160,16 +156,8 @@ async def _beginning_of_inbox(connection: NatsConnection, names: Names, timeout_
 
 async def missing(connection: NatsConnection, names: Names) -> list[str]:
     """The streams of a namespace that are missing. Raises `Unavailable`."""
-    gone: list[str] = []
-    buckets = [f"KV_{bucket}" for bucket in (names.table, names.snapshots, names.checkpoints, names.tasks)]
-    for name in (*buckets, names.inbox, names.timers, names.stream):
-        try:
-            await stream_info(connection, name)
-        except ApiRefused as refused:
-            if refused.err_code != ERROR_STREAM_NOT_FOUND:
-                raise
-            gone.append(name)
-    return gone
+    wanted = [config["name"] for config in configs(names, replicas=1)]
+    return [name for name in wanted if await find_stream(connection, name) is None]
 
 
 async def repair(
@@ -184,12 +172,9 @@ async def repair(
     found: list[SettingDifference] = []
     for config in configs(layout.names, layout.replicas):
         name = config["name"]
-        try:
-            info = await stream_info(connection, name)
-        except ApiRefused as refused:
-            if refused.err_code == ERROR_STREAM_NOT_FOUND:
-                continue
-            raise
+        info = await find_stream(connection, name)
+        if info is None:
+            continue
         wrong = _differences(layout.names, name, info, layout.replicas)
         changes = {one.setting: one.value for one in wrong if one.can_be_changed}
         if change and changes:

@@ -3,24 +3,15 @@
 Stateless: the bucket holds everything.
 """
 
-from typing import Any
-
 from aether.errors import InvalidCommand
 from aether.ids import ActorId
-from aether.jetstream.api import Answered, Method, direct_last
+from aether.jetstream.api import direct_last, stream_purge
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.stream_writes import write
 from aether.names import Names, encode_token, snapshot_key
 
 HEADERS_BYTES = 1024
 """Room in a message for the headers that the server adds to what it stored."""
-
-
-class _Purged(Answered):
-    purged: int = 0
-
-
-_purge: Method[_Purged] = Method("STREAM.PURGE.{}", _Purged)
 
 
 class JetStreamSnapshotStore:
@@ -50,13 +41,12 @@ class JetStreamSnapshotStore:
 
     async def delete(self, actor_id: ActorId) -> None:
         """Remove the snapshot, without a trace. Raises `Unavailable`."""
-        body: dict[str, Any] = {"filter": self._subject(actor_id)}
-        await _purge(self._connection, self._stream, body)
+        await stream_purge(self._connection, self._stream, {"filter": self._subject(actor_id)})
 
     async def delete_kind(self, kind: str) -> int:
         """Remove the snapshots of all actors of a kind, without a trace; how many there were. Raises `Unavailable`."""
-        body: dict[str, Any] = {"filter": f"{self._prefix}{encode_token(kind)}.*"}
-        return (await _purge(self._connection, self._stream, body)).purged
+        body = {"filter": f"{self._prefix}{encode_token(kind)}.*"}
+        return (await stream_purge(self._connection, self._stream, body)).purged
 
     def _subject(self, actor_id: ActorId) -> str:
         return self._prefix + snapshot_key(actor_id)

@@ -45,6 +45,7 @@ from aether.jetstream.connection.headers import (
 from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.nats_connection import NatsConnection, StandingSubscription
 from aether.jetstream.connection.session import NatsSession
+from aether.jetstream.stream_configs import MARKER_TTL_S
 from aether.jetstream.stream_writes import write
 from aether.jetstream.watch import Watch, WatchConfig
 from aether.names import Names, decode_token, encode_token, task_consumer, task_of_consumer
@@ -65,8 +66,6 @@ ROWS_KEPT_S = 7 * 24 * 3600
 
 CANCELLED_KEPT_S = 10 * 60
 """How long it is remembered that a task was cancelled once it is over: a worker that was frozen may still run it."""
-
-MARKER_TTL_S = 60
 
 UNSENT_MAX = 10_000
 """So many acknowledgements wait for a connection; the starts of further ones are handed out again."""

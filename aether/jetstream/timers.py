@@ -16,7 +16,7 @@ from aether.ids import ActorId
 from aether.jetstream.api import (
     StoredMessage,
     direct_batch,
-    is_missing,
+    find_stream,
     last_sequence,
     leader_last,
     leader_next,
@@ -83,7 +83,7 @@ class JetStreamTimers:
         try:
             return await self._armed(kind, key)
         except NotSent:  # a namespace of an earlier version has no timers until a worker starts
-            if await is_missing(self._connection, self._names.timers):
+            if await find_stream(self._connection, self._names.timers) is None:
                 return []
             raise
 

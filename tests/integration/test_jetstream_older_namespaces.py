@@ -4,7 +4,7 @@ import nats
 import pytest
 
 from aether.errors import Unavailable
-from aether.jetstream.api import is_missing
+from aether.jetstream.api import find_stream
 from aether.names import Names
 from tests.support.jetstream import node
 from tests.support.nats_server import NatsServer
@@ -23,5 +23,5 @@ async def test_without_timers_there_are_no_schedules(nats_server: NatsServer, na
 
 async def test_the_server_says_which_streams_it_has(nats_server: NatsServer, namespace: str) -> None:
     async with node(nats_server.url, namespace) as one:
-        assert not await is_missing(one.nats, Names(namespace, 1).timers)
-        assert await is_missing(one.nats, "AETHER_none_TIMERS")
+        assert await find_stream(one.nats, Names(namespace, 1).timers) is not None
+        assert await find_stream(one.nats, "AETHER_none_TIMERS") is None
