@@ -211,10 +211,6 @@ class JetStreamInbox:
                 await until_durable(self.durability, Position(batch.messages[-1].sequence))
         return InboxBatch([_message(message) for message in batch.messages], batch.more)
 
-    async def has_tell(self, target: int, after: int) -> bool:
-        """Whether there is a tell to a shard after a sequence, by the leader. Raises `Unavailable`."""
-        return await self.next_tell(target, after) > 0
-
     async def next_tell(self, target: int, after: int) -> int:
         """The first tell to a shard after a sequence, by the leader; 0 for none. Raises `Unavailable`."""
         found = await leader_next(self._connection, self._names.inbox, self._names.tells_to(target), after + 1)

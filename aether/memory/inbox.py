@@ -169,10 +169,6 @@ class InMemoryInbox:
             check_same_tell(payload, stored)
         return sequence
 
-    async def has_tell(self, target: int, after: int) -> bool:
-        """Whether there is a tell to a shard after a sequence. Raises `Unavailable`."""
-        return bool((await self.tells(target, after)).messages)
-
     async def next_tell(self, target: int, after: int) -> int:
         """The first tell to a shard after a sequence, or 0. Raises `Unavailable`."""
         messages = (await self.tells(target, after)).messages

@@ -141,10 +141,6 @@ class Inbox(Protocol):
         """Some of the tells to a shard after a sequence, in order and without a gap."""
         ...
 
-    async def has_tell(self, target: int, after: int) -> bool:
-        """Whether there is a tell to a shard after a sequence, as the stream's leader knows it."""
-        ...
-
     async def next_tell(self, target: int, after: int) -> int:
         """The sequence of the first tell to a shard after a sequence, as the stream's leader knows it; 0 for none."""
         ...

@@ -189,7 +189,7 @@ class ShardInbox:
     async def _look_again(self) -> None:
         """Have it read once more if a replica that lags has answered."""
         cursor = self._cursor
-        if self._missed > cursor or (self._stated > cursor and await self._inbox.has_tell(self.shard, cursor)):
+        if self._missed > cursor or (self._stated > cursor and await self._inbox.next_tell(self.shard, cursor)):
             self._read_due = True
 
     def _take(self, message: InboxMessage) -> None:

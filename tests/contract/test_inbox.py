@@ -74,9 +74,9 @@ async def test_tells_to_a_shard_come_in_the_order_in_which_they_were_stored(worl
     assert stored[1] is not None
     assert [one.payload for one in await all_tells(reader, 5, stored[1])] == [b"c", b"d"]
     assert await all_tells(reader, 7) == []
-    assert not await reader.has_tell(7, 0)
-    assert await reader.has_tell(5, (stored[3] or 0) - 1)
-    assert not await reader.has_tell(5, stored[3] or 0)
+    assert await reader.next_tell(7, 0) == 0
+    assert await reader.next_tell(5, (stored[3] or 0) - 1) == stored[3]
+    assert await reader.next_tell(5, stored[3] or 0) == 0
     assert await reader.end_of_tells() > (stored[-1] or 0)
 
 

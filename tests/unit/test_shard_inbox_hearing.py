@@ -61,8 +61,9 @@ class Stream:
         await self.open.wait()
         return InboxBatch(found, False)
 
-    async def has_tell(self, _: int, after: int) -> bool:
-        return self._has_tell or any(one.sequence > after for one in self.messages[: self.shown])
+    async def next_tell(self, _: int, after: int) -> int:
+        found = (one.sequence for one in self.messages[: self.shown] if one.sequence > after)
+        return next(found, after + 1 if self._has_tell else 0)
 
 
 class Reading:
