@@ -101,13 +101,8 @@ def encode_tell(tell: Tell) -> bytes:
     return _encoder.encode(tell)
 
 
-def decode_tell(payload: bytes) -> Tell:
-    """The tell of a message of the inbox stream. Raises `InvalidCommand` for bytes that are none."""
-    return decode_told(payload)[0]
-
-
 def decode_told(payload: bytes) -> tuple[Tell, ActorId]:
-    """`decode_tell`, and whom it is for."""
+    """The tell in a message of the inbox stream, and its target. Raises `InvalidCommand` for bytes that are none."""
     try:
         tell = _tell_decoder.decode(payload)
         return tell, tell.target

@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Executor
 from contextvars import copy_context
 
 from aether.config import CallConfig
 from aether.core.actor.batching import Batching, CommitBatching
 from aether.model.model import Model
-from aether.ports import Delivery
+from aether.ports import Delivery, Inbox, Tasks
 from aether.runtime.asks import Asks
 from aether.runtime.committer import Committer
 from aether.runtime.lifespan import Lifespan
@@ -49,15 +48,7 @@ def make_worker(
             lease=around.lease,
             batching=Batching(CommitBatching(config.commit_batching)),
         ),
-        replayer=Replayer(
-            around.event_store,
-            connection.snapshots,
-            around.clock,
-            counters,
-            config.command_log_margin_s,
-            None if around.note is None else around.note.loop,
-            around.halts,
-        ),
+        replayer=Replayer(around),
         snapshots=SnapshotWriter(connection.snapshots, counters, config.snapshots_in_flight_max, spawn, around.health),
         asks=Asks(model, connection, CallConfig(), around.jitter, spawn, counters),
         spawn=spawn,
@@ -84,11 +75,21 @@ def make_task_runner(around: Surroundings, model: Model, worker: WorkerContext) 
     """What runs tasks; None when the model has none, or none can be started."""
     if not model.task_types or around.tasks is None or around.inbox is None:
         return None
+    return TaskRunner(_task_worker(around, around.tasks, around.inbox, worker), model.task_types)
+
+
+def make_unknown_tasks(around: Surroundings, model: Model, worker: WorkerContext) -> UnknownTasks | None:
+    """What sees to the starts of tasks that the model has not; None when none can be started."""
+    if around.tasks is None or around.inbox is None:
+        return None
+    return UnknownTasks(_task_worker(around, around.tasks, around.inbox, worker), model.task_types)
+
+
+def _task_worker(around: Surroundings, tasks: Tasks, inbox: Inbox, worker: WorkerContext) -> TaskWorker:
     lifespan = worker.lifespan
-    return TaskRunner(
-        around.tasks,
-        around.inbox,
-        model,
+    return TaskWorker(
+        tasks=tasks,
+        inbox=inbox,
         shards=around.connection.shards,
         clock=around.clock,
         config=around.config,
@@ -99,26 +100,3 @@ def make_task_runner(around: Surroundings, model: Model, worker: WorkerContext) 
         command_type=worker.command_type,
         foreign=worker.foreign,
     )
-
-
-def make_unknown_tasks(around: Surroundings, model: Model, worker: WorkerContext) -> UnknownTasks | None:
-    """What sees to the starts of tasks that the model has not; None when none can be started."""
-    if around.tasks is None or around.inbox is None:
-        return None
-    task_worker = TaskWorker(
-        tasks=around.tasks,
-        inbox=around.inbox,
-        shards=around.connection.shards,
-        clock=around.clock,
-        config=around.config,
-        counters=around.counters,
-        jitter=around.jitter,
-        ttl_s=around.task_ttl_s,
-        threads=Executor(),  # nothing is called
-        resources=lambda: None,
-        command_type=worker.command_type,
-        foreign=worker.foreign,
-        cancelled=lambda task_id: "",
-        left=lambda run: None,
-    )
-    return UnknownTasks(task_worker, model.task_types, around.task_ttl_s)

@@ -13,10 +13,10 @@ from aether.errors import ActorFailed, AetherError, HistoryRegressed
 from aether.ids import ActorId, Position, Version
 from aether.log_lines import Repeated, words
 from aether.model.definition import ActorType, Scope
-from aether.ports import START, Clock, EventStore, Halts, HandlerNote, SnapshotStore, StoredCommit
-from aether.runtime.counters import Counters
+from aether.ports import START, EventStore, StoredCommit
 from aether.runtime.fold import Fold
 from aether.runtime.snapshots import Snapshot, decode_snapshot
+from aether.runtime.surroundings import Surroundings
 from aether.wire import Event, decode_commit
 
 log = logging.getLogger("aether.replay")
@@ -25,24 +25,15 @@ log = logging.getLogger("aether.replay")
 class Replayer:
     """Replays actors of one runtime."""
 
-    def __init__(
-        self,
-        store: EventStore,
-        snapshots: SnapshotStore,
-        clock: Clock,
-        counters: Counters,
-        command_log_margin_s: float,
-        note: HandlerNote | None = None,
-        halts: Halts | None = None,
-    ) -> None:
-        self._store = store
-        self._snapshots = snapshots
-        self._clock = clock
-        self._counters = counters
-        self._margin_s = command_log_margin_s
+    def __init__(self, around: Surroundings) -> None:
+        self._store = around.event_store
+        self._snapshots = around.connection.snapshots
+        self._clock = around.clock
+        self._counters = around.counters
+        self._margin_s = around.config.command_log_margin_s
+        self._note = None if around.note is None else around.note.loop
+        self._halts = around.halts
         self._not_read = Repeated(log, logging.WARNING, "snapshots were not read")
-        self._note = note
-        self._halts = halts
 
     async def replay(self, actor_id: ActorId, actor_type: ActorType, scope: Scope | None) -> tuple[Fold, Version]:
         """The actor's fold at the stream's last position, and the version of the snapshot it started from.

@@ -8,22 +8,18 @@ thread pool of plain functions, and what it knows of cancelled tasks. One event 
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from aether.background import Background
-from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
 from aether.errors import AetherError, InvalidCommand
 from aether.log_lines import Repeated, words
-from aether.model.definition import DeclaredCommand
-from aether.model.model import Model
 from aether.model.task_type import TaskType
-from aether.ports import Clock, Inbox, Subscription, TaskClaim, Tasks
+from aether.ports import Subscription, TaskClaim
 from aether.recent import Recent
-from aether.runtime.counters import Counters
 from aether.runtime.task_room import TaskRoom
 from aether.runtime.task_run import TaskRun
 from aether.runtime.task_worker import TaskWorker
@@ -53,52 +49,23 @@ log = logging.getLogger("aether.tasks")
 
 
 class TaskRunner:
-    """The tasks of one worker, from `start` until `drain` or `close`.
+    """The tasks of one worker, from `start` until `drain` or `close`. `types`: those of its model, by name."""
 
-    `resources` gives what the model's lifespan made; `command_type` a command of the model by kind and name;
-    `foreign` what to say of what the model does not take.
-    """
-
-    def __init__(
-        self,
-        tasks: Tasks,
-        inbox: Inbox,
-        model: Model,
-        *,
-        shards: int,
-        clock: Clock,
-        config: RuntimeConfig,
-        counters: Counters,
-        jitter: Callable[[], float],
-        ttl_s: float,
-        resources: Callable[[], Any],
-        command_type: Callable[[str, str], DeclaredCommand],
-        foreign: Callable[[AetherError], AetherError],
-    ) -> None:
-        self._tasks = tasks
-        self._config = config
-        self._jitter = jitter
+    def __init__(self, worker: TaskWorker, types: Mapping[str, TaskType]) -> None:
+        self._tasks = worker.tasks
+        self._config = config = worker.config
+        self._jitter = worker.jitter
+        self._ttl_s = worker.ttl_s
         self._threads = ThreadPoolExecutor(config.task_threads_max, thread_name_prefix="aether task")
-        self._worker = TaskWorker(
-            tasks=tasks,
-            inbox=inbox,
-            shards=shards,
-            clock=clock,
-            config=config,
-            counters=counters,
-            jitter=jitter,
-            ttl_s=ttl_s,
+        self._worker = replace(
+            worker,
             threads=self._threads,
-            resources=resources,
-            command_type=command_type,
-            foreign=foreign,
             cancelled=lambda task_id: self._cancelled.get(task_id) or "",
             left=self._function_left,
             tracing=configured_tracing(),
         )
         self._draining = False
-        self._types = model.task_types
-        self._ttl_s = ttl_s
+        self._types = types
         self._runs: dict[str, TaskRun] = {}
         self._room = TaskRoom(config)
         self._unplaced: dict[str, TaskClaim] = {}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aether.config import RuntimeConfig
@@ -13,15 +13,15 @@ from aether.runtime.counters import Counters
 from aether.tracing.spans import Tracing
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskWorker:
     """What a run needs of its worker.
 
-    - `ttl_s`: how long a start that was taken stays with its worker.
+    - `ttl_s`: how long a start that was taken stays with its worker. `threads`: where plain functions are called.
     - `resources`: what the model's lifespan made. `command_type`: a command of the model by kind and name.
     - `foreign`: what to say of what the model does not take: `Unavailable` while workers of another version are there.
-    - `cancelled`: why a task is cancelled, "" when it is not known to be. `left`: the function of
-      a `TaskRun` runs no more.
+    - `cancelled`: why a task is cancelled, "" when it is not known to be. `left`: the function of a
+      `TaskRun` runs no more.
     - `tracing`: what gives each attempt a span.
     """
 
@@ -33,10 +33,10 @@ class TaskWorker:
     counters: Counters
     jitter: Callable[[], float]
     ttl_s: float
-    threads: Executor
     resources: Callable[[], Any]
     command_type: Callable[[str, str], DeclaredCommand]
     foreign: Callable[[AetherError], AetherError]
-    cancelled: Callable[[str], str]
-    left: Callable[[Any], None]
+    threads: Executor = field(default_factory=Executor)
+    cancelled: Callable[[str], str] = lambda task_id: ""
+    left: Callable[[Any], None] = lambda run: None
     tracing: Tracing | None = None

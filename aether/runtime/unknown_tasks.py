@@ -33,15 +33,11 @@ log = logging.getLogger("aether.tasks")
 
 
 class UnknownTasks:
-    """Looks for such starts, from `run` until that is cancelled.
+    """Looks for such starts, from `run` until that is cancelled. `known`: the model's tasks."""
 
-    `known`: the model's tasks. `ttl_s`: how long a start that was taken stays with its worker.
-    """
-
-    def __init__(self, worker: TaskWorker, known: Container[str], ttl_s: float) -> None:
+    def __init__(self, worker: TaskWorker, known: Container[str]) -> None:
         self._worker = replace(worker, cancelled=lambda task_id: self._cancelled.get(task_id) or "")
         self._known = known
-        self._ttl_s = ttl_s
         self._told: set[str] = set()
         self._cancelled: Recent[str, str] = Recent(CANCELLED_KEPT)
         self._over: Recent[str, bool] = Recent(CANCELLED_KEPT)
@@ -112,7 +108,7 @@ class UnknownTasks:
         tasks, put_back, left = self._worker.tasks, 0, backlog.waiting + backlog.taken
         stand_in = TaskType(_unknown)
         stand_in.name = backlog.task
-        await tasks.open(backlog.task, self._ttl_s)
+        await tasks.open(backlog.task, self._worker.ttl_s)
         try:
             while left > 0 and (claims := await tasks.take(backlog.task, min(left, TAKE_MAX), 0.0)):
                 left -= len(claims)

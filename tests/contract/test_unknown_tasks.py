@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Executor
 from contextlib import suppress
 
 import pytest
@@ -26,9 +25,6 @@ STARTS = 70
 """More than are taken at once."""
 
 
-TTL_S = 15.0
-
-
 def unknown_command(kind: str, name: str) -> DeclaredCommand:
     raise UnknownCommand("no command")
 
@@ -46,13 +42,10 @@ def worker(tasks: Tasks, inbox: Inbox, counters: Counters) -> TaskWorker:
         config=RuntimeConfig(),
         counters=counters,
         jitter=lambda: 0.0,
-        ttl_s=TTL_S,
-        threads=Executor(),
+        ttl_s=LONG_TTL_S,
         resources=lambda: None,
         command_type=unknown_command,
         foreign=foreign,
-        cancelled=lambda task_id: "",
-        left=lambda run: None,
     )
 
 
@@ -78,7 +71,7 @@ async def test_a_cancelled_start_of_a_task_that_no_model_has_ends_and_the_others
     assert [start_of(number) for number in range(STARTS)] == await node.tasks.stored("charge")
     assert await node.tasks.stored("mail") == []
     counters = Counters()
-    looking = asyncio.create_task(UnknownTasks(worker(node.tasks, node.inbox, counters), (), LONG_TTL_S).run())
+    looking = asyncio.create_task(UnknownTasks(worker(node.tasks, node.inbox, counters), ()).run())
     for number, reason in ((3, "actor"), (STARTS - 1, "operator")):
         await node.tasks.cancel(f"t{number}", reason)
     await until(world, lambda: counters.by_task.get(("charge", "cancelled")) == 2)

@@ -24,7 +24,7 @@ from aether.memory.inbox import InMemoryInbox
 from aether.memory.server import GONE, InboxEntry
 from aether.runtime import relaying, shard_inbox
 from aether.runtime.inbox_purge import InboxPurge
-from aether.tells import decode_tell
+from aether.tells import decode_told
 from aether.wire import decode_commit
 from tests.property import test_relay_laws as relays
 from tests.property import test_tells_two_owners as tells
@@ -234,7 +234,7 @@ class PurgedPair(tells.Pair):
         self.task = asyncio.ensure_future(self.purge())
 
     def check(self, sequence: int, entry: InboxEntry) -> None:
-        target = decode_tell(entry.payload).target
+        target = decode_told(entry.payload)[1]
         history = self.server.space("pair", tells.SHARDS).histories.get(target, [])
         applied = [
             int(event.inboxseq)

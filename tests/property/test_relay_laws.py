@@ -42,7 +42,7 @@ from aether.runtime import relaying
 from aether.runtime.relay_flight import RelayFlight
 from aether.runtime.relaying import ShardRelayer
 from aether.sends import encode_sends
-from aether.tells import Tell, decode_tell
+from aether.tells import Tell, decode_told
 from aether.wire import encode_commit, instant, new_event
 
 SHARDS = 2
@@ -264,7 +264,7 @@ def sent(world: World) -> list[tuple[str, int, int, str]]:
 
 def relayed(world: World) -> list[tuple[str, int, int, str]]:
     entries = [entry for entry in world.space.tells if ".mark." not in entry.subject]
-    found = [decode_tell(entry.payload) for entry in entries]
+    found = [decode_told(entry.payload)[0] for entry in entries]
     return [(tell.source, tell.position, tell.number, tell.key) for tell in found]
 
 

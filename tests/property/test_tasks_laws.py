@@ -31,8 +31,9 @@ from aether.runtime import task_run, task_runner
 from aether.runtime.counters import Counters
 from aether.runtime.task_run import TaskRun
 from aether.runtime.task_runner import TaskRunner
+from aether.runtime.task_worker import TaskWorker
 from aether.sends import StartTask, encode_send
-from aether.tells import Tell, decode_tell
+from aether.tells import Tell, decode_told
 
 SHARDS = 4
 TTL_S = 9.0
@@ -119,10 +120,9 @@ class Pool:
 
     def add_worker(self) -> None:
         connection = InMemoryConnection(self.server, "tasks", shards=SHARDS, faults=Faults(self._fault))
-        runner = TaskRunner(
-            connection.tasks,
-            connection.inbox,
-            MODEL,
+        worker = TaskWorker(
+            tasks=connection.tasks,
+            inbox=connection.inbox,
             shards=SHARDS,
             clock=self.clock,
             config=RuntimeConfig(tasks_running_max=3, task_drain_s=0.0, cancel_grace_s=0.01),
@@ -133,6 +133,7 @@ class Pool:
             command_type=lambda kind, name: MODEL.actor_type(kind).commands[name],
             foreign=lambda error: error,
         )
+        runner = TaskRunner(worker, MODEL.task_types)
         runner.start()
         self.workers.append((connection, runner))
 
@@ -171,7 +172,7 @@ class Pool:
         found: dict[str, list[Tell]] = {}
         for entry in self.space.tells:
             if entry.subject.endswith(".client"):
-                tell = decode_tell(entry.payload)
+                tell = decode_told(entry.payload)[0]
                 found.setdefault(tell.id.removeprefix("task:"), []).append(tell)
         return found
 

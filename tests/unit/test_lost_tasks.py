@@ -28,7 +28,7 @@ async def look(side: TaskSide, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     for setting in ("FIRST_LOOK_S", "LOOK_EVERY_S"):
         monkeypatch.setattr(unknown_tasks, setting, 0.0)
     looking: list[asyncio.Task[None]] = []
-    yield lambda: looking.append(asyncio.create_task(UnknownTasks(side.worker, {"echo"}, 15.0).run()))
+    yield lambda: looking.append(asyncio.create_task(UnknownTasks(side.worker, {"echo"}).run()))
     for one in looking:
         one.cancel()
         with suppress(asyncio.CancelledError):

@@ -70,21 +70,8 @@ class Side(TaskSide):
 
     def __init__(self, model: Model, config: RuntimeConfig = CONFIG, ttl_s: float = 60.0) -> None:
         super().__init__(model)
-        server: Any = self.server
-        self.runner = TaskRunner(
-            server,
-            server,
-            model,
-            shards=4,
-            clock=self.clock,
-            config=config,
-            counters=self.counters,
-            jitter=lambda: 0.0,
-            ttl_s=ttl_s,
-            resources=lambda: None,
-            command_type=self.command_type,
-            foreign=lambda error: error,
-        )
+        worker = replace(self.worker, config=config, ttl_s=ttl_s, resources=lambda: None, foreign=lambda error: error)
+        self.runner = TaskRunner(worker, model.task_types)
         self.runner.start()
 
 
