@@ -1,4 +1,4 @@
-"""Writes the rows of tells that are given up: before their actors commit it, and after they have.
+"""Writes the rows of tells that are given up, before their actors commit it and after they have; counts dead letters.
 
 One task for all shards of a runtime, asleep while nothing fails. A row that cannot be written is tried again, and the
 tell waits for it: no dead letter is without one. See `aether.dead_letters`.
@@ -7,15 +7,16 @@ tell waits for it: no dead letter is without one. See `aether.dead_letters`.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from itertools import islice
 
 from msgspec.structs import replace
 
 from aether.core.backoff import Backoff
-from aether.dead_letters import DEAD, DYING, DeadLetterRow, shorter
+from aether.dead_letters import DEAD, DYING, OVER, DeadLetterRow, decode_row, shorter
 from aether.errors import AetherError, InvalidCommand
 from aether.log_lines import Repeated, words
+from aether.names import shard_of
 from aether.ports import Clock, Inbox
 from aether.tells import Tell
 from aether.wire import ErrorBody, instant
@@ -103,3 +104,37 @@ class DeadLetterRows:
                 continue
         log.error("a dead letter is too large to have a row", extra={"sequence": write.row.sequence})
         return 0
+
+
+class DeadLetterCount:
+    """How many dead letters a namespace has, as its rows say that were read so far."""
+
+    def __init__(self, inbox: Inbox, shards: int) -> None:
+        self._inbox = inbox
+        self._shards = shards
+        self._read = 0
+        self._shard_of: dict[int, int] = {}
+        """Of each dead letter, by its tell's sequence: the shard of its actor."""
+
+    def of_shards(self, shards: Container[int]) -> int:
+        """How many the actors of these shards have, as it was read last."""
+        return sum(shard in shards for shard in self._shard_of.values())
+
+    def forget(self) -> None:
+        """Read anew: after a power cut the stream may be shorter."""
+        self._read = 0
+        self._shard_of.clear()
+
+    async def read(self) -> None:
+        """Read the rows that were written since the last time. Raises `Unavailable`."""
+        more = True
+        while more:
+            batch = await self._inbox.dead_letters(self._read)
+            for message in batch.messages:
+                self._read = message.sequence
+                row = decode_row(message.payload)
+                if row is not None and row.state in OVER:
+                    self._shard_of.pop(row.sequence, None)
+                elif row is not None:
+                    self._shard_of[row.sequence] = shard_of(row.tell.target, self._shards)
+            more = batch.more

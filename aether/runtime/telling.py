@@ -14,13 +14,11 @@ from itertools import cycle
 
 from aether.background import Background
 from aether.core.health import Need
-from aether.dead_letters import OVER, decode_row
 from aether.errors import AetherError, Unavailable
 from aether.ids import ActorId, Position
 from aether.log_lines import Repeated, words
-from aether.names import shard_of
 from aether.ports import Delivery, Inbox, Subscription, Timers
-from aether.runtime.dead_letter_rows import DeadLetterRows
+from aether.runtime.dead_letter_rows import DeadLetterCount, DeadLetterRows
 from aether.runtime.inbox_purge import InboxPurge
 from aether.runtime.inbox_reading import read_for_ever
 from aether.runtime.overdue_ticks import OverdueTicks
@@ -63,8 +61,10 @@ class _Shard:
 
     relayer: ShardRelayer
     inbox: ShardInbox
-    tasks: list["asyncio.Task[None]"]
     ticks: ShardTicks | None = None
+    relaying: "asyncio.Task[None] | None" = None
+    reading: "asyncio.Task[None] | None" = None
+    ticking: "asyncio.Task[None] | None" = None
     bell: Subscription | None = None
     is_left: bool = False
 
@@ -97,9 +97,8 @@ class Telling:
         self._serving: dict[int, _Shard] = {}
         self._purge = InboxPurge(inbox, tasks, shards)
         self._dead_letters = DeadLetterRows(inbox, clock, jitter)
-        self._dead_of_shard: dict[int, int] = {}
+        self._dead_count = DeadLetterCount(inbox, shards)
         self._room = TellRoom()
-        self._dead_read = 0
         self._epoch = inbox.epoch
         self._background = Background()
         self._unlisten = inbox.on_connected(self._connected)
@@ -139,16 +138,14 @@ class Telling:
             tasks=self._tasks,
             timers=self._timers,
         )
-        served = self._serving[shard] = _Shard(relayer, self._new_inbox(shard), [])
-        served.tasks += [
-            self._background.forever(f"aether relays of shard {shard}", relayer.run),
-            self._follow_for_ever(shard, served),
-        ]
+        served = self._serving[shard] = _Shard(relayer, self._new_inbox(shard))
+        served.relaying = self._background.forever(f"aether relays of shard {shard}", relayer.run)
+        served.reading = self._follow_for_ever(shard, served)
         if self._timers is not None:
             ticks = served.ticks = ShardTicks(
                 shard, self._shards, self._timers, self._inbox, owns, self._jitter, self._counters
             )
-            served.tasks.append(self._background.forever(f"aether ticks of shard {shard}", ticks.run))
+            served.ticking = self._background.forever(f"aether ticks of shard {shard}", ticks.run)
 
     def _new_inbox(self, shard: int) -> ShardInbox:
         return ShardInbox(
@@ -172,8 +169,7 @@ class Telling:
             return
         served.is_left = True
         served.inbox.close()
-        for task in served.tasks[1:]:
-            task.cancel()
+        _cancel(served.reading, served.ticking)
         with suppress(AetherError, TimeoutError):
             async with asyncio.timeout(FLUSH_TIMEOUT_S):
                 await served.inbox.write_mark()
@@ -198,8 +194,7 @@ class Telling:
         if served is None:
             return
         served.inbox.close()
-        for task in served.tasks:
-            task.cancel()
+        _cancel(served.relaying, served.reading, served.ticking)
         for bell in (served.bell, served.ticks.bell if served.ticks is not None else None):
             if bell is not None:
                 self._background.once("aether bell", bell.stop())
@@ -249,7 +244,7 @@ class Telling:
     @property
     def dead_letters(self) -> int:
         """How many dead letters the actors of the shards that are served have, as it was read last."""
-        return sum(shard in self._serving for shard in self._dead_of_shard.values())
+        return self._dead_count.of_shards(self._serving)
 
     def waiting_tells(self) -> list[WaitingTells]:
         """Which tells wait, actor by actor."""
@@ -281,8 +276,7 @@ class Telling:
         await read_for_ever(served.inbox, self._jitter)
 
     def _connected(self) -> None:
-        self._dead_read = 0  # after a power cut the stream may be shorter
-        self._dead_of_shard.clear()
+        self._dead_count.forget()
         if self._inbox.epoch != self._epoch:
             self._begin_anew()
         for served in self._serving.values():
@@ -307,11 +301,11 @@ class Telling:
             if served.is_left:
                 continue
             served.inbox.close()
-            served.tasks[1].cancel()
+            _cancel(served.reading)
             if served.bell is not None:
                 self._background.once("aether bell", served.bell.stop())
             served.inbox, served.bell = self._new_inbox(shard), None
-            served.tasks[1] = self._follow_for_ever(shard, served)
+            served.reading = self._follow_for_ever(shard, served)
 
     def _follow_for_ever(self, shard: int, served: _Shard) -> "asyncio.Task[None]":
         return self._background.forever(f"aether inbox of shard {shard}", lambda: self._follow(shard, served))
@@ -344,7 +338,7 @@ class Telling:
             if ends != before:
                 unsearched |= self._serving.keys()
                 with suppress(AetherError):  # it is looked again
-                    await self._read_dead_letters()
+                    await self._dead_count.read()
 
     async def _purge_for_ever(self) -> None:
         """Write marks anew that keep too much; as the owner of shard 0, shorten the inbox."""
@@ -375,19 +369,11 @@ class Telling:
         timers = await self._timers.end() if self._timers is not None else 0
         return await self._inbox.end_of_commits(), await self._inbox.end_of_tells(), timers
 
-    async def _read_dead_letters(self) -> None:
-        """Read the rows that were written since the last time, for the count of dead letters."""
-        more = True
-        while more:
-            batch = await self._inbox.dead_letters(self._dead_read)
-            for message in batch.messages:
-                self._dead_read = message.sequence
-                row = decode_row(message.payload)
-                if row is not None and row.state in OVER:
-                    self._dead_of_shard.pop(row.sequence, None)
-                elif row is not None:
-                    self._dead_of_shard[row.sequence] = shard_of(row.tell.target, self._shards)
-            more = batch.more
+
+def _cancel(*tasks: "asyncio.Task[None] | None") -> None:
+    for task in tasks:
+        if task is not None:
+            task.cancel()
 
 
 async def _arm_again(timers: Timers, settings: Sequence[SetSchedule]) -> None:

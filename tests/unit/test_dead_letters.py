@@ -489,11 +489,11 @@ async def test_metrics_count_dead_letters_and_tells_that_wait() -> None:
     async with local_pool(MODEL, config=config, workers=1) as pool:
         await pool.client.tell(Jar.add, "bob", 6)
         await dead(pool, 1)
-        await pool.workers[0].runtime._telling._read_dead_letters()  # type: ignore[union-attr]
+        await pool.workers[0].runtime._telling._dead_count.read()  # type: ignore[union-attr]
         assert (await pool.client.metrics()).sum().value("aether_dead_letters") == 1
         (letter,) = await dead(pool, 1)
         await pool.client.drop_dead_letter(letter.id)
-        await pool.workers[0].runtime._telling._read_dead_letters()  # type: ignore[union-attr]
+        await pool.workers[0].runtime._telling._dead_count.read()  # type: ignore[union-attr]
         assert (await pool.client.metrics()).sum().value("aether_dead_letters") == 0
     async with local_pool(MODEL, config=slow) as pool:
         first = await pool.client.tell(Jar.add, "bob", 6)

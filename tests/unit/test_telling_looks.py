@@ -68,7 +68,7 @@ async def looks(monkeypatch: pytest.MonkeyPatch) -> tuple[Telling, Streams, list
     one = Telling(cast(Any, streams), cast(Any, around), lambda _: None)
     for shard in range(SHARDS):
         relayer = SimpleNamespace(look=lambda: None)
-        one._serving[shard] = _Shard(cast(Any, relayer), cast(Any, Shard(shard, noted)), [])
+        one._serving[shard] = _Shard(cast(Any, relayer), cast(Any, Shard(shard, noted)))
     return one, streams, noted
 
 
@@ -132,7 +132,7 @@ async def test_when_what_was_read_may_be_gone_each_inbox_is_read_anew(
         served.inbox = cast(
             Any, SimpleNamespace(close=partial(closed.append, shard), connected=lambda: None, waiting=0)
         )
-        served.tasks += [cast(Any, asyncio.get_running_loop().create_future()) for _ in range(2)]
+        served.relaying, served.reading = (cast(Any, asyncio.get_running_loop().create_future()) for _ in range(2))
     one._serving[1].is_left = True
     before = {shard: served.inbox for shard, served in one._serving.items()}
     one._connected()
@@ -142,6 +142,6 @@ async def test_when_what_was_read_may_be_gone_each_inbox_is_read_anew(
     assert closed == [0, *range(2, SHARDS)], "one that is left is left alone"
     assert [shard for shard, served in one._serving.items() if served.inbox is before[shard]] == [1]
     await asyncio.sleep(0)
-    assert [served.tasks[0].cancelled() for served in one._serving.values()] == [False] * SHARDS
+    assert [cast(Any, served.relaying).cancelled() for served in one._serving.values()] == [False] * SHARDS
     streams.epoch = 2
     await one.close(1)
