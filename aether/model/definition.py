@@ -184,10 +184,6 @@ class CommandType(Protocol):
     @property
     def blocking(self) -> bool: ...  # noqa: D102 - a field
 
-    def decode_args(self, raw: bytes) -> Any:
-        """The validated arguments, in a form that `invoke` takes. Raises `InvalidCommand` with the field's path."""
-        ...
-
     def invoke(self, state: State, scope: Scope, args: Any) -> Any | Awaitable[Any]:
         """Run the handler; a coroutine handler gives an awaitable. What it emits goes to `scope.emit`."""
         ...
@@ -209,6 +205,10 @@ class DeclaredCommand(CommandType, Protocol):
 
     def encode_args(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """Bind, validate and encode as a JSON object by name. Raises `InvalidCommand` with the field's path."""
+        ...
+
+    def decode_args(self, raw: bytes) -> Any:
+        """The validated arguments, in a form that `invoke` takes. Raises `InvalidCommand` with the field's path."""
         ...
 
     def decode_reply(self, raw: bytes) -> Any:

@@ -40,7 +40,7 @@ class Committer:
         in_flight_max: int,
         now_s: Callable[[], float],
         lease: Lease,
-        batching: Batching | None = None,
+        batching: Batching,
     ) -> None:
         self._store = store
         self._counters = counters
@@ -48,7 +48,7 @@ class Committer:
         self._in_flight_max = in_flight_max
         self._now_s = now_s
         self._lease = lease
-        self._batching = batching or Batching()
+        self._batching = batching
         self._in_flight = 0
         self._batch: CommitBatch | None = None
         self._line: deque[PendingCommit] = deque()

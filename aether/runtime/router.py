@@ -34,10 +34,10 @@ from aether.runtime.gone_kind import GoneKind
 from aether.runtime.machine import VirtualMachine
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.registry import Registry
-from aether.runtime.sent_tell import UntakenCommand
 from aether.runtime.state_at_version import StateAtVersion
 from aether.runtime.state_query import StateQuery, decode_state_args
 from aether.runtime.unschedule import Unschedule
+from aether.runtime.untaken_command import UntakenCommand
 from aether.runtime.worker_context import WorkerContext
 from aether.wire import (
     DEADLINE_AHEAD_MAX_S,

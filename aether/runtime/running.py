@@ -4,28 +4,12 @@ A turn sets it before it calls a handler. Tasks that a handler starts, and its t
 their command when it is over. The stage that runs turns ends it, so that what the runtime does next has none.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Protocol
 
-from aether.model.definition import CommandType
-from aether.ports import Delivery
-from aether.wire import Command
+from aether.runtime.pending_command import PendingCommand
 
-
-class RunningCommand(Protocol):
-    """A command in its turn."""
-
-    command: Command
-    type: CommandType
-
-    @property
-    def deliveries(self) -> Sequence[Delivery]:
-        """At least one."""
-        ...
-
-
-running: ContextVar[RunningCommand | None] = ContextVar("running", default=None)
+running: ContextVar[PendingCommand | None] = ContextVar("running", default=None)
 
 running_task: ContextVar[Mapping[str, str] | None] = ContextVar("running_task", default=None)
 """What log lines say of the task on whose behalf code runs."""

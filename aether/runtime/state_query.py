@@ -68,10 +68,6 @@ class StateQuery:
     def __init__(self, actor_type: ActorType) -> None:
         self._actor_type = actor_type
 
-    def decode_args(self, raw: bytes) -> int | None:
-        """The wanted version."""
-        return decode_state_args(raw)
-
     def invoke(self, state: State, scope: Scope, args: Any) -> tuple[ActorId, int, bytes]:
         """What the reply is made of, read in this step; `args` is the actor's id."""
         return args, scope.version, self._actor_type.encode_state(state)

@@ -6,7 +6,7 @@ that its command belongs to: its events, tells and asks name it as theirs.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -20,7 +20,7 @@ from aether.ports.worker import Clock
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.pipeline import OutgoingAnswer
 from aether.runtime.running import running
-from aether.runtime.sent_tell import UntakenCommand
+from aether.runtime.untaken_command import UntakenCommand
 from aether.sends import FIRING
 from aether.tracing.spans import Span, SpanKind, Tracing, attributes_of, ended, note_outcome, sampled_trace
 from aether.wire import Event, answer_error, decode_answer, decode_commit
@@ -69,14 +69,14 @@ class TracedCommand:
         self.name = inner.name
         self.query = inner.query
         self.blocking = inner.blocking
-        self.decode_args = inner.decode_args
         self.encode_reply = inner.encode_reply
         self._inner = inner
         self._tracing = tracing
 
     def invoke(self, state: State, scope: Scope, args: Any) -> Any:
         """Run the handler. An awaitable has the span for as long as it is awaited."""
-        pending = cast("PendingCommand", running.get())
+        pending = running.get()
+        assert pending is not None, "a handler runs for a command"
         command, actor_id = pending.command, pending.deliveries[0].actor_id
         attributes = attributes_of(str(actor_id), self.name, command.id)
         name = f"turn {actor_id.kind}.{self.name}"

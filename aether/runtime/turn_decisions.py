@@ -12,11 +12,12 @@ from aether.errors import ActorFailed, InvalidCommand, Rejected, StateChangedOut
 from aether.model.schedules import is_zone_known
 from aether.ports import TellPlace
 from aether.runtime.fold import LOST_ONCE
+from aether.runtime.giving_up import dead_letters
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.sent_schedule import is_too_late, next_setting, tick_for_another
-from aether.runtime.sent_tell import UntakenCommand, dead_letters
 from aether.runtime.state_checker import StateChecker, changed_in_place
 from aether.runtime.turn_scope import TurnScope
+from aether.runtime.untaken_command import UntakenCommand
 from aether.sends import SENDS_FORMAT, SetSchedule
 from aether.wire import (
     DEAD_LETTERED_EVENT,

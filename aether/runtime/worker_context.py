@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from aether.core.backoff import Backoff
 from aether.errors import ActorFailed, AetherError, InvalidCommand, Overloaded, Rejected, Unavailable
@@ -23,6 +23,7 @@ from aether.runtime.asks import Asks
 from aether.runtime.committer import Committer
 from aether.runtime.failures import note_failure
 from aether.runtime.handler_failure import encode_failure
+from aether.runtime.lifespan import Lifespan
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.pipeline import CommandPipeline, OutgoingAnswer
 from aether.runtime.protocols import Machine, RunningTurn
@@ -44,15 +45,6 @@ Spawn: TypeAlias = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 
 SAME_TIME_S = 0.001
 """Commands that begin within so many seconds have the same time: making a datetime costs more than reading a clock."""
-
-
-class Resources(Protocol):
-    """The lifespan of the worker's model."""
-
-    @property
-    def resources(self) -> Any:
-        """What it made. Raises RuntimeError when it has ended."""
-        ...
 
 
 class DetachedHandler:
@@ -96,7 +88,7 @@ class WorkerContext:
         discard: Callable[[Any], None],
         command_type: Callable[[str, str], DeclaredCommand],
         task_type: Callable[[Task[..., Any]], TaskType],
-        lifespan: Resources | None,
+        lifespan: Lifespan | None,
         telling: Telling | None,
     ) -> None:
         config, clock, note = around.config, around.clock, around.note

@@ -11,7 +11,7 @@ from msgspec.inspect import type_info
 
 from aether import Actor, ActorFailed, ActorId, InvalidCommand, Model, command, event
 from aether.json_checks import NESTED_MAX, can_nest, nests_too_deeply
-from aether.runtime.sent_tell import dead_letters
+from aether.runtime.giving_up import dead_letters
 from aether.testing import given, local_pool
 from aether.wire import Command, encode_error, instant
 
