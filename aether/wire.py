@@ -71,7 +71,7 @@ STORED_FORMAT = 3
 """The newest format of stored events that this version reads. A feature is stored only when every member reads it.
 
 0: no system events. 1: `aether.Handled`, `aether.Refused`, `aether.WorkerLost`; unknown ones are skipped. 2: tells, and
-by `inboxseq` which of them an actor had.
+by `inboxseq` which of them an actor had. 3: schedules and tasks among what a commit sends, and `aether.Parked`.
 """
 
 PARKED_END = b',"parked":true}'

@@ -29,8 +29,7 @@ def commit_of(names: Names, sequence: int, subject: str, payload: bytes) -> Stor
 class DurableNotices:
     """Hands on the commits of notices, in their order, each once it is on the disk; at once without a `durability`.
 
-    When it will not be known whether they are, they are dropped; `dropped` is called with the position of
-    the first.
+    When it will not be known whether they are, they are dropped; `dropped` is called with the position of the first.
     """
 
     __slots__ = ("_dropped", "_durability", "_held", "_leaving", "_receive")

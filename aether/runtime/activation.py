@@ -1,7 +1,7 @@
 """Activation: the coroutine that replays a machine's history, with retries, until the machine can take turns.
 
 Coroutines of the runtime are apart from machines and turns, which are plain calls and can be compiled; a coroutine with
-`try` or `with` around an `await` must not be (docs/decisions.md).
+`try` or `with` around an `await` must not be (docs/decisions/compiled-hot-path.md).
 """
 
 import asyncio

@@ -93,7 +93,7 @@ class CommandCounts:
 
 @dataclass(slots=True)
 class Counters:
-    """Since the runtime was made. A face may publish them; nothing decides by them.
+    """Since the runtime was made. They are shown as metrics; nothing decides by them.
 
     Each count is the metric `aether_<name>_total` (`aether.core.metrics.catalogue`).
 

@@ -1,6 +1,6 @@
 """Running a handler that is awaited or in a thread: its result as a value, where it stands, and its note in a crash.
 
-The coroutines are apart from turns, which are plain calls and can be compiled (docs/decisions.md).
+The coroutines are apart from turns, which are plain calls and can be compiled (docs/decisions/compiled-hot-path.md).
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """What a worker's log says of its health. A line when it lacks something, with the reason, and one when it is over.
 
-Troubles come together: a server without room takes neither events nor rows. Only the first is log_health as an error.
+Troubles come together: a server without room takes neither events nor rows. Only the first is logged as an error.
 """
 
 import logging

@@ -112,8 +112,8 @@ class PendingCommand:
         """Whether the outcome of a command without events may leave although nothing of it is stored.
 
         It must not when the command may be carried out all the same: by another send of it that arrives late, or by an
-        append that is late. The one finds what is stored, the other finds its position taken (docs/decisions.md, "When
-        a refusal is stored"). `stored_format` is the newest that all members read.
+        append that is late. The one finds what is stored, the other finds its position taken
+        (docs/decisions/stored-refusals.md). `stored_format` is the newest that all members read.
         """
         return self.type.query or self.fresh or stored_format < 1
 

@@ -69,8 +69,8 @@ class StateChecker:
     """What one state was, and what has happened to it since.
 
     `checks` is "always" (each command), "sampled" (the first command, then a few percent of them, and each one that the
-    worker's `CheckBudget` pays for) or "off". `sound` is
-    False when the state can no longer be folded from what is kept: then no snapshot is written of it.
+    worker's `CheckBudget` pays for) or "off". `sound` is False when the state can no longer be folded
+    from what is kept: then no snapshot is written of it.
     """
 
     __slots__ = (

@@ -1,8 +1,7 @@
-"""One turn: the commands that share a commit, the events they emitted, and the answers that wait for it.
+"""The draft of a turn's commit: the commands that share it, the events they emitted, and the answers that wait for it.
 
-A turn is pure bookkeeping. The virtual machine runs the handlers; the turn knows which events belong to which
-command, numbers them, and says what an outcome means for each answer. Its commit is one message, so all of it is
-stored or nothing.
+A draft is pure bookkeeping. The turn runs the handlers; the draft knows which events belong to which command, and
+numbers them. Its commit is one message, so all of it is stored or nothing.
 """
 
 from collections.abc import Sequence
@@ -67,7 +66,7 @@ class PendingReply(Generic[Pending]):
 
 
 class CommitDraft(Generic[Pending]):
-    """The open turn of one actor, from `version` on. One writer: its virtual machine."""
+    """The draft of the turn that is open of one actor, from `version` on. One writer: that turn."""
 
     __slots__ = ("_chunks", "bytes", "emitted", "replies", "sends", "sent", "source", "version")
 
