@@ -1,16 +1,18 @@
-"""The page about where things are: each path on it exists, and each part of the package is on it."""
+"""The pages that lead through the code: each path on them exists, and layout.md has each part of the package."""
 
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "layout.md").read_text()
 PLACES = (ROOT, ROOT / "aether", ROOT / "docs" / "reference")
 
 
-def cells() -> list[list[str]]:
-    """The paths that each row or line names, in its order; one beside another may leave the folder out."""
-    return [re.findall(r"`([a-z_-]+(?:/[a-z_-]+)*(?:/|\.py|\.md))`", line) for line in PAGE.splitlines()]
+def cells(page: str) -> list[list[str]]:
+    """The paths that each row or line of a page names, in its order; one beside another may leave the folder out."""
+    lines = (ROOT / "docs" / page).read_text().splitlines()
+    return [re.findall(r"`([a-z_-]+(?:/[a-z_-]+)*(?:/|\.py|\.md))`", line) for line in lines]
 
 
 def exists(path: str, before: list[str]) -> bool:
@@ -22,14 +24,15 @@ def exists(path: str, before: list[str]) -> bool:
     return any((folder / path).exists() for folder in folders)
 
 
-def test_every_path_exists() -> None:
-    missing = [path for row in cells() for place, path in enumerate(row) if not exists(path, row[:place])]
-    assert sum(map(len, cells())) > 60
+@pytest.mark.parametrize("page", ["layout.md", "messages.md"])
+def test_every_path_exists(page: str) -> None:
+    missing = [path for row in cells(page) for place, path in enumerate(row) if not exists(path, row[:place])]
+    assert sum(map(len, cells(page))) > 40
     assert missing == []
 
 
 def test_every_part_of_the_package_is_listed() -> None:
-    listed = {path for row in cells() for path in row}
+    listed = {path for row in cells("layout.md") for path in row}
     parts = [
         f"aether/{path.name}{'/' if path.is_dir() else ''}"
         for path in (ROOT / "aether").iterdir()
