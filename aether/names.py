@@ -259,10 +259,6 @@ class Names:
         """Where the messages without content are stored that pass them."""
         return f"{self._tell}filler"
 
-    def inbox_probe(self) -> str:
-        """Where it is seen what the server does with a message of the inbox stream."""
-        return f"{self._tell}probe"
-
     def timer(self, actor_id: ActorId, name: str) -> str:
         """Where an actor's schedule of this name waits for its next tick."""
         return f"{self._timer}{self._tail(actor_id)}.{encode_token(name)}"

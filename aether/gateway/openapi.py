@@ -65,7 +65,7 @@ def openapi(name: str, schema: Mapping[str, Any], *, bearer: bool) -> Json:
     # No type of a model has a name with a slash.
     names = component_names([*schema["$defs"], "aether/problem", "aether/event"])
     problem, event = names["aether/problem"], names["aether/event"]
-    whole = _Whole(schema, names, problem, event, _OF_TOKENS if bearer else ())
+    whole = _Whole(schema, names, event, _OF_TOKENS if bearer else ())
     paths: Json = {}
     for kind, actor in schema["actors"].items():
         paths.update(whole.kind_paths(kind, actor))
@@ -97,11 +97,10 @@ class _Whole:
     """The document in the making: the schema it is made from, the names of its components, errors of every request."""
 
     def __init__(
-        self, schema: Mapping[str, Any], names: Mapping[str, str], problem: str, event: str, everywhere: tuple[str, ...]
+        self, schema: Mapping[str, Any], names: Mapping[str, str], event: str, everywhere: tuple[str, ...]
     ) -> None:
         self._schema = schema
         self._names = names
-        self._problem = problem
         self._event = event
         self._everywhere = everywhere
 

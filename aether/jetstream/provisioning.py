@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, TypeVar
 
-from msgspec import Struct
-
 from aether.config import StorageConfig
 from aether.core.backoff import Backoff
 from aether.errors import ConfigError, Unavailable
@@ -88,18 +86,10 @@ class _StreamNames(Answered):
     streams: list[str] | None = None
 
 
-class _Limits(Struct):
-    max_streams: int = -1
-
-
-class _AccountInfo(Answered):
-    limits: _Limits | None = None
-
-
 _stream_create = Method("STREAM.CREATE.{}", StreamInfo)
 _stream_update = Method("STREAM.UPDATE.{}", StreamInfo)
 _stream_names = Method("STREAM.NAMES", _StreamNames)
-_account_info = Method("INFO", _AccountInfo)
+_account_info = Method("INFO", Answered)
 
 
 _T = TypeVar("_T")

@@ -115,7 +115,7 @@ async def test_nothing_is_stored_at_what_a_worker_has_only_heard_to_be_passed(
         await asyncio.wait_for(begun.wait(), GUARD_S)
         await told(made, 1)
         for n in range(12, 31):
-            assert await write(made.nats, made.names.inbox_probe(), b"") == n
+            assert await write(made.nats, made.names.inbox_filler(), b"") == n
         await asyncio.wait_for(passed.wait(), GUARD_S)
         epoch, sessions = made.inbox.epoch, Sessions(made.nats)
         await asyncio.to_thread(copy.put_back)
