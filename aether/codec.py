@@ -52,15 +52,31 @@ _READ_WHOLE = (
 )  # fmt: skip
 """Types into which JSON of theirs always goes as a whole: nothing is rounded, left out, or put together."""
 _as_given = Decoder(float_hook=Decimal).decode
+_plain = Decoder().decode
 
 
-def digest(name: str, value: Any) -> str:
-    """A short hash of a name and a value, the same for equal ones in every process: 16 hexadecimal digits."""
+def digest(name: str, value: Any, given: bytes = b"") -> str:
+    """A short hash of a name and a value, the same for equal ones in every process: 16 hexadecimal digits.
+
+    `given` is the JSON that the value was read from. What that leaves to defaults does not count, because another
+    version of the model has other defaults, or none.
+    """
     try:
         said = encode_canonical(value)
     except TypeError:  # elements of a set that have no order, such as objects
         said = encode_canonical(_without_order(_as_given(encode(value))))
+    if given and given != said:
+        said = encode(_named_in(_plain(given), _plain(said)))
     return hashlib.sha256(b"%b %b" % (name.encode(), said)).hexdigest()[:16]
+
+
+def _named_in(given: Any, whole: Any) -> Any:
+    """Of the JSON of a value the fields that it was given with."""
+    if isinstance(whole, dict) and isinstance(given, dict):
+        return {name: _named_in(given[name], item) for name, item in whole.items() if name in given}
+    if isinstance(whole, list) and isinstance(given, list) and len(whole) == len(given):
+        return [_named_in(*pair) for pair in zip(given, whole, strict=True)]
+    return whole
 
 
 def _without_order(json: Any) -> Any:

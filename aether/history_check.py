@@ -1,13 +1,14 @@
 """Whether a model can read what is stored: a dry run of the replays that its workers would make.
 
 Every event of the actors that are looked at is decoded, upcast and folded by the model's own code, in this process.
-The commands of all schedules that wait are looked up, and their arguments decoded. It asks the store alone: no worker
+The commands of all schedules that wait are looked up, and their arguments decoded; so are the names of what the open
+tasks of those actors need. It asks the store alone: no worker
 is needed, none is disturbed, and nothing is stored. Snapshots are left aside, because new code may have to read each
 history from its start.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -31,6 +32,9 @@ STATE = "(state)"
 
 SCHEDULES = "(schedules)"
 """In place of an event's type: the commands of a kind that schedules are to run."""
+
+TASKS = "(tasks)"
+"""In place of an event's type: what the open tasks of a kind need."""
 
 
 class StoredHistories(Protocol):
@@ -89,6 +93,7 @@ class CheckedHistories:
 async def check_histories(
     stored: StoredHistories,
     actor_types: Mapping[str, ActorType],
+    tasks: Container[str],
     *,
     sample: int | None,
     choose: Random,
@@ -97,11 +102,11 @@ async def check_histories(
 ) -> CheckedHistories:
     """Read the histories of `sample` actors of each kind, chosen at random, or of all actors if it is None.
 
-    All schedules are read. Kinds that are stored and that the model does not have are findings too, but for those in
-    `without`. Raises what reading raises: `Unavailable` and `DeadlineExceeded` when nothing could be read for
-    `deadline_s`.
+    All schedules are read. `tasks` are the names of those that the model has. Kinds that are stored and that the model
+    does not have are findings too, but for those in `without`. Raises what reading raises: `Unavailable` and
+    `DeadlineExceeded` when nothing could be read for `deadline_s`.
     """
-    check = _Check(stored, actor_types, deadline_s)
+    check = _Check(stored, actor_types, tasks, deadline_s)
     chosen = _Sample(sample, choose)
     waiting: list[ActorId] = []
     actors_stored = 0
@@ -151,9 +156,16 @@ class _Sample:
 class _Check:
     """Reads histories and keeps the findings. Runs on one event loop; one batch of actors at a time."""
 
-    def __init__(self, stored: StoredHistories, actor_types: Mapping[str, ActorType], deadline_s: float | None) -> None:
+    def __init__(
+        self,
+        stored: StoredHistories,
+        actor_types: Mapping[str, ActorType],
+        tasks: Container[str],
+        deadline_s: float | None,
+    ) -> None:
         self._stored = stored
         self._actor_types = actor_types
+        self._tasks = tasks
         self._deadline_s = deadline_s
         self._findings: dict[tuple[str, str, int], Finding] = {}
         self.actors_read = 0
@@ -175,6 +187,9 @@ class _Check:
         if command is None:
             finding.fail(f"{what}, which the model does not have")
             return
+        if command.query:
+            finding.fail(f"{what}, which is a query")
+            return
         try:
             command.decode_args(bytes(schedule.args))
         except BaseException as error:  # users' code too
@@ -194,6 +209,7 @@ class _Check:
             fold = None
         if fold is not None:
             self._check_state(fold)
+            self._check_tasks(fold)
         self.actors_read += 1
 
     def _begun(self, actor_id: ActorId, actor_type: ActorType) -> Fold | None:
@@ -230,6 +246,18 @@ class _Check:
         except BaseException as error:  # users' code too
             why = error.message if isinstance(error, AetherError) else words(error)
             finding.fail(f"the state of {fold.actor_id} at version {fold.version} cannot be stored: {why}")
+
+    def _check_tasks(self, fold: Fold) -> None:
+        """A task that the model lacks is not called; a result whose command it lacks is a dead letter, or a failure."""
+        actor_id, commands = fold.actor_id, fold.actor_type.commands
+        for task_id, one in fold.agenda.tasks.items() if fold.agenda is not None else ():
+            finding = self._finding(actor_id.kind, TASKS, 0)
+            finding.read += 1
+            lacks = [] if one.task in self._tasks else [f"the task {one.task}"]
+            lacks += [f"{actor_id.kind}.{name}" for name in (one.then, one.failed) if name and name not in commands]
+            if lacks:
+                what = f"the task {task_id} that {actor_id} has started needs {' and '.join(lacks)}"
+                finding.fail(f"{what}, which the model does not have")
 
     def _finding(self, kind: str, event: str, schema_version: int) -> Finding:
         key = kind, event, schema_version

@@ -242,6 +242,12 @@ def encode_error(error: AetherError) -> bytes:
 ENDED_WORKERS = "ended_workers"
 """Among the details of an `ActorFailed`: the command has ended two workers, and is not run again."""
 
+NOT_ACTIVATED = "not_activated"
+"""Among the details of what a tell meets whose actor cannot be activated. The tell has not failed: it waits."""
+
+NOT_TAKEN = "not_taken"
+"""Among the details of an `InvalidCommand`: the model does not take the command that was told, so no handler ran."""
+
 
 def decided(error: bytes) -> bytes:
     """The answer that `encode_error` made, said to be the command's one outcome."""

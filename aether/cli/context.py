@@ -206,6 +206,8 @@ class LoadedModel(Protocol):
     def name(self) -> str: ...  # noqa: D102 - a field
     @property
     def actor_types(self) -> Mapping[str, ActorType]: ...  # noqa: D102 - a field
+    @property
+    def task_types(self) -> Mapping[str, object]: ...  # noqa: D102 - a field
 
     def actor_type(self, kind: str) -> ActorType:
         """One compiled actor kind."""

@@ -211,7 +211,7 @@ def _dead_row(letter: DeadLetter) -> Mapping[str, Any]:
         "command": letter.command,
         "count": 1,
         "failures": letter.failures,
-        "error": f"{letter.error.code}: {letter.error.message}",
+        "error": f"{letter.error.code}: {letter.error}",
         "at": f"{letter.at:%Y-%m-%dT%H:%M:%SZ}",
     }
 

@@ -388,9 +388,15 @@ async def repair(reached: Reached, change: bool) -> list[RepairedSetting]:
 async def check(reached: Reached, sample: int | None, without: frozenset[str]) -> CheckedHistories:
     """What the named model makes of the histories of some actors of each kind, or of all of them."""
     assert reached.model is not None
-    types, choose = reached.model.actor_types, Random()  # noqa: S311 - no secret
+    model, choose = reached.model, Random()  # noqa: S311 - no secret
     return await check_histories(
-        reached.client, types, sample=sample, choose=choose, without=without, deadline_s=reached.left_s()
+        reached.client,
+        model.actor_types,
+        model.task_types,
+        sample=sample,
+        choose=choose,
+        without=without,
+        deadline_s=reached.left_s(),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from aether.errors import AetherError
 from aether.log_lines import Repeated, words
 from aether.runtime.shard_inbox import ShardInbox
-from aether.runtime.tell_delivery import AGAIN
+from aether.runtime.tell_line import AGAIN
 
 log = logging.getLogger("aether.inbox")
 

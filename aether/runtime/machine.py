@@ -285,7 +285,7 @@ class VirtualMachine(MachineScope):
         mailbox, self._mailbox = self._mailbox, None
         self._end()  # before the answers: who hears one may ask again at once, and needs another machine
         if mailbox is not None:
-            mailbox.refuse_waiting(error)
+            mailbox.refuse_unactivated(error)
 
     # ------------------------------------------------------------------------------------------ events from outside
 

@@ -8,11 +8,12 @@ answered one: that is the command log's.
 from collections import deque
 from collections.abc import Iterable
 
-from aether.errors import AetherError, DeadlineExceeded
+from aether.errors import AetherError, DeadlineExceeded, Unavailable
 from aether.ids import ActorId
+from aether.log_lines import words
 from aether.runtime.pending_command import PendingCommand, other_command
 from aether.runtime.worker_context import WorkerContext
-from aether.wire import encode_error
+from aether.wire import NOT_ACTIVATED, encode_error
 
 
 class Mailbox:
@@ -121,6 +122,11 @@ class Mailbox:
             why = error if of_tells is None or pending.told is None else of_tells
             self._count_refused(pending, why)
             self.answer(pending, encode_error(why))
+
+    def refuse_unactivated(self, error: AetherError) -> None:
+        """Answer all that wait with why the actor cannot be activated. Tells have not failed by that: they wait."""
+        later = Unavailable(f"{self._actor_id} cannot be activated: {words(error)}", **{NOT_ACTIVATED: True})
+        self.refuse_waiting(error, None if isinstance(error, Unavailable) else later)
 
     def expire(self, why: AetherError) -> None:
         """Answer those that wait beyond their deadline; `why` says what they waited for."""

@@ -84,7 +84,10 @@ class PendingCommand:
             return False
         if bytes(self.command.args) == bytes(other.command.args):
             return True
-        return digest(self.type.name, self.args) == digest(other.type.name, other.args)
+        return self._digest() == other._digest()
+
+    def _digest(self) -> str:
+        return digest(self.type.name, self.args, bytes(self.command.args))
 
     def context(self, now: datetime) -> Context:
         """What its handler knows of it; `now` is when the handler began."""

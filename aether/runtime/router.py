@@ -42,6 +42,7 @@ from aether.runtime.worker_context import WorkerContext
 from aether.wire import (
     DEADLINE_AHEAD_MAX_S,
     GIVE_UP_COMMAND,
+    NOT_TAKEN,
     STATE_COMMAND,
     SYSTEM_COMMAND_PREFIX,
     TICK_COMMAND,
@@ -155,7 +156,7 @@ class Router:
                     now_s, arrived_s = self._worker.clock.wall_s(), self._worker.clock.boot_s()
                 self._decode(delivery, now_s, arrived_s)
             except BaseException as error:  # SystemExit too: arguments are made by users' code
-                self._not_taken(delivery, error, self._counts_of(delivery))
+                self._not_decoded(delivery, error)
 
     def _enqueue_all(self, arrivals: list[PendingCommand]) -> None:
         now_s = 0.0
@@ -183,12 +184,34 @@ class Router:
         known = self._counters.by_command.get((delivery.actor_id.kind, name))
         return known if known is not None else self._counters.of("", "")
 
-    def _not_taken(self, delivery: Delivery, error: BaseException, counts: CommandCounts) -> None:
-        worker = self._worker
-        if worker is not None and _may_be_foreign(error):
+    def _not_decoded(self, delivery: Delivery, error: BaseException) -> None:
+        """A command cannot be read, or the model does not take it; or the worker takes nothing now."""
+        worker, told = self._worker, delivery.told
+        passes = isinstance(error, Unavailable | DeadlineExceeded)
+        if worker is not None and _may_be_foreign(error) and (told is None or not told.given_up):
+            if told is not None:
+                error.details[NOT_TAKEN] = True
             error = worker.foreign(error)
-            if delivery.told is not None and self._told(delivery, delivery.told, error, worker):
-                return
+        if worker is None or told is None or passes or not self._told(delivery, told, error, worker):
+            self._not_taken(delivery, error, self._counts_of(delivery))
+
+    def _told(self, delivery: Delivery, told: TellPlace, error: BaseException, worker: WorkerContext) -> bool:
+        """Whether a tell that the model does not take was handed to its actor all the same.
+
+        It has to commit that the tell is given up, or, where tells need not be in order, that those behind it go on.
+        """
+        actor_type = self._actor_types.get(delivery.actor_id.kind)
+        if (actor_type is None or actor_type.tells_in_order) and not told.given_up:
+            return False
+        command, counts = told.command, self._counts_of(delivery)
+        expires_s = command.deadline.timestamp()
+        why = error if isinstance(error, AetherError) else self._failure(delivery, error)
+        untaken, arrived_s = UntakenCommand(command.command, why), worker.clock.boot_s()
+        pending = PendingCommand(command, untaken, None, delivery, expires_s, counts, arrived_s=arrived_s)
+        worker.pipeline.arrivals.add(pending)
+        return True
+
+    def _not_taken(self, delivery: Delivery, error: BaseException, counts: CommandCounts) -> None:
         if isinstance(error, AetherError):
             try:
                 self._respond(delivery, encode_error(error))
@@ -197,30 +220,16 @@ class Router:
             except BaseException as unspeakable:  # an error of users' own
                 error = unspeakable
         counts.failed += 1
+        self._respond(delivery, encode_error(self._failure(delivery, error)))
+
+    def _failure(self, delivery: Delivery, error: BaseException) -> ActorFailed:
+        """What is said of users' code that made an argument and has failed; it is logged."""
         actor = str(delivery.actor_id)
         log.error("a command could not be taken", exc_info=error, extra={"actor": actor})
-        if worker is not None:
+        if self._worker is not None:
             with suppress(AetherError):
-                worker.note_failure(delivery.actor_id, _command_of(delivery), error)
-        why = f"the command could not be taken: {type_name(error)}; see the worker's log"
-        self._respond(delivery, encode_error(ActorFailed(why, actor=actor)))
-
-    def _told(self, delivery: Delivery, told: TellPlace, error: AetherError, worker: WorkerContext) -> bool:
-        """Whether a tell that the model does not take was handed to its actor all the same.
-
-        It has to commit that the tell is given up, or, where tells need not be in order, that those behind it go on.
-        """
-        actor_type = self._actor_types.get(delivery.actor_id.kind)
-        if not isinstance(error, InvalidCommand | UnknownCommand | UnknownActor):
-            return False
-        if (actor_type is None or actor_type.tells_in_order) and not told.given_up:
-            return False
-        command, counts = told.command, self._counts_of(delivery)
-        expires_s = command.deadline.timestamp()
-        untaken, arrived_s = UntakenCommand(command.command, error), worker.clock.boot_s()
-        pending = PendingCommand(command, untaken, None, delivery, expires_s, counts, arrived_s=arrived_s)
-        worker.pipeline.arrivals.add(pending)
-        return True
+                self._worker.note_failure(delivery.actor_id, _command_of(delivery), error)
+        return ActorFailed(f"the command could not be taken: {type_name(error)}; see the worker's log", actor=actor)
 
     def _decode(self, delivery: Delivery, now_s: float, arrived_s: float) -> None:
         worker = self._worker
@@ -246,10 +255,12 @@ class Router:
         command_type = actor_type.commands.get(name)
         if command_type is None:
             raise unknown_command(name, actor_type)
+        if command_type.query and delivery.told is not None:
+            raise InvalidCommand(f"{name} is a query, and a query cannot be told: it does nothing", path="command")
         args = command_type.decode_args(bytes(command.args))
         if worker.health.trouble and not command_type.query:
             _check_appends(worker)
-        given = "" if command.attempt or command_type.query else digest(name, args)
+        given = "" if command.attempt or command_type.query else digest(name, args, bytes(command.args))
         worker.pipeline.arrivals.add(
             PendingCommand(
                 command,

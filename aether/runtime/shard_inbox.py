@@ -82,10 +82,10 @@ class ShardInbox:
 
     @property
     def full_of(self) -> WaitingTells | None:
-        """Of the actors whose first tell has failed, the one with most tells, while so many wait that none is read."""
+        """Of the actors whose first tell is not done, the one with most tells, while so many wait that none is read."""
         if not self._open.is_full(OPEN_MAX):
             return None
-        return max((one for one in self.lines() if one.failures), key=lambda one: one.count, default=None)
+        return max((one for one in self.lines() if one.error is not None), key=lambda one: one.count, default=None)
 
     @property
     def applied(self) -> int:

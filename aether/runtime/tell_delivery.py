@@ -16,7 +16,7 @@ from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
 from aether.errors import AetherError
 from aether.ids import ActorId
-from aether.log_lines import words
+from aether.log_lines import Repeated, words
 from aether.ports import Clock, Delivery, TellPlace
 from aether.runtime.counters import Counters
 from aether.runtime.dead_letter_rows import DeadLetterRows
@@ -32,8 +32,10 @@ from aether.runtime.tell_line import (
     handed_over,
     is_hopeless,
     last_answer,
+    pause_s,
     unknown_of,
     waiting_of,
+    why_it_stays,
 )
 from aether.tells import Tell
 from aether.waiting_tells import WaitingTells
@@ -45,7 +47,8 @@ WINDOW = 64
 UNANSWERED_S = 5.0
 """A tell without an answer for so long is handed over again: the lease may have lapsed, and the machine dropped it."""
 
-AGAIN = Backoff(first_s=0.05, cap_s=2.0)
+STAYS_EVERY_S = 600.0
+"""How often a shard says that a tell waits for long."""
 
 log = logging.getLogger("aether.inbox")
 
@@ -81,6 +84,7 @@ class TellDelivery:
         self._parked: dict[int, tuple[ActorId, TellLine]] = {}
         self._closed = False
         self._hand_overs = 0
+        self._stays = Repeated(log, logging.WARNING, "a tell waits and has not failed", every_s=STAYS_EVERY_S)
 
     def lines(self) -> list[WaitingTells]:
         """What waits, actor by actor."""
@@ -101,11 +105,15 @@ class TellDelivery:
             self._again(actor_id, line)
 
     def look(self) -> None:
-        """Hand over again what has had no answer for too long. Now and then."""
-        late_s = self._clock.wall_s() - UNANSWERED_S
+        """Hand over again what has had no answer for too long; say which tell waits for long. Now and then."""
+        now_s = self._clock.wall_s()
         for actor_id, line in self._all_lines():
-            if line.open and line.since_s < late_s:
+            if line.open and line.since_s < now_s - UNANSWERED_S:
                 self._again(actor_id, line)
+            elif (error := why_it_stays(line, now_s)) is not None:
+                head = line.tells[0]
+                fields = {"actor": str(actor_id), "sequence": head.sequence, "tells": len(line.tells)}
+                self._stays.again(**fields, waits_s=round(now_s - head.read_s), error=words(error))
 
     def give_up(self, actor_id: ActorId, until: int | None) -> int:
         """Have what waits for an actor given up without another try, up to this sequence or all; how many that are.
@@ -261,10 +269,8 @@ class TellDelivery:
         if head.given_up and not head.buried:
             self._bury(actor_id, line, head)
             return
-        failures = head.failures
-        backoff, attempt = (self._retry, failures - 1) if failures else (AGAIN, line.tries)
+        delay_s = pause_s(line, self._retry, self._jitter())
         line.tries += 1
-        delay_s = backoff.delay_s(attempt, self._jitter())
         line.timer = self._loop.call_later(delay_s, self._again, actor_id, line)
 
     def _bury(self, actor_id: ActorId, line: TellLine, pending: PendingTell) -> None:

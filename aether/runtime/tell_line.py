@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from aether.core.actor.agenda import is_tick_or_result
+from aether.core.backoff import Backoff
 from aether.errors import (
     ActorFailed,
     AetherError,
@@ -18,9 +19,20 @@ from aether.errors import (
     UnknownCommand,
 )
 from aether.ids import COMMAND_ID_CHARS_MAX, ORIGIN_CHARS_MAX, ActorId
+from aether.log_lines import words
 from aether.tells import RETRY, Tell
 from aether.waiting_tells import MESSAGE_CHARS_MAX, WaitingTells
-from aether.wire import ENDED_WORKERS, Answer, Command, ErrorBody, answer_error, encode_error, instant
+from aether.wire import (
+    ENDED_WORKERS,
+    NOT_ACTIVATED,
+    NOT_TAKEN,
+    Answer,
+    Command,
+    ErrorBody,
+    answer_error,
+    encode_error,
+    instant,
+)
 
 DELIVERY_S = 30.0
 """How long a handler may take for a tell."""
@@ -36,6 +48,12 @@ IN_HAND_MAX = 2_048
 
 IN_TURN_AT_ONCE = 256
 """So many lines go on in one turn of the event loop."""
+
+AGAIN = Backoff(first_s=0.05, cap_s=2.0)
+"""How long to wait for what the worker or the time lacks."""
+
+STAYS_S = 60.0
+"""A tell that has waited for so long, and has not failed, is logged: its actor cannot be activated, for instance."""
 
 DONE = b'{"ok":true'
 
@@ -213,10 +231,10 @@ def is_hopeless(line: TellLine, tell: Tell, error: AetherError) -> bool:
 
 
 def unknown_of(tell: Tell, error: AetherError) -> str:
-    """What of a tell no worker has: its command, "*" for its kind, or "". The next one that needs it has one try."""
+    """What of a tell no worker takes: its command, "*" for its kind, or "". The next one that needs it has one try."""
     if isinstance(error, UnknownActor):
         return "*"
-    return tell.command if isinstance(error, UnknownCommand) else ""
+    return tell.command if isinstance(error, UnknownCommand) or error.details.get(NOT_TAKEN) else ""
 
 
 def counts(error: AetherError) -> bool:
@@ -224,6 +242,24 @@ def counts(error: AetherError) -> bool:
     if isinstance(error, DeadlineExceeded):
         return error.outcome_known
     return not isinstance(error, Unavailable | Overloaded)
+
+
+def pause_s(line: TellLine, retry: Backoff, jitter: float) -> float:
+    """How long a line waits whose first tell is not done. `retry` is for tells that have failed; `jitter` is in [0, 1).
+
+    An actor that cannot be activated is seldom looked at: each time its history is read for nothing.
+    """
+    head = line.tells[0]
+    if head.error is not None and head.error.details.get(NOT_ACTIVATED):
+        return retry.delay_s(line.tries, jitter)
+    return retry.delay_s(head.failures - 1, jitter) if head.failures else AGAIN.delay_s(line.tries, jitter)
+
+
+def why_it_stays(line: TellLine, now_s: float) -> AetherError | None:
+    """What its first tell waits for, if it has waited for long and for something else than its next try."""
+    head = line.tells[0]
+    waits = head.error is not None and not counts(head.error) and now_s - head.read_s >= STAYS_S
+    return head.error if waits else None
 
 
 def last_answer(pending: PendingTell) -> bytes:
@@ -244,5 +280,5 @@ def waiting_of(actor_id: ActorId, line: TellLine, shard: int, now_s: float) -> W
         command=head.tell.command,
         waits_s=max(0.0, now_s - head.read_s),
         failures=head.failures,
-        error=None if error is None else ErrorBody(error.code, error.message[:MESSAGE_CHARS_MAX]),
+        error=None if error is None else ErrorBody(error.code, words(error)[:MESSAGE_CHARS_MAX]),
     )

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from aether.core.backoff import Backoff
 from aether.errors import ActorFailed, AetherError, InvalidCommand, Overloaded, Rejected, Unavailable
 from aether.ids import ActorId
-from aether.log_lines import Repeated
+from aether.log_lines import Repeated, words
 from aether.model.definition import DeclaredCommand
 from aether.model.task_type import TaskType
 from aether.model.tasks import Task
@@ -202,7 +202,7 @@ class WorkerContext:
         versions = self._around.deployment()
         if not versions:
             return error
-        return Unavailable(f"{error.message}; a deployment is under way, and another version may know it ({versions})")
+        return Unavailable(f"{words(error)}; a deployment is under way, and another version may know it ({versions})")
 
     def owns(self, shard: int) -> bool:
         """Whether the shard's lease is valid at this instant: without it no command is run."""

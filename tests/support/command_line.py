@@ -336,6 +336,7 @@ class Declared:
 
     name = "shop"
     actor_types: ClassVar[Mapping[str, ActorType]] = Model("shop", actors=[Account]).actor_types
+    task_types: ClassVar[Mapping[str, object]] = {}
 
     def actor_type(self, kind: str) -> Any:
         raise InvalidCommand("checked against the model", path=kind)

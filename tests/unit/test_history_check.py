@@ -1,17 +1,19 @@
 """The dry run of a model over what another one has stored."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, ClassVar
 
-from aether import Actor, ActorId, After, InMemoryServer, Model, command, event
+from aether import Actor, ActorId, After, InMemoryServer, Model, TaskFailed, command, event, task
 from aether.config import CallConfig
 from aether.history_check import CheckedHistories, Finding, check_histories
 from aether.ids import Position, Version
 from aether.memory.connection import InMemoryConnection
 from aether.model.model import Declared
+from aether.model.tasks import Task
 from aether.testing import local_pool, local_runtime
 from aether.untyped_client import UntypedClient
 from aether.wire import encode_commit, instant, new_event
@@ -83,9 +85,12 @@ async def stored(people: int = 2) -> AsyncIterator[UntypedClient]:
     yield UntypedClient(InMemoryConnection(server, "people"), CallConfig())
 
 
-async def checked(client: UntypedClient, *actors: Declared, **options: Any) -> CheckedHistories:
-    types = Model("people", actors=actors).actor_types
-    return await check_histories(client, types, **{"sample": None, "choose": Random(1), **options})  # noqa: S311
+async def checked(
+    client: UntypedClient, *actors: Declared, tasks: Sequence[Task[..., Any]] = (), **options: Any
+) -> CheckedHistories:
+    model = Model("people", actors=actors, tasks=tasks)
+    options = {"sample": None, "choose": Random(1), **options}  # noqa: S311
+    return await check_histories(client, model.actor_types, model.task_types, **options)
 
 
 def failures(found: CheckedHistories) -> Sequence[Finding]:
@@ -121,6 +126,51 @@ async def test_schedules_whose_command_is_gone_or_takes_something_else_are_found
         await pool.client.actor(Nagged, "p").nag("b", "later")
         await pool.clock.advance()
         await schedules_are_checked(pool.client.untyped)
+
+
+@task
+async def weigh() -> int:
+    """A call to the outside world."""
+    await asyncio.Event().wait()
+    return 0
+
+
+class Weighed(Actor, kind="weighed"):
+    """Waits for its weight."""
+
+    @command
+    def start(self) -> str:
+        return self.start_task(weigh(), then=Weighed.hear, failed=Weighed.miss)
+
+    @command
+    def hear(self, weight: int) -> None:
+        return None
+
+    @command
+    def miss(self, failed: TaskFailed) -> None:
+        return None
+
+
+class Unweighed(Actor, kind="weighed"):
+    """Has none of these commands."""
+
+    @command
+    def nothing(self) -> None:
+        return None
+
+
+async def test_open_tasks_whose_function_or_command_is_gone_are_found() -> None:
+    async with local_pool(Model("people", actors=[Weighed], tasks=[weigh]), workers=1) as pool:
+        task_id = await pool.client.actor(Weighed, "p").start()
+        found = await checked(pool.client.untyped, Weighed, tasks=[weigh])
+        assert found.good
+        assert ("(tasks)", 1) in [(one.event, one.read) for one in found.findings]
+        (gone,) = failures(await checked(pool.client.untyped, Weighed))
+        assert (gone.kind, gone.event, gone.read, gone.failed) == ("weighed", "(tasks)", 1, 1)
+        what = f"the task {task_id} that weighed/p has started needs"
+        assert gone.error == f"{what} the task weigh, which the model does not have"
+        (gone,) = failures(await checked(pool.client.untyped, Unweighed, tasks=[weigh]))
+        assert gone.error == f"{what} weighed.hear and weighed.miss, which the model does not have"
 
 
 async def schedules_are_checked(client: UntypedClient) -> None:

@@ -283,7 +283,7 @@ class LetterPages:
             one.command,
             _cut(shown(one.args)),
             error.code,
-            _cut(error.message) if sees or error.code in _PUBLIC else "",
+            _cut(str(error)) if sees or error.code in _PUBLIC else "",
             one.failures,
             one.at,
             ago((datetime.now(UTC) - one.at).total_seconds()),
