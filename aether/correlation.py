@@ -16,7 +16,18 @@ from msgspec.json import decode, encode
 from aether.errors import InvalidCommand, Rejected, UnreadableEvent
 from aether.ids import ActorId, Position, Version
 from aether.ports import StoredCommit
-from aether.sends import FIRING, RESULT, CancelSchedule, CancelTask, Send, SetSchedule, StartTask, decode_sends, placed
+from aether.sends import (
+    FIRING,
+    RESULT,
+    CancelSchedule,
+    CancelTask,
+    Send,
+    SetSchedule,
+    StartTask,
+    decode_sends,
+    due_of,
+    placed,
+)
 from aether.tells import RETRY, TOLD, Tell
 from aether.wire import (
     DEAD_LETTERED_EVENT,
@@ -63,7 +74,7 @@ class TraceStep:
     `name` is that of the command, the task or the schedule; "" for a command that was called or asked, because
     histories do not have it. `error` says why it was rejected, has failed or cannot be read. `time` and `position` are
     those of its commit, None for a tell that is open; of a commit that cannot be read only the position is known. `due`
-    is when the first tick of a schedule is due.
+    is when a tick was due, or the first tick of a schedule.
     """
 
     depth: int
@@ -253,6 +264,7 @@ def _step(commit: StoredCommit, events: Sequence[Event]) -> TraceStep:
         time=last.time,
         position=commit.position,
         events=tuple(emitted),
+        due=due_of(last.commandid),
     )
 
 

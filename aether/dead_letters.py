@@ -159,6 +159,7 @@ def sent_again(row: DeadLetterRow) -> Tell:
         causationid=tell.command_id,
         traceparent=tell.traceparent,
         caller=tell.source or tell.caller,
+        due=tell.due,
     )
 
 

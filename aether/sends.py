@@ -144,6 +144,16 @@ _decode_of: dict[str, _Decode] = {
 }
 
 
+def due_of(command_id: str) -> datetime | None:
+    """When the tick was due that comes as this command; None for any other command."""
+    if not command_id.startswith(FIRING):
+        return None
+    try:
+        return datetime.fromisoformat(command_id.rpartition("@")[2])
+    except ValueError:  # another program has told it
+        return None
+
+
 def made_id(actor_id: ActorId, command_id: str, version: int, number: int) -> str:
     """The id of what a command makes as its `number`th: the same one when its handler runs again.
 

@@ -5,6 +5,8 @@ the owner of the sender's shard copies each into the inbox stream, one message a
 (position of the commit and number in it): the inbox holds exactly those that are in commits, each once.
 """
 
+from datetime import datetime
+
 from msgspec import DecodeError, Raw, Struct, ValidationError
 from msgspec.json import Decoder, Encoder, decode
 
@@ -31,6 +33,7 @@ class Tell(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `source`: the actor that told it, as `kind/key`; "" for a client.
     - `position` and `number`: where an actor's tell is sent: the position of the commit; which of its tells, from 0.
     - `passes_to`: of a tick that its actor passes on to another one: what for and to whom, as `command kind/key`.
+    - `due`: when the tick was due for which it is told; None for what is no tick.
     """
 
     kind: str
@@ -47,6 +50,7 @@ class Tell(Struct, frozen=True, kw_only=True, omit_defaults=True):
     traceparent: str = ""
     caller: str = ""
     passes_to: str = ""
+    due: datetime | None = None
 
     @property
     def target(self) -> ActorId:

@@ -76,7 +76,8 @@ def _shown(time: datetime) -> str:
 def _result(step: TraceStep) -> str:
     match step.outcome:
         case "done":
-            return ", ".join(f"{one.type} {one.version}" for one in step.events) or "no events"
+            emitted = ", ".join(f"{one.type} {one.version}" for one in step.events) or "no events"
+            return emitted if step.due is None else f"{emitted}, due {_shown(step.due)}"
         case "open":
             return "not run yet, as far as was read"
         case "sent":

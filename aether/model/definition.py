@@ -30,6 +30,9 @@ class Context:
 
     `now` is the time, in UTC, read before the handler runs. It is the time of the command's events, so that a state may
     depend on it. A handler that runs again has another one.
+
+    `scheduled_for` is when the tick of a schedule was due that the command is, in UTC; None for any other command. The
+    tick may be run later than that. It is the same each time that the handler runs.
     """
 
     command_id: str
@@ -38,6 +41,7 @@ class Context:
     deadline: datetime
     now: datetime
     traceparent: str = ""
+    scheduled_for: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,11 @@ class PolicyContext(Generic[S_co]):
         return self._scope.context.now
 
     @property
+    def scheduled_for(self) -> datetime | None:
+        """When the tick was due whose command emitted the event, in UTC; None for any other command."""
+        return self._scope.context.scheduled_for
+
+    @property
     def command_id(self) -> str:
         """The id of the command that emitted the event."""
         return self._scope.context.command_id

@@ -1,6 +1,7 @@
 """The stream of tells: messages from one actor to another that outlive both workers."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from aether.ids import ActorId, Position
@@ -59,12 +60,14 @@ class TellPlace(NamedTuple):
     - `sequence`: in the inbox stream. `after`: the tell to the same actor that has to be applied before; 0 for none.
     - `given_up`: the answer (`encode_error`) with which it failed the last time, when it is not to be tried any more:
       its actor commits that. b"" else.
+    - `due`: when the tick was due that it is, None for what is no tick.
     """
 
     command: Command
     sequence: int
     after: int
     given_up: bytes
+    due: datetime | None = None
 
 
 class Inbox(Protocol):

@@ -99,6 +99,7 @@ class PendingCommand:
             deadline=command.deadline,
             now=now,
             traceparent=command.traceparent,
+            scheduled_for=None if self.told is None else self.told.due,
         )
 
     def retention(self, now_s: float, window_s: float | None, config: RuntimeConfig) -> IdRetention:

@@ -132,6 +132,7 @@ def tick_for_another(tick: SetSchedule, actor_id: ActorId, traceparent: str) -> 
         correlationid=tick.correlationid,
         causationid=tick.causationid,
         traceparent=traceparent,
+        due=tick.at,
     )
 
 

@@ -171,7 +171,8 @@ class TellDelivery:
             line.since_s = now_s
             self._hand_overs += 1
             pending.hand_over = self._hand_overs
-            place = TellPlace(command_of(pending.tell, now_s), pending.sequence, before, pending.given_up)
+            command, tell = command_of(pending.tell, now_s), pending.tell
+            place = TellPlace(command, pending.sequence, before, pending.given_up, tell.due)
             respond = partial(self._answered, actor_id, line, pending, pending.hand_over)
             self._receive(Delivery(self._shard, actor_id, b"", respond, place))
 

@@ -168,4 +168,5 @@ def told_tick(tick: SetSchedule) -> Tell:
         causationid=tick.causationid,
         traceparent=tick.traceparent,
         passes_to="" if to_itself else f"{tick.command} {tick.kind}/{tick.key}",
+        due=tick.at,
     )

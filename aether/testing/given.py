@@ -189,6 +189,7 @@ def given(
     stored: Stored = ...,
     key: str | None = ...,
     now: datetime = ...,
+    scheduled_for: datetime | None = ...,
     caller: str = ...,
     resources: Any = ...,
     model: Model | None = ...,
@@ -200,6 +201,7 @@ def given(
     stored: Stored = ...,
     key: str | None = ...,
     now: datetime = ...,
+    scheduled_for: datetime | None = ...,
     caller: str = ...,
     resources: Any = ...,
     model: Model | None = ...,
@@ -210,6 +212,7 @@ def given(
     stored: Stored = (),
     key: str | None = None,
     now: datetime = START,
+    scheduled_for: datetime | None = None,
     caller: str = "",
     resources: Any = None,
     model: Model | None = None,
@@ -219,17 +222,22 @@ def given(
     `stored` is a history as a pool stored it: the path of a file with what `aether history` wrote, or CloudEvents, as
     in `[{"type": "Renamed", "schemaversion": 1, "data": {"name": "Ada"}}]`. It is decoded and upcast as a worker does,
     and comes before `events`. `key` is the actor's, by default that of the stored history, else `test`. `now` is what
-    its handlers find in `self.context`, `resources` what its model's lifespan would give. With `model=`, the
-    policies of that model run, and what is told is checked against its commands.
+    its handlers find in `self.context`, as `scheduled_for` where they are run by a schedule; `resources` is what its
+    model's lifespan would give. With `model=`, the policies of that model run, and what is told is checked against its
+    commands.
 
     Raises `ModelError` for what cannot be an actor, `ActorFailed` for an event that it does not take, `UnreadableEvent`
     for a stored one that it cannot read, `ValueError` for what is no whole history of one such actor.
     """
     actor_type = model.actor_type(kind) if model is not None else _compiled(kind)  # type: ignore[arg-type]  # hashed by identity, which a Protocol does not promise
-    if now.tzinfo is None:
-        raise ValueError(f"now={now!r} has no time zone, and a handler's now is in UTC: datetime(..., tzinfo=UTC)")
+    for name, time in (("now", now), ("scheduled_for", scheduled_for)):
+        if time is not None and time.tzinfo is None:
+            text = f"{name}={time!r} has no time zone, and a handler's is in UTC: datetime(..., tzinfo=UTC)"
+            raise ValueError(text)
     history, stored_key = stored_history(stored, actor_type.kind)
-    return Given(actor_type, events, Setting(key or stored_key or "test", now, caller, resources, history, model))
+    actor_key = key or stored_key or "test"
+    setting = Setting(actor_key, now, caller, resources, history, model, scheduled_for)
+    return Given(actor_type, events, setting)
 
 
 @lru_cache(256)

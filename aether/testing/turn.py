@@ -34,6 +34,7 @@ class Setting:
     resources: Any
     stored: Sequence[Event] = ()
     model: Model | None = None
+    scheduled_for: datetime | None = None
 
 
 class GivenTurn:
@@ -71,7 +72,8 @@ class GivenTurn:
         """A command of the test's."""
         now = self._setting.now
         return Context(command_id="test", correlation_id="test", caller=self._setting.caller,
-                       deadline=now + timedelta(seconds=10), now=now)  # fmt: skip
+                       deadline=now + timedelta(seconds=10), now=now,
+                       scheduled_for=self._setting.scheduled_for)  # fmt: skip
 
     @property
     def resources(self) -> Any:

@@ -1,6 +1,7 @@
 """An actor that has schedules, and one that they are for: each tick has its event."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from aether import Actor, After, Cron, Every, Model, Rejected, command, event, query
@@ -18,11 +19,12 @@ class Set:
 
 @dataclass(frozen=True, slots=True)
 class Rang:
-    """A tick was run."""
+    """A tick was run, from `source`, that was `due` then."""
 
     name: str
     number: int
     source: str = ""
+    due: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Alarm(Actor):
             raise Rejected("no")
         if name.startswith("silent"):
             return
-        self.emit(Rang(name, number, self.context.caller))
+        self.emit(Rang(name, number, self.context.caller, self.context.scheduled_for))
         if name.startswith("thrice") and self.rung == 3:
             self.cancel_schedule(name)
         if name.startswith("slower"):

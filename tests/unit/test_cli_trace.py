@@ -90,6 +90,12 @@ def test_what_was_not_read_is_said(run: Run) -> None:
     assert ran.err == "nothing has this correlation id in the 12,345 commits since 2h; see --since\n"
 
 
+def test_a_tick_is_shown_with_when_it_was_due(run: Run) -> None:
+    steps = [TraceStep(0, "tick", ORDER, "go", "timer:s@x", "", "done", "", AT, due=AT - timedelta(days=30))]
+    (line,) = run("trace", "o-7", pool=pool_with(steps), terminal=True).out.splitlines()
+    assert line == "2026-01-31 12:00:00.000  tick order/o-7.go: no events, due 2026-01-01 12:00:00.000"
+
+
 def test_how_far_the_reading_is_stands_in_a_line_that_is_gone_before_what_comes_next(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -295,7 +295,9 @@ def test_tasks_and_schedules_are_steps_and_what_comes_of_them_is_below() -> None
         "  cancelled task order/a.t-0 sent",
         "  cancelled schedule order/a.old sent",
     ]
-    assert [one.due for one in steps_of("o-7", found) if one.how in ("task", "schedule")] == [None, AT]
+    assert [one.due for one in steps_of("o-7", found) if one.how in ("task", "schedule", "tick")] == [None, AT, AT]
+    foreign = [commit(6, "a", stored(1, "timer:of another program", "c-1", inboxseq="10"))]
+    assert [(one.how, one.due) for one in steps_of("o-7", foreign)] == [("tick", None)]
 
 
 def test_ticks_of_a_schedule_that_goes_on_stand_beside_each_other() -> None:
