@@ -120,7 +120,7 @@ class Counters:
       `machines_given_up`: virtual machines ended by a fault of the runtime.
     - `snapshots_written`: snapshots stored. `snapshots_ignored`: snapshots of other code, or unreadable.
       `snapshots_left_out`: those not written because too many were under way. `snapshots_too_large`: those over the
-      server's largest message. `snapshots_failed`: those that could not be stored.
+      server's largest message, though compressed. `snapshots_failed`: those that could not be stored.
     """
 
     commands: int = 0

@@ -338,8 +338,8 @@ class VirtualMachine(MachineScope):
         fold = self.fold
         if self._turn is not None or fold.version == self.snapshot_version:
             return None
-        task = self._worker.snapshots.write(fold)
-        if task is not None:
+        room, task = self._worker.snapshots.room, self._worker.snapshots.write(fold)
+        if room:  # what cannot be stored is tried again after as many events, and not at each commit
             self.snapshot_version = fold.version
         return task
 

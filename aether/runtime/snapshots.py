@@ -1,10 +1,12 @@
 """Snapshots: what one holds, and writing them in the background. Never authoritative: the history is.
 
-A snapshot that cannot be read, or was made by another shape of the state, is as good as none.
+A snapshot that cannot be read, or was made by another shape of the state, is as good as none. One that is over the
+store's limit is compressed: earlier versions cannot read such a one.
 """
 
 import asyncio
 import logging
+import zlib
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -43,8 +45,20 @@ class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     command_log_until_s: float = field(name="record_until_s")
 
 
+JSON_BEGINS = b"{"
+
+TOO_LARGE = "a snapshot is over the limit, though compressed: each activation reads the history"
+
 _encoder = Encoder()
 _decoder = Decoder(Snapshot)
+
+
+def _decoded(raw: bytes) -> Snapshot:
+    """Raises `ValueError`."""
+    try:
+        return _decoder.decode(raw if raw.startswith(JSON_BEGINS) else zlib.decompress(raw))
+    except zlib.error as error:
+        raise ValueError(f"it is neither JSON nor compressed: {error}") from None
 
 
 def encode_snapshot(fold: Fold) -> bytes:
@@ -73,7 +87,7 @@ def describe_snapshot(raw: bytes, actor_type: ActorType | None) -> dict[str, Any
     With an `actor_type`, `usable` is whether that one's workers begin from it, and not from the start of the history.
     """
     try:
-        snapshot = _decoder.decode(raw)
+        snapshot = _decoded(raw)
     except (DecodeError, ValueError) as error:
         return {"bytes": len(raw), "unreadable": str(error)}
     found = {"version": snapshot.version, "position": snapshot.position, "bytes": len(raw)}
@@ -95,7 +109,7 @@ def _is_usable(raw: bytes, snapshot: Snapshot, actor_type: ActorType) -> bool:
 def decode_snapshot(raw: bytes, fingerprint: str) -> Snapshot | None:
     """The snapshot, or None when it cannot be read or the state's shape has changed since."""
     try:
-        snapshot = _decoder.decode(raw)
+        snapshot = _decoded(raw)
     except (DecodeError, ValueError):
         return None
     return snapshot if snapshot.fingerprint == fingerprint and snapshot.version >= 1 else None
@@ -181,13 +195,8 @@ class SnapshotWriter:
             log.error("a state cannot be compared with its events; it is not snapshotted", extra={"actor": actor})
         return field is None and checker.sound
 
-    def _write(self, fold: Fold) -> asyncio.Task[None] | None:
-        raw = encode_snapshot(fold)
-        if len(raw) > self._store.snapshot_bytes_max:
-            self._counters.snapshots_too_large += 1
-            log.warning("a snapshot is over the limit", extra={"actor": str(fold.actor_id), "bytes": len(raw)})
-            return None
-        task = self._spawn(self._save(fold.actor_id, raw))
+    def _write(self, fold: Fold) -> asyncio.Task[None]:
+        task = self._spawn(self._save(fold.actor_id, encode_snapshot(fold)))
         self._writing.add(task)
         task.add_done_callback(self._written)
         return task
@@ -205,6 +214,12 @@ class SnapshotWriter:
 
     async def _save(self, actor_id: ActorId, raw: bytes) -> None:
         try:
+            if len(raw) > self._store.snapshot_bytes_max:
+                raw = await asyncio.to_thread(zlib.compress, raw, 1)
+            if len(raw) > self._store.snapshot_bytes_max:
+                self._counters.snapshots_too_large += 1
+                log.warning(TOO_LARGE, extra={"actor": str(actor_id), "bytes": len(raw)})
+                return
             await self._store.save(actor_id, raw)
             self._counters.snapshots_written += 1
             self._not_stored.over()

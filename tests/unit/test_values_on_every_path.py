@@ -1,6 +1,6 @@
 """A value is refused, never bent, on every path: argument, reply, event, state, and JSON of a foreign client."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -10,8 +10,8 @@ import pytest
 
 from aether import Actor, ActorFailed, ActorId, InvalidCommand, Model, command, event
 from aether.testing import local_runtime
+from tests.support.nodes import QUIET, history, node, send
 from tests.support.nodes import command as made
-from tests.support.nodes import history, node, send
 
 BIG = 2**53 + 1
 ODD = datetime(1900, 1, 1, tzinfo=timezone(timedelta(minutes=19, seconds=32)))
@@ -166,6 +166,13 @@ async def test_a_state_that_is_not_of_its_types_is_neither_shown_nor_kept() -> N
         await runtime.stop_vm(A)
         assert runtime.counters.snapshots_failed == 1
         assert runtime.counters.snapshots_written == 0
+
+
+async def test_a_state_that_cannot_be_kept_is_not_written_at_each_commit() -> None:
+    async with node(config=replace(QUIET, snapshot_every_events=3), model=model) as runtime:
+        for _ in range(6):
+            await runtime.actor(Holder, "a").spoil()
+        assert runtime.counters.snapshots_failed == 2
 
 
 async def test_a_decimal_never_goes_through_a_float() -> None:

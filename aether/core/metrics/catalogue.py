@@ -89,7 +89,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("aether_snapshots_written_total", _COUNTER, "Snapshots stored."),
     Metric("aether_snapshots_ignored_total", _COUNTER, "Snapshots of other code, or unreadable."),
     Metric("aether_snapshots_left_out_total", _COUNTER, "Snapshots not written: too many were under way."),
-    Metric("aether_snapshots_too_large_total", _COUNTER, "Snapshots over the server's largest message."),
+    Metric("aether_snapshots_too_large_total", _COUNTER, "Snapshots too large for a message, though compressed."),
     Metric("aether_snapshots_failed_total", _COUNTER, "Snapshots that could not be stored."),
 )  # fmt: skip
 
