@@ -118,9 +118,7 @@ class JetStreamTimers:
 
     async def overdue(self, after: int, late_s: float) -> OverdueTimers:
         """Those of some timers whose tick was due long ago. Raises `Unavailable`."""
-        now = (await stream_info(self._connection, self._names.timers)).ts
-        if now is None:
-            raise Unavailable("the server does not say what time it is")
+        now = await self.now()
         batch = await direct_batch(self._connection, self._names.timers, self._names.timers_of("", ""), after + 1)
         found, before = list[tuple[int, SetSchedule]](), now - timedelta(seconds=late_s)
         for message in batch.messages:
@@ -134,6 +132,13 @@ class JetStreamTimers:
         """Forget a timer, and no later setting. Raises `Unavailable`."""
         subject = self._names.timer(tick.actor_id, tick.name)
         await stream_purge(self._connection, self._names.timers, {"filter": subject, "seq": sequence + 1})
+
+    async def now(self) -> datetime:
+        """What the server's clock shows. Raises `Unavailable`."""
+        now = (await stream_info(self._connection, self._names.timers)).ts
+        if now is None:
+            raise Unavailable("the server does not say what time it is")
+        return now
 
     async def end(self) -> int:
         """The last sequence of the stream, by its leader. Raises `Unavailable`."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 
 from aether.errors import Unavailable
@@ -79,6 +80,10 @@ class InMemoryTimers:
     async def remove_overdue(self, tick: SetSchedule, sequence: int) -> None:
         """Forget a timer, and no later setting. Raises `Unavailable`."""
         await self._link.call(FaultPoint.TIMER_READ, lambda _: self._space.timers.forget(tick))
+
+    async def now(self) -> datetime:
+        """What the clock shows that all nodes have."""
+        return datetime.fromtimestamp(self._link.clock.wall_s(), UTC)
 
     async def end(self) -> int:
         """Another number each time that something was armed or given out. Raises `Unavailable`."""

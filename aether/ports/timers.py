@@ -1,6 +1,7 @@
 """The timers of schedules: each has a command waiting for its next tick, and gives it out when that is due."""
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import NamedTuple, Protocol, TypeAlias
 
 from aether.ids import Position
@@ -58,6 +59,10 @@ class Timers(Protocol):
 
     async def remove_overdue(self, tick: SetSchedule, sequence: int) -> None:
         """Forget such a timer, as it was read at its sequence."""
+        ...
+
+    async def now(self) -> datetime:
+        """What the server's clock shows, by which ticks are given out."""
         ...
 
     async def end(self) -> int:

@@ -8,6 +8,7 @@ looks, rarely: all timers are read.
 """
 
 import logging
+from collections.abc import Callable
 
 from aether.errors import InvalidCommand
 from aether.log_lines import words
@@ -19,6 +20,9 @@ from aether.tells import encode_tell
 
 LATE_S = 300.0
 """By so much, by the server's clock. It gives out what is due within a second, and at once when it has started."""
+
+CLOCKS_APART_S = 5.0
+"""By so much the clock of a worker may differ from the server's without a word."""
 
 log = logging.getLogger("aether.schedules")
 
@@ -44,6 +48,20 @@ class OverdueTicks:
         if count:
             log.warning("ticks were told that the server had not given out", extra={"ticks": count})
         return count
+
+    async def check_clock(self, wall_s: Callable[[], float]) -> None:
+        """Say so when this worker's clock is not the server's. Raises `Unavailable`.
+
+        Schedules are set, and found late, by the one, and ticks are given out by the other.
+        """
+        asked_s = wall_s()
+        server_s = (await self._timers.now()).timestamp()
+        ahead_s = max(0.0, asked_s - server_s) - max(0.0, server_s - wall_s())
+        if abs(ahead_s) > CLOCKS_APART_S:
+            extra = {"ahead_s": round(ahead_s, 1)}
+            log.warning(
+                "this worker's clock is not the server's: schedules are due early or late, or left out", extra=extra
+            )
 
     async def _tell(self, tick: SetSchedule) -> int:
         """Where the tell stands; 0 for none."""

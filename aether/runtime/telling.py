@@ -355,9 +355,11 @@ class Telling:
                 self._not_purged.again(error=words(error))
 
     async def _tell_overdue_for_ever(self, timers: Timers) -> None:
-        """As the owner of shard 0, tell ticks that the server has not given out."""
+        """Look at the clock; as the owner of shard 0, tell ticks that the server has not given out."""
         overdue, delay_s = OverdueTicks(self._shards, timers, self._inbox), OVERDUE_FIRST_S
         while True:
+            with suppress(AetherError):
+                await overdue.check_clock(self._clock.wall_s)
             await asyncio.sleep(delay_s)
             delay_s = OVERDUE_EVERY_S
             if 0 in self._serving:

@@ -76,6 +76,13 @@ async def test_what_is_not_due_waits_and_is_listed(world: World) -> None:
     assert (await other.fired(SHARD, 0)).messages == []
 
 
+async def test_the_servers_clock_goes_on(world: World) -> None:
+    timers, other = (await world.node()).timers, (await world.node()).timers
+    now = await timers.now()
+    assert now.utcoffset() == timedelta(0)
+    assert await other.now() >= now
+
+
 async def test_all_that_wait_are_listed_however_many(world: World) -> None:
     timers = (await world.node()).timers
     names = {str(n) for n in range(300)}

@@ -2,12 +2,14 @@
 
 import asyncio
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
 
 from aether.errors import AetherError, Unavailable
 from aether.memory.timer_table import TimerTable
+from aether.memory.timers import InMemoryTimers
 from aether.runtime import telling
 from aether.runtime.overdue_ticks import OverdueTicks
 from aether.sends import SetSchedule
@@ -137,3 +139,28 @@ async def test_nothing_is_forgotten_that_is_not_told(monkeypatch: pytest.MonkeyP
         assert len(timers_of(pool).waiting()) == 1
         assert await tell_overdue(pool) == 1
         await rung(pool, "a", 1)
+
+
+@pytest.mark.parametrize(("apart_s", "said"), [(0, []), (4, []), (-4, []), (61, [61.0]), (-61, [-61.0])])
+async def test_a_worker_says_when_its_clock_is_not_the_servers(
+    apart_s: float, said: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with local_pool(model) as pool:
+        connection = pool.workers[0]._connection
+        overdue = OverdueTicks(SHARDS, connection.timers, connection.inbox)
+        await overdue.check_clock(lambda: pool.clock.wall_s() + apart_s)
+    found = [one.__dict__["ahead_s"] for one in caplog.records if "clock is not the server's" in one.getMessage()]
+    assert found == [pytest.approx(ahead_s, abs=1) for ahead_s in said]
+
+
+async def test_a_worker_looks_at_its_clock_when_it_starts(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def ahead(_: InMemoryTimers) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=100)
+
+    monkeypatch.setattr(InMemoryTimers, "now", ahead)
+    async with local_pool(model) as pool:
+        await pool.clock.advance()
+    found = [one.__dict__["ahead_s"] for one in caplog.records if "clock is not the server's" in one.getMessage()]
+    assert found == [pytest.approx(-100, abs=1)] * len(pool.workers)
