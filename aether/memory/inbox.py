@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId, Position
-from aether.memory.faults import Dropped, FaultPoint, Late, Lost, StoredLater, StoredUnknown
+from aether.memory.faults import Dropped, FaultPoint, Late, Lost, StoredLater
 from aether.memory.link import Link
 from aether.memory.server import GONE, InboxEntry
 from aether.names import CLIENT_SOURCE, Names, shard_of
@@ -97,17 +97,16 @@ class InMemoryInbox:
 
     async def relay(self, target: int, source: int, payload: bytes, mark: int) -> int | None:
         """Store a tell: its sequence, or None when the source's mark is not at `mark`. Raises `Unavailable`."""
-        if self._claims.get(source) != (mark, self._generation):
-            return None
-        fence = (self._names.relay_mark(source), mark)
-        return await self._write(self._names.tell(target, source), payload, fence)
+        return await self._relay(self._names.tell(target, source), source, payload, mark)
 
     async def relay_task(self, task: str, source: int, payload: bytes, mark: int) -> int | None:
         """Store the start of a task: its sequence, or None; as `relay`. Raises `Unavailable`."""
+        return await self._relay(self._names.task(task, source), source, payload, mark)
+
+    async def _relay(self, subject: str, source: int, payload: bytes, mark: int) -> int | None:
         if self._claims.get(source) != (mark, self._generation):
             return None
-        fence = (self._names.relay_mark(source), mark)
-        return await self._write(self._names.task(task, source), payload, fence)
+        return await self._write(subject, payload, (self._names.relay_mark(source), mark))
 
     async def relayed(self, source: int, after: int, mark: int) -> list[InboxMessage]:
         """The tells and task starts from a shard that stand before its mark. Raises `Unavailable`."""
@@ -270,20 +269,8 @@ class InMemoryInbox:
         if len(payload) > self.tell_bytes_max:
             text = f"a tell is at most {self.tell_bytes_max} bytes, this is {len(payload)}"
             raise InvalidCommand(text, path="args")
-        fault = self._link.fault(FaultPoint.TELL)
-        if not self._link.up:
-            raise NotSent("not connected")
         store = partial(self._space.store_tell, InboxEntry(subject, payload), expected, message_id)
-        if isinstance(fault, StoredLater):
-            restarts = self._space.restarts
-            self._link.clock.call_after(fault.delay_s, lambda: self._space.restarts == restarts and store())
-        if isinstance(fault, StoredLater | Lost):
-            raise Unavailable("a tell was not acknowledged")
-        sequence = store()
-        await self._link.round_trip(fault.delay_s if isinstance(fault, Late) else 0.0)
-        if isinstance(fault, StoredUnknown):
-            raise Unavailable("a tell was not acknowledged")
-        return sequence
+        return await self._link.store(FaultPoint.TELL, store)
 
 
 class _Bell(Generic[M]):

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from aether.aio import set_once
 from aether.errors import Unavailable
 from aether.memory.clock import AlarmClock
-from aether.memory.faults import Disconnected, Fault, FaultPoint, Faults, Late, Lost, Stale, StoredUnknown
+from aether.memory.faults import Disconnected, Fault, FaultPoint, Faults, Late, Lost, Stale, StoredLater, StoredUnknown
 from aether.memory.server import InMemoryServer
 from aether.ports import NotSent
 
@@ -75,6 +75,25 @@ class Link:
         if isinstance(fault, StoredUnknown):
             raise Unavailable(f"a {step.value} was not acknowledged")
         return answer
+
+    async def store(self, step: FaultPoint, operation: Callable[[], T]) -> T:
+        """Have `operation` store something at the server, and await its outcome. Raises `Unavailable`.
+
+        What is stored later is lost when the server is restarted meanwhile.
+        """
+        fault = self.fault(step)
+        if not self.up:
+            raise NotSent("not connected")
+        if isinstance(fault, StoredLater):
+            restarts = self.space.restarts
+            self.clock.call_after(fault.delay_s, lambda: self.space.restarts == restarts and operation())
+        if isinstance(fault, StoredLater | Lost):
+            raise Unavailable(f"a {step.value} was not acknowledged")
+        outcome = operation()
+        await self.round_trip(fault.delay_s if isinstance(fault, Late) else 0.0)
+        if isinstance(fault, StoredUnknown):
+            raise Unavailable(f"a {step.value} was not acknowledged")
+        return outcome
 
     async def round_trip(self, delay_s: float = 0.0) -> None:
         """Return when a reply would be back, `delay_s` late. Raises `Unavailable` when the link breaks first."""

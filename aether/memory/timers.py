@@ -5,11 +5,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
-from aether.errors import Unavailable
 from aether.ids import Position
-from aether.memory.faults import Dropped, FaultPoint, Late, Lost, StoredLater, StoredUnknown
+from aether.memory.faults import Dropped, FaultPoint, Late
 from aether.memory.link import Link
-from aether.ports import EndOfCommits, InboxBatch, InboxMessage, NotSent, OverdueTimers
+from aether.ports import EndOfCommits, InboxBatch, InboxMessage, OverdueTimers
 from aether.sends import CancelSchedule, SetSchedule, encode_send
 
 TICKS_AT_ONCE = 256
@@ -26,20 +25,8 @@ class InMemoryTimers:
 
     async def arm(self, send: SetSchedule | CancelSchedule, end: EndOfCommits | None = None) -> bool:
         """Have its next tick given out, or have none; False when what is there is later. Raises `Unavailable`."""
-        fault = self._link.fault(FaultPoint.TIMER)
-        if not self._link.up:
-            raise NotSent("not connected")
         arm = partial(self._arm, send, end is not None)
-        if isinstance(fault, StoredLater):
-            restarts = self._space.restarts
-            self._link.clock.call_after(fault.delay_s, lambda: self._space.restarts == restarts and arm())
-        if isinstance(fault, StoredLater | Lost):
-            raise Unavailable("a timer was not acknowledged")
-        armed = arm()
-        await self._link.round_trip(fault.delay_s if isinstance(fault, Late) else 0.0)
-        if isinstance(fault, StoredUnknown):
-            raise Unavailable("a timer was not acknowledged")
-        return armed
+        return await self._link.store(FaultPoint.TIMER, arm)
 
     def _arm(self, send: SetSchedule | CancelSchedule, is_end_asked: bool) -> bool:
         return self._space.timers.arm(send, Position(len(self._space.commits)) if is_end_asked else None)
