@@ -4,12 +4,16 @@ Each method is one synchronous step, as those of `NamespaceContent` are.
 """
 
 from collections.abc import Callable
+from heapq import heappop, heappush
 from itertools import count
 
 from aether.ids import Position
 from aether.memory.clock import AlarmClock
 from aether.names import shard_of
 from aether.sends import CancelSchedule, SetSchedule
+
+EARLY_S = 1e-6
+"""By so much an alarm may be early."""
 
 
 class TimerTable:
@@ -25,6 +29,8 @@ class TimerTable:
         self._clock = clock
         self._sequences = count(1)
         self._last: dict[tuple[str, str], SetSchedule | CancelSchedule] = {}
+        self._due: list[tuple[float, int, SetSchedule]] = []
+        self._order = count()
 
     def arm(self, send: SetSchedule | CancelSchedule, end: Position | None) -> bool:
         """Take the place of what is there, unless that is of a later place: then False."""
@@ -56,15 +62,27 @@ class TimerTable:
             del fired[sequence]
 
     def _wait(self, setting: SetSchedule) -> None:
+        heappush(self._due, (setting.at.timestamp(), next(self._order), setting))
+        self._set_alarm(setting)
+
+    def _set_alarm(self, setting: SetSchedule) -> None:
         delay_s = max(0.0, setting.at.timestamp() - self._clock.wall_s())
         self._clock.call_after(delay_s, lambda: self._ring(setting))
 
     def _ring(self, setting: SetSchedule) -> None:
+        """Give out all that is due, in the order of their times, and what is due at once in that of its setting.
+
+        An alarm may be a moment early or late: that of another setting for the same time.
+        """
+        while self._due and self._due[0][0] - EARLY_S <= self._clock.wall_s():
+            _, _, due = heappop(self._due)
+            self._give_out(due)
+        if self._last.get((setting.source, setting.name)) is setting:  # the wall clock was set back
+            self._set_alarm(setting)
+
+    def _give_out(self, setting: SetSchedule) -> None:
         name = setting.source, setting.name
         if self._last.get(name) is not setting:
-            return
-        if self._clock.wall_s() < setting.at.timestamp() - 1e-6:  # the wall clock was set back
-            self._wait(setting)
             return
         self.changes += 1
         del self._last[name]

@@ -27,7 +27,10 @@ REMOVE_AFTER_S = 2.0
 TELL_AT_ONCE = 256
 
 SORT_TOGETHER = 4_096
-"""So many ticks of a shard are told in the order of their times, as after a downtime; further ones come after them."""
+"""So many ticks of a shard are told in the order of their times, as after a downtime; further ones come after them.
+
+Those of one time are told in the order in which their actors have set them.
+"""
 
 AGAIN = Backoff(first_s=0.05, cap_s=2.0)
 
@@ -97,7 +100,7 @@ class ShardTicks:
             connections = self._connections
             due = await self._due()
             ticks = [(message, tick) for message in due.messages if (tick := self._decoded(message)) is not None]
-            ticks.sort(key=lambda one: one[1].at)
+            ticks.sort(key=lambda one: (one[1].at, one[1].position, one[1].number))
             for begin in range(0, len(ticks), TELL_AT_ONCE):
                 await asyncio.gather(*(self._tell(*one) for one in ticks[begin : begin + TELL_AT_ONCE]))
             if due.messages and connections == self._connections:

@@ -271,6 +271,38 @@ async def test_wrong_arguments_are_refused_when_it_is_set(pool: LocalPool) -> No
     assert events(pool) == []
 
 
+class Planner(Actor):
+    """Sets many schedules for one time."""
+
+    order: tuple[str, ...] = ()
+
+    @command
+    def plan(self, names: list[str]) -> None:
+        for name in names:
+            self.schedule(name, After(seconds=10), Planner.do, self.id.key, name)
+
+    @command
+    def do(self, name: str) -> None:
+        self.emit(Rang(name, 0))
+        if name == "first":
+            self.cancel_schedule("cancelled")
+            self.schedule("later", After(seconds=10), Planner.do, self.id.key, "later")
+
+    @event
+    def rang(self, e: Rang) -> None:
+        self.order = (*self.order, e.name)
+
+
+async def test_ticks_that_are_due_at_one_time_are_run_in_the_order_in_which_they_were_set() -> None:
+    names = ["first", "cancelled", "later", *(f"x{n}" for n in range(20))]
+    async with local_pool(Model("planners", actors=[Planner]), start=START) as pool:
+        await pool.client.actor(Planner, "a").plan(names)
+        await pool.clock.advance(seconds=10)
+        assert (await pool.client.state(Planner, "a")).state.order == ("first", *names[3:])
+        await pool.clock.advance(seconds=10)
+        assert (await pool.client.state(Planner, "a")).state.order == ("first", *names[3:], "later")
+
+
 class Punctual(Actor):
     """Has the same done at a time that was said."""
 
