@@ -179,6 +179,7 @@ MESSAGE_CHARS_KEPT = 500
 """So much of a message is stored when the whole error is larger than a commit."""
 
 _ERROR_OPEN = b'{"error":'
+_OUT_OF_TIME = b'{"error":{"code":"deadline_exceeded"'
 _encoder = Encoder()
 _command_decoder = Decoder(Command)
 _answer_decoder = Decoder(Answer)
@@ -267,6 +268,11 @@ def error_data(error: bytes) -> bytes:
 def refusal(data: bytes) -> bytes:
     """The answer whose error has this body: what a stored refusal says again."""
     return b'%b%b,"decided":true}' % (_ERROR_OPEN, data)
+
+
+def is_out_of_time(answer: bytes) -> bool:
+    """Whether an answer says that its command had no more time: nothing was decided of it."""
+    return answer.startswith(_OUT_OF_TIME)
 
 
 def without_details(error: bytes) -> bytes:

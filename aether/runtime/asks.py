@@ -87,6 +87,7 @@ class Asks:
         self._asking: dict[ActorId, HandlerAsks] = {}
         self._owners: Subscription | None = None
         self._following = False
+        self._left: set[int] = set()
 
     def caller(self) -> Caller:
         """What sends the asks of all handlers."""
@@ -118,6 +119,23 @@ class Asks:
         """What an actor's handler waits for; nothing when it does not ask."""
         handler = self._asking.get(actor_id)
         return Waits("", ()) if handler is None else handler.waits()
+
+    def waits_here(self, actor_id: ActorId) -> Waits | None:
+        """What an actor waits for whose handler asks in this worker, also while its shard is left; else None."""
+        handler = self._asking.get(actor_id)
+        return None if handler is None else handler.waits()
+
+    def leave(self, shard: int) -> None:
+        """A shard takes no more commands: none that its handlers could make way for arrives any more."""
+        self._left.add(shard)
+
+    def serve(self, shard: int) -> None:
+        """A shard takes commands."""
+        self._left.discard(shard)
+
+    def has_left(self, shard: int) -> bool:
+        """Whether a shard takes no more commands."""
+        return shard in self._left
 
     def was_put_off(self, actor_id: ActorId, deadlock: WaitGraph) -> None:
         """The handler of this actor was put off, so that the others of the deadlock go on."""
@@ -210,9 +228,21 @@ class HandlerAsks:
             room.leave()
 
     async def _sent(self, command_id: str, actor_id: ActorId, command: str, args: bytes) -> Answer:
+        """Ask until the handler's deadline, which another delivery of its command may put off meanwhile."""
+        while True:
+            expires_s = self._pending.expires_s
+            try:
+                return await self._sent_until(expires_s, command_id, actor_id, command, args)
+            except (DeadlineExceeded, Unavailable, Overloaded):
+                if self._pending.expires_s <= expires_s:
+                    raise
+
+    async def _sent_until(
+        self, expires_s: float, command_id: str, actor_id: ActorId, command: str, args: bytes
+    ) -> Answer:
         self._check_runs(actor_id)  # it may have ended while the ask waited for room
         asks, asking = self._asks, self._pending.command
-        ends_s, left_s = self._deadline(actor_id)
+        ends_s, left_s = self._deadline(expires_s, actor_id)
         cause = Cause(ends_s, _correlation_of(asking), asking.id, asking.traceparent, self.chain)
         self._open[command_id] = Ask(str(actor_id), command_id)
         look = asks.loop.call_later(LOOK_AFTER_S, self._begin_to_look)
@@ -224,10 +254,10 @@ class HandlerAsks:
             look.cancel()
             del self._open[command_id]
 
-    def _deadline(self, actor_id: ActorId) -> tuple[float, float]:
+    def _deadline(self, expires_s: float, actor_id: ActorId) -> tuple[float, float]:
         """When an ask of this actor ends, in Unix seconds, and how many are left. Raises `DeadlineExceeded`."""
         now_s = self._asks.clock.wall_s()
-        ends_s = min(self._pending.expires_s, now_s + DEADLINE_AHEAD_MAX_S)
+        ends_s = min(expires_s, now_s + DEADLINE_AHEAD_MAX_S)
         if ends_s <= now_s:
             late = f"the deadline of {self._pending.type.name} passed before {actor_id} was asked"
             raise DeadlineExceeded(late, outcome_known=True)
@@ -244,9 +274,9 @@ class HandlerAsks:
         before: WaitGraph = {}
         try:
             while self._open and not self._ended:
-                seen = await look_at(actor, self.waits(), self._asks.caller())
+                seen = await look_at(actor, self.waits(), self._asks)
                 deadlock = deadlock_of(actor, lasting(before, seen))
-                if put_off(actor, deadlock) and not self._ended:
+                if self._yields(deadlock) and not self._ended:
                     self._put_off()
                     self._asks.was_put_off(self._actor_id, deadlock)
                     break
@@ -255,6 +285,15 @@ class HandlerAsks:
                 await asyncio.sleep(pause_s)
         finally:
             self._looks = False
+
+    def _yields(self, deadlock: WaitGraph) -> bool:
+        """Whether this handler is to be put off.
+
+        One whose shard is left always is: others cannot ask what it waits for, and what it waits for may have to be
+        asked of it where the shard goes.
+        """
+        leaves = self._asks.has_left(self._pending.deliveries[0].shard)
+        return bool(deadlock) if leaves else put_off(self.chain[-1], deadlock)
 
     def id_of(self, actor: str, number: int) -> str:
         """The command id of the ask of this number of an actor, the same whenever and wherever the handler runs.

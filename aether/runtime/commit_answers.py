@@ -1,13 +1,13 @@
 """What a commit's outcome means for its callers: their answers; and what a stored one means for its actor's fold."""
 
-from aether.core.actor.command_log import CommandLog
+from aether.core.actor.command_log import CommandLog, out_of_time_name
 from aether.core.actor.commit_draft import CommitDraft
 from aether.errors import Unavailable
 from aether.ids import Position, Version
 from aether.runtime.fold import Fold
 from aether.runtime.mailbox import Mailbox
 from aether.runtime.pending_command import PendingCommand
-from aether.wire import encode_answer, encode_error
+from aether.wire import encode_answer, encode_error, is_out_of_time
 
 
 def answer_committed(
@@ -37,7 +37,10 @@ def answer_committed(
             answer = reply.error
         if reply.stored and (pending.told is None or not pending.command.attempt):  # a tell is known by its sequence
             expires_s = pending.remembered_until_s or pending.expires_s + margin_s
-            command_log.add(pending.id, answer, expires_s, before, pending.digest)
+            name, command = pending.id, pending.command
+            if reply.error is not None and not command.attempt and is_out_of_time(answer):
+                name = out_of_time_name(name, command.deadline)
+            command_log.add(name, answer, expires_s, before, pending.digest)
         mailbox.answer(pending, answer)
     if again:
         mailbox.put_back_all(again)

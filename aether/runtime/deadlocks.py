@@ -8,6 +8,7 @@ of these waited all the time between.
 import asyncio
 from collections.abc import Callable, Iterable
 from itertools import islice
+from typing import Protocol
 
 from msgspec import MsgspecError, Struct
 from msgspec.json import Decoder, Encoder
@@ -45,12 +46,27 @@ def encode_waits(waits: Waits, args: bytes) -> bytes:
     return _encode(waits if wanted.path else (waits.runs, waits.asks))
 
 
-async def look_at(actor: str, waiting: Waits, caller: Caller) -> WaitGraph:
-    """What an actor, whose handler waits like this, waits for, and what those wait for that it waits for."""
+class Worker(Protocol):
+    """The asks of a worker's handlers."""
+
+    def caller(self) -> Caller:
+        """What sends them."""
+        ...
+
+    def waits_here(self, actor_id: ActorId) -> Waits | None:
+        """What an actor waits for whose handler asks in this worker; None of all others."""
+        ...
+
+
+async def look_at(actor: str, waiting: Waits, worker: Worker) -> WaitGraph:
+    """What an actor, whose handler waits like this, waits for, and what those wait for that it waits for.
+
+    What handlers of this worker wait for is known here. No message reaches them while their shard is given away.
+    """
     waits = {actor: waiting}
     unseen = _targets([waiting], waits)
     while unseen:
-        answers = await asyncio.gather(*(_waits_of(one, caller) for one in unseen))
+        answers = await asyncio.gather(*(_waits_of(one, worker) for one in unseen))
         waits.update(zip(unseen, answers, strict=True))
         unseen = _targets(answers, waits)
     return waits
@@ -62,12 +78,16 @@ def _targets(found: Iterable[Waits], seen: WaitGraph) -> list[str]:
     return list(islice(asked, ACTORS_MAX - len(seen)))
 
 
-async def _waits_of(actor: str, caller: Caller) -> Waits:
+async def _waits_of(actor: str, worker: Worker) -> Waits:
     """What an actor's handler waits for; nothing when that cannot be known now."""
     kind, _, key = actor.partition("/")
     try:
-        answer = await caller.call(
-            ActorId(kind, key), WAITS_COMMAND, _ARGS, deadline_s=LOOK_TIMEOUT_S, command_id=WAITS_COMMAND
+        actor_id = ActorId(kind, key)
+        here = worker.waits_here(actor_id)
+        if here is not None:
+            return here
+        answer = await worker.caller().call(
+            actor_id, WAITS_COMMAND, _ARGS, deadline_s=LOOK_TIMEOUT_S, command_id=WAITS_COMMAND
         )
         return _decode_waits(bytes(answer.value))
     except (AetherError, MsgspecError):  # its worker is of an earlier version, or is away

@@ -1,5 +1,6 @@
 """The answer that a command has already: from the actor's command log, before its handler runs."""
 
+from aether.core.actor.command_log import out_of_time_name
 from aether.runtime.fold import LOST_ONCE, Fold
 from aether.runtime.pending_command import PendingCommand, other_command
 from aether.runtime.worker_context import WorkerContext
@@ -23,6 +24,8 @@ def earlier_answer(
         return command_log.get(command_id)
     command_log.forget_expired(now_s)
     answer = command_log.get(command_id)
+    if answer is None and not pending.command.attempt:
+        answer = command_log.get(out_of_time_name(command_id, pending.command.deadline))
     if answer is not None:
         worker.counters.duplicates += 1
         digest = command_log.digest(command_id)

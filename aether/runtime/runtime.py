@@ -352,6 +352,8 @@ class Runtime:
         """Begin to take the shard's commands, with no actor of it in memory. Raises `Unavailable`."""
         await self._losses.tell(shard)
         self.abandon_shard(shard)  # what came late, when the shard was another's, has a state that is too old
+        if self._worker is not None:
+            self._worker.asks.serve(shard)
         try:
             await self._served.serve(shard)
         except BaseException:
@@ -374,7 +376,9 @@ class Runtime:
 
     async def leave_shard(self, shard: int) -> None:
         """Take no more commands of the shard; all that were delivered have been taken when this returns."""
-        telling = self._telling
+        telling, worker = self._telling, self._worker
+        if worker is not None:
+            worker.asks.leave(shard)
         if telling is not None:
             await telling.leave(shard)
         await self._served.leave(shard, self._take_delivered)

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from aether.core.actor.commit_draft import EmittedEvent
-from aether.errors import AetherError, DeadlineExceeded
+from aether.errors import AetherError, DeadlineExceeded, Unavailable
 from aether.runtime.earlier_answer import earlier_answer
 from aether.runtime.handler import Handler
 from aether.runtime.handler_task import HandlerResult
@@ -199,8 +199,7 @@ class Turn(TurnDecisions):
         assert handler is not None
         error = end.error
         if handler.put_off:
-            self._undo()
-            (self._mailbox.put_last if handler.put_last else self._mailbox.put_back)(pending)
+            self._run_again(pending, last=handler.put_last)
             self._machine.turn_over()
             return
         if error is None:
@@ -214,3 +213,17 @@ class Turn(TurnDecisions):
         else:
             self._failed(pending, error)
         self.run()
+
+    def _run_again(self, pending: PendingCommand, *, last: bool) -> None:
+        """Its handler was put off. Where others have to make way for it, and the shard is left, its next owner runs it.
+
+        Here it would ask again what waits for it, and what it makes way for cannot arrive.
+        """
+        self._undo()
+        if not last:
+            self._mailbox.put_back(pending)
+        elif self._worker.asks.has_left(self._machine.shard):
+            why = Unavailable(f"{self._machine.actor_id} is given to another worker")
+            self._mailbox.answer(pending, encode_error(why))
+        else:
+            self._mailbox.put_last(pending)

@@ -242,6 +242,14 @@ class Purse(Actor):
         return await self.ask(Purse, other).wait_at(gate)
 
     @command
+    async def pay_and_have_wait(self, payee: str, other: str, gate: str) -> int:
+        """Pay a purse, then ask another one to wait."""
+        await self.ask(Purse, payee).put(1)
+        await self.ask(Purse, other).wait_at(gate)
+        self.emit(Paid(-1))
+        return self.cents
+
+    @command
     async def wait_then_put(self, gate: str, other: str) -> int:
         """Wait for the test, then ask."""
         WAITING.append(self.id.key)

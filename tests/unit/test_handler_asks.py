@@ -322,33 +322,55 @@ async def test_it_looks_less_and_less_often_while_there_is_no_circle(
     await asked
 
 
-async def test_a_deadlock_is_looked_for_among_so_many_actors(calls: Calls) -> None:
+async def test_a_deadlock_is_looked_for_among_so_many_actors(side: Side, calls: Calls) -> None:
     calls.says = lambda actor: Waits("r", (Ask(f"{actor}x", "i"), Ask(f"{actor}y", "i")))
-    caller: Any = calls
-    assert len(await look_at("purse/a", Waits("r", (Ask("purse/b", "i"),)), caller)) == ACTORS_MAX
+    assert len(await look_at("purse/a", Waits("r", (Ask("purse/b", "i"),)), side.asks)) == ACTORS_MAX
     assert len(calls.looked) == ACTORS_MAX - 1
 
 
 @pytest.mark.parametrize("says", [Unavailable("away"), b"of an earlier version", Waits("", ())])
 async def test_each_actor_is_asked_once_and_what_is_not_known_waits_for_nothing(
-    calls: Calls, says: Waits | bytes | AetherError
+    side: Side, calls: Calls, says: Waits | bytes | AetherError
 ) -> None:
     waits: dict[str, Waits] = {name: Waits(name, (Ask("purse/d", "i"), Ask("purse/b", "i"))) for name in
                                ("purse/b", "purse/c")}  # fmt: skip
     calls.says = lambda actor: waits.get(actor, says)
     waiting = Waits("r", (Ask("purse/b", "i"), Ask("purse/c", "j"), Ask("purse/b", "k")))
-    caller: Any = calls
     nothing = Waits("", ())
-    assert await look_at("purse/a", waiting, caller) == {"purse/a": waiting, **waits, "purse/d": nothing}
+    assert await look_at("purse/a", waiting, side.asks) == {"purse/a": waiting, **waits, "purse/d": nothing}
     assert calls.looked == ["purse/b", "purse/c", "purse/d"]
 
 
-async def test_all_that_the_actors_of_one_step_wait_for_are_looked_at(calls: Calls) -> None:
+async def test_all_that_the_actors_of_one_step_wait_for_are_looked_at(side: Side, calls: Calls) -> None:
     waits = {"purse/b": Waits("b", (Ask("purse/d", "i"),)), "purse/c": Waits("c", (Ask("purse/e", "i"),))}
     calls.says = lambda actor: waits.get(actor, Waits("", ()))
-    caller: Any = calls
-    await look_at("purse/a", Waits("r", (Ask("purse/b", "i"), Ask("purse/c", "j"))), caller)
+    await look_at("purse/a", Waits("r", (Ask("purse/b", "i"), Ask("purse/c", "j"))), side.asks)
     assert calls.looked == ["purse/b", "purse/c", "purse/d", "purse/e"]
+
+
+async def test_what_handlers_of_this_worker_wait_for_is_known_without_a_message(side: Side, calls: Calls) -> None:
+    asked = asyncio.ensure_future(side.handler().send("ask-1", OTHER, "put", b"{}"))
+    await until(lambda: len(calls.called) == 1)
+    waits = await look_at("purse/b", Waits("b-1", (Ask("purse/a", "i"), Ask("purse/c", "j"))), side.asks)
+    assert waits["purse/a"] == Waits("c-1", (Ask("purse/b", "ask-1"),), ("together", "purse/a"))
+    assert "purse/a" not in calls.looked
+    assert "purse/c" in calls.looked
+    calls.answered.set()
+    await asked
+
+
+@pytest.mark.parametrize("left", [False, True])
+async def test_one_whose_shard_is_left_is_put_off_whatever_its_path(side: Side, calls: Calls, left: bool) -> None:
+    side.asks.leave(0)
+    if not left:
+        side.asks.serve(0)
+    calls.says = lambda _: asks_back("z")  # the last of the ids
+    asked = asyncio.ensure_future(side.handler().send("ask-1", OTHER, "put", b"{}"))
+    await until(lambda: side.put_off == 1 or len(calls.looked) == 20)
+    assert side.put_off == left
+    calls.answered.set()
+    await asked
+    await side.settle()
 
 
 def test_what_an_actor_waits_for_is_said_as_it_was_asked() -> None:

@@ -9,11 +9,23 @@ object. Only an actor that remembers many has a dictionary and buckets.
 """
 
 from bisect import bisect_left
+from datetime import datetime
 
 from aether.ids import Position
 
 FEW = 8
 """So many commands are searched one after the other; for more there is an index."""
+
+OUT_OF_TIME = "\0out of time\0"
+"""Before a deadline and a command's id: see `out_of_time_name`."""
+
+
+def out_of_time_name(command_id: str, deadline: datetime) -> str:
+    """The name under which the log keeps that a command, whose id the caller gave, had no time left at this deadline.
+
+    Its sends that are late have the same deadline. One with another deadline is a further try, and is run.
+    """
+    return f"{OUT_OF_TIME}{deadline.timestamp()}\0{command_id}"
 
 
 class _Remembered:

@@ -11,6 +11,7 @@ from typing import Generic, NamedTuple, TypeVar
 from msgspec import Raw
 from msgspec.structs import replace
 
+from aether.core.actor.command_log import out_of_time_name
 from aether.ids import Position, Version
 from aether.sends import Send, encode_sends
 from aether.wire import (
@@ -21,6 +22,7 @@ from aether.wire import (
     StoredEvent,
     encode_answer,
     encode_stored,
+    is_out_of_time,
     refusal,
 )
 
@@ -226,12 +228,18 @@ def committed_commands(
     An id that the library made is remembered until its command's deadline and `margin_s` more.
     """
     return [
-        CommittedCommand(event.commandid, answer, expires_s, event.commanddigest)
+        CommittedCommand(_remembered_as(event, answer), answer, expires_s, event.commanddigest)
         for event in events
         if event.commandid
         and (expires_s := _remembered_until_s(event, margin_s)) > now_s
         and (answer := _answer_of(event, position)) is not None
     ]
+
+
+def _remembered_as(event: Event, answer: bytes) -> str:
+    if event.idexpires is not None and event.deadline is not None and is_out_of_time(answer):
+        return out_of_time_name(event.commandid, event.deadline)
+    return event.commandid
 
 
 def _answer_of(event: Event, position: Position) -> bytes | None:
