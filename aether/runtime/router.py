@@ -187,15 +187,27 @@ class Router:
     def _not_decoded(self, delivery: Delivery, error: BaseException) -> None:
         """A command cannot be read, or the model does not take it; or the worker takes nothing now."""
         worker, told = self._worker, delivery.told
-        passes = isinstance(error, Unavailable | DeadlineExceeded)
-        if worker is not None and _may_be_foreign(error) and (told is None or not told.given_up):
-            if told is not None:
-                error.details[NOT_TAKEN] = True
+        if worker is not None and told is not None and not isinstance(error, Unavailable | DeadlineExceeded):
+            self._tell_not_decoded(delivery, told, error, worker)
+            return
+        if worker is not None and _may_be_foreign(error):
             error = worker.foreign(error)
-        if worker is None or told is None or passes or not self._told(delivery, told, error, worker):
-            self._not_taken(delivery, error, self._counts_of(delivery))
+        self._not_taken(delivery, error, self._counts_of(delivery))
 
-    def _told(self, delivery: Delivery, told: TellPlace, error: BaseException, worker: WorkerContext) -> bool:
+    def _tell_not_decoded(
+        self, delivery: Delivery, told: TellPlace, error: BaseException, worker: WorkerContext
+    ) -> None:
+        """It waits for another version, or fails, or ends."""
+        why = error if isinstance(error, AetherError) else _failure(delivery, error)
+        why.details[NOT_TAKEN] = True
+        if why is not error and not told.given_up:
+            self._note_failure(delivery, error)
+        elif _may_be_foreign(why) and not told.given_up:
+            why = worker.foreign(why)
+        if not self._told(delivery, told, why, worker):
+            self._not_taken(delivery, why, self._counts_of(delivery))
+
+    def _told(self, delivery: Delivery, told: TellPlace, error: AetherError, worker: WorkerContext) -> bool:
         """Whether a tell that the model does not take was handed to its actor all the same.
 
         It has to commit that the tell is given up, or, where tells need not be in order, that those behind it go on.
@@ -205,8 +217,7 @@ class Router:
             return False
         command, counts = told.command, self._counts_of(delivery)
         expires_s = command.deadline.timestamp()
-        why = error if isinstance(error, AetherError) else self._failure(delivery, error)
-        untaken, arrived_s = UntakenCommand(command.command, why), worker.clock.boot_s()
+        untaken, arrived_s = UntakenCommand(command.command, error), worker.clock.boot_s()
         pending = PendingCommand(command, untaken, None, delivery, expires_s, counts, arrived_s=arrived_s)
         worker.pipeline.arrivals.add(pending)
         return True
@@ -220,16 +231,15 @@ class Router:
             except BaseException as unspeakable:  # an error of users' own
                 error = unspeakable
         counts.failed += 1
-        self._respond(delivery, encode_error(self._failure(delivery, error)))
+        self._note_failure(delivery, error)
+        self._respond(delivery, encode_error(_failure(delivery, error)))
 
-    def _failure(self, delivery: Delivery, error: BaseException) -> ActorFailed:
-        """What is said of users' code that made an argument and has failed; it is logged."""
-        actor = str(delivery.actor_id)
-        log.error("a command could not be taken", exc_info=error, extra={"actor": actor})
+    def _note_failure(self, delivery: Delivery, error: BaseException) -> None:
+        """Users' code that made an argument has failed."""
+        log.error("a command could not be taken", exc_info=error, extra={"actor": str(delivery.actor_id)})
         if self._worker is not None:
             with suppress(AetherError):
                 self._worker.note_failure(delivery.actor_id, _command_of(delivery), error)
-        return ActorFailed(f"the command could not be taken: {type_name(error)}; see the worker's log", actor=actor)
 
     def _decode(self, delivery: Delivery, now_s: float, arrived_s: float) -> None:
         worker = self._worker
@@ -351,6 +361,12 @@ def _command_of(delivery: Delivery) -> Command:
     """The command itself. Raises `InvalidCommand`."""
     told = delivery.told
     return decode_command(delivery.payload) if told is None else checked_command(told.command)
+
+
+def _failure(delivery: Delivery, error: BaseException) -> ActorFailed:
+    """What is said of users' code that made an argument and has failed."""
+    why = f"the command could not be taken: {type_name(error)}; see the worker's log"
+    return ActorFailed(why, actor=str(delivery.actor_id))
 
 
 def _may_be_foreign(error: BaseException) -> TypeGuard[AetherError]:

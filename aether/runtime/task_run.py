@@ -207,8 +207,11 @@ class TaskRun:
         """The model does not take the start: nothing is called. Another version of it may, while one is there."""
         if self._is_for_another_version(error):
             await self._hand_back(ANOTHER_VERSION_S)
-        else:
-            await self._failed(error)
+            return
+        if isinstance(error, InvalidCommand):
+            what = f"the task {self.start.task} does not take the arguments that it was started with"
+            error = InvalidCommand(f"{what}: {error}")
+        await self._failed(error)
 
     def _is_for_another_version(self, error: BaseException) -> bool:
         if not isinstance(error, UnknownActor | UnknownCommand | InvalidCommand):

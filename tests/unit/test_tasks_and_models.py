@@ -183,6 +183,28 @@ async def test_an_argument_that_cannot_be_made_any_more_is_a_failure_of_the_task
     assert world.called == 1
 
 
+def charge_by_name() -> Task[..., Any]:
+    """The task under its old name, with another argument."""
+
+    @task(retry=FAILS_AT_ONCE)
+    async def charge(cents: int) -> str:
+        world.called += 1
+        return f"{cents} cents"
+
+    return charge
+
+
+async def test_arguments_that_do_not_fit_any_more_are_a_failure_that_names_the_task_and_the_argument(
+    pool: LocalPool,
+) -> None:
+    await start(pool, "charge")
+    await deploy(pool, till(tasks=(charge_by_name(), refuse)))
+    (note,) = await notes(pool)
+    assert note.startswith("InvalidCommand: the task charge does not take the arguments that it was started with: ")
+    assert "amount: " in note
+    assert world.called == 1
+
+
 async def test_what_another_version_may_take_is_left_to_it_and_is_no_attempt(
     pool: LocalPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
