@@ -9,7 +9,6 @@ import logging
 from contextlib import suppress
 from typing import Any
 
-from msgspec import Raw
 from msgspec.json import encode
 from msgspec.structs import replace
 
@@ -18,14 +17,13 @@ from aether.errors import AetherError, InvalidCommand, Unavailable, UnknownActor
 from aether.log_lines import type_name, words
 from aether.model.task_type import TaskType
 from aether.model.tasks import TaskContext, TaskFailed
-from aether.names import shard_of
 from aether.ports import TaskClaim
 from aether.runtime.failures import note_task_failure
 from aether.runtime.task_call import Stopped, call
 from aether.runtime.task_notes import GIVEN_UP, RUNS, WAITS, TaskNote, decode_note, encode_note, note_of, said
+from aether.runtime.task_store import known_note, store_result
 from aether.runtime.task_worker import TaskWorker
 from aether.sends import BY_ACTOR, StartTask
-from aether.tells import Tell, encode_tell
 from aether.tracing.spans import SpanKind, attributes_of, ended
 from aether.waiting_tells import RunningTask
 from aether.wire import instant
@@ -38,8 +36,6 @@ UNKNOWN_AGAIN_S = 1.0
 
 ANOTHER_VERSION_S = 1.0
 """When a start is handed out again that this worker's model does not take, and another version of it may."""
-
-SEND_AGAIN = Backoff(first_s=0.05, cap_s=2.0)
 
 log = logging.getLogger("aether.tasks")
 
@@ -102,7 +98,7 @@ class TaskRun:
     async def _live(self) -> None:
         start, retry = self.start, self.task_type.retry
         if self.claim.deliveries > 1:
-            self._note = await self._known_note()
+            self._note = await known_note(self._worker, start.id, self._leaves)
             if self._note is not None:
                 self._attempt -= self._note.given_back
         note = self._note
@@ -120,18 +116,6 @@ class TaskRun:
             await self._give_up(failed)
         else:
             await self._try()
-
-    async def _known_note(self) -> TaskNote | None:
-        """What is written down of it, once the store answers. Raises `Unavailable` when the worker leaves before."""
-        worker, attempt = self._worker, 0
-        while True:
-            try:
-                return decode_note(await worker.tasks.row(self.start.id))
-            except AetherError:
-                if self._given_back:
-                    raise
-                await asyncio.sleep(SEND_AGAIN.delay_s(attempt, worker.jitter()))
-                attempt += 1
 
     async def _try(self) -> None:
         tracing, start = self._worker.tracing, self.start
@@ -315,41 +299,23 @@ class TaskRun:
         return self._worker.command_type(self.start.actor_id.kind, command).encode_args((argument,), {})
 
     async def _tell(self, command: str, args: bytes) -> bool:
-        """Store the result as a tell to the actor; False when the worker has to leave before that is done.
-
-        A result without a command is told, too, so that the actor knows that the task is over. Raises `InvalidCommand`
-        for arguments that are too large.
-        """
+        """Tell its actor; False when the worker has to leave before that is stored. Raises `InvalidCommand`."""
         worker, start = self._worker, self.start
-        actor_id = start.actor_id
-        tell = Tell(
-            kind=actor_id.kind,
-            key=actor_id.key,
-            command=command,
-            args=Raw(args),
-            id=start.result_id,
-            correlationid=start.correlationid,
-            causationid=start.causationid,
+        stored = await store_result(
+            worker,
+            start,
+            command,
+            args,
             traceparent=self._traceparent,
+            fields=self._fields(),
+            leaves=self._leaves,
         )
-        payload, target, attempt = encode_tell(tell), shard_of(actor_id, worker.shards), 0
-        while True:
-            try:
-                await worker.inbox.send(target, payload, start.result_id)
-            except InvalidCommand as error:
-                if error.path != "id":
-                    raise
-                log.info("a task was run twice, and another result of it counts", extra=self._fields())
-                return True
-            except AetherError as error:
-                if self._given_back:
-                    worker.tasks.again(self.claim, 0.0)
-                    return False
-                log.info("a task's result cannot be stored now", extra={**self._fields(), "error": words(error)})
-                await asyncio.sleep(SEND_AGAIN.delay_s(attempt, worker.jitter()))
-                attempt += 1
-            else:
-                return True
+        if not stored:
+            worker.tasks.again(self.claim, 0.0)
+        return stored
+
+    def _leaves(self) -> bool:
+        return self._given_back
 
     async def _write(self, error: str, error_type: str, delay_s: float | None) -> None:
         """Write down that it has failed; that it cannot be written is no reason not to go on."""

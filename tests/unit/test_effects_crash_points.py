@@ -12,7 +12,7 @@ import pytest
 
 from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
-from aether.runtime import inbox_purge, relaying, shard_inbox, task_run, task_runner, telling
+from aether.runtime import inbox_purge, relaying, shard_inbox, task_runner, task_store, telling
 from aether.testing import local_pool
 from aether.testing.pool import SHARDS, LocalPool
 from tests.support.crash_points import Points
@@ -40,7 +40,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits of the event loop are short."""
     short = Backoff(first_s=0.001, cap_s=0.005)
     monkeypatch.setattr(task_runner, "AGAIN", short)
-    monkeypatch.setattr(task_run, "SEND_AGAIN", short)
+    monkeypatch.setattr(task_store, "SEND_AGAIN", short)
 
 
 @pytest.fixture

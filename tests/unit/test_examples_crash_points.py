@@ -14,7 +14,7 @@ import pytest
 from aether import Model
 from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
-from aether.runtime import task_run, task_runner
+from aether.runtime import task_runner, task_store
 from aether.testing import local_pool
 from aether.testing.pool import LocalPool
 from examples.agent import model as agent
@@ -47,7 +47,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits of the event loop are short, and so are the words of the language model."""
     short = Backoff(first_s=0.001, cap_s=0.005)
     monkeypatch.setattr(task_runner, "AGAIN", short)
-    monkeypatch.setattr(task_run, "SEND_AGAIN", short)
+    monkeypatch.setattr(task_store, "SEND_AGAIN", short)
     monkeypatch.setattr(agent, "LanguageModel", lambda: LanguageModel(fails=0.2, word_s=0.0))
 
 

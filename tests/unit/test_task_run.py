@@ -15,7 +15,7 @@ from aether import Model, Retry, task
 from aether.core.backoff import Backoff
 from aether.errors import InvalidCommand, Unavailable
 from aether.model.task_type import TaskType
-from aether.runtime import task_run
+from aether.runtime import task_run, task_store
 from aether.runtime.task_notes import ERROR_CHARS_MAX, GIVEN_UP, RUNS, WAITS, TaskNote, decode_note, said
 from tests.support.errands import Errand, World, model, renew
 from tests.support.task_server import TTL_S, TaskSide, start_of
@@ -28,7 +28,7 @@ def world() -> World:
 
 @pytest.fixture
 async def side(world: World, monkeypatch: pytest.MonkeyPatch) -> TaskSide:
-    monkeypatch.setattr(task_run, "SEND_AGAIN", Backoff(first_s=0.0, cap_s=0.0))
+    monkeypatch.setattr(task_store, "SEND_AGAIN", Backoff(first_s=0.0, cap_s=0.0))
     return TaskSide(model)
 
 

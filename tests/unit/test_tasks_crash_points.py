@@ -10,7 +10,7 @@ import pytest
 
 from aether.config import RuntimeConfig
 from aether.core.backoff import Backoff
-from aether.runtime import task_run, task_runner
+from aether.runtime import task_runner, task_store
 from aether.testing import local_pool
 from aether.testing.pool import LocalPool
 from tests.support.crash_points import Points
@@ -33,7 +33,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits of the event loop are short."""
     short = Backoff(first_s=0.001, cap_s=0.005)
     monkeypatch.setattr(task_runner, "AGAIN", short)
-    monkeypatch.setattr(task_run, "SEND_AGAIN", short)
+    monkeypatch.setattr(task_store, "SEND_AGAIN", short)
 
 
 async def back(pool: LocalPool, wanted: list[str]) -> None:
