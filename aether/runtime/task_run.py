@@ -12,13 +12,16 @@ from typing import Any
 from msgspec.json import encode
 from msgspec.structs import replace
 
+from aether.aio import first_of
 from aether.core.backoff import Backoff
 from aether.errors import AetherError, InvalidCommand, Unavailable, UnknownActor, UnknownCommand
 from aether.log_lines import type_name, words
 from aether.model.task_type import TaskType
 from aether.model.tasks import TaskContext, TaskFailed
 from aether.ports import TaskClaim
+from aether.runtime import task_apart
 from aether.runtime.failures import note_task_failure
+from aether.runtime.task_apart import APART_AGAIN_S, LOST_MAX
 from aether.runtime.task_call import Stopped, call
 from aether.runtime.task_notes import GIVEN_UP, RUNS, WAITS, TaskNote, decode_note, encode_note, note_of, said
 from aether.runtime.task_store import known_note, store_result
@@ -92,6 +95,7 @@ class TaskRun:
             log.warning("the outcome of a task could not be stored now", exc_info=unexpected, extra=extra)
             self._worker.tasks.again(self.claim, UNKNOWN_AGAIN_S)
         finally:
+            self._worker.apart.end(self)
             if not self._called:
                 self._leave()
 
@@ -118,6 +122,9 @@ class TaskRun:
             await self._try()
 
     async def _try(self) -> None:
+        if not await self._may_be_called():
+            await self._hand_back(APART_AGAIN_S * (1 - self._worker.jitter()))
+            return
         tracing, start = self._worker.tracing, self.start
         if tracing is None:
             await self._attempt_now()
@@ -130,6 +137,17 @@ class TaskRun:
             error = await self._attempt_now()
             if error is not None:
                 span.raised(error)
+
+    async def _may_be_called(self) -> bool:
+        """Whether it may run now: of those that have lost several workers in a row, one may at a time."""
+        failed = self._note.attempt if self._note is not None else 0
+        if self._attempt - 1 - failed < LOST_MAX:
+            return True
+        if not self._worker.apart.begin(self, self._worker.clock.boot_s()):
+            return False
+        log.warning("a task that has lost several workers runs apart from others like it", extra=self._fields())
+        await first_of(self._stop, timeout_s=task_apart.SETTLE_S)
+        return True
 
     async def _attempt_now(self) -> BaseException | None:
         """Call the function, and see to what comes of it; what it raised."""

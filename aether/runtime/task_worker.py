@@ -10,6 +10,7 @@ from aether.errors import AetherError
 from aether.model.definition import DeclaredCommand
 from aether.ports import Clock, Inbox, Tasks
 from aether.runtime.counters import Counters
+from aether.runtime.task_apart import Apart
 from aether.tracing.spans import Tracing
 
 
@@ -22,7 +23,7 @@ class TaskWorker:
     - `foreign`: what to say of what the model does not take: `Unavailable` while workers of another version are there.
     - `cancelled`: why a task is cancelled, "" when it is not known to be. `left`: the function of a
       `TaskRun` runs no more.
-    - `tracing`: what gives each attempt a span.
+    - `apart`: who runs apart, of what has lost workers. `tracing`: what gives each attempt a span.
     """
 
     tasks: Tasks
@@ -39,4 +40,5 @@ class TaskWorker:
     threads: Executor = field(default_factory=Executor)
     cancelled: Callable[[str], str] = lambda task_id: ""
     left: Callable[[Any], None] = lambda run: None
+    apart: Apart = field(default_factory=Apart)
     tracing: Tracing | None = None

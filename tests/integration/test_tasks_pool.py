@@ -146,6 +146,19 @@ async def test_one_that_ends_its_worker_each_time_is_given_up_and_its_neighbours
         assert [call.attempt for call in one.calls() if call.text == "end"] == [1, 2]
 
 
+async def test_what_one_that_ends_workers_takes_along_has_its_result_in_the_end(tmp_path: Path) -> None:
+    """It has as many attempts as each of them, and they are all on one worker."""
+    async with trial(tmp_path, workers=1) as one:
+        for n in range(3):
+            await one.errand(f"b{n}").note_async("neighbour", 1.5)
+        await one.until(lambda: len(one.calls()) == 3)
+        await one.errand().end_workers()
+        assert (await one.lost()).error_type == "WorkerLost"
+        assert [call.attempt for call in one.calls() if call.text == "end"] == [1, 2, 3]
+        for n in range(3):
+            assert await one.back(f"b{n}") == ["neighbour"]
+
+
 async def test_one_that_blocks_the_loop_ends_its_worker_and_its_neighbours_go_on(tmp_path: Path) -> None:
     async with trial(tmp_path, "--loop-silent-kill", "2", variables={"AETHER_MEMBER_TTL_S": "4"}) as one:
         await one.errand().block_worker()

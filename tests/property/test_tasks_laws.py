@@ -27,7 +27,7 @@ from aether.memory.faults import Disconnected, Fault, FaultPoint, Faults, Late, 
 from aether.memory.server import InMemoryServer
 from aether.memory.task_queue import TaskQueue
 from aether.names import shard_of
-from aether.runtime import task_runner, task_store
+from aether.runtime import task_apart, task_runner, task_store
 from aether.runtime.counters import Counters
 from aether.runtime.task_run import TaskRun
 from aether.runtime.task_runner import TaskRunner
@@ -273,6 +273,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     short = Backoff(first_s=0.0001, cap_s=0.0005)
     monkeypatch.setattr(task_runner, "AGAIN", short)
     monkeypatch.setattr(task_store, "SEND_AGAIN", short)
+    monkeypatch.setattr(task_apart, "SETTLE_S", 0.0)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])

@@ -183,6 +183,13 @@ async def ends_its_worker(context: TaskContext) -> str:
     os._exit(9)
 
 
+@task(retry=Retry(first_s=0.05, attempts=3))
+async def ends_workers(context: TaskContext) -> str:
+    """The same, a moment after others have begun beside it."""
+    await asyncio.sleep(0.2)
+    return await ends_its_worker.function(context)  # type: ignore[no-any-return]
+
+
 @task(retry=Retry(first_s=0.05, attempts=1))
 async def blocks_the_loop(context: TaskContext) -> str:
     """Block the event loop of its worker, as a bug does."""
@@ -247,6 +254,10 @@ class Errand(Actor):
     @command
     def end_worker(self) -> str:
         return self._sent(self.start_task(ends_its_worker(), then=Errand.came, failed=Errand.failed))
+
+    @command
+    def end_workers(self) -> str:
+        return self._sent(self.start_task(ends_workers(), then=Errand.came, failed=Errand.failed))
 
     @command
     def block_worker(self) -> str:
@@ -355,7 +366,7 @@ model = Model(
     "errands",
     actors=[Errand],
     tasks=[echo, fails, waits, blocks, blocks_alone, overdue, overdue_in_thread, breaks, breaks_in_thread, lies, noted,
-           noted_async, ends_its_worker, blocks_the_loop, nothing, fails_for_an_hour, gives_a_text,
+           noted_async, ends_its_worker, ends_workers, blocks_the_loop, nothing, fails_for_an_hour, gives_a_text,
            large],
     lifespan=lifespan,
 )  # fmt: skip
