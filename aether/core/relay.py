@@ -63,17 +63,29 @@ class Relay:
         self.fence = 0
         """The sequence of the mark that this relayer wrote last; 0 when none counts."""
         self.cursor = 0
+        """All commits of the shard up to this position were read."""
         self._wanted = 0
+        """The last commit of our own that a scan has to take in."""
         self._unscanned = True
+        """Whether nothing was scanned since it was claimed."""
         self._queue: deque[Send] = deque()
+        """What is to be brought on its way, in this order."""
         self._left: dict[int, int] = {}
+        """By the position of a commit: how many of its sends are in the queue."""
         self._early: set[int] = set()
+        """Commits of our own after the cursor whose sends were taken in already."""
         self._done: set[Place] = set()
+        """What commits after the cursor have sent and stood in the inbox when it was claimed."""
         self._first: dict[int, int] = {}
+        """By the position of a commit: the first sequence in the inbox of what it has sent."""
         self._highest = 0
+        """The last sequence of the inbox that is known: of our mark, or of what we have stored."""
         self._unsynced: deque[tuple[int, float]] = deque()
+        """Positions of commits that no mark passes before a time: see `brought`."""
         self._doubts: deque[Doubt] = deque()
+        """Scans that are to be done again, the first one first."""
         self._last_set: dict[tuple[str, str], Place] = {}
+        """By actor and name: the last setting of a schedule that is in the queue."""
 
     @property
     def head(self) -> Send | None:

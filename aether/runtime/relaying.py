@@ -80,16 +80,27 @@ class ShardRelayer:
         self._task_works = True
         """Whether only the task may begin anything."""
         self._written = Mark(0, 0)
+        """The mark as it was written last."""
         self._connections = 0
+        """How many connections there were: what was asked over an earlier one says nothing."""
         self._asked = False
+        """Whether a commit wants to send something, so that the shard needs a mark."""
         self._went_back: tuple[Position, float] | None = None
+        """Where the stream of commits ends, before what was relayed, and when that was seen first."""
         self._lost: WentBack | None = None
+        """What the inbox stream has lost last, as it was known when it was claimed."""
         self._begun_s = self._now_s()
+        """When it began, or had its last new connection: `SETTLE_S` counts from then."""
         self._look_due = False
+        """Whether commits are to be scanned."""
         self._mark_due = False
+        """Whether the mark is to be written, if it would say more than the last one."""
         self._renewals = 0
+        """How often the mark is to be written anew in any case."""
         self._wake = asyncio.Event()
+        """The task has something to do."""
         self._settled = asyncio.Event()
+        """Who waits for a mark, for room or for all to be relayed may look again."""
         self._following: Subscription | None = None
         self._not_relayed = Repeated(log, logging.INFO, "tells were not relayed")
         self._stuck = Repeated(
@@ -189,9 +200,8 @@ class ShardRelayer:
                 await self._wake.wait()
             except AetherError as error:
                 self._relay.lost()
-                lasts = isinstance(
-                    error, InvalidCommand | UnreadableEvent
-                )  # until the server or this version is another
+                # What lasts does until the server or this version is another.
+                lasts = isinstance(error, InvalidCommand | UnreadableEvent)
                 (self._stuck if lasts else self._not_relayed).again(shard=self.shard, error=words(error))
                 await self._sleep(AGAIN.delay_s(attempt, self._jitter()))
                 attempt += 1

@@ -60,8 +60,11 @@ class ShardInbox:
         self._may_apply = may_apply
         self._wake = asyncio.Event()
         self._cursor = -1
+        """Up to here all was read or heard; -1 until the mark was read."""
         self._stated = self._missed = 0
+        """Up to where the stream was said to go, behind a gap; the last tell that was heard there, and left."""
         self._written = self._unwritten = 0
+        """What was written down last as applied; how many tells are done since."""
         self._room = room or TellRoom()
         self._open = OpenTells(self._room)
         self._delivery = TellDelivery(

@@ -173,6 +173,8 @@ class PendingTell:
 class TellLine:
     """The tells of one actor that are not done, in order. The first `handed` of them are with its machine.
 
+    `open` of these have no answer yet; the last was handed over at `since_s` (Unix seconds). `failed`: one has failed,
+    so nothing is handed over until all are back. `tries`: how often it went on after that, since a tell was done.
     `parked` is the sequence of the one tell of a line of its own, 0 for the line of all others. `gone` is what one was
     given up for that no worker has: see `unknown_of`. `waits` says that it is to have its turn: see `TellRoom`.
     """
