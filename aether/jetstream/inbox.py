@@ -195,8 +195,9 @@ class JetStreamInbox:
 
     async def end_of_tells(self) -> int:
         """The last sequence, by the leader. Raises `Unavailable`."""
+        seen = self.end.seen
         end = await last_sequence(self._connection, self._names.inbox)
-        self.end.saw(end)
+        self.end.saw(end, seen)
         return end
 
     async def tells(self, target: int, after: int) -> InboxBatch:

@@ -112,12 +112,19 @@ class InboxEnd:
         """This was read."""
         self._seen = max(self._seen, sequence)
 
-    def saw(self, end: int) -> None:
-        """The stream ends here. If it has been longer, it is looked at before more is stored."""
-        if end < self._seen:
+    @property
+    def seen(self) -> int:
+        """The last sequence that is known to have been there."""
+        return self._seen
+
+    def saw(self, end: int, seen: int) -> None:
+        """The stream ended here, when `seen` was known before. If it has been longer, it is looked at before more is
+        stored. What was read while the answer was on its way is later, and says nothing.
+        """
+        if end < seen:
             self._checked, self._is_doubted = None, True
         else:
-            self._seen = end
+            self._seen = max(self._seen, end)
 
     async def passed(self) -> WentBack | None:
         """Return once the stream is beyond all that was read of it; what it lost last. Raises `Unavailable`.
@@ -143,10 +150,11 @@ class InboxEnd:
 
     async def _check(self, session: NatsSession) -> None:
         try:
-            # In this order: what a commit has applied was in the stream before.
+            # In this order: what was read, and what a commit has applied, was in the stream before.
+            seen = self._seen
             commits = Position(await last_sequence(self._connection, self._names.stream))
-            state = await stream_state(self._connection, self._names.inbox)
-            found = await self._compared(session, commits, state)
+            state = await self._state()
+            found = await self._compared(session, commits, state, seen)
         except ApiRefused as refused:
             if refused.err_code != ERROR_STREAM_NOT_FOUND:
                 raise
@@ -157,21 +165,27 @@ class InboxEnd:
             self.epoch += 1
         self._checked, self._found, self._is_doubted = session, found, False
 
-    async def _compared(self, session: NatsSession, commits: Position, state: StreamState) -> WentBack | None:
-        """What the stream has lost, once it is beyond that."""
+    async def _compared(
+        self, session: NatsSession, commits: Position, state: StreamState, seen: int
+    ) -> WentBack | None:
+        """What the stream has lost, once it is beyond that; `seen` was in it before the others were asked for."""
         record, place = await self._record()
         if record is not None and record.beyond > state.last_seq:  # who began to fill it may be gone
             await self._fill(session, record.beyond)
-            return await self._compared(session, commits, await stream_state(self._connection, self._names.inbox))
+            return await self._compared(session, commits, await self._state(), seen)
         after = await self._after(state, commits)
-        known = max(await self._applied(after, commits, state.last_seq), self._seen)
+        known = max(await self._applied(after, commits, state.last_seq), seen)
         if known > state.last_seq:
-            record = await self._went_back(_Record(after, commits, known + BEYOND), place, state.last_seq)
+            lost = _Record(after, commits, known + BEYOND)
+            record = await self._went_back(lost, record, place, state.last_seq)
             if record is None:  # another process was first
-                return await self._compared(session, commits, await stream_state(self._connection, self._names.inbox))
+                return await self._compared(session, commits, await self._state(), seen)
             await self._fill(session, record.beyond)
             self._seen = 0
-        return None if record is None else WentBack(Position(record.after), Position(record.until))
+        return None if record is None or not record.beyond else WentBack(Position(record.after), Position(record.until))
+
+    async def _state(self) -> StreamState:
+        return await stream_state(self._connection, self._names.inbox)
 
     async def _record(self) -> tuple[_Record | None, int]:
         """The last record, and where it stands."""
@@ -205,10 +219,11 @@ class InboxEnd:
                     found = max(found, _applied_by(commit))
         return found
 
-    async def _went_back(self, record: _Record, place: int, end: int) -> _Record | None:
-        """Store a record in place of the last one; None if that is another one by now.
+    async def _went_back(self, record: _Record, before: _Record | None, place: int, end: int) -> _Record | None:
+        """Store a record in place of the one `before`; None if that is another one by now.
 
-        It says nothing if it stands beyond what is known: then a leader that was replaced has said where the end is.
+        If it stands beyond what is known, a leader that was replaced has said where the end is, and nothing is lost:
+        then the one before is stored again, or one that says nothing.
         """
         passed, extra = self._names.inbox_passed(), {"stream": self._names.inbox, "end": end, "beyond": record.beyond}
         if record.beyond - end > PASSED_MAX:
@@ -219,7 +234,7 @@ class InboxEnd:
         if sequence is None:
             return None
         if sequence > record.beyond - BEYOND:
-            record = _Record(record.until, record.until, 0)
+            record = before or _Record(record.until, record.until, 0)
             sequence = await write(self._connection, passed, _encode(record), expected_head(sequence))
             return None if sequence is None else record
         log.error("the stream of tells went back: what clients told last is lost, if it was not applied", extra=extra)

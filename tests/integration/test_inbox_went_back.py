@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -9,8 +10,9 @@ from msgspec.structs import replace
 import aether
 from aether.errors import Unavailable
 from aether.ids import ActorId, Position
-from aether.jetstream import inbox_end
+from aether.jetstream import inbox, inbox_end
 from aether.jetstream.adapters import JetStreamConnection
+from aether.jetstream.api import last_sequence, leader_last, stream_state
 from aether.jetstream.inbox_end import _encode, _Record
 from aether.jetstream.stream_writes import write
 from aether.names import Names
@@ -192,6 +194,71 @@ async def test_a_stream_that_did_not_go_back_is_left_alone(nats_server: NatsServ
     async with node(nats_server.url, namespace) as made:
         assert await told(made, 1) == 21
         assert await made.inbox.went_back() is None
+
+
+async def test_what_is_read_while_it_is_looked_at_is_not_lost(
+    nats_server: NatsServer, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = leader_last
+    async with node(nats_server.url, namespace) as made, node(nats_server.url, namespace) as other:
+
+        async def meanwhile(*what: Any) -> Any:
+            assert await other.inbox.went_back() is None
+            end = await other.inbox.send(3, b"later", "")
+            assert (await made.inbox.tells(3, 0)).messages[-1].sequence == end
+            return await asked(*what)
+
+        await told(other, 20)
+        monkeypatch.setattr(inbox_end, "leader_last", meanwhile)
+        assert await made.inbox.went_back() is None
+        assert await asked(made.nats, made.names.inbox, made.names.inbox_passed()) is None
+
+
+async def test_what_is_read_while_the_end_is_asked_for_is_no_doubt(
+    nats_server: NatsServer, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = last_sequence
+    async with node(nats_server.url, namespace) as made:
+
+        async def meanwhile(*what: Any) -> int:
+            end = await asked(*what)
+            await told(made, 1)
+            await made.inbox.tells(3, 0)
+            return end
+
+        assert await told(made, 1) == 1
+        monkeypatch.setattr(inbox, "last_sequence", meanwhile)
+        assert await made.inbox.end_of_tells() == 1
+        assert made.inbox.end.is_passed
+
+
+async def test_a_record_of_a_loss_that_was_none_delays_nothing_and_hides_no_earlier_one(
+    nats_server: NatsServer, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a leader that was replaced had said that the stream ends earlier."""
+
+    async def earlier(*what: Any) -> Any:
+        monkeypatch.setattr(inbox_end, "stream_state", state)
+        return replace(await state(*what), last_seq=8)
+
+    async def doubted() -> WentBack | None:
+        monkeypatch.setattr(inbox_end, "stream_state", earlier)
+        await made.inbox.tells(3, 0)
+        made.inbox.end.saw(8, 10)
+        return await made.inbox.went_back()
+
+    async def record() -> _Record:
+        stored = await leader_last(made.nats, made.names.inbox, made.names.inbox_passed())
+        assert stored is not None
+        return inbox_end._decoder.decode(stored.payload)
+
+    monkeypatch.setattr(inbox_end, "BEYOND", 1)
+    state = stream_state
+    async with node(nats_server.url, namespace) as made:
+        await told(made, 10)
+        assert (await doubted(), await record()) == (None, _Record(0, 0, 0))
+        await write(made.nats, made.names.inbox_passed(), _encode(_Record(3, 7, 5)))
+        assert (await doubted(), await record()) == (WentBack(Position(3), Position(7)), _Record(3, 7, 5))
 
 
 async def _received(client: aether.Client, amount: int) -> None:
