@@ -75,7 +75,8 @@ class Desks:
         self._post(f"{key}/open_up", '{"what": "ink"}')
 
     def _post(self, to: str, body: str) -> None:
-        sent = ["-H", "Content-Type: application/json", "-H", "Prefer: respond-async", "-d", body]
+        said = ("Content-Type: application/json", "Prefer: respond-async", "X-Correlation-Id: o-7")
+        sent = [*(part for one in said for part in ("-H", one)), "-d", body]
         command = ["curl", "-sSf", "-o", "/dev/null", *sent, f"{self.url}/actors/desk/{to}"]
         subprocess.run(command, check=True, timeout=60)
 
@@ -150,7 +151,7 @@ def test_many_are_chosen_and_sent_again_with_the_keyboard_alone(desks: Desks) ->
 
 @pytest.mark.parametrize("width", [390, 1200])
 def test_it_can_be_read_on_a_phone_and_a_desk(desks: Desks, width: int) -> None:
-    key = "k" * 60
+    key = "k" * 190
     desks.tell(key, "text " * 80)
     desks.open_up(key)
     desks.pool.wait_for(GIVEN_UP)
@@ -167,6 +168,7 @@ def test_it_can_be_read_on_a_phone_and_a_desk(desks: Desks, width: int) -> None:
                 ("/ui/schedules", "1 schedule"),
                 (f"/ui/actor?kind=desk&key={key}", "Schedules of this actor"),
                 (f"/ui/actor?kind=desk&key={key}", "Failed tasks of this actor"),
+                ("/ui/trace?id=o-7", "Steps, each before what it led to"),
                 ("/ui/board", "Board"),
             ):
                 shown.goto(address)
