@@ -16,6 +16,9 @@ THREAD_S = 2.0
 IDLE_TURNS = 40
 """After so many turns of the event loop in which nothing was stored, what was due is taken to be over."""
 
+RESTLESS_MAX = 10_000
+"""After so many times as many turns, in each of which something was stored, it is taken never to be over."""
+
 
 class PoolClock:
     """`wall_s` and `boot_s` run; `advance` moves both. Alarms ring when their time has come, by either.
@@ -63,7 +66,7 @@ class PoolClock:
         begun in threads, as a plain task or a blocking handler, is over, if it takes no longer than `THREAD_S`.
         What was begun before goes on so first. The deadlines of calls that are in flight pass, as they would have.
         Steps of several tasks are taken one after another. Raises ValueError for a negative step, and for one beyond
-        the year 9999, and takes none then.
+        the year 9999, and takes none then; RuntimeError when what is due does not end.
         """
         try:
             step = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
@@ -100,11 +103,15 @@ class PoolClock:
     async def _rest(self) -> None:
         await _turns(SETTLE_TURNS)
         stored = self.stored()
-        while stored is not None:
+        for _ in range(RESTLESS_MAX):
+            if stored is None:
+                return
             await _turns(IDLE_TURNS)
             stored, before = self.stored(), stored
             if stored == before:
-                break
+                return
+        text = "time cannot move on: what is due now does not end, as a tick that sets After(seconds=0) again and again"
+        raise RuntimeError(text)
 
     def _ring(self) -> None:
         while self._alarms and self._alarms[0][0] <= self.boot_s():

@@ -14,6 +14,7 @@ from aether.ids import ActorId
 from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
 from aether.model import schedules
+from aether.testing import clock as pool_clock
 from aether.testing import given, local_pool, scheduled
 from aether.testing.clock import PoolClock
 from aether.testing.pool import SHARDS, LocalPool
@@ -301,6 +302,33 @@ async def test_ticks_that_are_due_at_one_time_are_run_in_the_order_in_which_they
         assert (await pool.client.state(Planner, "a")).state.order == ("first", *names[3:])
         await pool.clock.advance(seconds=10)
         assert (await pool.client.state(Planner, "a")).state.order == ("first", *names[3:], "later")
+
+
+class Restless(Actor):
+    """Sets what is due at once, again and again."""
+
+    rung: int = 0
+
+    @command
+    def go_on(self, until: int) -> None:
+        self.emit(Rang("x", 0))
+        if self.rung < until:
+            self.schedule("x", After(seconds=0), Restless.go_on, self.id.key, until)
+
+    @event
+    def rang(self, e: Rang) -> None:
+        self.rung += 1
+
+
+async def test_time_does_not_stand_still_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_clock, "RESTLESS_MAX", 100)
+    async with local_pool(Model("restless", actors=[Restless]), start=START) as pool:
+        await pool.client.actor(Restless, "a").go_on(30)
+        await pool.clock.advance(seconds=1)
+        assert (await pool.client.state(Restless, "a")).state.rung == 30
+        await pool.client.actor(Restless, "a").go_on(1_000)
+        with pytest.raises(RuntimeError, match="what is due now does not end"):
+            await pool.clock.advance(seconds=1)
 
 
 class Punctual(Actor):
