@@ -1,10 +1,15 @@
-"""Waiting in asyncio, in the three forms that the package needs again and again. It owns nothing; one event loop."""
+"""Waiting in asyncio, in the forms that the package needs again and again. It owns nothing; one event loop.
+
+Compiled modules await nothing themselves (see `docs/hot-path.md`): they return what waits here.
+"""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from threading import Thread
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def set_once(future: asyncio.Future[T], result: T) -> None:
@@ -52,3 +57,16 @@ async def first_of(*waits: asyncio.Future[Any] | Coroutine[Any, Any, Any], timeo
         for task, wait in zip(tasks, waits, strict=True):
             if task is not wait:
                 task.cancel()
+
+
+async def after(awaited: Awaitable[T], then: Callable[[T], R]) -> R:
+    """What `then` makes of what is awaited."""
+    return then(await awaited)
+
+
+async def joined(thread: Thread | None, timeout_s: float) -> bool:
+    """Wait for the end of a thread, if there is one; whether it has ended in time."""
+    if thread is None:
+        return True
+    await asyncio.to_thread(thread.join, timeout_s)
+    return not thread.is_alive()

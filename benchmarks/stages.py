@@ -44,7 +44,7 @@ WORKER: Stages = {
     "encode its reply and event": ["Turn.succeeded", "WorkerContext.finish_turns"],
     "send the commit": ["VirtualMachine.turn_over", "Committer.commit", "Committer.send"],
     "take the acknowledgement": [
-        "PendingReplies.deliver", "Committer.hand_over_outcomes", "JetStreamEventStore.outcome",
+        "PendingReplies.deliver", "Committer.hand_over_outcomes", "CommitPublisher.outcome",
     ],
     "remember the command, answer it": ["VirtualMachine.take_outcome", "Turn.dealloc", "WorkerContext.send_answers"],
     "look at the repeated commit": ["Follower.receive"],

@@ -1,7 +1,6 @@
 """Commands that wait for an answer, as requests on core NATS: only a shard's owner listens to its subjects.
 
-A command that is none, or not of the subject's shard, is answered here. An answer leaves at once, on the connection
-that brought the command; when that is gone it is dropped, and the client asks again. Nothing is kept between calls.
+`deliveries` hands them over and sends the answers. Nothing is kept between calls.
 """
 
 import asyncio
@@ -14,16 +13,15 @@ from msgspec import DecodeError, ValidationError
 from msgspec.json import Decoder, Encoder
 
 from aether.announcements import Announcements
-from aether.errors import AetherError, InvalidCommand, Unavailable
+from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId, Position
 from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.nats_connection import NatsConnection
 from aether.jetstream.connection.pending_replies import NoReply, Reply
 from aether.jetstream.connection.session import NatsSession
+from aether.jetstream.deliveries import Deliver, Respond
 from aether.names import Names, shard_of
 from aether.ports import Delivery, Durability, Subscription
-from aether.short_answers import short_answer
-from aether.wire import encode_error
 
 HEADERS_BYTES = 1024
 """Room that a request leaves below the server's largest message."""
@@ -55,18 +53,8 @@ class NatsTransport:
 
     async def serve(self, shard: int, receive: Callable[[Delivery], None]) -> Subscription:
         """Receive the commands of a shard; the server knows of it when this returns. Raises `Unavailable`."""
-
-        def received(session: NatsSession, message: Message) -> None:
-            respond = _Respond(session, message.reply)
-            try:
-                # Refuses an actor of another shard than the subject names, so the shard is the one subscribed to.
-                actor_id = self._names.parse_command(message.subject)
-            except InvalidCommand as error:
-                respond(encode_error(error))
-            else:
-                receive(Delivery(shard, actor_id, message.data, respond))
-
-        return await self._connection.subscribe(self._names.commands_of_shard(shard), received)
+        deliver = Deliver(self._names, shard, receive)
+        return await self._connection.subscribe(self._names.commands_of_shard(shard), deliver)
 
     def request(self, actor_id: ActorId, payload: bytes, timeout_s: float) -> Awaitable[bytes]:
         """The owner's answer. Raises `NotSent` for no owner or no connection, `Unavailable` for loss or a time-out.
@@ -142,7 +130,7 @@ class NatsTransport:
 
     async def _tell(self, subject: str, inform: Inform, group: str = "") -> Subscription:
         def received(session: NatsSession, message: Message) -> None:
-            _Respond(session, message.reply)(inform())
+            Respond(session, message.reply)(inform())
 
         return await self._connection.subscribe(subject, received, group)
 
@@ -160,8 +148,10 @@ class NatsTransport:
             reply_to = session.send(subject, b"", receive, timeout_s, many=True)
         except AetherError:
             return
-        await done  # cancelled, the question ends with its time
-        session.forget(reply_to)
+        try:
+            await done
+        finally:
+            session.forget(reply_to)
 
     async def info(self, inform: Inform) -> Subscription:
         """Answer questions about the pool; one of the workers that do so answers each. Raises `Unavailable`."""
@@ -172,7 +162,7 @@ class NatsTransport:
 
         def received(session: NatsSession, message: Message) -> None:
             if message.data.isdigit():
-                asked, respond = int(message.data), _Respond(session, message.reply)
+                asked, respond = int(message.data), Respond(session, message.reply)
                 durability.after_question(
                     Position(asked), lambda why: respond(b"" if why else b"%d" % max(asked, durability.position))
                 )
@@ -182,33 +172,3 @@ class NatsTransport:
     async def ask_info(self, timeout_s: float = INFO_TIMEOUT_S) -> bytes:
         """What some worker of the pool says of it. Raises `NotSent` when there is none, `Unavailable`."""
         return (await self._connection.request(self._names.info(), b"", timeout_s)).data
-
-
-class _Respond:
-    """Sends one answer on the connection that the question came by."""
-
-    __slots__ = ("_reply_to", "_session")
-
-    def __init__(self, session: NatsSession, reply_to: str) -> None:
-        self._session = session
-        self._reply_to = reply_to
-
-    def __call__(self, answer: bytes) -> None:
-        if not self._reply_to:
-            return
-        try:
-            self._session.publish(self._reply_to, answer)
-        except Unavailable:
-            log.debug("an answer could not be sent: there is no connection", extra={"reply_to": self._reply_to})
-        except InvalidCommand:
-            self._shorten(answer)
-
-    def _shorten(self, answer: bytes) -> None:
-        bytes_max = self._session.payload_bytes_max
-        log.error("an answer is too large and is shortened", extra={"bytes": len(answer), "bytes_max": bytes_max})
-        try:
-            self._session.publish(self._reply_to, short_answer(answer, bytes_max))
-        except Unavailable:
-            log.debug("an answer could not be sent: there is no connection", extra={"reply_to": self._reply_to})
-        except InvalidCommand:
-            log.error("the server takes no message that is large enough for an answer", extra={"bytes_max": bytes_max})

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from aether.aio import after
 from aether.codec import Codec
 from aether.errors import ActorFailed
 from aether.ids import ActorId
@@ -199,8 +200,8 @@ def _description(type_: type) -> str:
 
 
 def _invoke(kind: str, decide: FunctionType) -> Invoke:
-    async def waited(state: State, scope: Scope, command: Any) -> Any:
-        return _emitted(kind, await decide(state, command), scope)
+    def waited(state: State, scope: Scope, command: Any) -> Any:
+        return after(decide(state, command), lambda decided: _emitted(kind, decided, scope))
 
     def at_once(state: State, scope: Scope, command: Any) -> Any:
         return _emitted(kind, decide(state, command), scope)

@@ -7,6 +7,8 @@ or an unknown outcome sends it back to the history.
 
 import asyncio
 import logging
+from collections.abc import Coroutine
+from typing import Any
 
 from aether.aio import Waiters
 from aether.core.actor.lifecycle import Phase, Trigger, advance
@@ -15,6 +17,7 @@ from aether.ids import ActorId, Position, Version
 from aether.model.definition import ActorType
 from aether.names import event_source
 from aether.ports import AppendOutcome, Committed, Conflict, Fenced, Refused, StoredCommit
+from aether.runtime import machine_waits
 from aether.runtime.activation import replay, send_once_ready
 from aether.runtime.commit_answers import answer_committed, answer_not_stored
 from aether.runtime.fold import Fold
@@ -311,27 +314,30 @@ class VirtualMachine(MachineScope):
             return
         worker.counters.events_followed += events
 
-    async def process_event(self, event: Event) -> None:
+    def process_event(self, event: Event) -> Coroutine[Any, Any, None]:
         """Bring the machine to at least the version of a stored event: it replays when it is behind."""
-        await self.wait_idle()
-        if self._phase is Phase.IDLE and self.fold.version < event.version:
+        return machine_waits.process_event(self, event.version)
+
+    def catch_up(self, version: Version) -> None:
+        """Replay when idle and behind a version."""
+        if self._phase is Phase.IDLE and self.fold.version < version:
             self._replay_again()
-            await self.wait_idle()
 
     # ------------------------------------------------------------------------------------------ start and stop
 
-    async def start(self) -> None:
+    def start(self) -> Coroutine[Any, Any, None]:
         """Wait until the machine has replayed and nothing is open. Raises `Unavailable` when it could not."""
-        await self.wait_idle()
-        if self.stopped:
-            raise Unavailable(f"{self.actor_id} could not be activated; a command to it says why")
+        return machine_waits.start(self)
 
-    async def wait_idle(self) -> None:
+    def wait_idle(self) -> Coroutine[Any, Any, None]:
         """Wait until the machine is idle or has stopped."""
-        while not (self.idle or self.stopped):
-            if self._idle is None:
-                self._idle = Waiters()
-            await self._idle.wait()
+        return machine_waits.wait_idle(self)
+
+    def waiters(self) -> Waiters:
+        """What is woken when the machine is idle or has stopped."""
+        if self._idle is None:
+            self._idle = Waiters()
+        return self._idle
 
     def snapshot(self) -> "asyncio.Task[None] | None":
         """Write a snapshot of the fold in the background; None when there is nothing new, no room, or an open turn."""
@@ -382,12 +388,9 @@ class VirtualMachine(MachineScope):
         self._mailbox.refuse(in_turn, ActorFailed(what, actor=actor))
         self._mailbox.refuse(waiting, Unavailable(f"{actor} was given up for a fault of its worker"))
 
-    async def stop(self) -> None:
+    def stop(self) -> Coroutine[Any, Any, None]:
         """Answer everything taken, snapshot, and end."""
-        await self.wait_idle()
-        task = None if self.stopped else self.retire()
-        if task is not None:
-            await task
+        return machine_waits.stop(self)
 
     def _end(self) -> None:
         self._worker.discard(self)

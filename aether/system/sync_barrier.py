@@ -9,11 +9,12 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
+from aether.aio import joined
 from aether.ids import Position
 from aether.system.block_files import Identity, SyncFailed
 
@@ -132,19 +133,17 @@ class SyncBarrier:
         self._held = False
         self._hurry()
 
-    async def close(self) -> bool:
-        """End; open waits end with the reason that it is not known. Whether no sync is under way any more."""
+    def close(self) -> Coroutine[Any, Any, bool]:
+        """End; open waits end with the reason that it is not known. Awaited: whether no sync is under way any more."""
         if self._lazy is not None:
             self._lazy.cancel()
         self._broken = self._broken or "the worker has stopped"
         under_way, self._in_thread = self._in_thread, None
         self._answer([*(under_way.waiting if under_way is not None else ()), *self._waiting], self._broken)
         self._waiting = []
-        if self._syncing is None:
-            return True
-        self._asked.put(False)
-        await asyncio.to_thread(self._syncing.join, CLOSE_TIMEOUT_S)
-        return not self._syncing.is_alive()
+        if self._syncing is not None:
+            self._asked.put(False)
+        return joined(self._syncing, CLOSE_TIMEOUT_S)
 
     def _knows(self, position: int) -> bool:
         """Whether all up to a position is known to be on the disk, in the stream that is there now."""

@@ -101,9 +101,10 @@ def _call(shown: str, node: _Named) -> str:
     decorators = [ast.unparse(one) for one in node.decorator_list]
     if "property" in decorators:
         return f"`{shown}`"
-    iterated = "Iterator" in ast.unparse(node.returns) if node.returns is not None else False
+    returns = ast.unparse(node.returns) if node.returns is not None else ""
+    waits = isinstance(node, ast.AsyncFunctionDef) or returns.startswith("Coroutine[")
     before = "async with " if "asynccontextmanager" in decorators else ""
-    if isinstance(node, ast.AsyncFunctionDef) and not iterated:
+    if waits and "Iterator" not in returns:
         before = "await "
     return f"`{before}{shown}({', '.join(_parameters(node.args))})`"
 

@@ -10,9 +10,10 @@ wheels: see `docs/hot-path.md`.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeAlias
 
+from aether.aio import after
 from aether.errors import Unavailable
 from aether.jetstream.connection.message import Message
 from aether.jetstream.connection.parser import PING, PONG, Fault, Frame, Malformed, Parser, Signal, pub, sub, unsub
@@ -111,10 +112,12 @@ class NatsProtocol(asyncio.Protocol):
         self._receivers[sid] = receive
         return sid
 
-    async def drain(self, sid: str, barrier: Callable[[], Awaitable[None]]) -> None:
-        """Unsubscribe; what the server sent before it knew has been received when this returns."""
+    def drain(self, sid: str, barrier: Callable[[], Awaitable[None]]) -> Coroutine[Any, Any, None]:
+        """Unsubscribe; what the server sent before it knew has been received when what it returns has been awaited."""
         self._write(unsub(sid))
-        await barrier()
+        return after(barrier(), lambda _: self._unsubscribed(sid))
+
+    def _unsubscribed(self, sid: str) -> None:
         self._receivers.pop(sid, None)
 
     async def catch_up(self, sid: str) -> None:
