@@ -27,7 +27,6 @@ from aether.errors import (
     DeadlineExceeded,
     InvalidCommand,
     Overloaded,
-    Rejected,
     Unavailable,
     mark_asked,
 )
@@ -37,6 +36,7 @@ from aether.model.ask_proxy import AskProxy
 from aether.model.definition import CommandType
 from aether.model.model import Model
 from aether.model.proxy import ActorRef
+from aether.names import shard_of
 from aether.ports import Connection, Subscription
 from aether.runtime.admission import CHAIN_MAX
 from aether.runtime.counters import Counters
@@ -121,9 +121,16 @@ class Asks:
         return Waits("", ()) if handler is None else handler.waits()
 
     def waits_here(self, actor_id: ActorId) -> Waits | None:
-        """What an actor waits for whose handler asks in this worker, also while its shard is left; else None."""
+        """What an actor waits for whose handler asks in this worker, also while its shard is left; else None.
+
+        Who asks another actor of a shard that is left waits for all whose handlers ask there: it goes after them.
+        """
         handler = self._asking.get(actor_id)
-        return None if handler is None else handler.waits()
+        if handler is not None:
+            return handler.waits()
+        shard = shard_of(actor_id, self._connection.shards)
+        left = [one for one in self._asking.values() if one.shard == shard] if shard in self._left else []
+        return Waits("", tuple(Ask(one.chain[-1], one.waits().runs) for one in left)) if left else None
 
     def leave(self, shard: int) -> None:
         """A shard takes no more commands: none that its handlers could make way for arrives any more."""
@@ -179,6 +186,7 @@ class HandlerAsks:
         "_put_off",
         "_room",
         "chain",
+        "shard",
     )
 
     def __init__(self, asks: Asks, actor_id: ActorId, pending: PendingCommand, put_off: Callable[[], None]) -> None:
@@ -187,6 +195,7 @@ class HandlerAsks:
         self._pending = pending
         self._put_off = put_off
         self._actor_id = actor_id
+        self.shard = pending.deliveries[0].shard
         self._counts: dict[str, int] = {}
         self._open: dict[str, Ask] = {}
         self._room = InFlightLimit(asks.in_flight_max)
@@ -292,7 +301,7 @@ class HandlerAsks:
         One whose shard is left always is: others cannot ask what it waits for, and what it waits for may have to be
         asked of it where the shard goes.
         """
-        leaves = self._asks.has_left(self._pending.deliveries[0].shard)
+        leaves = self._asks.has_left(self.shard)
         return bool(deadlock) if leaves else put_off(self.chain[-1], deadlock)
 
     def id_of(self, actor: str, number: int) -> str:
@@ -351,40 +360,6 @@ class HandlerAsk:
             )
             error.args = (error.message,)
         mark_asked(error, asked)
-
-
-def refusal_to_ask(actor_id: ActorId, type_: CommandType) -> ActorFailed:
-    """What a handler hears that asks and cannot await."""
-    command = type_.name
-    if type_.blocking:
-        advice = "write it as `async def` and call what blocks with `await asyncio.to_thread(...)`"
-        message = f"{command} is a blocking handler, which cannot await an answer; {advice}"
-    else:
-        message = f"{command} is a plain handler, which cannot await an answer; write it as `async def`"
-    return ActorFailed(message, actor=str(actor_id))
-
-
-def passed_on(error: BaseException, asked: str, command: str) -> AetherError:
-    """What the caller of a command hears when its handler has not caught the error of an ask.
-
-    `asked` is what was asked, as `account/bob.deposit`. A rejection is passed on and says who has rejected. No answer
-    in time is the command's own deadline, which is the same: nothing of the command is stored. All else is the failure
-    of the handler, also what is wrong with the arguments that it gave.
-    """
-    assert isinstance(error, AetherError)
-    text = f"{asked}: {error.message}"
-    if isinstance(error, Rejected):
-        rejected = Rejected(text)
-        rejected.details = {"rejected_by": asked, **error.details}
-        return rejected
-    if isinstance(error, DeadlineExceeded | Unavailable | Overloaded):
-        late = f"{command} did not finish before its deadline; it waited for {text}"
-        return DeadlineExceeded(late, outcome_known=True)
-    if not isinstance(error, ActorFailed):
-        return ActorFailed(f"{asked}: {type(error).__name__}: {error.message}")
-    failed = ActorFailed(text)
-    failed.details = error.details
-    return failed
 
 
 def _correlation_of(command: Command) -> str:

@@ -17,7 +17,8 @@ from typing import Any
 from aether.errors import ActorFailed, AetherError, DeadlineExceeded
 from aether.ids import ActorId
 from aether.model.proxy import ActorRef
-from aether.runtime.asks import HandlerAsks, refusal_to_ask
+from aether.runtime.ask_errors import refusal_to_ask
+from aether.runtime.asks import HandlerAsks
 from aether.runtime.handler_task import HandlerResult, innermost_frame, noted, refuse_awaitable, result_of, run_handler
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.protocols import RunningTurn

@@ -14,7 +14,7 @@ from aether.errors import (
 )
 from aether.ids import ActorId
 from aether.log_lines import type_name
-from aether.runtime.asks import passed_on
+from aether.runtime.ask_errors import passed_on
 from aether.runtime.counters import Counters
 from aether.runtime.pending_command import PendingCommand
 from aether.wire import encode_error

@@ -14,7 +14,7 @@ from aether.model.definition import ActorCommand, Context, PolicyType
 from aether.model.proxy import ActorRef
 from aether.model.schedules import When
 from aether.model.tasks import TaskCall
-from aether.runtime.asks import refusal_to_ask
+from aether.runtime.ask_errors import refusal_to_ask
 from aether.runtime.fold import Fold
 from aether.runtime.handler import Handler
 from aether.runtime.mailbox import Mailbox

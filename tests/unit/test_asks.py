@@ -25,7 +25,7 @@ from aether.config import CallConfig
 from aether.errors import AetherError
 from aether.memory.faults import FaultPoint, Faults, Lost, StoredUnknown
 from aether.memory.server import InMemoryServer
-from aether.runtime.asks import passed_on
+from aether.runtime.ask_errors import passed_on
 from aether.testing import given, local_pool, local_runtime
 from tests.support.asking import AMOUNTS, GATES, KEPT, LEFT, WAITING, Node, Purse, Visited, model
 from tests.support.nodes import QUIET, history, node, send, until

@@ -55,6 +55,23 @@ async def test_one_that_goes_makes_way_for_one_of_another_worker(ids: tuple[str,
         assert [await two.actor(Purse, key).balance() for key in "ab"] == [0, 0]
 
 
+async def test_one_that_goes_makes_way_for_who_asks_another_actor_of_its_shard() -> None:
+    """That one is idle, and cannot be asked before the shard has gone."""
+    idle = next(f"x{n}" for n in range(10_000) if shard_of(ActorId("purse", f"x{n}"), SHARDS_DEFAULT) == SHARD_A)
+    server = InMemoryServer()
+    async with node(server, model=model, shards=[SHARD_A]) as one, node(server, model=model, shards=[SHARD_B]) as two:
+        goes = asyncio.ensure_future(pays(one, A, "b", "1"))
+        stays = asyncio.ensure_future(pays(two, B, idle, "2"))
+        await until(lambda: sorted(WAITING) == ["a", "b"])
+        moved = asyncio.ensure_future(move(one, two, SHARD_A))
+        await until(lambda: one._served.shards == [])
+        GATES["gate"].set()
+        async with asyncio.timeout(10):
+            await asyncio.gather(goes, moved, stays, return_exceptions=True)
+            await pays(two, A, "b", "1")
+        assert [await two.actor(Purse, key).balance() for key in ("a", "b", idle)] == [-1, 0, 1]
+
+
 async def move(one: Runtime, two: Runtime, shard: int) -> None:
     """Give a shard to another worker."""
     await leave(one, shard)

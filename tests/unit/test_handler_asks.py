@@ -17,7 +17,8 @@ from aether.memory.clock import ManualClock
 from aether.model.definition import CommandType
 from aether.ports import Delivery
 from aether.runtime import asks as asks_module
-from aether.runtime.asks import Asks, HandlerAsks, passed_on
+from aether.runtime.ask_errors import passed_on
+from aether.runtime.asks import Asks, HandlerAsks
 from aether.runtime.counters import CommandCounts, Counters
 from aether.runtime.deadlocks import ACTORS_MAX, encode_waits, look_at
 from aether.runtime.pending_command import PendingCommand
@@ -72,7 +73,7 @@ class Transport:
 class Connection:
     """What asks need of it."""
 
-    namespace, server = "n", "s"
+    namespace, server, shards = "n", "s", 256
 
     def __init__(self) -> None:
         self.clock = ManualClock()
