@@ -163,6 +163,11 @@ def made_id(actor_id: ActorId, command_id: str, version: int, number: int) -> st
     return str(uuid5(_IDS, f"{actor_id}\n{command_id}\n{version}\n{number}"))
 
 
+def size_of(send: Send) -> int:
+    """The bytes of its arguments."""
+    return 0 if isinstance(send, CancelSchedule | CancelTask) else len(send.args)
+
+
 def encode_sends(sends: Sequence[Send]) -> str:
     """What a command sends, as the text that its last event carries."""
     return _encoder.encode(list(sends)).decode()

@@ -34,7 +34,7 @@ from typing import NamedTuple
 
 from aether.core.relay_mark import Mark, Place
 from aether.ids import Position
-from aether.sends import CancelSchedule, Send, SetSchedule, StartTask
+from aether.sends import CancelSchedule, Send, SetSchedule, StartTask, size_of
 from aether.tells import Tell
 
 
@@ -56,7 +56,7 @@ class Relay:
 
     __slots__ = (
         "_done", "_doubts", "_early", "_first", "_highest", "_last_set", "_left", "_queue", "_unscanned", "_unsynced",
-        "_wanted", "cursor", "fence",
+        "_wanted", "cursor", "fence", "waiting_bytes",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -64,10 +64,12 @@ class Relay:
         """The sequence of the mark that this relayer wrote last; 0 when none counts."""
         self.cursor = 0
         """All commits of the shard up to this position were read."""
+        self.waiting_bytes = 0
+        """How many bytes of arguments wait with them."""
         self._wanted = 0
         """The last commit of our own that a scan has to take in."""
         self._unscanned = True
-        """Whether nothing was scanned since it was claimed."""
+        """Whether not all was scanned since it was claimed."""
         self._queue: deque[Send] = deque()
         """What is to be brought on its way, in this order."""
         self._left: dict[int, int] = {}
@@ -136,6 +138,7 @@ class Relay:
     def _forget(self) -> None:
         """All but which commits were told of too early: the scan that takes them in has not begun yet, perhaps."""
         self._unscanned = True
+        self.waiting_bytes = 0
         for known in (self._queue, self._left, self._early, self._done, self._first, self._last_set):
             known.clear()
 
@@ -143,12 +146,15 @@ class Relay:
         """What came of a tell or of a mark is not known, or another one relays: nothing is sent until `claimed`."""
         self.fence = 0
 
-    def scanned(self, commits: Iterable[tuple[Position, Sequence[Send]]], until: int) -> None:
-        """All of the shard's commits after the cursor and up to `until` that send something, in their order."""
+    def scanned(self, commits: Iterable[tuple[Position, Sequence[Send]]], until: int, is_part: bool = False) -> None:
+        """All of the shard's commits after the cursor and up to `until` that send something, in their order.
+
+        Where that `is_part` of a scan, up to its end the rest has to be scanned, too.
+        """
         for position, tells in commits:
             if position > self.cursor and position not in self._early:
                 self._add(position, tells)
-        self._unscanned = False
+        self._unscanned = is_part
         if until > self.cursor:
             self.cursor = until
             self._early = {position for position in self._early if position > until}
@@ -242,6 +248,7 @@ class Relay:
         a power cut leads to, brings it again.
         """
         send = self._queue.popleft()
+        self.waiting_bytes -= size_of(send)
         position = send.position
         if isinstance(send, SetSchedule | CancelSchedule) and not self.is_superseded(send):
             del self._last_set[send.source, send.name]
@@ -283,6 +290,7 @@ class Relay:
             self._left[position] = len(left)
             self._queue.extend(left)
             for send in left:
+                self.waiting_bytes += size_of(send)
                 if isinstance(send, SetSchedule | CancelSchedule):
                     self._last_set[send.source, send.name] = Place(position, send.number)
 

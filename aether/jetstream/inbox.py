@@ -12,6 +12,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from aether.core.backoff import Backoff
+from aether.core.relay_mark import Place, decode_place
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId, Position
 from aether.jetstream.api import (
@@ -36,6 +37,7 @@ from aether.jetstream.shard_feed import ShardFeed
 from aether.jetstream.stream_writes import write, write_once
 from aether.names import CLIENT_SOURCE, Names
 from aether.ports import (
+    SENDING_BYTES_MAX,
     Durability,
     Hear,
     HearCommits,
@@ -145,17 +147,17 @@ class JetStreamInbox:
         """Store the start of a task: its sequence, or None; as `relay`. Raises `Unavailable`."""
         return self._relays.relay(self._names.task(task, source), source, payload, mark)
 
-    async def relayed(self, source: int, after: int, mark: int) -> list[InboxMessage]:
+    async def relayed(self, source: int, after: int, mark: int) -> list[tuple[int, Place]]:
         """The tells and task starts from a shard before its mark: the read is complete when it comes to that."""
         names, stale = self._names, 0
-        own, found = names.relay_mark(source), list[InboxMessage]()
+        own, found = names.relay_mark(source), list[tuple[int, Place]]()
         while True:
             batch = await direct_batch(self._connection, names.inbox, names.tells_from(source), after + 1)
             for message in batch.messages:
                 if message.sequence == mark and message.subject == own:
                     return found
                 if names.is_sent(message.subject):
-                    found.append(_message(message))
+                    found.append((message.sequence, decode_place(message.payload)))
                 after = message.sequence
             if after > mark or stale > STALE_READS_MAX:
                 raise Unavailable(f"the relay mark of shard {source} is not found at {mark}")
@@ -174,9 +176,9 @@ class JetStreamInbox:
 
         A leader that was replaced and does not know it may say that there are none. See `scan_again_s`.
         """
-        names, found = self._names, list[StoredCommit]()
+        names, found, size = self._names, list[StoredCommit](), 0
         subject, last = names.events_of_shard(shard), int(after)
-        while last < until:
+        while last < until and size < SENDING_BYTES_MAX:
             batch = await direct_batch(self._connection, names.stream, subject, last + 1, having=SENDS_MARK)
             messages, last = batch.messages, max(last, batch.last)
             if not batch.more:
@@ -189,6 +191,7 @@ class JetStreamInbox:
                 if message.sequence <= until and SENDS_MARK in message.payload:
                     actor_id = names.parse_event(message.subject)
                     found.append(StoredCommit(actor_id, Position(message.sequence), message.payload))
+                    size += len(message.payload)
         return found
 
     # ---------------------------------------------------------------------------------------- the target's side

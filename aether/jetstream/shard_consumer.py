@@ -22,6 +22,9 @@ from aether.ports import Durability, Hear, HearCommits, InboxMessage, StoredComm
 PASSED_EVERY_S = 1.0
 """How often every shard is told how far the consumer has come, and what was kept for it."""
 
+KEPT_BYTES_MAX = 1024 * 1024
+"""How much is kept for all shards: what comes with more is handed on at once."""
+
 log = logging.getLogger("aether.jetstream")
 
 
@@ -97,6 +100,7 @@ class ShardConsumer:
         "_durability",
         "_followers",
         "_kept",
+        "_kept_bytes",
         "_last",
         "_missed",
         "_now_s",
@@ -142,6 +146,7 @@ class ShardConsumer:
         """Up to where a shard was told what there is."""
         self._kept: dict[int, list[Stored]] = {}
         """What it was not told yet."""
+        self._kept_bytes = 0
 
     def receive(self, _: object, message: Message) -> None:
         """A message that it delivers, or its heartbeat."""
@@ -174,9 +179,10 @@ class ShardConsumer:
             stored = Stored(message.subject, sequence, message.data)
             if having:
                 self._kept.setdefault(shard, []).append(stored)
+                self._kept_bytes += len(message.data)
             elif shard in self.shards:
                 self._state(shard, sequence, (stored,))
-        if self.heard_s - self._passed_s > PASSED_EVERY_S:
+        if self.heard_s - self._passed_s > PASSED_EVERY_S or self._kept_bytes >= KEPT_BYTES_MAX:
             self.say_passed()
 
     def _heartbeat(self, message: Message) -> None:
@@ -189,7 +195,7 @@ class ShardConsumer:
     def say_passed(self) -> None:
         """Tell every shard up to where all was delivered, and what was kept for it."""
         kept = self._kept
-        self._passed_s, self._kept = self.heard_s, {}
+        self._passed_s, self._kept, self._kept_bytes = self.heard_s, {}, 0
         for shard in self.shards:
             if self._last.get(shard, self.begin) < self.position:
                 self._state(shard, self.position, kept.get(shard, ()))

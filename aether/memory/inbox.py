@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from aether.core.relay_mark import Place, decode_place
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId, Position
 from aether.memory.faults import Dropped, FaultPoint, Late, Lost, StoredLater
@@ -12,6 +13,7 @@ from aether.memory.link import Link
 from aether.memory.server import GONE, InboxEntry
 from aether.names import CLIENT_SOURCE, Names, shard_of
 from aether.ports import (
+    SENDING_BYTES_MAX,
     Hear,
     HearCommits,
     InboxBatch,
@@ -108,14 +110,14 @@ class InMemoryInbox:
             return None
         return await self._write(subject, payload, (self._names.relay_mark(source), mark))
 
-    async def relayed(self, source: int, after: int, mark: int) -> list[InboxMessage]:
+    async def relayed(self, source: int, after: int, mark: int) -> list[tuple[int, Place]]:
         """The tells and task starts from a shard that stand before its mark. Raises `Unavailable`."""
 
-        def read(_: bool) -> list[InboxMessage]:
+        def read(_: bool) -> list[tuple[int, Place]]:
             if self._space.last_tell(self._names.relay_mark(source)) < mark:
                 raise Unavailable("the mark is gone")
             return [
-                InboxMessage(sequence, entry.payload)
+                (sequence, decode_place(entry.payload))
                 for sequence, entry in enumerate(self._space.tells[after : mark - 1], after + 1)
                 if self._names.is_sent(entry.subject) and entry.subject.endswith(f".{source}")
             ]
@@ -130,11 +132,14 @@ class InMemoryInbox:
         """The commits of a shard that send something. Raises `Unavailable`."""
 
         def read(_: bool) -> list[StoredCommit]:
-            return [
-                commit
-                for commit in self._space.commits[after:until]
-                if shard_of(commit.actor_id, self._names.shards) == shard and SENDS_MARK in commit.payload
-            ]
+            found, size = list[StoredCommit](), 0
+            for commit in self._space.commits[after:until]:
+                if shard_of(commit.actor_id, self._names.shards) == shard and SENDS_MARK in commit.payload:
+                    found.append(commit)
+                    size += len(commit.payload)
+                    if size >= SENDING_BYTES_MAX:
+                        break
+            return found
 
         return await self._link.call(FaultPoint.TELL_READ, read)
 

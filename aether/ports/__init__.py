@@ -23,7 +23,17 @@ from aether.ports.history import (
     StreamReading,
     Unknown,
 )
-from aether.ports.inbox import Hear, HearCommits, Inbox, InboxBatch, InboxMessage, InboxSize, TellPlace, WentBack
+from aether.ports.inbox import (
+    SENDING_BYTES_MAX,
+    Hear,
+    HearCommits,
+    Inbox,
+    InboxBatch,
+    InboxMessage,
+    InboxSize,
+    TellPlace,
+    WentBack,
+)
 from aether.ports.table import Row, Table
 from aether.ports.tasks import TaskBacklog, TaskClaim, TaskRow, Tasks
 from aether.ports.timers import EndOfCommits, OverdueTimers, Timers
@@ -31,6 +41,7 @@ from aether.ports.transport import Delivery, NotSent, Transport
 from aether.ports.worker import ActiveVM, Clock, Halts, HandlerNote, Lease, VMProvider, WorkerNote
 
 __all__ = [
+    "SENDING_BYTES_MAX",
     "START",
     "ActiveVM",
     "Append",

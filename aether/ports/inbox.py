@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from aether.core.relay_mark import Place
 from aether.ids import ActorId, Position
 from aether.ports.bus import Subscription
 from aether.ports.history import StoredCommit
@@ -16,6 +17,9 @@ class InboxMessage(NamedTuple):
     sequence: int
     payload: bytes
 
+
+SENDING_BYTES_MAX = 1024 * 1024
+"""Of commits that send something so many bytes are read at once, and what comes with the last of them."""
 
 Hear: TypeAlias = Callable[[int, int, InboxMessage | None], None]
 """Takes two sequences and the tell to the shard that stands at the later one: after the earlier one there is no other.
@@ -125,8 +129,11 @@ class Inbox(Protocol):
         """Store the start of a task; as `relay` does. It is handed out to a worker (`Tasks`)."""
         ...
 
-    async def relayed(self, source: int, after: int, mark: int) -> list[InboxMessage]:
-        """The tells and task starts from a shard after a sequence, in order: all that stand before its mark."""
+    async def relayed(self, source: int, after: int, mark: int) -> list[tuple[int, Place]]:
+        """The tells and task starts from a shard after a sequence, in order: all that stand before its mark.
+
+        Of each its sequence and where it was sent. Raises `UnreadableEvent` for one that does not say it.
+        """
         ...
 
     async def end_of_commits(self) -> Position:
@@ -136,7 +143,8 @@ class Inbox(Protocol):
     async def commits_that_send(self, shard: int, after: Position, until: Position) -> list[StoredCommit]:
         """The commits of a shard that send something, and maybe some that do not, in order.
 
-        Complete, if `until` has been known for `scan_again_s`; before that a replaced leader may leave out the last.
+        When they take `SENDING_BYTES_MAX` or more they are complete up to the last of them; else, if `until` has been
+        known for `scan_again_s`, up to that. Before that a replaced leader may leave out the last.
         """
         ...
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from aether.core.backoff import Backoff
 from aether.core.relay import Doubt, Relay
-from aether.core.relay_mark import Mark, Place, decode_mark, decode_place, encode_mark
+from aether.core.relay_mark import Mark, Place, decode_mark, encode_mark
 from aether.errors import AetherError, InvalidCommand, Unavailable, UnreadableEvent
 from aether.ids import Position
 from aether.log_lines import Repeated, words
@@ -20,8 +20,8 @@ from aether.runtime.counters import Counters
 from aether.runtime.done_before import done_before
 from aether.runtime.relay_elsewhere import RelayElsewhere
 from aether.runtime.relay_flight import RelayFlight
-from aether.sends import Send, sent_by
-from aether.wire import decode_commit
+from aether.runtime.relay_reading import check_again, commits_between, sends_of
+from aether.sends import Send
 
 LOOK_EVERY_S = 5.0
 """How often it is looked for commits that no callback told of, and for a mark that another owner has written."""
@@ -33,7 +33,9 @@ RENEW_TELLS = 65_536
 """A mark of which so much of the inbox is needed is written anew, so that what is before it can be removed."""
 
 WAITING_MAX = 10_000
-"""So many tells of a shard wait to be relayed; beyond that no commit of it sends more."""
+WAITING_BYTES_MAX = 2 * 1024 * 1024
+"""So many tells of a shard, and bytes of their arguments, wait to be relayed; beyond that no commit of it sends more,
+and no more commits are read. The last commit may go beyond it."""
 
 SETTLE_S = 35.0
 """So long after it has begun a relayer looks what is done of that which the inbox has lost. By then no worker applies
@@ -83,6 +85,8 @@ class ShardRelayer:
         """The mark as it was written last."""
         self._connections = 0
         """How many connections there were: what was asked over an earlier one says nothing."""
+        self._known_on = -1
+        """Over which connection all commits were scanned after a claim."""
         self._asked = False
         """Whether a commit wants to send something, so that the shard needs a mark."""
         self._went_back: tuple[Position, float] | None = None
@@ -109,8 +113,12 @@ class ShardRelayer:
 
     @property
     def may_send(self) -> bool:
-        """Whether a commit of the shard may send something: it has a mark, and not too many tells wait."""
-        return self.marked and self._relay.waiting < WAITING_MAX
+        """Whether a commit of the shard may send something: all is known over this connection, and not too much waits.
+
+        Over a new one the commits may have gone back: positions that come again are not known before that is seen.
+        """
+        relay, known = self._relay, self._known_on == self._connections
+        return known and relay.waiting < WAITING_MAX and relay.waiting_bytes < WAITING_BYTES_MAX
 
     @property
     def waiting(self) -> int:
@@ -126,8 +134,8 @@ class ShardRelayer:
         """Of the shard's commits after a position and up to another these send something. Never raises."""
         relay = self._relay
         try:
-            news = [(one.position, _sends(one)) for one in commits if not relay.knows(one.position)]
-            known = relay.heard(news, after, until)
+            news = [(one.position, sends_of(one)) for one in commits if not relay.knows(one.position)]
+            known = self._has_room() and relay.heard(news, after, until)
         except AetherError:  # the scan says what it is
             known = False
         if not known:
@@ -156,7 +164,7 @@ class ShardRelayer:
         self._connections += 1
         self._begun_s = self._now_s()
         self._relay.lost()
-        self._go()
+        self.look()
 
     async def ready(self) -> None:
         """Return when a commit of the shard may send something."""
@@ -234,19 +242,29 @@ class ShardRelayer:
         if not relay.fence and not await self._claim():
             return
         while True:
-            if relay.behind or self._look_due:
+            if (relay.behind or self._look_due) and self._has_room():
                 await self._scan()
             head = relay.head
-            if head is None:
+            if head is not None:
+                await self._bring(head)
+            elif not self._look_due:
                 break
-            if self._flight.begin():
-                await self._land()
-            else:
-                await self._elsewhere.bring(head)
-            if relay.waiting <= WAITING_MAX // 2:
-                self._settled.set()
         await self._scan_again()
         await self._mark()
+
+    def _has_room(self) -> bool:
+        """Whether so little waits that it is gone on reading commits, and sending what they send."""
+        relay = self._relay
+        return relay.waiting <= WAITING_MAX // 2 and relay.waiting_bytes <= WAITING_BYTES_MAX // 2
+
+    async def _bring(self, head: Send) -> None:
+        """Bring on its way what waits first, and what may go with it."""
+        if self._flight.begin():
+            await self._land()
+        else:
+            await self._elsewhere.bring(head)
+        if self._has_room():
+            self._settled.set()
 
     async def _land(self) -> None:
         """Return when nothing is on its way into the inbox. Raises what came of it when not all is stored."""
@@ -274,8 +292,7 @@ class ShardRelayer:
                 return await self._resume(connections)
             mark = Mark(end if lost is None else min(lost.after, end), 0)
         fence = await self._claimed(mark, found.sequence if found is not None else 0)
-        relayed = await self._inbox.relayed(self.shard, mark.since, fence)
-        places = await self._still_committed([(one.sequence, decode_place(one.payload)) for one in relayed])
+        places = await self._still_committed(await self._inbox.relayed(self.shard, mark.since, fence))
         if connections != self._connections:
             raise Unavailable("the connection was lost meanwhile")
         self._relay.claimed(fence, mark, places)
@@ -344,16 +361,21 @@ class ShardRelayer:
 
     async def _scan(self) -> None:
         self._look_due = False
-        after, until = Position(self._relay.cursor), await self._inbox.end_of_commits()
-        if until < after:
-            self._went_back = self._went_back or (until, self._now_s())
-            raise Unavailable(f"the stream of commits ends at {until}, before {after}")
+        connections = self._connections
+        after, end = Position(self._relay.cursor), await self._inbox.end_of_commits()
+        if end < after:
+            self._went_back = self._went_back or (end, self._now_s())
+            raise Unavailable(f"the stream of commits ends at {end}, before {after}")
         self._went_back = None
-        commits = await self._inbox.commits_that_send(self.shard, after, until)
-        sent = [(one.position, _sends(one)) for one in commits]
+        commits, until = await commits_between(self._inbox, self.shard, after, end)
+        sent = [(one.position, sends_of(one)) for one in commits]
         if self._lost is not None and after < self._lost.until:
             await self._leave_out_done([send for _, sends in sent for send in sends], self._lost.until)
-        self._relay.scanned(sent, until)
+        self._relay.scanned(sent, until, is_part=until < end)
+        if until < end:
+            self._look_due = True
+        else:
+            self._known_on = connections
         again_s = self._inbox.scan_again_s
         if again_s and until > after:
             found = frozenset(one.position for one in commits)
@@ -363,11 +385,7 @@ class ShardRelayer:
     async def _scan_again(self) -> None:
         """See whether a scan that may have been answered by a replaced leader has missed commits."""
         while (doubt := self._relay.doubted(self._now_s())) is not None:
-            after, until = Position(doubt.after), Position(doubt.until)
-            commits = await self._inbox.commits_that_send(self.shard, after, until)
-            missed = [one.position for one in commits if one.position not in doubt.found]
-            if missed:
-                raise Unavailable(f"a scan of shard {self.shard} has missed the commit at {missed[0]}")
+            await check_again(self._inbox, self.shard, doubt)
             self._relay.confirmed()
 
     async def _mark(self) -> None:
@@ -390,8 +408,3 @@ class ShardRelayer:
         relay.marked(written, mark)
         self._written, self._mark_due = mark, False
         self._renewals = max(0, self._renewals - 1)
-
-
-def _sends(commit: StoredCommit) -> list[Send]:
-    events = decode_commit(commit.payload, commit.actor_id, commit.position)
-    return sent_by(events, commit.actor_id, commit.position)

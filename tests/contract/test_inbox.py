@@ -7,10 +7,20 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
+from aether.core.relay_mark import Place
 from aether.errors import InvalidCommand, Unavailable
 from aether.ids import ActorId, Position
 from aether.names import shard_of
-from aether.ports import START, Committed, EventStore, Inbox, InboxMessage, StoredCommit, Subscription
+from aether.ports import (
+    SENDING_BYTES_MAX,
+    START,
+    Committed,
+    EventStore,
+    Inbox,
+    InboxMessage,
+    StoredCommit,
+    Subscription,
+)
 from aether.sends import encode_sends
 from aether.tells import Tell, encode_tell
 from aether.wire import encode_commit
@@ -18,6 +28,7 @@ from tests.contract.harness import SHARDS, Received, World, events_of, publish
 
 HOME = ActorId("account", "alice")
 SHARD = shard_of(HOME, SHARDS)
+PLACE = b'{"position":7,"number":%d}'
 
 
 def an_actor_of(shard: int) -> ActorId:
@@ -102,14 +113,12 @@ async def test_so_many_tells_may_be_on_their_way_at_once(world: World) -> None:
     mark = await claimed(inbox, 1, b"", 0)
     assert inbox.relays_at_once > 1
     numbers = range(inbox.relays_at_once)
-    stored = await asyncio.gather(*(inbox.relay(n % 3, 1, b"%d" % n, mark) for n in numbers))
+    stored = await asyncio.gather(*(inbox.relay(n % 3, 1, PLACE % n, mark) for n in numbers))
     assert None not in stored
     second = await claimed(other, 1, b"", mark)
     assert set(await asyncio.gather(*(inbox.relay(n % 3, 1, b"late", mark) for n in numbers))) == {None}
     found = await other.relayed(1, 0, second)
-    assert sorted((one.sequence, one.payload) for one in found) == sorted(
-        (sequence or 0, b"%d" % n) for n, sequence in enumerate(stored)
-    )
+    assert sorted(found) == sorted((sequence or 0, Place(7, n)) for n, sequence in enumerate(stored))
 
 
 async def test_a_mark_that_was_moved_counts_and_the_one_before_does_not(world: World) -> None:
@@ -138,15 +147,15 @@ async def test_a_mark_counts_on_the_connection_that_it_was_written_on(world: Wor
 async def test_what_was_relayed_before_a_mark_is_found_and_nothing_else(world: World) -> None:
     inbox, other = (await world.node()).inbox, (await world.node()).inbox
     mark, foreign = await claimed(inbox, 1, b"", 0), await claimed(inbox, 2, b"", 0)
-    relayed = [await inbox.relay(n % SHARDS, 1, b"%d" % n, mark) for n in range(300)]
+    relayed = [await inbox.relay(n % SHARDS, 1, PLACE % n, mark) for n in range(300)]
     await inbox.relay(3, 2, b"another's", foreign)
     await other.send(3, b"a client's", "x")
     await other.write_applied_mark(1, 4)
     fence = await claimed(other, 1, b"", mark)
     found = await other.relayed(1, 0, fence)
-    assert [(one.sequence, one.payload) for one in found] == [(at, b"%d" % n) for n, at in enumerate(relayed)]
+    assert found == [(at, Place(7, n)) for n, at in enumerate(relayed)]
     assert relayed[150] is not None
-    assert [one.payload for one in await other.relayed(1, relayed[150], fence)] == [b"%d" % n for n in range(151, 300)]
+    assert await other.relayed(1, relayed[150], fence) == found[151:]
 
 
 async def test_a_client_tells_an_id_once(world: World) -> None:
@@ -322,6 +331,22 @@ async def test_the_commits_of_a_shard_that_send_something_are_found_in_a_range(w
     assert await found(0, end) == own
     assert await found(own[0].position, own[2].position) == own[1:3]
     assert await found(end, end) == []
+
+
+async def test_of_many_large_commits_that_send_something_a_part_is_found(world: World) -> None:
+    node, actor, last = await world.node(), an_actor_of(1), START
+    large = Raw(b'{"text":"%s"}' % (b"x" * (SENDING_BYTES_MAX // 2)))
+    sends = encode_sends([Tell(kind="account", key="bob", command="deposit", args=large)])
+    positions: list[Position] = []
+    for n in range(3):
+        last = (await append(node.store, actor, n + 1, last, sends)).position
+        positions.append(last)
+
+    async def found(after: Position) -> list[Position]:
+        return [one.position for one in await node.inbox.commits_that_send(1, after, positions[-1])]
+
+    assert await found(START) == positions[:2]
+    assert await found(positions[1]) == positions[2:]
 
 
 async def rows_of(inbox: Inbox, after: int = 0) -> list[InboxMessage]:

@@ -38,8 +38,8 @@ from aether.memory.inbox import InMemoryInbox
 from aether.memory.server import InMemoryServer
 from aether.names import shard_of
 from aether.ports import START, Committed, Conflict, HearCommits, StoredCommit, Subscription
-from aether.runtime import relaying
 from aether.runtime.relay_flight import RelayFlight
+from aether.runtime.relay_reading import sends_of
 from aether.runtime.relaying import ShardRelayer
 from aether.sends import encode_sends
 from aether.tells import Tell, decode_told
@@ -184,7 +184,7 @@ class Owner:
             self.busy.discard(actor)
             if isinstance(outcome, Committed):
                 self.last[actor] = outcome.position
-                placed = relaying._sends(world.space.commits[outcome.position - 1])
+                placed = sends_of(world.space.commits[outcome.position - 1])
                 if placed:
                     self.relayer.committed(outcome.position, placed, self.replayed[actor])
             elif isinstance(outcome, Conflict):
@@ -258,7 +258,7 @@ async def heal(world: World) -> None:
 
 
 def sent(world: World) -> list[tuple[str, int, int, str]]:
-    found = [tell for commit in world.space.commits for tell in relaying._sends(commit)]
+    found = [tell for commit in world.space.commits for tell in sends_of(commit)]
     return [(tell.source, tell.position, tell.number, tell.key) for tell in found if isinstance(tell, Tell)]
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
-from aether.core.relay_mark import Mark, decode_mark, encode_mark
+from aether.core.relay_mark import Mark, Place, decode_mark, encode_mark
 from aether.ids import ActorId, Position
 from aether.ports import InboxMessage, StoredCommit, WentBack
 from aether.runtime.done_before import done_before
@@ -13,8 +13,6 @@ from aether.tells import Tell
 from tests.unit.test_relay_doubts import commit_at
 from tests.unit.test_relay_flight import FENCE, Marked, Relaying, settle, tell
 from tests.unit.test_relaying_steps import Together, schedule
-
-PLACE = b'{"position":%d,"number":0}'
 
 
 class WentAway(Marked):
@@ -33,7 +31,7 @@ class WentAway(Marked):
         return self.lost
 
     async def relayed(self, _: int, __: int, mark: int) -> list[Any]:
-        return [InboxMessage(n, PLACE % position) for n, position in enumerate(self.stands, 1)]
+        return [(n, Place(position, 0)) for n, position in enumerate(self.stands, 1)]
 
     async def commits_that_send(self, _: int, after: Position, until: Position) -> list[Any]:
         return [one for one in self.commits if after < one.position <= until]
