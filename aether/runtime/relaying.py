@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from aether.core.backoff import Backoff
 from aether.core.relay import Doubt, Relay
-from aether.core.relay_mark import Mark, Place, decode_mark, encode_mark
+from aether.core.relay_mark import Mark, decode_mark, encode_mark
 from aether.errors import AetherError, InvalidCommand, Unavailable, UnreadableEvent
 from aether.ids import Position
 from aether.log_lines import Repeated, words
 from aether.ports import Inbox, StoredCommit, Subscription, Tasks, Timers, WentBack
+from aether.runtime.commits_end import CommitsEnd
 from aether.runtime.counters import Counters
 from aether.runtime.done_before import done_before
 from aether.runtime.relay_elsewhere import RelayElsewhere
@@ -77,6 +78,7 @@ class ShardRelayer:
         self._jitter = jitter
         self._sleep = sleep
         self._relay = Relay()
+        self._end = CommitsEnd(shard, inbox)
         self._elsewhere = RelayElsewhere(self._relay, inbox, tasks, timers)
         self._flight = RelayFlight(shard, shards, inbox, self._relay, counters or Counters(), self._go_on)
         self._task_works = True
@@ -89,8 +91,6 @@ class ShardRelayer:
         """Over which connection all commits were scanned after a claim."""
         self._asked = False
         """Whether a commit wants to send something, so that the shard needs a mark."""
-        self._went_back: tuple[Position, float] | None = None
-        """Where the stream of commits ends, before what was relayed, and when that was seen first."""
         self._lost: WentBack | None = None
         """What the inbox stream has lost last, as it was known when it was claimed."""
         self._begun_s = self._now_s()
@@ -285,50 +285,23 @@ class ShardRelayer:
             return False
         lost = self._lost = await self._inbox.went_back()
         if found is not None:
-            mark = await self._reachable(decode_mark(found.payload))
+            mark = await self._end.reachable(decode_mark(found.payload))
         else:
             end = await self._inbox.end_of_commits()
             if lost is None and self.marked and self._relay.cursor <= end:
                 return await self._resume(connections)
             mark = Mark(end if lost is None else min(lost.after, end), 0)
         fence = await self._claimed(mark, found.sequence if found is not None else 0)
-        places = await self._still_committed(await self._inbox.relayed(self.shard, mark.since, fence))
+        relayed = await self._inbox.relayed(self.shard, mark.since, fence)
+        places = await self._end.still_committed(relayed)
+        if len(places) < len(relayed):
+            self._renewals = max(self._renewals, 1)  # so that the next claim does not find them
         if connections != self._connections:
             raise Unavailable("the connection was lost meanwhile")
         self._relay.claimed(fence, mark, places)
         self._written = mark
         self.marked = True
         return True
-
-    async def _reachable(self, mark: Mark) -> Mark:
-        """A mark that is not beyond a stream of commits that went backwards: what is stored from there on is relayed.
-
-        Of several servers one that was replaced and does not know it may have said so: it has to be so for a while, and
-        still.
-        """
-        if self._went_back is None:
-            return mark
-        (end, at_s), again_s = self._went_back, self._inbox.scan_again_s
-        if mark.relayed <= end or self._now_s() - at_s < again_s:
-            return mark
-        if again_s and await self._inbox.end_of_commits() >= mark.relayed:
-            self._went_back = None
-            return mark
-        log.error("the stream of commits went backwards", extra={"shard": self.shard, "from": mark.relayed, "to": end})
-        return Mark(end, await self._inbox.end_of_tells())
-
-    async def _still_committed(self, places: list[tuple[int, Place]]) -> list[tuple[int, Place]]:
-        """Without what commits have sent that a stream which went backwards has lost: their positions come again."""
-        end = await self._inbox.end_of_commits() if places else Position(0)
-        last = max((place.position for _, place in places), default=0)
-        if last <= end:
-            return places
-        self._went_back = self._went_back or (end, self._now_s())
-        if self._now_s() - self._went_back[1] < self._inbox.scan_again_s:
-            raise Unavailable(f"the stream of commits ends at {end}, before what was relayed")
-        log.error("the stream of commits went backwards", extra={"shard": self.shard, "from": last, "to": end})
-        self._renewals = max(self._renewals, 1)  # so that the next claim does not find them
-        return [one for one in places if one[1].position <= end]
 
     async def _leave_out_done(self, sends: list[Send], until: Position) -> None:
         """Of what was sent before the inbox went back: what is done already is not sent again."""
@@ -363,10 +336,7 @@ class ShardRelayer:
         self._look_due = False
         connections = self._connections
         after, end = Position(self._relay.cursor), await self._inbox.end_of_commits()
-        if end < after:
-            self._went_back = self._went_back or (end, self._now_s())
-            raise Unavailable(f"the stream of commits ends at {end}, before {after}")
-        self._went_back = None
+        self._end.saw(end, after)
         commits, until = await commits_between(self._inbox, self.shard, after, end)
         sent = [(one.position, sends_of(one)) for one in commits]
         if self._lost is not None and after < self._lost.until:
