@@ -46,8 +46,8 @@ log = logging.getLogger("aether.tasks")
 class TaskRun:
     """One start on this worker, from its claim to its end. `claim` is the last one, if it was handed out again."""
 
-    __slots__ = ("_attempt", "_began_s", "_called", "_given_back", "_note", "_stop", "_traceparent", "_worker",
-                 "claim", "done", "left", "start", "task_type")  # fmt: skip
+    __slots__ = ("_attempt", "_began_s", "_called", "_given_back", "_note", "_put_off", "_stop", "_traceparent",
+                 "_worker", "claim", "done", "left", "start", "task_type")  # fmt: skip
 
     def __init__(self, worker: TaskWorker, task_type: TaskType, start: StartTask, claim: TaskClaim) -> None:
         self.task_type = task_type
@@ -64,6 +64,7 @@ class TaskRun:
         self._traceparent = start.traceparent
         self._given_back = False
         self._called = False
+        self._put_off = False
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def cancel(self) -> None:
@@ -80,6 +81,11 @@ class TaskRun:
             runs_s=self._worker.clock.boot_s() - self._began_s,
         )
 
+    def keep(self) -> None:
+        """Say that it is still worked at, if it is: what was put off would be handed out again too soon."""
+        if not self._put_off:
+            self._worker.tasks.keep(self.claim)
+
     def give_back(self) -> None:
         """The worker leaves: the function is stopped, and another worker begins it anew."""
         self._given_back = True
@@ -93,7 +99,7 @@ class TaskRun:
             unexpected = None if isinstance(error, AetherError) else error
             extra = {**self._fields(), "error": words(error)}
             log.warning("the outcome of a task could not be stored now", exc_info=unexpected, extra=extra)
-            self._worker.tasks.again(self.claim, UNKNOWN_AGAIN_S)
+            self._again(UNKNOWN_AGAIN_S)
         finally:
             self._worker.apart.end(self)
             if not self._called:
@@ -112,7 +118,7 @@ class TaskRun:
             await self._give_up(TaskFailed(note.error, note.error_type, note.attempt))
         elif self._attempt > retry.attempts:
             if self._attempt == retry.attempts + 1 and note is not None and note.state == RUNS:
-                self._worker.tasks.again(self.claim, self._worker.ttl_s)  # two may have asked to try it again at once:
+                self._again(self._worker.ttl_s)  # two may have asked to try it again at once:
                 return  # where its last attempt goes on, its worker keeps the start from being handed out then
             failed = TaskFailed("its worker was lost each time, or could not keep it", WORKER_LOST, retry.attempts)
             if note is not None and note.error:  # what was only given back has no error
@@ -252,7 +258,7 @@ class TaskRun:
             delay_s = backoff.delay_s(self._attempt - 1, self._worker.jitter())
             await self._write(said_of, name, delay_s)
             # Who has cancelled it meanwhile may have found nothing that waits.
-            worker.tasks.again(self.claim, 0.0 if worker.cancelled(self.start.id) else delay_s)
+            self._again(0.0 if worker.cancelled(self.start.id) else delay_s)
         self._attempt_over("timed_out" if name == "TimeoutError" else "failed")
         if over:
             await self._give_up(TaskFailed(said_of, name, self._attempt))
@@ -279,7 +285,7 @@ class TaskRun:
             args = self._args_of(command, failed)
         except BaseException as error:  # users' code, too: it makes the argument
             if self._is_for_another_version(error):
-                self._worker.tasks.again(self.claim, ANOTHER_VERSION_S)
+                self._again(ANOTHER_VERSION_S)
                 return False
             log.error("no command takes the failure of a task", extra={**self._fields(), "error": words(error)})
             args = encode({"failed": failed})
@@ -298,6 +304,11 @@ class TaskRun:
             state = GIVEN_UP if note.state == GIVEN_UP else WAITS
             note = replace(note, state=state, given_back=note.given_back + 1, next_s=0.0, token="")
             await self._worker.tasks.write_row(self.start.id, encode_note(note))
+        self._again(delay_s)
+
+    def _again(self, delay_s: float) -> None:
+        """Have it handed out again after a while. To be done last: it is not ours from here on."""
+        self._put_off = True
         self._worker.tasks.again(self.claim, delay_s)
 
     def _attempt_over(self, outcome: str) -> None:
@@ -318,19 +329,11 @@ class TaskRun:
 
     async def _tell(self, command: str, args: bytes) -> bool:
         """Tell its actor; False when the worker has to leave before that is stored. Raises `InvalidCommand`."""
-        worker, start = self._worker, self.start
-        stored = await store_result(
-            worker,
-            start,
-            command,
-            args,
-            traceparent=self._traceparent,
-            fields=self._fields(),
-            leaves=self._leaves,
-        )
-        if not stored:
-            worker.tasks.again(self.claim, 0.0)
-        return stored
+        traceparent, fields = self._traceparent, self._fields()
+        if not await store_result(self._worker, self.start, command, args, traceparent, fields, self._leaves):
+            self._again(0.0)
+            return False
+        return True
 
     def _leaves(self) -> bool:
         return self._given_back

@@ -219,7 +219,7 @@ class TaskRunner:
         while True:
             await asyncio.sleep(self._ttl_s / KEPT_PER_TTL)
             for run in self._runs.values():
-                self._tasks.keep(run.claim)
+                run.keep()
 
     async def _follow_cancelled(self) -> None:
         attempt, not_followed = 0, Repeated(log, logging.INFO, "which tasks are cancelled cannot be followed now")

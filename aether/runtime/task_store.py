@@ -41,7 +41,6 @@ async def store_result(
     start: StartTask,
     command: str,
     args: bytes,
-    *,
     traceparent: str,
     fields: Mapping[str, str],
     leaves: Callable[[], bool],

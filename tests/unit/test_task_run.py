@@ -166,6 +166,15 @@ async def test_one_that_is_cancelled_while_its_failure_is_written_down_does_not_
     assert side.server.said == [("again", 7, 0.0)]
 
 
+async def test_it_is_kept_until_it_is_put_off(side: TaskSide) -> None:
+    """The server would hand it out when the time of its claim is over, hours before its next attempt is due."""
+    run = side.run_of(start_of("fails", b'{"times":9}'))
+    run.keep()
+    await run.live()
+    run.keep()  # before the runner hears that it has ended
+    assert side.server.said == [("keep", 7), ("again", 7, 0.5)]
+
+
 class Spans:
     """Tracing and its only span."""
 
