@@ -19,9 +19,6 @@ from aether.ids import ActorId, Position
 from aether.tells import EMPTY_ARGS, TELL, Tell
 from aether.wire import Event
 
-SENDS_FORMAT = 3
-"""The format of stored events that knows schedules and tasks: none is sent before every member reads it."""
-
 SENDS_MARK = b'"sends":"'
 """Stands in every commit that sends something, and seldom in another."""
 

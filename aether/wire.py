@@ -70,9 +70,18 @@ WORKER_LOST_EVENT = "aether.WorkerLost"
 STORED_FORMAT = 3
 """The newest format of stored events that this version reads. A feature is stored only when every member reads it.
 
-0: no system events. 1: `aether.Handled`, `aether.Refused`, `aether.WorkerLost`; unknown ones are skipped. 2: tells, and
-by `inboxseq` which of them an actor had. 3: schedules and tasks among what a commit sends, and `aether.Parked`.
+0 has no system events.
 """
+
+SYSTEM_EVENTS_FORMAT = 1
+"""The format that knows `aether.Handled`, `aether.Refused` and `aether.WorkerLost`, and skips unknown ones."""
+
+TELLS_FORMAT = 2
+"""The format that knows tells, and by `inboxseq` which of them an actor had: none is told or applied before."""
+
+SENDS_FORMAT = 3
+"""The format that knows schedules and tasks among what a commit sends, and `aether.Parked`."""
+
 
 PARKED_END = b',"parked":true}'
 """Ends the answer to a tell that failed and does not hold back those behind it."""

@@ -17,13 +17,18 @@ from aether.log_lines import words
 from aether.names import event_source, shard_of
 from aether.ports import START, Committed, Refused
 from aether.runtime.surroundings import Surroundings
-from aether.wire import DEADLINE_AHEAD_MAX_S, WORKER_LOST_EVENT, Event, StoredEvent, decode_commit, instant
+from aether.wire import (
+    DEADLINE_AHEAD_MAX_S,
+    SYSTEM_EVENTS_FORMAT,
+    WORKER_LOST_EVENT,
+    Event,
+    StoredEvent,
+    decode_commit,
+    instant,
+)
 from aether.worker_protocol import Loss
 
 log = logging.getLogger("aether.losses")
-
-LOSS_STORED_FORMAT = 1
-"""Members that read this format skip the event; older ones cannot read the history any more."""
 
 
 class Losses:
@@ -56,7 +61,7 @@ class Losses:
             self._around.counters.actors_halted += 1
 
     async def _append(self, actor_id: ActorId, loss: Loss) -> None:
-        if self._around.lease.stored_format < LOSS_STORED_FORMAT:
+        if self._around.lease.stored_format < SYSTEM_EVENTS_FORMAT:
             log.warning("a lost worker is not stored while older workers are members", extra={"actor": str(actor_id)})
             return
         data = orjson.dumps({"command": loss.handler.command, "cause": loss.cause, "worker": loss.incarnation})

@@ -17,6 +17,7 @@ from aether.model.definition import ActorCommand
 from aether.model.schedules import Recurrence, When
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.sent_tell import PLACE_BYTES, addressed, encoded_args
+from aether.runtime.telling import Telling
 from aether.runtime.worker_context import WorkerContext
 from aether.sends import CancelSchedule, Send, SetSchedule, encode_send, encode_sends, made_id
 from aether.tells import Tell
@@ -49,7 +50,7 @@ def set_by(
     `ActorFailed` in a query, and where nothing can be scheduled.
     """
     name, when, to, args, kwargs = wanted
-    _check_may_schedule(running, actor_id, worker, name, agenda, sent)
+    telling = _checked_telling(running, actor_id, worker, name, agenda, sent)
     command_type = worker.command_type(to.kind, to.command)
     if command_type.query:
         raise InvalidCommand(f"{to.command} is a query, and a query cannot be scheduled: it does nothing", "command")
@@ -70,8 +71,6 @@ def set_by(
         causationid=by.id,
         traceparent=by.traceparent,
     )
-    telling = worker.telling
-    assert telling is not None, "checked above"
     size, most = len(encode_send(setting)), telling.tell_bytes_max - 2 * PLACE_BYTES
     if size > most:
         raise InvalidCommand(f"a schedule is at most {most} bytes, this is {size} ({whose})", path="args")
@@ -91,14 +90,14 @@ def _check_ticks_fit(setting: SetSchedule, actor_id: ActorId, commit_bytes_max: 
         raise InvalidCommand(f"{what} is at most {most} bytes, this is {size} ({whose})", path="args")
 
 
-def _check_may_schedule(
+def _checked_telling(
     running: PendingCommand,
     actor_id: ActorId,
     worker: WorkerContext,
     name: str,
     agenda: Agenda | None,
     sent: Sequence[Send],
-) -> None:
+) -> Telling:
     telling, actor = worker.telling, str(actor_id)
     if running.type.query:
         raise ActorFailed(f"the query {running.type.name} set a schedule", actor=actor)
@@ -110,6 +109,7 @@ def _check_may_schedule(
         raise ActorFailed(why, actor=actor)
     if not has_room(agenda, sent, name):
         raise ActorFailed(f"an actor has at most {OPEN_MAX} tasks and schedules open", actor=actor)
+    return telling
 
 
 def is_too_late(tick: SetSchedule, now: datetime, late_s: float) -> bool:

@@ -15,6 +15,7 @@ from aether.model.task_type import TaskType
 from aether.model.tasks import TaskCall, TaskFailed
 from aether.runtime.pending_command import PendingCommand
 from aether.runtime.sent_tell import PLACE_BYTES, encoded_args
+from aether.runtime.telling import Telling
 from aether.runtime.worker_context import WorkerContext
 from aether.sends import Send, StartTask, encode_send, made_id
 
@@ -40,7 +41,7 @@ def started_by(
     Raises `InvalidCommand` for a task that the model does not have, for arguments that it does not take, and for
     commands that do not take its result; `ActorFailed` in a query, and where no task can be started.
     """
-    _check_may_start(running, actor_id, worker, agenda, sent)
+    telling = _checked_telling(running, actor_id, worker, agenda, sent)
     task_type = worker.task_type(call.task)
     check_takes_what_comes(task_type, then, failed, lambda name: worker.command_type(actor_id.kind, name))
     by, whose = running.command, f"the task {task_type.name}, which {running.command.command} starts"
@@ -54,17 +55,15 @@ def started_by(
         causationid=by.id,
         traceparent=by.traceparent,
     )
-    telling = worker.telling
-    assert telling is not None, "checked above"
     size, most = len(encode_send(start)), telling.tell_bytes_max - PLACE_BYTES
     if size > most:
         raise InvalidCommand(f"the start of a task is at most {most} bytes, this is {size} ({whose})", path="call")
     return start
 
 
-def _check_may_start(
+def _checked_telling(
     running: PendingCommand, actor_id: ActorId, worker: WorkerContext, agenda: Agenda | None, sent: Sequence[Send]
-) -> None:
+) -> Telling:
     telling, actor = worker.telling, str(actor_id)
     if running.type.query:
         raise ActorFailed(f"the query {running.type.name} started a task", actor=actor)
@@ -76,6 +75,7 @@ def _check_may_start(
         raise ActorFailed(why, actor=actor)
     if not has_room(agenda, sent):
         raise ActorFailed(f"an actor has at most {OPEN_MAX} tasks and schedules open", actor=actor)
+    return telling
 
 
 def check_takes_what_comes(

@@ -9,6 +9,7 @@ from aether.errors import ActorFailed, InvalidCommand
 from aether.ids import ActorId
 from aether.model.definition import ActorCommand
 from aether.runtime.pending_command import PendingCommand
+from aether.runtime.telling import Telling
 from aether.runtime.worker_context import WorkerContext
 from aether.tells import Tell, encode_tell
 
@@ -29,15 +30,7 @@ def told_by(
     Raises `InvalidCommand` for arguments that the command does not take, `UnknownActor`, `UnknownCommand`;
     `ActorFailed` in a query, and where nothing can be told.
     """
-    telling, actor = worker.telling, str(actor_id)
-    if running.type.query:
-        raise ActorFailed(f"the query {running.type.name} told something", actor=actor)
-    if telling is None:
-        why = "nothing can be told here: this runtime has no inbox; a test with `local_pool` has one"
-        raise ActorFailed(why, actor=actor)
-    if not telling.can_tell():
-        why = "nothing can be told while a worker of an earlier version, which does not know tells, is there"
-        raise ActorFailed(why, actor=actor)
+    telling = _checked_telling(running, actor_id, worker)
     whose = f"{to.kind}.{to.command}, which {running.type.name} tells"
     target = addressed(to, whose)
     command_type = worker.command_type(to.kind, to.command)
@@ -57,6 +50,19 @@ def told_by(
     if size > most:
         raise InvalidCommand(f"a tell is at most {most} bytes, this is {size} ({whose})", path="args")
     return tell
+
+
+def _checked_telling(running: PendingCommand, actor_id: ActorId, worker: WorkerContext) -> Telling:
+    telling, actor = worker.telling, str(actor_id)
+    if running.type.query:
+        raise ActorFailed(f"the query {running.type.name} told something", actor=actor)
+    if telling is None:
+        why = "nothing can be told here: this runtime has no inbox; a test with `local_pool` has one"
+        raise ActorFailed(why, actor=actor)
+    if not telling.can_tell():
+        why = "nothing can be told while a worker of an earlier version, which does not know tells, is there"
+        raise ActorFailed(why, actor=actor)
+    return telling
 
 
 def addressed(to: ActorCommand, whose: str) -> ActorId:

@@ -27,8 +27,9 @@ from aether.runtime.shard_inbox import ShardInbox
 from aether.runtime.surroundings import Surroundings
 from aether.runtime.tell_line import TellRoom
 from aether.runtime.ticks import ShardTicks
-from aether.sends import SENDS_FORMAT, Send, SetSchedule
+from aether.sends import Send, SetSchedule
 from aether.waiting_tells import WaitingTells
+from aether.wire import SENDS_FORMAT, TELLS_FORMAT
 
 LOOK_EVERY_S = 5.0
 """How often tells that have had no answer are handed over again, and what is applied is written down."""
@@ -48,9 +49,6 @@ OVERDUE_EVERY_S = 3600.0
 
 FLUSH_TIMEOUT_S = 1.0
 """How long a shard that is left waits for its tells to be relayed; its next owner relays the rest."""
-
-TELLS_FORMAT = 2
-"""The format of stored events that knows tells: none is told or applied before every member reads it."""
 
 log = logging.getLogger("aether.tells")
 

@@ -18,13 +18,14 @@ from aether.runtime.sent_schedule import is_too_late, next_setting, tick_for_ano
 from aether.runtime.state_checker import StateChecker, changed_in_place
 from aether.runtime.turn_scope import TurnScope
 from aether.runtime.untaken_command import UntakenCommand
-from aether.sends import SENDS_FORMAT, SetSchedule
+from aether.sends import SetSchedule
 from aether.wire import (
     DEAD_LETTERED_EVENT,
     HANDLED_EVENT,
     NULL,
     PARKED_EVENT,
     REFUSED_EVENT,
+    SENDS_FORMAT,
     Command,
     decided,
     encode_answer,
