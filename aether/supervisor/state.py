@@ -31,7 +31,9 @@ class SupervisorConfig:
       gives up, unless another worker is ready. The embedded server has the same limit, without exception.
     - `kills_max`: how many ready workers of one slot may be killed from outside within `crash_window_s` and are
       replaced at once, and how often the embedded server; after that the kills count as failures, whatever sent them.
-    - `pause_s`: when the supervisor itself did not run for so long, that time is not held against the workers.
+    - `pause_s`: when the supervisor itself did not run for so long, that time is not held against the workers. It is
+      more than the supervisor sleeps, and less than a loop may be silent by half a second at least, in which workers
+      say that they live.
     - `renew_server_every_s`: how long after an embedded server that stores nothing was started again it may be again.
     - `watchdog_s`: how often systemd expects a notification; None when it expects none.
     """
@@ -48,7 +50,7 @@ class SupervisorConfig:
     crash_limit: int = 5
     kills_max: int = 30
     crash_window_s: float = 60.0
-    pause_s: float = 3.0
+    pause_s: float = 1.5
     watchdog_s: float | None = None
     renew_server_every_s: float = 30.0
 

@@ -1,10 +1,13 @@
 """Laws of the supervisor's plan, over histories of a small world of processes."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aether.supervisor.deadlines import next_wake_s
+from aether.supervisor.options import RunOptions
 from aether.supervisor.plan import step
+from aether.supervisor.run import silent_kill_s
 from aether.supervisor.state import (
     Dump,
     Exited,
@@ -104,6 +107,15 @@ def test_that_its_loop_runs_is_no_step_to_being_ready() -> None:
     assert any("does not become ready" in e.text for e in world.effects if isinstance(e, Say))
 
 
+@pytest.mark.parametrize("pause_s", [1.6, 2.5, 3.5])
+def test_a_reload_that_takes_long_to_import_is_no_silence_of_workers_beside_an_embedded_server(pause_s: float) -> None:
+    variables = {"AETHER_NATS_URL": "embedded"}
+    world = World(SupervisorConfig(workers=3, loop_silent_kill_s=silent_kill_s(RunOptions(model="m"), variables)))
+    world.all_ready()
+    world.pass_time(0.5)
+    assert not [e for e in world.pass_time(pause_s) if isinstance(e, Dump)]
+
+
 def test_a_pause_of_the_supervisor_is_not_the_silence_of_its_workers() -> None:
     world = World()
     world.all_ready()
@@ -112,7 +124,7 @@ def test_a_pause_of_the_supervisor_is_not_the_silence_of_its_workers() -> None:
         joining.tell(WorkerReported(pid, ready=False, alive=False, joined=True))
     for paused in (world, joining):
         assert not [e for e in paused.pass_time(3_600) if isinstance(e, Dump | Kill)]
-    assert [e for _ in range(8) for e in world.pass_time(2) if isinstance(e, Dump)], "later silence still counts"
+    assert [e for _ in range(16) for e in world.pass_time(1) if isinstance(e, Dump)], "later silence still counts"
 
 
 def test_a_failed_drain_is_told_by_the_exit_code() -> None:
