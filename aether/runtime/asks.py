@@ -356,7 +356,8 @@ class HandlerAsk:
             error.message = (
                 f"{self._handler.chain[-1]} ran again and asked for something else: {asked}, its ask number "
                 f"{self._number} of this actor, was another command or had other arguments before. What a handler asks "
-                "for must not depend on the time, on chance, or on a state that other commands change meanwhile"
+                "for must not depend on the time, on chance, or on a state that other commands change meanwhile, and "
+                "is the same in each version of the model that may run it"
             )
             error.args = (error.message,)
         mark_asked(error, asked)
