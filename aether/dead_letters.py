@@ -64,6 +64,7 @@ class DeadLetter:
       it, None for a client.
     - `error`, `failures`: why it failed the last time, and how often it did. `at`: when it was given up, UTC.
     - `retrying`: it is being sent again, and not stored yet as far as is known.
+    - `scheduled_for`: of a tick of a schedule, when it was due.
     """
 
     id: int
@@ -77,6 +78,7 @@ class DeadLetter:
     command_id: str = ""
     correlation_id: str = ""
     retrying: bool = False
+    scheduled_for: datetime | None = None
 
 
 _encoder = Encoder()
@@ -125,6 +127,7 @@ def dead_letter_of(row: DeadLetterRow) -> DeadLetter:
         command_id=tell.command_id,
         correlation_id=tell.correlationid,
         retrying=row.state == RETRYING,
+        scheduled_for=tell.due,
     )
 
 

@@ -3,6 +3,7 @@
 import getpass
 import platform
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -217,6 +218,7 @@ def _dead_row(letter: DeadLetter) -> Mapping[str, Any]:
 
 
 def _whole(letter: DeadLetter) -> Mapping[str, Any]:
+    due = letter.scheduled_for
     return {
         **_dead_row(letter),
         "args": letter.args,
@@ -224,4 +226,5 @@ def _whole(letter: DeadLetter) -> Mapping[str, Any]:
         "source": None if letter.source is None else str(letter.source),
         "command_id": letter.command_id,
         "correlation_id": letter.correlation_id,
+        "scheduled_for": None if due is None else f"{due.astimezone(UTC).replace(tzinfo=None).isoformat()}Z",
     }

@@ -1,6 +1,7 @@
 """`aether inbox`: what waits, what is dead, and what is done about it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -78,6 +79,9 @@ def test_show(run: Run) -> None:
     assert shown["args"] == {"amount": 10}
     assert shown["details"]["actor"] == "account/alice"
     assert (shown["source"], shown["command_id"], shown["correlation_id"]) == ("account/bob", "tell:7.0", "c1")
+    assert shown["scheduled_for"] is None
+    tick = replace(letter(18), scheduled_for=instant(0.0))
+    assert json.loads(run("inbox", "show", "18", pool=Pool(dead=[tick])).out)["scheduled_for"] == "1970-01-01T00:00:00Z"
     assert json.loads(run("inbox", "show", "40", pool=pool).out)["state"] == "waiting"
     none = run("inbox", "show", "99", pool=pool)
     assert (none.code, none.out) == (2, "")

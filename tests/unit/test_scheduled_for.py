@@ -144,6 +144,7 @@ async def test_a_tick_that_was_given_up_and_is_sent_again_has_it_still(pool: Loc
     async with asyncio.timeout(10):
         while not (letters := [one async for one in pool.client.untyped.dead_letters()]):  # noqa: ASYNC110 - likewise
             await asyncio.sleep(0.002)
+    assert letters[0].scheduled_for == first_of(2)
     await pool.client.actor(Ledger, key).break_down(False)
     await pool.client.untyped.retry_dead_letter(letters[0].id)
     await pool.clock.advance()
