@@ -40,6 +40,9 @@ DELIVERY_S = 30.0
 ROOM_BYTES_MAX = 256 * 1024 * 1024
 """So many bytes of tells are in the memory of a worker; beyond that a shard reads on only while it has few."""
 
+TELL_BYTES = 2048
+"""A tell takes so much more memory than its message: what of it is an object of its own, and the line of its actor."""
+
 SHARD_BYTES_MIN = 1024 * 1024
 """So many bytes of tells each shard reads, however many the others have."""
 
@@ -128,7 +131,8 @@ class OpenTells:
         return too_large or len(self._sizes) >= most
 
     def add(self, sequence: int, size: int) -> None:
-        """One was read."""
+        """One was read, in a message of so many bytes."""
+        size += TELL_BYTES
         self._sizes[sequence] = size
         self._bytes += size
         self._room.bytes += size

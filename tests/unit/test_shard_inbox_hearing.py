@@ -435,7 +435,7 @@ async def test_beyond_a_bound_it_is_read_on_when_some_are_done(by: str, monkeypa
     if by == "count":
         monkeypatch.setattr(shard_inbox, "OPEN_MAX", 2)
     else:
-        monkeypatch.setattr(tell_line, "ROOM_BYTES_MAX", 2 * len(TELL))
+        monkeypatch.setattr(tell_line, "ROOM_BYTES_MAX", 2 * (len(TELL) + tell_line.TELL_BYTES))
         monkeypatch.setattr(tell_line, "SHARD_BYTES_MIN", 0)
     reading = Reading(Stream())
     await reading.settle()
@@ -453,6 +453,7 @@ async def test_beyond_a_bound_it_is_read_on_when_some_are_done(by: str, monkeypa
 def test_the_shards_of_a_worker_have_one_room_and_each_has_some_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tell_line, "ROOM_BYTES_MAX", 100)
     monkeypatch.setattr(tell_line, "SHARD_BYTES_MIN", 10)
+    monkeypatch.setattr(tell_line, "TELL_BYTES", 0)
     room = tell_line.TellRoom()
     large, small = tell_line.OpenTells(room), tell_line.OpenTells(room)
     for sequence in (1, 2):
@@ -466,6 +467,17 @@ def test_the_shards_of_a_worker_have_one_room_and_each_has_some_of_it(monkeypatc
     assert (small.is_full(9), room.bytes) == (False, 10)
     small.release()
     assert (room.bytes, len(small), small.first) == (0, 1, 3), "what is open is not applied"
+
+
+def test_small_tells_count_with_what_they_take_in_memory() -> None:
+    room = tell_line.TellRoom()
+    tells = tell_line.OpenTells(room)
+    while not tells.is_full(1_000_000):
+        tells.add(len(tells) + 1, 200)
+    assert 100_000 < len(tells) < 130_000, "of two kilobytes each, not of 200 bytes"
+    while tells:
+        tells.remove(len(tells), 1_000_000)
+    assert room.bytes == 0
 
 
 async def test_an_actor_that_holds_up_its_whole_shard_is_named(
