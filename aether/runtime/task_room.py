@@ -6,6 +6,7 @@ event loop.
 """
 
 import asyncio
+from collections.abc import Mapping
 
 from aether.config import RuntimeConfig
 from aether.model.task_type import TaskType
@@ -31,6 +32,8 @@ class TaskRoom:
         """Runs, functions that go on after the end of theirs, and what is asked for."""
         self._threads = 0
         """Plain functions that run, and those that are asked for."""
+        self._staying: dict[TaskType, int] = {}
+        """Of those that are taken, functions that go on after the end of their runs."""
         self._asked = 0
         self._turns: list[_Turn] = []
 
@@ -62,6 +65,17 @@ class TaskRoom:
         """One is over, and its function has ended."""
         self._taken[task_type] -= 1
         self._give_turns()
+
+    def stay(self, task_type: TaskType) -> bool:
+        """One is over, and its function goes on. Whether no place for that task is left but those of such functions."""
+        self._staying[task_type] = self._staying.get(task_type, 0) + 1
+        threads = sum(count for one, count in self._staying.items() if one.blocking)
+        return self._left(task_type, self._staying, threads) <= 0
+
+    def leave_late(self, task_type: TaskType) -> None:
+        """A function that went on has ended."""
+        self._staying[task_type] -= 1
+        self.leave(task_type)
 
     async def _wait(self, turn: _Turn) -> int:
         self._turns.append(turn)
@@ -96,9 +110,13 @@ class TaskRoom:
 
     def _room(self, task_type: TaskType) -> int:
         """How many more of a task may run."""
-        room = self._config.tasks_running_max - sum(self._taken.values())
+        return self._left(task_type, self._taken, self._threads)
+
+    def _left(self, task_type: TaskType, taken: Mapping[TaskType, int], threads: int) -> int:
+        """How many more of a task may run beside those."""
+        room = self._config.tasks_running_max - sum(taken.values())
         if task_type.max_running is not None:
-            room = min(room, task_type.max_running - self._taken.get(task_type, 0))
+            room = min(room, task_type.max_running - taken.get(task_type, 0))
         if task_type.blocking:
-            room = min(room, self._config.task_threads_max - self._threads)
+            room = min(room, self._config.task_threads_max - threads)
         return room

@@ -272,7 +272,8 @@ class TaskRun:
 
     async def _cancelled(self) -> None:
         if self._worker.cancelled(self.start.id) != BY_ACTOR:
-            failed = TaskFailed("an operator has cancelled it", CANCELLED, self._attempt)
+            tried = self._attempt if self._called else self._attempt - 1
+            failed = TaskFailed("an operator has cancelled it", CANCELLED, tried)
             if not await self._tell_failed(failed):
                 return
         self._over("cancelled")

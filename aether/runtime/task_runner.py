@@ -43,6 +43,10 @@ DONE_KEPT = 10_000
 CANCELLED_KEPT = 100_000
 """So many ids of tasks that were done here, or cancelled, are known; one more run is the cost of one forgotten."""
 
+NO_PLACE = (
+    "functions that are over and go on keep all places for a task: its starts wait until they end, or until a reload"
+)
+
 AGAIN = Backoff(first_s=0.1, cap_s=5.0)
 
 log = logging.getLogger("aether.tasks")
@@ -195,11 +199,13 @@ class TaskRunner:
             self._done.put(run.start.id, True)
         if run.left:
             self._room.leave(run.task_type)
+        elif self._room.stay(run.task_type) and not self._draining:
+            log.error(NO_PLACE, extra={"task": run.task_type.name})
 
     def _function_left(self, run: TaskRun) -> None:
         self._room.leave_thread(run.task_type)
         if self._runs.get(run.start.id) is not run:  # it was given up before, and its function went on
-            self._room.leave(run.task_type)
+            self._room.leave_late(run.task_type)
 
     async def _leave(self, task_type: TaskType) -> None:
         """Take no more of a task; what has arrived just now is given back, within `GIVE_BACK_S`."""

@@ -195,6 +195,20 @@ async def test_what_is_asked_for_has_its_place_until_it_is_known_what_came() -> 
     assert await waits == 1
 
 
+async def test_functions_that_stay_keep_all_places_when_no_more_may_run_beside_them() -> None:
+    room = TaskRoom(FEW)
+    for one in (MANY, THREAD):
+        room.enter(one)
+    assert not room.stay(MANY)
+    room.leave_late(MANY)
+    assert room.stay(THREAD), "all threads are kept"
+    room.enter(MANY)
+    assert room.stay(MANY), "all places are kept"
+    room.leave_late(THREAD)
+    room.leave_late(MANY)
+    assert await room.ask(MANY) == 2
+
+
 async def test_one_that_came_unasked_waits_for_what_is_asked_for_and_for_nothing_else() -> None:
     room = TaskRoom(FEW)
     assert await room.ask(MANY) == 2

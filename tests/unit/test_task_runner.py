@@ -12,7 +12,7 @@ from aether import Actor, Model, Retry, TaskContext, command, task
 from aether.config import RuntimeConfig
 from aether.errors import Unavailable
 from aether.runtime import task_runner
-from aether.runtime.task_runner import UNREADABLE_AGAIN_S, WAIT_S, TaskRunner
+from aether.runtime.task_runner import NO_PLACE, UNREADABLE_AGAIN_S, WAIT_S, TaskRunner
 from aether.sends import StartTask
 from tests.support.pauses import Pauses
 from tests.support.task_server import CONFIG, TaskSide, claim_of, start_of
@@ -176,6 +176,29 @@ async def test_a_function_that_goes_on_keeps_its_place_until_it_ends(begin: Begi
     assert world.calls == ["t1"]
     world.opened.set()
     await until(lambda: world.calls == ["t1", "t2"])
+
+
+async def test_functions_that_go_on_and_keep_all_places_are_an_error_in_the_log(
+    begin: Begin, caplog: pytest.LogCaptureFixture
+) -> None:
+    side = begin(single, replace_config(cancel_grace_s=0.0))
+    side.server.give("alone", claim_of(start("alone")))
+    await until(lambda: world.calls == ["t1"])
+    assert side.server.receive is not None
+    side.server.receive("t1", "actor")
+    await until(lambda: side.runner.running == 0)
+    await settle()
+    assert [one.__dict__["task"] for one in caplog.records if one.getMessage() == NO_PLACE] == ["alone"]
+    caplog.clear()
+    side.server.give("alone", claim_of(start("alone", "t2"), sequence=8))
+    world.opened.set()
+    await until(lambda: ("done", 8) in side.server.said)
+    world.opened.clear()
+    side.server.give("alone", claim_of(start("alone", "t3"), sequence=9))
+    await until(lambda: world.calls == ["t1", "t2", "t3"])
+    await side.runner.drain()
+    assert ("again", 9, 0.0) in side.server.said
+    assert NO_PLACE not in caplog.messages, "its worker leaves"
 
 
 async def test_a_cancellation_that_is_forgotten_cancels_nothing(begin: Begin) -> None:

@@ -525,7 +525,7 @@ async def test_operators_see_what_has_failed_and_try_it_again_or_cancel_it(pool:
     assert (await view.retry(retried)).note.attempt == 1
     assert await back(pool) == ["after 2"]
     await view.cancel(cancelled)
-    assert (await lost(pool, "b")).error_type == "TaskCancelled"
+    assert await lost(pool, "b") == Lost("an operator has cancelled it", "TaskCancelled", 1)
     await until(lambda: pool.server.space(pool.namespace, SHARDS).failed_tasks == {})
     with pytest.raises(InvalidCommand, match="there is no failed task"):
         await view.retry(retried)
