@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from aether.core.actor.commit_draft import CommitDraft, EmittedEvent
-from aether.errors import ActorFailed
+from aether.errors import ActorFailed, InvalidCommand
 from aether.model.definition import ActorCommand, Context, PolicyType
 from aether.model.proxy import ActorRef
 from aether.model.schedules import When
@@ -26,6 +26,7 @@ from aether.runtime.sent_task import started_by
 from aether.runtime.sent_tell import told_by
 from aether.runtime.worker_context import WorkerContext
 from aether.sends import CancelSchedule, CancelTask, Send, SetSchedule, StartTask
+from aether.tells import Tell
 
 SendT = TypeVar("SendT", bound=Send)
 
@@ -157,7 +158,19 @@ class TurnScope:
         if self._policy is not None:
             self._policy.check_tell(kind, command)
         to, actor_id = ActorCommand(kind, key, command), self._machine.actor_id
-        self._send(lambda running: told_by(running, actor_id, self._worker, to, args, kwargs))
+
+        def made(running: PendingCommand) -> Tell:
+            self._check_room(running)
+            return told_by(running, actor_id, self._worker, to, args, kwargs)
+
+        self._send(made)
+
+    def _check_room(self, running: PendingCommand) -> None:
+        """Raise `InvalidCommand` where no commit can hold what was sent already: its handler need not go on."""
+        most = self._worker.commit_bytes_max
+        if self.draft.sent_bytes > most:
+            count = len(self.draft.sent or ())
+            raise InvalidCommand(f"{running.type.name} has told {count} commands; a commit takes {most} bytes at most")
 
     def schedule(
         self, name: str, when: When, to: ActorCommand, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -229,11 +242,12 @@ class TurnScope:
         running = self._sender()
         send = made(running)
         handler = self._handler
+        args_bytes = len(send.args) if isinstance(send, Tell) else 0
         if handler is None or not handler.in_thread:
-            self.draft.send(send)
+            self.draft.send(send, args_bytes)
             return send
         with handler.lock:
             if self._running is not running:
                 raise RuntimeError("the handler's command is over: nothing of it is stored any more")
-            self.draft.send(send)
+            self.draft.send(send, args_bytes)
         return send

@@ -26,6 +26,9 @@ from aether.wire import (
     refusal,
 )
 
+SEND_BYTES_MIN = 64
+"""What something that a command sends takes in a commit, at the least, beside its arguments."""
+
 
 class IdRetention(NamedTuple):
     """For how long an id that the caller gave is remembered, and what it was given to."""
@@ -70,7 +73,7 @@ class PendingReply(Generic[Pending]):
 class CommitDraft(Generic[Pending]):
     """The draft of the turn that is open of one actor, from `version` on. One writer: that turn."""
 
-    __slots__ = ("_chunks", "bytes", "emitted", "replies", "sends", "sent", "source", "version")
+    __slots__ = ("_chunks", "bytes", "emitted", "replies", "sends", "sent", "sent_bytes", "source", "version")
 
     def __init__(self, source: str, version: Version) -> None:
         self.source = source
@@ -79,6 +82,8 @@ class CommitDraft(Generic[Pending]):
         self.replies: list[PendingReply[Pending]] = []
         self.sent: list[Send] | None = None
         """What the running command has sent, None for nothing."""
+        self.sent_bytes = 0
+        """So many bytes of the commit that takes at least: see `send`."""
         self.sends: list[Send] | None = None
         """What the commands before it have sent, in their order."""
         self.bytes = 1
@@ -104,14 +109,15 @@ class CommitDraft(Generic[Pending]):
         count = len(self.emitted)
         self.version -= count
         self.emitted.clear()
-        self.sent = None
+        self.sent, self.sent_bytes = None, 0
         return count
 
-    def send(self, send: Send) -> None:
-        """Add something that the running command sends."""
+    def send(self, send: Send, args_bytes: int = 0) -> None:
+        """Add something that the running command sends; its arguments take so many bytes."""
         if self.sent is None:
             self.sent = []
         self.sent.append(send)
+        self.sent_bytes += SEND_BYTES_MIN + args_bytes
 
     def encode(
         self,
@@ -202,7 +208,7 @@ class CommitDraft(Generic[Pending]):
             self.emitted.clear()
             if self.sent is not None:
                 self.sends = [*(self.sends or ()), *self.sent]
-                self.sent = None
+                self.sent, self.sent_bytes = None, 0
             self.bytes += len(chunk) + 1
             self._chunks.append(chunk)
 
