@@ -5,6 +5,7 @@ It belongs to an `UntypedClient`, whose connection and patience it uses. It keep
 
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import NamedTuple
@@ -28,7 +29,7 @@ from aether.dead_letters import (
     sent_again,
     shorter,
 )
-from aether.errors import InvalidCommand, Unavailable
+from aether.errors import InvalidCommand, Unavailable, UnreadableEvent
 from aether.ids import ActorId
 from aether.inbox_needs import InboxContent, kept
 from aether.names import shard_of
@@ -197,11 +198,15 @@ class InboxView:
         return _Found(message.sequence, row)
 
     async def _came_of(self, target: ActorId, sequences: Collection[int]) -> dict[int, str]:
-        """What the history of an actor says of tells whose owner may have died before it could."""
+        """What the history of an actor says of tells whose owner may have died before it could.
+
+        A commit that cannot be read says nothing: its actor takes no tells, and all others have dead letters, too.
+        """
         wanted, came = {str(sequence): sequence for sequence in sequences}, dict[int, str]()
         async for commits in self._node.event_store.read_batches(target, START):
             for commit in commits:
-                note_what_came(decode_commit(commit.payload, target, commit.position), wanted, came)
+                with suppress(UnreadableEvent):
+                    note_what_came(decode_commit(commit.payload, target, commit.position), wanted, came)
             if len(came) == len(wanted):
                 break
         return came

@@ -91,10 +91,11 @@ class ActorRoutes:
             exchange.receive, exchange.headers, self._config.body_bytes_max, self._config.body_timeout_s
         )
         args = arguments_of(body, exchange.headers)
-        if wishes.respond_async and not declared.query:
-            await self._tell(actor_id, declared, args, wishes, exchange)
-            return
-        await self._call(actor_id, declared, args, wishes, exchange)
+        send = self._tell if wishes.respond_async and not declared.query else self._call
+        try:
+            await send(actor_id, declared, args, wishes, exchange)
+        except InvalidCommand as error:
+            raise _by_header(error, wishes) from None
 
     async def _tell(
         self, actor_id: ActorId, declared: DeclaredCommand, args: bytes, wishes: Wishes, exchange: Exchange
@@ -230,6 +231,13 @@ class ActorRoutes:
 
     def _patience_s(self, exchange: Exchange) -> float:
         return wishes_of(exchange.headers).deadline_s or self._config.deadline_s
+
+
+def _by_header(error: InvalidCommand, wishes: Wishes) -> InvalidCommand:
+    """The error with the name of the header where an id was given to another command: `id` may be an argument."""
+    if error.path == "id" and wishes.command_id and error.message.startswith(f"the command id {wishes.command_id} "):
+        return InvalidCommand(error.message, path="Idempotency-Key")
+    return error
 
 
 def _matches(header: bytes | None, etag: str) -> bool:

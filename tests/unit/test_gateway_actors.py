@@ -45,6 +45,16 @@ async def test_a_command_is_not_sent_by_get(one: Served) -> None:
     assert (await one.http.get("/actors/account/alice")).json()["version"] == 0
 
 
+@pytest.mark.parametrize("prefer", [{}, {"Prefer": "respond-async"}], ids=["called", "told"])
+async def test_a_key_of_another_command_is_refused_by_the_name_of_its_header(
+    one: Served, prefer: dict[str, str]
+) -> None:
+    path, headers = "/actors/account/alice/deposit", {"Idempotency-Key": "order-1", **prefer}
+    assert (await one.http.post(path, json={"amount": 10}, headers=headers)).status_code in (200, 202)
+    refused = await one.http.post(path, json={"amount": 11}, headers=headers)
+    assert (refused.status_code, refused.json()["path"]) == (422, "Idempotency-Key")
+
+
 async def test_the_same_idempotency_key_is_one_effect_and_one_answer(one: Served) -> None:
     key = {"Idempotency-Key": '"order-1"'}
     first = await one.http.post("/actors/account/alice/deposit", json={"amount": 10}, headers=key)

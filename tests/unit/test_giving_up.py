@@ -11,6 +11,7 @@ from aether import Actor, ActorId, InvalidCommand, Model, command, event, query
 from aether.config import RuntimeConfig
 from aether.dead_letters import DeadLetter
 from aether.names import shard_of
+from aether.ports import StoredCommit
 from aether.runtime import shard_inbox, tell_delivery
 from aether.testing import local_pool
 from aether.testing.pool import SHARDS, LocalPool
@@ -242,3 +243,20 @@ async def settled(pool: LocalPool) -> bool:
     """Whether each tell is a dead letter, or has failed at the new owner."""
     lines = await waiting(pool)
     return len(await letters(pool)) + sum(count for _, count, failures in lines if failures) == 2
+
+
+async def test_a_tell_to_an_actor_whose_history_cannot_be_read_hides_no_dead_letter(pool: LocalPool) -> None:
+    """It is not known whether such a tell is dead, so it waits."""
+    await pool.client.actor(Jug, "bob").add(1)
+    history = pool.server.space(pool.namespace, SHARDS).histories[BOB]
+    history[0] = StoredCommit(BOB, history[0].position, history[0].payload[:-40])
+    await pool.crash()
+    (id,) = await tell(pool, 2)
+    await until(lambda: waiting(pool), [("jug/bob", 1, 0)])
+    assert await pool.client.untyped.give_up_tells(BOB) == 1
+    await tell(pool, 5, to=ActorId("jug", "ann"))
+    await until(lambda: pool.client.untyped.give_up_tells(ActorId("jug", "ann")), 1)
+    await until(lambda: amounts_dead(pool), [5])
+    with pytest.raises(InvalidCommand, match=f"the tell {id} is not given up yet"):
+        await pool.client.untyped.dead_letter(id)
+    assert await waiting(pool) == [("jug/bob", 1, 0)]
