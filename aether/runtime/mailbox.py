@@ -126,7 +126,11 @@ class Mailbox:
     def refuse_unactivated(self, error: AetherError) -> None:
         """Answer all that wait with why the actor cannot be activated. Tells have not failed by that: they wait."""
         later = Unavailable(f"{self._actor_id} cannot be activated: {words(error)}", **{NOT_ACTIVATED: True})
-        self.refuse_waiting(error, None if isinstance(error, Unavailable) else later)
+        while self._queue:
+            pending = self._queue.popleft()
+            self._count_refused(pending, error)
+            waits = pending.told is not None and not isinstance(error, Unavailable)
+            self.answer(pending, encode_error(later if waits else error))
 
     def expire(self, why: AetherError) -> None:
         """Answer those that wait beyond their deadline; `why` says what they waited for."""

@@ -224,6 +224,8 @@ async def test_tells_to_an_actor_that_cannot_be_activated_wait_and_are_applied_o
         assert line.error is not None
         assert (line.count, line.failures, line.error.code) == (2, 0, "unavailable")
         assert line.error.message.startswith("jar/a cannot be activated: ")
+        (group,) = counters.failures.groups()
+        assert (group.kind, group.command) == ("jar", "add")
         await deploy(pool, Jar2)
         await until(content(pool), 6)
         assert await letters(pool) == []
