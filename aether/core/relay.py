@@ -52,7 +52,7 @@ class Doubt(NamedTuple):
 
 
 class Relay:
-    """The tells of one source shard. Made anew by `claimed`; until then, and after `lost`, nothing may be sent."""
+    """What one shard's commits send. Made anew by `claimed`; until then, and after `lost`, nothing may be sent."""
 
     __slots__ = (
         "_done", "_doubts", "_early", "_first", "_highest", "_last_set", "_left", "_queue", "_unscanned", "_unsynced",
@@ -101,7 +101,7 @@ class Relay:
 
     @property
     def waiting(self) -> int:
-        """How many tells are known and not relayed."""
+        """How many sends are known and not relayed."""
         return len(self._queue)
 
     def claimed(self, fence: int, mark: Mark, relayed: Iterable[tuple[int, Place]]) -> None:
@@ -151,9 +151,9 @@ class Relay:
 
         Where that `is_part` of a scan, up to its end the rest has to be scanned, too.
         """
-        for position, tells in commits:
+        for position, sends in commits:
             if position > self.cursor and position not in self._early:
-                self._add(position, tells)
+                self._add(position, sends)
         self._unscanned = is_part
         if until > self.cursor:
             self.cursor = until
@@ -189,7 +189,7 @@ class Relay:
         """Whether a commit was told of already, or scanned."""
         return position <= self.cursor or position in self._early
 
-    def committed(self, position: Position, tells: Sequence[Send], replayed_to: Position) -> bool:
+    def committed(self, position: Position, sends: Sequence[Send], replayed_to: Position) -> bool:
         """A commit of our own that is stored and durable; False when a scan up to it has to take it in.
 
         `replayed_to`: up to there its actor's history was read, and all later commits of it are our own.
@@ -199,7 +199,7 @@ class Relay:
             return False
         if position > self.cursor and position not in self._early:
             self._early.add(position)
-            self._add(position, tells)
+            self._add(position, sends)
         return True
 
     def heads(self, most: int) -> list[Send]:

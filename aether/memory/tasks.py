@@ -155,13 +155,15 @@ class InMemoryTasks:
 
     async def cancel(self, task_id: str, reason: str) -> None:
         """Say that a task is cancelled. Raises `Unavailable`."""
-        await self._link.call(FaultPoint.TABLE_WRITE, lambda _: self._space.cancel_task(task_id, reason))
-        self._link.clock.call_after(ROWS_KEPT_S, lambda: self._space.cancel_task(task_id, ""))
+        await self._cancel(task_id, reason, ROWS_KEPT_S)
 
     async def end_cancelled(self, task_id: str, reason: str) -> None:
         """Say so once more, for a shorter time. Raises `Unavailable`."""
+        await self._cancel(task_id, reason, CANCELLED_KEPT_S)
+
+    async def _cancel(self, task_id: str, reason: str, kept_s: float) -> None:
         await self._link.call(FaultPoint.TABLE_WRITE, lambda _: self._space.cancel_task(task_id, reason))
-        self._link.clock.call_after(CANCELLED_KEPT_S, lambda: self._space.cancel_task(task_id, ""))
+        self._link.clock.call_after(kept_s, lambda: self._space.cancel_task(task_id, ""))
 
     async def follow_cancelled(self, receive: Callable[[str, str], None]) -> Subscription:
         """What is cancelled, and what will be. Raises `Unavailable`."""

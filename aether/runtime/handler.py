@@ -38,7 +38,6 @@ class Handler:
         "_actor_id",
         "_asks",
         "_command",
-        "_command_id",
         "_deadline_s",
         "_detached",
         "_future",
@@ -65,7 +64,6 @@ class Handler:
         self._actor_id = actor_id
         self._pending = pending
         self._command = pending.type.name
-        self._command_id = pending.id
         self._deadline_s = pending.expires_s
         self._task: asyncio.Task[HandlerResult] | None = None
         self._future: Future[HandlerResult] | None = None
@@ -78,7 +76,7 @@ class Handler:
         note = self._worker.note
         if note is not None:
             correlation_id = self._pending.command.correlationid
-            result = noted(result, note, self._actor_id, self._command, self._command_id, correlation_id)
+            result = noted(result, note, self._actor_id, self._command, self._pending.id, correlation_id)
         task = self._task = self._worker.spawn(run_handler(result))
         task.set_name(f"{self._actor_id}.{self._command}")
         task.add_done_callback(self._task_done)
@@ -157,12 +155,12 @@ class Handler:
         extra = {
             "actor": actor,
             "command": self._command,
-            "command_id": self._command_id,
+            "command_id": self._pending.id,
             "at": innermost_frame(self._task),
         }
         log.error("a handler goes on although it was cancelled", extra=extra)
         message = f"{self._command} goes on although its deadline has passed; nothing of it is stored"
-        self._detach(ActorFailed(message, actor=actor, command_id=self._command_id))
+        self._detach(ActorFailed(message, actor=actor, command_id=self._pending.id))
         self._worker.hold(self._actor_id, self._command).given_up = True
 
     def _detach(self, error: AetherError) -> None:
@@ -188,7 +186,7 @@ class Handler:
         note = None if notes is None else notes.of_thread()
         if note is None:
             return _called(call)
-        note.begin(self._actor_id, self._command, self._command_id, self._pending.command.correlationid)
+        note.begin(self._actor_id, self._command, self._pending.id, self._pending.command.correlationid)
         try:
             return _called(call)
         finally:

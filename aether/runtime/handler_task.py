@@ -4,7 +4,8 @@ The coroutines are apart from turns, which are plain calls and can be compiled (
 """
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from aether.ids import ActorId
@@ -63,23 +64,12 @@ def innermost_frame(task: "asyncio.Task[Any]") -> str:
 class NotedCoroutine:
     """A handler's coroutine, noted whenever it is on the stack and not while it waits. Tasks that it starts are not."""
 
-    __slots__ = ("_actor_id", "_command", "_command_id", "_correlation_id", "_note", "gi_yieldfrom")
+    __slots__ = ("_begin", "_end", "gi_yieldfrom")
 
-    def __init__(
-        self,
-        handler: Coroutine[Any, Any, Any],
-        note: HandlerNote,
-        actor_id: ActorId,
-        command: str,
-        command_id: str,
-        correlation_id: str,
-    ) -> None:
+    def __init__(self, handler: Coroutine[Any, Any, Any], begin: Callable[[], None], end: Callable[[], None]) -> None:
         self.gi_yieldfrom = handler  # as a generator names what it waits for
-        self._note = note
-        self._actor_id = actor_id
-        self._command = command
-        self._command_id = command_id
-        self._correlation_id = correlation_id
+        self._begin = begin
+        self._end = end
 
     def __await__(self) -> "NotedCoroutine":
         return self
@@ -92,19 +82,19 @@ class NotedCoroutine:
 
     def send(self, value: Any) -> Any:
         """Go on with the handler."""
-        self._note.begin(self._actor_id, self._command, self._command_id, self._correlation_id)
+        self._begin()
         try:
             return self.gi_yieldfrom.send(value)
         finally:
-            self._note.end()
+            self._end()
 
     def throw(self, *error: Any) -> Any:
         """Go on with the handler where it stands, by an error."""
-        self._note.begin(self._actor_id, self._command, self._command_id, self._correlation_id)
+        self._begin()
         try:
             return self.gi_yieldfrom.throw(*error)
         finally:
-            self._note.end()
+            self._end()
 
     def close(self) -> None:
         """End the handler."""
@@ -117,4 +107,4 @@ def noted(
     """The same handler, noted; one that is no coroutine is not."""
     if not isinstance(result, Coroutine):
         return result
-    return NotedCoroutine(result, note, actor_id, command, command_id, correlation_id)
+    return NotedCoroutine(result, partial(note.begin, actor_id, command, command_id, correlation_id), note.end)

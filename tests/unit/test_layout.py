@@ -39,3 +39,20 @@ def test_every_part_of_the_package_is_listed() -> None:
         if not path.name.startswith("_") and (path.suffix == ".py" or (path.is_dir() and any(path.glob("*.py"))))
     ]
     assert [part for part in parts if part not in listed] == []
+
+
+def is_module(name: str) -> bool:
+    """Whether a dotted name begins with that of a module, or is a package."""
+    path, parts = ROOT, name.split(".")
+    while parts and (path / parts[0]).is_dir():
+        path /= parts.pop(0)
+    return not parts or (path / f"{parts[0]}.py").exists() or parts[0] in (path / "__init__.py").read_text()
+
+
+def test_the_modules_that_docstrings_and_pages_name_exist() -> None:
+    packages = [path.name for path in (ROOT / "aether").iterdir() if path.is_dir() and not path.name.startswith("_")]
+    named = re.compile(rf"`(aether\.(?:{'|'.join(packages)})\.[\w.]+)`")
+    files = [*(ROOT / "aether").rglob("*.py"), *(ROOT / "docs").rglob("*.md")]
+    found = [(file.name, name) for file in files for name in named.findall(file.read_text())]
+    assert len(found) > 60
+    assert [one for one in found if not is_module(one[1])] == []
