@@ -53,7 +53,7 @@ class JetStreamConnection:
         self.bus = NATSEventBus(connection, names, bus, layout.replicas)
         self.table = JetStreamTable(connection, names, watch, layout.replicas)
         self.inbox = JetStreamInbox(connection, names, layout.replicas)
-        self.timers = JetStreamTimers(connection, names)
+        self.timers = JetStreamTimers(connection, names, clock)
         self.tasks = JetStreamTasks(connection, names, watch)
         self._storage = StorageConfig(shards=names.shards, replicas=layout.replicas)
         self.event_store = JetStreamEventStore(connection, names, append_timeout_s=append_timeout_s)

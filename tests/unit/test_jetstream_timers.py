@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from aether.errors import Unavailable
 from aether.ids import ActorId
@@ -12,6 +13,7 @@ from aether.jetstream import timers
 from aether.jetstream.api import Batch, StoredMessage, StreamInfo
 from aether.jetstream.connection.message import Message
 from aether.jetstream.timers import JetStreamTimers
+from aether.memory.clock import ManualClock
 from aether.names import Names, shard_of
 from aether.sends import CancelSchedule, SetSchedule, encode_send
 
@@ -28,7 +30,7 @@ async def head_of(send: SetSchedule | CancelSchedule, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(timers, "write", write)
     connection: Any = None
-    assert await JetStreamTimers(connection, NAMES).arm(send)
+    assert await JetStreamTimers(connection, NAMES, ManualClock()).arm(send)
     (head,) = heads
     return head
 
@@ -65,7 +67,7 @@ class Lagging:
         monkeypatch.setattr(timers, "direct_batch", self._direct_batch)
         monkeypatch.setattr(timers, "leader_next", self._leader_next)
         connection: Any = self
-        self.timers = JetStreamTimers(connection, NAMES)
+        self.timers = JetStreamTimers(connection, NAMES, ManualClock())
 
     async def subscribe(self, subject: str, hear: Callable[[None, Message], None]) -> None:
         assert subject == NAMES.told(NAMES.fired(1))
@@ -152,7 +154,7 @@ class Stored:
         monkeypatch.setattr(timers, "stream_info", self._stream_info)
         monkeypatch.setattr(timers, "stream_purge", self._stream_purge)
         connection: Any = None
-        self.timers = JetStreamTimers(connection, NAMES)
+        self.timers = JetStreamTimers(connection, NAMES, ManualClock())
 
     async def _direct_batch(self, _: object, _stream: str, _subject: str, sequence: int) -> Batch:
         found = self._messages[sequence - 1 : sequence + 1]
@@ -188,3 +190,29 @@ async def test_what_is_overdue_is_so_by_the_servers_clock(monkeypatch: pytest.Mo
         await stored.timers.overdue(0, 3600)
     await stored.timers.remove_overdue(at(22, "b"), 4)
     assert stored.purged == [{"filter": NAMES.timer(HOME, "b"), "seq": 5}]
+
+
+@pytest.mark.parametrize(
+    ("catch_up", "server_s", "worker_s", "behind"),
+    [("all", 0, 0, True), ("all", -1, 0, False), ("all", 0, -1, False), ("one", 9, 9, False), ("", 9, 9, False)],
+    ids=["due", "not due by the server's clock", "not due by the worker's", "makes up for one", "single"],
+)
+async def test_a_tick_that_a_schedule_is_behind_with_is_given_out_at_once(
+    catch_up: str, server_s: float, worker_s: float, behind: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = datetime(2026, 6, 30, 12, tzinfo=UTC)
+    stored, written = Stored(monkeypatch), list[tuple[str, bool]]()
+
+    async def write(_connection: object, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> int:
+        assert payload == encode_send(tick)
+        written.append((subject, headers is not None))
+        return 1
+
+    monkeypatch.setattr(timers, "write", write)
+    stored.now = due + timedelta(seconds=server_s)
+    connection: Any = None
+    clock = ManualClock(due.timestamp() + worker_s)
+    tick = replace(at(12, "a"), rule="every 60" if catch_up else "", catch_up=catch_up)
+    assert await JetStreamTimers(connection, NAMES, clock).arm(tick)
+    fired, timer = NAMES.fired(shard_of(HOME, 4)), NAMES.timer(HOME, "a")
+    assert written == [(fired, False) if behind else (timer, True)]
