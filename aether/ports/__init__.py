@@ -38,12 +38,13 @@ from aether.ports.table import Row, Table
 from aether.ports.tasks import TaskBacklog, TaskClaim, TaskRow, Tasks
 from aether.ports.timers import EndOfCommits, OverdueTimers, Timers
 from aether.ports.transport import Delivery, NotSent, Transport
-from aether.ports.worker import ActiveVM, Clock, Halts, HandlerNote, Lease, VMProvider, WorkerNote
+from aether.ports.worker import ActiveVM, Alarm, Clock, Halts, HandlerNote, Lease, MovedClock, VMProvider, WorkerNote
 
 __all__ = [
     "SENDING_BYTES_MAX",
     "START",
     "ActiveVM",
+    "Alarm",
     "Append",
     "AppendOutcome",
     "Clock",
@@ -67,6 +68,7 @@ __all__ = [
     "InboxSize",
     "Lease",
     "Listing",
+    "MovedClock",
     "NotSent",
     "NotStored",
     "OverdueTimers",

@@ -1,7 +1,7 @@
 """What a worker has of its surroundings: clocks, its lease, the notes of its threads, and its active actors."""
 
-from collections.abc import Awaitable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 from aether.ids import ActorId
 
@@ -15,6 +15,23 @@ class Clock(Protocol):
 
     def boot_s(self) -> float:
         """Seconds that count on while the machine sleeps (`CLOCK_BOOTTIME`), for leases."""
+        ...
+
+
+class Alarm(Protocol):
+    """What will be called at a time, unless it is cancelled."""
+
+    def cancel(self) -> None:
+        """Do not call it."""
+        ...
+
+
+@runtime_checkable
+class MovedClock(Clock, Protocol):
+    """A clock that is moved forward, as that of a test: what waits by it is called when its time was skipped, too."""
+
+    def call_later(self, delay_s: float, wake: Callable[[], object]) -> Alarm:
+        """Call `wake` once, in the event loop, when `delay_s` seconds have passed or were skipped."""
         ...
 
 

@@ -17,7 +17,7 @@ from aether.core.backoff import Backoff
 from aether.errors import AetherError
 from aether.ids import ActorId
 from aether.log_lines import Repeated, words
-from aether.ports import Clock, Delivery, TellPlace
+from aether.ports import Alarm, Clock, Delivery, MovedClock, TellPlace
 from aether.runtime.counters import Counters
 from aether.runtime.dead_letter_rows import DeadLetterRows
 from aether.runtime.tell_line import (
@@ -79,7 +79,9 @@ class TellDelivery:
         self._dead_letters = dead_letters
         self._jitter = jitter
         self._room = room
-        self._loop = asyncio.get_running_loop()
+        self._call_later: Callable[[float, Callable[[], object]], Alarm] = (
+            clock.call_later if isinstance(clock, MovedClock) else asyncio.get_running_loop().call_later
+        )
         self._lines: dict[ActorId, TellLine] = {}
         self._parked: dict[int, tuple[ActorId, TellLine]] = {}
         self._closed = False
@@ -272,7 +274,7 @@ class TellDelivery:
             return
         delay_s = pause_s(line, self._retry, self._jitter())
         line.tries += 1
-        line.timer = self._loop.call_later(delay_s, self._again, actor_id, line)
+        line.timer = self._call_later(delay_s, partial(self._again, actor_id, line))
 
     def _bury(self, actor_id: ActorId, line: TellLine, pending: PendingTell) -> None:
         """Write down that it is given up, and then have its actor commit it."""

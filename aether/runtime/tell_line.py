@@ -20,6 +20,7 @@ from aether.errors import (
 )
 from aether.ids import COMMAND_ID_CHARS_MAX, ORIGIN_CHARS_MAX, ActorId
 from aether.log_lines import words
+from aether.ports import Alarm
 from aether.tells import RETRY, Tell
 from aether.waiting_tells import MESSAGE_CHARS_MAX, WaitingTells
 from aether.wire import (
@@ -194,7 +195,7 @@ class TellLine:
         self.failed = False
         self.gone = ""
         self.tries = 0
-        self.timer: asyncio.TimerHandle | None = None
+        self.timer: Alarm | None = None
         self.waits = False
 
 

@@ -59,6 +59,12 @@ class PoolClock:
         heapq.heappush(self._alarms, (self.boot_s() + delay_s, next(self._order), wake))
         self._set_timer()
 
+    def call_later(self, delay_s: float, wake: Callable[[], object]) -> "PoolAlarm":
+        """The same for what may be cancelled: the tries of a tell that fails."""
+        alarm = PoolAlarm(wake)
+        self.call_after(delay_s, alarm)
+        return alarm
+
     async def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
         """Move time forward; what was due on the way has rung when this returns, each at the time it was set for.
 
@@ -126,6 +132,22 @@ class PoolClock:
         if self._alarms:
             delay_s = max(0.0, self._alarms[0][0] - self.boot_s())
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._ring)
+
+
+class PoolAlarm:
+    """What a `PoolClock` calls at a time, unless it is cancelled."""
+
+    def __init__(self, wake: Callable[[], object]) -> None:
+        self._wake: Callable[[], object] | None = wake
+
+    def __call__(self) -> None:
+        """Its time has come."""
+        if self._wake is not None:
+            self._wake()
+
+    def cancel(self) -> None:
+        """Call nothing."""
+        self._wake = None
 
 
 async def _turns(count: int) -> None:
