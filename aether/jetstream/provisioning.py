@@ -139,9 +139,18 @@ async def _beginning_of_inbox(connection: NatsConnection, names: Names, timeout_
     """
     commits = await find_stream(connection, names.stream, timeout_s)
     if commits is None:
+        await _say_it_is_new(connection, names.namespace)
         return 0
     has_some = commits.state is not None and commits.state.last_seq > 0
     return int(commits.ts.timestamp() * 1e6) if has_some and commits.ts is not None else 0
+
+
+async def _say_it_is_new(connection: NatsConnection, namespace: str) -> None:
+    """A pool whose model has another name than before finds nothing of what is stored under that."""
+    others = [one for one in await namespaces(connection) if one != namespace]
+    if others:
+        extra = {"namespace": namespace, "others": ", ".join(others[:OTHERS_SHOWN_MAX])}
+        log.info("a namespace is made that was not there; this server has others", extra=extra)
 
 
 async def missing(connection: NatsConnection, names: Names) -> list[str]:

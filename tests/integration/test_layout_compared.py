@@ -148,3 +148,22 @@ async def test_the_command_says_what_it_changed(nats_server: NatsServer, namespa
     assert await asyncio.to_thread(run, "--dry-run") == [{**row, "outcome": "can be changed"}]
     assert await asyncio.to_thread(run) == [{**row, "outcome": "changed"}]
     assert await asyncio.to_thread(run) == []
+
+
+async def test_a_namespace_that_is_made_beside_others_is_logged_once_it_is_not_there(
+    own_server: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    def said() -> list[tuple[str, str]]:
+        text = "a namespace is made that was not there; this server has others"
+        found = [{**one.__dict__} for one in caplog.records if one.getMessage() == text]
+        return [(one["namespace"], one["others"]) for one in found]
+
+    async with connected(own_server) as connection:
+        await create_layout(connection, "people", STORAGE)
+        assert said() == []
+        await create_layout(connection, "persons", STORAGE)
+        assert said() == [("persons", "people")]
+        await create_layout(connection, "persons", STORAGE)
+        assert len(said()) == 1
