@@ -125,7 +125,7 @@ def dead_letter_of(row: DeadLetterRow) -> DeadLetter:
         at=row.at,
         source=_actor_of(tell.source),
         command_id=tell.command_id,
-        correlation_id=tell.correlationid,
+        correlation_id=tell.correlationid or tell.command_id,
         retrying=row.state == RETRYING,
         scheduled_for=tell.due,
     )

@@ -6,9 +6,11 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx2
 import pytest
+from msgspec import Raw
 from msgspec.structs import replace
 from starlette.requests import Request
 
@@ -18,7 +20,10 @@ from aether.dead_letters import decode_row, encode_row
 from aether.gateway.access import Access, ByFunction, ByToken, Role
 from aether.gateway.dashboard import letter_pages, numbers
 from aether.ids import ActorId
+from aether.names import shard_of
+from aether.tells import Tell, encode_tell
 from aether.testing import local_pool
+from aether.testing.pool import SHARDS
 from tests.support.gateway import Served, running
 from tests.support.html_forms import Page, read_page
 
@@ -387,3 +392,17 @@ async def test_a_key_of_any_kind_keeps_the_page_whole() -> None:
         assert letter.actor_id == ActorId("box", "a/b")
         page, _ = await shown(one, "/ui/dead-letters?kind=box&key=a%2Fb")
         assert "1 dead letter box.put to box/a/b" in page.text
+
+
+@pytest.mark.parametrize("field", ["command", "id", "correlationid"])
+async def test_texts_of_any_length_that_another_program_told_make_no_page_large(field: str) -> None:
+    async with boxes() as one:
+        fields: dict[str, Any] = {"command": "put", "id": "a", field: "x" * 900_000}
+        tell = Tell(kind="box", key="bob", args=Raw(b'{"amount":2}'), **fields)
+        inbox = one.pool.client.untyped._node.inbox
+        await inbox.send(shard_of(ActorId("box", "bob"), SHARDS), encode_tell(tell), "a")
+        (letter,) = await dead(one, 1)
+        assert (letter.correlation_id or "").startswith("a" if field == "command" else "x")
+        for address in ("/ui/dead-letters", "/ui/trace?id=a", "/ui/actor?kind=box&key=bob"):
+            _, text = await shown(one, address)
+            assert len(text) < 20_000, address

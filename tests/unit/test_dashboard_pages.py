@@ -150,7 +150,7 @@ async def test_a_step_of_a_trace_is_shown_as_far_as_a_page_has_room(
     with pytest.raises(Rejected):
         await client.actor(Account, "carol", command_id="c-9").withdraw(100)
     monkeypatch.setattr(trace_pages, "EVENTS_SHOWN_MAX", 1)
-    monkeypatch.setattr(trace_pages, "ERROR_CHARS_MAX", 5)
+    monkeypatch.setattr(trace_pages, "TEXT_CHARS_MAX", 5)
     page = read_page((await one.http.get("/ui/trace?id=w")).text)
     assert re.search(r"done Deposited 1 .{,20} 1 more .* rejected: insuf…", page.text)
     assert "/ui/actor?kind=account&key=carol&version=2" in {address for address, _ in page.links}

@@ -25,7 +25,7 @@ from aether.gateway.dashboard.soon import soon
 from aether.gateway.dashboard.trees import shown
 from aether.gateway.problems import HttpProblem, http_problem
 from aether.gateway.requests import read_body
-from aether.ids import ActorId
+from aether.ids import COMMAND_ID_CHARS_MAX, ActorId
 from aether.untyped_client import VERSION_MAX, UntypedClient
 from aether.waiting_tells import WaitingTells
 
@@ -60,7 +60,10 @@ _PUBLIC = frozenset({"rejected", "invalid_command"})
 
 @dataclass(frozen=True, slots=True)
 class ShownLetter:
-    """One dead letter as a page shows it. `may_retry`, `may_drop`: there is a button for it."""
+    """One dead letter as a page shows it. `may_retry`, `may_drop`: there is a button for it.
+
+    `correlation_id` is "" where no trace can be asked for: another program may have told it with one of any length.
+    """
 
     id: int
     actor_id: ActorId
@@ -229,7 +232,8 @@ class LetterPages:
         )
         every = [one for one in every if one.id not in gone]
         self._counted = asyncio.get_running_loop().time(), len(every) + others
-        counts = Counter(f"{one.actor_id.kind}.{one.command}" for one in every).most_common()
+        named = (f"{one.actor_id.kind}.{one.command}" for one in every if len(one.command) <= TEXT_CHARS_MAX)
+        counts = Counter(named).most_common()
         following = [one for one in every if one.id > after]
         letters: list[ShownLetter] = []
         room = LETTERS_BYTES_MAX
@@ -280,7 +284,7 @@ class LetterPages:
         return ShownLetter(
             one.id,
             to,
-            one.command,
+            _cut(one.command),
             _cut(shown(one.args)),
             error.code,
             _cut(str(error)) if sees or error.code in _PUBLIC else "",
@@ -288,8 +292,8 @@ class LetterPages:
             one.at,
             ago((datetime.now(UTC) - one.at).total_seconds()),
             one.source,
-            one.command_id,
-            one.correlation_id,
+            _cut(one.command_id),
+            one.correlation_id if len(one.correlation_id) <= COMMAND_ID_CHARS_MAX else "",
             one.retrying,
             await self._rights.may(visit, Role.CALL, to.kind, to.key, one.command),
             await self._rights.may(visit, Role.ADMIN, to.kind, to.key, DROP_DEAD_LETTER),
@@ -354,4 +358,5 @@ def _letter_bytes(one: ShownLetter, key: str) -> int:
     """What a dead letter takes at most: a character is five bytes as text, three for each of UTF-8 in an address."""
     source = "" if one.source is None else one.source.key
     keys = 7 * (len(one.actor_id.key.encode()) + len(source.encode())) + 3 * len(key.encode())
-    return 1_600 + keys + 5 * sum(len(text.encode()) for text in (one.args, one.message, one.correlation_id))
+    texts = (one.args, one.message, one.correlation_id, one.command, one.command_id)
+    return 1_600 + keys + 5 * sum(len(text.encode()) for text in texts)

@@ -4,6 +4,7 @@ There is no index of them, so a page reads some of the stream and shows what it 
 """
 
 import asyncio
+from dataclasses import replace
 
 from aether.correlation import TracedEvent, TraceStep, steps_of
 from aether.correlation_search import read_since
@@ -27,8 +28,8 @@ STEPS_SHOWN_MAX = 100
 EVENTS_SHOWN_MAX = 20
 """Events shown of one step."""
 
-ERROR_CHARS_MAX = 500
-"""Characters shown of why a step failed: a rejection says as much as fits into a commit."""
+TEXT_CHARS_MAX = 500
+"""Characters shown of why a step failed, and of its name: a rejection says as much as fits into a commit."""
 
 
 class TracePages:
@@ -94,5 +95,9 @@ def _without_space(correlation_id: str) -> str:
 
 def _row(step: TraceStep) -> tuple[TraceStep, str, list[tuple[TracedEvent, str]]]:
     """A step, why it failed, and its first events with their fields."""
-    error = step.error if len(step.error) <= ERROR_CHARS_MAX else f"{step.error[:ERROR_CHARS_MAX]}…"
-    return step, error, [(event, shown(event.data)) for event in step.events[:EVENTS_SHOWN_MAX]]
+    step = replace(step, name=_cut(step.name))
+    return step, _cut(step.error), [(event, shown(event.data)) for event in step.events[:EVENTS_SHOWN_MAX]]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= TEXT_CHARS_MAX else f"{text[:TEXT_CHARS_MAX]}…"
