@@ -5,7 +5,6 @@ the questions that tools have about a pool, dead letters, snapshots, repairs.
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from functools import partial
@@ -62,8 +61,6 @@ VERSION_MAX = 2**63 - 1
 
 STATUS_WAIT_S = 1.0
 """How long workers may take to say how they are before they count as silent."""
-
-log = logging.getLogger("aether.client")
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,7 @@ class ActorRoutes:
         single, exact = {}, {}
         for field, values in texts.items():
             schema = properties.get(field)
-            if schema is not None and self._is_list(field, schema, values):
+            if schema is not None and self._is_list(schema, values):
                 items = schema.get("items", True) if isinstance(schema, dict) else True
                 read = [convert(field, value, items, self._document) for value in values]
                 exact[field] = Raw(b"[%b]" % b",".join(read))
@@ -166,7 +166,7 @@ class ActorRoutes:
                 single[field] = values[0]
         return encode_arguments(GivenArguments(single, exact), name, args, self._document)
 
-    def _is_list(self, field: str, schema: Any, values: list[str]) -> bool:
+    def _is_list(self, schema: Any, values: list[str]) -> bool:
         takes = accepted(schema, self._document)
         if "array" not in takes.kinds or "string" in takes.kinds:
             return False

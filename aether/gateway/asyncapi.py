@@ -20,7 +20,7 @@ def asyncapi(name: str, namespace: str, schema: Mapping[str, Any]) -> Json:
     for kind, actor in schema["actors"].items():
         for event, data in actor["events"].items():
             messages[f"{kind}.{event}"] = _message(namespace, kind, event, placed(data, names))
-        nats_channels[f"stored.{kind}"] = _nats_channel(namespace, kind, actor["events"])
+        nats_channels[f"stored.{kind}"] = _nats_channel(namespace, kind)
     stream = {
         "address": "/events",
         "title": "Events as they are stored",
@@ -91,7 +91,7 @@ def _batch(kind: str, events: Mapping[str, Any]) -> Json:
     }
 
 
-def _nats_channel(namespace: str, kind: str, events: Mapping[str, Any]) -> Json:
+def _nats_channel(namespace: str, kind: str) -> Json:
     return {
         "address": f"stored.aether.{namespace}.evt.{{shard}}.{kind}.{{key}}",
         "title": f"Stored commits of {kind}",

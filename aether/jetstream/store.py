@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from time import time_ns
@@ -39,8 +38,6 @@ from aether.ports import (
     Subscription,
 )
 from aether.wire import Event, encode_commit
-
-log = logging.getLogger("aether.jetstream")
 
 APPEND_TIMEOUT_S = 5.0
 

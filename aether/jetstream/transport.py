@@ -30,7 +30,6 @@ INFO_GROUP = "workers"
 INFO_TIMEOUT_S = 2.0
 
 Inform: TypeAlias = Callable[[], bytes]
-Ask: TypeAlias = Callable[[], Awaitable[bytes]]
 
 _encode_shards = Encoder().encode
 _decode_shards = Decoder(list[int]).decode

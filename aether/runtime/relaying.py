@@ -24,9 +24,6 @@ from aether.runtime.relay_flight import RelayFlight
 from aether.runtime.relay_reading import check_again, commits_between, sends_of
 from aether.sends import Send
 
-LOOK_EVERY_S = 5.0
-"""How often it is looked for commits that no callback told of, and for a mark that another owner has written."""
-
 MARK_POSITIONS = 16_384
 """A mark this far behind is written anew although nothing was relayed: the next owner reads what is after it."""
 

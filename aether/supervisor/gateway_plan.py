@@ -41,7 +41,7 @@ def started(gateway: Gateway, pid: int | None, config: SupervisorConfig, now_s: 
     """The gateway with its new process, or with a further failure when there is none."""
     if pid is not None:
         return Gateway(pid=pid, started_at_s=now_s, failures=gateway.failures)
-    return _failed(gateway, gateway.failures + 1, config, now_s)
+    return _failed(gateway.failures + 1, config, now_s)
 
 
 def ended(gateway: Gateway, config: SupervisorConfig, now_s: float) -> Gateway:
@@ -49,7 +49,7 @@ def ended(gateway: Gateway, config: SupervisorConfig, now_s: float) -> Gateway:
     if gateway.stopping:
         return Gateway(start_at_s=now_s)
     lived = now_s - gateway.started_at_s >= config.stable_s
-    return _failed(gateway, 1 if lived else gateway.failures + 1, config, now_s)
+    return _failed(1 if lived else gateway.failures + 1, config, now_s)
 
 
 def _workers_are_fresh(state: State) -> bool:
@@ -57,7 +57,7 @@ def _workers_are_fresh(state: State) -> bool:
     return state.check is None and all(slot.ready and not slot.stale for slot in state.slots if not slot.retired)
 
 
-def _failed(gateway: Gateway, failures: int, config: SupervisorConfig, now_s: float) -> Gateway:
+def _failed(failures: int, config: SupervisorConfig, now_s: float) -> Gateway:
     # Not at once the first time: it fails where the pool is only just starting.
     delay_s = max(config.restart_first_s, restart_delay_s(failures, config))
     return Gateway(start_at_s=now_s + delay_s, failures=failures, stale=False)
