@@ -1,5 +1,6 @@
 """Laws of the codec: decode after encode is the identity, and garbage is a typed error."""
 
+import json
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -10,9 +11,12 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Struct
 from msgspec.json import decode as json_decode
+from msgspec.json import encode as json_encode
+from msgspec.structs import replace
 
-from aether.codec import Codec
+from aether.codec import Codec, digest
 from aether.json_checks import ValueMismatch
 
 
@@ -212,3 +216,46 @@ def says_the_same(given: Any, back: Any) -> bool:
     if isinstance(given, bool) or isinstance(back, bool):
         return given is back
     return bool(given == back)
+
+
+class Written(Struct):
+    """What a caller gives; `left_out` has a default."""
+
+    whole: int
+    real: float
+    exact: Decimal
+    text: str
+    by_number: dict[int, list[float]]
+    words: set[str]
+    left_out: int = 7
+
+
+REALS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(
+    st.builds(
+        Written,
+        whole=st.integers(-(2**63), 2**63 - 1),
+        real=REALS,
+        exact=st.decimals(allow_nan=False, allow_infinity=False, places=3),
+        text=st.text(alphabet=st.characters(exclude_categories=["Cs"])),
+        by_number=st.dictionaries(st.integers(0, 99), st.lists(REALS)),
+        words=st.sets(st.text("abc")),
+        left_out=st.just(7),
+    ),
+    st.booleans(),
+    st.sampled_from([None, 2]),
+)
+def test_a_digest_is_of_what_was_given_however_that_was_written(
+    value: Written, turned: bool, indent: int | None
+) -> None:
+    fields = json_decode(json_encode(value))
+    written = dict(reversed(fields.items())) if turned else fields
+    assert digest("add", value, json.dumps(written, indent=indent).encode()) == digest("add", value)
+    shorter = {name: item for name, item in written.items() if name != "left_out"}
+    given_digest = digest("add", value, json_encode(shorter))
+    assert given_digest == digest("add", value, json.dumps(shorter, indent=indent).encode())
+    assert given_digest != digest("add", value)
+    other_version = replace(value, left_out=8)
+    assert given_digest == digest("add", other_version, json_encode(shorter))
