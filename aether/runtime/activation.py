@@ -74,7 +74,7 @@ def _arm_overdue(fold: Fold, worker: WorkerContext) -> None:
     since_s, actor = worker.clock.wall_s() - OVERDUE_S, str(fold.actor_id)
     overdue = [replace(one, source=actor) for one in agenda.schedules.values() if one.at.timestamp() < since_s]
     if overdue:
-        log.warning("schedules that are overdue are armed again", extra={"actor": actor, "count": len(overdue)})
+        worker.armed_again.again(actor=actor, count=len(overdue))
         telling.arm_again(overdue)
 
 

@@ -129,6 +129,7 @@ class WorkerContext:
         self.activations = asyncio.Semaphore(config.activations_max)
         self.detached: dict[ActorId, DetachedHandler] = {}
         self.zone_unknown = Repeated(log, logging.ERROR, "ticks of schedules wait: their time zone is not known here")
+        self.armed_again = Repeated(log, logging.INFO, "schedules that are overdue are armed again")
         pipeline.turns.bind(_run_turns)
         pipeline.drafts.bind(self._finish_turns)
         pipeline.answers.bind(self._send_answers)

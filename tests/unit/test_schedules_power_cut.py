@@ -1,6 +1,7 @@
 """Timers that a power cut took away are armed again from the commits, and each schedule once."""
 
 import asyncio
+import logging
 from datetime import UTC, datetime
 
 import pytest
@@ -102,6 +103,23 @@ def test_a_mark_goes_on_though_schedules_are_set_all_the_time() -> None:
         passed = sum(now_s - at_s > held_s + 2.0 for at_s in set_at)
         assert relayed >= passed, "what has been on the disk for long is passed"
         assert relayed <= sum(now_s - at_s >= held_s for at_s in set_at), "and nothing that may not be"
+
+
+async def test_a_downtime_is_no_warning_for_each_actor(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    clock = PoolClock()
+    server = InMemoryServer(clock=clock)
+    first = await begun(server)
+    for number in range(20):
+        await first.actor(Alarm, f"k{number}").often("x", 60)
+    await first.stop()
+    await clock.advance(hours=1)
+    second = await begun(server)
+    for number in range(20):
+        await second.actor(Alarm, f"k{number}").count()
+    await second.stop()
+    said = [one for one in caplog.records if "armed again" in one.getMessage()]
+    assert [one.levelname for one in said] == ["INFO"]
 
 
 @pytest.mark.parametrize("late_s", [50.0, 600.0])
