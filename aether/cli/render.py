@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec.json import encode, format
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 from rich.tree import Tree
 
@@ -36,7 +36,11 @@ _MEMBER_TITLES = {"started_at": "started at (UTC)", "waits_s": "waits (s)", "at"
 _WHOLE_LINES = 1_000_000
 """Columns of what is no screen: more than any line has."""
 
-_LONG_COLUMNS = ("values", "command id", "why", "error")
+_LONG_COLUMNS = ("values", "command id", "why", "error", "actor", "target", "name", "task", "command", "rule", "for")
+"""Columns whose cells may be longer than a line, so that they are folded."""
+
+_FOLDED_MIN = 12
+"""A column is folded no narrower than this."""
 
 
 class ReaderGone(Exception):
@@ -333,8 +337,23 @@ class Screen(Console):
 
 def _print(renderable: Table | Tree, title: str = "") -> None:
     screen = Screen(file=sys.stdout, highlight=False)
-    if not screen.is_terminal:  # folding is for screens: a pipe or a file gets whole lines
+    # Folding is for screens: a pipe or a file gets whole lines, and so does a screen where columns would be left out.
+    if not screen.is_terminal or (isinstance(renderable, Table) and _width_min(renderable) > screen.width):
         screen = Screen(file=sys.stdout, highlight=False, width=_WHOLE_LINES)
     if title:
         screen.print(Text(one_line(title), style="bold"), soft_wrap=True)
     screen.print(renderable)
+
+
+def _width_min(table: Table) -> int:
+    """How narrow a table can be with all of its columns: those that are not folded are as wide as they are."""
+    widths = (max(cell.cell_len for cell in _texts(column)) for column in table.columns)
+    folded = (
+        width if column.no_wrap else min(width, _FOLDED_MIN)
+        for column, width in zip(table.columns, widths, strict=True)
+    )
+    return sum(folded) + 2 * (len(table.columns) - 1)
+
+
+def _texts(column: Column) -> list[Text]:
+    return [cell if isinstance(cell, Text) else Text(str(cell)) for cell in (column.header, *column.cells)]
