@@ -40,10 +40,10 @@ from aether.names import shard_of
 from aether.ports import Connection, Subscription
 from aether.runtime.admission import CHAIN_MAX
 from aether.runtime.counters import Counters
-from aether.runtime.deadlocks import look_at
+from aether.runtime.deadlocks import LOOK_TIMEOUT_S, look_at, waits_command
 from aether.runtime.pending_command import PendingCommand
 from aether.traced_calls import make_caller
-from aether.wire import DEADLINE_AHEAD_MAX_S, Answer, Command
+from aether.wire import DEADLINE_AHEAD_MAX_S, Answer, Command, answer_error, decode_answer
 
 LOOK_AFTER_S = 0.1
 """An ask without an answer for so long looks whether its handler waits for itself."""
@@ -131,6 +131,14 @@ class Asks:
         shard = shard_of(actor_id, self._connection.shards)
         left = [one for one in self._asking.values() if one.shard == shard] if shard in self._left else []
         return Waits("", tuple(Ask(one.chain[-1], one.waits().runs) for one in left)) if left else None
+
+    async def look_elsewhere(self, actor_id: ActorId) -> Answer:
+        """The answer to `aether.waits` of the worker that serves the actor. Raises `AetherError`."""
+        payload = waits_command(self.clock.wall_s())
+        answer = decode_answer(await self._connection.transport.request(actor_id, payload, LOOK_TIMEOUT_S))
+        if answer.error is not None:
+            raise answer_error(answer.error)
+        return answer
 
     def leave(self, shard: int) -> None:
         """A shard takes no more commands: none that its handlers could make way for arrives any more."""
@@ -284,25 +292,20 @@ class HandlerAsks:
         try:
             while self._open and not self._ended:
                 seen = await look_at(actor, self.waits(), self._asks)
-                deadlock = deadlock_of(actor, lasting(before, seen))
-                if self._yields(deadlock) and not self._ended:
+                left = self._asks.has_left(self.shard)
+                deadlock = deadlock_of(actor, seen if left else lasting(before, seen))
+                # One whose shard is left yields whatever its path is: others cannot ask what it waits for, and what it
+                # waits for may have to be asked of it where the shard goes.
+                if ((deadlock and left) or put_off(actor, deadlock)) and not self._ended:
                     self._put_off()
                     self._asks.was_put_off(self._actor_id, deadlock)
                     break
-                pause_s = LOOK_AFTER_S if deadlock_of(actor, seen) else min(LOOK_PAUSE_MAX_S, 2 * pause_s)
+                soon = left or deadlock_of(actor, seen)
+                pause_s = LOOK_AFTER_S if soon else min(LOOK_PAUSE_MAX_S, 2 * pause_s)
                 before = seen
                 await asyncio.sleep(pause_s)
         finally:
             self._looks = False
-
-    def _yields(self, deadlock: WaitGraph) -> bool:
-        """Whether this handler is to be put off.
-
-        One whose shard is left always is: others cannot ask what it waits for, and what it waits for may have to be
-        asked of it where the shard goes.
-        """
-        leaves = self._asks.has_left(self.shard)
-        return bool(deadlock) if leaves else put_off(self.chain[-1], deadlock)
 
     def id_of(self, actor: str, number: int) -> str:
         """The command id of the ask of this number of an actor, the same whenever and wherever the handler runs.

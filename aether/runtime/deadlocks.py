@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Protocol
 
-from msgspec import MsgspecError, Struct
+from msgspec import MsgspecError, Raw, Struct
 from msgspec.json import Decoder, Encoder
 
-from aether.calls import Caller
 from aether.core.actor.deadlock import WaitGraph, Waits
 from aether.errors import AetherError, InvalidCommand
 from aether.ids import ActorId
-from aether.wire import WAITS_COMMAND
+from aether.wire import WAITS_COMMAND, Answer, Command, encode_command, instant
 
 ACTORS_MAX = 128
 """So many actors are looked at: a deadlock that is not seen among them is ended by its deadlines."""
 
 LOOK_TIMEOUT_S = 1.0
+"""So long a worker has to say what an actor waits for. Where none serves the actor now that is known at once."""
 
 _ARGS = b'{"path":true}'
 """Asks for the path, too. Workers of earlier versions ask without, and take no more than the other two fields."""
@@ -49,13 +49,19 @@ def encode_waits(waits: Waits, args: bytes) -> bytes:
 class Worker(Protocol):
     """The asks of a worker's handlers."""
 
-    def caller(self) -> Caller:
-        """What sends them."""
-        ...
-
     def waits_here(self, actor_id: ActorId) -> Waits | None:
         """What an actor waits for whose handler asks in this worker; None of all others."""
         ...
+
+    async def look_elsewhere(self, actor_id: ActorId) -> Answer:
+        """The answer of the worker that serves the actor to `aether.waits`, asked once. Raises `AetherError`."""
+        ...
+
+
+def waits_command(now_s: float) -> bytes:
+    """What a worker is asked for, at a time in Unix seconds."""
+    deadline = instant(now_s + LOOK_TIMEOUT_S)
+    return encode_command(Command(id=WAITS_COMMAND, command=WAITS_COMMAND, args=Raw(_ARGS), deadline=deadline))
 
 
 async def look_at(actor: str, waiting: Waits, worker: Worker) -> WaitGraph:
@@ -86,9 +92,7 @@ async def _waits_of(actor: str, worker: Worker) -> Waits:
         here = worker.waits_here(actor_id)
         if here is not None:
             return here
-        answer = await worker.caller().call(
-            actor_id, WAITS_COMMAND, _ARGS, deadline_s=LOOK_TIMEOUT_S, command_id=WAITS_COMMAND
-        )
+        answer = await worker.look_elsewhere(actor_id)
         return _decode_waits(bytes(answer.value))
-    except (AetherError, MsgspecError):  # its worker is of an earlier version, or is away
+    except (AetherError, MsgspecError):  # its worker is of an earlier version, or is away; it is looked again
         return Waits("", ())
