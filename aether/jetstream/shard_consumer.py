@@ -158,9 +158,9 @@ class ShardConsumer:
                 self._heartbeat(message)
         except (ValueError, IndexError) as error:
             log.warning("what a consumer delivers cannot be read", extra={"error": repr(error)})
-            self.give_up()
+            self.break_off()
 
-    def give_up(self) -> None:
+    def break_off(self) -> None:
         """It may have missed a message, and says nothing more."""
         self.broken = True
         self._missed(self)
@@ -168,7 +168,7 @@ class ShardConsumer:
     def _take(self, message: Message) -> None:
         sequence, delivered = _sequences(message.reply)
         if delivered != self._delivered + 1:
-            self.give_up()
+            self.break_off()
         self._delivered = delivered
         if self.broken:
             return
@@ -188,7 +188,7 @@ class ShardConsumer:
     def _heartbeat(self, message: Message) -> None:
         headers = message.headers or {}
         if headers.get(STATUS) != STATUS_HEARTBEAT or int(headers.get(LAST_CONSUMER, "0")) > self._delivered:
-            self.give_up()
+            self.break_off()
         elif not self.broken:
             self.say_passed()
 

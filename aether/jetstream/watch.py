@@ -176,7 +176,7 @@ class Watch:
         try:
             await self._attempt_anew()
         except BaseException:
-            await self._give_up()
+            await self._end_attempt()
             raise
         self._unlisten = self._connection.listen(lambda _: self._failed.set())
         self._task = self._background.forever("aether table watch", self._watch)
@@ -190,7 +190,7 @@ class Watch:
             if task is not None:
                 task.cancel()
                 await asyncio.wait((task,))
-            await self._give_up()
+            await self._end_attempt()
 
     async def _watch(self) -> None:
         failures = 0
@@ -205,7 +205,7 @@ class Watch:
                     if self._patience_s() > 0:
                         continue
                     log.warning("the table's watch receives nothing", extra={"stream": self._stream})
-            await self._give_up()
+            await self._end_attempt()
             try:
                 await self._connection.ready()
                 await self._attempt_anew()
@@ -300,7 +300,7 @@ class Watch:
             self._complete.set()
             self._tell_completed()
 
-    async def _give_up(self) -> None:
+    async def _end_attempt(self) -> None:
         standing, self._standing = self._standing, None
         if standing is not None:
             await standing.stop()

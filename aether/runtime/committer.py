@@ -81,9 +81,9 @@ class Committer:
             line, self._line = self._line, deque()
             for commit in line:
                 commit.sent = False
-                self._give_up(commit, error)
+                self._not_sent(commit, error)
 
-    def _give_up(self, commit: PendingCommit, error: BaseException) -> None:
+    def _not_sent(self, commit: PendingCommit, error: BaseException) -> None:
         """Nothing more is known of a commit whose sending raised; its machine replays and tries again."""
         log.error("a commit could not be sent", exc_info=error, extra={"actor": str(commit.actor_id)})
         commit(Unknown(f"it could not be sent: {type(error).__name__}"))
@@ -131,7 +131,7 @@ class Committer:
             )
         except BaseException as error:
             for commit in batch:
-                self._give_up(commit, error)
+                self._not_sent(commit, error)
 
     def _send_one(self, commit: PendingCommit, now_s: float) -> None:
         if not self._leaves(commit, now_s):
@@ -141,7 +141,7 @@ class Committer:
             self._batching.single_sent(self._in_flight, now_s)
             self._store.publish(commit.actor_id, commit.payload, commit.expected, commit)
         except BaseException as error:
-            self._give_up(commit, error)
+            self._not_sent(commit, error)
 
     def _leaves(self, commit: PendingCommit, now_s: float) -> bool:
         """Whether the commit may be sent now. If not, its machine hears of it as of any outcome."""
@@ -154,7 +154,7 @@ class Committer:
             commit(Fenced())
         except BaseException as error:
             commit.sent = False
-            self._give_up(commit, error)
+            self._not_sent(commit, error)
         return False
 
     def _hand_over_outcomes(self, commits: list[PendingCommit]) -> None:

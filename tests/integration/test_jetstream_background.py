@@ -84,7 +84,7 @@ async def test_a_listener_that_raises_is_in_no_others_way(own_server: NatsServer
 
 
 @pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize("name", ["_attempt_anew", "_give_up"])
+@pytest.mark.parametrize("name", ["_attempt_anew", "_end_attempt"])
 async def test_the_watch_goes_on(
     own_server: NatsServer, namespace: str, monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException
 ) -> None:
