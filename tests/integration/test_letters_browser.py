@@ -197,3 +197,13 @@ def test_a_task_that_failed_is_tried_again_and_its_schedule_is_shown(desks: Desk
         expect(due).to_contain_text("0 0 9 * * * in Europe/Berlin")
         due.get_by_role("link", name="desk/front").click()
         expect(shown.get_by_role("region", name="Schedules of this actor")).to_contain_text("stamping")
+
+
+def test_a_commit_that_cannot_be_read_is_a_row_of_the_living_page_of_events(desks: Desks) -> None:
+    told = 'id: 7\nevent: aether.unreadable\ndata: {"actor":"desk/a/b","position":7}\n\n'
+    with page(desks.browser, desks.url) as shown:
+        shown.route("**/ui/stream?*", lambda route: route.fulfill(content_type="text/event-stream", body=told))
+        shown.goto("/ui/events")
+        row = shown.get_by_role("row").filter(has_text="the commit of desk/a/b at position 7 cannot be read").first
+        expect(row).to_contain_text("unreadable")
+        expect(row.get_by_role("link", name="desk/a/b")).to_have_attribute("href", "/ui/actor?kind=desk&key=a%2Fb")

@@ -136,13 +136,30 @@ function events(body) {
     made.textContent = text;
     return made;
   };
+  const linkTo = (kind, key, version) => {
+    const link = element("a", `${kind}/${key}`);
+    link.href = `${actorPage}?${new URLSearchParams({ kind, key, ...version })}`;
+    return link;
+  };
+  const unreadable = ({ actor, position }) => {
+    const kind = actor.split("/", 1)[0];
+    const row = document.createElement("tr");
+    const word = element("b", "unreadable");
+    word.className = "badly";
+    cell(row, "");
+    cell(row, linkTo(kind, actor.slice(kind.length + 1)));
+    cell(row, "", "n");
+    cell(row, word);
+    cell(row, element("code", `the commit of ${actor} at position ${position} cannot be read`));
+    return row;
+  };
   const rowOf = (event) => {
+    if (event.position) return unreadable(event);
     const [, , kind, key] = event.source.split("/").map(decodeURIComponent);
     const row = document.createElement("tr");
     const time = element("time", new Date(event.time).toISOString().replace("T", " ").replace("Z", ""));
     time.dateTime = event.time;
-    const link = element("a", `${kind}/${key}`);
-    link.href = `${actorPage}?${new URLSearchParams({ kind, key, version: event.id })}`;
+    const link = linkTo(kind, key, { version: event.id });
     const text = JSON.stringify(event.data, null, 1).replace(/\n\s*/g, " ").replace(/^([{[]) | ([}\]])$/g, "$1$2");
     cell(row, time);
     cell(row, link);
@@ -178,6 +195,7 @@ function events(body) {
       missed += 1;
       if (waiting.length > 2 * ROWS_MAX) waiting = waiting.slice(-ROWS_MAX);
     };
+    source.addEventListener("aether.unreadable", source.onmessage);
     source.addEventListener("aether.draining", () => { state.textContent = "the gateway is stopping"; });
     for (const end of ["aether.lagged", "aether.regressed"]) {
       source.addEventListener(end, () => {
