@@ -71,7 +71,7 @@ class Started:
 def _said(name: ast.AST) -> str:
     """The name of a schedule; what is only known while the handler runs is in braces."""
     if isinstance(name, ast.Constant):
-        return str(name.value)
+        return str(name.value).encode(errors="replace").decode()
     if isinstance(name, ast.JoinedStr):
         return "".join(map(_said, name.values))
     return f"{{{ast.unparse(name.value if isinstance(name, ast.FormattedValue) else name)}}}"

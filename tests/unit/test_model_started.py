@@ -254,3 +254,14 @@ def test_a_name_that_is_not_set_yet_is_of_no_task() -> None:
     assert starts_of(Some) == []
     later = charge
     assert starts_of(Some) == ["charge"]
+
+
+def test_a_name_that_no_schedule_can_have_ends_no_worker_when_it_starts() -> None:
+    class Some(Actor):
+        """Has a name with half of a character."""
+
+        @command
+        def go(self) -> None:
+            self.schedule("\ud83d at", After(days=1), Some.go, "k")
+
+    assert b'"? at"' in Model("some", actors=[Some]).schema_json()
