@@ -4,6 +4,7 @@ Compiled modules await nothing themselves (see `docs/hot-path.md`): they return 
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from threading import Thread
 from typing import Any, TypeVar
@@ -42,6 +43,45 @@ class Waiters:
         """End every wait that has begun."""
         for waiter in self._futures:
             set_once(waiter, None)
+
+
+class Room:
+    """So many bytes are taken at once. What goes beyond that waits in line; what is larger than all goes alone."""
+
+    __slots__ = ("_left", "_line", "_most")
+
+    def __init__(self, most: int) -> None:
+        self._left = self._most = most
+        self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def take(self, size: int) -> None:
+        """Return when there is room, which is to be given back."""
+        size = min(size, self._most)
+        if not self._line and size <= self._left:
+            self._left -= size
+            return
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append((size, waiting))
+        try:
+            await waiting
+        except asyncio.CancelledError:
+            if not waiting.cancelled():  # it was given to us in the same turn of the loop
+                self._left += size
+            self._go_on()  # those behind may be smaller
+            raise
+
+    def give_back(self, size: int) -> None:
+        """What was taken is free again."""
+        self._left += min(size, self._most)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        line = self._line
+        while line and (line[0][1].done() or line[0][0] <= self._left):
+            size, waiting = line.popleft()
+            if not waiting.done():
+                self._left -= size
+                waiting.set_result(None)
 
 
 async def first_of(*waits: asyncio.Future[Any] | Coroutine[Any, Any, Any], timeout_s: float | None = None) -> None:

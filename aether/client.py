@@ -138,6 +138,7 @@ class Client:
         Returns when the command is on the disk. It is run once, after those told before to that actor, though no worker
         is there now; one that fails is tried again (docs/guarantees.md). Its options are those of `using`.
         Raises `InvalidCommand` for arguments that the command does not take, `UnknownActor`, `UnknownCommand`;
+        `Overloaded` when this client has told too much at once to send it in time;
         `Unavailable` when it is not stored, `DeadlineExceeded(outcome_known=False)` when that is not known, with the
         `command_id` in its details; `ClientUnusable`.
         """

@@ -14,6 +14,7 @@ import orjson
 from msgspec import Raw
 from msgspec.structs import replace
 
+from aether.aio import Room
 from aether.client_node import ClientNode
 from aether.config import CallConfig
 from aether.core.cluster.deployment import is_under_way
@@ -26,6 +27,7 @@ from aether.errors import (
     ClientUnusable,
     DeadlineExceeded,
     InvalidCommand,
+    Overloaded,
     Unavailable,
     asked_at,
     nothing_stored,
@@ -62,6 +64,13 @@ VERSION_MAX = 2**63 - 1
 STATUS_WAIT_S = 1.0
 """How long workers may take to say how they are before they count as silent."""
 
+TELLS_BYTES_MAX = 8 * 1024 * 1024
+"""So many bytes of tells of a client are on their way at once; further ones wait for room. Else all of many would be
+late, sent again and again, and hold up the server."""
+
+TELL_BYTES = 2048
+"""What a tell counts beside its message, so that the bound is one of their number, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
@@ -80,6 +89,7 @@ class UntypedClient(ReadingClient):
         self._inbox = InboxView(node, self._patience)
         self.tasks = TaskView(node, self._patience)
         self._tracing = configured_tracing()
+        self._tells = Room(TELLS_BYTES_MAX)
 
     async def schedules(self, kind: str = "", key: str = "", *, deadline_s: float | None = None) -> list[SetSchedule]:
         """The schedules whose next tick is waited for, the next one first: of an actor, of a kind, or all.
@@ -133,7 +143,8 @@ class UntypedClient(ReadingClient):
         """Store a command that some worker runs once it can; returns when it is on the disk.
 
         An id that comes again within two minutes is stored once. Raises `InvalidCommand` for one that is too large, and
-        for arguments that are no JSON object; `Unavailable` when it is not stored by the deadline, and
+        for arguments that are no JSON object; `Overloaded` when until its deadline there was no room for it beside
+        what the client has told at once; `Unavailable` when it is not stored by then, and
         `DeadlineExceeded(outcome_known=False)` when that is not known, with `command_id` in its details;
         `ClientUnusable`.
         """
@@ -157,11 +168,14 @@ class UntypedClient(ReadingClient):
         message_id = f"{encode_token(str(actor_id))}.{encode_token(tell.id)}"
         shard = shard_of(actor_id, self._node.shards)
         patience = self._patience(f"the tell to {actor_id}", deadline_s, "stored")
-        maybe_stored = False
+        maybe_stored = in_line = False
+        size = len(payload) + TELL_BYTES
 
         async def send() -> int:
-            nonlocal maybe_stored
-            connected = not self.trouble
+            nonlocal maybe_stored, in_line
+            in_line = True
+            await self._tells.take(size)
+            in_line, connected = False, not self.trouble
             try:
                 return await inbox.send(shard, payload, message_id)
             except (NotSent, NotStored):
@@ -172,10 +186,15 @@ class UntypedClient(ReadingClient):
             except asyncio.CancelledError:  # at the deadline; without a connection it has waited for one
                 maybe_stored = maybe_stored or connected or not self.trouble
                 raise
+            finally:
+                self._tells.give_back(size)
 
         try:
             return Receipt(actor_id, tell.id, await patience.ask(send))
         except (Unavailable, DeadlineExceeded, ClientUnusable) as error:
+            if in_line and not maybe_stored and isinstance(error, DeadlineExceeded):
+                text = f"{TELLS_BYTES_MAX} bytes of tells were on their way until the deadline of that to {actor_id}"
+                raise Overloaded(text, limit="tells_bytes_max") from None
             raise _not_told(error, tell.id, maybe_stored=maybe_stored) from None
 
     async def state(self, actor_id: ActorId, version: int | None = None, *, deadline_s: float | None = None) -> bytes:

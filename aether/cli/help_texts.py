@@ -271,7 +271,8 @@ INBOX_GIVE_UP = """Make dead letters of what waits for an actor, without another
   aether inbox give-up account alice --until 4711   # only up to this one
 
 Dead letters can be sent again or dropped. Those that come meanwhile, and those that the owner has not read yet because
-too many wait, are not given up: ask again. What the actor has in hand just now may yet be applied. It needs a worker.
+too many wait, are not given up: ask again. What the actor has in hand just now may yet be applied. It needs a worker,
+which keeps the wish in memory only: where that ends or loses the shard at once, the rest waits on at the next owner.
 
 Exit codes: 0 they are given up, 2 nothing waits for the actor, or bad input, 3 unavailable.
 """

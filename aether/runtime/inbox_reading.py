@@ -14,7 +14,7 @@ log = logging.getLogger("aether.inbox")
 
 async def read_for_ever(inbox: ShardInbox, jitter: Callable[[], float]) -> None:
     """Read the tells of a shard and hand them over, for ever. `jitter` gives [0, 1)."""
-    not_read = Repeated(log, logging.INFO, "tells cannot be read now")
+    not_read = Repeated(log, logging.INFO, "tells cannot be read now, or it cannot be written down which are applied")
     full = Repeated(log, logging.ERROR, "a shard has too many tells that wait: those to its other actors wait, too")
     attempt = 0
     while True:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from aether.aio import Waiters, first_of, set_once
+from aether.aio import Room, Waiters, first_of, set_once
 
 
 async def turns() -> None:
@@ -83,3 +83,62 @@ async def test_the_wait_for_the_first_has_a_time_out_and_can_be_cancelled() -> N
     await turns()
     assert waiting.cancelled()
     assert not owned.done()
+
+
+async def test_what_goes_beyond_the_room_waits_in_line() -> None:
+    room, taken = Room(10), list[str]()
+
+    async def take(name: str, size: int) -> None:
+        await room.take(size)
+        taken.append(name)
+
+    tasks = [asyncio.create_task(take(name, size)) for name, size in [("a", 6), ("b", 4), ("c", 5), ("d", 1)]]
+    await turns()
+    assert taken == ["a", "b"], "none passes another one"
+    room.give_back(4)
+    await turns()
+    assert taken == ["a", "b"]
+    room.give_back(6)
+    await turns()
+    assert (taken, all(task.done() for task in tasks)) == (["a", "b", "c", "d"], True)
+
+
+async def test_what_is_larger_than_the_room_goes_alone() -> None:
+    room = Room(10)
+    await room.take(1)
+    large = asyncio.create_task(room.take(1_000))
+    await turns()
+    assert not large.done()
+    room.give_back(1)
+    await turns()
+    small = asyncio.create_task(room.take(1))
+    await turns()
+    assert (large.done(), small.done()) == (True, False)
+    room.give_back(1_000)
+    await asyncio.wait_for(small, 5)
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+async def test_who_leaves_the_line_takes_no_room_along(is_given: bool) -> None:
+    room = Room(10)
+    await room.take(10)
+    leaves, stays = asyncio.create_task(room.take(10)), asyncio.create_task(room.take(10))
+    await turns()
+    if is_given:
+        room.give_back(10)
+    leaves.cancel()
+    await turns()
+    if not is_given:
+        room.give_back(10)
+    await asyncio.wait_for(stays, 5)
+    room.give_back(10)
+    await asyncio.wait_for(room.take(10), 5)
+
+
+async def test_behind_who_leaves_the_line_there_may_be_room() -> None:
+    room = Room(10)
+    await room.take(8)
+    large, small = asyncio.create_task(room.take(10)), asyncio.create_task(room.take(2))
+    await turns()
+    large.cancel()
+    await asyncio.wait_for(small, 5)

@@ -15,17 +15,20 @@ from aether import (
     DeadlineExceeded,
     InvalidCommand,
     Model,
+    Overloaded,
     Rejected,
     Unavailable,
     command,
     event,
     query,
 )
+from aether.aio import Room
 from aether.config import RuntimeConfig
 from aether.ids import ActorId
 from aether.ports import NotSent
 from aether.testing import local_pool
 from aether.testing.pool import LocalPool
+from aether.untyped_client import TELL_BYTES
 from aether.wire import DEAD_LETTERED_EVENT, HANDLED_EVENT, REFUSED_EVENT, TOLD_EVENT
 
 STAY: list[int] = []
@@ -368,6 +371,25 @@ async def test_a_tell_that_has_waited_for_a_connection_until_its_deadline_is_not
             patch.setattr(type(pool.client.untyped), "trouble", "there is no connection")
             with pytest.raises(Unavailable, match=r"could not be stored within 0.1 s: there is no connection"):
                 await pool.client.using(deadline_s=0.1).tell(Purse.put, "a", 7)
+
+
+async def test_a_client_has_so_many_bytes_of_tells_on_their_way_and_those_beyond_wait_for_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with local_pool(MODEL) as pool:
+        silent = SilentInbox(pool)
+        monkeypatch.setattr(pool.client.untyped, "_tells", Room(TELL_BYTES + 1))
+        with monkeypatch.context() as patch:
+            patch.setattr(silent.inbox, "send", silent.send)
+            first = asyncio.ensure_future(pool.client.using(deadline_s=0.3).tell(Purse.put, "a", 7))
+            await silent.stored.wait()
+            with pytest.raises(Overloaded, match="were on their way until the deadline") as full:
+                await pool.client.using(deadline_s=0.01).tell(Purse.put, "b", 7)
+            assert full.value.limit == "tells_bytes_max"
+            with pytest.raises(DeadlineExceeded):
+                await first
+        await pool.client.tell(Purse.put, "b", 1)
+        await balance(pool, "b", 1)
 
 
 async def test_a_key_of_any_characters_begins_no_line_in_the_log_of_a_client(
