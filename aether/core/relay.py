@@ -203,9 +203,9 @@ class Relay:
         return True
 
     def heads(self, most: int) -> list[Send]:
-        """What may be stored at once: the head and those behind it, but of one actor for one target only the first.
+        """What may be stored at once, of so many: the head and those behind it, of one actor for one target the first.
 
-        None without a fence, and when the head does not go into the inbox.
+        None without a fence, and when the head does not go into the inbox. What goes elsewhere is not passed.
         """
         if not self.fence:
             return []
@@ -215,10 +215,11 @@ class Relay:
         lines: set[tuple[str, str]] = set()
         for send in islice(self._queue, most):
             line = _line(send)
-            if line is None or line in lines:
+            if line is None:
                 break
-            lines.add(line)
-            found.append(send)
+            if line not in lines:
+                lines.add(line)
+                found.append(send)
         return found
 
     def settings(self, most: int) -> list[SetSchedule | CancelSchedule]:
@@ -234,11 +235,17 @@ class Relay:
         """Whether a later setting of the same schedule waits: only the last one has to be armed."""
         return self._last_set.get((send.source, send.name)) != Place(send.position, send.number)
 
-    def stored(self, sequence: int) -> None:
-        """The head stands in the inbox, at this sequence."""
-        position = self._queue[0].position
+    def stored(self, send: Send, sequence: int) -> None:
+        """One of the heads stands in the inbox, at this sequence."""
+        position, queue = send.position, self._queue
         self._highest = max(self._highest, sequence)
         self._first[position] = min(self._first.get(position, sequence), sequence)
+        if queue[0] is not send:  # those before it are of lines that wait for their first one
+            place = 1
+            while queue[place] is not send:
+                place += 1
+            del queue[place]
+            queue.appendleft(send)
         self.brought()
 
     def brought(self, synced_s: float = 0.0) -> None:

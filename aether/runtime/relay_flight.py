@@ -109,7 +109,7 @@ class RelayFlight:
         if sequence is None or self._relay.fence != self._fence:
             what = "are relayed by another one, or over another connection"
             return Unavailable(f"the tells of shard {self._shard} {what}")
-        self._relay.stored(sequence)
+        self._relay.stored(send, sequence)
         if isinstance(send, Tell):
             self._counters.tells_relayed += 1
         return None

@@ -434,11 +434,11 @@ def test_a_mark_says_where_what_a_claim_has_found_stands() -> None:
     relay.claimed(50, Mark(10, 0), [(40, Place(12, 0))])
     relay.scanned([(Position(12), tells)], 20)
     assert (relay.mark(), relay.waiting) == (Mark(11, 39), 2)
-    relay.stored(51)
+    relay.stored(relay.heads(1)[0], 51)
     assert (relay.mark(), relay.waiting) == (Mark(11, 39), 1)
     relay.marked(60, relay.mark())
     assert relay.mark() == Mark(11, 39)
-    relay.stored(61)
+    relay.stored(relay.heads(1)[0], 61)
     assert relay.mark() == Mark(20, 61)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from aether.core.relay import Relay
 from aether.core.relay_mark import Mark
@@ -81,6 +82,40 @@ async def test_what_is_stored_is_relayed_and_then_the_rest_is_due() -> None:
     assert (flown.relay.waiting, flown.counters.tells_relayed, flown.rests) == (1, 3, 1)
     assert flown.flight.failure is None
     assert flown.relay.fence == FENCE
+
+
+def between(source: str, target: str, number: int) -> Tell:
+    return replace(tell(number), source=f"account/{source}", key=target)
+
+
+def test_of_one_actor_to_another_one_is_on_its_way_and_those_of_others_pass_the_next_one() -> None:
+    relay = Relay()
+    relay.claimed(FENCE, Mark(10, 0), [])
+    relay.scanned([], 10)
+    pairs = ["ax", "ax", "ay", "bx", "ax", "bx", "cx"]
+    tells = [between(pair[0], pair[1], number) for number, pair in enumerate(pairs)]
+    assert relay.committed(Position(11), tells, Position(0))
+    order: list[list[int]] = []
+    while heads := relay.heads(6):
+        order.append([one.number for one in heads])
+        for sequence, one in enumerate(heads, 100):
+            relay.stored(one, sequence)
+    assert order == [[0, 2, 3], [1, 5, 6], [4]], "the last one is the seventh"
+    assert relay.waiting == 0
+
+
+def test_what_goes_elsewhere_is_not_passed() -> None:
+    relay = Relay()
+    relay.claimed(FENCE, Mark(10, 0), [])
+    relay.scanned([], 10)
+    cancel = CancelTask(id="t", source="account/a", position=11, number=2)
+    sends: list[Send] = [between("a", "x", 0), between("a", "x", 1), cancel, between("a", "y", 3)]
+    assert relay.committed(Position(11), sends, Position(0))
+    assert relay.heads(9) == sends[:1]
+    relay.stored(sends[0], 100)
+    assert relay.heads(9) == sends[1:2]
+    relay.stored(sends[1], 101)
+    assert (relay.heads(9), relay.head) == ([], cancel)
 
 
 async def test_when_nothing_waits_there_is_no_rest() -> None:
