@@ -156,21 +156,35 @@ async def test_a_step_of_a_trace_is_shown_as_far_as_a_page_has_room(
     assert "/ui/actor?kind=account&key=carol&version=2" in {address for address, _ in page.links}
 
 
+async def two_at_a_time(
+    self: InMemoryEventStore, after: Position, until: Position, having: bytes
+) -> AsyncIterator[tuple[Position, list[StoredCommit]]]:
+    while after < until:
+        up_to = Position(min(after + 2, until))
+        async for commits in self.read_stream(after, up_to):
+            yield commits[-1].position, [commit for commit in commits if having in commit.payload]
+        after = up_to
+
+
+async def test_a_trace_of_large_commits_ends_where_they_are_too_many_bytes(
+    one: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = one.pool.client.using(correlation_id="w")
+    for key in ("b", "c", "d", "e", "f"):
+        await client.actor(Account, key).deposit(3)
+    monkeypatch.setattr(InMemoryEventStore, "search_stream", two_at_a_time)
+    monkeypatch.setattr(trace_search, "FOUND_BYTES_MAX", 1)
+    page = read_page((await one.http.get("/ui/trace?id=w")).text)
+    assert "2 of 2 commits read: 1 step found." in page.text
+    assert "This is the limit of this page: what was stored later was not read." in page.text
+
+
 async def test_a_trace_is_found_a_page_at_a_time(one: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each page has what those before it found, and any gateway can go on."""
     client, other = one.pool.client.using(correlation_id="w"), one.pool.client.using(correlation_id="v")
     for key in ("b", "c", "d"):
         await client.actor(Account, key).deposit(3)
         await other.actor(Account, key).deposit(3)
-
-    async def two_at_a_time(
-        self: InMemoryEventStore, after: Position, until: Position, having: bytes
-    ) -> AsyncIterator[tuple[Position, list[StoredCommit]]]:
-        while after < until:
-            up_to = Position(min(after + 2, until))
-            async for commits in self.read_stream(after, up_to):
-                yield commits[-1].position, [commit for commit in commits if having in commit.payload]
-            after = up_to
 
     monkeypatch.setattr(InMemoryEventStore, "search_stream", two_at_a_time)
     monkeypatch.setattr(trace_pages, "SEARCH_S", 0.0)

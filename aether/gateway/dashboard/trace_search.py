@@ -24,6 +24,9 @@ from aether.untyped_client import UntypedClient
 FOUND_MAX = 200
 """How many commits of one trace are kept; the search ends there."""
 
+FOUND_BYTES_MAX = 8 * 1024 * 1024
+"""About how many bytes they may have; the search ends there, too: each page reads them again."""
+
 APART_MAX = 256
 """Commits found that are not further apart than this are read again in one go."""
 
@@ -92,19 +95,22 @@ async def search_on(
     """
     ends_s = monotonic() + for_s
     commits: list[StoredCommit] = []
-    for after, until in _close_together(search.found):
-        async for _, again in client.search_commits(correlation_id, after, until, deadline_s=deadline_s):
+    for after, last in _close_together(search.found):
+        async for _, again in client.search_commits(correlation_id, after, last, deadline_s=deadline_s):
             commits += again
-    read_to = search.read_to
+    read_to, until = search.read_to, search.until
     async with aclosing(
         client.search_commits(correlation_id, read_to, search.until, deadline_s=deadline_s)
     ) as searched:
         async for up_to, found in searched:
             commits += found[: FOUND_MAX - len(commits)]
             read_to = up_to
+            if sum(len(one.payload) for one in commits) >= FOUND_BYTES_MAX:
+                until = read_to
+                break
             if len(commits) >= FOUND_MAX or monotonic() >= ends_s:
                 break
-    return replace(search, read_to=read_to, found=tuple(one.position for one in commits)), commits
+    return replace(search, read_to=read_to, until=until, found=tuple(one.position for one in commits)), commits
 
 
 def since_for(time: datetime) -> str:
