@@ -250,6 +250,13 @@ class Purse(Actor):
         return self.cents
 
     @command
+    async def group(self, others: list[str], command: str) -> int:
+        """Ask several by a task group."""
+        async with asyncio.TaskGroup() as asks:
+            asked = [asks.create_task(getattr(self.ask(Purse, key), command)(1)) for key in others]
+        return len(asked)
+
+    @command
     async def wait_then_put(self, gate: str, other: str) -> int:
         """Wait for the test, then ask."""
         WAITING.append(self.id.key)

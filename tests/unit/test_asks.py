@@ -293,6 +293,12 @@ async def test_a_rejection_that_is_not_caught_says_whose_it_is(runtime: Runtime)
     assert await history(runtime, ActorId("purse", "a")) == []
 
 
+async def test_the_failure_of_a_task_group_names_its_errors(runtime: Runtime) -> None:
+    says = r"ExceptionGroup: unhandled errors in a TaskGroup .*: InvalidCommand: .*takes 0 positional arguments"
+    with pytest.raises(ActorFailed, match=says):
+        await runtime.actor(Purse, "a").group(["b"], "nothing")
+
+
 async def test_a_rejection_of_ones_own_is_ones_own(runtime: Runtime) -> None:
     with pytest.raises(Rejected) as rejected:
         await runtime.actor(Purse, "a").refuse_for("b", 5)

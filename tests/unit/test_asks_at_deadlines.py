@@ -4,11 +4,17 @@ import asyncio
 
 import pytest
 
-from aether import ActorId, DeadlineExceeded
+from aether import ActorId, DeadlineExceeded, Overloaded, Rejected, Unavailable
+from aether.errors import AetherError, mark_asked
 from aether.memory.clock import ManualClock
 from aether.memory.server import InMemoryServer
+from aether.model.definition import CommandType
+from aether.ports import Delivery
+from aether.runtime.counters import CommandCounts, Counters
+from aether.runtime.handler_failure import encode_failure
+from aether.runtime.pending_command import PendingCommand
 from aether.testing import local_pool
-from aether.wire import REFUSED_EVENT, Command
+from aether.wire import REFUSED_EVENT, Command, decode_answer
 from tests.support.asking import GATES, WAITING, Purse, model
 from tests.support.nodes import command as sent
 from tests.support.nodes import history, node, send, until
@@ -101,3 +107,28 @@ async def test_an_ask_goes_on_when_its_handler_gets_more_time() -> None:
         GATES["gate"].set()
         assert (await first).value == (await more).value
         assert [event.type for event in await history(runtime, B)] == [REFUSED_EVENT, "Paid"]
+
+
+def late_ask(error: AetherError) -> AetherError:
+    mark_asked(error, "purse/b.put")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("errors", "code"),
+    [
+        ([late_ask(DeadlineExceeded("no answer")), late_ask(Unavailable("away"))], "deadline_exceeded"),
+        ([ExceptionGroup("inner", [late_ask(Overloaded("full"))])], "deadline_exceeded"),
+        ([late_ask(DeadlineExceeded("no answer")), ValueError("x")], "actor_failed"),
+        ([late_ask(DeadlineExceeded("no answer")), late_ask(Rejected("no"))], "actor_failed"),
+        ([DeadlineExceeded("of a client")], "actor_failed"),
+    ],
+)
+def test_a_task_group_whose_asks_had_no_time_has_had_no_time_either(errors: list[Exception], code: str) -> None:
+    """Nothing else is the matter, so it is as with `gather`: the id may be sent again."""
+    type_: CommandType = model.actor_type("purse").commands["group"]
+    delivery = Delivery(0, A, b"", lambda _: None)
+    pending = PendingCommand(sent("group"), type_, None, delivery, 0.0, CommandCounts(), arrived_s=0.0)
+    answer = decode_answer(encode_failure(ExceptionGroup("of a task group", errors), pending, A, Counters()))
+    assert answer.error is not None
+    assert answer.error.code == code
