@@ -91,6 +91,22 @@ async def test_an_actors_page_has_state_history_and_what_each_event_changed(one:
     assert "no version 3 yet" in late.text
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("schedules?skip=-1", "skip : it is a whole number from 0"),
+        ("trace?foo=1", "foo : no such query parameter; there are: cursor, id, since"),
+        ("trace?id=a&id=b", "id : the query parameter is given twice"),
+        ("trace?id=a&since=soon", "since : it is 90s, 15m, 2h or 3d"),
+        ("schedules?key=x", "kind : a kind is 1-64 characters"),
+    ],
+)
+async def test_a_page_of_a_problem_names_what_is_wrong(one: Served, address: str, said: str) -> None:
+    answer = await one.http.get(f"/ui/{address}")
+    assert answer.status_code == 422
+    assert said in read_page(answer.text).text
+
+
 async def test_an_event_has_a_link_to_its_trace(one: Served) -> None:
     client = one.pool.client.using(correlation_id="week 7 & more")
     await client.actor(Account, "bob").deposit(3)
