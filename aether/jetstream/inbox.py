@@ -61,6 +61,10 @@ ROW_BYTES = 3072
 RELAYS_AT_ONCE = 64
 """So many tells of one shard are on their way at once."""
 
+READS_AT_ONCE = 8
+"""So many shards are read at once. The server answers what one connection asks in its order, and looks at each message
+between two of a shard: the renewal of the member's row stands behind them."""
+
 STALE_READS_MAX = 50
 STALE = Backoff(first_s=0.01, cap_s=0.1)
 
@@ -77,6 +81,7 @@ class JetStreamInbox:
         self.beginning = InboxBeginning(connection, names)
         self._connection = connection
         self._names = names
+        self._reading = asyncio.Semaphore(READS_AT_ONCE)
         self._relays = InboxRelays(connection, names)
         commits = ShardSubjects(
             names.stream, names.shards, names.events_of_shard, names.events_all, names.shard_of_event, SENDS_MARK
@@ -152,7 +157,8 @@ class JetStreamInbox:
         names, stale = self._names, 0
         own, found = names.relay_mark(source), list[tuple[int, Place]]()
         while True:
-            batch = await direct_batch(self._connection, names.inbox, names.tells_from(source), after + 1)
+            async with self._reading:
+                batch = await direct_batch(self._connection, names.inbox, names.tells_from(source), after + 1)
             for message in batch.messages:
                 if message.sequence == mark and message.subject == own:
                     return found
@@ -179,10 +185,12 @@ class JetStreamInbox:
         names, found, size = self._names, list[StoredCommit](), 0
         subject, last = names.events_of_shard(shard), int(after)
         while last < until and size < SENDING_BYTES_MAX:
-            batch = await direct_batch(self._connection, names.stream, subject, last + 1, having=SENDS_MARK)
+            async with self._reading:
+                batch = await direct_batch(self._connection, names.stream, subject, last + 1, having=SENDS_MARK)
             messages, last = batch.messages, max(last, batch.last)
             if not batch.more:
-                missed = await leader_next(self._connection, names.stream, subject, last + 1)
+                async with self._reading:
+                    missed = await leader_next(self._connection, names.stream, subject, last + 1)
                 if missed is None or missed.sequence > until:
                     last = until
                 else:
@@ -208,7 +216,8 @@ class JetStreamInbox:
 
         A replica that lags gives the beginning of what there is, never a part with a gap.
         """
-        batch = await direct_batch(self._connection, self._names.inbox, self._names.tells_to(target), after + 1)
+        async with self._reading:
+            batch = await direct_batch(self._connection, self._names.inbox, self._names.tells_to(target), after + 1)
         if batch.messages:
             self.end.read(batch.messages[-1].sequence)
             if self.durability is not None:
@@ -217,7 +226,8 @@ class JetStreamInbox:
 
     async def next_tell(self, target: int, after: int) -> int:
         """The first tell to a shard after a sequence, by the leader; 0 for none. Raises `Unavailable`."""
-        found = await leader_next(self._connection, self._names.inbox, self._names.tells_to(target), after + 1)
+        async with self._reading:
+            found = await leader_next(self._connection, self._names.inbox, self._names.tells_to(target), after + 1)
         return found.sequence if found is not None else 0
 
     async def applied_mark(self, shard: int) -> int:
