@@ -224,6 +224,7 @@ class Turn(TurnDecisions):
             self._mailbox.put_back(pending)
         elif self._worker.asks.has_left(self._machine.shard):
             why = Unavailable(f"{self._machine.actor_id} is given to another worker")
+            pending.counts.refused(why)
             self._mailbox.answer(pending, encode_error(why))
         else:
             self._mailbox.put_last(pending)

@@ -50,6 +50,7 @@ async def test_one_that_goes_makes_way_for_one_of_another_worker(ids: tuple[str,
             with pytest.raises(Unavailable, match="purse/a is given to another worker"):
                 await goes
             await left
+            assert one.counters.of("purse", "pay_at_gate").unavailable == 1
             await two.serve_shard(SHARD_A)
             await asyncio.gather(stays, pays(two, A, "b", ids[0]))
         assert [await two.actor(Purse, key).balance() for key in "ab"] == [0, 0]
