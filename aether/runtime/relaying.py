@@ -85,7 +85,7 @@ class ShardRelayer:
         self._connections = 0
         """How many connections there were: what was asked over an earlier one says nothing."""
         self._known_on = -1
-        """Over which connection all commits were scanned after a claim."""
+        """Over which connection it was claimed, and seen that the commits end where they should."""
         self._asked = False
         """Whether a commit wants to send something, so that the shard needs a mark."""
         self._lost: WentBack | None = None
@@ -110,9 +110,10 @@ class ShardRelayer:
 
     @property
     def may_send(self) -> bool:
-        """Whether a commit of the shard may send something: all is known over this connection, and not too much waits.
+        """Whether a commit of the shard may send something: it has a mark, and not too much waits.
 
-        Over a new one the commits may have gone back: positions that come again are not known before that is seen.
+        Over a new connection it was claimed, too, and seen where the commits end: where they have gone back, positions
+        come again of which something stands in the inbox.
         """
         relay, known = self._relay, self._known_on == self._connections
         return known and relay.waiting < WAITING_MAX and relay.waiting_bytes < WAITING_BYTES_MAX
@@ -331,18 +332,17 @@ class ShardRelayer:
 
     async def _scan(self) -> None:
         self._look_due = False
-        connections = self._connections
         after, end = Position(self._relay.cursor), await self._inbox.end_of_commits()
         self._end.saw(end, after)
+        if self._relay.fence:  # it was claimed over this connection
+            self._known_on = self._connections
+            self._settled.set()
         commits, until = await commits_between(self._inbox, self.shard, after, end)
         sent = [(one.position, sends_of(one)) for one in commits]
         if self._lost is not None and after < self._lost.until:
             await self._leave_out_done([send for _, sends in sent for send in sends], self._lost.until)
         self._relay.scanned(sent, until, is_part=until < end)
-        if until < end:
-            self._look_due = True
-        else:
-            self._known_on = connections
+        self._look_due = self._look_due or until < end
         again_s = self._inbox.scan_again_s
         if again_s and until > after:
             found = frozenset(one.position for one in commits)

@@ -1,7 +1,7 @@
 """How much of what was told a relayer has in memory, and when a commit may send more."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Raw
@@ -9,12 +9,13 @@ from msgspec.structs import replace
 
 from aether.core.relay_mark import Mark, Place, encode_mark
 from aether.ids import Position
-from aether.ports import InboxMessage, StoredCommit
+from aether.ports import InboxMessage, StoredCommit, WentBack
 from aether.runtime.relaying import WAITING_BYTES_MAX
 from aether.sends import CancelTask
 from aether.tells import Tell
 from tests.unit.test_relay_doubts import commit_at
 from tests.unit.test_relay_flight import FENCE, Marked, Relaying, settle, tell
+from tests.unit.test_relayed_after_loss import WentAway
 
 HALF = Raw(b'{"text":"%s"}' % (b"x" * (WAITING_BYTES_MAX // 2)))
 
@@ -74,7 +75,6 @@ async def test_no_more_commits_are_read_than_there_is_room_for() -> None:
     for number in range(10):
         await settle()
         assert (len(stream.sent), len(stream.parts)) == (number + 1, number // 2 + 1)
-        assert not relaying.ready.done(), "what is not read yet comes before what is sent now"
         stream.sent[number].set_result(FENCE + 1 + number)
     await asyncio.wait_for(relaying.ready, 5)
     assert stream.parts == [(10 + number, 15) for number in range(5)]
@@ -166,4 +166,66 @@ async def test_so_it_is_where_the_inbox_has_lost_its_marks() -> None:
     stream.mark = None
     relaying.relayer.connected()
     await asyncio.wait_for(relaying.relayer.ready(), 5)
+    await relaying.stop()
+
+
+class Slow(WentAway):
+    """Says after a while where the commits end."""
+
+    async def end_of_commits(self) -> Position:
+        await asyncio.sleep(0)
+        return await super().end_of_commits()
+
+
+async def test_while_it_waits_until_it_is_known_what_was_done_commits_may_send() -> None:
+    stream = Slow()
+    stream.mark = InboxMessage(2, encode_mark(Mark(10, 0)))
+    stream.end, stream.lost = Position(12), WentBack(Position(10), Position(12))
+    stream.commits = [commit_at(11)]
+    settled = asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        await settled.wait()
+
+    relaying = Relaying(stream)
+    relaying.relayer._sleep = sleep
+    await asyncio.wait_for(relaying.ready, 5)
+    assert (relaying.relayer.may_send, stream.asked, stream.sent) == (True, [], [])
+    settled.set()
+    await settle()
+    await settle()
+    assert len(stream.sent) == 1
+    await relaying.stop()
+
+
+class LosesConnection(Marked):
+    """Its connection is another one when it is asked where the commits end; `allowed` says what may be sent before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lose: Callable[[], None] = lambda: None
+        self.may_send: Callable[[], bool] = lambda: False
+        self.allowed: list[bool] = []
+
+    async def end_of_commits(self) -> Position:
+        self.lose()
+        return await super().end_of_commits()
+
+    async def claim_relay(self, shard: int, payload: bytes, expected: int) -> int | None:
+        self.allowed.append(self.may_send())
+        return await super().claim_relay(shard, payload, expected)
+
+
+async def test_where_the_commits_end_says_nothing_without_a_claim_over_that_connection() -> None:
+    stream = LosesConnection()
+    stream.mark = InboxMessage(3, encode_mark(Mark(5, 0)))
+    relaying = Relaying(stream)
+
+    def lose_once() -> None:
+        stream.lose = lambda: None
+        relaying.relayer.connected()
+
+    stream.lose, stream.may_send = lose_once, lambda: relaying.relayer.may_send
+    await asyncio.wait_for(relaying.ready, 5)
+    assert (stream.allowed, relaying.relayer.may_send) == ([False, False], True)
     await relaying.stop()
