@@ -8,8 +8,8 @@ from msgspec.json import decode, encode
 
 from aether import ActorId, InvalidCommand, Unavailable
 from aether.core.actor.deadlock import Ask, Waits
-from aether.runtime.deadlocks import ACTORS_MAX, encode_waits, look_at
-from aether.wire import WAITS_COMMAND, Answer
+from aether.runtime.deadlocks import ACTORS_MAX, encode_waits, look_at, waits_command
+from aether.wire import WAITS_COMMAND, Answer, decode_command
 
 WAITS = Waits("c-1", (Ask("node/b", "ask-1"),), ("c-1", "node/a"))
 
@@ -17,17 +17,33 @@ WAITS = Waits("c-1", (Ask("node/b", "ask-1"),), ("c-1", "node/a"))
 class Workers:
     """Answers for every actor what it waits for, and counts."""
 
-    def __init__(self, waits: dict[str, bytes]) -> None:
+    def __init__(self, waits: dict[str, bytes], here: dict[str, Waits] | None = None) -> None:
         self.waits = waits
+        self.here = here or {}
         self.asked: list[str] = []
 
-    async def call(self, actor_id: ActorId, command: str, args: bytes, **_: object) -> Answer:
+    def waits_here(self, actor_id: ActorId) -> Waits | None:
+        """What an actor of this worker waits for."""
+        return self.here.get(str(actor_id))
+
+    async def look_elsewhere(self, actor_id: ActorId) -> Answer:
         """What an actor waits for; `Unavailable` for those that none has."""
-        assert (command, decode(args)) == (WAITS_COMMAND, {"path": True})
         self.asked.append(str(actor_id))
         if str(actor_id) not in self.waits:
             raise Unavailable("no worker has it")
         return Answer(value=Raw(self.waits[str(actor_id)]))
+
+
+async def test_what_handlers_of_this_worker_wait_for_is_asked_of_no_other() -> None:
+    further = Waits("c-2", (Ask("node/a", "ask-3"),), ("c-2", "node/b"))
+    workers: Any = Workers({}, {"node/b": further})
+    assert await look_at("node/a", WAITS, workers) == {"node/a": WAITS, "node/b": further}
+    assert workers.asked == []
+
+
+def test_a_worker_is_asked_for_the_path_too() -> None:
+    asked = decode_command(waits_command(1_000.0))
+    assert (asked.command, decode(asked.args)) == (WAITS_COMMAND, {"path": True})
 
 
 async def test_it_looks_at_so_many_actors_and_no_more() -> None:
