@@ -46,8 +46,8 @@ log = logging.getLogger("aether.tasks")
 class TaskRun:
     """One start on this worker, from its claim to its end. `claim` is the last one, if it was handed out again."""
 
-    __slots__ = ("_attempt", "_began_s", "_called", "_given_back", "_note", "_put_off", "_stop", "_traceparent",
-                 "_worker", "claim", "done", "left", "start", "task_type")  # fmt: skip
+    __slots__ = ("_attempt", "_began_s", "_called", "_given_back", "_note", "_stop", "_traceparent", "_worker",
+                 "claim", "done", "left", "put_off", "start", "task_type")  # fmt: skip
 
     def __init__(self, worker: TaskWorker, task_type: TaskType, start: StartTask, claim: TaskClaim) -> None:
         self.task_type = task_type
@@ -55,6 +55,8 @@ class TaskRun:
         self.claim = claim
         self.done = False
         """Whether it is over for good."""
+        self.put_off = False
+        """Whether it is to be handed out again."""
         self.left = False
         """Whether its function runs no more, which may be after the end of `live`."""
         self._worker = worker
@@ -64,7 +66,6 @@ class TaskRun:
         self._traceparent = start.traceparent
         self._given_back = False
         self._called = False
-        self._put_off = False
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def cancel(self) -> None:
@@ -83,7 +84,7 @@ class TaskRun:
 
     def keep(self) -> None:
         """Say that it is still worked at, if it is: what was put off would be handed out again too soon."""
-        if not self._put_off:
+        if not self.put_off:
             self._worker.tasks.keep(self.claim)
 
     def give_back(self) -> None:
@@ -110,7 +111,7 @@ class TaskRun:
         if self.claim.deliveries > 1:
             self._note = await known_note(self._worker, start.id, self._leaves)
             if self._note is not None:
-                self._attempt -= self._note.given_back
+                self._attempt = max(1, self._attempt - self._note.given_back)  # a consumer may count anew
         note = self._note
         if self._worker.cancelled(start.id):
             await self._cancelled()
@@ -309,7 +310,7 @@ class TaskRun:
 
     def _again(self, delay_s: float) -> None:
         """Have it handed out again after a while. To be done last: it is not ours from here on."""
-        self._put_off = True
+        self.put_off = True
         self._worker.tasks.again(self.claim, delay_s)
 
     def _attempt_over(self, outcome: str) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -20,6 +21,7 @@ from aether.log_lines import Repeated, words
 from aether.model.task_type import TaskType
 from aether.ports import Subscription, TaskClaim
 from aether.recent import Recent
+from aether.runtime.task_notes import token_of_waiting
 from aether.runtime.task_room import TaskRoom
 from aether.runtime.task_run import TaskRun
 from aether.runtime.task_worker import TaskWorker
@@ -39,9 +41,12 @@ UNREADABLE_AGAIN_S = 60.0
 GIVE_BACK_S = 1.0
 """How long it may take to say of all that runs that it is given back."""
 
+HEAR_LATE_S = 1.0
+"""When it is looked whether a cancelled task waits, though who cancelled it has ended the wait of what waited then."""
+
 DONE_KEPT = 10_000
 CANCELLED_KEPT = 100_000
-"""So many ids of tasks that were done here, or cancelled, are known; one more run is the cost of one forgotten."""
+"""So many ids of tasks that were done or put off here, or cancelled, are known; one forgotten costs one more run."""
 
 NO_PLACE = (
     "functions that are over and go on keep all places for a task: its starts wait until they end, or until a reload"
@@ -75,6 +80,8 @@ class TaskRunner:
         self._unplaced: dict[str, TaskClaim] = {}
         """By task: a start that came unasked, of which it is not known yet whether there is room for it."""
         self._done: Recent[str, bool] = Recent(DONE_KEPT)
+        self._put_off: Recent[str, bool] = Recent(DONE_KEPT)
+        """Tasks that were put off here: their cancellation may be heard too late."""
         self._cancelled: Recent[str, str] = Recent(CANCELLED_KEPT)
         self._following: Subscription | None = None
         self._background = Background()
@@ -197,6 +204,8 @@ class TaskRunner:
         self._runs.pop(run.start.id, None)
         if run.done:
             self._done.put(run.start.id, True)
+        elif run.put_off:
+            self._put_off.put(run.start.id, True)
         if run.left:
             self._room.leave(run.task_type)
         elif self._room.stay(run.task_type) and not self._draining:
@@ -241,8 +250,19 @@ class TaskRunner:
     def _hear_cancelled(self, task_id: str, reason: str) -> None:
         self._cancelled.put(task_id, reason)
         run = self._runs.get(task_id)
-        if run is not None and reason:
+        if not reason:
+            return
+        if run is not None and not run.put_off:
             run.cancel()
+        elif run is not None or self._put_off.get(task_id):
+            self._background.once("aether late cancellation", self._hear_late(task_id))
+
+    async def _hear_late(self, task_id: str) -> None:
+        """End the wait of a cancelled task, unless who cancelled it has: it may have been put off after that looked."""
+        await asyncio.sleep(HEAR_LATE_S)
+        with suppress(AetherError):  # then it ends when its next attempt is due
+            if token := token_of_waiting(await self._tasks.row(task_id)):
+                self._tasks.hurry(token)
 
 
 async def _handed_back(run: TaskRun) -> None:

@@ -144,6 +144,9 @@ class TaskServer:
     def again(self, claim: TaskClaim, delay_s: float) -> None:
         self.said.append(("again", claim.sequence, delay_s))
 
+    def hurry(self, token: str) -> None:
+        self.said.append(("hurry", token))
+
     def keep(self, claim: TaskClaim) -> None:
         self.said.append(("keep", claim.sequence))
 

@@ -175,6 +175,13 @@ async def test_it_is_kept_until_it_is_put_off(side: TaskSide) -> None:
     assert side.server.said == [("keep", 7), ("again", 7, 0.5)]
 
 
+async def test_the_first_attempt_is_1_where_the_server_counts_anew(side: TaskSide, world: World) -> None:
+    """As it does with a consumer that was deleted; what is written down is of before."""
+    side.server.notes["t1"] = note(given_back=5)
+    await side.run_of(start_of("echo", b'{"text":"x"}'), deliveries=2).live()
+    assert [one.attempt for one in world.calls] == [1]
+
+
 class Spans:
     """Tracing and its only span."""
 

@@ -49,6 +49,13 @@ async def alone(context: TaskContext) -> str:
     return "opened"
 
 
+@task(retry=Retry(first_s=3600, cap_s=3600, attempts=3))
+async def fails(context: TaskContext) -> str:
+    """Fail."""
+    world.calls.append(context.task_id)
+    raise ConnectionError("no")
+
+
 class Errand(Actor):
     """Takes what comes."""
 
@@ -58,6 +65,7 @@ class Errand(Actor):
 
 both = Model("both", actors=[Errand], tasks=[waits, alone])
 waiting = Model("waiting", actors=[Errand], tasks=[waits])
+failing = Model("failing", actors=[Errand], tasks=[fails])
 single = Model("single", actors=[Errand], tasks=[alone])
 
 
@@ -217,6 +225,28 @@ async def test_a_cancellation_that_is_forgotten_cancels_nothing(begin: Begin) ->
     side.server.give("waits", claim_of(start(id="t2"), sequence=8))
     await until(lambda: ("done", 8) in side.server.said)
     assert world.calls == ["t1"]
+
+
+async def test_a_cancellation_that_is_heard_after_its_task_was_put_off_ends_the_wait(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who cancelled it looked for what waits before the failure was written down."""
+    monkeypatch.setattr(task_runner, "HEAR_LATE_S", 0.0)
+    side = begin(failing)
+    put_off = [("again", 7, 1800.0), ("again", 8, 1800.0)]
+    side.server.give("fails", claim_of(start("fails")), claim_of(start("fails", id="t2"), sequence=8))
+    await until(lambda: side.server.said == put_off)
+    await until(lambda: side.runner.running == 0)
+    del side.server.notes["t2"]  # it has ended meanwhile
+    assert side.server.receive is not None
+    for task_id, reason in (("t1", ""), ("t2", "actor"), ("t3", "actor"), ("t1", "actor")):
+        side.server.receive(task_id, reason)
+    await until(lambda: side.server.said[2:] == [("hurry", "token-1")])
+    side.server.row_errors = [Unavailable("no server")]
+    side.server.receive("t1", "actor")
+    await until(lambda: side.server.row_errors == [])
+    await settle()
+    assert side.server.said[2:] == [("hurry", "token-1")]
 
 
 async def test_what_is_cancelled_is_followed_as_soon_as_it_can_be(begin: Begin) -> None:
