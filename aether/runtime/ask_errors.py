@@ -1,8 +1,15 @@
-"""What is said of asks that cannot be: to the handler that asks, and to the caller of a handler that did."""
+"""What is said of asks that cannot be: to the handler that asks, and to the caller of a handler that did.
 
-from aether.errors import ActorFailed, AetherError, DeadlineExceeded, Overloaded, Rejected, Unavailable
+Not compiled: `split` of a group of errors takes no compiled function.
+"""
+
+from aether.errors import ActorFailed, AetherError, DeadlineExceeded, Overloaded, Rejected, Unavailable, asked_by
 from aether.ids import ActorId
+from aether.log_lines import type_name, words
 from aether.model.definition import CommandType
+
+GROUP_SHOWN_MAX = 3
+"""So many errors of a group are named."""
 
 
 def refusal_to_ask(actor_id: ActorId, type_: CommandType) -> ActorFailed:
@@ -37,3 +44,24 @@ def passed_on(error: BaseException, asked: str, command: str) -> AetherError:
     failed = ActorFailed(text)
     failed.details = error.details
     return failed
+
+
+def too_late(error: BaseException) -> BaseException:
+    """The first error in a task group's that says only of asks that they had no answer in time; else the error."""
+    if not isinstance(error, BaseExceptionGroup) or error.split(_is_late_ask)[1] is not None:
+        return error
+    late: BaseException = error
+    while isinstance(late, BaseExceptionGroup):
+        late = late.exceptions[0]
+    return late
+
+
+def _is_late_ask(error: BaseException) -> bool:
+    return bool(asked_by(error)) and isinstance(error, DeadlineExceeded | Unavailable | Overloaded)
+
+
+def of_group(error: BaseException) -> str:
+    """What the first errors in a task group's error say, to be added to what that says; empty for all others."""
+    if not isinstance(error, BaseExceptionGroup):
+        return ""
+    return f": {'; '.join(f'{type_name(one)}: {words(one)}' for one in error.exceptions[:GROUP_SHOWN_MAX])}"

@@ -8,21 +8,16 @@ from aether.errors import (
     AetherError,
     DeadlineExceeded,
     InvalidCommand,
-    Overloaded,
     Rejected,
     StateChangedOutsideEvent,
-    Unavailable,
     asked_by,
 )
 from aether.ids import ActorId
-from aether.log_lines import type_name, words
-from aether.runtime.ask_errors import passed_on
+from aether.log_lines import type_name
+from aether.runtime.ask_errors import of_group, passed_on, too_late
 from aether.runtime.counters import Counters
 from aether.runtime.pending_command import PendingCommand
 from aether.wire import encode_error
-
-GROUP_SHOWN_MAX = 3
-"""So many errors of a group are named."""
 
 log = logging.getLogger("aether.turn")
 
@@ -43,7 +38,7 @@ def _described(error: BaseException, pending: PendingCommand, actor_id: ActorId,
 
     A handler cannot speak for the runtime: callers retry `Unavailable`, and believe what `DeadlineExceeded` says.
     """
-    cause = _too_late(error)
+    cause = too_late(error)
     asked = asked_by(cause)
     heard = passed_on(cause, asked, pending.type.name) if asked else error
     if isinstance(heard, Rejected | InvalidCommand):
@@ -63,9 +58,7 @@ def _described(error: BaseException, pending: PendingCommand, actor_id: ActorId,
     )
     if isinstance(heard, StateChangedOutsideEvent):
         return heard
-    what = f"{type_name(heard)}: {heard}"
-    if isinstance(heard, BaseExceptionGroup):
-        what = f"{what}: {'; '.join(f'{type_name(one)}: {words(one)}' for one in heard.exceptions[:GROUP_SHOWN_MAX])}"
+    what = f"{type_name(heard)}: {heard}{of_group(heard)}"
     if isinstance(heard, ActorFailed):
         what = heard.message
     elif isinstance(error, asyncio.CancelledError):
@@ -74,19 +67,3 @@ def _described(error: BaseException, pending: PendingCommand, actor_id: ActorId,
     if asked and isinstance(heard, ActorFailed):
         failed.details = {**heard.details, **failed.details}
     return failed
-
-
-def _too_late(error: BaseException) -> BaseException:
-    """The first error in a task group's that says only of asks that they had no answer in time; else the error."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    if error.split(_is_late_ask)[1] is not None:
-        return error
-    late: BaseException = error
-    while isinstance(late, BaseExceptionGroup):
-        late = late.exceptions[0]
-    return late
-
-
-def _is_late_ask(error: BaseException) -> bool:
-    return bool(asked_by(error)) and isinstance(error, DeadlineExceeded | Unavailable | Overloaded)
