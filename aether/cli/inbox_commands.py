@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aether.cli import completion, options, pool, render
+from aether.cli import completion, options, pool, pool_inbox, render
 from aether.cli.command_context import cli_context, find_pool
 from aether.cli.exits import EXIT_DONE, EXIT_REFUSED
 from aether.cli.pool_options import with_pool_options
@@ -52,7 +52,7 @@ def inbox_ls_command(
         ActorId(kind, key)
     cli = cli_context(context)
     target, loaded = find_pool(context, asked, None)
-    found = pool.in_pool(cli, target, loaded, lambda at: pool.inbox(at, kind, key, dead=dead, limit=limit))
+    found = pool.in_pool(cli, target, loaded, lambda at: pool_inbox.inbox(at, kind, key, dead=dead, limit=limit))
     rows = [*map(_waiting_row, found.waiting), *map(_dead_row, found.dead)]
     render.write_inbox(rows, table=cli.terminal and not json_lines, left_out=found.left_out)
 
@@ -65,7 +65,7 @@ def inbox_show_command(
 ) -> None:
     """Show one dead letter, or what waits first at an actor."""
     target, loaded = find_pool(context, asked, None)
-    found = pool.in_pool(cli_context(context), target, loaded, lambda at: pool.in_inbox(at, id))
+    found = pool.in_pool(cli_context(context), target, loaded, lambda at: pool_inbox.in_inbox(at, id))
     render.write_value(_whole(found) if isinstance(found, DeadLetter) else _waiting_row(found))
 
 
@@ -103,9 +103,11 @@ def inbox_retry_command(
     cli, by = cli_context(context), _operator()
     if id is not None:
         one = id
-        render.write_line(pool.in_pool(cli, target, loaded, lambda at: pool.retry_dead_letter(at, one, by)))
+        render.write_line(pool.in_pool(cli, target, loaded, lambda at: pool_inbox.retry_dead_letter(at, one, by)))
         return EXIT_DONE
-    done = pool.in_pool(cli, target, loaded, lambda at: pool.retry_dead_letters(at, kind, by, limit, render.write_line))
+    done = pool.in_pool(
+        cli, target, loaded, lambda at: pool_inbox.retry_dead_letters(at, kind, by, limit, render.write_line)
+    )
     failed = f", {done.failed} not sent again" if done.failed else ""
     left = f", {done.left} more are left: --limit {limit} was reached" if done.left else ""
     render.write_line(f"{done.sent} sent again{failed}{left}")
@@ -120,7 +122,9 @@ def inbox_drop_command(
 ) -> None:
     """Forget a dead letter."""
     target, loaded = find_pool(context, asked, None)
-    letter = pool.in_pool(cli_context(context), target, loaded, lambda at: pool.drop_dead_letter(at, id, _operator()))
+    letter = pool.in_pool(
+        cli_context(context), target, loaded, lambda at: pool_inbox.drop_dead_letter(at, id, _operator())
+    )
     render.write_line(f"dropped {letter.command} of {letter.actor_id}")
 
 
@@ -138,7 +142,7 @@ def inbox_give_up_command(
     """Make dead letters of what waits for an actor."""
     actor_id = ActorId(kind, key)
     target, loaded = find_pool(context, asked, None)
-    count = pool.in_pool(cli_context(context), target, loaded, lambda at: pool.give_up(at, actor_id, until))
+    count = pool.in_pool(cli_context(context), target, loaded, lambda at: pool_inbox.give_up(at, actor_id, until))
     render.write_line(f"{count} to {actor_id} given up; aether inbox ls {kind} shows what becomes a dead letter")
 
 
@@ -155,7 +159,7 @@ def inbox_purge_command(
         raise InvalidCommand("workers remove by themselves what is not needed; --dry-run says what", path="--dry-run")
     cli = cli_context(context)
     target, loaded = find_pool(context, asked, None)
-    found = pool.in_pool(cli, target, loaded, pool.inbox_kept)
+    found = pool.in_pool(cli, target, loaded, pool_inbox.inbox_kept)
     needs = _alike_together(found.needs)
     rows = [_need_row(need, found.size.first) for need in needs[:limit]]
     table = cli.terminal and not json_lines

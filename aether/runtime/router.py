@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Final, TypeGuard
 
 from aether.codec import digest
-from aether.core.actor.agenda import is_bare_result, is_tick_or_result
 from aether.core.health import Need
 from aether.errors import (
     ActorFailed,
@@ -37,7 +36,7 @@ from aether.runtime.registry import Registry
 from aether.runtime.state_at_version import StateAtVersion
 from aether.runtime.state_query import StateQuery, decode_state_args
 from aether.runtime.unschedule import Unschedule
-from aether.runtime.untaken_command import UntakenCommand
+from aether.runtime.untaken_command import UntakenCommand, untaken_told
 from aether.runtime.worker_context import WorkerContext
 from aether.wire import (
     DEADLINE_AHEAD_MAX_S,
@@ -45,7 +44,6 @@ from aether.wire import (
     NOT_TAKEN,
     STATE_COMMAND,
     SYSTEM_COMMAND_PREFIX,
-    TICK_COMMAND,
     UNSCHEDULE_COMMAND,
     WAITS_COMMAND,
     Command,
@@ -56,12 +54,6 @@ from aether.wire import (
 )
 
 log = logging.getLogger("aether.runtime")
-
-_TICK = UntakenCommand(TICK_COMMAND, UnknownCommand("a tick is for the actor that has set its schedule"))
-"""Of a tick that is for another actor; it is never invoked."""
-
-_BARE_RESULT = UntakenCommand("", UnknownCommand("the result of a task has no command"))
-"""Of the result of a task that no command is run for; it is never invoked."""
 
 _UNSCHEDULE = Unschedule()
 
@@ -253,7 +245,7 @@ class Router:
         actor_type = self.actor_type(delivery.actor_id.kind)
         expires_s = _unix_s(command.deadline)
         _check_deadline(command, expires_s, now_s)
-        untaken = _untaken(command) if delivery.told is not None else None
+        untaken = untaken_told(command) if delivery.told is not None else None
         if untaken is not None:
             counts = self._counts_of(delivery)
             arrival = PendingCommand(command, untaken, None, delivery, expires_s, counts, arrived_s=arrived_s)
@@ -374,13 +366,6 @@ def _may_be_foreign(error: BaseException) -> TypeGuard[AetherError]:
     if isinstance(error, InvalidCommand):
         return error.path != "deadline"
     return isinstance(error, UnknownActor | UnknownCommand)
-
-
-def _untaken(told: Command) -> UntakenCommand | None:
-    """What stands for a command that was told and that no handler runs for; None for every other."""
-    if is_bare_result(told.id, told.command):
-        return _BARE_RESULT
-    return _TICK if told.command == TICK_COMMAND and is_tick_or_result(told.id) else None
 
 
 def _check_appends(worker: WorkerContext) -> None:
