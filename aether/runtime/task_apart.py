@@ -5,6 +5,13 @@ lost workers is called one at a time on a worker, and the others go back meanwhi
 called, and none of those. It owns who that is. One event loop.
 """
 
+import asyncio
+from functools import partial
+
+from aether.aio import first_of, set_once
+from aether.ports import Clock
+from aether.runtime.call_later import call_later_by
+
 LOST_MAX = 2
 """So many workers in a row are lost with a start before it runs apart."""
 
@@ -36,3 +43,11 @@ class Apart:
         """It is over."""
         if self._who is who:
             self._who = None
+
+
+async def settled(clock: Clock, stop: asyncio.Future[None]) -> None:
+    """Wait until what came together with a start has gone back, or until it is stopped."""
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    alarm = call_later_by(clock)(SETTLE_S, partial(set_once, over, None))
+    await first_of(over, stop)
+    alarm.cancel()

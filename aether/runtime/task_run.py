@@ -12,7 +12,6 @@ from typing import Any
 from msgspec.json import encode
 from msgspec.structs import replace
 
-from aether.aio import first_of
 from aether.core.backoff import Backoff
 from aether.errors import AetherError, InvalidCommand, Unavailable, UnknownActor, UnknownCommand
 from aether.log_lines import type_name, words
@@ -153,7 +152,7 @@ class TaskRun:
         if not self._worker.apart.begin(self, self._worker.clock.boot_s()):
             return False
         log.warning("a task that has lost several workers runs apart from others like it", extra=self._fields())
-        await first_of(self._stop, timeout_s=task_apart.SETTLE_S)
+        await task_apart.settled(self._worker.clock, self._stop)
         return True
 
     async def _attempt_now(self) -> BaseException | None:

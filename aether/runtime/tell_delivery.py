@@ -7,7 +7,6 @@ is found again (`aether.runtime.dead_letter_rows`), and then the actor commits i
 callbacks. It owns the lines of tells of its shard.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +16,8 @@ from aether.core.backoff import Backoff
 from aether.errors import AetherError
 from aether.ids import ActorId
 from aether.log_lines import Repeated, words
-from aether.ports import Alarm, Clock, Delivery, MovedClock, TellPlace
+from aether.ports import Clock, Delivery, TellPlace
+from aether.runtime.call_later import call_later_by
 from aether.runtime.counters import Counters
 from aether.runtime.dead_letter_rows import DeadLetterRows
 from aether.runtime.tell_line import (
@@ -79,9 +79,7 @@ class TellDelivery:
         self._dead_letters = dead_letters
         self._jitter = jitter
         self._room = room
-        self._call_later: Callable[[float, Callable[[], object]], Alarm] = (
-            clock.call_later if isinstance(clock, MovedClock) else asyncio.get_running_loop().call_later
-        )
+        self._call_later = call_later_by(clock)
         self._lines: dict[ActorId, TellLine] = {}
         self._parked: dict[int, tuple[ActorId, TellLine]] = {}
         self._closed = False

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 
 from aether.runtime import task_apart
-from aether.runtime.task_apart import APART_AGAIN_S, APART_S, Apart
+from aether.runtime.task_apart import APART_AGAIN_S, APART_S, Apart, settled
 from aether.runtime.task_notes import TaskNote
 from aether.runtime.task_run import TaskRun
+from aether.testing.clock import PoolClock
 from tests.support.errands import World, model, renew
 from tests.support.task_server import TaskSide, start_of
 
@@ -96,6 +97,15 @@ async def test_it_waits_before_it_is_called_and_is_not_when_its_worker_leaves(
     assert called(world) == []
     assert side.server.said == [("again", 7, 0.0)]
     assert side.server.notes["t2"].given_back == 1
+
+
+async def test_how_long_it_waits_is_by_a_clock_that_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_apart, "SETTLE_S", 3600.0)
+    clock = PoolClock()
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(settled(clock, asyncio.get_running_loop().create_future()))
+        await asyncio.sleep(0)
+        await clock.advance(hours=1)
 
 
 def test_only_who_runs_apart_ends_that() -> None:
