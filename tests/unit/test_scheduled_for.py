@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,13 +9,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from aether import Actor, ActorId, Cron, Model, PolicyContext, Runtime, command, event, policy
+from aether import Actor, ActorId, Cron, Model, PolicyContext, command, event, policy
 from aether.config import RuntimeConfig
-from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
 from aether.testing import given, local_pool
 from aether.testing.clock import PoolClock
 from aether.testing.pool import LocalPool
+from tests.support.alone import runtime_alone
 
 START = datetime(2026, 1, 15, 12, tzinfo=UTC)
 CONFIG = RuntimeConfig(tell_attempts_max=2, tell_retry_first_s=0.001)
@@ -106,27 +105,15 @@ async def test_it_is_when_the_tick_was_due_and_none_for_any_other_command(pool: 
     assert await bills(pool, key, "policy") == [None, first_of(2), first_of(3)]
 
 
-@asynccontextmanager
-async def runtime(server: InMemoryServer) -> AsyncIterator[Runtime]:
-    connection = InMemoryConnection(server, "alone")
-    runtime = Runtime(connection, connection.event_store, CONFIG, inbox=connection.inbox, timers=connection.timers)
-    runtime.load_model(model)
-    await runtime.start()
-    try:
-        yield runtime
-    finally:
-        await runtime.stop()
-
-
 @pytest.mark.parametrize(("catch_up", "months"), [("all", [2, 3, 4]), ("one", [2])])
 async def test_a_late_tick_knows_when_it_was_due(catch_up: Any, months: list[int]) -> None:
     clock = PoolClock(START)
     server = InMemoryServer(clock=clock)
     clock.stored = lambda: server.space("alone", 256).changes
-    async with runtime(server) as first:
+    async with runtime_alone(server, model, CONFIG) as first:
         await first.actor(Ledger, "a").begin(catch_up)
     await clock.advance(days=90)
-    async with runtime(server) as second:
+    async with runtime_alone(server, model, CONFIG) as second:
         await clock.advance(seconds=1)
         async with asyncio.timeout(10):
             while len(server.space("alone", 256).timers.waiting()) != 1:  # noqa: ASYNC110 - the runtime makes progress

@@ -2,16 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import pytest
 
-from aether import Actor, ActorFailed, After, At, InvalidCommand, Model, Runtime, command, event, query
+from aether import Actor, ActorFailed, After, At, InvalidCommand, Model, command, event, query
 from aether.config import RuntimeConfig
 from aether.ids import ActorId
-from aether.memory.connection import InMemoryConnection
 from aether.memory.server import InMemoryServer
 from aether.model import schedules
 from aether.testing import clock as pool_clock
@@ -20,6 +18,7 @@ from aether.testing.clock import PoolClock
 from aether.testing.pool import SHARDS, LocalPool
 from aether.wire import DEAD_LETTERED_EVENT, HANDLED_EVENT, REFUSED_EVENT, TOLD_EVENT, decode_commit
 from tests.support.alarms import Alarm, Rang, model
+from tests.support.alone import runtime_alone
 
 START = datetime(2026, 3, 28, 12, tzinfo=UTC)
 CONFIG = RuntimeConfig(tell_attempts_max=2, tell_retry_first_s=0.001)
@@ -230,18 +229,6 @@ async def test_many_are_due_at_once(pool: LocalPool) -> None:
     assert [await alarm.count() for alarm in alarms] == [1] * 300
 
 
-@asynccontextmanager
-async def runtime(server: InMemoryServer) -> AsyncIterator[Runtime]:
-    connection = InMemoryConnection(server, "alone")
-    runtime = Runtime(connection, connection.event_store, CONFIG, inbox=connection.inbox, timers=connection.timers)
-    runtime.load_model(model)
-    await runtime.start()
-    try:
-        yield runtime
-    finally:
-        await runtime.stop()
-
-
 @pytest.mark.parametrize(
     ("catch_up", "down_s", "ticks"),
     [("one", 200, 1), ("all", 200, 3), ("skip", 200, 0), ("skip", 100, 1)],
@@ -250,10 +237,10 @@ async def test_what_becomes_of_ticks_while_every_worker_was_down(catch_up: Any, 
     clock = PoolClock(START)
     server = InMemoryServer(clock=clock)
     clock.stored = lambda: server.space("alone", 256).changes
-    async with runtime(server) as first:
+    async with runtime_alone(server, model, CONFIG) as first:
         await first.actor(Alarm, "a").often("x", 60, catch_up)
     await clock.advance(seconds=down_s)
-    async with runtime(server) as second:
+    async with runtime_alone(server, model, CONFIG) as second:
         alarm = second.actor(Alarm, "a")
         async with asyncio.timeout(10):
             while server.space("alone", 256).timers.changes < 3:  # noqa: ASYNC110 - the runtime makes progress

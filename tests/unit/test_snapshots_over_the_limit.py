@@ -2,20 +2,18 @@
 
 import logging
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
 
-from aether import Actor, ActorId, After, Model, Runtime, command, event
-from aether.config import RuntimeConfig
-from aether.memory.connection import InMemoryConnection
+from aether import Actor, ActorId, After, Model, RuntimeConfig, command, event
 from aether.memory.server import InMemoryServer
 from aether.runtime.snapshots import describe_snapshot
+from tests.support.alone import runtime_alone
 
 PAYLOAD_BYTES_MAX = 32 * 1024
 EVERY = 40
+CONFIG = RuntimeConfig(snapshot_every_events=EVERY, snapshot_after_replay_s=0)
 DIARY = ActorId("diary", "a")
 
 
@@ -47,22 +45,9 @@ class Diary(Actor):
 model = Model("diaries", actors=[Diary])
 
 
-@asynccontextmanager
-async def node(server: InMemoryServer) -> AsyncIterator[Runtime]:
-    connection = InMemoryConnection(server, "alone")
-    config = RuntimeConfig(snapshot_every_events=EVERY, snapshot_after_replay_s=0)
-    runtime = Runtime(connection, connection.event_store, config, inbox=connection.inbox, timers=connection.timers)
-    runtime.load_model(model)
-    await runtime.start()
-    try:
-        yield runtime
-    finally:
-        await runtime.stop()
-
-
 async def test_a_snapshot_of_many_schedules_is_compressed_and_read_again() -> None:
     server = InMemoryServer(payload_bytes_max=PAYLOAD_BYTES_MAX)
-    async with node(server) as runtime:
+    async with runtime_alone(server, model, CONFIG) as runtime:
         for day in range(200):
             await runtime.actor(Diary, "a").remind(day)
         await runtime.stop_vm(DIARY)
@@ -73,7 +58,7 @@ async def test_a_snapshot_of_many_schedules_is_compressed_and_read_again() -> No
     assert describe_snapshot(raw, model.actor_type("diary")) == {
         "version": 200, "position": 200, "bytes": len(raw), "usable": True
     }  # fmt: skip
-    async with node(server) as again:
+    async with runtime_alone(server, model, CONFIG) as again:
         vm = await again.create_vm(DIARY)
         assert vm.snapshot_version == 200
         assert vm.fold.agenda is not None
@@ -83,7 +68,7 @@ async def test_a_snapshot_of_many_schedules_is_compressed_and_read_again() -> No
 async def test_what_is_too_large_compressed_is_said_once_in_so_many_events(caplog: pytest.LogCaptureFixture) -> None:
     chance = random.Random(1)  # noqa: S311 - no secret
     caplog.set_level(logging.WARNING, "aether.snapshots")
-    async with node(InMemoryServer(payload_bytes_max=PAYLOAD_BYTES_MAX)) as runtime:
+    async with runtime_alone(InMemoryServer(payload_bytes_max=PAYLOAD_BYTES_MAX), model, CONFIG) as runtime:
         diary = runtime.actor(Diary, "a")
         for _ in range(EVERY):
             await diary.note(chance.randbytes(1024).hex())
